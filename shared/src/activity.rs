@@ -1,0 +1,86 @@
+//! Events of the audit trail: who did what to which key, from where.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+use ulid::Ulid;
+
+use crate::caller::{UserId, WorkspaceId};
+use crate::credential::{KeyId, generate_ulid};
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Action {
+    /// A key was made over the management API.
+    #[serde(rename = "key.created")]
+    KeyCreated,
+    /// A key was deleted for good.
+    #[serde(rename = "key.deleted")]
+    KeyDeleted,
+    /// The first administrator's key was made by a direct invocation.
+    #[serde(rename = "key.bootstrapped")]
+    KeyBootstrapped,
+    /// An administrator's key was made by a direct invocation although the workspace had users.
+    #[serde(rename = "key.break_glass")]
+    KeyBreakGlass,
+}
+
+/// The request that made something happen. A direct invocation has neither method, path nor source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// HTTP method.
+    pub method: Option<String>,
+    /// Path as sent, without the stage.
+    pub path: Option<String>,
+    /// IP address of the sender.
+    pub source: Option<String>,
+}
+
+/// One event: written in the transaction of the change it tells of, never changed afterwards.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Makes two events of one actor at one instant distinct.
+    pub id: Ulid,
+    /// When it happened.
+    pub at: DateTime<Utc>,
+    /// The tenant.
+    pub workspace_id: WorkspaceId,
+    /// Who did it.
+    pub actor: UserId,
+    /// What was done.
+    pub action: Action,
+    /// The key it was done to.
+    pub key_id: KeyId,
+    /// Whose key that is.
+    pub target: UserId,
+    /// By which request.
+    pub origin: Origin,
+}
+
+impl Event {
+    /// A new event at `now`.
+    #[must_use]
+    pub fn new(
+        action: Action,
+        (workspace_id, actor): (&WorkspaceId, &UserId),
+        (key_id, target): (KeyId, &UserId),
+        origin: Origin,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            id: generate_ulid(now),
+            at: now,
+            workspace_id: workspace_id.clone(),
+            actor: actor.clone(),
+            action,
+            key_id,
+            target: target.clone(),
+            origin,
+        }
+    }
+
+    /// Where it stands among its actor's events: in order of time, down to the millisecond.
+    #[must_use]
+    pub fn position(&self) -> String {
+        format!("{}#{}", self.at.to_rfc3339_opts(SecondsFormat::Millis, true), self.id)
+    }
+}

@@ -1,0 +1,119 @@
+//! The clients of AWS, made for a short cold start: from what Lambda sets in the environment rather than from a
+//! search for profiles, over TLS by `ring` with compiled-in roots rather than the machine's.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{AppName, BehaviorVersion, Credentials, Region, SharedHttpClient};
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::ExposeSecret;
+
+use crate::config::{AwsSettings, InvalidVariable};
+
+/// How long a management function waits for one call of AWS, retries included. API Gateway gives up after 29 seconds.
+pub const MANAGEMENT_BUDGET: Duration = Duration::from_secs(5);
+
+/// The clients of one function.
+#[derive(Debug)]
+pub struct Aws {
+    /// The database.
+    pub dynamodb: aws_sdk_dynamodb::Client,
+    /// The source of peppers.
+    pub kms: aws_sdk_kms::Client,
+}
+
+impl Aws {
+    /// Makes the clients of `function`, whose name AWS logs with every call. Nothing is sent yet.
+    ///
+    /// `budget` bounds one call with its retries: half of it one attempt, a quarter of it connecting.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when `AWS_CA_BUNDLE` names no file with PEM certificates.
+    ///
+    /// # Panics
+    ///
+    /// When `function` is not a word of letters, digits and hyphens.
+    pub fn new(settings: &AwsSettings, function: &str, budget: Duration) -> Result<Self, InvalidVariable> {
+        let http = http_client(settings.ca_bundle.as_deref())?;
+        let credentials = Credentials::new(
+            &settings.access_key_id,
+            settings.secret_access_key.expose_secret(),
+            settings.session_token.as_ref().map(|token| token.expose_secret().to_owned()),
+            None,
+            "environment",
+        );
+        let region = Region::new(settings.region.clone());
+        let name = AppName::new(format!("keygate-{function}")).expect("a function's name is a word");
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(budget / 4)
+            .operation_attempt_timeout(budget / 2)
+            .operation_timeout(budget)
+            .build();
+        let retries = RetryConfig::standard().with_initial_backoff(Duration::from_millis(50));
+
+        let mut dynamodb = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .http_client(http.clone())
+            .credentials_provider(credentials.clone())
+            .region(region.clone())
+            .app_name(name.clone())
+            .timeout_config(timeouts.clone())
+            .retry_config(retries.clone());
+        dynamodb.set_endpoint_url(settings.dynamodb_endpoint.clone());
+
+        let mut kms = aws_sdk_kms::Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .http_client(http)
+            .credentials_provider(credentials)
+            .region(region)
+            .app_name(name)
+            .timeout_config(timeouts)
+            .retry_config(retries);
+        kms.set_endpoint_url(settings.kms_endpoint.clone());
+
+        Ok(Self {
+            dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
+            kms: aws_sdk_kms::Client::from_conf(kms.build()),
+        })
+    }
+}
+
+fn http_client(ca_bundle: Option<&str>) -> Result<SharedHttpClient, InvalidVariable> {
+    let mut trusted = TrustStore::empty().with_pem_certificate(public_roots());
+    if let Some(path) = ca_bundle {
+        let bundle = std::fs::read(path)
+            .ok()
+            .filter(|bundle| bundle.windows(PEM_BEGIN.len()).any(|window| window == PEM_BEGIN.as_bytes()))
+            .ok_or_else(|| InvalidVariable {
+                name: "AWS_CA_BUNDLE",
+                must_be: "must be the path of a file with PEM certificates".to_owned(),
+            })?;
+        trusted.add_pem_certificate(bundle);
+    }
+    let context =
+        TlsContext::builder().with_trust_store(trusted).build().expect("a trust store is all it takes");
+    Ok(Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(context).build_https())
+}
+
+const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const PEM_END: &str = "-----END CERTIFICATE-----";
+
+/// Mozilla's root certificates in the one form that the SDK's client takes.
+fn public_roots() -> String {
+    let mut pem = String::new();
+    for certificate in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
+        pem.push_str(PEM_BEGIN);
+        pem.push('\n');
+        STANDARD.encode_string(certificate, &mut pem);
+        pem.push('\n');
+        pem.push_str(PEM_END);
+        pem.push('\n');
+    }
+    pem
+}

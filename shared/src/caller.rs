@@ -1,0 +1,137 @@
+//! Who calls, and what they may do.
+
+use crate::credential::KeyId;
+use crate::error::Error;
+use crate::scope::{Scope, WORKSPACE_ADMIN};
+use crate::word::{consists_of, word};
+
+word! {
+    /// The tenant that a key, a user or an event belongs to: `[a-z0-9-]{1,64}`. Nothing crosses it.
+    WorkspaceId is |text| consists_of(text, 1..=64, |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')),
+    or else
+    /// A text that is no [`WorkspaceId`].
+    InvalidWorkspaceId: "must be 1 to 64 characters of a-z, 0-9 and '-'"
+}
+
+word! {
+    /// Who a key belongs to and acts as: an opaque id that the adopter chooses, `[A-Za-z0-9._:@|+=-]{1,128}`.
+    UserId is |text| {
+        consists_of(text, 1..=128, |byte| byte.is_ascii_alphanumeric() || b"._:@|+=-".contains(&byte))
+    },
+    or else
+    /// A text that is no [`UserId`].
+    InvalidUserId: "must be 1 to 128 characters of A-Z, a-z, 0-9, '.', '_', ':', '@', '|', '+', '=' and '-'"
+}
+
+/// The authenticated sender of a request, as the authorizer told the management API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The tenant of everything the caller can see.
+    pub workspace_id: WorkspaceId,
+    /// Whom the credential acts as.
+    pub user_id: UserId,
+    /// The key behind the credential.
+    pub key_id: KeyId,
+    /// What the credential carries.
+    pub scopes: Vec<Scope>,
+}
+
+impl Caller {
+    /// Whether the caller acts on everyone's keys.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.scopes.iter().any(|held| held.as_str() == WORKSPACE_ADMIN)
+    }
+
+    /// Demands one scope; an administrator holds every one.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InsufficientScope`]: the caller does not hold it.
+    pub fn require(&self, scope: &str) -> Result<(), Error> {
+        if self.is_admin() || self.scopes.iter().any(|held| held.as_str() == scope) {
+            Ok(())
+        } else {
+            Err(Error::InsufficientScope(scope.to_owned()))
+        }
+    }
+
+    /// Demands every scope that a key is about to carry: nobody hands out more than they have.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InsufficientScope`]: names the first one that the caller does not hold.
+    pub fn require_all(&self, scopes: &[Scope]) -> Result<(), Error> {
+        scopes.iter().try_for_each(|scope| self.require(scope.as_str()))
+    }
+
+    /// Demands that the caller may act on the keys of `user`: its own, or anyone's as an administrator.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::NotYourKey`]: the user is another one and the caller no administrator.
+    pub fn require_to_act_for(&self, user: &UserId) -> Result<(), Error> {
+        if self.is_admin() || self.user_id == *user { Ok(()) } else { Err(Error::NotYourKey) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scope::{KEYS_READ, KEYS_WRITE};
+
+    fn caller(scopes: &[&str]) -> Caller {
+        Caller {
+            workspace_id: "acme".parse().unwrap(),
+            user_id: "alice".parse().unwrap(),
+            key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
+            scopes: scopes.iter().map(|scope| scope.parse().unwrap()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_scope_is_held_word_for_word_or_by_an_administrator() {
+        // held, demanded, granted
+        let table: [(&[&str], &str, bool); 6] = [
+            (&[], KEYS_READ, false),
+            (&[KEYS_READ], KEYS_READ, true),
+            (&[KEYS_READ], KEYS_WRITE, false),
+            (&["keys:*"], KEYS_READ, false),
+            (&[WORKSPACE_ADMIN], "orders:refund", true),
+            (&["workspace:admin.not"], KEYS_READ, false),
+        ];
+        for (held, demanded, granted) in table {
+            assert_eq!(caller(held).require(demanded).is_ok(), granted, "{held:?} for {demanded}");
+        }
+    }
+
+    #[test]
+    fn nobody_hands_out_a_scope_they_do_not_hold() {
+        let wanted: Vec<Scope> = ["keys:read", "orders:read"].map(|scope| scope.parse().unwrap()).into();
+        assert!(caller(&["keys:read", "orders:read", "x"]).require_all(&wanted).is_ok());
+        let refused = caller(&["keys:read"]).require_all(&wanted);
+        assert!(matches!(refused, Err(Error::InsufficientScope(scope)) if scope == "orders:read"));
+        assert!(caller(&[KEYS_WRITE]).require_all(&[Scope::workspace_admin()]).is_err());
+    }
+
+    #[test]
+    fn only_administrators_act_for_others() {
+        let (alice, bob) = ("alice".parse().unwrap(), "bob".parse().unwrap());
+        assert!(caller(&[]).require_to_act_for(&alice).is_ok());
+        assert!(matches!(caller(&[KEYS_WRITE]).require_to_act_for(&bob), Err(Error::NotYourKey)));
+        assert!(caller(&[WORKSPACE_ADMIN]).require_to_act_for(&bob).is_ok());
+    }
+
+    #[test]
+    fn ids_are_words_of_their_alphabets() {
+        for valid in ["auth0|5f7c", "alice@example.com", "svc:deploy+1=a-b_c"] {
+            assert!(valid.parse::<UserId>().is_ok(), "{valid}");
+        }
+        for invalid in ["", "a b", "a#b", "a/b", "ü", &"u".repeat(129)] {
+            assert!(invalid.parse::<UserId>().is_err(), "{invalid}");
+        }
+        for invalid in ["", "Acme", "a_b", "a#b", &"w".repeat(65)] {
+            assert!(invalid.parse::<WorkspaceId>().is_err(), "{invalid}");
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! The environment of a function, read once when it starts.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use secrecy::SecretString;
+use thiserror::Error;
+use tracing::Level;
+
+use crate::credential::Brand;
+
+/// The environment variables of a function. One that is set to nothing counts as not set.
+#[derive(Debug)]
+pub struct Environment(HashMap<String, String>);
+
+/// A variable that is missing or cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("environment variable {name} {must_be}")]
+pub struct InvalidVariable {
+    /// Which one.
+    pub name: &'static str,
+    /// What it must be. The value itself is not repeated: it may be a secret put into the wrong variable.
+    pub must_be: String,
+}
+
+/// Where a pepper comes from: `kms:GenerateMac(key, HMAC_SHA_256, label)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PepperSource {
+    /// Stands beside every hash made under it.
+    pub version: u32,
+    /// What the MAC is made of, so that one KMS key gives many peppers.
+    pub label: String,
+    /// ARN of a KMS key of the spec `HMAC_256`.
+    pub kms_key: String,
+}
+
+/// What the SDK needs to know, taken from what Lambda sets.
+#[derive(Debug)]
+pub struct AwsSettings {
+    /// `AWS_REGION`.
+    pub region: String,
+    /// `AWS_ACCESS_KEY_ID` of the function's role.
+    pub access_key_id: String,
+    /// `AWS_SECRET_ACCESS_KEY`.
+    pub secret_access_key: SecretString,
+    /// `AWS_SESSION_TOKEN`.
+    pub session_token: Option<SecretString>,
+    /// `AWS_ENDPOINT_URL_DYNAMODB`, or `AWS_ENDPOINT_URL` for all services.
+    pub dynamodb_endpoint: Option<String>,
+    /// `AWS_ENDPOINT_URL_KMS`, or `AWS_ENDPOINT_URL` for all services.
+    pub kms_endpoint: Option<String>,
+    /// `AWS_CA_BUNDLE`: the path of a PEM file with more roots to trust.
+    pub ca_bundle: Option<String>,
+}
+
+/// The form in which the authorizer answers an HTTP API's payload 2.0. Every other event is answered with a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthorizerAnswer {
+    /// An IAM policy.
+    Policy,
+    /// `isAuthorized`, for authorizers with simple responses enabled.
+    Simple,
+}
+
+impl Environment {
+    /// The environment of this process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        std::env::vars().collect()
+    }
+
+    /// `BRAND`: the word credentials begin with.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no [`Brand`].
+    pub fn brand(&self) -> Result<Brand, InvalidVariable> {
+        self.parsed("BRAND", "kg", "must be 2 to 10 lower-case letters and digits and begin with a letter")
+    }
+
+    /// `KEYS_TABLE`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is not set.
+    pub fn keys_table(&self) -> Result<String, InvalidVariable> {
+        self.required("KEYS_TABLE", "must be the name of the table of keys")
+    }
+
+    /// `WORKSPACES_TABLE`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is not set.
+    pub fn workspaces_table(&self) -> Result<String, InvalidVariable> {
+        self.required("WORKSPACES_TABLE", "must be the name of the table of names and users")
+    }
+
+    /// `ACTIVITY_TABLE`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is not set.
+    pub fn activity_table(&self) -> Result<String, InvalidVariable> {
+        self.required("ACTIVITY_TABLE", "must be the name of the table of activity")
+    }
+
+    /// `PEPPERS`: every version whose hashes are still honoured, the highest being the one for new hashes.
+    ///
+    /// ```
+    /// # use keygate::config::Environment;
+    /// let key = "arn:aws:kms:eu-west-1:123456789012:key/4d7e";
+    /// let environment: Environment = [("PEPPERS".to_owned(), format!("1:first:{key},2:second:{key}"))].into_iter().collect();
+    /// assert_eq!(environment.peppers().unwrap()[1].label, "second");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is not set, not of that form, or names a version twice.
+    pub fn peppers(&self) -> Result<Vec<PepperSource>, InvalidVariable> {
+        const NAME: &str = "PEPPERS";
+        const MUST_BE: &str =
+            "must be version:label:KMS key ARN, several separated by commas, each version once";
+        let invalid = || InvalidVariable { name: NAME, must_be: MUST_BE.to_owned() };
+        let sources: Vec<PepperSource> = self
+            .required(NAME, MUST_BE)?
+            .split(',')
+            .map(|source| {
+                let mut parts = source.trim().splitn(3, ':').map(str::to_owned);
+                let version = parts.next()?.parse().ok()?;
+                let label = parts.next().filter(|label| !label.is_empty())?;
+                let kms_key = parts.next().filter(|key| key.starts_with("arn:"))?;
+                Some(PepperSource { version, label, kms_key })
+            })
+            .collect::<Option<_>>()
+            .ok_or_else(invalid)?;
+        let mut versions: Vec<u32> = sources.iter().map(|source| source.version).collect();
+        versions.sort_unstable();
+        versions.dedup();
+        if versions.len() == sources.len() { Ok(sources) } else { Err(invalid()) }
+    }
+
+    /// `RETENTION_DAYS`: how long an expired key can still be seen; 30 unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no number from 1 to 3650.
+    pub fn retention(&self) -> Result<TimeDelta, InvalidVariable> {
+        self.number("RETENTION_DAYS", 30, 1..=3650).map(|days| TimeDelta::days(days.into()))
+    }
+
+    /// `ACTIVITY_RETENTION_DAYS`: how long the audit trail goes back; 365 unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no number from 1 to 3650.
+    pub fn activity_retention(&self) -> Result<TimeDelta, InvalidVariable> {
+        self.number("ACTIVITY_RETENTION_DAYS", 365, 1..=3650).map(|days| TimeDelta::days(days.into()))
+    }
+
+    /// `KEYS_PER_USER`: how many keys a user may have; 100 unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no number from 1 to 1000.
+    pub fn keys_per_user(&self) -> Result<u32, InvalidVariable> {
+        self.number("KEYS_PER_USER", 100, 1..=1000)
+    }
+
+    /// `AUTHORIZER_ANSWER`: `policy` unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is neither `policy` nor `simple`.
+    pub fn authorizer_answer(&self) -> Result<AuthorizerAnswer, InvalidVariable> {
+        match self.text("AUTHORIZER_ANSWER") {
+            None | Some("policy") => Ok(AuthorizerAnswer::Policy),
+            Some("simple") => Ok(AuthorizerAnswer::Simple),
+            Some(_) => Err(InvalidVariable {
+                name: "AUTHORIZER_ANSWER",
+                must_be: "must be policy or simple".to_owned(),
+            }),
+        }
+    }
+
+    /// `AUTHORIZER_BUDGET_MS`: how long the store may take before the authorizer gives up; 2000 unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no number from 100 to 25000.
+    pub fn authorizer_budget(&self) -> Result<Duration, InvalidVariable> {
+        self.number("AUTHORIZER_BUDGET_MS", 2000, 100..=25_000)
+            .map(|budget| Duration::from_millis(budget.into()))
+    }
+
+    /// `LOG_LEVEL`: `info` unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is none of `error`, `warn`, `info` and `debug`. There is no `trace`: at that level
+    /// the Lambda runtime prints events, and events hold credentials.
+    pub fn log_level(&self) -> Result<Level, InvalidVariable> {
+        match self.text("LOG_LEVEL") {
+            Some("error") => Ok(Level::ERROR),
+            Some("warn") => Ok(Level::WARN),
+            None | Some("info") => Ok(Level::INFO),
+            Some("debug") => Ok(Level::DEBUG),
+            Some(_) => {
+                let must_be = "must be error, warn, info or debug".to_owned();
+                Err(InvalidVariable { name: "LOG_LEVEL", must_be })
+            }
+        }
+    }
+
+    /// What Lambda tells every function about AWS.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when the region or the role's credentials are not set.
+    pub fn aws(&self) -> Result<AwsSettings, InvalidVariable> {
+        let endpoint = |name| self.text(name).or(self.text("AWS_ENDPOINT_URL")).map(str::to_owned);
+        Ok(AwsSettings {
+            region: self.required("AWS_REGION", "must be set, as Lambda does")?,
+            access_key_id: self.required("AWS_ACCESS_KEY_ID", "must be set, as Lambda does")?,
+            secret_access_key: self.required("AWS_SECRET_ACCESS_KEY", "must be set, as Lambda does")?.into(),
+            session_token: self.text("AWS_SESSION_TOKEN").map(SecretString::from),
+            dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB"),
+            kms_endpoint: endpoint("AWS_ENDPOINT_URL_KMS"),
+            ca_bundle: self.text("AWS_CA_BUNDLE").map(str::to_owned),
+        })
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    fn required(&self, name: &'static str, must_be: &str) -> Result<String, InvalidVariable> {
+        self.text(name)
+            .map(str::to_owned)
+            .ok_or_else(|| InvalidVariable { name, must_be: must_be.to_owned() })
+    }
+
+    fn parsed<T: FromStr>(
+        &self,
+        name: &'static str,
+        default: &str,
+        must_be: &str,
+    ) -> Result<T, InvalidVariable> {
+        let value = self.text(name).unwrap_or(default);
+        value.parse().map_err(|_| InvalidVariable { name, must_be: must_be.to_owned() })
+    }
+
+    fn number(
+        &self,
+        name: &'static str,
+        default: u32,
+        range: RangeInclusive<u32>,
+    ) -> Result<u32, InvalidVariable> {
+        let must_be = format!("must be a whole number from {} to {}", range.start(), range.end());
+        let number = self.parsed(name, &default.to_string(), &must_be)?;
+        if range.contains(&number) { Ok(number) } else { Err(InvalidVariable { name, must_be }) }
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        Self(variables.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn what_is_not_set_has_its_default() {
+        let empty = environment(&[("BRAND", ""), ("KEYS_PER_USER", "")]);
+        assert_eq!(empty.brand().unwrap().as_str(), "kg");
+        assert_eq!(empty.keys_per_user(), Ok(100));
+        assert_eq!(empty.retention(), Ok(TimeDelta::days(30)));
+        assert_eq!(empty.activity_retention(), Ok(TimeDelta::days(365)));
+        assert_eq!(empty.authorizer_answer(), Ok(AuthorizerAnswer::Policy));
+        assert_eq!(empty.authorizer_budget(), Ok(Duration::from_secs(2)));
+        assert_eq!(empty.log_level(), Ok(Level::INFO));
+    }
+
+    #[test]
+    fn an_error_names_the_variable_and_what_it_must_be_and_not_its_value() {
+        let wrong = environment(&[("KEYS_PER_USER", "kg_key_secret"), ("LOG_LEVEL", "trace")]);
+        assert_eq!(
+            wrong.keys_per_user().unwrap_err().to_string(),
+            "environment variable KEYS_PER_USER must be a whole number from 1 to 1000"
+        );
+        assert_eq!(
+            wrong.log_level().unwrap_err().to_string(),
+            "environment variable LOG_LEVEL must be error, warn, info or debug"
+        );
+        assert!(wrong.keys_table().unwrap_err().to_string().contains("KEYS_TABLE must be"));
+    }
+
+    #[test]
+    fn peppers_are_version_label_and_key_each_version_once() {
+        let peppers = |value| environment(&[("PEPPERS", value)]).peppers();
+        let two =
+            peppers("1:one:arn:aws:kms:eu-west-1:1:key/a, 2:two:arn:aws:kms:eu-west-1:1:key/b").unwrap();
+        assert_eq!((two[1].version, two[1].label.as_str()), (2, "two"));
+        assert_eq!(two[1].kms_key, "arn:aws:kms:eu-west-1:1:key/b");
+        for wrong in [
+            "",
+            "one",
+            "1:one",
+            "1:one:key/a",
+            "1::arn:aws:kms",
+            "x:one:arn:a",
+            "1:a:arn:a,1:b:arn:b",
+            "1:a:arn:a,",
+        ] {
+            assert!(peppers(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_of_one_service_goes_before_that_of_all() {
+        let settings = environment(&[
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("AWS_ENDPOINT_URL", "http://all"),
+            ("AWS_ENDPOINT_URL_DYNAMODB", "http://dynamodb"),
+        ])
+        .aws()
+        .unwrap();
+        assert_eq!(settings.dynamodb_endpoint.as_deref(), Some("http://dynamodb"));
+        assert_eq!(settings.kms_endpoint.as_deref(), Some("http://all"));
+        assert!(!format!("{settings:?}").contains("secret\""));
+    }
+}

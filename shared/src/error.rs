@@ -1,0 +1,108 @@
+//! What can go wrong, in the words of the domain: no type of an SDK, no HTTP status.
+
+use serde::Serialize;
+use thiserror::Error as ThisError;
+
+use crate::pepper::UnknownPepper;
+
+/// Why a use case did not do what was asked. Unless a variant says otherwise, nothing was changed.
+#[derive(Debug, ThisError)]
+pub enum Error {
+    /// The request cannot be understood; every field that is wrong is named.
+    #[error("the request has invalid fields: {}", fields.iter().map(InvalidField::to_string).collect::<Vec<_>>().join("; "))]
+    Invalid {
+        /// At least one.
+        fields: Vec<InvalidField>,
+    },
+    /// The request's body is longer than this many bytes.
+    #[error("the request has more than {0} bytes")]
+    TooLarge(usize),
+    /// The request's body is in another format than JSON.
+    #[error("the request is not application/json")]
+    NotJson,
+    /// The caller does not hold this scope.
+    #[error("the caller does not hold the scope {0}")]
+    InsufficientScope(String),
+    /// The key belongs to another user of the workspace and the caller is no administrator.
+    #[error("the key belongs to another user")]
+    NotYourKey,
+    /// There is no such key in the caller's workspace.
+    #[error("no such key")]
+    NotFound,
+    /// A key of the workspace has that name.
+    #[error("the name is taken")]
+    NameTaken,
+    /// The user has as many keys as a user may have.
+    #[error("the user has {0} keys already")]
+    QuotaReached(u32),
+    /// The user was removed and has not been reinstated.
+    #[error("the user was removed")]
+    UserRemoved,
+    /// The workspace has users already, and the invocation did not say `break_glass`.
+    #[error("the workspace has users already")]
+    AlreadyBootstrapped,
+    /// Others kept changing the same items.
+    #[error("conflicting transactions did not come to an end")]
+    Busy,
+    /// The database or KMS did not answer, or not as it should. A change may or may not have been made.
+    #[error("{service} failed: {cause}")]
+    Unavailable {
+        /// Which one.
+        service: &'static str,
+        /// The whole chain of causes. It goes to the log, never to a client.
+        cause: String,
+    },
+    /// A hash was made under a pepper that is not listed.
+    #[error(transparent)]
+    UnknownPepper(#[from] UnknownPepper),
+    /// What must hold does not: a stored item that cannot be read, or a request that lacks the authorizer's context.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl Error {
+    /// A request with one thing wrong.
+    #[must_use]
+    pub fn invalid(field: InvalidField) -> Self {
+        Self::Invalid { fields: vec![field] }
+    }
+
+    /// A failure of `service`, with the texts of `cause` and of everything that caused it.
+    ///
+    /// Only texts made for display are kept: the debug form of an SDK's error can hold a whole response, hashes
+    /// included.
+    #[must_use]
+    pub fn unavailable(service: &'static str, cause: &dyn std::error::Error) -> Self {
+        let mut text = cause.to_string();
+        let mut source = cause.source();
+        while let Some(cause) = source {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        Self::Unavailable { service, cause: text }
+    }
+}
+
+/// One thing that is wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ThisError)]
+#[error("{place}: {detail}")]
+pub struct InvalidField {
+    /// Where.
+    #[serde(flatten)]
+    pub place: Place,
+    /// What it must be.
+    pub detail: String,
+}
+
+/// Where in a request something is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ThisError)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// In the body, at this JSON pointer (RFC 6901); the empty pointer is the whole body.
+    #[error("{0}")]
+    Pointer(String),
+    /// In this query parameter.
+    #[error("?{0}")]
+    Parameter(String),
+}

@@ -1,0 +1,117 @@
+//! The fields of a JSON body, checked all at once: whoever sends three wrong fields learns of three.
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, InvalidField, Place};
+
+/// What is left of a body to be taken, and what was wrong with what has been.
+#[derive(Debug)]
+pub struct Fields {
+    untaken: Map<String, Value>,
+    invalid: Vec<InvalidField>,
+}
+
+impl Fields {
+    /// Reads a body.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`] at the empty pointer: it is not a JSON object.
+    pub fn parse(body: &[u8]) -> Result<Self, Error> {
+        let untaken = serde_json::from_slice(body).map_err(|_| {
+            Error::invalid(InvalidField { place: pointer(&[]), detail: "must be a JSON object".to_owned() })
+        })?;
+        Ok(Self { untaken, invalid: Vec::new() })
+    }
+
+    /// Takes a field that may be absent or null. One that `check` refuses counts as absent, and as invalid.
+    pub fn optional<T>(&mut self, name: &str, check: impl FnOnce(&Value) -> Result<T, Wrong>) -> Option<T> {
+        let value = self.untaken.remove(name).filter(|value| !value.is_null())?;
+        match check(&value) {
+            Ok(taken) => Some(taken),
+            Err(Wrong { within, must_be }) => {
+                let place = match within {
+                    None => pointer(&[name]),
+                    Some(index) => pointer(&[name, &index.to_string()]),
+                };
+                self.invalid.push(InvalidField { place, detail: must_be });
+                None
+            }
+        }
+    }
+
+    /// Takes a field that must be there.
+    pub fn required<T>(&mut self, name: &str, check: impl FnOnce(&Value) -> Result<T, Wrong>) -> Option<T> {
+        if self.untaken.get(name).is_none_or(Value::is_null) {
+            self.untaken.remove(name);
+            self.refuse(name, "is required");
+            return None;
+        }
+        self.optional(name, check)
+    }
+
+    /// Names a field as invalid.
+    pub fn refuse(&mut self, name: &str, must_be: &str) {
+        self.invalid.push(InvalidField { place: pointer(&[name]), detail: must_be.to_owned() });
+    }
+
+    /// Ends the reading: whatever was not taken is unknown. `made` is what was made of the fields, `None` where one
+    /// that is required was not there.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: names every invalid and every unknown field.
+    pub fn finish<T>(mut self, made: Option<T>) -> Result<T, Error> {
+        for name in self.untaken.keys() {
+            let detail = "is not a field of this request".to_owned();
+            self.invalid.push(InvalidField { place: pointer(&[name]), detail });
+        }
+        match made {
+            Some(made) if self.invalid.is_empty() => Ok(made),
+            _ => Err(Error::Invalid { fields: self.invalid }),
+        }
+    }
+}
+
+/// What is wrong with a value.
+#[derive(Debug)]
+pub struct Wrong {
+    /// The element of an array that is wrong, if not the whole value.
+    within: Option<usize>,
+    must_be: String,
+}
+
+impl Wrong {
+    /// The value must be something else.
+    pub fn new(must_be: &impl ToString) -> Self {
+        Self { within: None, must_be: must_be.to_string() }
+    }
+
+    /// The element at `index` must be something else.
+    pub fn at(index: usize, must_be: &impl ToString) -> Self {
+        Self { within: Some(index), must_be: must_be.to_string() }
+    }
+}
+
+/// Checks that a value is a string that parses.
+///
+/// # Errors
+///
+/// What the parser says it must be.
+pub fn parsed<T: std::str::FromStr<Err: ToString>>(value: &Value) -> Result<T, Wrong> {
+    string(value)?.parse().map_err(|invalid| Wrong::new(&invalid))
+}
+
+/// Checks that a value is a string.
+///
+/// # Errors
+///
+/// That it must be one.
+pub fn string(value: &Value) -> Result<&str, Wrong> {
+    value.as_str().ok_or_else(|| Wrong::new(&"must be a string"))
+}
+
+fn pointer(path: &[&str]) -> Place {
+    let escaped = path.iter().map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1")));
+    Place::Pointer(escaped.collect())
+}

@@ -1,0 +1,415 @@
+//! API Gateway's custom authorizers: their events in, their answers out.
+//!
+//! | event | told by | answer |
+//! | --- | --- | --- |
+//! | REST API, `TOKEN` | `type` | policy |
+//! | REST API, `REQUEST` | `type`, no `version` | policy |
+//! | HTTP API, payload 2.0 | `version` | policy, or a simple response where so configured |
+//!
+//! A refusal is the error `Unauthorized` for a REST API, which makes a 401 of it; an HTTP API makes a 401 of a missing
+//! header alone and a 500 of every error, so there a refusal is a denial and becomes a 403. See
+//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-use-lambda-authorizer.html> and
+//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use aws_lambda_events::apigw::{
+    ApiGatewayCustomAuthorizerPolicy, ApiGatewayV2CustomAuthorizerIamPolicyResponse,
+    ApiGatewayV2CustomAuthorizerSimpleResponse,
+};
+use aws_lambda_events::iam::{IamPolicyEffect, IamPolicyStatement};
+use serde::{Deserialize, Serialize};
+use thiserror::Error as ThisError;
+
+use crate::authorize::{Decision, Refusal};
+use crate::caller::Caller;
+use crate::config::AuthorizerAnswer;
+use crate::error::Error;
+use crate::keys::rfc3339;
+use crate::record::Key;
+
+/// What a REST API takes as a 401.
+pub const UNAUTHORIZED: &str = "Unauthorized";
+
+/// Whom the backend is told a refused call came from.
+const NOBODY: &str = "nobody";
+
+/// A request to authorize, whatever kind of API it came to.
+#[derive(Debug)]
+pub struct Event<'a> {
+    api: Api,
+    /// ARN of the method or route that is called.
+    arn: Cow<'a, str>,
+    authorization: Vec<Cow<'a, str>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Api {
+    Rest,
+    Http,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawEvent<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    version: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    authorization_token: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    method_arn: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    route_arn: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    headers: Option<HashMap<Cow<'a, str>, Cow<'a, str>>>,
+    #[serde(borrow)]
+    multi_value_headers: Option<HashMap<Cow<'a, str>, Vec<Cow<'a, str>>>>,
+}
+
+/// An event of none of the kinds above. It does not say what was found: an event holds a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
+#[error("not an event of a REST API's authorizer, nor of an HTTP API's with payload 2.0")]
+pub struct UnknownEvent;
+
+impl<'a> Event<'a> {
+    /// Reads an event as Lambda hands it over.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownEvent`]: nothing can be decided about it.
+    pub fn parse(json: &'a str) -> Result<Self, UnknownEvent> {
+        let raw: RawEvent<'a> = serde_json::from_str(json).map_err(|_| UnknownEvent)?;
+        let (api, arn, authorization) = match (raw.kind.as_deref(), raw.version.as_deref()) {
+            (Some("TOKEN"), None) => {
+                (Api::Rest, raw.method_arn, raw.authorization_token.into_iter().collect())
+            }
+            (Some("REQUEST"), None) => {
+                let values =
+                    raw.multi_value_headers.into_iter().flatten().filter(|(name, _)| is_authorization(name));
+                (Api::Rest, raw.method_arn, values.flat_map(|(_, values)| values).collect())
+            }
+            (Some("REQUEST"), Some("2.0")) => {
+                let values = raw.headers.into_iter().flatten().filter(|(name, _)| is_authorization(name));
+                (Api::Http, raw.route_arn, values.map(|(_, value)| value).collect())
+            }
+            _ => return Err(UnknownEvent),
+        };
+        Ok(Self { api, arn: arn.ok_or(UnknownEvent)?, authorization })
+    }
+
+    /// The value of the one `Authorization` header.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Ambiguous`]: there is more than one, and so more than one who could be meant.
+    pub fn authorization(&self) -> Result<Option<&str>, Refusal> {
+        match self.authorization.as_slice() {
+            [] => Ok(None),
+            [one] => Ok(Some(one)),
+            [_, _, ..] => Err(Refusal::Ambiguous),
+        }
+    }
+
+    /// Puts a decision into the form that this kind of API takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Unauthorized`]: the refusal of a REST API.
+    ///
+    /// # Panics
+    ///
+    /// Never: a context of strings can always be written as JSON.
+    pub fn answer(&self, decision: &Decision, form: AuthorizerAnswer) -> Result<Answer, Unauthorized> {
+        match (decision, self.api, form) {
+            (Decision::Refused(_), Api::Rest, _) => Err(Unauthorized),
+            (Decision::Accepted(key), Api::Http, AuthorizerAnswer::Simple) => {
+                Ok(simple(true, Some(&Context::of(key))))
+            }
+            (Decision::Refused(_), Api::Http, AuthorizerAnswer::Simple) => Ok(simple(false, None)),
+            (Decision::Accepted(key), ..) => {
+                Ok(policy(key.user_id.as_str(), allow(self.whole_stage(), key), Some(&Context::of(key))))
+            }
+            (Decision::Refused(_), Api::Http, AuthorizerAnswer::Policy) => {
+                Ok(policy(NOBODY, statement(IamPolicyEffect::Deny, self.whole_stage()), None))
+            }
+        }
+    }
+
+    /// Every method and path of the stage that is called.
+    ///
+    /// API Gateway may keep an answer for the credential and use it for the next call, which need not be to the same
+    /// method; so the answer must never be made of the one that is called.
+    fn whole_stage(&self) -> String {
+        let stage_end = self.arn.match_indices('/').nth(1).map_or(self.arn.len(), |(index, _)| index);
+        format!("{}/*", &self.arn[..stage_end])
+    }
+}
+
+fn is_authorization(name: &str) -> bool {
+    name.eq_ignore_ascii_case("authorization")
+}
+
+/// An answer as API Gateway takes it.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// An IAM policy with the caller's context.
+    Policy(ApiGatewayV2CustomAuthorizerIamPolicyResponse),
+    /// Yes or no, with the caller's context.
+    Simple(ApiGatewayV2CustomAuthorizerSimpleResponse),
+}
+
+/// The refusal of a REST API: an error whose message is exactly `Unauthorized`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
+#[error("{UNAUTHORIZED}")]
+pub struct Unauthorized;
+
+fn policy(principal: &str, statement: IamPolicyStatement, context: Option<&Context>) -> Answer {
+    let mut document = ApiGatewayCustomAuthorizerPolicy::default();
+    document.version = Some("2012-10-17".to_owned());
+    document.statement = vec![statement];
+    let mut answer = ApiGatewayV2CustomAuthorizerIamPolicyResponse::default();
+    answer.principal_id = Some(principal.to_owned());
+    answer.policy_document = document;
+    answer.context = context_value(context);
+    Answer::Policy(answer)
+}
+
+fn simple(is_authorized: bool, context: Option<&Context>) -> Answer {
+    let mut answer = ApiGatewayV2CustomAuthorizerSimpleResponse::default();
+    answer.is_authorized = is_authorized;
+    answer.context = context_value(context);
+    Answer::Simple(answer)
+}
+
+fn context_value(context: Option<&Context>) -> serde_json::Value {
+    match context {
+        Some(context) => serde_json::to_value(context).expect("strings can be written as JSON"),
+        None => serde_json::json!({}),
+    }
+}
+
+/// Lets a key through, and says in the policy itself until when: API Gateway may use it again after the key expired.
+fn allow(resource: String, key: &Key) -> IamPolicyStatement {
+    let mut allow = statement(IamPolicyEffect::Allow, resource);
+    allow.condition = key.expires_at.map(|expires_at| {
+        let before = HashMap::from([("aws:CurrentTime".to_owned(), vec![rfc3339(expires_at)])]);
+        HashMap::from([("DateLessThan".to_owned(), before)])
+    });
+    allow
+}
+
+fn statement(effect: IamPolicyEffect, resource: String) -> IamPolicyStatement {
+    let mut statement = IamPolicyStatement::default();
+    statement.action = vec!["execute-api:Invoke".to_owned()];
+    statement.effect = effect;
+    statement.resource = vec![resource];
+    statement
+}
+
+/// What the backend, and the management API, is told of the caller: strings only, the same for every kind of API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Context {
+    user_id: String,
+    workspace_id: String,
+    key_id: String,
+    key_name: String,
+    /// Separated by spaces.
+    scopes: String,
+    credential: CredentialKind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+}
+
+/// Which kind of credential was presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialKind {
+    /// The key itself.
+    ApiKey,
+}
+
+impl Context {
+    fn of(key: &Key) -> Self {
+        let scopes: Vec<&str> = key.scopes.iter().map(crate::scope::Scope::as_str).collect();
+        Self {
+            user_id: key.user_id.to_string(),
+            workspace_id: key.workspace_id.to_string(),
+            key_id: key.key_id.to_string(),
+            key_name: key.name.to_string(),
+            scopes: scopes.join(" "),
+            credential: CredentialKind::ApiKey,
+            expires_at: key.expires_at.map(rfc3339),
+        }
+    }
+}
+
+impl TryFrom<Context> for Caller {
+    type Error = Error;
+
+    fn try_from(context: Context) -> Result<Self, Error> {
+        let broken = |what: &str| Error::Broken(format!("the authorizer's context has no valid {what}"));
+        let scopes = context.scopes.split_whitespace().map(str::parse).collect::<Result<_, _>>();
+        Ok(Self {
+            workspace_id: context.workspace_id.parse().map_err(|_| broken("workspaceId"))?,
+            user_id: context.user_id.parse().map_err(|_| broken("userId"))?,
+            key_id: context.key_id.parse().map_err(|_| broken("keyId"))?,
+            scopes: scopes.map_err(|_| broken("scopes"))?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::record::Name;
+
+    const ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/GET/orders/7";
+
+    fn key(expires_at: Option<&str>) -> Box<Key> {
+        let time = |text| DateTime::parse_from_rfc3339(text).unwrap().into();
+        Box::new(Key {
+            key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
+            workspace_id: "acme".parse().unwrap(),
+            user_id: "alice".parse().unwrap(),
+            name: Name::parse("build server").unwrap(),
+            description: None,
+            scopes: vec!["orders:read".parse().unwrap(), "orders:write".parse().unwrap()],
+            created_at: time("2026-01-01T00:00:00Z"),
+            created_by: "alice".parse().unwrap(),
+            revision: 1,
+            expires_at: expires_at.map(time),
+            ttl: None,
+            disabled_at: None,
+            last_used_at: None,
+        })
+    }
+
+    fn token() -> String {
+        json!({"type": "TOKEN", "authorizationToken": "Bearer x", "methodArn": ARN}).to_string()
+    }
+
+    fn request(headers: &Value) -> String {
+        json!({"type": "REQUEST", "methodArn": ARN, "headers": {"authorization": "last"}, "multiValueHeaders": headers})
+            .to_string()
+    }
+
+    fn http() -> String {
+        json!({"version": "2.0", "type": "REQUEST", "routeArn": ARN, "identitySource": ["Bearer x"], "rawPath": "/test/",
+            "headers": {"authorization": "Bearer x", "host": "h"}, "requestContext": {"stage": "test"}})
+        .to_string()
+    }
+
+    fn answer(event: &str, decision: &Decision, form: AuthorizerAnswer) -> Result<Value, Unauthorized> {
+        Event::parse(event)
+            .unwrap()
+            .answer(decision, form)
+            .map(|answer| serde_json::to_value(answer).unwrap())
+    }
+
+    #[test]
+    fn the_credential_is_found_in_every_kind_of_event() {
+        let events = [
+            token(),
+            http(),
+            request(&json!({"Authorization": ["Bearer x"]})),
+            request(&json!({"AUTHORIZATION": ["Bearer x"], "X": ["y", "z"]})),
+        ];
+        for event in events {
+            assert_eq!(Event::parse(&event).unwrap().authorization(), Ok(Some("Bearer x")), "{event}");
+        }
+        assert_eq!(Event::parse(&request(&json!({}))).unwrap().authorization(), Ok(None));
+        assert_eq!(Event::parse(&request(&Value::Null)).unwrap().authorization(), Ok(None));
+    }
+
+    #[test]
+    fn two_credentials_in_one_request_are_none() {
+        for headers in [
+            json!({"Authorization": ["Bearer x", "Bearer y"]}),
+            json!({"Authorization": ["Bearer x"],
+            "authorization": ["Bearer x"]}),
+        ] {
+            assert_eq!(Event::parse(&request(&headers)).unwrap().authorization(), Err(Refusal::Ambiguous));
+        }
+    }
+
+    #[test]
+    fn nothing_is_decided_about_an_unknown_event() {
+        for event in [
+            json!({}),
+            json!([]),
+            json!({"type": "TOKEN", "authorizationToken": "Bearer x"}),
+            json!({"type": "TOKEN", "authorizationToken": 7, "methodArn": ARN}),
+            json!({"version": "3.0", "type": "REQUEST", "routeArn": ARN}),
+            json!({"httpMethod": "GET", "methodArn": ARN}),
+        ] {
+            assert_eq!(Event::parse(&event.to_string()).unwrap_err(), UnknownEvent, "{event}");
+        }
+    }
+
+    #[test]
+    fn an_accepted_key_may_call_the_whole_stage_whatever_was_called() {
+        for event in [token(), http()] {
+            let answer = answer(&event, &Decision::Accepted(key(None)), AuthorizerAnswer::Policy).unwrap();
+            assert_eq!(answer["principalId"], "alice");
+            assert_eq!(
+                answer["policyDocument"],
+                json!({"Version": "2012-10-17", "Statement": [{
+                    "Action": ["execute-api:Invoke"], "Effect": "Allow",
+                    "Resource": ["arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/*"],
+                }]})
+            );
+            assert_eq!(
+                answer["context"],
+                json!({"userId": "alice", "workspaceId": "acme", "keyId": "01JD3V6Y4N8Q2Z5X7W9B0C1D2E",
+                    "keyName": "build server", "scopes": "orders:read orders:write", "credential": "api_key"})
+            );
+        }
+    }
+
+    #[test]
+    fn a_policy_ends_when_its_key_does() {
+        let decision = Decision::Accepted(key(Some("2027-01-01T00:00:00Z")));
+        let answer = answer(&token(), &decision, AuthorizerAnswer::Policy).unwrap();
+        let condition = &answer["policyDocument"]["Statement"][0]["Condition"];
+        assert_eq!(condition, &json!({"DateLessThan": {"aws:CurrentTime": ["2027-01-01T00:00:00Z"]}}));
+        assert_eq!(answer["context"]["expiresAt"], "2027-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn a_refusal_is_an_error_for_a_rest_api_and_a_denial_for_an_http_api() {
+        let refused = Decision::Refused(Refusal::Missing);
+        for form in [AuthorizerAnswer::Policy, AuthorizerAnswer::Simple] {
+            assert_eq!(answer(&token(), &refused, form).unwrap_err().to_string(), "Unauthorized");
+            assert_eq!(answer(&request(&json!({})), &refused, form).unwrap_err().to_string(), "Unauthorized");
+        }
+        let denied = answer(&http(), &refused, AuthorizerAnswer::Policy).unwrap();
+        assert_eq!(denied["policyDocument"]["Statement"][0]["Effect"], "Deny");
+        assert_eq!(denied["context"], json!({}));
+        let denied = answer(&http(), &refused, AuthorizerAnswer::Simple).unwrap();
+        assert_eq!(denied, json!({"isAuthorized": false, "context": {}}));
+    }
+
+    #[test]
+    fn simple_responses_are_for_http_apis_alone() {
+        let accepted = Decision::Accepted(key(None));
+        let simple = answer(&http(), &accepted, AuthorizerAnswer::Simple).unwrap();
+        assert_eq!((&simple["isAuthorized"], &simple["context"]["userId"]), (&json!(true), &json!("alice")));
+        let policy = answer(&token(), &accepted, AuthorizerAnswer::Simple).unwrap();
+        assert!(policy.get("policyDocument").is_some());
+    }
+
+    #[test]
+    fn the_management_api_reads_the_context_that_the_authorizer_wrote() {
+        let caller = Caller::try_from(Context::of(&key(None))).unwrap();
+        assert_eq!((caller.user_id.as_str(), caller.workspace_id.as_str()), ("alice", "acme"));
+        assert_eq!(caller.scopes.len(), 2);
+    }
+}

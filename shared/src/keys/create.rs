@@ -1,0 +1,400 @@
+//! Creating a key: over the management API, or as the first administrator's by a direct invocation.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
+
+use crate::activity::{Action, Event, Origin};
+use crate::caller::{Caller, UserId, WorkspaceId};
+use crate::credential::{Brand, Credential};
+use crate::error::{Error, InvalidField, Place};
+use crate::fields::{self, Fields, Wrong};
+use crate::keys::ShownKey;
+use crate::pepper::Peppers;
+use crate::record::{HashedKey, Key, LONGEST_DESCRIPTION, Name, ttl};
+use crate::scope::{InvalidScope, KEYS_WRITE, MOST_SCOPES, Scope};
+use crate::store::{Bootstrap, Store};
+
+/// The longest life of a key, so that every time fits everywhere: a hundred years.
+const LONGEST_LIFE: TimeDelta = TimeDelta::days(36_525);
+
+/// What a caller asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CreateKey {
+    /// Unique in the workspace.
+    pub name: Name,
+    /// What the key is for.
+    pub description: Option<String>,
+    /// When it stops working; never, if not said.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// What it carries to the backend.
+    pub scopes: Vec<Scope>,
+    /// Whose it is to be; the caller's, if not said.
+    pub user_id: Option<UserId>,
+}
+
+impl CreateKey {
+    /// Reads a request's body.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: names every field that is wrong, and what it must be.
+    pub fn parse(body: &[u8], now: DateTime<Utc>) -> Result<Self, Error> {
+        let mut fields = Fields::parse(body)?;
+        let name = fields.required("name", |value| {
+            Name::parse(fields::string(value)?).map_err(|invalid| Wrong::new(&invalid))
+        });
+        let description = fields.optional("description", description);
+        let expires_at = fields.optional("expires_at", |value| expiry_at(value, now));
+        let expires_in = fields.optional("expires_in", |value| expiry_in(value, now));
+        let scopes = fields.optional("scopes", scopes);
+        let user_id = fields.optional("user_id", fields::parsed);
+        if expires_at.is_some() && expires_in.is_some() {
+            fields.refuse("expires_in", "must not be sent together with expires_at");
+        }
+        fields.finish(name.map(|name| Self {
+            name,
+            description,
+            expires_at: expires_at.or(expires_in),
+            scopes: scopes.unwrap_or_default(),
+            user_id,
+        }))
+    }
+}
+
+fn description(value: &Value) -> Result<String, Wrong> {
+    let text = fields::string(value)?.trim();
+    if text.chars().count() > LONGEST_DESCRIPTION {
+        return Err(Wrong::new(&format!("must have at most {LONGEST_DESCRIPTION} characters")));
+    }
+    if text.chars().any(|char| char.is_control() && char != '\n') {
+        return Err(Wrong::new(&"must have no control characters but line feeds"));
+    }
+    Ok(text.to_owned())
+}
+
+fn expiry_at(value: &Value, now: DateTime<Utc>) -> Result<DateTime<Utc>, Wrong> {
+    let must_be =
+        || Wrong::new(&"must be a time in the future in the form of RFC 3339, at most 100 years away");
+    let time: DateTime<Utc> =
+        DateTime::parse_from_rfc3339(fields::string(value)?).map_err(|_| must_be())?.into();
+    // Times are kept to the second; a fraction is dropped, so that nothing works longer than was asked for.
+    let time = DateTime::from_timestamp(time.timestamp(), 0).ok_or_else(must_be)?;
+    if now < time && time <= now + LONGEST_LIFE { Ok(time) } else { Err(must_be()) }
+}
+
+fn expiry_in(value: &Value, now: DateTime<Utc>) -> Result<DateTime<Utc>, Wrong> {
+    let longest = LONGEST_LIFE.num_seconds();
+    let seconds = value
+        .as_i64()
+        .filter(|seconds| (1..=longest).contains(seconds))
+        .ok_or_else(|| Wrong::new(&format!("must be a whole number of seconds from 1 to {longest}")))?;
+    Ok(whole_second(now) + TimeDelta::seconds(seconds))
+}
+
+fn scopes(value: &Value) -> Result<Vec<Scope>, Wrong> {
+    let must_be = || Wrong::new(&format!("must be an array of at most {MOST_SCOPES} scopes"));
+    let values = value.as_array().filter(|values| values.len() <= MOST_SCOPES).ok_or_else(must_be)?;
+    let mut scopes: Vec<Scope> = Vec::with_capacity(values.len());
+    for (index, value) in values.iter().enumerate() {
+        let text = value.as_str().ok_or_else(|| Wrong::at(index, &"must be a string"))?;
+        let scope = text.parse().map_err(|invalid: InvalidScope| Wrong::at(index, &invalid))?;
+        if scopes.contains(&scope) {
+            return Err(Wrong::at(index, &"must not be there twice"));
+        }
+        scopes.push(scope);
+    }
+    Ok(scopes)
+}
+
+/// A key just made, with its text: the only time that it is shown.
+#[derive(Debug, Serialize)]
+pub struct CreatedKey {
+    #[serde(flatten)]
+    shown: ShownKey,
+    #[serde(serialize_with = "expose")]
+    key: SecretString,
+}
+
+fn expose<S: Serializer>(key: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(key.expose_secret())
+}
+
+/// What creating keys takes.
+#[derive(Debug)]
+pub struct KeyCreator {
+    /// The word credentials begin with.
+    pub brand: Brand,
+    /// What the secret is hashed under.
+    pub peppers: Peppers,
+    /// Where keys are.
+    pub store: Store,
+    /// How many keys a user may have.
+    pub quota: u32,
+    /// How long an expired key is kept.
+    pub retention: TimeDelta,
+}
+
+impl KeyCreator {
+    /// Makes a key for the caller, or as an administrator for anyone of the workspace.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InsufficientScope`]: the caller may not write keys, or asks for a scope that it does not hold.
+    /// - [`Error::NotYourKey`]: the key would be another user's, and the caller is no administrator.
+    /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: as [`Store::create_key`] says.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn create(
+        &self,
+        caller: &Caller,
+        request: CreateKey,
+        origin: Origin,
+        now: DateTime<Utc>,
+    ) -> Result<CreatedKey, Error> {
+        caller.require(KEYS_WRITE)?;
+        let user_id = request.user_id.clone().unwrap_or_else(|| caller.user_id.clone());
+        caller.require_to_act_for(&user_id)?;
+        caller.require_all(&request.scopes)?;
+        let author = (&caller.workspace_id, &caller.user_id);
+        let (new, credential) = self.draft(author, &user_id, request, now);
+        let event = Event::new(Action::KeyCreated, author, (new.key.key_id, &user_id), origin, now);
+        self.store.create_key(&new, self.quota, None, &event, now).await?;
+        Ok(self.show_once(&new.key, &credential, now))
+    }
+
+    /// Makes an administrator's key for a direct invocation, which IAM has authorised.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::AlreadyBootstrapped`]: the workspace has users, and `break_glass` is not set.
+    /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: as [`Store::create_key`] says.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn bootstrap(&self, request: BootstrapKey, now: DateTime<Utc>) -> Result<CreatedKey, Error> {
+        let (bootstrap, action) = if request.break_glass {
+            (Bootstrap::BreakGlass, Action::KeyBreakGlass)
+        } else {
+            (Bootstrap::First, Action::KeyBootstrapped)
+        };
+        let key = CreateKey {
+            name: request.name,
+            description: None,
+            expires_at: None,
+            scopes: vec![Scope::workspace_admin()],
+            user_id: None,
+        };
+        let author = (&request.workspace_id, &request.user_id);
+        let (new, credential) = self.draft(author, &request.user_id, key, now);
+        let event = Event::new(action, author, (new.key.key_id, &request.user_id), Origin::default(), now);
+        self.store.create_key(&new, self.quota, Some(bootstrap), &event, now).await?;
+        Ok(self.show_once(&new.key, &credential, now))
+    }
+
+    fn draft(
+        &self,
+        (workspace_id, created_by): (&WorkspaceId, &UserId),
+        user_id: &UserId,
+        request: CreateKey,
+        now: DateTime<Utc>,
+    ) -> (HashedKey, Credential) {
+        let credential = Credential::generate(now);
+        let key = Key {
+            key_id: credential.key_id,
+            workspace_id: workspace_id.clone(),
+            user_id: user_id.clone(),
+            name: request.name,
+            description: request.description,
+            scopes: request.scopes,
+            created_at: whole_second(now),
+            created_by: created_by.clone(),
+            revision: 1,
+            expires_at: request.expires_at,
+            ttl: ttl(request.expires_at, self.retention),
+            disabled_at: None,
+            last_used_at: None,
+        };
+        (HashedKey { key, hash: self.peppers.hash(&credential) }, credential)
+    }
+
+    fn show_once(&self, key: &Key, credential: &Credential, now: DateTime<Utc>) -> CreatedKey {
+        CreatedKey { shown: ShownKey::new(key, &self.brand, now), key: credential.to_text(&self.brand) }
+    }
+}
+
+fn whole_second(time: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp(time.timestamp(), 0).unwrap_or(time)
+}
+
+/// A direct invocation: `{"bootstrap": {"workspace_id", "user_id", "name", "break_glass"?}}`, which no API Gateway can
+/// send, because its events have fields of their own beside whatever the client sends.
+#[derive(Debug)]
+pub struct BootstrapKey {
+    /// The workspace to give an administrator to.
+    pub workspace_id: WorkspaceId,
+    /// The administrator.
+    pub user_id: UserId,
+    /// The name of the key.
+    pub name: Name,
+    /// Make the key although the workspace has users.
+    pub break_glass: bool,
+}
+
+impl BootstrapKey {
+    /// Reads an event.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: the event is no bootstrap, or names every field of it that is wrong.
+    pub fn parse(event: &[u8]) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Wrapper {
+            bootstrap: Value,
+        }
+        let Ok(Wrapper { bootstrap }) = serde_json::from_slice(event) else {
+            let detail = "must be an object with the one field bootstrap".to_owned();
+            return Err(Error::invalid(InvalidField { place: Place::Pointer(String::new()), detail }));
+        };
+        let mut fields = Fields::parse(bootstrap.to_string().as_bytes())?;
+        let workspace_id = fields.required("workspace_id", fields::parsed);
+        let user_id = fields.required("user_id", fields::parsed);
+        let name = fields.required("name", |value| {
+            Name::parse(fields::string(value)?).map_err(|invalid| Wrong::new(&invalid))
+        });
+        let break_glass = fields.optional("break_glass", |value| {
+            value.as_bool().ok_or_else(|| Wrong::new(&"must be true or false"))
+        });
+        let made = match (workspace_id, user_id, name) {
+            (Some(workspace_id), Some(user_id), Some(name)) => {
+                Some(Self { workspace_id, user_id, name, break_glass: break_glass.unwrap_or(false) })
+            }
+            _ => None,
+        };
+        fields.finish(made)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::parse_from_rfc3339("2026-11-22T10:00:00.9Z").unwrap().into()
+    }
+
+    fn parse(body: &Value) -> Result<CreateKey, Error> {
+        CreateKey::parse(body.to_string().as_bytes(), now())
+    }
+
+    fn wrong_places(body: &Value) -> Vec<String> {
+        let Err(Error::Invalid { fields }) = parse(body) else { panic!("{body} is valid") };
+        fields.iter().map(|field| field.place.to_string()).collect()
+    }
+
+    #[test]
+    fn a_name_is_all_it_takes() {
+        let key = parse(&json!({"name": " ci "})).unwrap();
+        assert_eq!(key.name.to_string(), "ci");
+        assert_eq!(
+            (key.description, key.expires_at, key.scopes, key.user_id),
+            (None, None, Vec::new(), None)
+        );
+    }
+
+    #[test]
+    fn null_is_as_good_as_absent() {
+        let all_null = json!({"name": "ci", "description": null, "expires_at": null, "expires_in": null, "scopes": null,
+            "user_id": null});
+        assert_eq!(parse(&all_null).unwrap(), parse(&json!({"name": "ci"})).unwrap());
+        assert_eq!(wrong_places(&json!({"name": null})), ["/name"]);
+    }
+
+    #[test]
+    fn every_wrong_field_is_named_at_once() {
+        let body = json!({
+            "name": "", "description": "d".repeat(501), "expires_at": "yesterday", "expires_in": 0,
+            "scopes": ["keys:read", "Keys"], "user_id": "a b", "endpoints": [], "a/b~": 1,
+        });
+        let places = wrong_places(&body);
+        let expected = [
+            "/name",
+            "/description",
+            "/expires_at",
+            "/expires_in",
+            "/scopes/1",
+            "/user_id",
+            "/a~1b~0",
+            "/endpoints",
+        ];
+        assert_eq!(places, expected);
+    }
+
+    #[test]
+    fn what_is_no_object_is_wrong_as_a_whole() {
+        for body in ["", "nul", "[]", "\"name\"", "{\"name\":\"ci\"", "{\"name\":\"ci\"} x", "\u{0}"] {
+            let Err(Error::Invalid { fields }) = CreateKey::parse(body.as_bytes(), now()) else {
+                panic!("{body}")
+            };
+            assert_eq!(fields.len(), 1, "{body}");
+            assert_eq!(fields[0].place, Place::Pointer(String::new()), "{body}");
+        }
+        assert!(CreateKey::parse(b"\xff\xfe", now()).is_err());
+    }
+
+    #[test]
+    fn fields_of_another_type_are_wrong() {
+        let body = json!({"name": 1, "description": {}, "expires_at": 5, "expires_in": 1.5, "scopes": "a", "user_id": []});
+        assert_eq!(wrong_places(&body).len(), 6);
+        assert_eq!(wrong_places(&json!({"name": "a", "scopes": [1]})), ["/scopes/0"]);
+        assert_eq!(wrong_places(&json!({"name": "a", "scopes": ["a", "a"]})), ["/scopes/1"]);
+        let many: Vec<String> = (0..51).map(|index| format!("s{index}")).collect();
+        assert_eq!(wrong_places(&json!({"name": "a", "scopes": many})), ["/scopes"]);
+    }
+
+    #[test]
+    fn an_expiry_is_in_the_future_and_whole_seconds() {
+        let expiry = |body| parse(&body).unwrap().expires_at.unwrap().to_rfc3339();
+        assert_eq!(expiry(json!({"name": "a", "expires_in": 60})), "2026-11-22T10:01:00+00:00");
+        assert_eq!(
+            expiry(json!({"name": "a", "expires_at": "2026-11-22T12:00:01.9+02:00"})),
+            "2026-11-22T10:00:01+00:00"
+        );
+        for past in
+            ["2026-11-22T10:00:00Z", "2020-01-01T00:00:00Z", "2127-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
+        {
+            assert_eq!(wrong_places(&json!({"name": "a", "expires_at": past})), ["/expires_at"], "{past}");
+        }
+        for wrong in [json!(0), json!(-1), json!(i64::MAX), json!(u64::MAX), json!("60")] {
+            assert_eq!(wrong_places(&json!({"name": "a", "expires_in": wrong})), ["/expires_in"]);
+        }
+        let both = json!({"name": "a", "expires_in": 60, "expires_at": "2027-01-01T00:00:00Z"});
+        assert_eq!(wrong_places(&both), ["/expires_in"]);
+    }
+
+    #[test]
+    fn a_bootstrap_is_an_object_of_its_own() {
+        let parse = |event: &Value| BootstrapKey::parse(event.to_string().as_bytes());
+        let key = parse(&json!({"bootstrap": {"workspace_id": "acme", "user_id": "alice", "name": "first"}}))
+            .unwrap();
+        assert!(!key.break_glass);
+        assert!(parse(&json!({"bootstrap": {"workspace_id": "acme", "user_id": "a", "name": "n", "break_glass": true}}))
+            .unwrap()
+            .break_glass);
+        let Err(Error::Invalid { fields }) =
+            parse(&json!({"bootstrap": {"workspace_id": "A", "scopes": []}}))
+        else {
+            panic!("invalid")
+        };
+        assert_eq!(fields.len(), 4);
+        for event in [
+            json!({"bootstrap": {"workspace_id": "acme", "user_id": "a", "name": "n"}, "resource": "/{proxy+}"}),
+            json!({"body": "{\"bootstrap\":{}}"}),
+            json!({"bootstrap": []}),
+            json!([]),
+        ] {
+            assert!(parse(&event).is_err(), "{event}");
+        }
+    }
+}

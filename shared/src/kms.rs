@@ -1,0 +1,48 @@
+//! The source of the peppers: a KMS key that nobody can export.
+//!
+//! A pepper is derived, not stored: `kms:GenerateMac` over its label, once per version when a function starts. There
+//! is no ciphertext to look after, and with the KMS key disabled no new environment can verify or forge a hash.
+
+use aws_sdk_kms::Client;
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::MacAlgorithmSpec;
+use tokio::task::JoinSet;
+use zeroize::Zeroizing;
+
+use crate::config::PepperSource;
+use crate::error::Error;
+use crate::pepper::{Pepper, Peppers};
+
+/// Derives every pepper, all at the same time.
+///
+/// # Errors
+///
+/// - [`Error::Unavailable`]: KMS refused or did not answer in time.
+/// - [`Error::Broken`]: KMS answered with something else than 32 bytes.
+pub async fn derive_peppers(client: &Client, sources: Vec<PepperSource>) -> Result<Peppers, Error> {
+    let mut derivations: JoinSet<Result<Pepper, Error>> =
+        sources.into_iter().map(|source| derive(client.clone(), source)).collect();
+    let mut peppers = Vec::with_capacity(derivations.len());
+    while let Some(derived) = derivations.join_next().await {
+        peppers.push(derived.map_err(|failure| Error::unavailable("KMS", &failure))??);
+    }
+    Ok(Peppers::new(peppers))
+}
+
+async fn derive(client: Client, source: PepperSource) -> Result<Pepper, Error> {
+    let answer = client
+        .generate_mac()
+        .key_id(source.kms_key)
+        .mac_algorithm(MacAlgorithmSpec::HmacSha256)
+        .message(Blob::new(source.label))
+        .send()
+        .await
+        .map_err(|failure| Error::unavailable("KMS", &failure))?;
+    let mac = Zeroizing::new(answer.mac.map(Blob::into_inner).unwrap_or_default());
+    let mut key = Zeroizing::new([0; 32]);
+    if mac.len() != key.len() {
+        return Err(Error::Broken(format!("KMS answered with a MAC of {} bytes instead of 32", mac.len())));
+    }
+    key.copy_from_slice(&mac);
+    Ok(Pepper::new(source.version, &key))
+}

@@ -1,0 +1,50 @@
+//! The domain of Keygate: API keys for AWS API Gateway.
+//!
+//! A team deploys Keygate into its own AWS account. Its users get API keys over HTTP; a custom authorizer in front of
+//! the team's APIs accepts or refuses them. Only peppered hashes are stored, in `DynamoDB`, and the pepper comes out
+//! of a KMS key that nobody can export.
+//!
+//! # A guided tour
+//!
+//! The modules are declared in the order in which a presented key travels:
+//!
+//! 1. [`config`] reads the environment once, when a function starts; [`logging`] decides what may reach the log.
+//! 2. [`credential`] takes the presented text apart: `kg_key_<id>_<secret><checksum>`. What does not parse goes no
+//!    further.
+//! 3. [`pepper`] turns the secret into the hash that is stored and compares the two in constant time.
+//! 4. [`scope`] and [`caller`] say what a caller may do; [`record`] is what is stored of a key, [`activity`] what is
+//!    remembered of its life, [`error`] what can go wrong and [`fields`] how all invalid fields are named at once.
+//! 5. [`authorize`] is the decision: a credential in, its key or a reason for the refusal out.
+//! 6. [`keys`] has one use case a file: create, list, delete.
+//! 7. [`store`] keeps records in `DynamoDB`, one file a table; [`kms`] derives the peppers; [`aws`] makes the clients
+//!    of both.
+//! 8. [`gateway`] reads API Gateway's authorizer events and writes its answers; [`http`] does the same for the
+//!    management API.
+//!
+//! Dependencies point one way: functions → [`http`], [`gateway`] → use cases → [`store`], [`kms`] → [`record`],
+//! [`credential`]. The clock is an argument everywhere; randomness comes from the operating system.
+
+mod word;
+
+pub mod config;
+pub mod logging;
+
+pub mod credential;
+pub mod pepper;
+
+pub mod activity;
+pub mod caller;
+pub mod error;
+pub mod fields;
+pub mod record;
+pub mod scope;
+
+pub mod authorize;
+pub mod keys;
+
+pub mod aws;
+pub mod kms;
+pub mod store;
+
+pub mod gateway;
+pub mod http;

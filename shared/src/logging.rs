@@ -1,0 +1,29 @@
+//! What reaches the log: one JSON object a line, and never what an event or an answer holds.
+
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Sends the log to standard output, from where Lambda takes it.
+///
+/// `level` is that of Keygate's own lines. Libraries get no further than warnings, whatever the level: the Lambda
+/// runtime prints events, and the SDK prints requests and responses, at levels below. The one library line that is
+/// silenced repeats every error a handler returns, and returning an error is how an authorizer says `Unauthorized`.
+pub fn init(level: Level) {
+    let levels = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target("lambda_runtime::layers::panic", LevelFilter::OFF)
+        .with_target("keygate", level)
+        .with_target("create_key", level)
+        .with_target("list_keys", level)
+        .with_target("delete_key", level)
+        .with_target("authorize", level);
+    let json = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false);
+    tracing_subscriber::registry().with(levels).with(json).init();
+}

@@ -1,0 +1,203 @@
+//! Peppers: what turns a secret into the hash that is stored.
+//!
+//! ```text
+//! hash = HMAC-SHA-256(pepper, label ‖ kind ‖ key id ‖ secret)      every field preceded by its length
+//! ```
+//!
+//! A secret has 256 bits of entropy, so a fast MAC is right and a password hash is not. A table alone cannot be
+//! searched for secrets: that takes the pepper, which exists only in the memory of running functions. Every stored
+//! hash has the version of its pepper beside it, so that peppers can be replaced while keys live on.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretBox};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::credential::{API_KEY_KIND, Credential};
+
+/// Separates these hashes from any other use of the same pepper.
+///
+/// NEVER change this value: no key issued before would be recognised.
+const LABEL: &[u8] = b"keygate/credential/v1";
+
+/// A hash as stored, with the version of the pepper that made it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretHash {
+    #[serde(with = "serde_bytes")]
+    hash: [u8; 32],
+    pepper_version: u32,
+}
+
+impl SecretHash {
+    /// The version of the pepper that made it.
+    #[must_use]
+    pub fn pepper_version(&self) -> u32 {
+        self.pepper_version
+    }
+}
+
+impl fmt::Debug for SecretHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("SecretHash")
+            .field("pepper_version", &self.pepper_version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One pepper: 32 bytes, zeroed on drop, never shown by `Debug`.
+#[derive(Debug)]
+pub struct Pepper {
+    version: u32,
+    key: SecretBox<[u8; 32]>,
+}
+
+impl Pepper {
+    /// The pepper of `version`, as derived by [`crate::kms`].
+    #[must_use]
+    pub fn new(version: u32, key: &Zeroizing<[u8; 32]>) -> Self {
+        Self { version, key: SecretBox::init_with_mut(|bytes: &mut [u8; 32]| bytes.copy_from_slice(&**key)) }
+    }
+
+    fn mac(&self, credential: &Credential) -> Hmac<Sha256> {
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(self.key.expose_secret()).expect("HMAC takes keys of any length");
+        let fields: [&[u8]; 4] =
+            [LABEL, API_KEY_KIND.as_bytes(), &credential.key_id.to_bytes(), credential.secret.expose()];
+        for field in fields {
+            let length = u32::try_from(field.len()).expect("every field is short");
+            mac.update(&length.to_be_bytes());
+            mac.update(field);
+        }
+        mac
+    }
+}
+
+/// The peppers of a deployment: the newest hashes, all of them verify.
+#[derive(Debug)]
+pub struct Peppers(Vec<Pepper>);
+
+impl Peppers {
+    /// Takes every listed version, in any order.
+    ///
+    /// # Panics
+    ///
+    /// When there is none; [`crate::config`] refuses an empty list before.
+    #[must_use]
+    pub fn new(mut peppers: Vec<Pepper>) -> Self {
+        assert!(!peppers.is_empty(), "at least one pepper");
+        peppers.sort_by_key(|pepper| pepper.version);
+        Self(peppers)
+    }
+
+    fn newest(&self) -> &Pepper {
+        &self.0[self.0.len() - 1]
+    }
+
+    /// The hash to store for a new credential, under the newest pepper.
+    #[must_use]
+    pub fn hash(&self, credential: &Credential) -> SecretHash {
+        let pepper = self.newest();
+        SecretHash {
+            hash: pepper.mac(credential).finalize().into_bytes().into(),
+            pepper_version: pepper.version,
+        }
+    }
+
+    /// Whether `credential` is the one that `stored` was made of, compared in constant time.
+    ///
+    /// # Errors
+    ///
+    /// - [`UnknownPepper`]: the hash was made under a version that is not listed, which is a mistake of the
+    ///   deployment and says nothing about the credential.
+    pub fn verify(&self, credential: &Credential, stored: &SecretHash) -> Result<bool, UnknownPepper> {
+        let version = stored.pepper_version;
+        let pepper =
+            self.0.iter().find(|pepper| pepper.version == version).ok_or(UnknownPepper { version })?;
+        Ok(pepper.mac(credential).verify_slice(&stored.hash).is_ok())
+    }
+
+    /// Does the work of [`Self::verify`] for a key that does not exist, so that an unknown id takes as long as a
+    /// wrong secret.
+    pub fn verify_nothing(&self, credential: &Credential) {
+        let matched = self.newest().mac(credential).verify_slice(&[0; 32]).is_ok();
+        std::hint::black_box(matched);
+    }
+}
+
+/// A hash made under a pepper that this deployment does not list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("PEPPERS lists no version {version}, under which a stored hash was made")]
+pub struct UnknownPepper {
+    /// The version beside the stored hash.
+    pub version: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+    use crate::credential::{KeyId, Secret};
+
+    fn pepper(version: u32, first_byte: u8) -> Pepper {
+        let mut key = Zeroizing::new([0; 32]);
+        key.iter_mut().zip(first_byte..).for_each(|(byte, value)| *byte = value);
+        Pepper::new(version, &key)
+    }
+
+    fn credential() -> Credential {
+        let mut secret = Zeroizing::new([0; 32]);
+        secret.iter_mut().zip(0..).for_each(|(byte, value)| *byte = value);
+        let key_id = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
+        Credential { key_id, secret: Secret::from_bytes(&secret) }
+    }
+
+    /// HMAC-SHA-256 (RFC 2104) over the length-prefixed fields, from an independent implementation.
+    #[test]
+    fn a_known_credential_has_its_known_hash() {
+        let hash = Peppers::new(vec![pepper(7, 100)]).hash(&credential());
+        assert_eq!(STANDARD.encode(hash.hash), "/clY8BeZAj0AVcCxScpRwEgu6majkD9OUD0EhopiOSk=");
+        assert_eq!(hash.pepper_version(), 7);
+    }
+
+    #[test]
+    fn only_the_credential_that_was_hashed_verifies() {
+        let peppers = Peppers::new(vec![pepper(1, 0)]);
+        let hash = peppers.hash(&credential());
+        assert_eq!(peppers.verify(&credential(), &hash), Ok(true));
+
+        let another_id: KeyId = "01JD3V6Y4N8Q2Z5X7W9B0C1D2F".parse().unwrap();
+        assert_eq!(peppers.verify(&Credential { key_id: another_id, ..credential() }, &hash), Ok(false));
+
+        let another_secret = Secret::from_bytes(&Zeroizing::new([9; 32]));
+        assert_eq!(peppers.verify(&Credential { secret: another_secret, ..credential() }, &hash), Ok(false));
+    }
+
+    #[test]
+    fn the_newest_pepper_hashes_and_older_ones_still_verify() {
+        let old_hash = Peppers::new(vec![pepper(1, 0)]).hash(&credential());
+        let both = Peppers::new(vec![pepper(2, 50), pepper(1, 0)]);
+        assert_eq!(both.verify(&credential(), &old_hash), Ok(true));
+        assert_eq!(both.hash(&credential()).pepper_version(), 2);
+    }
+
+    #[test]
+    fn a_hash_under_an_unlisted_pepper_is_an_error_and_never_a_match() {
+        let hash = Peppers::new(vec![pepper(1, 0)]).hash(&credential());
+        let without = Peppers::new(vec![pepper(2, 0)]);
+        assert_eq!(without.verify(&credential(), &hash), Err(UnknownPepper { version: 1 }));
+    }
+
+    #[test]
+    fn nothing_shows_a_hash_or_a_pepper() {
+        let peppers = Peppers::new(vec![pepper(1, 100)]);
+        let shown = format!("{:?} {peppers:?}", peppers.hash(&credential()));
+        assert!(shown.contains("REDACTED") && !shown.contains("101"), "{shown}");
+    }
+}

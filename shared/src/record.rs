@@ -1,0 +1,266 @@
+//! What is stored of a key, and its status at an instant.
+
+use std::fmt;
+
+use caseless::Caseless;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use unicode_normalization::UnicodeNormalization;
+
+use crate::caller::{UserId, WorkspaceId};
+use crate::credential::KeyId;
+use crate::pepper::SecretHash;
+use crate::scope::Scope;
+
+/// The longest name, in characters.
+pub const LONGEST_NAME: usize = 100;
+/// The longest folded name, in bytes: it is part of a key of the `workspaces` table, which `DynamoDB` bounds.
+const LONGEST_FOLDED_NAME: usize = 512;
+/// The longest description, in characters.
+pub const LONGEST_DESCRIPTION: usize = 500;
+
+/// The name of a key: 1 to 100 characters without control characters, trimmed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Name(String);
+
+/// A text that is no [`Name`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum InvalidName {
+    /// Nothing is left after trimming.
+    #[error("must have at least one character that is not white space")]
+    Empty,
+    /// It has more than [`LONGEST_NAME`] characters, or its folded form would be too long to store.
+    #[error("must have at most 100 characters")]
+    TooLong,
+    /// It has a control character.
+    #[error("must have no control characters")]
+    ControlCharacter,
+}
+
+impl Name {
+    /// Trims and checks a name as it was sent.
+    ///
+    /// # Errors
+    ///
+    /// One variant of [`InvalidName`] for each way not to be a name.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(InvalidName::Empty);
+        }
+        // The bound in bytes comes first, so that nothing long is ever folded.
+        if text.len() > 4 * LONGEST_NAME || text.chars().count() > LONGEST_NAME {
+            return Err(InvalidName::TooLong);
+        }
+        if text.chars().any(char::is_control) {
+            return Err(InvalidName::ControlCharacter);
+        }
+        let name = Self(text.to_owned());
+        if name.folded().len() > LONGEST_FOLDED_NAME {
+            return Err(InvalidName::TooLong);
+        }
+        Ok(name)
+    }
+
+    /// The form in which names are compared: compatibility-normalised and case-folded, so that `CI`, `ci` and `ＣＩ`
+    /// are one name (Unicode Standard, section 3.13, definition D146).
+    #[must_use]
+    pub fn folded(&self) -> String {
+        self.0.nfkc().default_case_fold().nfkc().collect()
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// What is known of a key, without anything that could be checked against its secret.
+///
+/// Times are whole seconds, in the table as numbers since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// Its public id.
+    pub key_id: KeyId,
+    /// Its tenant.
+    pub workspace_id: WorkspaceId,
+    /// Whom it acts as.
+    pub user_id: UserId,
+    /// Unique in the workspace, compared by [`Name::folded`].
+    pub name: Name,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// What it carries to the backend.
+    pub scopes: Vec<Scope>,
+    /// When it was made.
+    #[serde(with = "chrono::serde::ts_seconds")]
+    pub created_at: DateTime<Utc>,
+    /// Who made it.
+    pub created_by: UserId,
+    /// Grows with every change but use.
+    pub revision: u64,
+    /// When it stops working.
+    #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When it is gone: an expired key is kept for a while, to be seen as expired. `DynamoDB` deletes it some time
+    /// later.
+    #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<DateTime<Utc>>,
+    /// Since when it is switched off.
+    #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
+    pub disabled_at: Option<DateTime<Utc>>,
+    /// When it was last used. Stored as 0 until then, because an index holds only items that have its attribute.
+    #[serde(with = "zero_until_used")]
+    pub last_used_at: Option<DateTime<Utc>>,
+}
+
+/// Whether a key works, and if not, why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It works.
+    Active,
+    /// Its time is over, which nothing but a new expiry changes.
+    Expired,
+    /// Somebody switched it off.
+    Disabled,
+}
+
+impl Key {
+    /// The status at an instant. The second of the expiry itself is already after it.
+    #[must_use]
+    pub fn status(&self, now: DateTime<Utc>) -> Status {
+        if self.expires_at.is_some_and(|expires_at| expires_at <= now) {
+            Status::Expired
+        } else if self.disabled_at.is_some() {
+            Status::Disabled
+        } else {
+            Status::Active
+        }
+    }
+
+    /// Whether the key is past its `ttl`, and so to be treated as deleted although `DynamoDB` may not have got to it.
+    #[must_use]
+    pub fn is_gone(&self, now: DateTime<Utc>) -> bool {
+        self.ttl.is_some_and(|ttl| ttl <= now)
+    }
+}
+
+/// When a key that expires is gone: `retention` later, and never for one that does not expire.
+#[must_use]
+pub fn ttl(expires_at: Option<DateTime<Utc>>, retention: TimeDelta) -> Option<DateTime<Utc>> {
+    expires_at.map(|expires_at| expires_at + retention)
+}
+
+/// A key with the hash of its secret, as only the authorizer reads it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct HashedKey {
+    /// The key.
+    #[serde(flatten)]
+    pub key: Key,
+    /// What a presented secret is checked against.
+    #[serde(flatten)]
+    pub hash: SecretHash,
+}
+
+mod zero_until_used {
+    use chrono::{DateTime, Utc};
+    use serde::{Deserializer, Serializer};
+
+    #[expect(clippy::ref_option, reason = "the signature that serde's `with` calls")]
+    pub(super) fn serialize<S: Serializer>(
+        time: &Option<DateTime<Utc>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(time.map_or(0, |time| time.timestamp()))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<DateTime<Utc>>, D::Error> {
+        let time = chrono::serde::ts_seconds::deserialize(deserializer)?;
+        Ok((time.timestamp() != 0).then_some(time))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(expires_at: Option<i64>, disabled: bool) -> Key {
+        let time = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+        let expires_at = expires_at.map(time);
+        Key {
+            key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
+            workspace_id: "acme".parse().unwrap(),
+            user_id: "alice".parse().unwrap(),
+            name: Name::parse("ci").unwrap(),
+            description: None,
+            scopes: Vec::new(),
+            created_at: time(1),
+            created_by: "alice".parse().unwrap(),
+            revision: 1,
+            expires_at,
+            ttl: ttl(expires_at, TimeDelta::seconds(100)),
+            disabled_at: disabled.then(|| time(2)),
+            last_used_at: None,
+        }
+    }
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    #[test]
+    fn a_key_expires_to_the_second() {
+        assert_eq!(key(Some(1000), false).status(at(999)), Status::Active);
+        assert_eq!(key(Some(1000), false).status(at(1000)), Status::Expired);
+        assert_eq!(key(None, false).status(at(1_000_000)), Status::Active);
+    }
+
+    #[test]
+    fn a_disabled_key_is_disabled_until_it_is_expired() {
+        assert_eq!(key(Some(1000), true).status(at(999)), Status::Disabled);
+        assert_eq!(key(Some(1000), true).status(at(1000)), Status::Expired);
+        assert_eq!(key(None, true).status(at(1000)), Status::Disabled);
+    }
+
+    #[test]
+    fn an_expired_key_is_gone_after_its_retention() {
+        assert!(!key(Some(1000), false).is_gone(at(1099)));
+        assert!(key(Some(1000), false).is_gone(at(1100)));
+        assert!(!key(None, false).is_gone(at(i64::from(u32::MAX))));
+    }
+
+    #[test]
+    fn names_are_trimmed_and_bounded_and_have_no_control_characters() {
+        assert_eq!(Name::parse("  build server\t").unwrap().to_string(), "build server");
+        assert_eq!(Name::parse(&"é".repeat(100)).unwrap().to_string().chars().count(), 100);
+        assert_eq!(Name::parse(" \n "), Err(InvalidName::Empty));
+        assert_eq!(Name::parse(&"n".repeat(101)), Err(InvalidName::TooLong));
+        assert_eq!(Name::parse(&"n".repeat(10_000)), Err(InvalidName::TooLong));
+        assert_eq!(Name::parse("a\u{0}b"), Err(InvalidName::ControlCharacter));
+        assert_eq!(Name::parse("a\nb"), Err(InvalidName::ControlCharacter));
+    }
+
+    #[test]
+    fn a_name_whose_folded_form_cannot_be_stored_is_too_long() {
+        // Eighteen characters each in compatibility form (U+FDFA).
+        assert_eq!(Name::parse(&"\u{FDFA}".repeat(100)), Err(InvalidName::TooLong));
+    }
+
+    #[test]
+    fn names_that_look_the_same_fold_to_the_same() {
+        let folded = |name| Name::parse(name).unwrap().folded();
+        for (one, other) in
+            [("CI", "ci"), ("ＣＩ", "ci"), ("Straße", "STRASSE"), ("e\u{301}", "É"), ("ﬁx", "FIX")]
+        {
+            assert_eq!(folded(one), folded(other), "{one} and {other}");
+        }
+        assert_ne!(folded("ci-1"), folded("ci-2"));
+    }
+}
