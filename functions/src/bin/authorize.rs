@@ -1,0 +1,46 @@
+//! The custom authorizer: says to API Gateway whether a call comes with a key that works, and whose it is.
+
+use chrono::Utc;
+use keygate::authorize::{Authorizer, Decision};
+use keygate::aws::Aws;
+use keygate::config::{AuthorizerAnswer, Environment};
+use keygate::gateway::{Answer, Event};
+use keygate::store::keys::Keys;
+use keygate::{kms, logging};
+use lambda_http::lambda_runtime::{self, LambdaEvent};
+use lambda_http::{Error, service_fn};
+use serde_json::value::RawValue;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let environment = Environment::of_process();
+    logging::init(environment.log_level()?);
+    let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), environment.authorizer_budget()?)?;
+    let keys = Keys::new(aws.dynamodb, environment.keys_table()?);
+    // Both connections are opened before the first call, and at the same time.
+    let (peppers, ()) =
+        tokio::try_join!(kms::derive_peppers(&aws.kms, environment.peppers()?), keys.connect())?;
+    let authorizer = Authorizer { brand: environment.brand()?, peppers, keys };
+    let form = environment.authorizer_answer()?;
+    lambda_runtime::run(service_fn(|event| authorize(&authorizer, form, event))).await
+}
+
+async fn authorize(
+    authorizer: &Authorizer,
+    form: AuthorizerAnswer,
+    event: LambdaEvent<Box<RawValue>>,
+) -> Result<Answer, Error> {
+    let request_id = &event.context.request_id;
+    let event = Event::parse(event.payload.get())?;
+    let decision = match event.authorization() {
+        Ok(authorization) => authorizer.decide(authorization, Utc::now()).await.inspect_err(|error| {
+            tracing::error!(request_id, %error, "no decision");
+        })?,
+        Err(refusal) => Decision::Refused(refusal),
+    };
+    match &decision {
+        Decision::Accepted(key) => tracing::info!(request_id, key_id = %key.key_id, decision = "accepted"),
+        Decision::Refused(reason) => tracing::info!(request_id, %reason, decision = "refused"),
+    }
+    Ok(event.answer(&decision, form)?)
+}
