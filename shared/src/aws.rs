@@ -15,8 +15,9 @@ use secrecy::ExposeSecret;
 
 use crate::config::{AwsSettings, InvalidVariable};
 
-/// How long a management function waits for one call of AWS, retries included. API Gateway gives up after 29 seconds.
-pub const MANAGEMENT_BUDGET: Duration = Duration::from_secs(5);
+/// How long a management function waits for one call of AWS, retries included: short enough that reading a key and
+/// writing it end, one way or the other, before the function's own timeout of 10 seconds.
+pub const MANAGEMENT_BUDGET: Duration = Duration::from_secs(3);
 
 /// The clients of one function.
 #[derive(Debug)]

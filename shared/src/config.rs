@@ -190,9 +190,9 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when it is no number from 100 to 25000.
+    /// [`InvalidVariable`] when it is no number from 100 to 4000.
     pub fn authorizer_budget(&self) -> Result<Duration, InvalidVariable> {
-        self.number("AUTHORIZER_BUDGET_MS", 2000, 100..=25_000)
+        self.number("AUTHORIZER_BUDGET_MS", 2000, 100..=4000)
             .map(|budget| Duration::from_millis(budget.into()))
     }
 

@@ -72,6 +72,7 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
 pub fn no_content() -> Response<Body> {
     let mut answer = Response::new(Body::Empty);
     *answer.status_mut() = StatusCode::NO_CONTENT;
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 
@@ -132,61 +133,55 @@ impl<'a> Problem<'a> {
         let (status, code, title, detail) = match error {
             Error::Invalid { fields } => {
                 errors = fields;
-                (
-                    StatusCode::BAD_REQUEST,
-                    "invalid_request",
-                    "The request is invalid",
-                    "Each entry of errors names what is wrong.".to_owned(),
-                )
+                let detail = "The request has invalid fields.".to_owned();
+                (StatusCode::BAD_REQUEST, "invalid_request", "Invalid request", detail)
             }
             Error::TooLarge(longest) => {
-                let detail = format!("The body must have at most {longest} bytes.");
-                (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "The body is too large", detail)
+                let detail = format!("The body may have at most {} KiB.", longest / 1024);
+                (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "Payload too large", detail)
             }
             Error::NotJson => {
-                let detail = "Send the body as Content-Type: application/json.".to_owned();
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is not JSON", detail)
+                let detail = "The body must be application/json.".to_owned();
+                (
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                    "unsupported_media_type",
+                    "Unsupported media type",
+                    detail,
+                )
             }
             Error::InsufficientScope(scope) => {
-                let detail = format!("This takes the scope {scope}, which your credential does not hold.");
-                (StatusCode::FORBIDDEN, "insufficient_scope", "A scope is missing", detail)
+                let detail = format!("This requires the scope {scope}.");
+                (StatusCode::FORBIDDEN, "insufficient_scope", "Insufficient scope", detail)
             }
             Error::NotYourKey => {
-                let detail =
-                    "Only administrators of the workspace act on the keys of other users.".to_owned();
-                (StatusCode::FORBIDDEN, "forbidden", "This is not your key", detail)
+                let detail = "Only administrators of the workspace may act for other users.".to_owned();
+                (StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail)
             }
-            Error::NotFound => (
-                StatusCode::NOT_FOUND,
-                "not_found",
-                "Not found",
-                "Your workspace has no key with this id.".to_owned(),
-            ),
+            Error::NotFound => {
+                (StatusCode::NOT_FOUND, "not_found", "Not found", "The workspace has no such key.".to_owned())
+            }
             Error::NameTaken => {
-                let detail = "Another key of your workspace has this name. Choose a name that is not taken."
-                    .to_owned();
-                (StatusCode::CONFLICT, "name_taken", "The name is taken", detail)
+                let detail = "A key of this workspace already has this name.".to_owned();
+                (StatusCode::CONFLICT, "name_taken", "Name taken", detail)
             }
             Error::QuotaReached(quota) => {
-                let detail =
-                    format!("The user has {quota} keys, the most a user may have. Delete one first.");
-                (StatusCode::CONFLICT, "quota_exceeded", "The user has too many keys", detail)
+                let detail = format!("The user has {quota} keys, and may have no more.");
+                (StatusCode::CONFLICT, "quota_exceeded", "Quota exceeded", detail)
             }
             Error::UserRemoved => {
-                let detail = "The user was removed from the workspace and cannot get keys.".to_owned();
-                (StatusCode::CONFLICT, "user_removed", "The user was removed", detail)
+                let detail = "The user was removed from the workspace and can get no key.".to_owned();
+                (StatusCode::CONFLICT, "user_removed", "User removed", detail)
             }
             Error::AlreadyBootstrapped => {
-                let detail = "The workspace has users. Ask one of its administrators for a key.".to_owned();
-                (StatusCode::CONFLICT, "already_bootstrapped", "The workspace has users", detail)
+                let detail = "The workspace has users. One of its administrators can create keys.".to_owned();
+                (StatusCode::CONFLICT, "already_bootstrapped", "Already bootstrapped", detail)
             }
             Error::Busy | Error::Unavailable { .. } => {
-                let detail = "The service is busy or cannot reach what it depends on. Try again.".to_owned();
-                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Try again later", detail)
+                let detail = "The service is temporarily unavailable. Try again later.".to_owned();
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Service unavailable", detail)
             }
             Error::UnknownPepper(_) | Error::Broken(_) => {
-                let detail =
-                    "Something is wrong on our side. The request id helps to find out what.".to_owned();
+                let detail = "The request could not be processed.".to_owned();
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
             }
         };

@@ -39,7 +39,10 @@ impl ListKeys {
                 "limit" if limit.is_some() => Some("must be there once"),
                 "cursor" if cursor.is_some() => Some("must be there once"),
                 "limit" => {
-                    limit = value.parse().ok().filter(|limit| (1..=LARGEST_LIMIT).contains(limit));
+                    let digits = Some(value).filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
+                    limit = digits
+                        .and_then(|digits| digits.parse().ok())
+                        .filter(|limit| (1..=LARGEST_LIMIT).contains(limit));
                     limit.is_none().then_some("must be a whole number from 1 to 100")
                 }
                 "cursor" => {
@@ -130,7 +133,7 @@ mod tests {
     fn a_page_has_25_keys_unless_asked_for_1_to_100() {
         assert_eq!(ListKeys::parse([]).unwrap().limit, 25);
         assert_eq!(ListKeys::parse([("limit", "100")]).unwrap().limit, 100);
-        for wrong in ["0", "101", "-1", "", "ten", "1e2", "99999999999999999999"] {
+        for wrong in ["0", "101", "-1", "+5", "", "ten", "1e2", "99999999999999999999"] {
             assert_eq!(wrong_parameters(&[("limit", wrong)]), ["?limit"], "{wrong}");
         }
     }
