@@ -118,3 +118,38 @@ fn public_roots() -> String {
     }
     pem
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(ca_bundle: Option<&str>) -> AwsSettings {
+        AwsSettings {
+            region: "eu-west-1".to_owned(),
+            access_key_id: "id".to_owned(),
+            secret_access_key: "secret".to_owned().into(),
+            session_token: None,
+            // Nothing listens there.
+            dynamodb_endpoint: Some("https://127.0.0.1:1".to_owned()),
+            kms_endpoint: None,
+            ca_bundle: ca_bundle.map(str::to_owned),
+        }
+    }
+
+    /// The roots are read when the first connection is opened, and what cannot be read there is a panic.
+    #[tokio::test]
+    async fn the_compiled_in_roots_can_be_read() {
+        let aws = Aws::new(&settings(None), "test", Duration::from_secs(2)).unwrap();
+        let failure = aws.dynamodb.list_tables().send().await.unwrap_err();
+        assert!(matches!(failure, aws_sdk_dynamodb::error::SdkError::DispatchFailure(_)), "{failure:?}");
+        assert!(webpki_root_certs::TLS_SERVER_ROOT_CERTS.len() > 50);
+    }
+
+    #[test]
+    fn a_bundle_without_certificates_is_an_invalid_variable() {
+        for path in ["/nowhere/at/all.pem", "Cargo.toml"] {
+            let invalid = Aws::new(&settings(Some(path)), "test", Duration::from_secs(2)).unwrap_err();
+            assert_eq!(invalid.name, "AWS_CA_BUNDLE", "{path}");
+        }
+    }
+}

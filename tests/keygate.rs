@@ -1,0 +1,14 @@
+//! Keygate, tested where it runs: behind API Gateway, on DynamoDB and KMS.
+//!
+//! The tests find the stack in the environment that `make dev` and `make e2e` write; each works in a workspace of its
+//! own, so they run side by side. What concerns a whole run is in [`whole_run`], which `make e2e` runs last.
+
+mod support;
+
+mod authorizer;
+mod bootstrap;
+mod create_key;
+mod delete_key;
+mod interruptions;
+mod list_keys;
+mod whole_run;

@@ -1,0 +1,137 @@
+//! What the tables hold, and whether it fits together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::{Value, json};
+
+use crate::support::stack::{dynamodb, variable};
+
+pub(crate) type Item = std::collections::HashMap<String, AttributeValue>;
+
+/// The events that tell of a key's making.
+const MAKING: [&str; 3] = ["key.created", "key.bootstrapped", "key.break_glass"];
+
+/// Everything that the tables hold of one workspace.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    pub(crate) keys: Vec<Value>,
+    /// By entry.
+    pub(crate) entries: BTreeMap<String, Value>,
+    pub(crate) events: Vec<Value>,
+}
+
+/// Reads everything of one workspace.
+pub(crate) async fn contents(workspace: &str) -> Contents {
+    let of_workspace = |item: &Value| item["workspace_id"] == workspace;
+    let of = |items: Vec<Item>| items.iter().map(to_json).filter(of_workspace).collect::<Vec<_>>();
+    let entries = of(everything("KEYGATE_WORKSPACES_TABLE").await);
+    Contents {
+        keys: of(everything("KEYGATE_KEYS_TABLE").await),
+        entries: entries.into_iter().map(|entry| (string(&entry["entry"]), entry)).collect(),
+        events: of(everything("KEYGATE_ACTIVITY_TABLE").await),
+    }
+}
+
+/// Every item of a table, whose name is the value of `variable_name`.
+pub(crate) async fn everything(variable_name: &str) -> Vec<Item> {
+    let pages =
+        dynamodb().scan().table_name(variable(variable_name)).consistent_read(true).into_paginator().items();
+    pages.send().collect::<Result<_, _>>().await.expect("the table can be read")
+}
+
+impl Contents {
+    /// Checks what must hold between the tables at every instant: no key without its name, its member entry and its
+    /// place in its user's count, none of these without its key, and no key without the event of its making.
+    #[track_caller]
+    pub(crate) fn assert_consistent(&self) {
+        let keys: BTreeSet<String> = self.keys.iter().map(|key| string(&key["key_id"])).collect();
+        let names: BTreeSet<String> =
+            self.entries_of("NAME#").map(|(_, entry)| string(&entry["key_id"])).collect();
+        assert_eq!(keys, names, "every key has one name: {self:#?}");
+
+        let expected_members: BTreeSet<String> = self
+            .keys
+            .iter()
+            .map(|key| format!("{}#{}", string(&key["user_id"]), string(&key["key_id"])))
+            .collect();
+        let members: BTreeSet<String> = self.entries_of("MEMBER#").map(|(rest, _)| rest.to_owned()).collect();
+        assert_eq!(members, expected_members, "every key is one user's: {self:#?}");
+
+        for (user, entry) in self.entries_of("USER#") {
+            let count = self.keys.iter().filter(|key| key["user_id"] == user).count();
+            assert_eq!(entry["key_count"], json!(count), "the count of {user}: {self:#?}");
+        }
+        for key in &self.keys {
+            let folded = string(&key["name_folded"]);
+            assert_eq!(self.entries[&format!("NAME#{folded}")]["key_id"], key["key_id"], "the name {folded}");
+        }
+        for key in &self.keys {
+            let id = &key["key_id"];
+            let made: usize = MAKING.map(|action| self.events_of(action, id)).iter().sum();
+            assert_eq!((made, self.events_of("key.deleted", id)), (1, 0), "the events of {id}: {self:#?}");
+        }
+        for event in &self.events {
+            let id = &event["key_id"];
+            let exists = keys.contains(&string(id));
+            assert_ne!(
+                exists,
+                self.events_of("key.deleted", id) == 1,
+                "the key of every event is there or deleted: {event}"
+            );
+        }
+    }
+
+    pub(crate) fn events_of(&self, action: &str, key_id: &Value) -> usize {
+        self.events.iter().filter(|event| event["action"] == action && event["key_id"] == *key_id).count()
+    }
+
+    fn entries_of<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        self.entries
+            .iter()
+            .filter_map(move |(entry, item)| entry.strip_prefix(prefix).map(|rest| (rest, item)))
+    }
+}
+
+/// An item as JSON; bytes as the array of their values.
+pub(crate) fn to_json(item: &Item) -> Value {
+    item.iter().map(|(name, value)| (name.clone(), value_to_json(value))).collect()
+}
+
+fn value_to_json(value: &AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(text) => json!(text),
+        AttributeValue::N(number) => json!(number.parse::<i64>().expect("whole numbers only")),
+        AttributeValue::B(bytes) => json!(bytes.as_ref()),
+        AttributeValue::L(list) => list.iter().map(value_to_json).collect(),
+        AttributeValue::Null(_) => Value::Null,
+        other => panic!("an attribute of a type that Keygate does not use: {other:?}"),
+    }
+}
+
+pub(crate) fn string(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("a string: {value}")).to_owned()
+}
+
+/// Lets the retention of an expiring key end, without waiting for it: the key and its name are past their ttl, as they
+/// are before DynamoDB gets to deleting them.
+pub(crate) async fn end_retention(key_id: &str) {
+    let is_the_keys = |item: &Item| to_json(item)["key_id"] == key_id;
+    for (table, attributes) in
+        [("KEYGATE_KEYS_TABLE", &["key_id"][..]), ("KEYGATE_WORKSPACES_TABLE", &["workspace_id", "entry"])]
+    {
+        for item in everything(table).await.into_iter().filter(is_the_keys) {
+            let key = attributes.iter().map(|name| ((*name).to_owned(), item[*name].clone())).collect();
+            dynamodb()
+                .update_item()
+                .table_name(variable(table))
+                .set_key(Some(key))
+                .update_expression("SET #ttl = :past, expires_at = :past")
+                .expression_attribute_names("#ttl", "ttl")
+                .expression_attribute_values(":past", AttributeValue::N("1700000000".to_owned()))
+                .send()
+                .await
+                .expect("the item can be changed");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The emulated AWS, asked about what was deployed into it.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use crate::support::stack::{Answer, Api, variable};
+
+/// Invokes a function directly, as somebody with `lambda:InvokeFunction` may.
+pub(crate) async fn invoke(api: &Api, function: &str, event: &Value) -> Value {
+    let url = format!("{}/2015-03-31/functions/{function}/invocations", variable("AWS_ENDPOINT_URL"));
+    let request = signed(api.client().post(url), "lambda").body(event.to_string());
+    Answer::of(request.send().await.expect("the emulator answers")).await.json()
+}
+
+/// The configurations of the deployed functions of Keygate.
+pub(crate) async fn functions(api: &Api) -> Vec<Value> {
+    let url = format!("{}/2015-03-31/functions/", variable("AWS_ENDPOINT_URL"));
+    let request = signed(api.client().get(url), "lambda");
+    let answer = Answer::of(request.send().await.expect("the emulator answers")).await.json();
+    let prefix = format!("{}-", variable("KEYGATE_STACK"));
+    let examples = format!("{}-", variable("KEYGATE_EXAMPLES_STACK"));
+    let name = |function: &Value| function["FunctionName"].as_str().unwrap_or_default().to_owned();
+    let all = answer["Functions"].as_array().expect("functions").clone();
+    all.into_iter()
+        .filter(|function| name(function).starts_with(&prefix) && !name(function).starts_with(&examples))
+        .collect()
+}
+
+/// Every policy document that is written into a role.
+pub(crate) async fn role_policies(api: &Api, role: &str) -> Vec<Value> {
+    let names = iam(api, &[("Action", "ListRolePolicies"), ("RoleName", role)]).await;
+    let mut documents = Vec::new();
+    for name in between(&names, "<member>", "</member>") {
+        let policy = iam(api, &[("Action", "GetRolePolicy"), ("RoleName", role), ("PolicyName", name)]).await;
+        let document =
+            between(&policy, "<PolicyDocument>", "</PolicyDocument>").into_iter().next().expect("a document");
+        let document = percent_decode_str(document).decode_utf8().expect("UTF-8").replace("&quot;", "\"");
+        documents.push(serde_json::from_str(&document).expect("a policy in JSON"));
+    }
+    let attached = iam(api, &[("Action", "ListAttachedRolePolicies"), ("RoleName", role)]).await;
+    assert!(!attached.contains("<PolicyArn>"), "{role} has a managed policy: {attached}");
+    documents
+}
+
+async fn iam(api: &Api, parameters: &[(&str, &str)]) -> String {
+    let parameters: Vec<_> = parameters.iter().copied().chain([("Version", "2010-05-08")]).collect();
+    let request = signed(api.client().post(variable("AWS_ENDPOINT_URL")), "iam").form(&parameters);
+    let answer = Answer::of(request.send().await.expect("the emulator answers")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.text
+}
+
+/// Every line that any function has logged.
+pub(crate) async fn log_lines(api: &Api) -> Vec<String> {
+    let mut lines = Vec::new();
+    for group in logs(api, "DescribeLogGroups", json!({})).await["logGroups"].as_array().expect("log groups")
+    {
+        let mut page = json!({"logGroupName": group["logGroupName"]});
+        loop {
+            let found = logs(api, "FilterLogEvents", page.clone()).await;
+            let events = found["events"].as_array().expect("events").iter();
+            lines.extend(events.map(|event| event["message"].as_str().expect("a message").to_owned()));
+            match &found["nextToken"] {
+                Value::String(token) => page["nextToken"] = json!(token),
+                _ => break,
+            }
+        }
+    }
+    lines
+}
+
+async fn logs(api: &Api, operation: &str, parameters: Value) -> Value {
+    let request = signed(api.client().post(variable("AWS_ENDPOINT_URL")), "logs")
+        .header("X-Amz-Target", format!("Logs_20140328.{operation}"))
+        .header("Content-Type", "application/x-amz-json-1.1")
+        .body(parameters.to_string());
+    Answer::of(request.send().await.expect("the emulator answers")).await.json()
+}
+
+/// The MAC of `message` under a KMS key.
+pub(crate) async fn generate_mac(api: &Api, key: &str, message: &str) -> Vec<u8> {
+    let request = signed(api.client().post(variable("AWS_ENDPOINT_URL")), "kms")
+        .header("X-Amz-Target", "TrentService.GenerateMac")
+        .header("Content-Type", "application/x-amz-json-1.1")
+        .body(
+            json!({"KeyId": key, "MacAlgorithm": "HMAC_SHA_256", "Message": STANDARD.encode(message)})
+                .to_string(),
+        );
+    let answer = Answer::of(request.send().await.expect("the emulator answers")).await.json();
+    STANDARD.decode(answer["Mac"].as_str().expect("a MAC")).expect("base64")
+}
+
+/// The emulator reads the service and the region out of a signature, and does not check it.
+fn signed(request: reqwest::RequestBuilder, service: &str) -> reqwest::RequestBuilder {
+    let (id, region) = (variable("AWS_ACCESS_KEY_ID"), variable("AWS_REGION"));
+    let scope = format!("{id}/20260101/{region}/{service}/aws4_request");
+    request.header(
+        "Authorization",
+        format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"),
+    )
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> Vec<&'a str> {
+    text.split(start).skip(1).filter_map(|rest| rest.split_once(end)).map(|(inside, _)| inside).collect()
+}

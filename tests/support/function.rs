@@ -1,0 +1,221 @@
+//! A function started by hand, with Lambda's Runtime API before it and a database behind it that can be disturbed.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use lambda_simulator::{InvocationStatus, Simulator};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::support::stack::variable;
+use crate::support::workspace::unique;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What happens to the calls of the database that a test wants disturbed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disturbance {
+    /// Nothing.
+    None,
+    /// The function is killed before its transaction reaches the database.
+    KillBefore,
+    /// The function is killed after its transaction was made and before it hears of it.
+    KillAfter,
+    /// As many transactions as that conflict with another one.
+    Conflicts(u32),
+    /// The database answers everything with an internal error.
+    Down,
+}
+
+/// A running function.
+pub(crate) struct Function {
+    simulator: Simulator,
+    database: Arc<Database>,
+    log: PathBuf,
+}
+
+#[derive(Debug)]
+struct Database {
+    client: reqwest::Client,
+    disturbance: Mutex<Disturbance>,
+    /// The operations that arrived, with their bodies.
+    calls: Mutex<Vec<(String, Value)>>,
+    process: Mutex<Option<Child>>,
+}
+
+impl Function {
+    /// Starts the function called `name` with additional variables, and waits until it asks for its first event.
+    pub(crate) async fn start(name: &str, variables: &[(&str, &str)]) -> Self {
+        let simulator =
+            Simulator::builder().region(variable("AWS_REGION")).build().await.expect("a Runtime API");
+        let database = Arc::new(Database {
+            client: reqwest::Client::new(),
+            disturbance: Mutex::new(Disturbance::None),
+            calls: Mutex::default(),
+            process: Mutex::default(),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let router = Router::new().fallback(pass_on).with_state(Arc::clone(&database));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+
+        let log = std::env::temp_dir().join(unique(name));
+        let log_file = File::create(&log).expect("a file for the log");
+        let mut process = Command::new(binary(name));
+        process
+            .env_clear()
+            .envs(simulator.lambda_env_vars())
+            .env("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{address}"))
+            .env("AWS_ENDPOINT_URL_KMS", variable("AWS_ENDPOINT_URL"))
+            .envs(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| (name, variable(name))))
+            .env("KEYS_TABLE", variable("KEYGATE_KEYS_TABLE"))
+            .env("WORKSPACES_TABLE", variable("KEYGATE_WORKSPACES_TABLE"))
+            .env("ACTIVITY_TABLE", variable("KEYGATE_ACTIVITY_TABLE"))
+            .env("PEPPERS", variable("KEYGATE_PEPPERS"))
+            .envs(variables.iter().copied())
+            .stdout(log_file.try_clone().expect("a second handle"))
+            .stderr(log_file);
+        *database.process.lock().unwrap() = Some(process.spawn().expect("the function can be started"));
+        simulator
+            .wait_for(|| async { simulator.is_initialized().await }, PATIENCE)
+            .await
+            .expect("the function starts");
+        Self { simulator, database, log }
+    }
+
+    /// Hands over an event: what the function answers, or the error it reports.
+    pub(crate) async fn invoke(&self, event: Value) -> Result<Value, String> {
+        let id = self.simulator.enqueue_payload(event).await;
+        let state =
+            self.simulator.wait_for_invocation_complete(&id, PATIENCE).await.expect("an answer in time");
+        match state.status {
+            InvocationStatus::Success => Ok(state.response.expect("an answer").payload),
+            _ => Err(state.error.expect("an error").error_message),
+        }
+    }
+
+    /// Hands over an event that the function does not survive.
+    pub(crate) async fn invoke_until_killed(&self, event: Value) {
+        self.simulator.enqueue_payload(event).await;
+        let dead = || async { self.database.process.lock().unwrap().is_none() };
+        self.simulator.wait_for(dead, PATIENCE).await.expect("the function is killed in time");
+    }
+
+    pub(crate) fn disturb(&self, disturbance: Disturbance) {
+        *self.database.disturbance.lock().unwrap() = disturbance;
+    }
+
+    /// The database calls since the last time this was asked: operations with their bodies.
+    pub(crate) fn take_calls(&self) -> Vec<(String, Value)> {
+        std::mem::take(&mut self.database.calls.lock().unwrap())
+    }
+}
+
+impl Drop for Function {
+    #[expect(clippy::print_stdout, reason = "the test harness shows the output of a test that failed")]
+    fn drop(&mut self) {
+        self.database.kill();
+        if std::thread::panicking() {
+            println!("{}", std::fs::read_to_string(&self.log).unwrap_or_default());
+        }
+        std::fs::remove_file(&self.log).expect("the log can be removed");
+    }
+}
+
+/// The built function: the tests' own executable lies beside it.
+fn binary(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().expect("the path of the tests");
+    let built = tests.parent().and_then(Path::parent).expect("target/<profile>/deps").join(name);
+    assert!(
+        built.exists(),
+        "{} is not built: run `cargo build --package keygate-functions`",
+        built.display()
+    );
+    built
+}
+
+async fn pass_on(
+    State(database): State<Arc<Database>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, [(&'static str, &'static str); 1], Bytes) {
+    let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+    let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+    let request: Value = serde_json::from_slice(&body).expect("a request in JSON");
+    let count = request["TransactItems"].as_array().map_or(0, Vec::len);
+    database.calls.lock().unwrap().push((operation.clone(), request));
+
+    match database.take_disturbance(&operation) {
+        Disturbance::Down => (StatusCode::INTERNAL_SERVER_ERROR, JSON, Bytes::new()),
+        Disturbance::KillBefore => {
+            database.kill();
+            (StatusCode::SERVICE_UNAVAILABLE, JSON, Bytes::new())
+        }
+        Disturbance::Conflicts(_) => (StatusCode::BAD_REQUEST, JSON, conflict(count)),
+        Disturbance::None => database.forward(&headers, body).await,
+        Disturbance::KillAfter => {
+            let answer = database.forward(&headers, body).await;
+            database.kill();
+            answer
+        }
+    }
+}
+
+const JSON: [(&str, &str); 1] = [("content-type", "application/x-amz-json-1.0")];
+
+impl Database {
+    /// What is to happen to the call at hand; conflicts are used up one by one.
+    fn take_disturbance(&self, operation: &str) -> Disturbance {
+        let mut disturbance = self.disturbance.lock().unwrap();
+        let current = *disturbance;
+        match current {
+            Disturbance::Down => current,
+            _ if operation != "TransactWriteItems" => Disturbance::None,
+            Disturbance::Conflicts(0) => Disturbance::None,
+            Disturbance::Conflicts(left) => {
+                *disturbance = Disturbance::Conflicts(left - 1);
+                current
+            }
+            other => other,
+        }
+    }
+
+    fn kill(&self) {
+        if let Some(mut process) = self.process.lock().unwrap().take() {
+            process.kill().expect("the function can be killed");
+            process.wait().expect("the function ends");
+        }
+    }
+
+    async fn forward(
+        &self,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> (StatusCode, [(&'static str, &'static str); 1], Bytes) {
+        let mut request = self.client.post(variable("KEYGATE_DYNAMODB_URL")).body(body);
+        for name in ["x-amz-target", "authorization", "x-amz-date", "content-type"] {
+            if let Some(value) = headers.get(name) {
+                request = request.header(name, value.as_bytes());
+            }
+        }
+        let answer = request.send().await.expect("the database answers");
+        (answer.status(), JSON, answer.bytes().await.expect("a whole answer"))
+    }
+}
+
+/// What DynamoDB answers to a transaction of `count` items when another one is at work on the second.
+fn conflict(count: usize) -> Bytes {
+    let mut reasons = vec![json!({"Code": "None"}); count];
+    reasons[1] = json!({"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"});
+    let kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
+    json!({"__type": kind, "Message": "Transaction cancelled", "CancellationReasons": reasons})
+        .to_string()
+        .into()
+}

@@ -1,0 +1,7 @@
+//! What tests are made of.
+
+pub(crate) mod database;
+pub(crate) mod emulator;
+pub(crate) mod function;
+pub(crate) mod stack;
+pub(crate) mod workspace;

@@ -1,0 +1,130 @@
+//! Where the stack is, and how its APIs are called.
+
+use keygate::aws::Aws;
+use keygate::config::Environment;
+use reqwest::{Client, Method, Response};
+use serde_json::Value;
+
+/// A value of the environment that `make dev` writes to `.local/env`.
+pub(crate) fn variable(name: &str) -> String {
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: run `make e2e`, or `. .local/env` after `make dev`"))
+}
+
+/// The database itself, past everything that stands between it and the functions.
+pub(crate) fn dynamodb() -> aws_sdk_dynamodb::Client {
+    let environment: Environment = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+        .map(|name| (name.to_owned(), variable(name)))
+        .into_iter()
+        .chain([("AWS_ENDPOINT_URL".to_owned(), variable("KEYGATE_DYNAMODB_URL"))])
+        .collect();
+    let settings = environment.aws().expect("complete settings");
+    Aws::new(&settings, "tests", std::time::Duration::from_secs(30))
+        .expect("settings that can be used")
+        .dynamodb
+}
+
+/// An answer that has arrived.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) async fn of(response: Response) -> Self {
+        let headers = response.headers().iter();
+        let headers =
+            headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
+        Self {
+            status: response.status().as_u16(),
+            headers: headers.collect(),
+            text: response.text().await.expect("a whole answer"),
+        }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("an answer in JSON: {self:?}"))
+    }
+
+    pub(crate) fn header(&self, wanted: &str) -> Option<&str> {
+        self.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
+    }
+
+    /// Checks that this is a problem (RFC 9457) of that status and code, in full.
+    #[track_caller]
+    pub(crate) fn assert_problem(&self, status: u16, code: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["status"], status, "{problem}");
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(problem["type"], format!("urn:keygate:problem:{}", code.replace('_', "-")), "{problem}");
+        for member in ["title", "detail", "request_id"] {
+            assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {problem}");
+        }
+    }
+
+    /// The places that a 400 names, in order.
+    #[track_caller]
+    pub(crate) fn invalid_places(&self) -> Vec<String> {
+        self.assert_problem(400, "invalid_request");
+        let problem = self.json();
+        let place =
+            |error: &Value| error["pointer"].as_str().or(error["parameter"].as_str()).map(str::to_owned);
+        let errors = problem["errors"].as_array().expect("errors");
+        errors.iter().map(|error| place(error).unwrap_or_else(|| panic!("a place: {error}"))).collect()
+    }
+}
+
+/// A client of the APIs. One a test: connections belong to the runtime that opened them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Api(Client);
+
+impl Api {
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        key: Option<&str>,
+        body: Option<&Value>,
+    ) -> Answer {
+        let body = body.map(Value::to_string);
+        self.send_text(method, url, key.map(|key| format!("Bearer {key}")).as_deref(), body).await
+    }
+
+    /// Sends any text as `application/json`, and any value as the `Authorization`.
+    pub(crate) async fn send_text(
+        &self,
+        method: Method,
+        url: &str,
+        authorization: Option<&str>,
+        body: Option<String>,
+    ) -> Answer {
+        let mut request = self.0.request(method, url);
+        if let Some(authorization) = authorization {
+            request = request.header("Authorization", authorization);
+        }
+        if let Some(body) = body {
+            request = request.header("Content-Type", "application/json").body(body);
+        }
+        Answer::of(request.send().await.expect("an answer of the stack")).await
+    }
+
+    /// Calls the REST API of the example stack.
+    pub(crate) async fn rest_example(&self, authorization: Option<&str>) -> Answer {
+        let url = format!("{}/echo", variable("KEYGATE_REST_EXAMPLE_URL"));
+        self.send_text(Method::GET, &url, authorization, None).await
+    }
+
+    /// Calls the HTTP API of the example stack.
+    pub(crate) async fn http_example(&self, authorization: Option<&str>) -> Answer {
+        let url = format!("{}/echo", variable("KEYGATE_HTTP_EXAMPLE_URL"));
+        self.send_text(Method::GET, &url, authorization, None).await
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.0
+    }
+}

@@ -1,0 +1,163 @@
+//! What must hold of a whole run. `make e2e` runs these last, when everything else has left its traces.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::Value;
+
+use crate::support::database::everything;
+use crate::support::emulator::{functions, log_lines, role_policies};
+use crate::support::stack::{Api, variable};
+use crate::support::workspace::Workspace;
+
+const TABLES: [&str; 3] = ["KEYGATE_KEYS_TABLE", "KEYGATE_WORKSPACES_TABLE", "KEYGATE_ACTIVITY_TABLE"];
+
+/// A key's text ends in 43 characters of secret and 6 of checksum; nothing else has that many of base62 in a row after
+/// an id and an underscore.
+fn has_credential(text: &str) -> bool {
+    text.match_indices("_key_").any(|(index, kind)| {
+        let rest = &text[index + kind.len()..];
+        rest.len() >= 76
+            && rest.is_char_boundary(76)
+            && rest[..76].bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    })
+}
+
+#[test]
+fn a_credential_is_recognised_wherever_it_stands() {
+    let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1uQGQy";
+    assert!(has_credential(&format!("{{\"authorization\":\"Bearer {key}\"}}")));
+    assert!(!has_credential(
+        "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E, whose secret is not here, whatever else there may be in the line"
+    ));
+}
+
+#[tokio::test]
+async fn no_table_and_no_log_has_a_secret_a_hash_in_text_or_a_pepper() {
+    let workspace = Workspace::new().await;
+    let secret = workspace.admin.rsplit('_').next().expect("a secret")[..43].to_owned();
+
+    let mut hashes: BTreeSet<Vec<u8>> = BTreeSet::new();
+    let mut texts = Vec::new();
+    for table in TABLES {
+        for item in everything(table).await {
+            for (name, value) in item {
+                match value.as_b() {
+                    Ok(bytes) => {
+                        assert_eq!(
+                            (table, name.as_str(), bytes.as_ref().len()),
+                            ("KEYGATE_KEYS_TABLE", "hash", 32)
+                        );
+                        hashes.insert(bytes.as_ref().to_vec());
+                    }
+                    Err(other) => texts.push(format!("{name}: {other:?}")),
+                }
+            }
+        }
+    }
+    let api = Api::default();
+    let lines = log_lines(&api).await;
+    assert!(hashes.len() > 1 && texts.len() > 100 && lines.len() > 100, "there is something to search");
+    assert!(lines.iter().any(|line| line.contains("accepted")), "the functions' own lines are among them");
+
+    let mut forbidden: Vec<String> = vec![secret];
+    for bytes in hashes.iter().chain(&peppers(&api).await) {
+        let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let decimal: Vec<String> = bytes.iter().map(u8::to_string).collect();
+        let hex = hex.concat();
+        forbidden.extend([
+            STANDARD.encode(bytes),
+            URL_SAFE_NO_PAD.encode(bytes),
+            decimal.join(", "),
+            decimal.join(","),
+        ]);
+        forbidden.extend([hex.to_uppercase(), hex]);
+    }
+    for text in texts.iter().chain(&lines) {
+        assert!(!has_credential(text), "a credential in {text}");
+        for forbidden in &forbidden {
+            assert!(!text.contains(forbidden.as_str()), "{forbidden} in {text}");
+        }
+    }
+}
+
+/// The peppers, as KMS derives them.
+async fn peppers(api: &Api) -> Vec<Vec<u8>> {
+    let mut peppers = Vec::new();
+    for source in variable("KEYGATE_PEPPERS").split(',') {
+        let (label, key) = source
+            .splitn(3, ':')
+            .skip(1)
+            .collect::<Vec<_>>()
+            .try_into()
+            .map(|[l, k]: [&str; 2]| (l, k))
+            .expect("a pepper");
+        peppers.push(crate::support::emulator::generate_mac(api, key, label).await);
+    }
+    peppers
+}
+
+/// The actions and resources of a role, or of what was recorded of a function.
+type Permissions = BTreeSet<(String, String)>;
+
+#[tokio::test]
+async fn every_role_allows_what_its_function_does_and_nothing_else() {
+    let api = Api::default();
+    let mut recorded: BTreeMap<String, Permissions> = BTreeMap::new();
+    let calls = std::fs::read_to_string(variable("KEYGATE_CALLS_LOG")).expect("the calls were recorded");
+    for call in calls.lines() {
+        let call: Value = serde_json::from_str(call).expect("a line of JSON");
+        let Some(function) = call["function"].as_str() else { panic!("a call of nobody: {call}") };
+        for action in call["actions"].as_array().expect("actions") {
+            let (action, resource) = (&action[0], &action[1]);
+            let pair = (
+                action.as_str().expect("an action").to_owned(),
+                last_part(resource.as_str().expect("a resource")),
+            );
+            recorded.entry(function.to_owned()).or_default().insert(pair);
+        }
+    }
+    let functions = functions(&api).await;
+    assert_eq!(recorded.len(), functions.len(), "every function was at work: {recorded:?}");
+    for function in functions {
+        let name = function["FunctionName"].as_str().expect("a name");
+        let (binary, recorded) = recorded
+            .iter()
+            .find(|(binary, _)| name.to_lowercase().contains(&binary.replace('-', "")))
+            .unwrap_or_else(|| panic!("{name} made no call"));
+        let role = function["Role"].as_str().and_then(|arn| arn.rsplit('/').next()).expect("a role");
+        assert_eq!(&allowed(&api, role).await, recorded, "the role of {binary}");
+    }
+}
+
+/// What a role allows beyond writing to the function's own log.
+async fn allowed(api: &Api, role: &str) -> Permissions {
+    let list = |value: &Value| match value {
+        Value::Array(values) => {
+            values.iter().map(|value| value.as_str().expect("a string").to_owned()).collect()
+        }
+        other => vec![other.as_str().expect("a string").to_owned()],
+    };
+    let mut allowed = Permissions::new();
+    for policy in role_policies(api, role).await {
+        for statement in policy["Statement"].as_array().expect("statements") {
+            assert_eq!(statement["Effect"], "Allow", "{statement}");
+            for action in list(&statement["Action"]) {
+                for resource in list(&statement["Resource"]) {
+                    assert!(!action.contains('*') && resource != "*", "{statement}");
+                    if !matches!(action.as_str(), "logs:CreateLogStream" | "logs:PutLogEvents") {
+                        allowed.insert((action.clone(), last_part(&resource)));
+                    }
+                }
+            }
+        }
+    }
+    allowed
+}
+
+/// A table, an index or a KMS key without its ARN.
+fn last_part(resource: &str) -> String {
+    let name = resource.rsplit(':').next().expect("a name");
+    name.trim_start_matches("table/").trim_start_matches("key/").to_owned()
+}
