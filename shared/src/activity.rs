@@ -13,6 +13,12 @@ pub enum Action {
     /// A key was made over the management API.
     #[serde(rename = "key.created")]
     KeyCreated,
+    /// A key's name, description, scopes, expiry or being disabled was changed.
+    #[serde(rename = "key.updated")]
+    KeyUpdated,
+    /// A key got a new secret.
+    #[serde(rename = "key.rotated")]
+    KeyRotated,
     /// A key was deleted for good.
     #[serde(rename = "key.deleted")]
     KeyDeleted,

@@ -79,7 +79,11 @@ impl Authorizer {
             self.peppers.verify_nothing(&credential);
             return Ok(Decision::Refused(Refusal::Unknown(id)));
         };
-        if !self.peppers.verify(&credential, &stored.hash)? {
+        let mut matched = false;
+        for hash in stored.hashes(now) {
+            matched |= self.peppers.verify(&credential, &hash)?;
+        }
+        if !matched {
             return Ok(Decision::Refused(Refusal::WrongSecret(id)));
         }
         Ok(match stored.key.status(now) {

@@ -1,5 +1,7 @@
 //! Who calls, and what they may do.
 
+use serde::{Deserialize, Serialize};
+
 use crate::credential::KeyId;
 use crate::error::Error;
 use crate::scope::{Scope, WORKSPACE_ADMIN};
@@ -23,8 +25,8 @@ word! {
     InvalidUserId: "must be 1 to 128 characters of A-Z, a-z, 0-9, '.', '_', ':', '@', '|', '+', '=' and '-'"
 }
 
-/// The authenticated sender of a request, as the authorizer told the management API.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The authenticated sender of a request, as the authorizer told the management API, and as `GET /me` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Caller {
     /// The tenant of everything the caller can see.
     pub workspace_id: WorkspaceId,
@@ -32,8 +34,22 @@ pub struct Caller {
     pub user_id: UserId,
     /// The key behind the credential.
     pub key_id: KeyId,
+    /// That key's name.
+    pub key_name: String,
     /// What the credential carries.
     pub scopes: Vec<Scope>,
+    /// What was presented.
+    pub credential: CredentialKind,
+    /// When it stops working, as it is shown.
+    pub expires_at: Option<String>,
+}
+
+/// Which kind of credential was presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialKind {
+    /// The key itself.
+    ApiKey,
 }
 
 impl Caller {
@@ -85,7 +101,10 @@ mod tests {
             workspace_id: "acme".parse().unwrap(),
             user_id: "alice".parse().unwrap(),
             key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
+            key_name: "ci".to_owned(),
             scopes: scopes.iter().map(|scope| scope.parse().unwrap()).collect(),
+            credential: CredentialKind::ApiKey,
+            expires_at: None,
         }
     }
 

@@ -26,10 +26,10 @@ pub struct InvalidVariable {
     pub must_be: String,
 }
 
-/// Where a pepper comes from: `kms:GenerateMac(key, HMAC_SHA_256, label)`.
+/// Where the key of a MAC comes from: `kms:GenerateMac(key, HMAC_SHA_256, label)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PepperSource {
-    /// Stands beside every hash made under it.
+pub struct MacKeySource {
+    /// Stands beside everything that was made under it.
     pub version: u32,
     /// What the MAC is made of, so that one KMS key gives many peppers.
     pub label: String,
@@ -120,20 +120,32 @@ impl Environment {
     /// # Errors
     ///
     /// [`InvalidVariable`] when it is not set, not of that form, or names a version twice.
-    pub fn peppers(&self) -> Result<Vec<PepperSource>, InvalidVariable> {
-        const NAME: &str = "PEPPERS";
+    pub fn peppers(&self) -> Result<Vec<MacKeySource>, InvalidVariable> {
+        self.mac_key_sources("PEPPERS")
+    }
+
+    /// `REPLAY_KEYS`: what the secrets of idempotent creates are derived from, in the form of [`Self::peppers`].
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is not set, not of that form, or names a version twice.
+    pub fn replay_keys(&self) -> Result<Vec<MacKeySource>, InvalidVariable> {
+        self.mac_key_sources("REPLAY_KEYS")
+    }
+
+    fn mac_key_sources(&self, name: &'static str) -> Result<Vec<MacKeySource>, InvalidVariable> {
         const MUST_BE: &str =
             "must be version:label:KMS key ARN, several separated by commas, each version once";
-        let invalid = || InvalidVariable { name: NAME, must_be: MUST_BE.to_owned() };
-        let sources: Vec<PepperSource> = self
-            .required(NAME, MUST_BE)?
+        let invalid = || InvalidVariable { name, must_be: MUST_BE.to_owned() };
+        let sources: Vec<MacKeySource> = self
+            .required(name, MUST_BE)?
             .split(',')
             .map(|source| {
                 let mut parts = source.trim().splitn(3, ':').map(str::to_owned);
                 let version = parts.next()?.parse().ok()?;
                 let label = parts.next().filter(|label| !label.is_empty())?;
                 let kms_key = parts.next().filter(|key| key.starts_with("arn:"))?;
-                Some(PepperSource { version, label, kms_key })
+                Some(MacKeySource { version, label, kms_key })
             })
             .collect::<Option<_>>()
             .ok_or_else(invalid)?;
@@ -168,6 +180,17 @@ impl Environment {
     /// [`InvalidVariable`] when it is no number from 1 to 1000.
     pub fn keys_per_user(&self) -> Result<u32, InvalidVariable> {
         self.number("KEYS_PER_USER", 100, 1..=1000)
+    }
+
+    /// `MAX_LIFETIME_DAYS`: the longest life of a key, counted from when its expiry is set; without end where it is 0 or
+    /// not set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no number from 0 to 36500.
+    pub fn max_lifetime(&self) -> Result<Option<TimeDelta>, InvalidVariable> {
+        let days = self.number("MAX_LIFETIME_DAYS", 0, 0..=36_500)?;
+        Ok((days > 0).then(|| TimeDelta::days(days.into())))
     }
 
     /// `AUTHORIZER_ANSWER`: `policy` unless set.

@@ -123,7 +123,12 @@ pub fn generate_ulid(now: DateTime<Utc>) -> Ulid {
     Ulid::from_parts(milliseconds, u128::from_be_bytes(random))
 }
 
-fn fill_with_random_bytes(bytes: &mut [u8]) {
+/// Fills `bytes` from the operating system's random numbers.
+///
+/// # Panics
+///
+/// When there are none, which cannot be worked around.
+pub fn fill_with_random_bytes(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the operating system gives random bytes");
 }
 
@@ -131,7 +136,7 @@ fn fill_with_random_bytes(bytes: &mut [u8]) {
 pub struct Secret(SecretBox<[u8; 32]>);
 
 impl Secret {
-    /// Takes 32 bytes that came from the operating system's random numbers.
+    /// Takes 32 bytes that nobody can guess.
     #[must_use]
     pub fn from_bytes(bytes: &Zeroizing<[u8; 32]>) -> Self {
         Self(SecretBox::init_with_mut(|secret: &mut [u8; 32]| secret.copy_from_slice(&**bytes)))
@@ -168,6 +173,12 @@ impl Credential {
     #[must_use]
     pub fn generate(now: DateTime<Utc>) -> Self {
         Self { key_id: KeyId::generate(now), secret: Secret::generate() }
+    }
+
+    /// Draws a new secret for a key that exists.
+    #[must_use]
+    pub fn renew(key_id: KeyId) -> Self {
+        Self { key_id, secret: Secret::generate() }
     }
 
     /// The text the holder is given, once.

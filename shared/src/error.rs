@@ -3,6 +3,7 @@
 use serde::Serialize;
 use thiserror::Error as ThisError;
 
+use crate::credential::KeyId;
 use crate::pepper::UnknownPepper;
 
 /// Why a use case did not do what was asked. Unless a variant says otherwise, nothing was changed.
@@ -41,6 +42,18 @@ pub enum Error {
     /// The workspace has users already, and the invocation did not say `break_glass`.
     #[error("the workspace has users already")]
     AlreadyBootstrapped,
+    /// Somebody else changed the key at the same time.
+    #[error("the key was changed at the same time")]
+    Conflict,
+    /// The key is not in the state that the request is for.
+    #[error("the key has another revision than the request is for")]
+    PreconditionFailed,
+    /// The `Idempotency-Key` came with another body before.
+    #[error("the Idempotency-Key came with another body before")]
+    IdempotencyMismatch,
+    /// The `Idempotency-Key` made a key that has changed since, so that the first answer would not be true any more.
+    #[error("the Idempotency-Key made the key {0}, which has changed since")]
+    IdempotencyConflict(KeyId),
     /// Others kept changing the same items.
     #[error("conflicting transactions did not come to an end")]
     Busy,
@@ -105,4 +118,7 @@ pub enum Place {
     /// In this query parameter.
     #[error("?{0}")]
     Parameter(String),
+    /// In this header.
+    #[error("{0}:")]
+    Header(String),
 }

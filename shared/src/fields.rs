@@ -40,6 +40,22 @@ impl Fields {
         }
     }
 
+    /// Whether a field is there and not null.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.untaken.get(name).is_some_and(|value| !value.is_null())
+    }
+
+    /// Takes a field of a merge patch.
+    pub fn patched<T>(&mut self, name: &str, check: impl FnOnce(&Value) -> Result<T, Wrong>) -> Patch<T> {
+        let is_null = self.untaken.get(name).is_some_and(Value::is_null);
+        match self.optional(name, check) {
+            Some(value) => Patch::Set(value),
+            None if is_null => Patch::Clear,
+            None => Patch::Keep,
+        }
+    }
+
     /// Takes a field that must be there.
     pub fn required<T>(&mut self, name: &str, check: impl FnOnce(&Value) -> Result<T, Wrong>) -> Option<T> {
         if self.untaken.get(name).is_none_or(Value::is_null) {
@@ -69,6 +85,38 @@ impl Fields {
         match made {
             Some(made) if self.invalid.is_empty() => Ok(made),
             _ => Err(Error::Invalid { fields: self.invalid }),
+        }
+    }
+}
+
+/// What a merge patch says of a field (RFC 7396).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Patch<T> {
+    /// Nothing: it is absent.
+    #[default]
+    Keep,
+    /// It is null.
+    Clear,
+    /// It has this value.
+    Set(T),
+}
+
+impl<T> Patch<T> {
+    /// What the patch makes of a value that can be without.
+    pub fn apply(self, value: &mut Option<T>) {
+        match self {
+            Self::Keep => {}
+            Self::Clear => *value = None,
+            Self::Set(new) => *value = Some(new),
+        }
+    }
+
+    /// What the patch makes of a value that is `default` where it is cleared.
+    pub fn apply_or(self, default: T, value: &mut T) {
+        match self {
+            Self::Keep => {}
+            Self::Clear => *value = default,
+            Self::Set(new) => *value = new,
         }
     }
 }

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error as ThisError;
 
 use crate::authorize::{Decision, Refusal};
-use crate::caller::Caller;
+use crate::caller::{Caller, CredentialKind};
 use crate::config::AuthorizerAnswer;
 use crate::error::Error;
 use crate::keys::rfc3339;
@@ -225,14 +225,6 @@ pub struct Context {
     expires_at: Option<String>,
 }
 
-/// Which kind of credential was presented.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CredentialKind {
-    /// The key itself.
-    ApiKey,
-}
-
 impl Context {
     fn of(key: &Key) -> Self {
         let scopes: Vec<&str> = key.scopes.iter().map(crate::scope::Scope::as_str).collect();
@@ -251,6 +243,9 @@ impl Context {
 impl TryFrom<Context> for Caller {
     type Error = Error;
 
+    /// # Errors
+    ///
+    /// - [`Error::Broken`]: something in the context is not what the authorizer writes.
     fn try_from(context: Context) -> Result<Self, Error> {
         let broken = |what: &str| Error::Broken(format!("the authorizer's context has no valid {what}"));
         let scopes = context.scopes.split_whitespace().map(str::parse).collect::<Result<_, _>>();
@@ -258,7 +253,10 @@ impl TryFrom<Context> for Caller {
             workspace_id: context.workspace_id.parse().map_err(|_| broken("workspaceId"))?,
             user_id: context.user_id.parse().map_err(|_| broken("userId"))?,
             key_id: context.key_id.parse().map_err(|_| broken("keyId"))?,
+            key_name: context.key_name,
             scopes: scopes.map_err(|_| broken("scopes"))?,
+            credential: context.credential,
+            expires_at: context.expires_at,
         })
     }
 }
@@ -288,6 +286,7 @@ mod tests {
             expires_at: expires_at.map(time),
             ttl: None,
             disabled_at: None,
+            previous_expires_at: None,
             last_used_at: None,
         })
     }

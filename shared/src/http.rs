@@ -1,6 +1,6 @@
 //! The management API over `lambda_http`: the caller out of the authorizer's context, answers and problems (RFC 9457).
 
-use lambda_http::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use lambda_http::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, RETRY_AFTER};
 use lambda_http::http::{HeaderValue, StatusCode};
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response};
@@ -9,8 +9,16 @@ use serde_json::{Map, Value};
 
 use crate::activity::Origin;
 use crate::caller::Caller;
+use crate::credential::KeyId;
 use crate::error::{Error, InvalidField};
 use crate::gateway::Context;
+use crate::keys::precondition::{IfMatch, entity_tag};
+use crate::keys::replay::IdempotencyKey;
+
+/// What a body is declared as.
+pub const JSON: &str = "application/json";
+/// What a merge patch may be declared as besides (RFC 7396).
+pub const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// The longest body, in bytes: several times what the longest valid request takes.
 pub const LONGEST_BODY: usize = 16 * 1024;
@@ -44,16 +52,47 @@ pub fn origin(request: &Request) -> Origin {
     }
 }
 
-/// The body of a request that has one.
+/// The key's id in the path. What is no id at all is the id of no key.
 ///
 /// # Errors
 ///
-/// - [`Error::NotJson`]: it is declared to be something else than JSON.
+/// - [`Error::NotFound`]: it is not the id of a key.
+pub fn key_id(request: &Request) -> Result<KeyId, Error> {
+    request.path_parameters_ref().and_then(|path| path.first("id")?.parse().ok()).ok_or(Error::NotFound)
+}
+
+/// Which states of a key the request is for.
+#[must_use]
+pub fn if_match(request: &Request) -> IfMatch {
+    let headers = request.headers().get_all(IF_MATCH).iter();
+    let values: Vec<_> = headers.map(|value| value.to_str().unwrap_or_default()).collect();
+    IfMatch::parse((!values.is_empty()).then(|| values.join(",")).as_deref())
+}
+
+/// The request's `Idempotency-Key`, if it has one.
+///
+/// # Errors
+///
+/// - [`Error::Invalid`]: it is not of the form, or there is more than one.
+pub fn idempotency_key(request: &Request) -> Result<Option<IdempotencyKey>, Error> {
+    let mut values = request.headers().get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let value = if values.next().is_some() { "" } else { value.to_str().unwrap_or_default() };
+    IdempotencyKey::parse(value).map(Some)
+}
+
+/// The body of a request that has one, declared as one of `media_types` or not at all.
+///
+/// # Errors
+///
+/// - [`Error::NotJson`]: it is declared to be something else.
 /// - [`Error::TooLarge`]: it is longer than [`LONGEST_BODY`].
-pub fn json_body(request: &Request) -> Result<&[u8], Error> {
+pub fn body<'a>(request: &'a Request, media_types: &[&str]) -> Result<&'a [u8], Error> {
     let declared = request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
-    let media_type = declared.map(|value| value.split(';').next().unwrap_or_default().trim());
-    if media_type.is_some_and(|media_type| !media_type.eq_ignore_ascii_case("application/json")) {
+    let declared = declared.map(|value| value.split(';').next().unwrap_or_default().trim());
+    if declared
+        .is_some_and(|declared| !media_types.iter().any(|allowed| declared.eq_ignore_ascii_case(allowed)))
+    {
         return Err(Error::NotJson);
     }
     let body: &[u8] = request.body();
@@ -65,6 +104,17 @@ pub fn json_body(request: &Request) -> Result<&[u8], Error> {
 /// No answer may be stored on its way: all of them tell about keys, and one holds a key.
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     with_body(status, "application/json", body)
+}
+
+/// An answer that shows a key in the state of `revision`.
+#[must_use]
+pub fn key(status: StatusCode, revision: u64, body: &impl Serialize) -> Response<Body> {
+    let mut answer = json(status, body);
+    // A number in quotes always is a valid value.
+    if let Ok(tag) = HeaderValue::from_str(&entity_tag(revision)) {
+        answer.headers_mut().insert(ETAG, tag);
+    }
+    answer
 }
 
 /// An answer without a body.
@@ -119,6 +169,8 @@ struct Problem<'a> {
     request_id: Option<String>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [InvalidField],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<KeyId>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde's `serialize_with` calls")]
@@ -130,6 +182,7 @@ impl<'a> Problem<'a> {
     /// The one place that turns an error of the domain into a status, and decides what a client learns of it.
     fn of(error: &'a Error, request_id: Option<String>) -> Self {
         let mut errors: &[InvalidField] = &[];
+        let mut key_id = None;
         let (status, code, title, detail) = match error {
             Error::Invalid { fields } => {
                 errors = fields;
@@ -176,6 +229,25 @@ impl<'a> Problem<'a> {
                 let detail = "The workspace has users. One of its administrators can create keys.".to_owned();
                 (StatusCode::CONFLICT, "already_bootstrapped", "Already bootstrapped", detail)
             }
+            Error::Conflict => {
+                let detail = "The key was changed at the same time. Read it and try again.".to_owned();
+                (StatusCode::CONFLICT, "conflict", "Conflict", detail)
+            }
+            Error::PreconditionFailed => {
+                let detail = "The key was changed since that ETag.".to_owned();
+                (StatusCode::PRECONDITION_FAILED, "precondition_failed", "Precondition failed", detail)
+            }
+            Error::IdempotencyMismatch => {
+                let detail = "This Idempotency-Key came with another body before.".to_owned();
+                (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_mismatch", "Idempotency mismatch", detail)
+            }
+            Error::IdempotencyConflict(id) => {
+                key_id = Some(*id);
+                let detail =
+                    "An earlier request with this Idempotency-Key made a key that has changed since."
+                        .to_owned();
+                (StatusCode::CONFLICT, "idempotency_conflict", "Idempotency conflict", detail)
+            }
             Error::Busy | Error::Unavailable { .. } => {
                 let detail = "The service is temporarily unavailable. Try again later.".to_owned();
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Service unavailable", detail)
@@ -186,6 +258,6 @@ impl<'a> Problem<'a> {
             }
         };
         let kind = format!("urn:keygate:problem:{}", code.replace('_', "-"));
-        Self { kind, title, status, detail, code, request_id, errors }
+        Self { kind, title, status, detail, code, request_id, errors, key_id }
     }
 }

@@ -9,27 +9,27 @@ use aws_sdk_kms::types::MacAlgorithmSpec;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use crate::config::PepperSource;
+use crate::config::MacKeySource;
 use crate::error::Error;
-use crate::pepper::{Pepper, Peppers};
+use crate::pepper::{MacKey, MacKeys};
 
-/// Derives every pepper, all at the same time.
+/// Derives every listed key, all at the same time.
 ///
 /// # Errors
 ///
 /// - [`Error::Unavailable`]: KMS refused or did not answer in time.
 /// - [`Error::Broken`]: KMS answered with something else than 32 bytes.
-pub async fn derive_peppers(client: &Client, sources: Vec<PepperSource>) -> Result<Peppers, Error> {
-    let mut derivations: JoinSet<Result<Pepper, Error>> =
-        sources.into_iter().map(|source| derive(client.clone(), source)).collect();
-    let mut peppers = Vec::with_capacity(derivations.len());
+pub async fn derive(client: &Client, sources: Vec<MacKeySource>) -> Result<MacKeys, Error> {
+    let mut derivations: JoinSet<Result<MacKey, Error>> =
+        sources.into_iter().map(|source| derive_one(client.clone(), source)).collect();
+    let mut keys = Vec::with_capacity(derivations.len());
     while let Some(derived) = derivations.join_next().await {
-        peppers.push(derived.map_err(|failure| Error::unavailable("KMS", &failure))??);
+        keys.push(derived.map_err(|failure| Error::unavailable("KMS", &failure))??);
     }
-    Ok(Peppers::new(peppers))
+    Ok(MacKeys::new(keys))
 }
 
-async fn derive(client: Client, source: PepperSource) -> Result<Pepper, Error> {
+async fn derive_one(client: Client, source: MacKeySource) -> Result<MacKey, Error> {
     let answer = client
         .generate_mac()
         .key_id(source.kms_key)
@@ -44,5 +44,5 @@ async fn derive(client: Client, source: PepperSource) -> Result<Pepper, Error> {
         return Err(Error::Broken(format!("KMS answered with a MAC of {} bytes instead of 32", mac.len())));
     }
     key.copy_from_slice(&mac);
-    Ok(Pepper::new(source.version, &key))
+    Ok(MacKey::new(source.version, &key))
 }

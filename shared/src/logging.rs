@@ -8,18 +8,15 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// Sends the log to standard output, from where Lambda takes it.
 ///
-/// `level` is that of Keygate's own lines. Libraries get no further than warnings, whatever the level: the Lambda
+/// `function` is the binary's name as its lines have it (`module_path!()`), `level` that of Keygate's own lines. Libraries get no further than warnings, whatever the level: the Lambda
 /// runtime prints events, and the SDK prints requests and responses, at levels below. The one library line that is
 /// silenced repeats every error a handler returns, and returning an error is how an authorizer says `Unauthorized`.
-pub fn init(level: Level) {
+pub fn init(function: &'static str, level: Level) {
     let levels = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target("lambda_runtime::layers::panic", LevelFilter::OFF)
         .with_target("keygate", level)
-        .with_target("create_key", level)
-        .with_target("list_keys", level)
-        .with_target("delete_key", level)
-        .with_target("authorize", level);
+        .with_target(function, level);
     let json = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)

@@ -38,6 +38,31 @@ impl SecretHash {
     pub fn pepper_version(&self) -> u32 {
         self.pepper_version
     }
+
+    /// The bytes to store.
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.hash
+    }
+}
+
+/// The hash of the secret before the last rotation, under names of its own.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct PreviousHash {
+    #[serde(with = "serde_bytes")]
+    previous_hash: [u8; 32],
+    previous_pepper_version: u32,
+}
+
+impl From<&PreviousHash> for SecretHash {
+    fn from(previous: &PreviousHash) -> Self {
+        Self { hash: previous.previous_hash, pepper_version: previous.previous_pepper_version }
+    }
+}
+
+impl fmt::Debug for PreviousHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SecretHash::from(self).fmt(formatter)
+    }
 }
 
 impl fmt::Debug for SecretHash {
@@ -49,25 +74,30 @@ impl fmt::Debug for SecretHash {
     }
 }
 
-/// One pepper: 32 bytes, zeroed on drop, never shown by `Debug`.
+/// One key of a MAC, as KMS derived it: 32 bytes, zeroed on drop, never shown by `Debug`.
 #[derive(Debug)]
-pub struct Pepper {
+pub struct MacKey {
     version: u32,
     key: SecretBox<[u8; 32]>,
 }
 
-impl Pepper {
-    /// The pepper of `version`, as derived by [`crate::kms`].
+impl MacKey {
+    /// The key of `version`, as derived by [`crate::kms`].
     #[must_use]
     pub fn new(version: u32, key: &Zeroizing<[u8; 32]>) -> Self {
         Self { version, key: SecretBox::init_with_mut(|bytes: &mut [u8; 32]| bytes.copy_from_slice(&**key)) }
     }
 
-    fn mac(&self, credential: &Credential) -> Hmac<Sha256> {
+    /// Stands beside everything that was made under the key.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// HMAC-SHA-256 over the fields, each preceded by its length, so that no two lists of fields are the same bytes.
+    pub(crate) fn mac(&self, fields: &[&[u8]]) -> Hmac<Sha256> {
         let mut mac =
             Hmac::<Sha256>::new_from_slice(self.key.expose_secret()).expect("HMAC takes keys of any length");
-        let fields: [&[u8]; 4] =
-            [LABEL, API_KEY_KIND.as_bytes(), &credential.key_id.to_bytes(), credential.secret.expose()];
         for field in fields {
             let length = u32::try_from(field.len()).expect("every field is short");
             mac.update(&length.to_be_bytes());
@@ -77,33 +107,47 @@ impl Pepper {
     }
 }
 
-/// The peppers of a deployment: the newest hashes, all of them verify.
+/// The listed versions of a MAC key: the newest is for what is new, all of them for what there is.
 #[derive(Debug)]
-pub struct Peppers(Vec<Pepper>);
+pub struct MacKeys(Vec<MacKey>);
 
-impl Peppers {
+impl MacKeys {
     /// Takes every listed version, in any order.
     ///
     /// # Panics
     ///
     /// When there is none; [`crate::config`] refuses an empty list before.
     #[must_use]
-    pub fn new(mut peppers: Vec<Pepper>) -> Self {
-        assert!(!peppers.is_empty(), "at least one pepper");
-        peppers.sort_by_key(|pepper| pepper.version);
-        Self(peppers)
+    pub fn new(mut keys: Vec<MacKey>) -> Self {
+        assert!(!keys.is_empty(), "at least one key");
+        keys.sort_by_key(MacKey::version);
+        Self(keys)
     }
 
-    fn newest(&self) -> &Pepper {
+    /// The highest version.
+    #[must_use]
+    pub fn newest(&self) -> &MacKey {
         &self.0[self.0.len() - 1]
     }
 
+    /// One version, if it is listed.
+    #[must_use]
+    pub fn version(&self, version: u32) -> Option<&MacKey> {
+        self.0.iter().find(|key| key.version == version)
+    }
+}
+
+/// The peppers of a deployment.
+#[derive(Debug)]
+pub struct Peppers(pub MacKeys);
+
+impl Peppers {
     /// The hash to store for a new credential, under the newest pepper.
     #[must_use]
     pub fn hash(&self, credential: &Credential) -> SecretHash {
-        let pepper = self.newest();
+        let pepper = self.0.newest();
         SecretHash {
-            hash: pepper.mac(credential).finalize().into_bytes().into(),
+            hash: mac(pepper, credential).finalize().into_bytes().into(),
             pepper_version: pepper.version,
         }
     }
@@ -116,17 +160,20 @@ impl Peppers {
     ///   deployment and says nothing about the credential.
     pub fn verify(&self, credential: &Credential, stored: &SecretHash) -> Result<bool, UnknownPepper> {
         let version = stored.pepper_version;
-        let pepper =
-            self.0.iter().find(|pepper| pepper.version == version).ok_or(UnknownPepper { version })?;
-        Ok(pepper.mac(credential).verify_slice(&stored.hash).is_ok())
+        let pepper = self.0.version(version).ok_or(UnknownPepper { version })?;
+        Ok(mac(pepper, credential).verify_slice(&stored.hash).is_ok())
     }
 
     /// Does the work of [`Self::verify`] for a key that does not exist, so that an unknown id takes as long as a
     /// wrong secret.
     pub fn verify_nothing(&self, credential: &Credential) {
-        let matched = self.newest().mac(credential).verify_slice(&[0; 32]).is_ok();
+        let matched = mac(self.0.newest(), credential).verify_slice(&[0; 32]).is_ok();
         std::hint::black_box(matched);
     }
+}
+
+fn mac(pepper: &MacKey, credential: &Credential) -> Hmac<Sha256> {
+    pepper.mac(&[LABEL, API_KEY_KIND.as_bytes(), &credential.key_id.to_bytes(), credential.secret.expose()])
 }
 
 /// A hash made under a pepper that this deployment does not list.
@@ -145,10 +192,14 @@ mod tests {
     use super::*;
     use crate::credential::{KeyId, Secret};
 
-    fn pepper(version: u32, first_byte: u8) -> Pepper {
+    fn pepper(version: u32, first_byte: u8) -> MacKey {
         let mut key = Zeroizing::new([0; 32]);
         key.iter_mut().zip(first_byte..).for_each(|(byte, value)| *byte = value);
-        Pepper::new(version, &key)
+        MacKey::new(version, &key)
+    }
+
+    fn peppers(keys: Vec<MacKey>) -> Peppers {
+        Peppers(MacKeys::new(keys))
     }
 
     fn credential() -> Credential {
@@ -161,14 +212,14 @@ mod tests {
     /// HMAC-SHA-256 (RFC 2104) over the length-prefixed fields, from an independent implementation.
     #[test]
     fn a_known_credential_has_its_known_hash() {
-        let hash = Peppers::new(vec![pepper(7, 100)]).hash(&credential());
+        let hash = peppers(vec![pepper(7, 100)]).hash(&credential());
         assert_eq!(STANDARD.encode(hash.hash), "/clY8BeZAj0AVcCxScpRwEgu6majkD9OUD0EhopiOSk=");
         assert_eq!(hash.pepper_version(), 7);
     }
 
     #[test]
     fn only_the_credential_that_was_hashed_verifies() {
-        let peppers = Peppers::new(vec![pepper(1, 0)]);
+        let peppers = peppers(vec![pepper(1, 0)]);
         let hash = peppers.hash(&credential());
         assert_eq!(peppers.verify(&credential(), &hash), Ok(true));
 
@@ -181,22 +232,22 @@ mod tests {
 
     #[test]
     fn the_newest_pepper_hashes_and_older_ones_still_verify() {
-        let old_hash = Peppers::new(vec![pepper(1, 0)]).hash(&credential());
-        let both = Peppers::new(vec![pepper(2, 50), pepper(1, 0)]);
+        let old_hash = peppers(vec![pepper(1, 0)]).hash(&credential());
+        let both = peppers(vec![pepper(2, 50), pepper(1, 0)]);
         assert_eq!(both.verify(&credential(), &old_hash), Ok(true));
         assert_eq!(both.hash(&credential()).pepper_version(), 2);
     }
 
     #[test]
     fn a_hash_under_an_unlisted_pepper_is_an_error_and_never_a_match() {
-        let hash = Peppers::new(vec![pepper(1, 0)]).hash(&credential());
-        let without = Peppers::new(vec![pepper(2, 0)]);
+        let hash = peppers(vec![pepper(1, 0)]).hash(&credential());
+        let without = peppers(vec![pepper(2, 0)]);
         assert_eq!(without.verify(&credential(), &hash), Err(UnknownPepper { version: 1 }));
     }
 
     #[test]
     fn nothing_shows_a_hash_or_a_pepper() {
-        let peppers = Peppers::new(vec![pepper(1, 100)]);
+        let peppers = peppers(vec![pepper(1, 100)]);
         let shown = format!("{:?} {peppers:?}", peppers.hash(&credential()));
         assert!(shown.contains("REDACTED") && !shown.contains("101"), "{shown}");
     }

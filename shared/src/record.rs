@@ -10,7 +10,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::caller::{UserId, WorkspaceId};
 use crate::credential::KeyId;
-use crate::pepper::SecretHash;
+use crate::pepper::{PreviousHash, SecretHash};
 use crate::scope::Scope;
 
 /// The longest name, in characters.
@@ -68,8 +68,14 @@ impl Name {
     /// are one name (Unicode Standard, section 3.13, definition D146).
     #[must_use]
     pub fn folded(&self) -> String {
-        self.0.nfkc().default_case_fold().nfkc().collect()
+        fold(&self.0)
     }
+}
+
+/// The form in which names, and parts of names, are compared.
+#[must_use]
+pub fn fold(text: &str) -> String {
+    text.nfkc().default_case_fold().nfkc().collect()
 }
 
 impl fmt::Display for Name {
@@ -113,6 +119,9 @@ pub struct Key {
     /// Since when it is switched off.
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub disabled_at: Option<DateTime<Utc>>,
+    /// Until when the secret before the last rotation works. It is in the past, or missing, when there is none.
+    #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
+    pub previous_expires_at: Option<DateTime<Utc>>,
     /// When it was last used. Stored as 0 until then, because an index holds only items that have its attribute.
     #[serde(with = "zero_until_used")]
     pub last_used_at: Option<DateTime<Utc>>,
@@ -165,6 +174,18 @@ pub struct HashedKey {
     /// What a presented secret is checked against.
     #[serde(flatten)]
     pub hash: SecretHash,
+    /// The same for the secret before the last rotation.
+    #[serde(flatten)]
+    pub previous: Option<PreviousHash>,
+}
+
+impl HashedKey {
+    /// The hashes of the secrets that work at an instant, the current one first.
+    pub fn hashes(&self, now: DateTime<Utc>) -> impl Iterator<Item = SecretHash> {
+        let overlap = self.key.previous_expires_at.is_some_and(|end| now < end);
+        let previous = self.previous.as_ref().filter(|_| overlap).map(SecretHash::from);
+        std::iter::once(self.hash.clone()).chain(previous)
+    }
 }
 
 mod zero_until_used {
@@ -207,6 +228,7 @@ mod tests {
             expires_at,
             ttl: ttl(expires_at, TimeDelta::seconds(100)),
             disabled_at: disabled.then(|| time(2)),
+            previous_expires_at: None,
             last_used_at: None,
         }
     }

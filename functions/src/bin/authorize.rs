@@ -5,6 +5,7 @@ use keygate::authorize::{Authorizer, Decision};
 use keygate::aws::Aws;
 use keygate::config::{AuthorizerAnswer, Environment};
 use keygate::gateway::{Answer, Event};
+use keygate::pepper::Peppers;
 use keygate::store::keys::Keys;
 use keygate::{kms, logging};
 use lambda_http::lambda_runtime::{self, LambdaEvent};
@@ -14,13 +15,12 @@ use serde_json::value::RawValue;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
-    logging::init(environment.log_level()?);
+    logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), environment.authorizer_budget()?)?;
     let keys = Keys::new(aws.dynamodb, environment.keys_table()?);
     // Both connections are opened before the first call, and at the same time.
-    let (peppers, ()) =
-        tokio::try_join!(kms::derive_peppers(&aws.kms, environment.peppers()?), keys.connect())?;
-    let authorizer = Authorizer { brand: environment.brand()?, peppers, keys };
+    let (peppers, ()) = tokio::try_join!(kms::derive(&aws.kms, environment.peppers()?), keys.connect())?;
+    let authorizer = Authorizer { brand: environment.brand()?, peppers: Peppers(peppers), keys };
     let form = environment.authorizer_answer()?;
     lambda_runtime::run(service_fn(|event| authorize(&authorizer, form, event))).await
 }

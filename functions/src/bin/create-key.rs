@@ -3,7 +3,10 @@
 use chrono::Utc;
 use keygate::aws::{Aws, MANAGEMENT_BUDGET};
 use keygate::config::Environment;
-use keygate::keys::create::{BootstrapKey, CreateKey, CreatedKey, KeyCreator};
+use keygate::keys::RevealedKey;
+use keygate::keys::create::{BootstrapKey, CreateKey, KeyCreator};
+use keygate::keys::expiry::MaxLifetime;
+use keygate::pepper::Peppers;
 use keygate::store::Store;
 use keygate::{http, kms, logging};
 use lambda_http::http::StatusCode;
@@ -13,20 +16,20 @@ use lambda_http::{Body, Error, Request, RequestExt, Response, service_fn};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
-    logging::init(environment.log_level()?);
+    logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
+    let (peppers, replay_keys) = tokio::try_join!(
+        kms::derive(&aws.kms, environment.peppers()?),
+        kms::derive(&aws.kms, environment.replay_keys()?)
+    )?;
     let creator = KeyCreator {
         brand: environment.brand()?,
-        peppers: kms::derive_peppers(&aws.kms, environment.peppers()?).await?,
-        store: Store::new(
-            aws.dynamodb,
-            environment.keys_table()?,
-            environment.workspaces_table()?,
-            environment.activity_table()?,
-            environment.activity_retention()?,
-        ),
+        peppers: Peppers(peppers),
+        replay_keys,
+        store: Store::new(aws.dynamodb, &environment)?,
         quota: environment.keys_per_user()?,
         retention: environment.retention()?,
+        longest: MaxLifetime(environment.max_lifetime()?),
     };
     lambda_http::run(service_fn(|request| respond(&creator, request))).await
 }
@@ -37,18 +40,20 @@ async fn respond(creator: &KeyCreator, request: Request) -> Result<Response<Body
         _ => create(creator, &request).await,
     };
     Ok(match created {
-        Ok(created) => http::json(StatusCode::CREATED, &created),
+        Ok(key) => http::key(StatusCode::CREATED, key.revision(), &key),
         Err(error) => http::problem(&error, &request),
     })
 }
 
-async fn create(creator: &KeyCreator, request: &Request) -> Result<CreatedKey, keygate::error::Error> {
+async fn create(creator: &KeyCreator, request: &Request) -> Result<RevealedKey, keygate::error::Error> {
     let now = Utc::now();
     let caller = http::caller(request)?;
-    let new = CreateKey::parse(http::json_body(request)?, now)?;
-    creator.create(&caller, new, http::origin(request), now).await
+    let body = http::body(request, &[http::JSON])?;
+    let new = CreateKey::parse(body, creator.longest, now)?;
+    let idempotency_key = http::idempotency_key(request)?;
+    creator.create(&caller, new, (idempotency_key.as_ref(), body), http::origin(request), now).await
 }
 
-async fn bootstrap(creator: &KeyCreator, request: &Request) -> Result<CreatedKey, keygate::error::Error> {
+async fn bootstrap(creator: &KeyCreator, request: &Request) -> Result<RevealedKey, keygate::error::Error> {
     creator.bootstrap(BootstrapKey::parse(request.body())?, Utc::now()).await
 }

@@ -13,7 +13,7 @@ use lambda_http::{Body, Error, Request, RequestExt, Response, service_fn};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
-    logging::init(environment.log_level()?);
+    logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
     let keys = Keys::new(aws.dynamodb, environment.keys_table()?);
     let brand = environment.brand()?;
@@ -31,5 +31,5 @@ async fn list(keys: &Keys, brand: &Brand, request: &Request) -> Result<KeyPage, 
     let caller = http::caller(request)?;
     let parameters = request.query_string_parameters_ref();
     let wanted = ListKeys::parse(parameters.into_iter().flat_map(|parameters| parameters.iter()))?;
-    list::list(keys, brand, &caller, wanted, Utc::now()).await
+    list::list(keys, brand, &caller, &wanted, Utc::now()).await
 }

@@ -1,8 +1,7 @@
 //! Creating a key: over the management API, or as the first administrator's by a direct invocation.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::activity::{Action, Event, Origin};
@@ -10,14 +9,13 @@ use crate::caller::{Caller, UserId, WorkspaceId};
 use crate::credential::{Brand, Credential};
 use crate::error::{Error, InvalidField, Place};
 use crate::fields::{self, Fields, Wrong};
-use crate::keys::ShownKey;
-use crate::pepper::Peppers;
-use crate::record::{HashedKey, Key, LONGEST_DESCRIPTION, Name, ttl};
+use crate::keys::expiry::MaxLifetime;
+use crate::keys::replay::{IdempotencyKey, Memory, Repeatable};
+use crate::keys::{RevealedKey, whole_second};
+use crate::pepper::{MacKeys, Peppers};
+use crate::record::{HashedKey, Key, LONGEST_DESCRIPTION, Name, Status, ttl};
 use crate::scope::{InvalidScope, KEYS_WRITE, MOST_SCOPES, Scope};
-use crate::store::{Bootstrap, Store};
-
-/// The longest life of a key, so that every time fits everywhere: a hundred years.
-const LONGEST_LIFE: TimeDelta = TimeDelta::days(36_525);
+use crate::store::{Bootstrap, Creation, Extra, Store};
 
 /// What a caller asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,14 +38,19 @@ impl CreateKey {
     /// # Errors
     ///
     /// - [`Error::Invalid`]: names every field that is wrong, and what it must be.
-    pub fn parse(body: &[u8], now: DateTime<Utc>) -> Result<Self, Error> {
+    pub fn parse(body: &[u8], longest: MaxLifetime, now: DateTime<Utc>) -> Result<Self, Error> {
         let mut fields = Fields::parse(body)?;
         let name = fields.required("name", |value| {
             Name::parse(fields::string(value)?).map_err(|invalid| Wrong::new(&invalid))
         });
         let description = fields.optional("description", description);
-        let expires_at = fields.optional("expires_at", |value| expiry_at(value, now));
-        let expires_in = fields.optional("expires_in", |value| expiry_in(value, now));
+        if let Some(demand) =
+            longest.demand().filter(|_| !fields.has("expires_at") && !fields.has("expires_in"))
+        {
+            fields.refuse("expires_at", &demand);
+        }
+        let expires_at = fields.optional("expires_at", |value| longest.until(value, now));
+        let expires_in = fields.optional("expires_in", |value| longest.from_now(value, now));
         let scopes = fields.optional("scopes", scopes);
         let user_id = fields.optional("user_id", fields::parsed);
         if expires_at.is_some() && expires_in.is_some() {
@@ -63,7 +66,7 @@ impl CreateKey {
     }
 }
 
-fn description(value: &Value) -> Result<String, Wrong> {
+pub(super) fn description(value: &Value) -> Result<String, Wrong> {
     let text = fields::string(value)?.trim();
     if text.chars().count() > LONGEST_DESCRIPTION {
         return Err(Wrong::new(&format!("must have at most {LONGEST_DESCRIPTION} characters")));
@@ -74,26 +77,7 @@ fn description(value: &Value) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
-fn expiry_at(value: &Value, now: DateTime<Utc>) -> Result<DateTime<Utc>, Wrong> {
-    let must_be =
-        || Wrong::new(&"must be a time in the future in the form of RFC 3339, at most 100 years away");
-    let time: DateTime<Utc> =
-        DateTime::parse_from_rfc3339(fields::string(value)?).map_err(|_| must_be())?.into();
-    // Times are kept to the second; a fraction is dropped, so that nothing works longer than was asked for.
-    let time = DateTime::from_timestamp(time.timestamp(), 0).ok_or_else(must_be)?;
-    if now < time && time <= now + LONGEST_LIFE { Ok(time) } else { Err(must_be()) }
-}
-
-fn expiry_in(value: &Value, now: DateTime<Utc>) -> Result<DateTime<Utc>, Wrong> {
-    let longest = LONGEST_LIFE.num_seconds();
-    let seconds = value
-        .as_i64()
-        .filter(|seconds| (1..=longest).contains(seconds))
-        .ok_or_else(|| Wrong::new(&format!("must be a whole number of seconds from 1 to {longest}")))?;
-    Ok(whole_second(now) + TimeDelta::seconds(seconds))
-}
-
-fn scopes(value: &Value) -> Result<Vec<Scope>, Wrong> {
+pub(super) fn scopes(value: &Value) -> Result<Vec<Scope>, Wrong> {
     let must_be = || Wrong::new(&format!("must be an array of at most {MOST_SCOPES} scopes"));
     let values = value.as_array().filter(|values| values.len() <= MOST_SCOPES).ok_or_else(must_be)?;
     let mut scopes: Vec<Scope> = Vec::with_capacity(values.len());
@@ -108,19 +92,6 @@ fn scopes(value: &Value) -> Result<Vec<Scope>, Wrong> {
     Ok(scopes)
 }
 
-/// A key just made, with its text: the only time that it is shown.
-#[derive(Debug, Serialize)]
-pub struct CreatedKey {
-    #[serde(flatten)]
-    shown: ShownKey,
-    #[serde(serialize_with = "expose")]
-    key: SecretString,
-}
-
-fn expose<S: Serializer>(key: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(key.expose_secret())
-}
-
 /// What creating keys takes.
 #[derive(Debug)]
 pub struct KeyCreator {
@@ -128,39 +99,62 @@ pub struct KeyCreator {
     pub brand: Brand,
     /// What the secret is hashed under.
     pub peppers: Peppers,
+    /// What the secret of an idempotent create is derived from.
+    pub replay_keys: MacKeys,
     /// Where keys are.
     pub store: Store,
     /// How many keys a user may have.
     pub quota: u32,
     /// How long an expired key is kept.
     pub retention: TimeDelta,
+    /// How long a key may live.
+    pub longest: MaxLifetime,
 }
 
 impl KeyCreator {
-    /// Makes a key for the caller, or as an administrator for anyone of the workspace.
+    /// Makes a key for the caller, or as an administrator for anyone of the workspace. With an `Idempotency-Key`, the
+    /// same request again gets the same answer; `body` is the request as it was sent.
     ///
     /// # Errors
     ///
     /// - [`Error::InsufficientScope`]: the caller may not write keys, or asks for a scope that it does not hold.
     /// - [`Error::NotYourKey`]: the key would be another user's, and the caller is no administrator.
     /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: as [`Store::create_key`] says.
+    /// - [`Error::IdempotencyMismatch`]: the `Idempotency-Key` came with another body before.
+    /// - [`Error::IdempotencyConflict`]: the key that it made has changed since.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn create(
         &self,
         caller: &Caller,
         request: CreateKey,
+        (idempotency_key, body): (Option<&IdempotencyKey>, &[u8]),
         origin: Origin,
         now: DateTime<Utc>,
-    ) -> Result<CreatedKey, Error> {
+    ) -> Result<RevealedKey, Error> {
         caller.require(KEYS_WRITE)?;
         let user_id = request.user_id.clone().unwrap_or_else(|| caller.user_id.clone());
         caller.require_to_act_for(&user_id)?;
         caller.require_all(&request.scopes)?;
+
+        let repeatable = idempotency_key.map(|idempotency_key| Repeatable {
+            keys: &self.replay_keys,
+            caller,
+            idempotency_key,
+            body,
+        });
+        let begun = repeatable.as_ref().map(|repeatable| repeatable.begin(now));
+        let (credential, replay) =
+            begun.map_or_else(|| (Credential::generate(now), None), |(c, r)| (c, Some(r)));
         let author = (&caller.workspace_id, &caller.user_id);
-        let (new, credential) = self.draft(author, &user_id, request, now);
+        let new = self.draft(author, &user_id, request, &credential, now);
         let event = Event::new(Action::KeyCreated, author, (new.key.key_id, &user_id), origin, now);
-        self.store.create_key(&new, self.quota, None, &event, now).await?;
-        Ok(self.show_once(&new.key, &credential, now))
+        let extra = replay.as_ref().map(Extra::Replay);
+        match (self.store.create_key(&new, self.quota, extra, &event, now).await?, repeatable) {
+            (Creation::Remembered(memory), Some(repeatable)) => {
+                self.answer_again(&repeatable, &memory, now).await
+            }
+            _ => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),
+        }
     }
 
     /// Makes an administrator's key for a direct invocation, which IAM has authorised.
@@ -170,7 +164,7 @@ impl KeyCreator {
     /// - [`Error::AlreadyBootstrapped`]: the workspace has users, and `break_glass` is not set.
     /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: as [`Store::create_key`] says.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-    pub async fn bootstrap(&self, request: BootstrapKey, now: DateTime<Utc>) -> Result<CreatedKey, Error> {
+    pub async fn bootstrap(&self, request: BootstrapKey, now: DateTime<Utc>) -> Result<RevealedKey, Error> {
         let (bootstrap, action) = if request.break_glass {
             (Bootstrap::BreakGlass, Action::KeyBreakGlass)
         } else {
@@ -179,15 +173,16 @@ impl KeyCreator {
         let key = CreateKey {
             name: request.name,
             description: None,
-            expires_at: None,
+            expires_at: self.longest.0.map(|_| self.longest.latest(now)),
             scopes: vec![Scope::workspace_admin()],
             user_id: None,
         };
         let author = (&request.workspace_id, &request.user_id);
-        let (new, credential) = self.draft(author, &request.user_id, key, now);
+        let credential = Credential::generate(now);
+        let new = self.draft(author, &request.user_id, key, &credential, now);
         let event = Event::new(action, author, (new.key.key_id, &request.user_id), Origin::default(), now);
-        self.store.create_key(&new, self.quota, Some(bootstrap), &event, now).await?;
-        Ok(self.show_once(&new.key, &credential, now))
+        self.store.create_key(&new, self.quota, Some(Extra::Bootstrap(bootstrap)), &event, now).await?;
+        Ok(RevealedKey::new(&new.key, &credential, &self.brand, now))
     }
 
     fn draft(
@@ -195,9 +190,9 @@ impl KeyCreator {
         (workspace_id, created_by): (&WorkspaceId, &UserId),
         user_id: &UserId,
         request: CreateKey,
+        credential: &Credential,
         now: DateTime<Utc>,
-    ) -> (HashedKey, Credential) {
-        let credential = Credential::generate(now);
+    ) -> HashedKey {
         let key = Key {
             key_id: credential.key_id,
             workspace_id: workspace_id.clone(),
@@ -211,18 +206,30 @@ impl KeyCreator {
             expires_at: request.expires_at,
             ttl: ttl(request.expires_at, self.retention),
             disabled_at: None,
+            previous_expires_at: None,
             last_used_at: None,
         };
-        (HashedKey { key, hash: self.peppers.hash(&credential) }, credential)
+        HashedKey { key, hash: self.peppers.hash(credential), previous: None }
     }
 
-    fn show_once(&self, key: &Key, credential: &Credential, now: DateTime<Utc>) -> CreatedKey {
-        CreatedKey { shown: ShownKey::new(key, &self.brand, now), key: credential.to_text(&self.brand) }
+    /// The answer to a request that was there before: the same, if the key still has that secret and works.
+    async fn answer_again(
+        &self,
+        repeatable: &Repeatable<'_>,
+        memory: &Memory,
+        now: DateTime<Utc>,
+    ) -> Result<RevealedKey, Error> {
+        let credential = repeatable.again(memory)?;
+        let changed = || Error::IdempotencyConflict(memory.key_id);
+        let stored = self.store.keys.hashed(memory.key_id).await?.ok_or_else(changed)?;
+        let unchanged =
+            self.peppers.verify(&credential, &stored.hash)? && stored.key.status(now) == Status::Active;
+        if unchanged {
+            Ok(RevealedKey::new(&stored.key, &credential, &self.brand, now))
+        } else {
+            Err(changed())
+        }
     }
-}
-
-fn whole_second(time: DateTime<Utc>) -> DateTime<Utc> {
-    DateTime::from_timestamp(time.timestamp(), 0).unwrap_or(time)
 }
 
 /// A direct invocation: `{"bootstrap": {"workspace_id", "user_id", "name", "break_glass"?}}`, which no API Gateway can
@@ -285,7 +292,7 @@ mod tests {
     }
 
     fn parse(body: &Value) -> Result<CreateKey, Error> {
-        CreateKey::parse(body.to_string().as_bytes(), now())
+        CreateKey::parse(body.to_string().as_bytes(), MaxLifetime(None), now())
     }
 
     fn wrong_places(body: &Value) -> Vec<String> {
@@ -334,13 +341,14 @@ mod tests {
     #[test]
     fn what_is_no_object_is_wrong_as_a_whole() {
         for body in ["", "nul", "[]", "\"name\"", "{\"name\":\"ci\"", "{\"name\":\"ci\"} x", "\u{0}"] {
-            let Err(Error::Invalid { fields }) = CreateKey::parse(body.as_bytes(), now()) else {
+            let Err(Error::Invalid { fields }) = CreateKey::parse(body.as_bytes(), MaxLifetime(None), now())
+            else {
                 panic!("{body}")
             };
             assert_eq!(fields.len(), 1, "{body}");
             assert_eq!(fields[0].place, Place::Pointer(String::new()), "{body}");
         }
-        assert!(CreateKey::parse(b"\xff\xfe", now()).is_err());
+        assert!(CreateKey::parse(b"\xff\xfe", MaxLifetime(None), now()).is_err());
     }
 
     #[test]
@@ -371,6 +379,21 @@ mod tests {
         }
         let both = json!({"name": "a", "expires_in": 60, "expires_at": "2027-01-01T00:00:00Z"});
         assert_eq!(wrong_places(&both), ["/expires_in"]);
+    }
+
+    #[test]
+    fn where_keys_must_not_live_for_ever_they_have_an_expiry_within_the_limit() {
+        let days = MaxLifetime(Some(TimeDelta::days(30)));
+        let places = |body: Value| match CreateKey::parse(body.to_string().as_bytes(), days, now()) {
+            Ok(_) => Vec::new(),
+            Err(Error::Invalid { fields }) => fields.iter().map(|field| field.place.to_string()).collect(),
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(places(json!({"name": "a"})), ["/expires_at"]);
+        assert_eq!(places(json!({"name": "a", "expires_at": null})), ["/expires_at"]);
+        assert_eq!(places(json!({"name": "a", "expires_in": 30 * 86_400})), Vec::<String>::new());
+        assert_eq!(places(json!({"name": "a", "expires_in": 30 * 86_400 + 1})), ["/expires_in"]);
+        assert_eq!(places(json!({"name": "a", "expires_at": "2026-12-22T10:00:01Z"})), ["/expires_at"]);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use crate::activity::{Action, Event, Origin};
 use crate::caller::Caller;
 use crate::credential::KeyId;
 use crate::error::Error;
+use crate::keys::find;
+use crate::keys::precondition::IfMatch;
 use crate::scope::KEYS_WRITE;
 use crate::store::Store;
 
@@ -13,33 +15,36 @@ use crate::store::Store;
 const ATTEMPTS: usize = 4;
 
 /// Deletes a key of the caller, or as an administrator anyone's of the workspace. From that instant the authorizer
-/// refuses it.
+/// refuses it. A change at the same time does not keep it from being deleted, unless `if_match` says so.
 ///
 /// # Errors
 ///
 /// - [`Error::InsufficientScope`]: the caller may not write keys.
-/// - [`Error::NotFound`]: the workspace has no such key. A key of another workspace is none.
+/// - [`Error::NotFound`]: the workspace has no such key.
 /// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
+/// - [`Error::PreconditionFailed`]: the key has another revision.
+/// - [`Error::Conflict`]: others kept changing the key.
 /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
 pub async fn delete(
     store: &Store,
     caller: &Caller,
     id: KeyId,
+    if_match: &IfMatch,
     origin: Origin,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     caller.require(KEYS_WRITE)?;
     for _ in 0..ATTEMPTS {
-        let key = store.keys.deletable(id, now).await?;
-        let key = key.filter(|key| key.workspace_id == caller.workspace_id).ok_or(Error::NotFound)?;
-        caller.require_to_act_for(&key.user_id)?;
+        let stored = find(&store.keys, caller, id, now).await?;
+        caller.require_to_act_for(&stored.key.user_id)?;
+        if_match.check(stored.key.revision)?;
         let author = (&caller.workspace_id, &caller.user_id);
-        let event = Event::new(Action::KeyDeleted, author, (id, &key.user_id), origin.clone(), now);
-        match store.delete_key(&key, &event).await {
+        let event = Event::new(Action::KeyDeleted, author, (id, &stored.key.user_id), origin.clone(), now);
+        match store.delete_key(&stored, &event).await {
             // Deleted or changed since it was read: the next reading tells.
-            Err(Error::NotFound) => {}
+            Err(Error::Conflict) => {}
             done => return done,
         }
     }
-    Err(Error::Busy)
+    Err(Error::Conflict)
 }

@@ -2,13 +2,29 @@
 
 pub mod create;
 pub mod delete;
+pub mod expiry;
+pub mod get;
 pub mod list;
+pub mod precondition;
+pub mod replay;
+pub mod rotate;
+pub mod update;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde::Serialize;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Serialize, Serializer};
 
-use crate::credential::Brand;
+use crate::caller::Caller;
+use crate::credential::{Brand, Credential, KeyId};
+use crate::error::Error;
 use crate::record::{Key, Status};
+use crate::store::keys::{Keys, UnhashedKey};
+
+/// The key of that id in the caller's workspace. A key of another workspace is none.
+async fn find(keys: &Keys, caller: &Caller, id: KeyId, now: DateTime<Utc>) -> Result<UnhashedKey, Error> {
+    let stored = keys.unhashed(id, now).await?;
+    stored.filter(|stored| stored.key.workspace_id == caller.workspace_id).ok_or(Error::NotFound)
+}
 
 /// A key as the management API shows it: everything but what could be checked against its secret.
 #[derive(Debug, Serialize)]
@@ -44,6 +60,67 @@ impl ShownKey {
             scopes: key.scopes.iter().map(ToString::to_string).collect(),
         }
     }
+}
+
+/// A key on its own, with what a list does not show.
+#[derive(Debug, Serialize)]
+pub struct DetailedKey {
+    #[serde(flatten)]
+    shown: ShownKey,
+    /// Until when the secret before the last rotation works.
+    previous_expires_at: Option<String>,
+    #[serde(skip)]
+    revision: u64,
+}
+
+impl DetailedKey {
+    /// How `key` is shown `now`.
+    #[must_use]
+    pub fn new(key: &Key, brand: &Brand, now: DateTime<Utc>) -> Self {
+        Self {
+            shown: ShownKey::new(key, brand, now),
+            previous_expires_at: key.previous_expires_at.filter(|end| now < *end).map(rfc3339),
+            revision: key.revision,
+        }
+    }
+
+    /// Which state of the key this is: its entity tag.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+/// A key with a new secret, and its text: the only time that it is shown.
+#[derive(Debug, Serialize)]
+pub struct RevealedKey {
+    #[serde(flatten)]
+    detailed: DetailedKey,
+    #[serde(serialize_with = "expose")]
+    key: SecretString,
+}
+
+impl RevealedKey {
+    /// How `key` is shown `now`, with the credential that was just made for it.
+    #[must_use]
+    pub fn new(key: &Key, credential: &Credential, brand: &Brand, now: DateTime<Utc>) -> Self {
+        Self { detailed: DetailedKey::new(key, brand, now), key: credential.to_text(brand) }
+    }
+
+    /// Which state of the key this is: its entity tag.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.detailed.revision
+    }
+}
+
+fn expose<S: Serializer>(key: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(key.expose_secret())
+}
+
+/// A time to the second, as it is kept.
+fn whole_second(time: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp(time.timestamp(), 0).unwrap_or(time)
 }
 
 /// A time as it is shown everywhere: RFC 3339, in UTC, to the second.

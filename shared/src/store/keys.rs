@@ -3,20 +3,21 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use crate::caller::{UserId, WorkspaceId};
+use crate::caller::WorkspaceId;
 use crate::credential::KeyId;
 use crate::error::Error;
+use crate::pepper::SecretHash;
 use crate::record::{HashedKey, Key};
-use crate::store::{broken, number, text};
+use crate::store::{broken, bytes, number, text};
 
-/// Every key of a workspace in the order of creation: an id begins with its time, and is a total order where several
-/// keys are made in one second.
-const BY_CREATED_AT: &str = "by_created_at";
-/// A page never reads more than this many times, however many of the items it finds are past their ttl.
+/// How many items a query reads at once when not every one is wanted.
+const FILTERED_READ: usize = 250;
+/// How often a page is continued where not enough of what was read is wanted. With [`FILTERED_READ`] it bounds what a
+/// page costs, whatever is asked for.
 const MOST_READS: usize = 4;
 
 /// The table.
@@ -26,30 +27,78 @@ pub struct Keys {
     table: String,
 }
 
-/// What must be known of a key to delete it. It is read without the hashes, which the role may not see.
+/// A key as it is stored but for its hashes, which most roles may not read.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Deletable {
-    /// Its id.
-    pub key_id: KeyId,
-    /// Its tenant.
-    pub workspace_id: WorkspaceId,
-    /// Whose it is.
-    pub user_id: UserId,
+pub struct UnhashedKey {
+    /// The key.
+    #[serde(flatten)]
+    pub key: Key,
     /// The name as it is compared, and as its entry is called.
     pub name_folded: String,
-    /// Which state of the key this is.
-    pub revision: u64,
-    #[serde(default, with = "chrono::serde::ts_seconds_option")]
-    ttl: Option<DateTime<Utc>>,
 }
 
-/// Some keys, and where to go on.
+/// The order of a list. Each is an index of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// By the name as it is compared.
+    Name,
+    /// By whose the keys are.
+    User,
+    /// By time of creation: by id, which begins with it and is a total order where several keys are made in a second.
+    CreatedAt,
+    /// By time of last use, never used ones first.
+    LastUsedAt,
+}
+
+impl Sort {
+    fn index(self) -> &'static str {
+        match self {
+            Self::Name => "by_name",
+            Self::User => "by_user",
+            Self::CreatedAt => "by_created_at",
+            Self::LastUsedAt => "by_last_used_at",
+        }
+    }
+
+    fn attribute(self) -> &'static str {
+        match self {
+            Self::Name => "name_folded",
+            Self::User => "user_id",
+            Self::CreatedAt => "key_id",
+            Self::LastUsedAt => "last_used_at",
+        }
+    }
+}
+
+/// Where a key stands in an index, whether or not it is still there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The value that the index is sorted by.
+    pub sort_value: String,
+    /// Tells keys with the same value apart.
+    pub key_id: KeyId,
+}
+
+/// A walk through an index, in one direction.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk<'a> {
+    /// Whose keys.
+    pub workspace: &'a WorkspaceId,
+    /// Which index.
+    pub sort: Sort,
+    /// From small to large values.
+    pub ascending: bool,
+    /// After which key; from the edge, if not said.
+    pub after: Option<&'a Position>,
+}
+
+/// What a walk found.
 #[derive(Debug)]
-pub struct Page {
-    /// At most as many as asked for.
-    pub keys: Vec<Key>,
-    /// The last key that was read, if there are more.
-    pub next: Option<KeyId>,
+pub struct Found {
+    /// The wanted keys in the order of the walk, at most as many as asked for.
+    pub keys: Vec<(Position, Key)>,
+    /// Where to go on; nowhere, if the walk has come to the edge.
+    pub rest: Option<Position>,
 }
 
 impl Keys {
@@ -84,78 +133,86 @@ impl Keys {
         answer.item.map(serde_dynamo::from_item).transpose().map_err(|cause| broken("key", &cause))
     }
 
-    /// Reads what deleting a key takes. A key past its ttl is gone.
+    /// Reads a key without its hashes, strongly consistent. A key past its ttl is gone.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
     /// - [`Error::Broken`]: the item is not a key.
-    pub async fn deletable(&self, id: KeyId, now: DateTime<Utc>) -> Result<Option<Deletable>, Error> {
+    pub async fn unhashed(&self, id: KeyId, now: DateTime<Utc>) -> Result<Option<UnhashedKey>, Error> {
         let answer = self
             .client
             .get_item()
             .table_name(&self.table)
             .key("key_id", text(&id))
-            .projection_expression("key_id, workspace_id, user_id, name_folded, revision, #ttl")
+            // The roles name the same attributes: whoever asks for another one is denied.
+            .projection_expression(
+                "key_id, workspace_id, user_id, #name, name_folded, description, scopes, created_at, created_by, \
+                 revision, expires_at, #ttl, disabled_at, last_used_at, previous_expires_at",
+            )
+            .expression_attribute_names("#name", "name")
             .expression_attribute_names("#ttl", "ttl")
             .consistent_read(true)
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let key: Option<Deletable> =
+        let stored: Option<UnhashedKey> =
             answer.item.map(serde_dynamo::from_item).transpose().map_err(|cause| broken("key", &cause))?;
-        Ok(key.filter(|key| key.ttl.is_none_or(|ttl| now < ttl)))
+        Ok(stored.filter(|stored| !stored.key.is_gone(now)))
     }
 
-    /// Reads the keys of a workspace, newest first, from the one made before `before`.
+    /// Walks through an index until `limit` keys are found that are `wanted`; `None` wants every one. Keys past their
+    /// ttl are gone. What it reads is bounded, so it may come back with fewer keys, even none, and a place to go on.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
     /// - [`Error::Broken`]: an item is not a key.
-    pub async fn newest(
+    pub async fn walk(
         &self,
-        workspace: &WorkspaceId,
-        before: Option<KeyId>,
+        walk: Walk<'_>,
         limit: usize,
+        wanted: Option<&(dyn Fn(&Key) -> bool + Send + Sync)>,
         now: DateTime<Utc>,
-    ) -> Result<Page, Error> {
-        // One more than asked for tells whether there is a next page.
-        let wanted = limit + 1;
-        let mut keys: Vec<Key> = Vec::with_capacity(wanted);
-        let mut start = before.map(|id| index_position(workspace, id));
+    ) -> Result<Found, Error> {
+        // One more than asked for tells whether there is more.
+        let enough = limit + 1;
+        let mut keys: Vec<(Position, Key)> = Vec::with_capacity(enough);
+        let mut after = walk.after.map(|position| walk.start(position)).transpose()?;
         for _ in 0..MOST_READS {
+            let read = if wanted.is_some() { FILTERED_READ } else { enough - keys.len() };
             let answer = self
                 .client
                 .query()
                 .table_name(&self.table)
-                .index_name(BY_CREATED_AT)
+                .index_name(walk.sort.index())
                 .key_condition_expression("workspace_id = :workspace")
-                .filter_expression("attribute_not_exists(#ttl) OR #ttl > :now")
-                .expression_attribute_names("#ttl", "ttl")
-                .expression_attribute_values(":workspace", text(workspace))
-                .expression_attribute_values(":now", number(&now.timestamp()))
-                .scan_index_forward(false)
-                .limit(i32::try_from(wanted - keys.len()).unwrap_or(i32::MAX))
-                .set_exclusive_start_key(start.take())
+                .expression_attribute_values(":workspace", text(walk.workspace))
+                .scan_index_forward(walk.ascending)
+                .limit(i32::try_from(read).unwrap_or(i32::MAX))
+                .set_exclusive_start_key(after.take())
                 .send()
                 .await
                 .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-            let found: Vec<Key> = serde_dynamo::from_items(answer.items.unwrap_or_default())
-                .map_err(|cause| broken("key", &cause))?;
-            keys.extend(found);
-            start = answer.last_evaluated_key;
-            if start.is_none() || keys.len() == wanted {
+            for item in answer.items.unwrap_or_default() {
+                let position = position(walk.sort, &item)?;
+                let key: Key = serde_dynamo::from_item(item).map_err(|cause| broken("key", &cause))?;
+                if !key.is_gone(now) && wanted.is_none_or(|wanted| wanted(&key)) {
+                    keys.push((position, key));
+                }
+            }
+            after = answer.last_evaluated_key;
+            if after.is_none() || keys.len() >= enough {
                 break;
             }
         }
-        let next = if keys.len() == wanted {
+        let rest = if keys.len() > limit {
             keys.truncate(limit);
-            keys.last().map(|key| key.key_id)
+            keys.last().map(|(position, _)| position.clone())
         } else {
-            start.map(position_in_index).transpose()?
+            after.map(|item| position(walk.sort, &item)).transpose()?
         };
-        Ok(Page { keys, next })
+        Ok(Found { keys, rest })
     }
 
     /// The change that writes a new key.
@@ -176,8 +233,84 @@ impl Keys {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
+    /// The change that makes of `before` what `after` says, hashes aside.
+    pub(super) fn update(&self, before: &Key, after: &Key) -> TransactWriteItem {
+        let scopes = after.scopes.iter().map(text).collect();
+        let mut set = vec!["#name = :name, name_folded = :folded, scopes = :scopes, revision = :revision"];
+        let mut remove = Vec::new();
+        let mut update = Update::builder()
+            .table_name(&self.table)
+            .key("key_id", text(&after.key_id))
+            .condition_expression("revision = :before")
+            .expression_attribute_names("#name", "name")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":before", number(&before.revision))
+            .expression_attribute_values(":revision", number(&after.revision))
+            .expression_attribute_values(":name", text(&after.name))
+            .expression_attribute_values(":folded", text(&after.name.folded()))
+            .expression_attribute_values(":scopes", AttributeValue::L(scopes));
+        let seconds = |time: Option<DateTime<Utc>>| time.map(|time| number(&time.timestamp()));
+        for (name, placeholder, assignment, value) in [
+            (
+                "description",
+                ":description",
+                "description = :description",
+                after.description.as_ref().map(text),
+            ),
+            ("expires_at", ":expires", "expires_at = :expires", seconds(after.expires_at)),
+            ("#ttl", ":ttl", "#ttl = :ttl", seconds(after.ttl)),
+            ("disabled_at", ":disabled", "disabled_at = :disabled", seconds(after.disabled_at)),
+        ] {
+            match value {
+                Some(value) => {
+                    set.push(assignment);
+                    update = update.expression_attribute_values(placeholder, value);
+                }
+                None => remove.push(name),
+            }
+        }
+        let mut expression = format!("SET {}", set.join(", "));
+        if !remove.is_empty() {
+            expression = format!("{expression} REMOVE {}", remove.join(", "));
+        }
+        let update = update.update_expression(expression).build().expect("a table, a key and an update");
+        TransactWriteItem::builder().update(update).build()
+    }
+
+    /// The change that gives `before` another hash and keeps the one it has until `overlap_ends`, if at all. The
+    /// database moves the hash itself, so nobody has to read it.
+    pub(super) fn rotate(
+        &self,
+        before: &Key,
+        hash: &SecretHash,
+        overlap_ends: Option<DateTime<Utc>>,
+    ) -> TransactWriteItem {
+        let renew = "#hash = :hash, pepper_version = :version, revision = :revision";
+        let keep =
+            "previous_hash = #hash, previous_pepper_version = pepper_version, previous_expires_at = :ends";
+        let expression = match overlap_ends {
+            Some(_) => format!("SET {keep}, {renew}"),
+            None => format!("SET {renew} REMOVE previous_hash, previous_pepper_version, previous_expires_at"),
+        };
+        let mut update = Update::builder()
+            .table_name(&self.table)
+            .key("key_id", text(&before.key_id))
+            .update_expression(expression)
+            .condition_expression("revision = :before")
+            .expression_attribute_names("#hash", "hash")
+            .expression_attribute_values(":before", number(&before.revision))
+            .expression_attribute_values(":revision", number(&(before.revision + 1)))
+            .expression_attribute_values(":hash", bytes(hash.as_bytes()))
+            .expression_attribute_values(":version", number(&hash.pepper_version()));
+        if let Some(ends) = overlap_ends {
+            update = update.expression_attribute_values(":ends", number(&ends.timestamp()));
+        }
+        let update = update.build().expect("a table, a key and an update");
+        TransactWriteItem::builder().update(update).build()
+    }
+
     /// The change that deletes a key as it was read.
-    pub(super) fn delete(&self, key: &Deletable) -> TransactWriteItem {
+    pub(super) fn delete(&self, key: &Key) -> TransactWriteItem {
         let delete = Delete::builder()
             .table_name(&self.table)
             .key("key_id", text(&key.key_id))
@@ -189,15 +322,34 @@ impl Keys {
     }
 }
 
-fn index_position(workspace: &WorkspaceId, id: KeyId) -> HashMap<String, AttributeValue> {
-    HashMap::from([("workspace_id".to_owned(), text(workspace)), ("key_id".to_owned(), text(&id))])
+impl Walk<'_> {
+    /// Where a query goes on, in the database's form.
+    fn start(&self, position: &Position) -> Result<HashMap<String, AttributeValue>, Error> {
+        let mut start = HashMap::from([
+            ("workspace_id".to_owned(), text(self.workspace)),
+            ("key_id".to_owned(), text(&position.key_id)),
+        ]);
+        let value = match self.sort {
+            Sort::LastUsedAt => {
+                let seconds: i64 = position
+                    .sort_value
+                    .parse()
+                    .map_err(|_| Error::Broken("a position without a time".to_owned()))?;
+                number(&seconds)
+            }
+            Sort::Name | Sort::User | Sort::CreatedAt => text(&position.sort_value),
+        };
+        start.insert(self.sort.attribute().to_owned(), value);
+        Ok(start)
+    }
 }
 
-fn position_in_index(position: HashMap<String, AttributeValue>) -> Result<KeyId, Error> {
-    #[derive(Deserialize)]
-    struct Position {
-        key_id: KeyId,
-    }
-    let position: Position = serde_dynamo::from_item(position).map_err(|cause| broken("key", &cause))?;
-    Ok(position.key_id)
+fn position(sort: Sort, item: &HashMap<String, AttributeValue>) -> Result<Position, Error> {
+    let value = |attribute: &str| match item.get(attribute) {
+        Some(AttributeValue::S(value) | AttributeValue::N(value)) => Ok(value.clone()),
+        _ => Err(Error::Broken(format!("a stored key has no {attribute}"))),
+    };
+    let key_id =
+        value("key_id")?.parse().map_err(|_| Error::Broken("a stored key has no valid key_id".to_owned()))?;
+    Ok(Position { sort_value: value(sort.attribute())?, key_id })
 }

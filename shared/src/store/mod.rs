@@ -16,14 +16,18 @@ mod transaction;
 pub mod workspaces;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use crate::activity::Event;
+use crate::config::{Environment, InvalidVariable};
 use crate::error::Error;
-use crate::record::HashedKey;
+use crate::keys::replay::{Memory, Replay};
+use crate::pepper::SecretHash;
+use crate::record::{HashedKey, Key};
 use activity::Activity;
-use keys::{Deletable, Keys};
+use keys::{Keys, UnhashedKey};
 use transaction::Outcome;
 use workspaces::Workspaces;
 
@@ -39,6 +43,24 @@ pub struct Store {
     client: Client,
 }
 
+/// What the making of a key may bring along.
+#[derive(Clone, Copy, Debug)]
+pub enum Extra<'a> {
+    /// The workspace gets its administrator.
+    Bootstrap(Bootstrap),
+    /// The request is to be answered the same when it comes again.
+    Replay(&'a Replay),
+}
+
+/// What came of making a key.
+#[derive(Debug)]
+pub enum Creation {
+    /// It is made.
+    Created,
+    /// It is not, because a request with the same `Idempotency-Key` was there before.
+    Remembered(Memory),
+}
+
 /// What a bootstrap demands of its workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bootstrap {
@@ -49,21 +71,18 @@ pub enum Bootstrap {
 }
 
 impl Store {
-    /// Takes the names of the tables, and how long an event is kept.
-    #[must_use]
-    pub fn new(
-        client: Client,
-        keys: String,
-        workspaces: String,
-        activity: String,
-        activity_retention: TimeDelta,
-    ) -> Self {
-        Self {
-            keys: Keys::new(client.clone(), keys),
-            workspaces: Workspaces::new(workspaces),
-            activity: Activity::new(activity, activity_retention),
+    /// Takes the names of the tables and the audit trail's retention from the environment.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when one of them is missing or wrong.
+    pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+        Ok(Self {
+            keys: Keys::new(client.clone(), environment.keys_table()?),
+            workspaces: Workspaces::new(environment.workspaces_table()?),
+            activity: Activity::new(environment.activity_table()?, environment.activity_retention()?),
             client,
-        }
+        })
     }
 
     /// Writes a new key with its name, its member entry, its user's count and the event: all of them or none.
@@ -73,20 +92,21 @@ impl Store {
     /// - [`Error::NameTaken`]: another key of the workspace has the name, and is not past its ttl.
     /// - [`Error::QuotaReached`]: the user has `quota` keys.
     /// - [`Error::UserRemoved`]: the user was removed.
-    /// - [`Error::AlreadyBootstrapped`]: `bootstrap` is [`Bootstrap::First`], and it is not the first.
+    /// - [`Error::AlreadyBootstrapped`]: `extra` is [`Extra::Bootstrap`] for the first time, and it is not the first.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn create_key(
         &self,
         new: &HashedKey,
         quota: u32,
-        bootstrap: Option<Bootstrap>,
+        extra: Option<Extra<'_>>,
         event: &Event,
         now: DateTime<Utc>,
-    ) -> Result<(), Error> {
+    ) -> Result<Creation, Error> {
         const KEY: usize = 0;
         const NAME: usize = 1;
         const USER: usize = 3;
-        const BOOTSTRAP: usize = 5;
+        const EXTRA: usize = 5;
+        let workspace = &new.key.workspace_id;
         let mut changes = vec![
             self.keys.put(new)?,
             self.workspaces.put_name(&new.key, now),
@@ -94,24 +114,93 @@ impl Store {
             self.workspaces.count_one_more(&new.key, quota),
             self.activity.put(event)?,
         ];
-        changes.extend(
-            bootstrap.map(|bootstrap| self.workspaces.put_bootstrap(&new.key.workspace_id, bootstrap)),
-        );
+        if let Some(extra) = extra {
+            changes.push(match extra {
+                Extra::Bootstrap(bootstrap) => self.workspaces.put_bootstrap(workspace, bootstrap),
+                Extra::Replay(replay) => self.workspaces.put_replay(workspace, replay, now)?,
+            });
+        }
         let Outcome::Refused(refused) = transaction::commit(&self.client, changes).await? else {
-            return Ok(());
+            return Ok(Creation::Created);
         };
-        if refused.condition_failed(BOOTSTRAP) {
-            Err(Error::AlreadyBootstrapped)
-        } else if refused.condition_failed(USER) {
+        // That a request was there before goes first: the key that it made has the name now.
+        if refused.condition_failed(EXTRA) {
+            return match refused.item_before(EXTRA) {
+                Some(item) => serde_dynamo::from_item(item.clone())
+                    .map(Creation::Remembered)
+                    .map_err(|cause| broken("replay", &cause)),
+                None => Err(Error::AlreadyBootstrapped),
+            };
+        }
+        Err(if refused.condition_failed(USER) {
             let removed =
                 refused.item_before(USER).is_some_and(|user| user.contains_key(workspaces::REMOVED_AT));
-            Err(if removed { Error::UserRemoved } else { Error::QuotaReached(quota) })
+            if removed { Error::UserRemoved } else { Error::QuotaReached(quota) }
         } else if refused.condition_failed(NAME) {
-            Err(Error::NameTaken)
+            Error::NameTaken
         } else if refused.condition_failed(KEY) {
-            Err(Error::Broken(format!("a key {} exists already", new.key.key_id)))
+            Error::Broken(format!("a key {} exists already", new.key.key_id))
         } else {
-            Err(refused.unexpected())
+            refused.unexpected()
+        })
+    }
+
+    /// Makes of a stored key what `after` says, hashes aside, moves its name and its entries along, and writes the
+    /// event: all of it or nothing.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Conflict`]: the key was changed or deleted since it was read.
+    /// - [`Error::NameTaken`]: another key of the workspace has the new name.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn update_key(
+        &self,
+        before: &UnhashedKey,
+        after: &Key,
+        event: &Event,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        const KEY: usize = 0;
+        const NAME: usize = 2;
+        let renamed = before.name_folded != after.name.folded();
+        let moved = before.key.ttl != after.ttl;
+        let mut changes = vec![self.keys.update(&before.key, after), self.activity.put(event)?];
+        if renamed {
+            changes.push(self.workspaces.put_name(after, now));
+            changes.push(self.workspaces.delete_name(before));
+        } else if moved {
+            changes.push(self.workspaces.renew_name(after));
+        }
+        if moved {
+            changes.push(self.workspaces.put_member(after));
+        }
+        match transaction::commit(&self.client, changes).await? {
+            Outcome::Committed => Ok(()),
+            Outcome::Refused(refused) if refused.condition_failed(KEY) => Err(Error::Conflict),
+            Outcome::Refused(refused) if renamed && refused.condition_failed(NAME) => Err(Error::NameTaken),
+            Outcome::Refused(refused) => Err(refused.unexpected()),
+        }
+    }
+
+    /// Gives a stored key another hash, keeps the one it has until `overlap_ends`, if at all, and writes the event.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Conflict`]: the key was changed or deleted since it was read.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn rotate_key(
+        &self,
+        before: &Key,
+        hash: &SecretHash,
+        overlap_ends: Option<DateTime<Utc>>,
+        event: &Event,
+    ) -> Result<(), Error> {
+        const KEY: usize = 0;
+        let changes = vec![self.keys.rotate(before, hash, overlap_ends), self.activity.put(event)?];
+        match transaction::commit(&self.client, changes).await? {
+            Outcome::Committed => Ok(()),
+            Outcome::Refused(refused) if refused.condition_failed(KEY) => Err(Error::Conflict),
+            Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }
 
@@ -120,20 +209,20 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// - [`Error::NotFound`]: the key is gone, or was changed since `key` was read.
+    /// - [`Error::Conflict`]: the key was changed or deleted since it was read.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-    pub async fn delete_key(&self, key: &Deletable, event: &Event) -> Result<(), Error> {
+    pub async fn delete_key(&self, stored: &UnhashedKey, event: &Event) -> Result<(), Error> {
         const KEY: usize = 0;
         let changes = vec![
-            self.keys.delete(key),
-            self.workspaces.delete_name(key),
-            self.workspaces.delete_member(key),
-            self.workspaces.count_one_less(key),
+            self.keys.delete(&stored.key),
+            self.workspaces.delete_name(stored),
+            self.workspaces.delete_member(stored),
+            self.workspaces.count_one_less(stored),
             self.activity.put(event)?,
         ];
         match transaction::commit(&self.client, changes).await? {
             Outcome::Committed => Ok(()),
-            Outcome::Refused(refused) if refused.condition_failed(KEY) => Err(Error::NotFound),
+            Outcome::Refused(refused) if refused.condition_failed(KEY) => Err(Error::Conflict),
             Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }
@@ -145,6 +234,10 @@ fn text(value: &(impl ToString + ?Sized)) -> AttributeValue {
 
 fn number(value: &impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
+}
+
+fn bytes(value: &[u8]) -> AttributeValue {
+    AttributeValue::B(Blob::new(value))
 }
 
 /// An item that cannot be read or written. The message of the cause names types and attributes, never a value.

@@ -5,6 +5,7 @@
 //! | `NAME#<folded name>` | `key_id`, `ttl`? |
 //! | `MEMBER#<user>#<key id>` | `ttl`? |
 //! | `USER#<user>` | `key_count`, `removed_at`? |
+//! | `REPLAY#<digest>` | of an idempotent create, see [`crate::keys::replay`]; `ttl` |
 //! | `BOOTSTRAP` | none: that it exists says that the workspace has had an administrator |
 
 use std::collections::HashMap;
@@ -16,9 +17,11 @@ use chrono::{DateTime, Utc};
 
 use crate::caller::{UserId, WorkspaceId};
 use crate::credential::KeyId;
+use crate::error::Error;
+use crate::keys::replay::Replay;
 use crate::record::Key;
-use crate::store::keys::Deletable;
-use crate::store::{Bootstrap, number, text};
+use crate::store::keys::UnhashedKey;
+use crate::store::{Bootstrap, broken, number, text};
 
 /// The attribute of a user that was removed.
 pub(super) const REMOVED_AT: &str = "removed_at";
@@ -39,12 +42,9 @@ impl Workspaces {
     /// Gives the name to the key, unless another one has it. An entry past its ttl is one that `DynamoDB` has not got
     /// to yet.
     pub(super) fn put_name(&self, key: &Key, now: DateTime<Utc>) -> TransactWriteItem {
-        let mut item = entry(&key.workspace_id, &name_entry(&key.name.folded()));
-        item.insert("key_id".to_owned(), text(&key.key_id));
-        item.extend(ttl(key));
         let put = Put::builder()
             .table_name(&self.table)
-            .set_item(Some(item))
+            .set_item(Some(name_item(key)))
             .condition_expression("attribute_not_exists(entry) OR #ttl <= :now")
             .expression_attribute_names("#ttl", "ttl")
             .expression_attribute_values(":now", number(&now.timestamp()))
@@ -53,13 +53,25 @@ impl Workspaces {
         TransactWriteItem::builder().put(put).build()
     }
 
+    /// Writes the entry of a name that is the key's already, for its new ttl.
+    pub(super) fn renew_name(&self, key: &Key) -> TransactWriteItem {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(name_item(key)))
+            .condition_expression("key_id = :key")
+            .expression_attribute_values(":key", text(&key.key_id))
+            .build()
+            .expect("a table and an item");
+        TransactWriteItem::builder().put(put).build()
+    }
+
     /// Takes the name from the key, if the entry is still the key's.
-    pub(super) fn delete_name(&self, key: &Deletable) -> TransactWriteItem {
+    pub(super) fn delete_name(&self, stored: &UnhashedKey) -> TransactWriteItem {
         let delete = Delete::builder()
             .table_name(&self.table)
-            .set_key(Some(entry(&key.workspace_id, &name_entry(&key.name_folded))))
+            .set_key(Some(entry(&stored.key.workspace_id, &name_entry(&stored.name_folded))))
             .condition_expression("attribute_not_exists(entry) OR key_id = :key")
-            .expression_attribute_values(":key", text(&key.key_id))
+            .expression_attribute_values(":key", text(&stored.key.key_id))
             .build()
             .expect("a table and a key");
         TransactWriteItem::builder().delete(delete).build()
@@ -75,10 +87,13 @@ impl Workspaces {
     }
 
     /// Takes the key from its user's list.
-    pub(super) fn delete_member(&self, key: &Deletable) -> TransactWriteItem {
+    pub(super) fn delete_member(&self, stored: &UnhashedKey) -> TransactWriteItem {
         let delete = Delete::builder()
             .table_name(&self.table)
-            .set_key(Some(entry(&key.workspace_id, &member_entry(&key.user_id, key.key_id))))
+            .set_key(Some(entry(
+                &stored.key.workspace_id,
+                &member_entry(&stored.key.user_id, stored.key.key_id),
+            )))
             .build()
             .expect("a table and a key");
         TransactWriteItem::builder().delete(delete).build()
@@ -104,15 +119,42 @@ impl Workspaces {
     }
 
     /// Counts one key of the user less. It has no condition: a wrong count must never keep a key from being deleted.
-    pub(super) fn count_one_less(&self, key: &Deletable) -> TransactWriteItem {
+    pub(super) fn count_one_less(&self, stored: &UnhashedKey) -> TransactWriteItem {
         let update = Update::builder()
             .table_name(&self.table)
-            .set_key(Some(entry(&key.workspace_id, &user_entry(&key.user_id))))
+            .set_key(Some(entry(&stored.key.workspace_id, &user_entry(&stored.key.user_id))))
             .update_expression("ADD key_count :minus_one")
             .expression_attribute_values(":minus_one", number(&-1))
             .build()
             .expect("a table, a key and an update");
         TransactWriteItem::builder().update(update).build()
+    }
+
+    /// Remembers an idempotent create, unless one with the same `Idempotency-Key` is remembered.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Broken`]: it cannot be written as an item.
+    pub(super) fn put_replay(
+        &self,
+        workspace: &WorkspaceId,
+        replay: &Replay,
+        now: DateTime<Utc>,
+    ) -> Result<TransactWriteItem, Error> {
+        let mut item = entry(workspace, &format!("REPLAY#{}", replay.digest));
+        let memory: HashMap<String, AttributeValue> =
+            serde_dynamo::to_item(&replay.memory).map_err(|cause| broken("replay", &cause))?;
+        item.extend(memory);
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(entry) OR #ttl <= :now")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":now", number(&now.timestamp()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .expect("a table and an item");
+        Ok(TransactWriteItem::builder().put(put).build())
     }
 
     /// Marks the workspace as bootstrapped. Every user comes after the first bootstrap, because making a key for one
@@ -134,6 +176,13 @@ impl Workspaces {
 
 fn entry(workspace: &WorkspaceId, entry: &str) -> HashMap<String, AttributeValue> {
     HashMap::from([("workspace_id".to_owned(), text(workspace)), ("entry".to_owned(), text(entry))])
+}
+
+fn name_item(key: &Key) -> HashMap<String, AttributeValue> {
+    let mut item = entry(&key.workspace_id, &name_entry(&key.name.folded()));
+    item.insert("key_id".to_owned(), text(&key.key_id));
+    item.extend(ttl(key));
+    item
 }
 
 fn name_entry(folded: &str) -> String {

@@ -1,0 +1,39 @@
+//! `POST /api-keys/{id}/rotate`: gives a key another secret and shows it once.
+
+use chrono::Utc;
+use keygate::aws::{Aws, MANAGEMENT_BUDGET};
+use keygate::config::Environment;
+use keygate::keys::RevealedKey;
+use keygate::keys::rotate::{KeyRotator, RotateKey};
+use keygate::pepper::Peppers;
+use keygate::store::Store;
+use keygate::{http, kms, logging};
+use lambda_http::http::StatusCode;
+use lambda_http::{Body, Error, Request, Response, service_fn};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let environment = Environment::of_process();
+    logging::init(module_path!(), environment.log_level()?);
+    let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
+    let rotator = KeyRotator {
+        brand: environment.brand()?,
+        peppers: Peppers(kms::derive(&aws.kms, environment.peppers()?).await?),
+        store: Store::new(aws.dynamodb, &environment)?,
+    };
+    lambda_http::run(service_fn(|request| respond(&rotator, request))).await
+}
+
+async fn respond(rotator: &KeyRotator, request: Request) -> Result<Response<Body>, Error> {
+    Ok(match rotate(rotator, &request).await {
+        Ok(key) => http::key(StatusCode::OK, key.revision(), &key),
+        Err(error) => http::problem(&error, &request),
+    })
+}
+
+async fn rotate(rotator: &KeyRotator, request: &Request) -> Result<RevealedKey, keygate::error::Error> {
+    let caller = http::caller(request)?;
+    let rotation = RotateKey::parse(http::body(request, &[http::JSON])?)?;
+    let (id, if_match) = (http::key_id(request)?, http::if_match(request));
+    rotator.rotate(&caller, id, &rotation, &if_match, http::origin(request), Utc::now()).await
+}

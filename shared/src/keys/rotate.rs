@@ -1,0 +1,114 @@
+//! Rotating a key: another secret for the same id, with a time in which both work.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::activity::{Action, Event, Origin};
+use crate::caller::Caller;
+use crate::credential::{Brand, Credential, KeyId};
+use crate::error::Error;
+use crate::fields::{Fields, Wrong};
+use crate::keys::precondition::IfMatch;
+use crate::keys::{RevealedKey, find, whole_second};
+use crate::pepper::Peppers;
+use crate::scope::KEYS_WRITE;
+use crate::store::Store;
+
+/// The longest overlap, in seconds: thirty days.
+const LONGEST_OVERLAP: i64 = 30 * 24 * 60 * 60;
+
+/// What a caller asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RotateKey {
+    overlap: TimeDelta,
+}
+
+impl RotateKey {
+    /// Reads a request's body; an empty one asks for no overlap.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: names every field that is wrong, and what it must be.
+    pub fn parse(body: &[u8]) -> Result<Self, Error> {
+        let body = if body.is_empty() { b"{}" } else { body };
+        let mut fields = Fields::parse(body)?;
+        let overlap = fields.optional("overlap_seconds", |value| {
+            let seconds = value.as_i64().filter(|seconds| (0..=LONGEST_OVERLAP).contains(seconds));
+            seconds.ok_or_else(|| Wrong::new(&format!("must be a whole number from 0 to {LONGEST_OVERLAP}")))
+        });
+        fields.finish(Some(Self { overlap: TimeDelta::seconds(overlap.unwrap_or(0)) }))
+    }
+}
+
+/// What rotating keys takes.
+#[derive(Debug)]
+pub struct KeyRotator {
+    /// The word credentials begin with.
+    pub brand: Brand,
+    /// What the new secret is hashed under.
+    pub peppers: Peppers,
+    /// Where keys are.
+    pub store: Store,
+}
+
+impl KeyRotator {
+    /// Gives a key of the caller, or as an administrator anyone's of the workspace, another secret. The one that it
+    /// has works until the overlap ends; one from a rotation before does not work any more.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InsufficientScope`]: the caller may not write keys, or does not hold every scope of the key.
+    /// - [`Error::NotFound`]: the workspace has no such key.
+    /// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
+    /// - [`Error::PreconditionFailed`], [`Error::Conflict`]: the key has another revision, or got one meanwhile.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn rotate(
+        &self,
+        caller: &Caller,
+        id: KeyId,
+        request: &RotateKey,
+        if_match: &IfMatch,
+        origin: Origin,
+        now: DateTime<Utc>,
+    ) -> Result<RevealedKey, Error> {
+        caller.require(KEYS_WRITE)?;
+        let mut key = find(&self.store.keys, caller, id, now).await?.key;
+        caller.require_to_act_for(&key.user_id)?;
+        caller.require_all(&key.scopes)?;
+        if_match.check(key.revision)?;
+        let overlap_ends = (!request.overlap.is_zero()).then(|| whole_second(now) + request.overlap);
+        let credential = Credential::renew(id);
+        let author = (&caller.workspace_id, &caller.user_id);
+        let event = Event::new(Action::KeyRotated, author, (id, &key.user_id), origin, now);
+        let written =
+            self.store.rotate_key(&key, &self.peppers.hash(&credential), overlap_ends, &event).await;
+        written.map_err(|error| if_match.lost(error))?;
+        key.previous_expires_at = overlap_ends;
+        key.revision += 1;
+        Ok(RevealedKey::new(&key, &credential, &self.brand, now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overlap_is_0_to_30_days_and_0_unless_said() {
+        let seconds =
+            |body: &str| RotateKey::parse(body.as_bytes()).map(|request| request.overlap.num_seconds());
+        for (body, expected) in [
+            ("", 0),
+            ("{}", 0),
+            (r#"{"overlap_seconds":null}"#, 0),
+            (r#"{"overlap_seconds":60}"#, 60),
+            (r#"{"overlap_seconds":2592000}"#, 2_592_000),
+        ] {
+            assert_eq!(seconds(body).unwrap(), expected, "{body}");
+        }
+        for body in
+            [r#"{"overlap_seconds":-1}"#, r#"{"overlap_seconds":2592001}"#, r#"{"overlap":1}"#, "[]", " "]
+        {
+            assert!(seconds(body).is_err(), "{body}");
+        }
+    }
+}

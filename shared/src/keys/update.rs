@@ -1,0 +1,184 @@
+//! Changing what is known of a key, its secret aside.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::activity::{Action, Event, Origin};
+use crate::caller::Caller;
+use crate::credential::{Brand, KeyId};
+use crate::error::Error;
+use crate::fields::{self, Fields, Patch, Wrong};
+use crate::keys::create::{description, scopes};
+use crate::keys::expiry::MaxLifetime;
+use crate::keys::precondition::IfMatch;
+use crate::keys::{DetailedKey, find, whole_second};
+use crate::record::{Key, Name, ttl};
+use crate::scope::{KEYS_WRITE, Scope};
+use crate::store::Store;
+
+/// A merge patch (RFC 7396) of a key.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct KeyPatch {
+    name: Patch<Name>,
+    description: Patch<String>,
+    scopes: Patch<Vec<Scope>>,
+    expires_at: Patch<DateTime<Utc>>,
+    disabled: Patch<bool>,
+}
+
+impl KeyPatch {
+    /// Reads a request's body. Null clears what can be without a value, and gives the rest its default.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: names every field that is wrong, and what it must be.
+    pub fn parse(body: &[u8], longest: MaxLifetime, now: DateTime<Utc>) -> Result<Self, Error> {
+        let mut fields = Fields::parse(body)?;
+        let parse_name =
+            |value: &_| Name::parse(fields::string(value)?).map_err(|invalid| Wrong::new(&invalid));
+        let name = fields.patched("name", parse_name);
+        if name == Patch::Clear {
+            fields.refuse("name", "must be a string");
+        }
+        let description = fields.patched("description", description);
+        let scopes = fields.patched("scopes", scopes);
+        let expires_at = fields.patched("expires_at", |value| longest.until(value, now));
+        if let (Patch::Clear, Some(demand)) = (&expires_at, longest.demand()) {
+            fields.refuse("expires_at", &demand);
+        }
+        let disabled = fields
+            .patched("disabled", |value| value.as_bool().ok_or_else(|| Wrong::new(&"must be true or false")));
+        fields.finish(Some(Self { name, description, scopes, expires_at, disabled }))
+    }
+
+    fn applied_to(self, before: &Key, retention: TimeDelta, now: DateTime<Utc>) -> Key {
+        let mut after = before.clone();
+        if let Patch::Set(name) = self.name {
+            after.name = name;
+        }
+        self.description.apply(&mut after.description);
+        self.scopes.apply_or(Vec::new(), &mut after.scopes);
+        if self.expires_at != Patch::Keep {
+            self.expires_at.apply(&mut after.expires_at);
+            after.ttl = ttl(after.expires_at, retention);
+        }
+        let mut disabled = before.disabled_at.is_some();
+        self.disabled.apply_or(false, &mut disabled);
+        after.disabled_at = disabled.then(|| before.disabled_at.unwrap_or(whole_second(now)));
+        after
+    }
+}
+
+/// What updating keys takes.
+#[derive(Debug)]
+pub struct KeyUpdater {
+    /// The word credentials begin with.
+    pub brand: Brand,
+    /// Where keys are.
+    pub store: Store,
+    /// How long an expired key is kept.
+    pub retention: TimeDelta,
+}
+
+impl KeyUpdater {
+    /// Changes a key of the caller, or as an administrator anyone's of the workspace. What changes nothing writes
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InsufficientScope`]: the caller may not write keys; or the change widens the key, and the caller
+    ///   does not hold every scope that it has before and after.
+    /// - [`Error::NotFound`]: the workspace has no such key.
+    /// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
+    /// - [`Error::PreconditionFailed`], [`Error::Conflict`]: the key has another revision, or got one meanwhile.
+    /// - [`Error::NameTaken`]: another key of the workspace has the new name.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn update(
+        &self,
+        caller: &Caller,
+        id: KeyId,
+        patch: KeyPatch,
+        if_match: &IfMatch,
+        origin: Origin,
+        now: DateTime<Utc>,
+    ) -> Result<DetailedKey, Error> {
+        caller.require(KEYS_WRITE)?;
+        let stored = find(&self.store.keys, caller, id, now).await?;
+        caller.require_to_act_for(&stored.key.user_id)?;
+        if_match.check(stored.key.revision)?;
+        let mut after = patch.applied_to(&stored.key, self.retention, now);
+        if widens(&stored.key, &after) {
+            caller.require_all(&stored.key.scopes)?;
+            caller.require_all(&after.scopes)?;
+        }
+        if after != stored.key {
+            after.revision += 1;
+            let author = (&caller.workspace_id, &caller.user_id);
+            let event = Event::new(Action::KeyUpdated, author, (id, &after.user_id), origin, now);
+            let written = self.store.update_key(&stored, &after, &event, now).await;
+            written.map_err(|error| if_match.lost(error))?;
+        }
+        Ok(DetailedKey::new(&after, &self.brand, now))
+    }
+}
+
+/// Whether a change lets the holder of a key do more, or for longer: other scopes, a later expiry, switched on again.
+fn widens(before: &Key, after: &Key) -> bool {
+    let lives_longer = match (before.expires_at, after.expires_at) {
+        (Some(before), Some(after)) => before < after,
+        (Some(_), None) => true,
+        (None, _) => false,
+    };
+    let enabled = before.disabled_at.is_some() && after.disabled_at.is_none();
+    before.scopes != after.scopes || lives_longer || enabled
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::parse_from_rfc3339("2026-11-22T10:00:00.9Z").unwrap().into()
+    }
+
+    fn parse(body: &Value, longest: Option<TimeDelta>) -> Result<KeyPatch, Error> {
+        KeyPatch::parse(body.to_string().as_bytes(), MaxLifetime(longest), now())
+    }
+
+    fn wrong_places(body: &Value, longest: Option<TimeDelta>) -> Vec<String> {
+        let Err(Error::Invalid { fields }) = parse(body, longest) else { panic!("{body} is valid") };
+        fields.iter().map(|field| field.place.to_string()).collect()
+    }
+
+    #[test]
+    fn absent_leaves_and_null_clears() {
+        assert_eq!(parse(&json!({}), None).unwrap(), KeyPatch::default());
+        let cleared = json!({"description": null, "scopes": null, "expires_at": null, "disabled": null});
+        let expected = KeyPatch {
+            name: Patch::Keep,
+            description: Patch::Clear,
+            scopes: Patch::Clear,
+            expires_at: Patch::Clear,
+            disabled: Patch::Clear,
+        };
+        assert_eq!(parse(&cleared, None).unwrap(), expected);
+    }
+
+    #[test]
+    fn every_wrong_field_is_named_at_once() {
+        let body = json!({"name": null, "description": 1, "scopes": ["A"], "expires_at": "2020-01-01T00:00:00Z",
+            "disabled": "yes", "user_id": "bob"});
+        let expected = ["/name", "/description", "/scopes/0", "/expires_at", "/disabled", "/user_id"];
+        assert_eq!(wrong_places(&body, None), expected);
+    }
+
+    #[test]
+    fn nothing_lives_longer_than_the_deployment_allows() {
+        let days = Some(TimeDelta::days(30));
+        assert_eq!(wrong_places(&json!({"expires_at": null}), days), ["/expires_at"]);
+        assert_eq!(wrong_places(&json!({"expires_at": "2026-12-22T10:00:01Z"}), days), ["/expires_at"]);
+        assert!(parse(&json!({"expires_at": "2026-12-22T10:00:00Z"}), days).is_ok());
+        assert!(parse(&json!({"name": "a"}), days).is_ok());
+    }
+}
