@@ -17,6 +17,7 @@ async fn a_key_is_created_and_shown_once() {
     assert_eq!(answer.status, 201, "{answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
+    assert_eq!(answer.header("etag"), Some("\"1\""));
 
     let mut key = answer.json();
     let members = key.as_object_mut().expect("an object");
@@ -30,7 +31,7 @@ async fn a_key_is_created_and_shown_once() {
         json!({
             "name": "Build server", "description": "runs the tests", "prefix": format!("kg_key_{}", id_of(text)),
             "user_id": "admin", "created_by": "admin", "expires_at": "2099-12-31T23:59:59Z", "last_used_at": null,
-            "status": "active", "scopes": ["orders:read"],
+            "status": "active", "scopes": ["orders:read"], "previous_expires_at": null,
         })
     );
 

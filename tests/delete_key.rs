@@ -78,7 +78,7 @@ async fn users_delete_their_own_keys_and_administrators_everyones() {
 
 #[tokio::test]
 async fn a_key_past_its_retention_is_gone_and_its_name_can_be_taken_over() {
-    let workspace = Workspace::new().await;
+    let workspace = Workspace::in_which_time_passes().await;
     let old = workspace.created(json!({"name": "ci", "expires_in": 1})).await;
     let old_id = old["id"].as_str().expect("an id");
     crate::support::database::end_retention(old_id).await;

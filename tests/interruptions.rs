@@ -1,28 +1,14 @@
-//! create-key, killed and disturbed at its one write.
+//! Functions that are killed and disturbed at their one write, or deployed another way.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::support::function::{Disturbance, Function};
+use crate::support::function::{Disturbance, Function, request};
 use crate::support::workspace::{Workspace, id_of};
 
-/// The event that API Gateway makes of the administrator's `POST /api-keys`.
 fn create(workspace: &Workspace, name: &str) -> Value {
-    json!({
-        "resource": "/api-keys", "path": "/api-keys", "httpMethod": "POST",
-        "headers": {"Content-Type": "application/json"},
-        "multiValueHeaders": {"Content-Type": ["application/json"]},
-        "requestContext": {
-            "resourcePath": "/api-keys", "path": "/v1/api-keys", "stage": "v1", "httpMethod": "POST",
-            "requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef", "identity": {"sourceIp": "203.0.113.7"},
-            "authorizer": {
-                "userId": "admin", "workspaceId": workspace.id, "keyId": id_of(&workspace.admin), "keyName": "first",
-                "scopes": "workspace:admin", "credential": "api_key", "principalId": "admin",
-            },
-        },
-        "body": json!({"name": name}).to_string(), "isBase64Encoded": false,
-    })
+    request(workspace, ("POST", "/api-keys"), None, &[], &json!({"name": name}))
 }
 
 #[tokio::test]
@@ -98,4 +84,35 @@ async fn a_request_without_the_authorizers_context_is_an_error() {
         assert_eq!(answer["statusCode"], 500, "{answer}");
     }
     assert_eq!(workspace.contents().await.keys.len(), 1);
+}
+
+#[tokio::test]
+async fn where_keys_must_not_live_for_ever_nothing_gets_around_it() {
+    let workspace = Workspace::new().await;
+    let limit = [("MAX_LIFETIME_DAYS", "30")];
+    let (creator, updater) =
+        tokio::join!(Function::start("create-key", &limit), Function::start("update-key", &limit));
+    let place = |answer: &Value| {
+        let problem: Value = serde_json::from_str(answer["body"].as_str().expect("a body")).expect("JSON");
+        problem["errors"][0]["pointer"].as_str().map(str::to_owned)
+    };
+    let create = |body: Value| request(&workspace, ("POST", "/api-keys"), None, &[], &body);
+    for (body, wrong) in [
+        (json!({"name": "a"}), Some("/expires_at")),
+        (json!({"name": "a", "expires_in": 31 * 86_400}), Some("/expires_in")),
+        (json!({"name": "a", "expires_in": 30 * 86_400}), None),
+    ] {
+        let answer = creator.invoke(create(body)).await.expect("an answer");
+        assert_eq!(answer["statusCode"], if wrong.is_some() { 400 } else { 201 }, "{answer}");
+        assert_eq!(place(&answer).as_deref(), wrong);
+    }
+    let id = id_of(&workspace.admin);
+    let patch = |body: Value| request(&workspace, ("PATCH", "/api-keys/{id}"), Some(id), &[], &body);
+    for patched in [json!({"expires_at": null}), json!({"expires_at": "2098-01-01T00:00:00Z"})] {
+        let answer = updater.invoke(patch(patched)).await.expect("an answer");
+        assert_eq!(
+            (answer["statusCode"].as_u64(), place(&answer).as_deref()),
+            (Some(400), Some("/expires_at"))
+        );
+    }
 }

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::workspace::{Workspace, keys_url};
+use crate::support::workspace::{Workspace, keys_url, text};
 
 fn ids(page: &Value) -> Vec<String> {
     page["items"]
@@ -48,7 +48,9 @@ async fn a_listed_key_shows_everything_but_what_could_be_checked_against_its_sec
     let workspace = Workspace::new().await;
     let mut created =
         workspace.created(json!({"name": "ci", "scopes": ["a:b"], "expires_in": 60, "user_id": "bob"})).await;
-    created.as_object_mut().expect("an object").remove("key");
+    for detail in ["key", "previous_expires_at"] {
+        created.as_object_mut().expect("an object").remove(detail);
+    }
     let page = workspace.list(&workspace.admin, "?limit=1").await.json();
     assert_eq!(page["items"][0], created);
 }
@@ -78,7 +80,7 @@ async fn listing_takes_the_scope_to_read_keys() {
 
 #[tokio::test]
 async fn an_expired_key_is_listed_as_expired_until_it_is_gone() {
-    let workspace = Workspace::new().await;
+    let workspace = Workspace::in_which_time_passes().await;
     let created = workspace.created(json!({"name": "short", "expires_in": 1})).await;
     let status = || async {
         let page = workspace.list(&workspace.admin, "").await.json();
@@ -122,4 +124,76 @@ async fn an_unknown_route_is_a_404_in_the_same_form() {
     let workspace = Workspace::new().await;
     let unknown = workspace.api.send(Method::GET, &keys_url("/x/y/z"), Some(&workspace.admin), None).await;
     unknown.assert_problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn keys_are_sorted_by_every_column_in_both_orders() {
+    let workspace = Workspace::new().await;
+    for (name, user) in [("bravo", "u2"), ("Alpha", "u3"), ("charlie", "u1")] {
+        workspace.created(json!({"name": name, "user_id": user})).await;
+    }
+    let names = |query: &'static str| {
+        let workspace = &workspace;
+        async move {
+            let page = workspace.list(&workspace.admin, query).await.json();
+            let names =
+                page["items"].as_array().expect("items").iter().map(|key| text(key, "name").to_owned());
+            names.collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(names("?sort=name").await, ["Alpha", "bravo", "charlie", "first"]);
+    assert_eq!(names("?sort=name&order=desc").await, ["first", "charlie", "bravo", "Alpha"]);
+    assert_eq!(names("?sort=user&order=asc").await, ["first", "charlie", "bravo", "Alpha"]);
+    assert_eq!(names("?sort=created_at").await, ["charlie", "Alpha", "bravo", "first"]);
+    assert_eq!(names("?sort=created_at&order=asc").await, ["first", "bravo", "Alpha", "charlie"]);
+    assert_eq!(names("?sort=last_used_at").await.len(), 4);
+}
+
+#[tokio::test]
+async fn filters_combine() {
+    let workspace = Workspace::new().await;
+    let ci = workspace.created(json!({"name": "CI Frankfurt", "user_id": "bob"})).await;
+    workspace.created(json!({"name": "ci dublin", "user_id": "carol"})).await;
+    let off = workspace.created(json!({"name": "deploy", "user_id": "bob"})).await;
+    assert_eq!(
+        workspace.update(&workspace.admin, text(&off, "id"), &json!({"disabled": true})).await.status,
+        200
+    );
+    let created_at = text(&ci, "created_at").replace('+', "%2B");
+    for (query, expected) in [
+        ("?name=CI&sort=name".to_owned(), vec!["ci dublin", "CI Frankfurt"]),
+        ("?name=ci&user_id=bob".to_owned(), vec!["CI Frankfurt"]),
+        ("?user_id=bob&sort=name".to_owned(), vec!["CI Frankfurt", "deploy"]),
+        ("?status=disabled".to_owned(), vec!["deploy"]),
+        ("?status=active&user_id=bob".to_owned(), vec!["CI Frankfurt"]),
+        ("?status=unused&sort=name".to_owned(), vec!["ci dublin", "CI Frankfurt", "deploy", "first"]),
+        ("?status=expired".to_owned(), vec![]),
+        (format!("?name=ci&user_id=bob&created_after={created_at}"), vec!["CI Frankfurt"]),
+        (format!("?name=ci&user_id=bob&created_before={created_at}"), vec![]),
+        ("?created_before=2020-01-01T00:00:00Z".to_owned(), vec![]),
+    ] {
+        let page = workspace.list(&workspace.admin, &query).await.json();
+        let names: Vec<_> =
+            page["items"].as_array().expect("items").iter().map(|key| text(key, "name")).collect();
+        assert_eq!(names, expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_leads_back_to_the_page_before() {
+    let workspace = Workspace::new().await;
+    for index in 0..4 {
+        workspace.created(json!({"name": format!("key {index}")})).await;
+    }
+    let page = |query: String| {
+        let workspace = &workspace;
+        async move { workspace.list(&workspace.admin, &query).await.json() }
+    };
+    let first = page("?limit=2".to_owned()).await;
+    assert_eq!(first["prev_cursor"], Value::Null);
+    let second = page(format!("?limit=2&cursor={}", text(&first, "next_cursor"))).await;
+    let back = page(format!("?limit=2&cursor={}", text(&second, "prev_cursor"))).await;
+    assert_eq!((ids(&back), &back["prev_cursor"]), (ids(&first), &Value::Null));
+    let again = page(format!("?limit=2&cursor={}", text(&back, "next_cursor"))).await;
+    assert_eq!(ids(&again), ids(&second));
 }

@@ -23,14 +23,25 @@ pub(crate) struct Contents {
 
 /// Reads everything of one workspace.
 pub(crate) async fn contents(workspace: &str) -> Contents {
-    let of_workspace = |item: &Value| item["workspace_id"] == workspace;
-    let of = |items: Vec<Item>| items.iter().map(to_json).filter(of_workspace).collect::<Vec<_>>();
-    let entries = of(everything("KEYGATE_WORKSPACES_TABLE").await);
-    Contents {
-        keys: of(everything("KEYGATE_KEYS_TABLE").await),
-        entries: entries.into_iter().map(|entry| (string(&entry["entry"]), entry)).collect(),
-        events: of(everything("KEYGATE_ACTIVITY_TABLE").await),
-    }
+    let (keys, entries, events) = tokio::join!(
+        // The index by name has the name as it is compared; none has the hashes.
+        of_workspace("KEYGATE_KEYS_TABLE", Some("by_name"), workspace),
+        of_workspace("KEYGATE_WORKSPACES_TABLE", None, workspace),
+        of_workspace("KEYGATE_ACTIVITY_TABLE", Some("by_workspace"), workspace),
+    );
+    Contents::new(keys, entries, events)
+}
+
+async fn of_workspace(table: &str, index: Option<&str>, workspace: &str) -> Vec<Value> {
+    let query = dynamodb()
+        .query()
+        .table_name(variable(table))
+        .set_index_name(index.map(str::to_owned))
+        .key_condition_expression("workspace_id = :workspace")
+        .expression_attribute_values(":workspace", AttributeValue::S(workspace.to_owned()));
+    let items = query.into_paginator().items().send();
+    let items: Vec<Item> = items.collect::<Result<_, _>>().await.expect("the table can be read");
+    items.iter().map(to_json).collect()
 }
 
 /// Every item of a table, whose name is the value of `variable_name`.
@@ -41,8 +52,14 @@ pub(crate) async fn everything(variable_name: &str) -> Vec<Item> {
 }
 
 impl Contents {
+    pub(crate) fn new(keys: Vec<Value>, entries: Vec<Value>, events: Vec<Value>) -> Self {
+        let entries = entries.into_iter().map(|entry| (string(&entry["entry"]), entry)).collect();
+        Self { keys, entries, events }
+    }
+
     /// Checks what must hold between the tables at every instant: no key without its name, its member entry and its
-    /// place in its user's count, none of these without its key, and no key without the event of its making.
+    /// place in its user's count, none of these without its key, all with the same ttl, and no key without the event of
+    /// its making.
     #[track_caller]
     pub(crate) fn assert_consistent(&self) {
         let keys: BTreeSet<String> = self.keys.iter().map(|key| string(&key["key_id"])).collect();
@@ -63,8 +80,16 @@ impl Contents {
             assert_eq!(entry["key_count"], json!(count), "the count of {user}: {self:#?}");
         }
         for key in &self.keys {
-            let folded = string(&key["name_folded"]);
-            assert_eq!(self.entries[&format!("NAME#{folded}")]["key_id"], key["key_id"], "the name {folded}");
+            let (folded, user, id) =
+                (string(&key["name_folded"]), string(&key["user_id"]), string(&key["key_id"]));
+            let name = &self.entries[&format!("NAME#{folded}")];
+            assert_eq!(name["key_id"], key["key_id"], "the name {folded}: {self:#?}");
+            let member = &self.entries[&format!("MEMBER#{user}#{id}")];
+            assert_eq!(
+                (&name["ttl"], &member["ttl"]),
+                (&key["ttl"], &key["ttl"]),
+                "the ttl of {id}: {self:#?}"
+            );
         }
         for key in &self.keys {
             let id = &key["key_id"];
@@ -133,5 +158,24 @@ pub(crate) async fn end_retention(key_id: &str) {
                 .await
                 .expect("the item can be changed");
         }
+    }
+}
+
+/// Lets the memory of a workspace's idempotent creates end, as it does after ten minutes.
+pub(crate) async fn end_memory(workspace: &str) {
+    for (entry, _) in
+        contents(workspace).await.entries.iter().filter(|(entry, _)| entry.starts_with("REPLAY#"))
+    {
+        dynamodb()
+            .update_item()
+            .table_name(variable("KEYGATE_WORKSPACES_TABLE"))
+            .key("workspace_id", AttributeValue::S(workspace.to_owned()))
+            .key("entry", AttributeValue::S(entry.clone()))
+            .update_expression("SET #ttl = :past")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":past", AttributeValue::N("1700000000".to_owned()))
+            .send()
+            .await
+            .expect("the entry can be changed");
     }
 }

@@ -1,5 +1,6 @@
 //! A function started by hand, with Lambda's Runtime API before it and a database behind it that can be disturbed.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -13,9 +14,10 @@ use axum::http::{HeaderMap, StatusCode};
 use lambda_simulator::{InvocationStatus, Simulator};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use crate::support::stack::variable;
-use crate::support::workspace::unique;
+use crate::support::workspace::{Workspace, id_of, unique};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -30,6 +32,8 @@ pub(crate) enum Disturbance {
     KillAfter,
     /// As many transactions as that conflict with another one.
     Conflicts(u32),
+    /// The next transaction is held back until it is released.
+    Hold,
     /// The database answers everything with an internal error.
     Down,
 }
@@ -48,6 +52,8 @@ struct Database {
     /// The operations that arrived, with their bodies.
     calls: Mutex<Vec<(String, Value)>>,
     process: Mutex<Option<Child>>,
+    held: Notify,
+    released: Notify,
 }
 
 impl Function {
@@ -60,6 +66,8 @@ impl Function {
             disturbance: Mutex::new(Disturbance::None),
             calls: Mutex::default(),
             process: Mutex::default(),
+            held: Notify::new(),
+            released: Notify::new(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -79,6 +87,7 @@ impl Function {
             .env("WORKSPACES_TABLE", variable("KEYGATE_WORKSPACES_TABLE"))
             .env("ACTIVITY_TABLE", variable("KEYGATE_ACTIVITY_TABLE"))
             .env("PEPPERS", variable("KEYGATE_PEPPERS"))
+            .env("REPLAY_KEYS", variable("KEYGATE_REPLAY_KEYS"))
             .envs(variables.iter().copied())
             .stdout(log_file.try_clone().expect("a second handle"))
             .stderr(log_file);
@@ -110,6 +119,18 @@ impl Function {
 
     pub(crate) fn disturb(&self, disturbance: Disturbance) {
         *self.database.disturbance.lock().unwrap() = disturbance;
+    }
+
+    /// Hands over an event, and lets `meanwhile` happen between what the function reads and what it writes.
+    pub(crate) async fn invoke_while(&self, event: Value, meanwhile: impl Future<Output = ()>) -> Value {
+        self.disturb(Disturbance::Hold);
+        let interruption = async {
+            self.database.held.notified().await;
+            meanwhile.await;
+            self.database.released.notify_one();
+        };
+        let (answer, ()) = tokio::join!(self.invoke(event), interruption);
+        answer.expect("an answer")
     }
 
     /// The database calls since the last time this was asked: operations with their bodies.
@@ -159,6 +180,11 @@ async fn pass_on(
             (StatusCode::SERVICE_UNAVAILABLE, JSON, Bytes::new())
         }
         Disturbance::Conflicts(_) => (StatusCode::BAD_REQUEST, JSON, conflict(count)),
+        Disturbance::Hold => {
+            database.held.notify_one();
+            database.released.notified().await;
+            database.forward(&headers, body).await
+        }
         Disturbance::None => database.forward(&headers, body).await,
         Disturbance::KillAfter => {
             let answer = database.forward(&headers, body).await;
@@ -181,6 +207,10 @@ impl Database {
             Disturbance::Conflicts(0) => Disturbance::None,
             Disturbance::Conflicts(left) => {
                 *disturbance = Disturbance::Conflicts(left - 1);
+                current
+            }
+            Disturbance::Hold => {
+                *disturbance = Disturbance::None;
                 current
             }
             other => other,
@@ -218,4 +248,32 @@ fn conflict(count: usize) -> Bytes {
     json!({"__type": kind, "Message": "Transaction cancelled", "CancellationReasons": reasons})
         .to_string()
         .into()
+}
+
+/// The event that API Gateway makes of an administrator's request to a route of the management API.
+pub(crate) fn request(
+    workspace: &Workspace,
+    (method, resource): (&str, &str),
+    id: Option<&str>,
+    headers: &[(&str, &str)],
+    body: &Value,
+) -> Value {
+    let path = resource.replace("{id}", id.unwrap_or_default());
+    let mut headers: BTreeMap<_, _> = headers.iter().copied().collect();
+    headers.insert("Content-Type", "application/json");
+    let lists: BTreeMap<_, _> = headers.iter().map(|(name, value)| (name, [value])).collect();
+    json!({
+        "resource": resource, "path": path, "httpMethod": method,
+        "headers": headers, "multiValueHeaders": lists,
+        "pathParameters": id.map(|id| json!({"id": id})),
+        "requestContext": {
+            "resourcePath": resource, "path": format!("/v1{path}"), "stage": "v1", "httpMethod": method,
+            "requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef", "identity": {"sourceIp": "203.0.113.7"},
+            "authorizer": {
+                "userId": "admin", "workspaceId": workspace.id, "keyId": id_of(&workspace.admin), "keyName": "first",
+                "scopes": "workspace:admin", "credential": "api_key", "principalId": "admin",
+            },
+        },
+        "body": body.to_string(), "isBase64Encoded": false,
+    })
 }

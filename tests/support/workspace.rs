@@ -9,6 +9,9 @@ use crate::support::database::{self, Contents};
 use crate::support::emulator;
 use crate::support::stack::{Answer, Api, variable};
 
+/// How the ids of workspaces begin in which a test lets time pass.
+pub(crate) const PAST_RETENTION: &str = "past-retention";
+
 /// A new workspace with an administrator called `admin`.
 #[derive(Debug)]
 pub(crate) struct Workspace {
@@ -20,16 +23,44 @@ pub(crate) struct Workspace {
 
 impl Workspace {
     pub(crate) async fn new() -> Self {
+        Self::called("test").await
+    }
+
+    /// One in which a test lets time pass by changing the tables. What TTL would have removed by then is left behind,
+    /// and is nothing to wonder about at the end of a run.
+    pub(crate) async fn in_which_time_passes() -> Self {
+        Self::called(PAST_RETENTION).await
+    }
+
+    async fn called(word: &str) -> Self {
         let api = Api::default();
-        let id = unique("test");
+        let id = unique(word);
         let created =
             bootstrap(&api, &json!({"workspace_id": id, "user_id": "admin", "name": "first"})).await;
         let admin = created["key"].as_str().unwrap_or_else(|| panic!("the first key: {created}")).to_owned();
         Self { api, id, admin }
     }
 
+    /// Sends a request with additional headers.
+    pub(crate) async fn send(
+        &self,
+        (method, rest): (Method, &str),
+        key: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Answer {
+        let mut request = self.api.client().request(method, keys_url(rest)).bearer_auth(key);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.header("Content-Type", "application/json").body(body.to_string());
+        }
+        Answer::of(request.send().await.expect("an answer of the stack")).await
+    }
+
     pub(crate) async fn create(&self, key: &str, body: &Value) -> Answer {
-        self.api.send(Method::POST, &keys_url(""), Some(key), Some(body)).await
+        self.send((Method::POST, ""), key, &[], Some(body)).await
     }
 
     /// Sends any text as the body.
@@ -46,17 +77,35 @@ impl Workspace {
 
     /// The text of a new key of `user` with these scopes.
     pub(crate) async fn key_of(&self, user: &str, scopes: &[&str]) -> String {
-        let name = unique("key");
-        let created = self.created(json!({"name": name, "user_id": user, "scopes": scopes})).await;
+        let created = self.created(json!({"name": unique("key"), "user_id": user, "scopes": scopes})).await;
         created["key"].as_str().expect("a key").to_owned()
     }
 
     pub(crate) async fn list(&self, key: &str, query: &str) -> Answer {
-        self.api.send(Method::GET, &keys_url(query), Some(key), None).await
+        self.send((Method::GET, query), key, &[], None).await
+    }
+
+    pub(crate) async fn get(&self, key: &str, id: &str) -> Answer {
+        self.send((Method::GET, &format!("/{id}")), key, &[], None).await
+    }
+
+    pub(crate) async fn update(&self, key: &str, id: &str, patch: &Value) -> Answer {
+        self.send((Method::PATCH, &format!("/{id}")), key, &[], Some(patch)).await
+    }
+
+    pub(crate) async fn rotate(&self, key: &str, id: &str, body: &Value) -> Answer {
+        self.send((Method::POST, &format!("/{id}/rotate")), key, &[], Some(body)).await
     }
 
     pub(crate) async fn delete(&self, key: &str, id: &str) -> Answer {
-        self.api.send(Method::DELETE, &keys_url(&format!("/{id}")), Some(key), None).await
+        self.send((Method::DELETE, &format!("/{id}")), key, &[], None).await
+    }
+
+    /// Whether an API behind the authorizer accepts a key.
+    pub(crate) async fn accepts(&self, key: &str) -> bool {
+        let answer = self.api.rest_example(Some(&format!("Bearer {key}"))).await;
+        assert!(matches!(answer.status, 200 | 401), "{answer:?}");
+        answer.status == 200
     }
 
     /// What the tables hold of this workspace, after the check that it fits together.
@@ -70,6 +119,11 @@ impl Workspace {
 /// Asks for a bootstrap as an operator would: a key, or a problem.
 pub(crate) async fn bootstrap(api: &Api, request: &Value) -> Value {
     emulator::invoke(api, &variable("KEYGATE_CREATE_KEY_FUNCTION"), &json!({"bootstrap": request})).await
+}
+
+/// A text of a JSON object's member.
+pub(crate) fn text<'a>(object: &'a Value, member: &str) -> &'a str {
+    object[member].as_str().unwrap_or_else(|| panic!("{member} of {object}"))
 }
 
 /// The id in a key's text.

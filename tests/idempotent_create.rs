@@ -1,0 +1,119 @@
+//! `POST /api-keys` with an `Idempotency-Key`.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::database;
+use crate::support::stack::Answer;
+use crate::support::workspace::{Workspace, text, unique};
+
+async fn create(workspace: &Workspace, key: &str, header: &str, body: &Value) -> Answer {
+    workspace.send((Method::POST, ""), key, &[("Idempotency-Key", header)], Some(body)).await
+}
+
+#[tokio::test]
+async fn the_same_request_again_gets_the_same_answer_and_makes_no_second_key() {
+    let workspace = Workspace::new().await;
+    let (header, body) = (unique("request"), json!({"name": "ci", "scopes": ["a:b"], "expires_in": 3600}));
+    let first = create(&workspace, &workspace.admin, &header, &body).await;
+    assert_eq!(first.status, 201, "{first:?}");
+    let again = create(&workspace, &workspace.admin, &header, &body).await;
+    assert_eq!((again.status, again.json()), (201, first.json()));
+    assert_eq!(again.header("etag"), first.header("etag"));
+    assert!(workspace.accepts(text(&first.json(), "key")).await);
+    let contents = workspace.contents().await;
+    assert_eq!((contents.keys.len(), contents.events_of("key.created", &first.json()["id"])), (2, 1));
+}
+
+#[tokio::test]
+async fn of_16_at_once_one_makes_the_key_and_all_get_it() {
+    let workspace = std::sync::Arc::new(Workspace::new().await);
+    let header = unique("request");
+    let mut creates = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (workspace, header) = (std::sync::Arc::clone(&workspace), header.clone());
+        creates.spawn(
+            async move { create(&workspace, &workspace.admin, &header, &json!({"name": "ci"})).await },
+        );
+    }
+    let answers = creates.join_all().await;
+    for answer in &answers {
+        assert_eq!((answer.status, answer.json()), (201, answers[0].json()));
+    }
+    assert_eq!(workspace.contents().await.keys.len(), 2);
+}
+
+#[tokio::test]
+async fn the_same_header_with_another_body_is_a_422() {
+    let workspace = Workspace::new().await;
+    let header = unique("request");
+    create(&workspace, &workspace.admin, &header, &json!({"name": "one"})).await;
+    let answer = create(&workspace, &workspace.admin, &header, &json!({"name": "two"})).await;
+    answer.assert_problem(422, "idempotency_mismatch");
+    assert_eq!(workspace.contents().await.keys.len(), 2);
+}
+
+#[tokio::test]
+async fn the_same_header_of_another_caller_is_another_request() {
+    let workspace = Workspace::new().await;
+    let header = unique("request");
+    let other = workspace.key_of("admin", &["workspace:admin"]).await;
+    let first = create(&workspace, &workspace.admin, &header, &json!({"name": "one"})).await.json();
+    let second = create(&workspace, &other, &header, &json!({"name": "two"})).await;
+    assert_eq!(second.status, 201, "{second:?}");
+    assert_ne!(second.json()["key"], first["key"]);
+    create(&workspace, &other, &unique("request"), &json!({"name": "one"}))
+        .await
+        .assert_problem(409, "name_taken");
+}
+
+#[tokio::test]
+async fn a_key_that_has_changed_since_is_not_shown_again() {
+    let workspace = Workspace::new().await;
+    for (name, change) in [("rotated", 0), ("disabled", 1), ("deleted", 2)] {
+        let (header, body) = (unique("request"), json!({"name": name}));
+        let created = create(&workspace, &workspace.admin, &header, &body).await.json();
+        let id = text(&created, "id");
+        let changed = match change {
+            0 => workspace.rotate(&workspace.admin, id, &json!({"overlap_seconds": 60})).await,
+            1 => workspace.update(&workspace.admin, id, &json!({"disabled": true})).await,
+            _ => workspace.delete(&workspace.admin, id).await,
+        };
+        assert!(matches!(changed.status, 200 | 204), "{changed:?}");
+        let again = create(&workspace, &workspace.admin, &header, &body).await;
+        again.assert_problem(409, "idempotency_conflict");
+        assert_eq!(again.json()["key_id"], created["id"], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn after_ten_minutes_the_request_is_a_new_one() {
+    let workspace = Workspace::in_which_time_passes().await;
+    let (header, body) = (unique("request"), json!({"name": "ci"}));
+    let created = create(&workspace, &workspace.admin, &header, &body).await.json();
+    database::end_memory(&workspace.id).await;
+    create(&workspace, &workspace.admin, &header, &body).await.assert_problem(409, "name_taken");
+    assert_eq!(workspace.delete(&workspace.admin, text(&created, "id")).await.status, 204);
+    let new = create(&workspace, &workspace.admin, &header, &body).await.json();
+    assert_ne!(new["key"], created["key"]);
+}
+
+#[tokio::test]
+async fn the_header_is_stored_nowhere() {
+    let workspace = Workspace::new().await;
+    let header = unique("request");
+    create(&workspace, &workspace.admin, &header, &json!({"name": "ci"})).await;
+    let contents = format!("{:?}", workspace.contents().await);
+    assert!(contents.contains("REPLAY#") && !contents.contains(&header));
+}
+
+#[tokio::test]
+async fn a_header_that_is_not_of_the_form_is_a_400_that_names_it() {
+    let workspace = Workspace::new().await;
+    for header in ["", "short", "has a space in between", &"x".repeat(256)] {
+        let answer = create(&workspace, &workspace.admin, header, &json!({"name": "ci"})).await;
+        answer.assert_problem(400, "invalid_request");
+        assert_eq!(answer.json()["errors"][0]["header"], "Idempotency-Key", "{header}");
+    }
+    assert_eq!(workspace.contents().await.keys.len(), 1);
+}

@@ -1,0 +1,156 @@
+//! Who may do what.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::stack::{Answer, variable};
+use crate::support::workspace::{Workspace, id_of, text, unique};
+
+/// The callers of the table below, in its order.
+const CALLERS: [&str; 6] = [
+    "nobody",
+    "the owner without a scope",
+    "the owner",
+    "another user",
+    "an administrator",
+    "another workspace",
+];
+
+/// Every route of the management API, with the status that each caller gets.
+const TABLE: [(&str, &str, [u16; 6]); 7] = [
+    ("POST", "/api-keys", [401, 403, 201, 201, 201, 201]),
+    ("GET", "/api-keys", [401, 403, 200, 200, 200, 200]),
+    ("GET", "/api-keys/{id}", [401, 403, 200, 200, 200, 404]),
+    ("PATCH", "/api-keys/{id}", [401, 403, 200, 403, 200, 404]),
+    ("POST", "/api-keys/{id}/rotate", [401, 403, 200, 403, 200, 404]),
+    ("DELETE", "/api-keys/{id}", [401, 403, 204, 403, 204, 404]),
+    ("GET", "/me", [401, 200, 200, 200, 200, 200]),
+];
+
+#[test]
+fn every_route_has_its_row_in_the_table() {
+    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/openapi.yaml"))
+        .expect("the document");
+    let paths = document
+        .split_once("\npaths:\n")
+        .expect("paths")
+        .1
+        .split_once("\ncomponents:")
+        .expect("components")
+        .0;
+    let mut routes = BTreeSet::new();
+    let mut path = "";
+    for line in paths.lines() {
+        if let Some(name) = line.strip_prefix("  /") {
+            path = name.trim_end_matches(':');
+        } else if let Some(key) = line.strip_prefix("    ").filter(|key| !key.starts_with([' ', '#', '-'])) {
+            let method = key.trim_end_matches(':').to_uppercase();
+            if ["GET", "PUT", "POST", "DELETE", "PATCH", "HEAD", "OPTIONS"].contains(&method.as_str()) {
+                routes.insert((method, format!("/{path}")));
+            }
+        }
+    }
+    let rows = TABLE.map(|(method, path, _)| (method.to_owned(), path.to_owned()));
+    assert_eq!(routes, BTreeSet::from(rows));
+}
+
+#[tokio::test]
+async fn every_caller_gets_what_the_table_says() {
+    let (workspace, elsewhere) = tokio::join!(Workspace::new(), Workspace::new());
+    let credentials = [
+        None,
+        Some(workspace.key_of("bob", &["orders:read"]).await),
+        Some(workspace.key_of("bob", &["keys:read", "keys:write"]).await),
+        Some(workspace.key_of("carol", &["keys:read", "keys:write"]).await),
+        Some(workspace.admin.clone()),
+        Some(elsewhere.admin.clone()),
+    ];
+    for (method, path, statuses) in TABLE {
+        for ((caller, credential), status) in CALLERS.iter().zip(&credentials).zip(statuses) {
+            let target = workspace.key_of("bob", &["keys:read"]).await;
+            let url = format!("{}{}", variable("KEYGATE_API_URL"), path.replace("{id}", id_of(&target)));
+            let body = match (method, path) {
+                ("POST", "/api-keys") => Some(json!({"name": unique("key")})),
+                ("PATCH", _) => Some(json!({"description": "changed"})),
+                _ => None,
+            };
+            let method: Method = method.parse().expect("a method");
+            let answer = workspace.api.send(method.clone(), &url, credential.as_deref(), body.as_ref()).await;
+            assert_eq!(answer.status, status, "{method} {path} by {caller}: {answer:?}");
+        }
+    }
+    workspace.contents().await;
+    elsewhere.contents().await;
+}
+
+/// A weak key must not make a way around what it lacks out of a stronger key of the same user.
+#[tokio::test]
+async fn a_weak_key_gets_nothing_out_of_a_stronger_one_of_the_same_user() {
+    let workspace = Workspace::new().await;
+    let weak = workspace.key_of("bob", &["keys:write", "keys:read"]).await;
+    let strong = json!({"name": "strong", "user_id": "bob", "scopes": ["keys:write", "orders:write"], "expires_in": 9000});
+    let strong = workspace.created(strong).await;
+    let (id, key) = (text(&strong, "id"), text(&strong, "key"));
+
+    workspace.rotate(&weak, id, &json!({})).await.assert_problem(403, "insufficient_scope");
+    for patch in [
+        json!({"expires_at": "2099-01-01T00:00:00Z"}),
+        json!({"expires_at": null}),
+        json!({"scopes": ["keys:write", "orders:write", "keys:read"]}),
+        json!({"scopes": ["keys:write"]}),
+        json!({"scopes": null}),
+        json!({"name": "mine now", "scopes": ["workspace:admin"]}),
+    ] {
+        workspace.update(&weak, id, &patch).await.assert_problem(403, "insufficient_scope");
+    }
+    assert!(workspace.accepts(key).await, "nothing of it has been done");
+    assert_eq!(workspace.get(&weak, id).await.header("etag"), Some("\"1\""));
+
+    for patch in [
+        json!({"description": "bob's"}),
+        json!({"expires_at": "2030-01-01T00:00:00Z"}),
+        json!({"disabled": true}),
+    ] {
+        let shortened = patch["expires_at"].is_string();
+        let answer = workspace.update(&weak, id, &patch).await;
+        assert_eq!(answer.status, if shortened { 403 } else { 200 }, "{patch}: {answer:?}");
+    }
+    workspace.update(&weak, id, &json!({"disabled": false})).await.assert_problem(403, "insufficient_scope");
+    assert!(!workspace.accepts(key).await);
+    assert_eq!(workspace.delete(&weak, id).await.status, 204, "taking away is always allowed");
+}
+
+#[tokio::test]
+async fn whoever_holds_every_scope_of_a_key_may_widen_it_and_administrators_may_grant() {
+    let workspace = Workspace::new().await;
+    let owner = workspace.key_of("bob", &["keys:write", "orders:read", "orders:write"]).await;
+    let created = workspace
+        .created(json!({"name": "a", "user_id": "bob", "scopes": ["orders:read"], "expires_in": 9000}))
+        .await;
+    let id = text(&created, "id");
+    let ok = |answer: Answer| assert_eq!(answer.status, 200, "{answer:?}");
+    ok(workspace.rotate(&owner, id, &json!({})).await);
+    ok(workspace
+        .update(&owner, id, &json!({"scopes": ["orders:read", "orders:write"], "expires_at": null}))
+        .await);
+    workspace
+        .update(&owner, id, &json!({"scopes": ["orders:delete"]}))
+        .await
+        .assert_problem(403, "insufficient_scope");
+    ok(workspace.update(&workspace.admin, id, &json!({"scopes": ["orders:delete"]})).await);
+    workspace.rotate(&owner, id, &json!({})).await.assert_problem(403, "insufficient_scope");
+}
+
+#[tokio::test]
+async fn service_accounts_get_their_keys_from_administrators() {
+    let workspace = Workspace::new().await;
+    let bob = workspace.key_of("bob", &["keys:write"]).await;
+    let request = json!({"name": "deploys", "user_id": "svc:deploy"});
+    workspace.create(&bob, &request).await.assert_problem(403, "forbidden");
+    let created = workspace.created(request).await;
+    assert_eq!((&created["user_id"], &created["created_by"]), (&json!("svc:deploy"), &json!("admin")));
+    let own: Value = workspace.list(&workspace.admin, "?user_id=svc:deploy").await.json();
+    assert_eq!(own["items"].as_array().map(Vec::len), Some(1));
+}

@@ -1,0 +1,34 @@
+//! `GET /me`.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::stack::variable;
+use crate::support::workspace::{Workspace, text};
+
+#[tokio::test]
+async fn a_caller_is_told_who_it_is() {
+    let workspace = Workspace::new().await;
+    let created = workspace
+        .created(json!({"name": "Build server", "user_id": "svc:ci", "scopes": ["orders:read", "a:b"], "expires_in": 60}))
+        .await;
+    let url = format!("{}/me", variable("KEYGATE_API_URL"));
+    let answer = workspace.api.send(Method::GET, &url, Some(text(&created, "key")), None).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(
+        answer.json(),
+        json!({
+            "user_id": "svc:ci", "workspace_id": workspace.id, "key_id": created["id"], "key_name": "Build server",
+            "scopes": ["orders:read", "a:b"], "credential": "api_key", "expires_at": created["expires_at"],
+        })
+    );
+}
+
+#[tokio::test]
+async fn any_scope_will_do() {
+    let workspace = Workspace::new().await;
+    let url = format!("{}/me", variable("KEYGATE_API_URL"));
+    let key = workspace.key_of("bob", &[]).await;
+    assert_eq!(workspace.api.send(Method::GET, &url, Some(&key), None).await.json()["scopes"], json!([]));
+    workspace.api.send(Method::GET, &url, None, None).await.assert_problem(401, "unauthorized");
+}
