@@ -1,0 +1,126 @@
+# `make` prints what can be done. Everything is installed, built and started below .local/ and target/, and nowhere else.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+CLI := $(CURDIR)/.local/tools/cli/bin
+WITH_CLI := PATH="$(CLI):$$PATH" SAM_CLI_TELEMETRY=0
+PHASE := infra/local/phase.sh
+STACK_PY := $(CLI)/python -B infra/local/stack.py
+# CI takes the versions of Cargo.lock or fails.
+LOCKED := $(if $(CI),--locked)
+
+# What the targets below can be given, as in `make dev KEYGATE_EMULATOR_PORT=4566`.
+FOLDER ?= .local
+KEYGATE_WATCH_PORT ?= 29000
+ARCH ?= x86_64
+STACK ?= keygate
+WORKSPACE ?=
+USER_ID ?=
+NAME ?= first administrator key
+
+.PHONY: help
+help: ## Print this
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^##\./ { printf "  %-20s %s\n", "", substr($$0, 5) } \
+		/^[a-z0-9-]+:.*## / { printf "  %-20s %s\n", "make " $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ Once on a machine
+
+.PHONY: system-packages setup
+system-packages: ## Install the Debian packages that are missing (JRE, compiler, curl, jq, ...)
+	@infra/local/system-packages.sh
+
+setup: ## Install the pinned tools into .local/tools; every other target does it by itself
+	@python3 -B infra/local/install_tools.py
+
+##@ The local stack
+
+.PHONY: dev down logs watch invoke
+dev: setup ## Start the stack, deploy Keygate into it, and show the main job with curl
+##. Run it again to deploy changes. Ports: KEYGATE_EMULATOR_PORT=24566 KEYGATE_DYNAMODB_PORT=28000
+##. KEYGATE_RECORDER_PORT=28100. Addresses and the administrator key: set -a; . .local/env; set +a
+	@$(STACK_PY) --folder $(FOLDER) up
+	@infra/local/demo.sh $(FOLDER)
+
+down: setup ## End the stack; its keys are gone with it
+	@$(STACK_PY) --folder $(FOLDER) down
+
+logs: setup ## Show the functions' logs; of one function with FUNCTION=authorize
+	@$(STACK_PY) --folder $(FOLDER) logs $(if $(FUNCTION),--function $(FUNCTION))
+
+watch: setup ## Serve the functions from source, rebuilt as you edit, on the stack's tables and KMS key
+##. KEYGATE_WATCH_PORT=29000. No API Gateway is in front: send events with `make invoke`
+	@$(WITH_CLI) $(STACK_PY) --folder $(FOLDER) watch --port $(KEYGATE_WATCH_PORT)
+
+invoke: setup ## Send an event of tests/fixtures/events to a function of `make watch`: FUNCTION=list-keys
+##. FUNCTION=authorize EVENT=authorize-rest-token, or FUNCTION=create-key EVENT=create-key-bootstrap
+	@$(if $(FUNCTION),,$(error say which function: make invoke FUNCTION=list-keys))
+	@$(WITH_CLI) cargo lambda invoke $(FUNCTION) --invoke-address 127.0.0.1 --invoke-port $(KEYGATE_WATCH_PORT) \
+		--data-file tests/fixtures/events/$(or $(EVENT),$(FUNCTION)).json
+
+##@ Checks
+
+.PHONY: test lint unit templates e2e against-stack
+test: setup ## Everything that CI checks: the four below
+	@$(MAKE) lint
+	@$(MAKE) unit
+	@$(MAKE) templates
+	@$(MAKE) e2e
+
+lint: setup ## Format, clippy, rustdoc, and the scripts of infra/local
+	@$(PHASE) "format" cargo fmt --all --check
+	@$(PHASE) "clippy" cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	@RUSTDOCFLAGS=-Dwarnings $(PHASE) "rustdoc" cargo doc $(LOCKED) --workspace --no-deps
+	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache infra/local
+	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff infra/local
+	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh
+
+unit: ## The unit tests and the examples in the documentation
+	@$(PHASE) "unit tests" cargo test $(LOCKED) --package keygate --lib
+	@$(PHASE) "documentation examples" cargo test $(LOCKED) --package keygate --doc
+
+TEMPLATES := infra/template.yaml infra/examples/template.yaml
+templates: setup ## The templates, by the SAM CLI and cfn-lint
+	@for template in $(TEMPLATES); do \
+		$(WITH_CLI) AWS_REGION=us-east-1 $(PHASE) "sam validate --lint $$template" \
+			sam validate --lint --template-file $$template; \
+	done
+	@$(PHASE) "cfn-lint" $(CLI)/cfn-lint $(TEMPLATES)
+
+e2e: setup ## The integration and end-to-end tests, against a stack of their own on free ports
+##. One test: make e2e ARGS=name. KEEP=1 keeps the stack, in .local/test
+	@$(PHASE) "build the end-to-end tests" cargo test $(LOCKED) --package keygate-tests --no-run
+	@$(STACK_PY) --folder .local/test run -- $(MAKE) against-stack
+
+# What concerns a whole run comes last, when everything else has left its traces.
+against-stack:
+	@cargo test $(LOCKED) --package keygate-tests -- $(or $(ARGS),--skip whole_run::)
+	@$(if $(ARGS),,cargo test $(LOCKED) --package keygate-tests -- whole_run::)
+
+##@ AWS
+
+.PHONY: build deploy bootstrap
+build: setup ## Build the functions for AWS, optimised, and record their sizes in docs/sizes.md
+##. ARCH=arm64 builds for Graviton; rustup then downloads that target once
+	@$(WITH_CLI) cargo lambda build $(LOCKED) --release --package keygate-functions $(ARCH_FLAG) \
+		--lambda-dir target/lambda
+	@$(CLI)/python -B infra/local/sizes.py --architecture $(ARCH)
+
+ARCH_FLAG = $(or $(ARCH_FLAG_$(ARCH)),$(error ARCH must be x86_64 or arm64, not `$(ARCH)`))
+ARCH_FLAG_x86_64 := --x86-64
+ARCH_FLAG_arm64 := --arm64
+
+deploy: build ## Deploy to the AWS account of your credentials: STACK=keygate PARAMETERS="LogLevel=debug"
+	@$(WITH_CLI) sam deploy --template-file infra/template.yaml --stack-name $(STACK) \
+		--parameter-overrides Architecture=$(ARCH) $(PARAMETERS)
+
+bootstrap: setup ## Create the first administrator key in AWS: WORKSPACE=acme USER_ID=alice@example.com
+##. STACK=keygate NAME="first administrator key"; BREAK_GLASS=1 where the workspace has users already
+	@$(if $(and $(WORKSPACE),$(USER_ID)),,$(error say whose key it is: make bootstrap WORKSPACE=acme USER_ID=alice@example.com))
+	@$(CLI)/python -B infra/local/bootstrap.py --stack "$(STACK)" --workspace "$(WORKSPACE)" --user-id "$(USER_ID)" \
+		--name "$(NAME)" $(if $(BREAK_GLASS),--break-glass)

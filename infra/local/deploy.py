@@ -1,0 +1,271 @@
+"""Deploys Keygate and its example consumers into a running local stack, and writes down where everything is.
+
+The templates are deployed by the SAM CLI as they would be to AWS. What the emulator then lacks is added from the same
+files: gateway responses from openapi.yaml, and in DynamoDB Local the tables, as they were deployed.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import boto3
+import yaml
+from botocore.config import Config
+
+from bootstrap import Refused, bootstrap
+from services import StackError
+
+INFRA = Path(__file__).resolve().parents[1]
+ROOT = INFRA.parent
+SAM = ROOT / ".local" / "tools" / "cli" / "bin" / "sam"
+
+STACK = "keygate"
+EXAMPLES_STACK = "keygate-examples"
+ARTIFACTS = "keygate-local-artifacts"
+REGION = "us-east-1"
+# DynamoDB Local accepts letters and digits only. They open nothing: there is no account behind them.
+ACCESS_KEY_ID, SECRET_ACCESS_KEY = "keygatelocal", "keygatelocal"
+
+ADMINISTRATOR = {"workspace": "acme", "user": "alice@example.com"}
+
+
+class Deployment:
+    """Keygate in the emulator of one local stack."""
+
+    def __init__(self, folder: Path, emulator_url: str, dynamodb_url: str) -> None:
+        self.folder = folder
+        self.emulator_url = emulator_url
+        self.dynamodb_url = dynamodb_url
+        self.session = boto3.Session(ACCESS_KEY_ID, SECRET_ACCESS_KEY, region_name=REGION)
+
+    def client(self, service: str, url: str = ""):
+        """A client of one of the emulator's services, or of what is at another address."""
+        retries = Config(retries={"mode": "standard"}, read_timeout=120)
+        return self.session.client(service, endpoint_url=url or self.emulator_url, config=retries)
+
+    def stage(self, binaries: Path) -> None:
+        """Copies the templates and the built functions to where the templates' relative paths expect them.
+
+        Without symbols: the emulator keeps every copy of a function in memory, and debug builds are large.
+        """
+        staged = self.folder / "deploy"
+        shutil.rmtree(staged, ignore_errors=True)
+        shutil.copytree(INFRA, staged / "infra", ignore=shutil.ignore_patterns("local", "samconfig.toml"))
+        for name in function_names():
+            bootstrap_file = staged / "target" / "lambda" / name / "bootstrap"
+            bootstrap_file.parent.mkdir(parents=True)
+            run(["strip", "--preserve-dates", "-o", str(bootstrap_file), str(binaries / name)], os.environ)
+
+    def deploy(self, stack: str, template: str, parameters: Mapping[str, str]) -> None:
+        """Deploys one template with the SAM CLI."""
+        s3 = self.client("s3")
+        if ARTIFACTS not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
+            s3.create_bucket(Bucket=ARTIFACTS)
+        command = [str(SAM), "deploy", "--template-file", str(self.folder / "deploy" / "infra" / template)]
+        command += ["--stack-name", stack, "--s3-bucket", ARTIFACTS, "--s3-prefix", stack, "--no-progressbar"]
+        command += ["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
+        command += ["--no-confirm-changeset", "--no-fail-on-empty-changeset"]
+        if parameters:
+            command += ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
+        environment = os.environ | aws_environment(self.emulator_url)
+        # Its own folder, so that nothing of the user's is read or written; and it polls the emulator more often.
+        environment |= {"SAM_CLI_TELEMETRY": "0", "SAM_CLI_POLL_DELAY": "0.5"}
+        environment |= {"__SAM_CLI_APP_DIR": str(self.folder / "sam")}
+        run(command, environment)
+
+    def outputs(self, stack: str) -> dict[str, str]:
+        """A stack's outputs by name."""
+        (description,) = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+        return {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
+
+    def put_gateway_responses(self, api: str, stage: str) -> int:
+        """Gives an API the gateway responses of openapi.yaml, which the emulator does not import; returns how many."""
+        gateway = self.client("apigateway")
+        document = yaml.safe_load((INFRA / "openapi.yaml").read_text(encoding="utf-8"))
+        responses = document["x-amazon-apigateway-gateway-responses"]
+        for response_type, response in responses.items():
+            gateway.put_gateway_response(restApiId=api, responseType=response_type, **response)
+        gateway.create_deployment(restApiId=api, stageName=stage)
+        return len(responses)
+
+    def create_tables(self) -> list[str]:
+        """Creates in DynamoDB Local the tables that were deployed to the emulator, and returns their names.
+
+        The templates are the only definition: the emulator's description of each table is what is created, with the TTL
+        attribute from the template, which the emulator does not describe.
+        """
+        deployed, local = self.client("dynamodb"), self.client("dynamodb", self.dynamodb_url)
+        tables = self.resources("AWS::DynamoDB::Table")
+        existing = local.list_tables()["TableNames"]
+        for name, properties in tables.items():
+            definition = table_definition(deployed.describe_table(TableName=name)["Table"])
+            if name not in existing:
+                local.create_table(BillingMode="PAY_PER_REQUEST", **definition)
+                time_to_live = properties.get("TimeToLiveSpecification")
+                if time_to_live:
+                    local.update_time_to_live(TableName=name, TimeToLiveSpecification=time_to_live)
+            elif table_definition(local.describe_table(TableName=name)["Table"]) != definition:
+                raise StackError(
+                    f"the definition of table {name} has changed since it was created: "
+                    "run `make down` (this forgets every local key), then `make dev` again"
+                )
+        return sorted(tables)
+
+    def administrator_key(self, function: str, api_url: str, known_key: str | None) -> str:
+        """The administrator key that is known already, if it still works, and otherwise a new one."""
+        if known_key and works(api_url, known_key):
+            return known_key
+        client = self.client("lambda")
+        try:
+            try:
+                name = "first administrator key"
+                return bootstrap(client, function, **ADMINISTRATOR, name=name, break_glass=False)["key"]
+            except Refused as refusal:
+                if not refusal.has_users:
+                    raise
+                # Somebody has deleted the key, or lost the file `env`.
+                name = f"administrator key of {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+                return bootstrap(client, function, **ADMINISTRATOR, name=name, break_glass=True)["key"]
+        except Refused as refusal:
+            raise StackError(f"create-key refused to bootstrap the workspace: {refusal}") from None
+
+    def environment(self, calls: Path, known_key: str | None) -> dict[str, str]:
+        """Everything that a shell or a test needs to use the deployment: the content of the file `env`."""
+        keygate, examples = self.outputs(STACK), self.outputs(EXAMPLES_STACK)
+        execute = f"{self.emulator_url}/_aws/execute-api"
+        rest_stage = examples["RestExampleUrl"].rpartition("/")[2]
+        api_url = f"{execute}/{keygate['ApiId']}/{keygate['StageName']}"
+        configuration = self.client("lambda").get_function_configuration
+        authorizer = configuration(FunctionName=keygate["AuthorizerFunctionName"])
+        creator = configuration(FunctionName=keygate["CreateKeyFunctionName"])
+        return {
+            "KEYGATE_API_URL": api_url,
+            "KEYGATE_ADMIN_KEY": self.administrator_key(keygate["CreateKeyFunctionName"], api_url, known_key),
+            "KEYGATE_REST_EXAMPLE_URL": f"{execute}/{examples['RestExampleApiId']}/{rest_stage}",
+            "KEYGATE_HTTP_EXAMPLE_URL": f"{execute}/{examples['HttpExampleApiId']}",
+            "KEYGATE_DYNAMODB_URL": self.dynamodb_url,
+            "KEYGATE_KEYS_TABLE": keygate["KeysTableName"],
+            "KEYGATE_WORKSPACES_TABLE": keygate["WorkspacesTableName"],
+            "KEYGATE_ACTIVITY_TABLE": keygate["ActivityTableName"],
+            "KEYGATE_AUTHORIZER_FUNCTION": keygate["AuthorizerFunctionName"],
+            "KEYGATE_CREATE_KEY_FUNCTION": keygate["CreateKeyFunctionName"],
+            "KEYGATE_PEPPERS": authorizer["Environment"]["Variables"]["PEPPERS"],
+            "KEYGATE_REPLAY_KEYS": creator["Environment"]["Variables"]["REPLAY_KEYS"],
+            "KEYGATE_CALLS_LOG": str(calls),
+            "KEYGATE_STACK": STACK,
+            "KEYGATE_EXAMPLES_STACK": EXAMPLES_STACK,
+            **aws_environment(self.emulator_url),
+        }
+
+    def functions(self) -> dict[str, dict]:
+        """The configuration of each deployed function of ours, by the name of its binary."""
+        client = self.client("lambda")
+        return {
+            Path(properties["CodeUri"]).name: client.get_function_configuration(FunctionName=name)
+            for name, properties in self.resources("AWS::Lambda::Function").items()
+        }
+
+    def resources(self, resource_type: str) -> dict[str, dict]:
+        """What our template says of each deployed resource of a type, by the resource's physical name."""
+        template = yaml.load((INFRA / "template.yaml").read_text(encoding="utf-8"), Loader=TemplateLoader)
+        deployed = self.client("cloudformation").describe_stack_resources(StackName=STACK)["StackResources"]
+        return {
+            resource["PhysicalResourceId"]: template["Resources"][resource["LogicalResourceId"]]["Properties"]
+            for resource in deployed
+            if resource["ResourceType"] == resource_type
+        }
+
+
+class TemplateLoader(yaml.SafeLoader):
+    """Reads a CloudFormation template; what its short tags (`!Ref` and the like) stand for is of no interest here."""
+
+
+TemplateLoader.add_multi_constructor("!", lambda loader, suffix, node: None)
+
+
+def aws_environment(emulator_url: str) -> dict[str, str]:
+    """The variables that make any AWS SDK or tool talk to the emulator and to nothing else."""
+    return {
+        "AWS_ENDPOINT_URL": emulator_url,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+    }
+
+
+def function_names() -> list[str]:
+    """The names of the functions, which are those of their binaries."""
+    return sorted(source.stem for source in (ROOT / "functions" / "src" / "bin").glob("*.rs"))
+
+
+def table_definition(description: dict) -> dict:
+    """The part of a table's description that makes it the table it is, in an order that can be compared."""
+
+    def by(name: str, entries: list[dict]) -> list[dict]:
+        return sorted(entries, key=lambda entry: entry[name])
+
+    def projection(index: dict) -> dict:
+        attributes = index["Projection"].get("NonKeyAttributes")
+        return index["Projection"] | ({"NonKeyAttributes": sorted(attributes)} if attributes else {})
+
+    definition: dict = {
+        "TableName": description["TableName"],
+        "AttributeDefinitions": by("AttributeName", description["AttributeDefinitions"]),
+        "KeySchema": by("KeyType", description["KeySchema"]),
+    }
+    if indexes := description.get("GlobalSecondaryIndexes"):
+        definition["GlobalSecondaryIndexes"] = [
+            {
+                "IndexName": index["IndexName"],
+                "KeySchema": by("KeyType", index["KeySchema"]),
+                "Projection": projection(index),
+            }
+            for index in by("IndexName", indexes)
+        ]
+    if stream := description.get("StreamSpecification"):
+        definition["StreamSpecification"] = stream
+    return definition
+
+
+def works(api_url: str, key: str) -> bool:
+    """Whether the management API accepts a key."""
+    request = urllib.request.Request(f"{api_url}/api-keys?limit=1", headers={"Authorization": f"Bearer {key}"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status == 200
+    except urllib.error.HTTPError:
+        return False
+
+
+def write_dotenv(path: Path, environment: Mapping[str, str]) -> None:
+    """Writes the variables so that a shell reads them back as they are, in a file that is its owner's alone."""
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in environment.items()]
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.writelines(lines)
+
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """Reads what `write_dotenv` has written; nothing if there is no such file."""
+    if not path.is_file():
+        return {}
+    assignments = [line.partition("=") for line in path.read_text(encoding="utf-8").splitlines()]
+    return {name: "".join(shlex.split(value)) for name, _, value in assignments}
+
+
+def run(command: list[str], environment: Mapping[str, str]) -> None:
+    """Runs a command, and turns its failure into an error that shows what it said."""
+    done = subprocess.run(
+        command, env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise StackError(f"`{' '.join(command[:2])}` failed:\n{(done.stdout + done.stderr).strip()}")

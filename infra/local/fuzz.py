@@ -1,0 +1,48 @@
+"""Sends random requests to the deployed API and holds its answers against infra/openapi.yaml, by schemathesis.
+
+Works in a new workspace of its own, as its administrator: its requests delete, disable and rotate keys. Takes the
+stack's addresses from the environment.
+
+    fuzz.py [OPTION OF SCHEMATHESIS ...]
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from bootstrap import Refused, bootstrap
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMATHESIS = ROOT / ".local" / "tools" / "fuzz" / "bin" / "schemathesis"
+
+
+def main() -> int:
+    try:
+        environment = os.environ | {"KEYGATE_FUZZ_KEY": administrator_key(f"fuzz-{secrets.token_hex(8)}")}
+    except KeyError as error:
+        print(f"fuzz: {error} is not set: it takes the environment of a stack, .local/env", file=sys.stderr)
+        return 1
+    except (BotoCoreError, ClientError, Refused) as error:
+        print(f"fuzz: no administrator key: {error}", file=sys.stderr)
+        return 1
+    command = [str(SCHEMATHESIS), "--config-file", "schemathesis.toml", "run", "../../infra/openapi.yaml"]
+    command += ["--url", environment["KEYGATE_API_URL"], *sys.argv[1:]]
+    # In the folder of the configuration, because the paths in it are relative to where schemathesis runs.
+    return subprocess.run(command, cwd=ROOT / "tests" / "schemathesis", env=environment, check=False).returncode
+
+
+def administrator_key(workspace: str) -> str:
+    client = boto3.client("lambda", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    function = os.environ["KEYGATE_CREATE_KEY_FUNCTION"]
+    return bootstrap(client, function, workspace, "fuzz@example.com", "the key of this run", break_glass=False)["key"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""Installs the pinned tools into .local/tools: what `make setup` runs, and every target that needs a tool.
+
+A tool is installed again when its lock file (or its pin below) has changed since, and left alone otherwise, so this
+costs nothing when there is nothing to do. Runs on the system's Python, with nothing but the standard library.
+
+    install_tools.py            install what is missing
+    install_tools.py --missing  print the Debian packages of the system tools that are missing
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TOOLS = HERE.parents[1] / ".local" / "tools"
+
+# Amazon's own DynamoDB Local, as an npm package carries it: the one registry that has it.
+DYNAMODB_LOCAL = "amplify-dynamodb-simulator@2.9.30"
+DYNAMODB_LOCAL_SHA512 = "xTeeRLvzEfqyd5lh3bH4c0kHvSHHmmhD5ZDsHFKAQ5g2Zl6JqlFdutaQhCLHzxEp6Ry1o7TB6niIoXuQAnSewQ=="
+
+# What shows infra/openapi.yaml in a browser. Its version 3 reports what its readers do.
+REDOC = "redoc@2.5.4"
+REDOC_SHA512 = "M6jWhG1qoBnH6TFmzJnstyCZ87HmOY/UzDm78mHiYihEdlV/YcS9ogOo1NlElnJMeLsyxHFe2yFc4sNjHTrABQ=="
+
+# The commands that the system must bring along, and the Debian packages that have them.
+SYSTEM_TOOLS = {
+    "java": "default-jre-headless",
+    "npm": "npm",
+    "gcc": "build-essential",
+    "strip": "binutils",
+    "make": "make",
+    "curl": "curl",
+    "jq": "jq",
+}
+
+
+class SetupError(Exception):
+    """Something that the person at the keyboard has to put right; the message says what."""
+
+
+def main() -> int:
+    try:
+        if sys.argv[1:] == ["--missing"]:
+            print(*missing_packages())
+        else:
+            install()
+    except SetupError as error:
+        print(f"setup: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def install() -> None:
+    """Installs every tool that is missing or older than its pin."""
+    if packages := missing_packages():
+        raise SetupError(f"missing on this system: {' '.join(packages)}; run `make system-packages`, then try again")
+    if sys.version_info < (3, 11):  # noqa: UP036 - whatever Python the system has runs this
+        raise SetupError(f"python3 is {sys.version.split()[0]}, and has to be 3.11 or newer")
+    if not shutil.which("cargo"):
+        raise SetupError("cargo is missing: install Rust with rustup (https://rustup.rs), then try again")
+    TOOLS.mkdir(parents=True, exist_ok=True)
+    with open(TOOLS / "lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two `make` at once must not install into the same folder
+        for name in ("cli", "emulator", "fuzz"):
+            lock_file = HERE / f"requirements-{name}.txt"
+            # A virtual environment is tied to its place and to the Python that made it, so these are its version too.
+            version = f"{hashlib.sha256(lock_file.read_bytes()).hexdigest()} {sys.version} {TOOLS}"
+            install_once(name, version, lambda folder, lock_file=lock_file: install_python(folder, lock_file))
+        install_once(
+            "dynamodb-local",
+            DYNAMODB_LOCAL_SHA512,
+            lambda folder: install_npm(folder, DYNAMODB_LOCAL, DYNAMODB_LOCAL_SHA512, "emulator"),
+        )
+        install_once("redoc", REDOC_SHA512, lambda folder: install_npm(folder, REDOC, REDOC_SHA512, "bundles"))
+
+
+def missing_packages() -> list[str]:
+    """The Debian packages of the system tools that this machine lacks."""
+    packages = [package for tool, package in SYSTEM_TOOLS.items() if not shutil.which(tool)]
+    probe = subprocess.run([sys.executable, "-c", "import ensurepip, venv"], capture_output=True, check=False)
+    return packages if probe.returncode == 0 else [*packages, "python3-venv"]
+
+
+def install_once(name: str, version: str, install_into) -> None:
+    """Runs `install_into(folder)` unless that folder holds this version already; a failure leaves no stamp behind."""
+    folder, stamp = TOOLS / name, TOOLS / name / ".version"
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == version:
+        return
+    print(f"installing {name} into .local/tools ...", flush=True)
+    started = time.monotonic()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    install_into(folder)
+    stamp.write_text(version, encoding="utf-8")
+    print(f"installed {name} in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def install_python(folder: Path, lock_file: Path) -> None:
+    """A virtual environment with exactly the packages, versions and hashes of the lock file."""
+    run([sys.executable, "-m", "venv", str(folder)])
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    run([*pip, "install", "--require-hashes", "--no-deps", "--requirement", str(lock_file)])
+
+
+def install_npm(folder: Path, package: str, sha512: str, inner: str) -> None:
+    """The folder `inner` of an npm package, once the package has the digest that we expect."""
+    with tempfile.TemporaryDirectory(dir=TOOLS) as download:
+        run(["npm", "pack", "--silent", "--pack-destination", download, package])
+        (archive_file,) = Path(download).glob("*.tgz")
+        digest = base64.b64encode(hashlib.sha512(archive_file.read_bytes()).digest()).decode()
+        if digest != sha512:
+            raise SetupError(f"{package} has the sha512 {digest}, not {sha512}")
+        with tarfile.open(archive_file) as archive:
+            archive.extractall(download)
+        shutil.copytree(Path(download) / "package" / inner, folder, dirs_exist_ok=True)
+
+
+def run(command: list[str]) -> None:
+    """Runs a command, and turns its failure into an error that shows what it said."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SetupError(f"`{' '.join(command)}` failed:\n{(done.stdout + done.stderr).strip()}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""Stands between the functions and their services, and writes down what each call needs permission for.
+
+The functions reach DynamoDB Local and the emulator's KMS through this proxy. Every call becomes one line of JSON:
+
+    {"time": "…", "function": "create-key", "operation": "TransactWriteItems",
+     "actions": [["dynamodb:PutItem", "keygate-keys"], ["dynamodb:Query", "keygate-keys/index/by_name"]]}
+
+Neither bodies nor credentials are written, only IAM actions and the table, index or key that each is about. The line is
+there before the call is passed on, so whoever has the answer finds the line. That is how the tests compare the
+functions' roles with what they do, and how they show that a refusal cost no database read.
+
+    recorder.py --port 28100 --dynamodb-port 28000 --kms-port 24566 --calls .local/calls.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import socket
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+# The Rust SDK ends both user agents with the application's name, which is `keygate-` and the binary's name.
+APPLICATION = re.compile(rb"\bapp/(?:keygate-)?([A-Za-z0-9_-]+)")
+HEAD_LIMIT = 64 * 1024
+CONNECTION_LOST = (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
+
+
+@dataclass
+class Message:
+    """One HTTP/1.1 request or response, `raw` as it came, so that it can be passed on unchanged."""
+
+    raw: bytes
+    head: bytes
+    body: bytes
+
+    def header(self, name: bytes) -> bytes:
+        """The value of a header, empty if it is not there."""
+        found = re.search(rb"\r\n" + re.escape(name) + rb":[ \t]*([^\r\n]*)", self.head, re.IGNORECASE)
+        return found[1].strip() if found else b""
+
+
+class Recorder:
+    """The proxy: where calls go, and the file in which they are written down."""
+
+    def __init__(self, dynamodb_port: int, kms_port: int, calls: str) -> None:
+        self.upstreams = {"dynamodb": dynamodb_port, "kms": kms_port}
+        self.calls = calls
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serves one client's connection, with connections of its own to the services behind.
+
+        A service that hangs up is passed on as hanging up, so that the client's retries see what they would see
+        without us in between.
+        """
+        no_delay(writer)
+        upstreams: dict[str, tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
+        try:
+            while request := await read_message(reader):
+                service, operation = target(request)
+                if service not in self.upstreams:
+                    writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                    break
+                self.record(service, operation, request)
+                if service not in upstreams or upstreams[service][0].at_eof():
+                    close(upstreams.get(service))
+                    upstreams[service] = await asyncio.open_connection(
+                        "127.0.0.1", self.upstreams[service], limit=HEAD_LIMIT
+                    )
+                    no_delay(upstreams[service][1])
+                from_upstream, to_upstream = upstreams[service]
+                to_upstream.write(request.raw)
+                await to_upstream.drain()
+                response = await read_message(from_upstream)
+                if response is None:
+                    break
+                writer.write(response.raw)
+                await writer.drain()
+                if b"close" in (request.header(b"Connection").lower(), response.header(b"Connection").lower()):
+                    break
+        except CONNECTION_LOST:
+            pass
+        finally:
+            for upstream in upstreams.values():
+                close(upstream)
+            close((reader, writer))
+
+    def record(self, service: str, operation: str, request: Message) -> None:
+        """Appends the call to the file, in one write, so that lines never mix."""
+        application = APPLICATION.search(request.header(b"x-amz-user-agent")) or APPLICATION.search(
+            request.header(b"User-Agent")
+        )
+        line = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "function": application[1].decode() if application else None,
+            "operation": operation,
+            "actions": actions(service, operation, request.body),
+        }
+        file = os.open(self.calls, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(file, json.dumps(line).encode() + b"\n")
+        finally:
+            os.close(file)
+
+
+def target(request: Message) -> tuple[str, str]:
+    """The service and the operation that a request names, as in `X-Amz-Target: DynamoDB_20120810.GetItem`."""
+    prefix, _, operation = request.header(b"X-Amz-Target").decode("latin-1").partition(".")
+    return {"DynamoDB_20120810": "dynamodb", "TrentService": "kms"}.get(prefix, ""), operation
+
+
+TRANSACTION_ACTIONS = {
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+    "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+    "Get": "GetItem",
+}
+
+
+def actions(service: str, operation: str, body: bytes) -> list[list[str]]:
+    """The IAM actions that a call needs, each with the table, index or key that it is needed on.
+
+    A transaction needs the action of each of its items (Amazon DynamoDB developer guide, "Using IAM with DynamoDB
+    transactions"); a query of an index needs the index and not the table.
+    """
+    try:
+        call = json.loads(body)
+        if service == "kms":
+            return [[f"kms:{operation}", call.get("KeyId", "")]]
+        if "TransactItems" in call:
+            needed = [
+                [f"dynamodb:{TRANSACTION_ACTIONS[kind]}", table_name(item["TableName"])]
+                for entry in call["TransactItems"]
+                for kind, item in entry.items()
+            ]
+            return [list(pair) for pair in dict.fromkeys(map(tuple, needed))]
+        if "RequestItems" in call:
+            return [[f"dynamodb:{operation}", table_name(table)] for table in call["RequestItems"]]
+        resource = table_name(call.get("TableName", ""))
+        if "IndexName" in call:
+            resource += f"/index/{call['IndexName']}"
+        return [[f"dynamodb:{operation}", resource]]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return []  # not a call that the service will understand either
+
+
+def table_name(name_or_arn: str) -> str:
+    """The name of a table that may have been given as an ARN."""
+    return name_or_arn.rpartition(":table/")[2]
+
+
+async def read_message(reader: asyncio.StreamReader) -> Message | None:
+    """The next request or response of a connection, or None when the other side is done."""
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError as end:
+        if end.partial:
+            raise
+        return None
+    message = Message(raw=head, head=head, body=b"")
+    if message.header(b"Transfer-Encoding").lower() == b"chunked":
+        message.raw += await read_chunks(reader)
+    elif length := int(message.header(b"Content-Length") or 0):
+        message.body = await reader.readexactly(length)
+        message.raw += message.body
+    return message
+
+
+async def read_chunks(reader: asyncio.StreamReader) -> bytes:
+    """A chunked body with its framing (RFC 9112 §7.1), to be passed on unread."""
+    raw = b""
+    while True:
+        size_line = await reader.readuntil(b"\r\n")
+        size = int(size_line.partition(b";")[0], 16)
+        raw += size_line + await reader.readexactly(size + 2)
+        if size == 0:
+            return raw
+
+
+def no_delay(writer: asyncio.StreamWriter) -> None:
+    """Sends small messages at once: with Nagle's algorithm each call would wait 40 ms."""
+    writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def close(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None) -> None:
+    if connection:
+        connection[1].close()
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--dynamodb-port", type=int, required=True)
+    parser.add_argument("--kms-port", type=int, required=True)
+    parser.add_argument("--calls", required=True)
+    arguments = parser.parse_args()
+    recorder = Recorder(arguments.dynamodb_port, arguments.kms_port, arguments.calls)
+    server = await asyncio.start_server(recorder.serve, "127.0.0.1", arguments.port, limit=HEAD_LIMIT, backlog=1024)
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(main())
+    except OSError as error:
+        sys.exit(f"recorder: {error}")
+    except KeyboardInterrupt:
+        pass

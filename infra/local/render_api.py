@@ -1,0 +1,82 @@
+"""Renders infra/openapi.yaml as one HTML page that needs nothing from the network: what `make docs` runs.
+
+    render_api.py PAGE
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "infra" / "openapi.yaml"
+REDOC = ROOT / ".local" / "tools" / "redoc" / "redoc.standalone.js"
+
+# The policy lets the page load nothing at all, so that what the viewer would like to fetch (its maker's logo) is not.
+PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; \
+style-src 'unsafe-inline'; img-src data:; worker-src blob:">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ margin: 0; }}
+img[src^="https:"] {{ display: none; }}
+</style>
+</head>
+<body>
+<div id="page"></div>
+<script>{viewer}</script>
+<script>Redoc.init({document}, {options}, document.getElementById("page"));</script>
+</body>
+</html>
+"""
+
+OPTIONS = {
+    "disableSearch": False,
+    "expandResponses": "200,201",
+    "nativeScrollbars": True,
+    "requiredPropsFirst": True,
+    "theme": {"typography": {"fontFamily": "sans-serif", "headings": {"fontFamily": "sans-serif"}}},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("page", type=Path)
+    page = parser.parse_args().page
+    document = without_deployment(yaml.safe_load(DOCUMENT.read_text(encoding="utf-8")))
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(
+        PAGE.format(
+            title=document["info"]["title"],
+            viewer=REDOC.read_text(encoding="utf-8"),
+            document=script(document),
+            options=script(OPTIONS),
+        ),
+        encoding="utf-8",
+    )
+    print(f"Open {page} in a browser.")
+
+
+def without_deployment(part):
+    """The document without what tells API Gateway how to run it, which no caller has a use for."""
+    if isinstance(part, dict):
+        kept = {name: value for name, value in part.items() if not str(name).startswith("x-amazon-apigateway-")}
+        return {name: without_deployment(value) for name, value in kept.items()}
+    return [without_deployment(item) for item in part] if isinstance(part, list) else part
+
+
+def script(value: object) -> str:
+    """A value as JavaScript that cannot end the element it is in."""
+    return json.dumps(value).replace("<", "\\u003c")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Prints how large each built function is, as a binary and as the zip that is uploaded, and keeps it in docs/sizes.md.
+
+sizes.py --architecture x86_64
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+HEADER = """\
+# Sizes
+
+What `make build` made last, for {architecture}. The zip is what is uploaded; Lambda unpacks it at a cold start.
+
+| function | binary (MB) | zip (MB) |
+| --- | ---: | ---: |
+"""
+
+
+def zipped_size(binary: Path) -> int:
+    """The size of the archive that the SAM CLI would upload; it does not depend on the file's age or owner."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(zipfile.ZipInfo("bootstrap"), binary.read_bytes(), zipfile.ZIP_DEFLATED)
+    return archive.tell()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--architecture", required=True)
+    arguments = parser.parse_args()
+    binaries = sorted((ROOT / "target" / "lambda").glob("*/bootstrap"))
+    if not binaries:
+        print("sizes: nothing is built in target/lambda; `make build` does it", file=sys.stderr)
+        return 1
+    table = HEADER.format(architecture=arguments.architecture)
+    for binary in binaries:
+        size, zipped = binary.stat().st_size / 1e6, zipped_size(binary) / 1e6
+        table += f"| {binary.parent.name} | {size:.1f} | {zipped:.1f} |\n"
+    (ROOT / "docs").mkdir(exist_ok=True)
+    (ROOT / "docs" / "sizes.md").write_text(table, encoding="utf-8")
+    print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,315 @@
+"""The local stack: DynamoDB Local, the AWS emulator, a recorder between them, and Keygate deployed into it.
+
+    stack.py up      starts what is not running, builds, deploys, and writes the addresses to FOLDER/env
+    stack.py down    ends it
+    stack.py logs    shows the functions' logs
+    stack.py watch   serves the functions from source, with the stack's tables and KMS key
+    stack.py run -- COMMAND ...
+                     runs a command against a stack of its own, which is new before and gone afterwards
+
+A stack lives in one folder (--folder, .local unless told otherwise), so several can run side by side. DynamoDB Local
+keeps its tables and the emulator its KMS keys in memory, and either is worthless without the other: if one of the two
+is not running any more, both start afresh.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from deploy import EXAMPLES_STACK, ROOT, STACK, Deployment, aws_environment, read_dotenv, write_dotenv
+from services import Service, StackError, alive_record, port_taken, stop
+
+HERE = Path(__file__).resolve().parent
+TOOLS = ROOT / ".local" / "tools"
+
+
+class Stack:
+    """One local stack: its folder, its three processes, and what is deployed into them."""
+
+    def __init__(self, folder: Path, free_ports: bool = False) -> None:
+        self.folder = folder
+        self.env_file = folder / "env"
+        self.calls = folder / "calls.jsonl"
+        self.emulator_files = folder / "run" / "emulator-files"
+
+        def port(name: str, variable: str, default: int) -> int:
+            return choose_port(folder / "run" / f"{name}.json", variable, default, free_ports)
+
+        dynamodb_port = port("dynamodb-local", "KEYGATE_DYNAMODB_PORT", 28000)
+        emulator_port = port("emulator", "KEYGATE_EMULATOR_PORT", 24566)
+        recorder_port = port("recorder", "KEYGATE_RECORDER_PORT", 28100)
+        dynamodb_url, emulator_url, recorder_url = (
+            f"http://127.0.0.1:{port}" for port in (dynamodb_port, emulator_port, recorder_port)
+        )
+
+        home = TOOLS / "dynamodb-local"
+        self.dynamodb = Service(
+            name="dynamodb-local",
+            port=dynamodb_port,
+            port_variable="KEYGATE_DYNAMODB_PORT",
+            command=[
+                *("java", f"-Djava.library.path={home}/DynamoDBLocal_lib", "-jar", f"{home}/DynamoDBLocal.jar"),
+                # Shared, because the functions have other credentials than we do.
+                *("-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(dynamodb_port)),
+            ],
+            environment={"PATH": os.environ["PATH"]},
+            folder=folder / "run",
+        )
+        self.emulator = Service(
+            name="emulator",
+            port=emulator_port,
+            port_variable="KEYGATE_EMULATOR_PORT",
+            command=[str(TOOLS / "emulator" / "bin" / "python"), "-m", "ministack"],
+            # Functions inherit this environment. That is how they find DynamoDB Local and the recorder, and why nothing
+            # of the user's is in it but the path; whose first python3 is what inline Python functions run with.
+            environment={
+                **aws_environment(emulator_url),
+                "AWS_ENDPOINT_URL_DYNAMODB": recorder_url,
+                "AWS_ENDPOINT_URL_KMS": recorder_url,
+                "GATEWAY_PORT": str(emulator_port),
+                "BIND_HOST": "127.0.0.1",
+                "IOT_MTLS_ENABLED": "0",
+                "PYTHONPATH": str(HERE / "python-path"),
+                "TMPDIR": str(self.emulator_files),
+                "PATH": f"{TOOLS}/emulator/bin:{os.environ['PATH']}",
+            },
+            folder=folder / "run",
+        )
+        self.recorder = Service(
+            name="recorder",
+            port=recorder_port,
+            port_variable="KEYGATE_RECORDER_PORT",
+            command=[
+                *(sys.executable, str(HERE / "recorder.py"), "--port", str(recorder_port)),
+                *("--dynamodb-port", str(dynamodb_port), "--kms-port", str(emulator_port)),
+                *("--calls", str(self.calls)),
+            ],
+            folder=folder / "run",
+        )
+        self.deployment = Deployment(folder, emulator_url, dynamodb_url)
+
+    def up(self) -> dict[str, str]:
+        """Brings the stack up and returns the environment that it wrote for shells and tests."""
+        for service in (self.dynamodb, self.emulator, self.recorder):
+            service.check_port()
+        steps = Steps(9)
+        with steps.step("Build the functions"):
+            binaries = build_functions()
+        if not (self.dynamodb.running() and self.emulator.running()) and self.down():
+            print("      (a part of the stack was not running, or on another port: all of it starts afresh)")
+        self.emulator_files.mkdir(parents=True, exist_ok=True)
+        for service, title in (
+            (self.dynamodb, "Start DynamoDB Local"),
+            (self.emulator, "Start the AWS emulator"),
+            (self.recorder, "Start the recorder between the functions and both"),
+        ):
+            running = service.running()
+            with steps.step(f"{title}, port {service.port}{' (runs already)' if running else ''}"):
+                if not running:
+                    service.start()
+        with steps.step(f"Deploy infra/template.yaml as {STACK}"):
+            self.deployment.stage(binaries)
+            self.deployment.deploy(STACK, "template.yaml", {})
+        with steps.step("Add the gateway responses, which the emulator does not import"):
+            keygate = self.deployment.outputs(STACK)
+            self.deployment.put_gateway_responses(keygate["ApiId"], keygate["StageName"])
+        with steps.step(f"Deploy infra/examples/template.yaml as {EXAMPLES_STACK}"):
+            authorizer = {"AuthorizerFunctionArn": keygate["AuthorizerFunctionArn"]}
+            self.deployment.deploy(EXAMPLES_STACK, "examples/template.yaml", authorizer)
+        with steps.step("Create the deployed tables in DynamoDB Local"):
+            self.deployment.create_tables()
+        with steps.step("Bootstrap the administrator key of alice@example.com in workspace acme"):
+            known_key = read_dotenv(self.env_file).get("KEYGATE_ADMIN_KEY")
+            environment = self.deployment.environment(self.calls, known_key)
+            write_dotenv(self.env_file, environment)
+        return environment
+
+    def down(self) -> bool:
+        """Ends the stack's processes and removes what was about them; False if none was running."""
+        services = (self.recorder, self.emulator, self.dynamodb)
+        stopped = [stop(service.record) for service in services]
+        for leftover in (self.env_file, self.calls, self.folder / "watch.env"):
+            leftover.unlink(missing_ok=True)
+        for folder in (self.emulator_files, self.folder / "deploy", self.folder / "sam"):
+            shutil.rmtree(folder, ignore_errors=True)
+        return any(stopped)
+
+    def logs(self, function: str | None) -> Iterator[str]:
+        """The functions' log lines in the order of time, each as `time function line`."""
+        client = self.deployment.client("logs")
+        events = []
+        for group in client.get_paginator("describe_log_groups").paginate().search("logGroups"):
+            name = group["logGroupName"].rpartition("/")[2]
+            if group["logGroupName"].startswith("/aws/lambda/") and function in (None, name):
+                pages = client.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"])
+                events += [(event["timestamp"], name, event["message"].rstrip()) for event in pages.search("events")]
+        for timestamp, name, message in sorted(events, key=lambda event: event[0]):
+            if not message.startswith(("START ", "END ", "REPORT ")):  # Lambda's own lines
+                yield f"{datetime.fromtimestamp(timestamp / 1000, UTC):%H:%M:%S} {name:12} {message}"
+
+    def watch(self, port: int) -> None:
+        """Becomes `cargo lambda watch`, with the environment that the deployed functions have."""
+        if port_taken(port):
+            raise StackError(f"port {port} is taken by another process: set KEYGATE_WATCH_PORT to a free one")
+        environment = aws_environment(self.deployment.emulator_url)
+        environment["AWS_ENDPOINT_URL_DYNAMODB"] = self.deployment.dynamodb_url
+        for configuration in self.deployment.functions().values():
+            environment |= configuration["Environment"]["Variables"]
+        env_file = self.folder / "watch.env"
+        env_file.write_text("".join(f"{name}={value}\n" for name, value in environment.items()), encoding="utf-8")
+        os.chdir(ROOT)
+        command = ["cargo", "lambda", "watch", "--wait", "--env-file", str(env_file)]
+        os.execvp("cargo", [*command, "--invoke-address", "127.0.0.1", "--invoke-port", str(port)])
+
+    def must_run(self) -> None:
+        """Raises unless there is a running stack to work with."""
+        if not (self.emulator.running() and self.dynamodb.running() and self.env_file.is_file()):
+            raise StackError("no stack is up here; `make dev` starts one")
+
+
+class Steps:
+    """Says what is being done while it is being done, and how long it took."""
+
+    def __init__(self, total: int) -> None:
+        self.number, self.total = 0, total
+
+    @contextlib.contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        self.number += 1
+        print(f"[{self.number}/{self.total}] {title} ... ", end="", flush=True)
+        started = time.monotonic()
+        try:
+            yield
+        except BaseException:
+            print("failed", flush=True)
+            raise
+        print(f"{time.monotonic() - started:.1f} s", flush=True)
+
+
+def build_functions() -> Path:
+    """Builds the functions in the profile that the tests use too, and returns the folder of the binaries."""
+    command = ["cargo", "build", "--package", "keygate-functions", "--bins"]
+    if os.environ.get("CI"):
+        command.append("--locked")
+    interactive = sys.stdout.isatty()  # then cargo's own progress is worth more than a tidy line
+    if interactive:
+        print(flush=True)
+    done = subprocess.run(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=not interactive, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise StackError("the functions do not build" + (f":\n{done.stderr}" if done.stderr else ""))
+    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
+
+
+def run_with_stack(stack: Stack, command: list[str]) -> int:
+    """Runs a command with the environment of a fresh stack, which is kept afterwards only if KEEP is set."""
+    stack.down()
+    try:
+        environment = stack.up()
+        code = subprocess.run(command, env=os.environ | environment, cwd=ROOT, check=False).returncode
+        if code != 0:
+            lines = list(stack.logs(None))
+            log = stack.folder / "functions.log"
+            log.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            # Of what the functions say, a refused or accepted request is the least likely to explain a failure.
+            remarkable = [line for line in lines if '"level":"INFO"' not in line]
+            print("\n".join(["", f"The functions' logs, without INFO (all of it is in {log}):", *remarkable[-60:]]))
+        return code
+    finally:
+        if os.environ.get("KEEP"):
+            print(f"The stack is kept, with its addresses in {stack.env_file}; `make down FOLDER=...` ends it.")
+        else:
+            stack.down()
+
+
+@contextlib.contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Keeps a second command from starting or ending the same stack while the first is at it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError(f"another command is at work on the stack in {folder}; wait for it") from None
+        yield
+
+
+def choose_port(record: Path, variable: str, default: int, free: bool) -> int:
+    """A process's port: what its variable says, or the port it runs on, or the default (or the next free one)."""
+    if value := os.environ.get(variable):
+        if value.isdecimal() and 0 < int(value) < 65536:
+            return int(value)
+        raise StackError(f"{variable} must be a port number from 1 to 65535, not `{value}`")
+    if running := alive_record(record):
+        return running["port"]
+    port = default
+    while free and port_taken(port):
+        port += 1
+    return port
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path(".local"))
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up")
+    commands.add_parser("down")
+    commands.add_parser("logs").add_argument("--function")
+    commands.add_parser("watch").add_argument("--port", type=int, required=True)
+    commands.add_parser("run").add_argument("arguments", nargs="+", metavar="COMMAND")
+    arguments = parser.parse_args()
+    folder = ROOT / arguments.folder
+
+    # Nothing here is for a real AWS account, so nothing of the user's AWS configuration may have a say.
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    # So that the `finally` that ends a test's stack runs when `make` is terminated, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        stack = Stack(folder, free_ports=arguments.command == "run")
+        if arguments.command == "up":
+            with only_one(folder):
+                stack.up()
+        elif arguments.command == "down":
+            with only_one(folder):
+                print("The stack is down." if stack.down() else "No stack was up.")
+        elif arguments.command == "run":
+            with only_one(folder):
+                return run_with_stack(stack, arguments.arguments)
+        elif arguments.command == "logs":
+            stack.must_run()
+            for line in stack.logs(arguments.function):
+                print(line)
+        elif arguments.command == "watch":
+            stack.must_run()
+            stack.watch(arguments.port)
+    except StackError as error:
+        print(f"stack: {error}", file=sys.stderr)
+        return 1
+    except (BotoCoreError, ClientError) as error:
+        print(f"stack: the emulator answered: {error}; its own log is {folder}/run/emulator.log", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `make logs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
