@@ -76,8 +76,8 @@ lint: setup ## Format, clippy, rustdoc, and the scripts of infra/local
 	@$(PHASE) "format" cargo fmt --all --check
 	@$(PHASE) "clippy" cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS=-Dwarnings $(PHASE) "rustdoc" cargo doc $(LOCKED) --workspace --no-deps
-	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache infra/local
-	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff infra/local
+	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache infra/local tests/schemathesis
+	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff infra/local tests/schemathesis
 	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh
 
 unit: ## The unit tests and the examples in the documentation
@@ -95,12 +95,20 @@ templates: setup ## The templates, by the SAM CLI and cfn-lint
 e2e: setup ## The integration and end-to-end tests, against a stack of their own on free ports
 ##. One test: make e2e ARGS=name. KEEP=1 keeps the stack, in .local/test
 	@$(PHASE) "build the end-to-end tests" cargo test $(LOCKED) --package keygate-tests --no-run
-	@$(STACK_PY) --folder .local/test run -- $(MAKE) against-stack
+	@KEYGATE_CORS_ALLOW_ORIGIN=https://dashboard.example.com \
+		$(STACK_PY) --folder .local/test run -- $(MAKE) against-stack
 
 # What concerns a whole run comes last, when everything else has left its traces.
 against-stack:
 	@cargo test $(LOCKED) --package keygate-tests -- $(or $(ARGS),--skip whole_run::)
+	@$(if $(ARGS),,$(PHASE) "random requests: schemathesis" $(CLI)/python -B infra/local/fuzz.py --no-color)
 	@$(if $(ARGS),,cargo test $(LOCKED) --package keygate-tests -- whole_run::)
+
+##@ Documentation
+
+.PHONY: docs
+docs: setup ## Render infra/openapi.yaml as one page that needs no network: .local/docs/api.html
+	@$(CLI)/python -B infra/local/render_api.py .local/docs/api.html
 
 ##@ AWS
 

@@ -7,12 +7,14 @@ mod support;
 
 mod authorizer;
 mod bootstrap;
+mod cors;
 mod create_key;
 mod delete_key;
 mod get_key;
 mod idempotent_create;
 mod interruptions;
 mod list_keys;
+mod list_walks;
 mod permissions;
 mod races;
 mod rotate_key;

@@ -19,7 +19,7 @@ const CALLERS: [&str; 6] = [
 ];
 
 /// Every route of the management API, with the status that each caller gets.
-const TABLE: [(&str, &str, [u16; 6]); 7] = [
+const TABLE: [(&str, &str, [u16; 6]); 11] = [
     ("POST", "/api-keys", [401, 403, 201, 201, 201, 201]),
     ("GET", "/api-keys", [401, 403, 200, 200, 200, 200]),
     ("GET", "/api-keys/{id}", [401, 403, 200, 200, 200, 404]),
@@ -27,6 +27,10 @@ const TABLE: [(&str, &str, [u16; 6]); 7] = [
     ("POST", "/api-keys/{id}/rotate", [401, 403, 200, 403, 200, 404]),
     ("DELETE", "/api-keys/{id}", [401, 403, 204, 403, 204, 404]),
     ("GET", "/me", [401, 200, 200, 200, 200, 200]),
+    ("OPTIONS", "/api-keys", [204; 6]),
+    ("OPTIONS", "/api-keys/{id}", [204; 6]),
+    ("OPTIONS", "/api-keys/{id}/rotate", [204; 6]),
+    ("OPTIONS", "/me", [204; 6]),
 ];
 
 #[test]

@@ -86,13 +86,16 @@ class Deployment:
         (description,) = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
 
-    def put_gateway_responses(self, api: str, stage: str) -> int:
+    def put_gateway_responses(self, api: str, stage: str, origin: str) -> int:
         """Gives an API the gateway responses of openapi.yaml, which the emulator does not import; returns how many."""
         gateway = self.client("apigateway")
         document = yaml.safe_load((INFRA / "openapi.yaml").read_text(encoding="utf-8"))
         responses = document["x-amazon-apigateway-gateway-responses"]
         for response_type, response in responses.items():
-            gateway.put_gateway_response(restApiId=api, responseType=response_type, **response)
+            headers = allowing(origin, response["responseParameters"])
+            gateway.put_gateway_response(
+                restApiId=api, responseType=response_type, **(response | {"responseParameters": headers})
+            )
         gateway.create_deployment(restApiId=api, stageName=stage)
         return len(responses)
 
@@ -160,6 +163,7 @@ class Deployment:
             "KEYGATE_PEPPERS": authorizer["Environment"]["Variables"]["PEPPERS"],
             "KEYGATE_REPLAY_KEYS": creator["Environment"]["Variables"]["REPLAY_KEYS"],
             "KEYGATE_CALLS_LOG": str(calls),
+            "KEYGATE_CORS_ALLOW_ORIGIN": creator["Environment"]["Variables"].get("CORS_ALLOW_ORIGIN", ""),
             "KEYGATE_STACK": STACK,
             "KEYGATE_EXAMPLES_STACK": EXAMPLES_STACK,
             **aws_environment(self.emulator_url),
@@ -182,6 +186,15 @@ class Deployment:
             for resource in deployed
             if resource["ResourceType"] == resource_type
         }
+
+
+def allowing(origin: str, headers: Mapping[str, object]) -> dict[str, str]:
+    """The headers of a gateway response for an allowed origin, or without one.
+
+    The only values that are not plain texts are those that depend on the parameter CorsAllowOrigin.
+    """
+    plain = {name: value for name, value in headers.items() if isinstance(value, str)}
+    return plain | {name: f"'{origin}'" for name in headers if origin and name not in plain}
 
 
 class TemplateLoader(yaml.SafeLoader):

@@ -25,7 +25,10 @@ SCHEMATHESIS = ROOT / ".local" / "tools" / "fuzz" / "bin" / "schemathesis"
 
 def main() -> int:
     try:
-        environment = os.environ | {"KEYGATE_FUZZ_KEY": administrator_key(f"fuzz-{secrets.token_hex(8)}")}
+        environment = os.environ | {
+            "KEYGATE_FUZZ_KEY": administrator_key(f"fuzz-{secrets.token_hex(8)}"),
+            "HYPOTHESIS_STORAGE_DIRECTORY": str(ROOT / ".local" / "run" / "hypothesis"),
+        }
     except KeyError as error:
         print(f"fuzz: {error} is not set: it takes the environment of a stack, .local/env", file=sys.stderr)
         return 1
@@ -33,7 +36,7 @@ def main() -> int:
         print(f"fuzz: no administrator key: {error}", file=sys.stderr)
         return 1
     command = [str(SCHEMATHESIS), "--config-file", "schemathesis.toml", "run", "../../infra/openapi.yaml"]
-    command += ["--url", environment["KEYGATE_API_URL"], *sys.argv[1:]]
+    command += ["--url", os.environ["KEYGATE_API_URL"], *sys.argv[1:]]
     # In the folder of the configuration, because the paths in it are relative to where schemathesis runs.
     return subprocess.run(command, cwd=ROOT / "tests" / "schemathesis", env=environment, check=False).returncode
 

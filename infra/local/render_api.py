@@ -1,6 +1,6 @@
 """Renders infra/openapi.yaml as one HTML page that needs nothing from the network: what `make docs` runs.
 
-    render_api.py PAGE
+render_api.py PAGE
 """
 
 from __future__ import annotations

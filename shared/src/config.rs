@@ -193,6 +193,25 @@ impl Environment {
         Ok((days > 0).then(|| TimeDelta::days(days.into())))
     }
 
+    /// `CORS_ALLOW_ORIGIN`: the one origin whose pages may call the management API from a browser; none unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no origin (RFC 6454, section 6.2), nor `*`.
+    pub fn cors_allow_origin(&self) -> Result<Option<String>, InvalidVariable> {
+        let Some(origin) = self.text("CORS_ALLOW_ORIGIN") else { return Ok(None) };
+        let host = origin.strip_prefix("https://").or(origin.strip_prefix("http://"));
+        let is_host = |host: &str| {
+            !host.is_empty()
+                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
+        };
+        if origin == "*" || host.is_some_and(is_host) {
+            return Ok(Some(origin.to_owned()));
+        }
+        let must_be = "must be an origin such as https://dashboard.example.com, or *".to_owned();
+        Err(InvalidVariable { name: "CORS_ALLOW_ORIGIN", must_be })
+    }
+
     /// `AUTHORIZER_ANSWER`: `policy` unless set.
     ///
     /// # Errors
@@ -346,6 +365,20 @@ mod tests {
             "1:a:arn:a,",
         ] {
             assert!(peppers(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn one_origin_may_be_allowed_and_none_is_unless_said() {
+        assert_eq!(environment(&[]).cors_allow_origin(), Ok(None));
+        for valid in ["https://dashboard.example.com", "http://localhost:5173", "*"] {
+            let allowed = environment(&[("CORS_ALLOW_ORIGIN", valid)]).cors_allow_origin();
+            assert_eq!(allowed, Ok(Some(valid.to_owned())));
+        }
+        for wrong in
+            ["dashboard.example.com", "https://", "https://a.example/path", "null", "https://a\nb", "ftp://a"]
+        {
+            assert!(environment(&[("CORS_ALLOW_ORIGIN", wrong)]).cors_allow_origin().is_err(), "{wrong}");
         }
     }
 

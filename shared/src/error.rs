@@ -51,8 +51,9 @@ pub enum Error {
     /// The `Idempotency-Key` came with another body before.
     #[error("the Idempotency-Key came with another body before")]
     IdempotencyMismatch,
-    /// The `Idempotency-Key` made a key that has changed since, so that the first answer would not be true any more.
-    #[error("the Idempotency-Key made the key {0}, which has changed since")]
+    /// The `Idempotency-Key` made a key that has another secret by now or does not work, so that the first answer would
+    /// not be true any more.
+    #[error("the Idempotency-Key made the key {0}, which was rotated, disabled or deleted, or is expired")]
     IdempotencyConflict(KeyId),
     /// Others kept changing the same items.
     #[error("conflicting transactions did not come to an end")]

@@ -1,14 +1,21 @@
 //! The management API over `lambda_http`: the caller out of the authorizer's context, answers and problems (RFC 9457).
 
-use lambda_http::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, RETRY_AFTER};
-use lambda_http::http::{HeaderValue, StatusCode};
+use std::convert::Infallible;
+
+use lambda_http::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH,
+    RETRY_AFTER,
+};
+use lambda_http::http::{HeaderValue, Method, StatusCode};
 use lambda_http::request::RequestContext;
-use lambda_http::{Body, Request, RequestExt, Response};
+use lambda_http::{Body, Request, RequestExt, Response, service_fn};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::activity::Origin;
 use crate::caller::Caller;
+use crate::config::Environment;
 use crate::credential::KeyId;
 use crate::error::{Error, InvalidField};
 use crate::gateway::Context;
@@ -22,6 +29,64 @@ pub const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// The longest body, in bytes: several times what the longest valid request takes.
 pub const LONGEST_BODY: usize = 16 * 1024;
+
+/// Takes requests until Lambda ends the function, and lets pages of the allowed origin read the answers.
+///
+/// # Errors
+///
+/// `CORS_ALLOW_ORIGIN` is no origin, or the Runtime API cannot be reached.
+pub async fn serve<Respond, Answer>(
+    environment: &Environment,
+    respond: Respond,
+) -> Result<(), lambda_http::Error>
+where
+    Respond: Fn(Request) -> Answer + Sync,
+    Answer: Future<Output = Response<Body>> + Send,
+{
+    let origin = environment.cors_allow_origin()?;
+    let cors = Cors(origin.as_deref().map(HeaderValue::from_str).transpose()?);
+    let (cors, respond) = (&cors, &respond);
+    lambda_http::run(service_fn(move |request: Request| async move {
+        let answer = match *request.method() {
+            Method::OPTIONS => cors.preflight(&request),
+            _ => respond(request).await,
+        };
+        Ok::<_, Infallible>(cors.allow(answer))
+    }))
+    .await
+}
+
+/// Cross-Origin Resource Sharing: the one origin whose pages may call, if any (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
+#[derive(Debug)]
+struct Cors(Option<HeaderValue>);
+
+impl Cors {
+    /// Lets pages of the origin read an answer, and of its headers those that are of use to them.
+    fn allow(&self, mut answer: Response<Body>) -> Response<Body> {
+        if let Some(origin) = &self.0 {
+            let headers = answer.headers_mut();
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("ETag, Retry-After"));
+        }
+        answer
+    }
+
+    /// What a browser asks before it sends a request: nothing that depends on who asks.
+    fn preflight(&self, request: &Request) -> Response<Body> {
+        if self.0.is_none() {
+            return problem(&Error::NotFound, request);
+        }
+        let mut answer = no_content();
+        for (name, value) in [
+            (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, DELETE"),
+            (ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, If-Match, Idempotency-Key"),
+            (ACCESS_CONTROL_MAX_AGE, "7200"),
+        ] {
+            answer.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        answer
+    }
+}
 
 /// Who calls, as the authorizer told API Gateway.
 ///
@@ -244,7 +309,7 @@ impl<'a> Problem<'a> {
             Error::IdempotencyConflict(id) => {
                 key_id = Some(*id);
                 let detail =
-                    "An earlier request with this Idempotency-Key made a key that has changed since."
+                    "An earlier request with this Idempotency-Key made a key that was rotated, disabled or deleted, or is expired."
                         .to_owned();
                 (StatusCode::CONFLICT, "idempotency_conflict", "Idempotency conflict", detail)
             }

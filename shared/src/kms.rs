@@ -1,7 +1,7 @@
-//! The source of the peppers: a KMS key that nobody can export.
+//! The source of peppers and replay keys: KMS keys that nobody can export.
 //!
-//! A pepper is derived, not stored: `kms:GenerateMac` over its label, once per version when a function starts. There
-//! is no ciphertext to look after, and with the KMS key disabled no new environment can verify or forge a hash.
+//! Each is derived, not stored: `kms:GenerateMac` over its label, once per version when a function starts. There is no
+//! ciphertext to look after, and with the KMS key disabled no new environment can verify or forge a hash.
 
 use aws_sdk_kms::Client;
 use aws_sdk_kms::primitives::Blob;

@@ -165,7 +165,7 @@ pub fn ttl(expires_at: Option<DateTime<Utc>>, retention: TimeDelta) -> Option<Da
     expires_at.map(|expires_at| expires_at + retention)
 }
 
-/// A key with the hash of its secret, as only the authorizer reads it.
+/// A key with the hash of its secret, as only the authorizer and an idempotent create read it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct HashedKey {
     /// The key.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 from typing import Any
 
 import requests
@@ -49,36 +50,64 @@ def create_key(name: str) -> str:
 
 
 KEYS = Keys(fewest=5)
-STRANGERS = itertools.count(1)
-CONDITIONS = itertools.count(1)
+NAMES: set[str] = set()
+DICE = random.Random(0)
 IN_THE_FUTURE = "2099-12-31T23:59:59Z"
 
 
 @schemathesis.hook
+def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
+    """Adds what can be done with a key that was created. API Gateway knows no links, so the document has none."""
+    raw_schema["paths"]["/api-keys"]["post"]["responses"]["201"]["links"] = {
+        operation: {"operationId": operation, "parameters": {"id": "$response.body#/id"}}
+        for operation in ("getKey", "updateKey", "rotateKey", "deleteKey")
+    }
+
+
+@schemathesis.hook
 def before_call(context: Any, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
-    """Makes a request that is valid by its schema valid in the present state of things, too."""
+    """Makes most requests that are valid by their schema succeed, and leaves some to conflict with what is stored."""
     if valid(case, ParameterLocation.PATH):
         use_a_real_key(case)
-    if "If-Match" in (case.headers or {}) and next(CONDITIONS) % 4 != 0:
-        case.headers["If-Match"] = "*"
-    if valid(case, ParameterLocation.QUERY) and case.query:
-        case.query.pop("cursor", None)
-    if valid(case, ParameterLocation.BODY) and isinstance(case.body, dict) and case.body.get("expires_at"):
-        case.body = {**case.body, "expires_at": IN_THE_FUTURE}
+    if valid(case, ParameterLocation.HEADER):
+        if "If-Match" in case.headers and most_times():
+            case.headers["If-Match"] = "*"
+        if "Idempotency-Key" in case.headers and most_times():
+            case.headers["Idempotency-Key"] = f"{DICE.getrandbits(128):032x}"
+    if valid(case, ParameterLocation.QUERY):
+        case.query.pop("cursor", None)  # a cursor is good only for the query that made it
+    if valid(case, ParameterLocation.BODY) and isinstance(case.body, dict):
+        case.body = acceptable(case.body)
 
 
 def valid(case: schemathesis.Case, location: ParameterLocation) -> bool:
     return not (case.meta and case.meta.is_negative_at(location))
 
 
+def most_times() -> bool:
+    return DICE.random() < 0.75
+
+
 def use_a_real_key(case: schemathesis.Case) -> None:
-    """Leaves one of four ids that were made up, which no key has, and ids out of answers, but never our own key's."""
-    key_id = (case.path_parameters or {}).get("id")
+    """Replaces most ids that were made up, which no key has; leaves the ones out of answers, but not our own key's."""
+    key_id = case.path_parameters.get("id")
     if key_id is None:
         return
-    made_up = key_id not in KEYS.known and next(STRANGERS) % 4 != 0
+    made_up = key_id not in KEYS.known and most_times()
     if made_up or (key_id == OWN_ID and case.method.upper() != "GET"):
         case.path_parameters["id"] = KEYS.one()
+
+
+def acceptable(body: dict[str, Any]) -> dict[str, Any]:
+    """The body with an expiry in the future, and most times with a name that was not there before."""
+    changed = {}
+    if body.get("expires_at"):
+        changed["expires_at"] = IN_THE_FUTURE
+    if "name" in body:
+        if body["name"] in NAMES and most_times():
+            changed["name"] = f"another name {len(NAMES)}"
+        NAMES.add(changed.get("name", body["name"]))
+    return body | changed
 
 
 @schemathesis.hook

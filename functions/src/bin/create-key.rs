@@ -11,7 +11,7 @@ use keygate::store::Store;
 use keygate::{http, kms, logging};
 use lambda_http::http::StatusCode;
 use lambda_http::request::RequestContext;
-use lambda_http::{Body, Error, Request, RequestExt, Response, service_fn};
+use lambda_http::{Body, Error, Request, RequestExt, Response};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -31,18 +31,18 @@ async fn main() -> Result<(), Error> {
         retention: environment.retention()?,
         longest: MaxLifetime(environment.max_lifetime()?),
     };
-    lambda_http::run(service_fn(|request| respond(&creator, request))).await
+    http::serve(&environment, |request| respond(&creator, request)).await
 }
 
-async fn respond(creator: &KeyCreator, request: Request) -> Result<Response<Body>, Error> {
+async fn respond(creator: &KeyCreator, request: Request) -> Response<Body> {
     let created = match request.request_context_ref() {
         Some(RequestContext::PassThrough) => bootstrap(creator, &request).await,
         _ => create(creator, &request).await,
     };
-    Ok(match created {
+    match created {
         Ok(key) => http::key(StatusCode::CREATED, key.revision(), &key),
         Err(error) => http::problem(&error, &request),
-    })
+    }
 }
 
 async fn create(creator: &KeyCreator, request: &Request) -> Result<RevealedKey, keygate::error::Error> {

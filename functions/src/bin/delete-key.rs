@@ -6,7 +6,7 @@ use keygate::config::Environment;
 use keygate::keys::delete;
 use keygate::store::Store;
 use keygate::{http, logging};
-use lambda_http::{Body, Error, Request, Response, service_fn};
+use lambda_http::{Body, Error, Request, Response};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -14,14 +14,14 @@ async fn main() -> Result<(), Error> {
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
     let store = Store::new(aws.dynamodb, &environment)?;
-    lambda_http::run(service_fn(|request| respond(&store, request))).await
+    http::serve(&environment, |request| respond(&store, request)).await
 }
 
-async fn respond(store: &Store, request: Request) -> Result<Response<Body>, Error> {
-    Ok(match delete(store, &request).await {
+async fn respond(store: &Store, request: Request) -> Response<Body> {
+    match delete(store, &request).await {
         Ok(()) => http::no_content(),
         Err(error) => http::problem(&error, &request),
-    })
+    }
 }
 
 async fn delete(store: &Store, request: &Request) -> Result<(), keygate::error::Error> {

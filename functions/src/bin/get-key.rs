@@ -8,7 +8,7 @@ use keygate::keys::{DetailedKey, get};
 use keygate::store::keys::Keys;
 use keygate::{http, logging};
 use lambda_http::http::StatusCode;
-use lambda_http::{Body, Error, Request, Response, service_fn};
+use lambda_http::{Body, Error, Request, Response};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -17,14 +17,14 @@ async fn main() -> Result<(), Error> {
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
     let keys = Keys::new(aws.dynamodb, environment.keys_table()?);
     let brand = environment.brand()?;
-    lambda_http::run(service_fn(|request| respond(&keys, &brand, request))).await
+    http::serve(&environment, |request| respond(&keys, &brand, request)).await
 }
 
-async fn respond(keys: &Keys, brand: &Brand, request: Request) -> Result<Response<Body>, Error> {
-    Ok(match get(keys, brand, &request).await {
+async fn respond(keys: &Keys, brand: &Brand, request: Request) -> Response<Body> {
+    match get(keys, brand, &request).await {
         Ok(key) => http::key(StatusCode::OK, key.revision(), &key),
         Err(error) => http::problem(&error, &request),
-    })
+    }
 }
 
 async fn get(keys: &Keys, brand: &Brand, request: &Request) -> Result<DetailedKey, keygate::error::Error> {

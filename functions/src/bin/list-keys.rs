@@ -1,4 +1,4 @@
-//! `GET /api-keys`: a page of the workspace's keys, newest first.
+//! `GET /api-keys`: a page of the workspace's keys, sorted and filtered.
 
 use chrono::Utc;
 use keygate::aws::{Aws, MANAGEMENT_BUDGET};
@@ -8,7 +8,7 @@ use keygate::keys::list::{self, KeyPage, ListKeys};
 use keygate::store::keys::Keys;
 use keygate::{http, logging};
 use lambda_http::http::StatusCode;
-use lambda_http::{Body, Error, Request, RequestExt, Response, service_fn};
+use lambda_http::{Body, Error, Request, RequestExt, Response};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -17,14 +17,14 @@ async fn main() -> Result<(), Error> {
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
     let keys = Keys::new(aws.dynamodb, environment.keys_table()?);
     let brand = environment.brand()?;
-    lambda_http::run(service_fn(|request| respond(&keys, &brand, request))).await
+    http::serve(&environment, |request| respond(&keys, &brand, request)).await
 }
 
-async fn respond(keys: &Keys, brand: &Brand, request: Request) -> Result<Response<Body>, Error> {
-    Ok(match list(keys, brand, &request).await {
+async fn respond(keys: &Keys, brand: &Brand, request: Request) -> Response<Body> {
+    match list(keys, brand, &request).await {
         Ok(page) => http::json(StatusCode::OK, &page),
         Err(error) => http::problem(&error, &request),
-    })
+    }
 }
 
 async fn list(keys: &Keys, brand: &Brand, request: &Request) -> Result<KeyPage, keygate::error::Error> {

@@ -9,7 +9,7 @@ use keygate::pepper::Peppers;
 use keygate::store::Store;
 use keygate::{http, kms, logging};
 use lambda_http::http::StatusCode;
-use lambda_http::{Body, Error, Request, Response, service_fn};
+use lambda_http::{Body, Error, Request, Response};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -21,14 +21,14 @@ async fn main() -> Result<(), Error> {
         peppers: Peppers(kms::derive(&aws.kms, environment.peppers()?).await?),
         store: Store::new(aws.dynamodb, &environment)?,
     };
-    lambda_http::run(service_fn(|request| respond(&rotator, request))).await
+    http::serve(&environment, |request| respond(&rotator, request)).await
 }
 
-async fn respond(rotator: &KeyRotator, request: Request) -> Result<Response<Body>, Error> {
-    Ok(match rotate(rotator, &request).await {
+async fn respond(rotator: &KeyRotator, request: Request) -> Response<Body> {
+    match rotate(rotator, &request).await {
         Ok(key) => http::key(StatusCode::OK, key.revision(), &key),
         Err(error) => http::problem(&error, &request),
-    })
+    }
 }
 
 async fn rotate(rotator: &KeyRotator, request: &Request) -> Result<RevealedKey, keygate::error::Error> {

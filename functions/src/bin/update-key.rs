@@ -9,7 +9,7 @@ use keygate::keys::update::{KeyPatch, KeyUpdater};
 use keygate::store::Store;
 use keygate::{http, logging};
 use lambda_http::http::StatusCode;
-use lambda_http::{Body, Error, Request, Response, service_fn};
+use lambda_http::{Body, Error, Request, Response};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -22,18 +22,14 @@ async fn main() -> Result<(), Error> {
         retention: environment.retention()?,
     };
     let longest = MaxLifetime(environment.max_lifetime()?);
-    lambda_http::run(service_fn(|request| respond(&updater, longest, request))).await
+    http::serve(&environment, |request| respond(&updater, longest, request)).await
 }
 
-async fn respond(
-    updater: &KeyUpdater,
-    longest: MaxLifetime,
-    request: Request,
-) -> Result<Response<Body>, Error> {
-    Ok(match update(updater, longest, &request).await {
+async fn respond(updater: &KeyUpdater, longest: MaxLifetime, request: Request) -> Response<Body> {
+    match update(updater, longest, &request).await {
         Ok(key) => http::key(StatusCode::OK, key.revision(), &key),
         Err(error) => http::problem(&error, &request),
-    })
+    }
 }
 
 async fn update(

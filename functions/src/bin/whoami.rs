@@ -1,19 +1,21 @@
-//! `GET /me`: who the caller is, as the authorizer told. It asks nobody else.
+//! `GET /me`: who the caller is, as the authorizer told. It asks nobody else, and may not: because its role allows
+//! nothing, it also takes the `OPTIONS` of every route, which come without a credential.
 
 use keygate::config::Environment;
 use keygate::{http, logging};
 use lambda_http::http::StatusCode;
-use lambda_http::{Body, Error, Request, Response, service_fn};
+use lambda_http::{Body, Error, Request, Response};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    logging::init(module_path!(), Environment::of_process().log_level()?);
-    lambda_http::run(service_fn(respond)).await
+    let environment = Environment::of_process();
+    logging::init(module_path!(), environment.log_level()?);
+    http::serve(&environment, respond).await
 }
 
-async fn respond(request: Request) -> Result<Response<Body>, Error> {
-    Ok(match http::caller(&request) {
+async fn respond(request: Request) -> Response<Body> {
+    match http::caller(&request) {
         Ok(caller) => http::json(StatusCode::OK, &caller),
         Err(error) => http::problem(&error, &request),
-    })
+    }
 }

@@ -137,7 +137,7 @@ impl KeyCreator {
         caller.require_all(&request.scopes)?;
 
         let repeatable = idempotency_key.map(|idempotency_key| Repeatable {
-            keys: &self.replay_keys,
+            key: self.replay_keys.newest(),
             caller,
             idempotency_key,
             body,

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use crate::caller::Caller;
 use crate::credential::{Credential, KeyId, Secret, fill_with_random_bytes};
 use crate::error::{Error, InvalidField, Place};
-use crate::pepper::{MacKey, MacKeys};
+use crate::pepper::MacKey;
 
 // NEVER change these values: what was remembered under others would not be recognised.
 const SECRET: &[u8] = b"keygate/replay/secret/v1";
@@ -69,6 +69,7 @@ pub struct Memory {
     nonce: [u8; 32],
     #[serde(with = "serde_bytes")]
     request: [u8; 32],
+    /// Of K, for whoever looks at the table.
     version: u32,
     #[serde(with = "chrono::serde::ts_seconds")]
     ttl: DateTime<Utc>,
@@ -77,8 +78,8 @@ pub struct Memory {
 /// A request with an `Idempotency-Key`, and what its secrets are derived from.
 #[derive(Debug)]
 pub struct Repeatable<'a> {
-    /// The versions of K.
-    pub keys: &'a MacKeys,
+    /// K, in its newest version: under another one a request is not found again, and is a new one.
+    pub key: &'a MacKey,
     /// Who asks.
     pub caller: &'a Caller,
     /// The header.
@@ -93,16 +94,15 @@ impl Repeatable<'_> {
     pub fn begin(&self, now: DateTime<Utc>) -> (Credential, Replay) {
         let mut nonce = [0; 32];
         fill_with_random_bytes(&mut nonce);
-        let key = self.keys.newest();
-        let credential = self.credential(key, KeyId::generate(now), &nonce);
+        let credential = self.credential(KeyId::generate(now), &nonce);
         let memory = Memory {
             key_id: credential.key_id,
             nonce,
-            request: self.request_digest(key),
-            version: key.version(),
+            request: self.request_digest(),
+            version: self.key.version(),
             ttl: now + MEMORY,
         };
-        let digest = self.mac(key, HEADER, &[]);
+        let digest = self.mac(HEADER, &[]);
         (credential, Replay { digest: URL_SAFE_NO_PAD.encode(digest), memory })
     }
 
@@ -111,32 +111,30 @@ impl Repeatable<'_> {
     /// # Errors
     ///
     /// - [`Error::IdempotencyMismatch`]: it came with another body.
-    /// - [`Error::IdempotencyConflict`]: it was remembered under a version of K that is not listed any more.
     pub fn again(&self, memory: &Memory) -> Result<Credential, Error> {
-        let key = self.keys.version(memory.version).ok_or(Error::IdempotencyConflict(memory.key_id))?;
-        if !bool::from(self.request_digest(key).ct_eq(&memory.request)) {
+        if !bool::from(self.request_digest().ct_eq(&memory.request)) {
             return Err(Error::IdempotencyMismatch);
         }
-        Ok(self.credential(key, memory.key_id, &memory.nonce))
+        Ok(self.credential(memory.key_id, &memory.nonce))
     }
 
-    fn credential(&self, key: &MacKey, key_id: KeyId, nonce: &[u8; 32]) -> Credential {
-        let secret = Zeroizing::new(self.mac(key, SECRET, &[&key_id.to_bytes(), nonce]));
+    fn credential(&self, key_id: KeyId, nonce: &[u8; 32]) -> Credential {
+        let secret = Zeroizing::new(self.mac(SECRET, &[&key_id.to_bytes(), nonce]));
         Credential { key_id, secret: Secret::from_bytes(&secret) }
     }
 
-    fn request_digest(&self, key: &MacKey) -> [u8; 32] {
-        self.mac(key, BODY, &[self.body])
+    fn request_digest(&self) -> [u8; 32] {
+        self.mac(BODY, &[self.body])
     }
 
     /// A MAC over who sends the request, `fields`, and the `Idempotency-Key`.
-    fn mac(&self, key: &MacKey, label: &[u8], fields: &[&[u8]]) -> [u8; 32] {
+    fn mac(&self, label: &[u8], fields: &[&[u8]]) -> [u8; 32] {
         let Caller { workspace_id, user_id, key_id, .. } = self.caller;
         let caller_key = key_id.to_bytes();
         let mut all = vec![label, workspace_id.as_str().as_bytes(), user_id.as_str().as_bytes(), &caller_key];
         all.extend(fields);
         all.push(self.idempotency_key.0.expose_secret().as_bytes());
-        key.mac(&all).finalize().into_bytes().into()
+        self.key.mac(&all).finalize().into_bytes().into()
     }
 }
 
@@ -144,14 +142,12 @@ impl Repeatable<'_> {
 mod tests {
     use super::*;
     use crate::caller::CredentialKind;
-    use crate::pepper::Peppers;
+    use crate::pepper::{MacKeys, Peppers};
 
     const HEADER_VALUE: &str = "4f1c2a9e-create-ci";
 
-    fn keys(versions: &[u32]) -> MacKeys {
-        let key =
-            |version: &u32| MacKey::new(*version, &Zeroizing::new([u8::try_from(*version).unwrap(); 32]));
-        MacKeys::new(versions.iter().map(key).collect())
+    fn key() -> MacKey {
+        MacKey::new(1, &Zeroizing::new([1; 32]))
     }
 
     fn caller(user: &str, key_id: &str) -> Caller {
@@ -172,8 +168,8 @@ mod tests {
 
     #[test]
     fn the_same_request_again_gets_the_same_secret() {
-        let (keys, caller, header) = (keys(&[1]), alice(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
-        let request = Repeatable { keys: &keys, caller: &caller, idempotency_key: &header, body: b"{}" };
+        let (key, caller, header) = (key(), alice(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
+        let request = Repeatable { key: &key, caller: &caller, idempotency_key: &header, body: b"{}" };
         let (first, replay) = request.begin(Utc::now());
         let again = request.again(&replay.memory).unwrap();
         assert_eq!((first.key_id, first.secret.expose()), (again.key_id, again.secret.expose()));
@@ -188,9 +184,9 @@ mod tests {
 
     #[test]
     fn another_body_is_a_mismatch_and_another_sender_another_request() {
-        let (keys, header) = (keys(&[1]), IdempotencyKey::parse(HEADER_VALUE).unwrap());
+        let (key, header) = (key(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
         let alice = alice();
-        let request = Repeatable { keys: &keys, caller: &alice, idempotency_key: &header, body: b"{}" };
+        let request = Repeatable { key: &key, caller: &alice, idempotency_key: &header, body: b"{}" };
         let (_, replay) = request.begin(Utc::now());
         let other_body = Repeatable { body: b"{ }", ..request };
         assert!(matches!(other_body.again(&replay.memory), Err(Error::IdempotencyMismatch)));
@@ -198,29 +194,19 @@ mod tests {
         for sender in
             [caller("bob", "01JD3V6Y4N8Q2Z5X7W9B0C1D2E"), caller("alice", "01JD3V6Y4N8Q2Z5X7W9B0C1D2F")]
         {
-            let other = Repeatable { keys: &keys, caller: &sender, idempotency_key: &header, body: b"{}" };
+            let other = Repeatable { key: &key, caller: &sender, idempotency_key: &header, body: b"{}" };
             assert_ne!(other.begin(Utc::now()).1.digest, replay.digest);
             assert!(other.again(&replay.memory).is_err());
         }
     }
 
     #[test]
-    fn a_newer_key_still_answers_what_an_older_one_remembers() {
-        let (caller, header) = (alice(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
-        let (old, both, new) = (keys(&[1]), keys(&[1, 2]), keys(&[2]));
-        let request = |keys| Repeatable { keys, caller: &caller, idempotency_key: &header, body: b"{}" };
-        let (first, replay) = request(&old).begin(Utc::now());
-        assert_eq!(request(&both).again(&replay.memory).unwrap().secret.expose(), first.secret.expose());
-        assert!(matches!(request(&new).again(&replay.memory), Err(Error::IdempotencyConflict(_))));
-    }
-
-    #[test]
     fn a_replay_key_and_a_pepper_of_the_same_bytes_make_different_macs() {
         let (caller, header) = (alice(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
-        let keys = keys(&[1]);
-        let request = Repeatable { keys: &keys, caller: &caller, idempotency_key: &header, body: b"{}" };
+        let key = key();
+        let request = Repeatable { key: &key, caller: &caller, idempotency_key: &header, body: b"{}" };
         let (credential, replay) = request.begin(Utc::now());
-        let hash = Peppers(self::keys(&[1])).hash(&credential);
+        let hash = Peppers(MacKeys::new(vec![self::key()])).hash(&credential);
         assert_ne!(hash.as_bytes(), &replay.memory.request);
         assert_ne!(hash.as_bytes(), credential.secret.expose());
     }

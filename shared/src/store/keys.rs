@@ -179,8 +179,9 @@ impl Keys {
         let enough = limit + 1;
         let mut keys: Vec<(Position, Key)> = Vec::with_capacity(enough);
         let mut after = walk.after.map(|position| walk.start(position)).transpose()?;
-        for _ in 0..MOST_READS {
-            let read = if wanted.is_some() { FILTERED_READ } else { enough - keys.len() };
+        for round in 0..MOST_READS {
+            // Where every key is wanted, only keys that are gone make a second read necessary.
+            let read = if wanted.is_none() && round == 0 { enough } else { FILTERED_READ };
             let answer = self
                 .client
                 .query()

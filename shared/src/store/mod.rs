@@ -8,7 +8,7 @@
 //! | `workspaces` | `NAME#<folded name>` | which key has the name |
 //! | `workspaces` | `MEMBER#<user>#<key id>` | the key is the user's |
 //! | `workspaces` | `USER#<user>` | how many keys the user has |
-//! | `activity` | an event | who made or deleted it |
+//! | `activity` | an event | who made, changed or deleted it |
 
 pub mod activity;
 pub mod keys;
@@ -205,14 +205,16 @@ impl Store {
     }
 
     /// Deletes a key with its name, its member entry and its place in its user's count, and writes the event: all of
-    /// it or nothing. A name that another key has taken over since is left alone.
+    /// it or nothing.
     ///
     /// # Errors
     ///
+    /// - [`Error::NotFound`]: another key has the name, so the time of this one is over.
     /// - [`Error::Conflict`]: the key was changed or deleted since it was read.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn delete_key(&self, stored: &UnhashedKey, event: &Event) -> Result<(), Error> {
         const KEY: usize = 0;
+        const NAME: usize = 1;
         let changes = vec![
             self.keys.delete(&stored.key),
             self.workspaces.delete_name(stored),
@@ -223,6 +225,7 @@ impl Store {
         match transaction::commit(&self.client, changes).await? {
             Outcome::Committed => Ok(()),
             Outcome::Refused(refused) if refused.condition_failed(KEY) => Err(Error::Conflict),
+            Outcome::Refused(refused) if refused.condition_failed(NAME) => Err(Error::NotFound),
             Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }
