@@ -35,6 +35,10 @@ from services import Service, StackError, alive_record, port_taken, stop
 HERE = Path(__file__).resolve().parent
 TOOLS = ROOT / ".local" / "tools"
 
+# Here all functions share one processor, and unoptimised they are slow to start: when many start at once, the usual
+# budget may not be enough. One that fails to start is worse here than on AWS, too: the emulator then ends all of them.
+PARAMETERS = {"AuthorizerBudgetMs": "4000"}
+
 
 class Stack:
     """One local stack: its folder, its three processes, and what is deployed into them."""
@@ -43,6 +47,8 @@ class Stack:
         self.folder = folder
         self.env_file = folder / "env"
         self.calls = folder / "calls.jsonl"
+        # Whose pages may call the management API from a browser.
+        self.origin = os.environ.get("KEYGATE_CORS_ALLOW_ORIGIN", "")
         self.emulator_files = folder / "run" / "emulator-files"
 
         def port(name: str, variable: str, default: int) -> int:
@@ -122,10 +128,11 @@ class Stack:
                     service.start()
         with steps.step(f"Deploy infra/template.yaml as {STACK}"):
             self.deployment.stage(binaries)
-            self.deployment.deploy(STACK, "template.yaml", {})
+            cors = {"CorsAllowOrigin": self.origin} if self.origin else {}
+            self.deployment.deploy(STACK, "template.yaml", PARAMETERS | cors)
         with steps.step("Add the gateway responses, which the emulator does not import"):
             keygate = self.deployment.outputs(STACK)
-            self.deployment.put_gateway_responses(keygate["ApiId"], keygate["StageName"])
+            self.deployment.put_gateway_responses(keygate["ApiId"], keygate["StageName"], self.origin)
         with steps.step(f"Deploy infra/examples/template.yaml as {EXAMPLES_STACK}"):
             authorizer = {"AuthorizerFunctionArn": keygate["AuthorizerFunctionArn"]}
             self.deployment.deploy(EXAMPLES_STACK, "examples/template.yaml", authorizer)
