@@ -5,6 +5,7 @@
 
 mod support;
 
+mod afterwards;
 mod authorizer;
 mod bootstrap;
 mod cors;

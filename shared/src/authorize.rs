@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use thiserror::Error as ThisError;
 
+use crate::afterwards::{Followup, Rehash};
 use crate::credential::{Brand, Credential, KeyId, Malformed};
 use crate::error::Error;
 use crate::pepper::Peppers;
@@ -60,7 +61,7 @@ pub struct Authorizer {
 
 impl Authorizer {
     /// Decides on the value of an `Authorization` header: `Bearer` in any case, then the key (RFC 6750, section 2.1;
-    /// RFC 9110, section 11.1).
+    /// RFC 9110, section 11.1). What is accepted leaves something to be written after the answer.
     ///
     /// # Errors
     ///
@@ -69,28 +70,47 @@ impl Authorizer {
     /// - [`Error::Broken`]: the stored item cannot be read.
     ///
     /// None of them says anything about the credential, and none of them lets it pass.
-    pub async fn decide(&self, authorization: Option<&str>, now: DateTime<Utc>) -> Result<Decision, Error> {
+    pub async fn decide(
+        &self,
+        authorization: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<(Decision, Option<Followup>), Error> {
+        let refused = |refusal| Ok((Decision::Refused(refusal), None));
         let credential = match parse(authorization, &self.brand) {
             Ok(credential) => credential,
-            Err(refusal) => return Ok(Decision::Refused(refusal)),
+            Err(refusal) => return refused(refusal),
         };
         let id = credential.key_id;
         let Some(stored) = self.keys.hashed(id).await?.filter(|stored| !stored.key.is_gone(now)) else {
             self.peppers.verify_nothing(&credential);
-            return Ok(Decision::Refused(Refusal::Unknown(id)));
+            return refused(Refusal::Unknown(id));
         };
-        let mut matched = false;
+        let mut matched = None;
         for hash in stored.hashes(now) {
-            matched |= self.peppers.verify(&credential, &hash)?;
+            // Every hash is compared, so that the time tells nothing of which one matched.
+            if self.peppers.verify(&credential, &hash)? {
+                matched = matched.or(Some(hash));
+            }
         }
-        if !matched {
-            return Ok(Decision::Refused(Refusal::WrongSecret(id)));
+        let Some(matched) = matched else {
+            return refused(Refusal::WrongSecret(id));
+        };
+        match stored.key.status(now) {
+            Status::Active => {
+                // A secret that works only until an overlap ends is not worth a new hash.
+                let is_current = matched == stored.hash;
+                let renewed = self.peppers.renew(&credential, &matched).filter(|_| is_current);
+                let followup = Followup {
+                    key_id: id,
+                    at: now,
+                    last_used_at: stored.key.last_used_at,
+                    rehash: renewed.map(|renewed| Rehash { stored: matched, renewed }),
+                };
+                Ok((Decision::Accepted(Box::new(stored.key)), Some(followup)))
+            }
+            Status::Expired => refused(Refusal::Expired(id)),
+            Status::Disabled => refused(Refusal::Disabled(id)),
         }
-        Ok(match stored.key.status(now) {
-            Status::Active => Decision::Accepted(Box::new(stored.key)),
-            Status::Expired => Decision::Refused(Refusal::Expired(id)),
-            Status::Disabled => Decision::Refused(Refusal::Disabled(id)),
-        })
     }
 }
 

@@ -238,6 +238,25 @@ impl Environment {
             .map(|budget| Duration::from_millis(budget.into()))
     }
 
+    /// `LAST_USED_INTERVAL`: for how many seconds a key may be used before it is written again that it was; 900 unless
+    /// set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no number from 0 to 86400.
+    pub fn last_used_interval(&self) -> Result<TimeDelta, InvalidVariable> {
+        self.number("LAST_USED_INTERVAL", 900, 0..=86_400).map(|seconds| TimeDelta::seconds(seconds.into()))
+    }
+
+    /// `AFTER_BUDGET_MS`: how long writing after the answer may take; 1000 unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no number from 100 to 4000.
+    pub fn after_budget(&self) -> Result<Duration, InvalidVariable> {
+        self.number("AFTER_BUDGET_MS", 1000, 100..=4000).map(|budget| Duration::from_millis(budget.into()))
+    }
+
     /// `LOG_LEVEL`: `info` unless set.
     ///
     /// # Errors

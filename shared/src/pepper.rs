@@ -164,6 +164,12 @@ impl Peppers {
         Ok(mac(pepper, credential).verify_slice(&stored.hash).is_ok())
     }
 
+    /// The hash of a verified credential under the newest pepper, if `stored` was made under another one.
+    #[must_use]
+    pub fn renew(&self, credential: &Credential, stored: &SecretHash) -> Option<SecretHash> {
+        (stored.pepper_version != self.0.newest().version).then(|| self.hash(credential))
+    }
+
     /// Does the work of [`Self::verify`] for a key that does not exist, so that an unknown id takes as long as a
     /// wrong secret.
     pub fn verify_nothing(&self, credential: &Credential) {
@@ -235,7 +241,9 @@ mod tests {
         let old_hash = peppers(vec![pepper(1, 0)]).hash(&credential());
         let both = peppers(vec![pepper(2, 50), pepper(1, 0)]);
         assert_eq!(both.verify(&credential(), &old_hash), Ok(true));
-        assert_eq!(both.hash(&credential()).pepper_version(), 2);
+        let renewed = both.renew(&credential(), &old_hash).unwrap();
+        assert_eq!((renewed.pepper_version(), both.verify(&credential(), &renewed)), (2, Ok(true)));
+        assert!(both.renew(&credential(), &renewed).is_none());
     }
 
     #[test]

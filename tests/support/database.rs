@@ -179,3 +179,26 @@ pub(crate) async fn end_memory(workspace: &str) {
             .expect("the entry can be changed");
     }
 }
+
+/// A stored key, its hash included.
+pub(crate) async fn key(id: &str) -> Value {
+    let item = dynamodb()
+        .get_item()
+        .table_name(variable("KEYGATE_KEYS_TABLE"))
+        .key("key_id", AttributeValue::S(id.to_owned()))
+        .consistent_read(true);
+    to_json(&item.send().await.expect("the table can be read").item.expect("the key is there"))
+}
+
+/// Writes that a key was used just now, so that the authorizer has no reason to.
+pub(crate) async fn mark_used(id: &str) {
+    dynamodb()
+        .update_item()
+        .table_name(variable("KEYGATE_KEYS_TABLE"))
+        .key("key_id", AttributeValue::S(id.to_owned()))
+        .update_expression("SET last_used_at = :now")
+        .expression_attribute_values(":now", AttributeValue::N(chrono::Utc::now().timestamp().to_string()))
+        .send()
+        .await
+        .expect("the key can be changed");
+}

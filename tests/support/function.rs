@@ -32,8 +32,10 @@ pub(crate) enum Disturbance {
     KillAfter,
     /// As many transactions as that conflict with another one.
     Conflicts(u32),
-    /// The next transaction is held back until it is released.
+    /// The next write is held back until it is released.
     Hold,
+    /// The database answers every write with an internal error.
+    WritesFail,
     /// The database answers everything with an internal error.
     Down,
 }
@@ -133,6 +135,16 @@ impl Function {
         answer.expect("an answer")
     }
 
+    /// Hands over an event, and lets `meanwhile` happen between the answer and what is written after it.
+    pub(crate) async fn invoke_then(&self, event: Value, meanwhile: impl Future<Output = ()>) -> Value {
+        self.disturb(Disturbance::Hold);
+        let answer = self.invoke(event).await.expect("an answer");
+        self.database.held.notified().await;
+        meanwhile.await;
+        self.database.released.notify_one();
+        answer
+    }
+
     /// The database calls since the last time this was asked: operations with their bodies.
     pub(crate) fn take_calls(&self) -> Vec<(String, Value)> {
         std::mem::take(&mut self.database.calls.lock().unwrap())
@@ -174,7 +186,9 @@ async fn pass_on(
     database.calls.lock().unwrap().push((operation.clone(), request));
 
     match database.take_disturbance(&operation) {
-        Disturbance::Down => (StatusCode::INTERNAL_SERVER_ERROR, JSON, Bytes::new()),
+        Disturbance::Down | Disturbance::WritesFail => {
+            (StatusCode::INTERNAL_SERVER_ERROR, JSON, Bytes::new())
+        }
         Disturbance::KillBefore => {
             database.kill();
             (StatusCode::SERVICE_UNAVAILABLE, JSON, Bytes::new())
@@ -203,7 +217,7 @@ impl Database {
         let current = *disturbance;
         match current {
             Disturbance::Down => current,
-            _ if operation != "TransactWriteItems" => Disturbance::None,
+            _ if !matches!(operation, "TransactWriteItems" | "UpdateItem") => Disturbance::None,
             Disturbance::Conflicts(0) => Disturbance::None,
             Disturbance::Conflicts(left) => {
                 *disturbance = Disturbance::Conflicts(left - 1);
