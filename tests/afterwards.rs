@@ -121,6 +121,18 @@ async fn a_hash_under_an_older_pepper_is_renewed_when_its_key_is_used() {
 }
 
 #[tokio::test]
+async fn a_pepper_is_known_everywhere_before_it_is_used_anywhere() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let peppers = two_peppers();
+    let settings = [("PEPPERS", peppers.as_str()), ("PEPPER_VERSION", "1")];
+    let authorizer = Function::start("authorize", &settings).await;
+    authorizer.invoke(token_event(&key)).await.expect("a policy");
+    while database::key(id_of(&key)).await["last_used_at"] == 0 {}
+    assert_eq!((updates(&authorizer), pepper_version(id_of(&key)).await), (1, 1), "that of its last use");
+}
+
+#[tokio::test]
 async fn of_a_rehash_and_a_rotation_the_rotation_wins() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "ci"})).await;

@@ -1,4 +1,4 @@
-//! What an authorization leaves to be written: when the key was last used, and its hash under a newer pepper.
+//! What an authorization leaves to be written: when the key was last used, and its hash under the current pepper.
 //!
 //! None of it decides anything, so nobody waits for it. The authorizer is its own internal extension: Lambda gives an
 //! environment time until both the function and its extensions ask for the next event, and answers the caller as soon as
@@ -27,16 +27,16 @@ pub struct Followup {
     pub at: DateTime<Utc>,
     /// When it had last been used, as far as is written.
     pub last_used_at: Option<DateTime<Utc>>,
-    /// Its hash was made under an older pepper.
+    /// Its hash was made under another pepper than the current one.
     pub rehash: Option<Rehash>,
 }
 
 /// The hash of the secret that was presented, as it is stored and as it should be.
 #[derive(Debug)]
 pub struct Rehash {
-    /// Under an older pepper.
+    /// Under another pepper.
     pub stored: SecretHash,
-    /// Under the newest.
+    /// Under the current one.
     pub renewed: SecretHash,
 }
 

@@ -137,7 +137,7 @@ impl KeyCreator {
         caller.require_all(&request.scopes)?;
 
         let repeatable = idempotency_key.map(|idempotency_key| Repeatable {
-            key: self.replay_keys.newest(),
+            key: self.replay_keys.current(),
             caller,
             idempotency_key,
             body,
