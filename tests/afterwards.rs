@@ -45,6 +45,7 @@ async fn a_used_key_says_when() {
     assert!((before.timestamp()..=Utc::now().timestamp()).contains(&used.timestamp()));
     let listed = workspace.list(&workspace.admin, "?sort=last_used_at&status=unused").await.json();
     assert_eq!(listed["items"], json!([]));
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -58,6 +59,7 @@ async fn the_answer_does_not_wait_for_what_is_written_after_it() {
     });
     assert_eq!(Box::pin(answer).await["principalId"], "bob");
     while database::key(id_of(&key)).await["last_used_at"] == 0 {}
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -74,6 +76,7 @@ async fn use_is_written_once_in_an_interval_and_never_backwards() {
     }
     assert_eq!((updates(&one), updates(&other)), (0, 0));
     assert_eq!(database::key(id_of(&key)).await["last_used_at"], written);
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -88,6 +91,7 @@ async fn a_failure_after_the_answer_changes_no_answer() {
     authorizer.disturb(Disturbance::None);
     authorizer.invoke(token_event(&key)).await.expect("a policy");
     while database::key(id_of(&key)).await["last_used_at"] == 0 {}
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -102,6 +106,7 @@ async fn a_refused_key_was_not_used() {
     authorizer.invoke(token_event(&accepted)).await.expect("a policy");
     while database::key(id_of(&accepted)).await["last_used_at"] == 0 {}
     assert_eq!(updates(&authorizer), 1, "that of the accepted key");
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -118,6 +123,7 @@ async fn a_hash_under_an_older_pepper_is_renewed_when_its_key_is_used() {
     let error =
         old.invoke(token_event(&key)).await.expect_err("an environment without the pepper cannot tell");
     assert_ne!(error, "Unauthorized");
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -130,6 +136,7 @@ async fn a_pepper_is_known_everywhere_before_it_is_used_anywhere() {
     authorizer.invoke(token_event(&key)).await.expect("a policy");
     while database::key(id_of(&key)).await["last_used_at"] == 0 {}
     assert_eq!((updates(&authorizer), pepper_version(id_of(&key)).await), (1, 1), "that of its last use");
+    workspace.contents().await;
 }
 
 #[tokio::test]

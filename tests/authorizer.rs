@@ -80,6 +80,7 @@ async fn every_refusal_looks_the_same() {
     }
     bodies.dedup();
     assert_eq!(bodies.len(), 1, "{bodies:?}");
+    workspace.contents().await;
 }
 
 async fn disable(id: &str) {
@@ -119,6 +120,7 @@ async fn the_backend_is_told_who_calls() {
             }
         }
     }
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -128,6 +130,7 @@ async fn a_key_without_the_scope_is_a_403() {
     workspace.list(&key, "").await.assert_problem(403, "insufficient_scope");
     workspace.create(&key, &json!({"name": "a"})).await.assert_problem(403, "insufficient_scope");
     workspace.delete(&key, id_of(&key)).await.assert_problem(403, "insufficient_scope");
+    workspace.contents().await;
 }
 
 fn token_event(authorization: &str) -> Value {
@@ -174,6 +177,7 @@ async fn garbage_costs_no_read_and_every_other_credential_one() {
     assert_eq!(accepted["policyDocument"]["Statement"][0]["Effect"], "Allow");
     let (read, request) = authorizer.take_calls().remove(0);
     assert_eq!((read.as_str(), &request["ConsistentRead"]), ("GetItem", &json!(true)));
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -218,6 +222,7 @@ async fn every_kind_of_event_is_answered_in_its_own_form() {
     assert_eq!((&allowed["isAuthorized"], &allowed["context"]["userId"]), (&json!(true), &json!("bob")));
     let denied = simple.invoke(http_event("Bearer x")).await.expect("a simple response");
     assert_eq!(denied, json!({"isAuthorized": false, "context": {}}));
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -233,6 +238,7 @@ async fn when_the_store_fails_the_answer_is_an_error_and_never_a_decision() {
     }
     authorizer.disturb(Disturbance::None);
     assert!(authorizer.invoke(token_event(&bearer)).await.is_ok(), "it recovers at once");
+    workspace.contents().await;
 }
 
 #[tokio::test]

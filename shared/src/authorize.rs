@@ -86,14 +86,16 @@ impl Authorizer {
             return refused(Refusal::Unknown(id));
         };
         let mut matched = None;
+        let mut unknown_pepper = None;
         for hash in stored.hashes(now) {
             // Every hash is compared, so that the time tells nothing of which one matched.
-            if self.peppers.verify(&credential, &hash)? {
-                matched = matched.or(Some(hash));
+            match self.peppers.verify(&credential, &hash) {
+                Ok(equal) => matched = matched.or(equal.then_some(hash)),
+                Err(unknown) => unknown_pepper = Some(unknown),
             }
         }
         let Some(matched) = matched else {
-            return refused(Refusal::WrongSecret(id));
+            return unknown_pepper.map_or(refused(Refusal::WrongSecret(id)), |unknown| Err(unknown.into()));
         };
         match stored.key.status(now) {
             Status::Active => {

@@ -132,7 +132,19 @@ impl Environment {
     /// [`InvalidVariable`] when `PEPPERS` is not set, not of that form, or names a version twice; or when
     /// `PEPPER_VERSION` is none of them.
     pub fn peppers(&self) -> Result<MacKeySources, InvalidVariable> {
-        let mut sources = self.mac_key_sources("PEPPERS")?;
+        const NAME: &str = "PEPPERS";
+        const MUST_BE: &str =
+            "must be version:label:KMS key ARN, several separated by commas, each version once";
+        let invalid = || InvalidVariable { name: NAME, must_be: MUST_BE.to_owned() };
+        let list = self.required(NAME, MUST_BE)?;
+        let versions: Vec<_> =
+            list.split(',').map(mac_key_source).collect::<Option<_>>().ok_or_else(invalid)?;
+        let mut numbers: Vec<u32> = versions.iter().map(|source| source.version).collect();
+        numbers.sort_unstable();
+        if numbers.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(invalid());
+        }
+        let mut sources = MacKeySources { current: numbers.pop().ok_or_else(invalid)?, versions };
         if let Some(version) = self.text("PEPPER_VERSION") {
             let listed = sources.versions.iter().find(|source| source.version.to_string() == version);
             let must_be = "must be one of the versions that PEPPERS lists".to_owned();
@@ -141,34 +153,17 @@ impl Environment {
         Ok(sources)
     }
 
-    /// `REPLAY_KEYS`: what the secrets of idempotent creates are derived from, in the form of `PEPPERS`.
+    /// `REPLAY_KEY`: what the secrets of idempotent creates are derived from, in the form of one of `PEPPERS`. What was
+    /// remembered under another one is not found again, so there is no use for more than one.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when it is not set, not of that form, or names a version twice.
-    pub fn replay_keys(&self) -> Result<MacKeySources, InvalidVariable> {
-        self.mac_key_sources("REPLAY_KEYS")
-    }
-
-    fn mac_key_sources(&self, name: &'static str) -> Result<MacKeySources, InvalidVariable> {
-        const MUST_BE: &str =
-            "must be version:label:KMS key ARN, several separated by commas, each version once";
-        let invalid = || InvalidVariable { name, must_be: MUST_BE.to_owned() };
-        let parse = |source: &str| {
-            let mut parts = source.trim().splitn(3, ':').map(str::to_owned);
-            let version: u32 = parts.next()?.parse().ok()?;
-            let label = parts.next().filter(|label| !label.is_empty())?;
-            let kms_key = parts.next().filter(|key| key.starts_with("arn:"))?;
-            Some(MacKeySource { version, label, kms_key })
-        };
-        let list = self.required(name, MUST_BE)?;
-        let versions: Vec<MacKeySource> =
-            list.split(',').map(parse).collect::<Option<_>>().ok_or_else(invalid)?;
-        let mut numbers: Vec<u32> = versions.iter().map(|source| source.version).collect();
-        numbers.sort_unstable();
-        let current = numbers.last().copied().ok_or_else(invalid)?;
-        let repeated = numbers.windows(2).any(|pair| pair[0] == pair[1]);
-        if repeated { Err(invalid()) } else { Ok(MacKeySources { versions, current }) }
+    /// [`InvalidVariable`] when it is not set or not of that form.
+    pub fn replay_key(&self) -> Result<MacKeySource, InvalidVariable> {
+        const NAME: &str = "REPLAY_KEY";
+        const MUST_BE: &str = "must be version:label:KMS key ARN";
+        let invalid = || InvalidVariable { name: NAME, must_be: MUST_BE.to_owned() };
+        mac_key_source(&self.required(NAME, MUST_BE)?).ok_or_else(invalid)
     }
 
     /// `RETENTION_DAYS`: how long an expired key can still be seen; 30 unless set.
@@ -340,6 +335,14 @@ impl Environment {
         let number = self.parsed(name, &default.to_string(), &must_be)?;
         if range.contains(&number) { Ok(number) } else { Err(InvalidVariable { name, must_be }) }
     }
+}
+
+fn mac_key_source(text: &str) -> Option<MacKeySource> {
+    let mut parts = text.trim().splitn(3, ':').map(str::to_owned);
+    let version = parts.next()?.parse().ok()?;
+    let label = parts.next().filter(|label| !label.is_empty())?;
+    let kms_key = parts.next().filter(|key| key.starts_with("arn:"))?;
+    Some(MacKeySource { version, label, kms_key })
 }
 
 impl FromIterator<(String, String)> for Environment {

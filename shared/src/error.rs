@@ -10,7 +10,8 @@ use crate::pepper::UnknownPepper;
 #[derive(Debug, ThisError)]
 pub enum Error {
     /// The request cannot be understood; every field that is wrong is named.
-    #[error("the request has invalid fields: {}", fields.iter().map(InvalidField::to_string).collect::<Vec<_>>().join("; "))]
+    // Its sender chose the names, so they go back to the sender and not to the log.
+    #[error("the request has {} invalid fields", fields.len())]
     Invalid {
         /// At least one.
         fields: Vec<InvalidField>,
@@ -22,7 +23,7 @@ pub enum Error {
     #[error("the request is not application/json")]
     NotJson,
     /// The caller does not hold this scope.
-    #[error("the caller does not hold the scope {0}")]
+    #[error("the caller does not hold a scope that this takes")]
     InsufficientScope(String),
     /// The key belongs to another user of the workspace and the caller is no administrator.
     #[error("the key belongs to another user")]
@@ -99,8 +100,7 @@ impl Error {
 }
 
 /// One thing that is wrong with a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ThisError)]
-#[error("{place}: {detail}")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InvalidField {
     /// Where.
     #[serde(flatten)]

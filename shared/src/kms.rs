@@ -29,7 +29,12 @@ pub async fn derive(client: &Client, sources: MacKeySources) -> Result<MacKeys, 
     Ok(MacKeys::new(keys, sources.current))
 }
 
-async fn derive_one(client: Client, source: MacKeySource) -> Result<MacKey, Error> {
+/// Derives one key.
+///
+/// # Errors
+///
+/// As [`derive`].
+pub async fn derive_one(client: Client, source: MacKeySource) -> Result<MacKey, Error> {
     let answer = client
         .generate_mac()
         .key_id(source.kms_key)

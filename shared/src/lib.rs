@@ -16,7 +16,7 @@
 //!    remembered of its life, [`error`] what can go wrong and [`fields`] how all invalid fields are named at once.
 //! 5. [`authorize`] is the decision: a credential in, its key or a reason for the refusal out. [`afterwards`] is what it
 //!    leaves to be written once the caller has its answer.
-//! 6. [`keys`] has one use case a file: create, list, delete.
+//! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete.
 //! 7. [`store`] keeps records in `DynamoDB`, one file a table; [`kms`] derives the peppers; [`aws`] makes the clients
 //!    of both.
 //! 8. [`gateway`] reads API Gateway's authorizer events and writes its answers; [`http`] does the same for the

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::support::stack::variable;
+use crate::support::stack::{run_folder, variable};
 use crate::support::workspace::{Workspace, id_of, unique};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -76,7 +76,7 @@ impl Function {
         let router = Router::new().fallback(pass_on).with_state(Arc::clone(&database));
         tokio::spawn(async move { axum::serve(listener, router).await });
 
-        let log = std::env::temp_dir().join(unique(name));
+        let log = run_folder().join(format!("{}.log", unique(name)));
         let log_file = File::create(&log).expect("a file for the log");
         let mut process = Command::new(binary(name));
         process
@@ -88,8 +88,9 @@ impl Function {
             .env("KEYS_TABLE", variable("KEYGATE_KEYS_TABLE"))
             .env("WORKSPACES_TABLE", variable("KEYGATE_WORKSPACES_TABLE"))
             .env("ACTIVITY_TABLE", variable("KEYGATE_ACTIVITY_TABLE"))
+            .env("LOG_LEVEL", "debug")
             .env("PEPPERS", variable("KEYGATE_PEPPERS"))
-            .env("REPLAY_KEYS", variable("KEYGATE_REPLAY_KEYS"))
+            .env("REPLAY_KEY", variable("KEYGATE_REPLAY_KEY"))
             .envs(variables.iter().copied())
             .stdout(log_file.try_clone().expect("a second handle"))
             .stderr(log_file);
@@ -158,7 +159,6 @@ impl Drop for Function {
         if std::thread::panicking() {
             println!("{}", std::fs::read_to_string(&self.log).unwrap_or_default());
         }
-        std::fs::remove_file(&self.log).expect("the log can be removed");
     }
 }
 

@@ -56,7 +56,9 @@ async fn authorize(
     followup: &mut Option<Followup>,
 ) -> Result<Answer, Error> {
     let request_id = &event.context.request_id;
-    let event = Event::parse(event.payload.get())?;
+    let event = Event::parse(event.payload.get()).inspect_err(|error| {
+        tracing::error!(request_id, %error, "no decision");
+    })?;
     let decision = match event.authorization() {
         Ok(authorization) => {
             let decided = authorizer.decide(authorization, Utc::now()).await;

@@ -69,7 +69,7 @@ pub struct Memory {
     nonce: [u8; 32],
     #[serde(with = "serde_bytes")]
     request: [u8; 32],
-    /// Of K, for whoever looks at the table.
+    /// The version of K, for whoever looks at the table.
     version: u32,
     #[serde(with = "chrono::serde::ts_seconds")]
     ttl: DateTime<Utc>,
@@ -78,7 +78,7 @@ pub struct Memory {
 /// A request with an `Idempotency-Key`, and what its secrets are derived from.
 #[derive(Debug)]
 pub struct Repeatable<'a> {
-    /// K, in its current version: under another one a request is not found again, and is a new one.
+    /// K. Under another one a request is not found again, and is a new one.
     pub key: &'a MacKey,
     /// Who asks.
     pub caller: &'a Caller,

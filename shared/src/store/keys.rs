@@ -133,7 +133,7 @@ impl Keys {
         let answer =
             self.client.get_item().table_name(&self.table).key("key_id", text(&id)).consistent_read(true);
         let answer = answer.send().await.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        answer.item.map(serde_dynamo::from_item).transpose().map_err(|cause| broken("key", &cause))
+        answer.item.map(serde_dynamo::from_item).transpose().map_err(|_| broken("key"))
     }
 
     /// Reads a key without its hashes, strongly consistent. A key past its ttl is gone.
@@ -160,7 +160,7 @@ impl Keys {
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
         let stored: Option<UnhashedKey> =
-            answer.item.map(serde_dynamo::from_item).transpose().map_err(|cause| broken("key", &cause))?;
+            answer.item.map(serde_dynamo::from_item).transpose().map_err(|_| broken("key"))?;
         Ok(stored.filter(|stored| !stored.key.is_gone(now)))
     }
 
@@ -200,7 +200,7 @@ impl Keys {
                 .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
             for item in answer.items.unwrap_or_default() {
                 let position = position(walk.sort, &item)?;
-                let key: Key = serde_dynamo::from_item(item).map_err(|cause| broken("key", &cause))?;
+                let key: Key = serde_dynamo::from_item(item).map_err(|_| broken("key"))?;
                 if !key.is_gone(now) && wanted.is_none_or(|wanted| wanted(&key)) {
                     keys.push((position, key));
                 }
@@ -266,7 +266,7 @@ impl Keys {
     /// - [`Error::Broken`]: the key cannot be written as an item.
     pub(super) fn put(&self, new: &HashedKey) -> Result<TransactWriteItem, Error> {
         let mut item: HashMap<String, AttributeValue> =
-            serde_dynamo::to_item(new).map_err(|cause| broken("key", &cause))?;
+            serde_dynamo::to_item(new).map_err(|_| broken("key"))?;
         item.insert("name_folded".to_owned(), text(&new.key.name.folded()));
         let put = Put::builder()
             .table_name(&self.table)
