@@ -8,6 +8,7 @@ mod support;
 mod afterwards;
 mod authorizer;
 mod bootstrap;
+mod cache;
 mod cors;
 mod create_key;
 mod delete_key;

@@ -249,6 +249,26 @@ impl Environment {
             .map(|budget| Duration::from_millis(budget.into()))
     }
 
+    /// `CACHE_SECONDS`: for how long the authorizer takes its own word for a credential; 0 unless set, so that a deleted
+    /// key is refused at once.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no number from 0 to 300.
+    pub fn cache_seconds(&self) -> Result<TimeDelta, InvalidVariable> {
+        self.number("CACHE_SECONDS", 0, 0..=300).map(|seconds| TimeDelta::seconds(seconds.into()))
+    }
+
+    /// `STALE_IF_ERROR_SECONDS`: for how long the authorizer takes its own word for an accepted credential while the
+    /// store fails; 0 unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no number from 0 to 3600.
+    pub fn stale_if_error(&self) -> Result<TimeDelta, InvalidVariable> {
+        self.number("STALE_IF_ERROR_SECONDS", 0, 0..=3600).map(|seconds| TimeDelta::seconds(seconds.into()))
+    }
+
     /// `LAST_USED_INTERVAL`: for how many seconds a key may be used before it is written again that it was; 900 unless
     /// set.
     ///

@@ -14,8 +14,8 @@
 //! 3. [`pepper`] turns the secret into the hash that is stored and compares the two in constant time.
 //! 4. [`scope`] and [`caller`] say what a caller may do; [`record`] is what is stored of a key, [`activity`] what is
 //!    remembered of its life, [`error`] what can go wrong and [`fields`] how all invalid fields are named at once.
-//! 5. [`authorize`] is the decision: a credential in, its key or a reason for the refusal out. [`afterwards`] is what it
-//!    leaves to be written once the caller has its answer.
+//! 5. [`authorize`] is the decision: a credential in, its key or a reason for the refusal out. [`cache`] saves the reading
+//!    where an operator wants that, [`afterwards`] is what is left to be written once the caller has its answer.
 //! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete.
 //! 7. [`store`] keeps records in `DynamoDB`, one file a table; [`kms`] derives the peppers; [`aws`] makes the clients
 //!    of both.
@@ -42,6 +42,7 @@ pub mod scope;
 
 pub mod afterwards;
 pub mod authorize;
+pub mod cache;
 pub mod keys;
 
 pub mod aws;

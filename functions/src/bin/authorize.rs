@@ -4,6 +4,7 @@ use chrono::Utc;
 use keygate::afterwards::{Afterwards, Followup, Writer};
 use keygate::authorize::{Authorizer, Decision};
 use keygate::aws::Aws;
+use keygate::cache::Cache;
 use keygate::config::{AuthorizerAnswer, Environment};
 use keygate::gateway::{Answer, Event};
 use keygate::pepper::Peppers;
@@ -31,7 +32,8 @@ async fn main() -> Result<(), Error> {
         Afterwards::start(writer)
     );
     connected?;
-    let authorizer = Authorizer { brand: environment.brand()?, peppers: Peppers(peppers?), keys };
+    let cache = Cache::new(environment.cache_seconds()?, environment.stale_if_error()?);
+    let authorizer = Authorizer { brand: environment.brand()?, peppers: Peppers(peppers?), keys, cache };
     let form = environment.authorizer_answer()?;
     lambda_runtime::run(service_fn(|event| respond(&authorizer, &afterwards, form, event))).await
 }
