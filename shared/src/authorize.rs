@@ -87,11 +87,12 @@ impl Authorizer {
         }
         let stored = match self.keys.hashed(credential.key_id).await {
             Ok(stored) => stored.filter(|stored| !stored.key.is_gone(now)),
-            Err(failure) => {
+            Err(failure @ Error::Unavailable { .. }) => {
                 let stale = self.cache.stale(&credential, now).ok_or(failure)?;
                 tracing::warn!(key_id = %credential.key_id, "decided without the store, which fails");
                 return Ok((decision(stale, now), None));
             }
+            Err(failure) => return Err(failure),
         };
         let (checked, matched) = self.check(&credential, stored, now)?;
         self.cache.remember(&credential, checked.clone(), now);
