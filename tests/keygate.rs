@@ -6,6 +6,7 @@
 mod support;
 
 mod authorizer;
+mod authorizer_matrix;
 mod bootstrap;
 mod cors;
 mod create_key;

@@ -1,14 +1,17 @@
 //! API Gateway's custom authorizers: their events in, their answers out.
 //!
-//! | event | told by | answer |
-//! | --- | --- | --- |
-//! | REST API, `TOKEN` | `type` | policy |
-//! | REST API, `REQUEST` | `type`, no `version` | policy |
-//! | HTTP API, payload 2.0 | `version` | policy, or a simple response where so configured |
+//! | event | told by | answer | refusal |
+//! | --- | --- | --- | --- |
+//! | REST API, `TOKEN` | `type` | policy | error |
+//! | REST API, `REQUEST` | `type`, no `version` | policy | error |
+//! | WebSocket API, `$connect` | `type`, `requestContext.eventType` | policy | error |
+//! | HTTP API, payload 1.0 | `type`, `version` | policy | denial |
+//! | HTTP API, payload 2.0 | `type`, `version` | policy, or a simple response where so configured | denial |
 //!
-//! A refusal is the error `Unauthorized` for a REST API, which makes a 401 of it; an HTTP API makes a 401 of a missing
-//! header alone and a 500 of every error, so there a refusal is a denial and becomes a 403. See
-//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-use-lambda-authorizer.html> and
+//! The error is `Unauthorized`, of which REST and WebSocket APIs make a 401. An HTTP API makes a 401 of a missing header
+//! alone and a 500 of every error, so there a refusal is a denial and becomes a 403. See
+//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-use-lambda-authorizer.html>,
+//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-lambda-auth.html> and
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>.
 
 use std::borrow::Cow;
@@ -25,11 +28,12 @@ use thiserror::Error as ThisError;
 use crate::authorize::{Decision, Refusal};
 use crate::caller::{Caller, CredentialKind};
 use crate::config::AuthorizerAnswer;
+use crate::credential;
 use crate::error::Error;
 use crate::keys::rfc3339;
 use crate::record::Key;
 
-/// What a REST API takes as a 401.
+/// What REST and WebSocket APIs take as a 401.
 pub const UNAUTHORIZED: &str = "Unauthorized";
 
 /// Whom the backend is told a refused call came from.
@@ -41,13 +45,19 @@ pub struct Event<'a> {
     api: Api,
     /// ARN of the method or route that is called.
     arn: Cow<'a, str>,
+    /// The values of every `Authorization` header.
     authorization: Vec<Cow<'a, str>>,
+    has_credential_in_query: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Api {
     Rest,
-    Http,
+    WebSocket,
+    /// An HTTP API with payload 1.0, whose authorizers know no simple responses.
+    Http1,
+    /// An HTTP API with payload 2.0.
+    Http2,
 }
 
 #[derive(Deserialize)]
@@ -67,11 +77,69 @@ struct RawEvent<'a> {
     headers: Option<HashMap<Cow<'a, str>, Cow<'a, str>>>,
     #[serde(borrow)]
     multi_value_headers: Option<HashMap<Cow<'a, str>, Vec<Cow<'a, str>>>>,
+    #[serde(borrow)]
+    query_string_parameters: Option<HashMap<Cow<'a, str>, Cow<'a, str>>>,
+    #[serde(borrow)]
+    multi_value_query_string_parameters: Option<HashMap<Cow<'a, str>, Vec<Cow<'a, str>>>>,
+    #[serde(borrow)]
+    request_context: Option<RawRequestContext<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawRequestContext<'a> {
+    #[serde(borrow)]
+    event_type: Option<Cow<'a, str>>,
+}
+
+impl<'a> RawEvent<'a> {
+    fn api(&self) -> Result<Api, UnknownEvent> {
+        let is_connect = || {
+            self.request_context
+                .as_ref()
+                .is_some_and(|context| context.event_type.as_deref() == Some("CONNECT"))
+        };
+        match (self.kind.as_deref(), self.version.as_deref()) {
+            // Whatever the version: AWS's published sample has one, events as they arrive have none.
+            (Some("REQUEST"), _) if is_connect() => Ok(Api::WebSocket),
+            (Some("TOKEN" | "REQUEST"), None) => Ok(Api::Rest),
+            (Some("REQUEST"), Some("1.0")) => Ok(Api::Http1),
+            (Some("REQUEST"), Some("2.0")) => Ok(Api::Http2),
+            _ => Err(UnknownEvent),
+        }
+    }
+
+    /// The values of every `Authorization` header, whatever its spelling. Where there are `multiValueHeaders`, `headers`
+    /// has only the last value of each.
+    fn authorization(&mut self) -> Vec<Cow<'a, str>> {
+        if self.kind.as_deref() == Some("TOKEN") {
+            return self.authorization_token.take().into_iter().collect();
+        }
+        if let Some(headers) = self.multi_value_headers.take() {
+            let values = headers.into_iter().filter(|(name, _)| is_authorization(name));
+            values.flat_map(|(_, values)| values).collect()
+        } else {
+            let headers = self.headers.take().into_iter().flatten();
+            headers.filter(|(name, _)| is_authorization(name)).map(|(_, value)| value).collect()
+        }
+    }
+
+    /// Whether the query string has an `access_token`, or something of a credential's shape under any name. The values
+    /// are decoded, and for payload 2.0 those of one name are joined with commas. An event of the kind `TOKEN` does not
+    /// show the query string.
+    fn has_credential_in_query(&self) -> bool {
+        let single = self.query_string_parameters.iter().flatten();
+        let multiple = self.multi_value_query_string_parameters.iter().flatten();
+        let single = single.map(|(name, value)| (name, std::slice::from_ref(value)));
+        single.chain(multiple.map(|(name, values)| (name, values.as_slice()))).any(|(name, values)| {
+            name == "access_token" || values.iter().any(|value| credential::is_within(value))
+        })
+    }
 }
 
 /// An event of none of the kinds above. It does not say what was found: an event holds a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
-#[error("not an event of a REST API's authorizer, nor of an HTTP API's with payload 2.0")]
+#[error("not an event of an authorizer of a REST, an HTTP or a WebSocket API")]
 pub struct UnknownEvent;
 
 impl<'a> Event<'a> {
@@ -81,31 +149,28 @@ impl<'a> Event<'a> {
     ///
     /// [`UnknownEvent`]: nothing can be decided about it.
     pub fn parse(json: &'a str) -> Result<Self, UnknownEvent> {
-        let raw: RawEvent<'a> = serde_json::from_str(json).map_err(|_| UnknownEvent)?;
-        let (api, arn, authorization) = match (raw.kind.as_deref(), raw.version.as_deref()) {
-            (Some("TOKEN"), None) => {
-                (Api::Rest, raw.method_arn, raw.authorization_token.into_iter().collect())
-            }
-            (Some("REQUEST"), None) => {
-                let values =
-                    raw.multi_value_headers.into_iter().flatten().filter(|(name, _)| is_authorization(name));
-                (Api::Rest, raw.method_arn, values.flat_map(|(_, values)| values).collect())
-            }
-            (Some("REQUEST"), Some("2.0")) => {
-                let values = raw.headers.into_iter().flatten().filter(|(name, _)| is_authorization(name));
-                (Api::Http, raw.route_arn, values.map(|(_, value)| value).collect())
-            }
-            _ => return Err(UnknownEvent),
-        };
-        Ok(Self { api, arn: arn.ok_or(UnknownEvent)?, authorization })
+        let mut raw: RawEvent<'a> = serde_json::from_str(json).map_err(|_| UnknownEvent)?;
+        let api = raw.api()?;
+        let arn = if api == Api::Http2 { raw.route_arn.take() } else { raw.method_arn.take() };
+        Ok(Self {
+            api,
+            arn: arn.ok_or(UnknownEvent)?,
+            authorization: raw.authorization(),
+            has_credential_in_query: raw.has_credential_in_query(),
+        })
     }
 
     /// The value of the one `Authorization` header.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Ambiguous`]: there is more than one, and so more than one who could be meant.
+    /// - [`Refusal::InQuery`]: there is a credential in the query string (RFC 6750, section 2.3, advises against that),
+    ///   where it was written to logs and histories, whatever else the request has.
+    /// - [`Refusal::Ambiguous`]: there is more than one header, and so more than one who could be meant.
     pub fn authorization(&self) -> Result<Option<&str>, Refusal> {
+        if self.has_credential_in_query {
+            return Err(Refusal::InQuery);
+        }
         match self.authorization.as_slice() {
             [] => Ok(None),
             [one] => Ok(Some(one)),
@@ -117,22 +182,22 @@ impl<'a> Event<'a> {
     ///
     /// # Errors
     ///
-    /// [`Unauthorized`]: the refusal of a REST API.
+    /// [`Unauthorized`]: the refusal of a REST or WebSocket API.
     ///
     /// # Panics
     ///
     /// Never: a context of strings can always be written as JSON.
     pub fn answer(&self, decision: &Decision, form: AuthorizerAnswer) -> Result<Answer, Unauthorized> {
         match (decision, self.api, form) {
-            (Decision::Refused(_), Api::Rest, _) => Err(Unauthorized),
-            (Decision::Accepted(key), Api::Http, AuthorizerAnswer::Simple) => {
+            (Decision::Refused(_), Api::Rest | Api::WebSocket, _) => Err(Unauthorized),
+            (Decision::Accepted(key), Api::Http2, AuthorizerAnswer::Simple) => {
                 Ok(simple(true, Some(&Context::of(key))))
             }
-            (Decision::Refused(_), Api::Http, AuthorizerAnswer::Simple) => Ok(simple(false, None)),
+            (Decision::Refused(_), Api::Http2, AuthorizerAnswer::Simple) => Ok(simple(false, None)),
             (Decision::Accepted(key), ..) => {
                 Ok(policy(key.user_id.as_str(), allow(self.whole_stage(), key), Some(&Context::of(key))))
             }
-            (Decision::Refused(_), Api::Http, AuthorizerAnswer::Policy) => {
+            (Decision::Refused(_), Api::Http1 | Api::Http2, _) => {
                 Ok(policy(NOBODY, statement(IamPolicyEffect::Deny, self.whole_stage()), None))
             }
         }
@@ -162,7 +227,7 @@ pub enum Answer {
     Simple(ApiGatewayV2CustomAuthorizerSimpleResponse),
 }
 
-/// The refusal of a REST API: an error whose message is exactly `Unauthorized`.
+/// The refusal of a REST or WebSocket API: an error whose message is exactly `Unauthorized`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 #[error("{UNAUTHORIZED}")]
 pub struct Unauthorized;
@@ -270,6 +335,7 @@ mod tests {
     use crate::record::Name;
 
     const ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/GET/orders/7";
+    const CONNECT_ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/$connect";
 
     fn key(expires_at: Option<&str>) -> Box<Key> {
         let time = |text| DateTime::parse_from_rfc3339(text).unwrap().into();
@@ -300,7 +366,19 @@ mod tests {
             .to_string()
     }
 
-    fn http() -> String {
+    fn http1(headers: &Value) -> String {
+        json!({"version": "1.0", "type": "REQUEST", "methodArn": ARN, "httpMethod": "GET", "headers": headers})
+            .to_string()
+    }
+
+    fn websocket() -> String {
+        json!({"type": "REQUEST", "methodArn": CONNECT_ARN, "headers": {"Authorization": "Bearer x"},
+            "multiValueHeaders": {"Authorization": ["Bearer x"]},
+            "requestContext": {"routeKey": "$connect", "eventType": "CONNECT", "connectionId": "c", "stage": "test"}})
+        .to_string()
+    }
+
+    fn http2() -> String {
         json!({"version": "2.0", "type": "REQUEST", "routeArn": ARN, "identitySource": ["Bearer x"], "rawPath": "/test/",
             "headers": {"authorization": "Bearer x", "host": "h"}, "requestContext": {"stage": "test"}})
         .to_string()
@@ -317,7 +395,9 @@ mod tests {
     fn the_credential_is_found_in_every_kind_of_event() {
         let events = [
             token(),
-            http(),
+            websocket(),
+            http1(&json!({"AuThorization": "Bearer x"})),
+            http2(),
             request(&json!({"Authorization": ["Bearer x"]})),
             request(&json!({"AUTHORIZATION": ["Bearer x"], "X": ["y", "z"]})),
         ];
@@ -325,7 +405,7 @@ mod tests {
             assert_eq!(Event::parse(&event).unwrap().authorization(), Ok(Some("Bearer x")), "{event}");
         }
         assert_eq!(Event::parse(&request(&json!({}))).unwrap().authorization(), Ok(None));
-        assert_eq!(Event::parse(&request(&Value::Null)).unwrap().authorization(), Ok(None));
+        assert_eq!(Event::parse(&request(&Value::Null)).unwrap().authorization(), Ok(Some("last")));
     }
 
     #[test]
@@ -337,6 +417,34 @@ mod tests {
         ] {
             assert_eq!(Event::parse(&request(&headers)).unwrap().authorization(), Err(Refusal::Ambiguous));
         }
+        let two_spellings = http1(&json!({"Authorization": "Bearer x", "authorization": "Bearer x"}));
+        assert_eq!(Event::parse(&two_spellings).unwrap().authorization(), Err(Refusal::Ambiguous));
+    }
+
+    #[test]
+    fn a_credential_in_the_query_string_is_refused_whatever_the_header_has() {
+        let credential =
+            "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let authorization = |single: Value, multiple: Value| {
+            let headers = json!({"authorization": "Bearer x"});
+            let event = json!({"version": "1.0", "type": "REQUEST", "methodArn": ARN, "headers": headers,
+                "queryStringParameters": single, "multiValueQueryStringParameters": multiple});
+            Event::parse(&event.to_string()).unwrap().authorization().map(|value| value.map(str::to_owned))
+        };
+        for (single, multiple) in [
+            (json!({"access_token": "x"}), Value::Null),
+            (json!({"key": credential}), Value::Null),
+            (json!({"callback": format!("https://a.example/?k={credential}")}), json!({})),
+            (json!({"key": format!("a,{credential}")}), Value::Null),
+            (json!({"key": "last"}), json!({"key": [credential, "last"]})),
+        ] {
+            assert_eq!(authorization(single.clone(), multiple), Err(Refusal::InQuery), "{single}");
+        }
+        for harmless in
+            [Value::Null, json!({}), json!({"key": "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E", "token": "x"})]
+        {
+            assert_eq!(authorization(harmless, Value::Null), Ok(Some("Bearer x".to_owned())));
+        }
     }
 
     #[test]
@@ -347,6 +455,9 @@ mod tests {
             json!({"type": "TOKEN", "authorizationToken": "Bearer x"}),
             json!({"type": "TOKEN", "authorizationToken": 7, "methodArn": ARN}),
             json!({"version": "3.0", "type": "REQUEST", "routeArn": ARN}),
+            json!({"version": "2.0", "type": "REQUEST", "methodArn": ARN}),
+            json!({"version": "1.0", "type": "REQUEST", "routeArn": ARN}),
+            json!({"version": "1.0", "type": "TOKEN", "methodArn": ARN}),
             json!({"httpMethod": "GET", "methodArn": ARN}),
         ] {
             assert_eq!(Event::parse(&event.to_string()).unwrap_err(), UnknownEvent, "{event}");
@@ -355,7 +466,7 @@ mod tests {
 
     #[test]
     fn an_accepted_key_may_call_the_whole_stage_whatever_was_called() {
-        for event in [token(), http()] {
+        for event in [token(), websocket(), http1(&json!({})), http2()] {
             let answer = answer(&event, &Decision::Accepted(key(None)), AuthorizerAnswer::Policy).unwrap();
             assert_eq!(answer["principalId"], "alice");
             assert_eq!(
@@ -383,26 +494,31 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_an_error_for_a_rest_api_and_a_denial_for_an_http_api() {
+    fn a_refusal_is_an_error_for_rest_and_websocket_apis_and_a_denial_for_an_http_api() {
         let refused = Decision::Refused(Refusal::Missing);
         for form in [AuthorizerAnswer::Policy, AuthorizerAnswer::Simple] {
             assert_eq!(answer(&token(), &refused, form).unwrap_err().to_string(), "Unauthorized");
             assert_eq!(answer(&request(&json!({})), &refused, form).unwrap_err().to_string(), "Unauthorized");
+            assert_eq!(answer(&websocket(), &refused, form).unwrap_err().to_string(), "Unauthorized");
+            let denied = answer(&http1(&json!({})), &refused, form).unwrap();
+            assert_eq!(denied["policyDocument"]["Statement"][0]["Effect"], "Deny");
         }
-        let denied = answer(&http(), &refused, AuthorizerAnswer::Policy).unwrap();
+        let denied = answer(&http2(), &refused, AuthorizerAnswer::Policy).unwrap();
         assert_eq!(denied["policyDocument"]["Statement"][0]["Effect"], "Deny");
         assert_eq!(denied["context"], json!({}));
-        let denied = answer(&http(), &refused, AuthorizerAnswer::Simple).unwrap();
+        let denied = answer(&http2(), &refused, AuthorizerAnswer::Simple).unwrap();
         assert_eq!(denied, json!({"isAuthorized": false, "context": {}}));
     }
 
     #[test]
-    fn simple_responses_are_for_http_apis_alone() {
+    fn simple_responses_are_for_payload_2_0_alone() {
         let accepted = Decision::Accepted(key(None));
-        let simple = answer(&http(), &accepted, AuthorizerAnswer::Simple).unwrap();
+        let simple = answer(&http2(), &accepted, AuthorizerAnswer::Simple).unwrap();
         assert_eq!((&simple["isAuthorized"], &simple["context"]["userId"]), (&json!(true), &json!("alice")));
-        let policy = answer(&token(), &accepted, AuthorizerAnswer::Simple).unwrap();
-        assert!(policy.get("policyDocument").is_some());
+        for event in [token(), websocket(), http1(&json!({}))] {
+            let policy = answer(&event, &accepted, AuthorizerAnswer::Simple).unwrap();
+            assert!(policy.get("policyDocument").is_some(), "{event}");
+        }
     }
 
     #[test]
