@@ -115,6 +115,35 @@ fn assert_decision(
 }
 
 #[tokio::test]
+async fn a_policy_has_the_rules_of_a_key_and_a_simple_response_evaluates_them_only_where_it_may() {
+    let workspace = Workspace::new().await;
+    let created = workspace.created(json!({"name": "a", "endpoints": ["POST /my/*", "$connect"]})).await;
+    let bearer = format!("Bearer {}", text(&created, "key"));
+    for form in ["policy", "simple", "simple-uncached"] {
+        let authorizer = Function::start("authorize", &[("AUTHORIZER_ANSWER", form)]).await;
+        for (name, refused) in EVENTS {
+            let event = carrying(name, Some(&bearer));
+            let arn = event["methodArn"].as_str().or(event["routeArn"].as_str()).expect("an ARN").to_owned();
+            let answer = authorizer.invoke(event).await.expect("an answer");
+            if refused == Refused::InTheConfiguredForm && form != "policy" {
+                // The sample is a POST of /my/path.
+                assert_eq!(answer["isAuthorized"], form == "simple-uncached", "{name}, {form}");
+                continue;
+            }
+            let stage = arn.split('/').take(2).collect::<Vec<_>>().join("/");
+            let statements = &answer["policyDocument"]["Statement"];
+            assert_eq!(statements[0]["Effect"], "Allow", "{name}, {form}");
+            assert_eq!(
+                statements[0]["Resource"],
+                json!([format!("{stage}/POST/my/*"), format!("{stage}/$connect")]),
+                "{name}, {form}"
+            );
+            assert_eq!(statements[1]["Effect"], "Deny", "{name}, {form}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_second_credential_beside_a_valid_one_is_refused_wherever_it_stands() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;

@@ -11,6 +11,7 @@ mod bootstrap;
 mod cors;
 mod create_key;
 mod delete_key;
+mod endpoints;
 mod get_key;
 mod idempotent_create;
 mod interruptions;

@@ -29,9 +29,11 @@ use crate::authorize::{Decision, Refusal};
 use crate::caller::{Caller, CredentialKind};
 use crate::config::AuthorizerAnswer;
 use crate::credential;
+use crate::endpoint::{self, EndpointRule};
 use crate::error::Error;
 use crate::keys::rfc3339;
 use crate::record::Key;
+use crate::scope::Scope;
 
 /// What REST and WebSocket APIs take as a 401.
 pub const UNAUTHORIZED: &str = "Unauthorized";
@@ -42,7 +44,7 @@ const NOBODY: &str = "nobody";
 /// A request to authorize, whatever kind of API it came to.
 #[derive(Debug)]
 pub struct Event<'a> {
-    api: Api,
+    api: Api<'a>,
     /// ARN of the method or route that is called.
     arn: Cow<'a, str>,
     /// The values of every `Authorization` header.
@@ -50,14 +52,17 @@ pub struct Event<'a> {
     has_credential_in_query: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Api {
+#[derive(Debug)]
+enum Api<'a> {
     Rest,
     WebSocket,
     /// An HTTP API with payload 1.0, whose authorizers know no simple responses.
     Http1,
-    /// An HTTP API with payload 2.0.
-    Http2,
+    /// An HTTP API with payload 2.0, and what is called there.
+    Http2 {
+        method: Cow<'a, str>,
+        path: String,
+    },
 }
 
 #[derive(Deserialize)]
@@ -83,6 +88,8 @@ struct RawEvent<'a> {
     multi_value_query_string_parameters: Option<HashMap<Cow<'a, str>, Vec<Cow<'a, str>>>>,
     #[serde(borrow)]
     request_context: Option<RawRequestContext<'a>>,
+    #[serde(borrow)]
+    raw_path: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -90,10 +97,20 @@ struct RawEvent<'a> {
 struct RawRequestContext<'a> {
     #[serde(borrow)]
     event_type: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    stage: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    http: Option<RawHttp<'a>>,
+}
+
+#[derive(Deserialize)]
+struct RawHttp<'a> {
+    #[serde(borrow)]
+    method: Cow<'a, str>,
 }
 
 impl<'a> RawEvent<'a> {
-    fn api(&self) -> Result<Api, UnknownEvent> {
+    fn api(&self) -> Result<Api<'a>, UnknownEvent> {
         let is_connect = || {
             self.request_context
                 .as_ref()
@@ -104,9 +121,23 @@ impl<'a> RawEvent<'a> {
             (Some("REQUEST"), _) if is_connect() => Ok(Api::WebSocket),
             (Some("TOKEN" | "REQUEST"), None) => Ok(Api::Rest),
             (Some("REQUEST"), Some("1.0")) => Ok(Api::Http1),
-            (Some("REQUEST"), Some("2.0")) => Ok(Api::Http2),
+            (Some("REQUEST"), Some("2.0")) => self.http2().ok_or(UnknownEvent),
             _ => Err(UnknownEvent),
         }
+    }
+
+    /// A `rawPath` begins with the name of its stage unless that is `$default`; where a custom domain is mapped to the
+    /// stage, it does not.
+    fn http2(&self) -> Option<Api<'a>> {
+        let context = self.request_context.as_ref()?;
+        let (stage, path) = (context.stage.as_deref()?, self.raw_path.as_deref()?);
+        let below = path.strip_prefix('/').and_then(|path| path.strip_prefix(stage));
+        let path = match below.filter(|_| stage != "$default") {
+            Some("") => "/",
+            Some(below) if below.starts_with('/') => below,
+            _ => path,
+        };
+        Some(Api::Http2 { method: context.http.as_ref()?.method.clone(), path: path.to_owned() })
     }
 
     /// The values of every `Authorization` header, whatever its spelling. Where there are `multiValueHeaders`, `headers`
@@ -151,7 +182,7 @@ impl<'a> Event<'a> {
     pub fn parse(json: &'a str) -> Result<Self, UnknownEvent> {
         let mut raw: RawEvent<'a> = serde_json::from_str(json).map_err(|_| UnknownEvent)?;
         let api = raw.api()?;
-        let arn = if api == Api::Http2 { raw.route_arn.take() } else { raw.method_arn.take() };
+        let arn = if matches!(api, Api::Http2 { .. }) { raw.route_arn.take() } else { raw.method_arn.take() };
         Ok(Self {
             api,
             arn: arn.ok_or(UnknownEvent)?,
@@ -188,28 +219,54 @@ impl<'a> Event<'a> {
     ///
     /// Never: a context of strings can always be written as JSON.
     pub fn answer(&self, decision: &Decision, form: AuthorizerAnswer) -> Result<Answer, Unauthorized> {
-        match (decision, self.api, form) {
+        match (decision, &self.api, form) {
             (Decision::Refused(_), Api::Rest | Api::WebSocket, _) => Err(Unauthorized),
-            (Decision::Accepted(key), Api::Http2, AuthorizerAnswer::Simple) => {
-                Ok(simple(true, Some(&Context::of(key))))
+            (Decision::Refused(_), Api::Http1, _)
+            | (Decision::Refused(_), Api::Http2 { .. }, AuthorizerAnswer::Policy) => {
+                let nothing = statement(IamPolicyEffect::Deny, vec![format!("{}/*", self.stage())]);
+                Ok(policy(NOBODY, vec![nothing], None))
             }
-            (Decision::Refused(_), Api::Http2, AuthorizerAnswer::Simple) => Ok(simple(false, None)),
+            (Decision::Refused(_), Api::Http2 { .. }, _) => Ok(simple(false, None)),
+            (
+                Decision::Accepted(key),
+                Api::Http2 { method, path },
+                AuthorizerAnswer::Simple | AuthorizerAnswer::SimpleUncached,
+            ) => {
+                let is_evaluated = form == AuthorizerAnswer::SimpleUncached;
+                let is_allowed =
+                    key.endpoints.is_empty() || is_evaluated && endpoint::allow(&key.endpoints, method, path);
+                if !is_allowed {
+                    tracing::info!(key_id = %key.key_id, is_evaluated, "denied by endpoint rules");
+                }
+                Ok(simple(is_allowed, is_allowed.then(|| Context::of(key)).as_ref()))
+            }
             (Decision::Accepted(key), ..) => {
-                Ok(policy(key.user_id.as_str(), allow(self.whole_stage(), key), Some(&Context::of(key))))
-            }
-            (Decision::Refused(_), Api::Http1 | Api::Http2, _) => {
-                Ok(policy(NOBODY, statement(IamPolicyEffect::Deny, self.whole_stage()), None))
+                Ok(policy(key.user_id.as_str(), self.statements(key), Some(&Context::of(key))))
             }
         }
     }
 
-    /// Every method and path of the stage that is called.
+    /// What a key may call: the whole stage, or what its endpoint rules allow.
     ///
     /// API Gateway may keep an answer for the credential and use it for the next call, which need not be to the same
     /// method; so the answer must never be made of the one that is called.
-    fn whole_stage(&self) -> String {
-        let stage_end = self.arn.match_indices('/').nth(1).map_or(self.arn.len(), |(index, _)| index);
-        format!("{}/*", &self.arn[..stage_end])
+    fn statements(&self, key: &Key) -> Vec<IamPolicyStatement> {
+        let stage = self.stage();
+        if key.endpoints.is_empty() {
+            return vec![allow(vec![format!("{stage}/*")], key)];
+        }
+        let allowed = endpoint::allowed_resources(&key.endpoints);
+        let allowed = allowed.iter().map(|end| format!("{stage}/{end}")).collect();
+        let partition = self.arn.split(':').nth(1).unwrap_or("*");
+        let ambiguous =
+            endpoint::AMBIGUOUS_RESOURCES.map(|end| format!("arn:{partition}:execute-api:*:*:{end}"));
+        vec![allow(allowed, key), statement(IamPolicyEffect::Deny, ambiguous.into())]
+    }
+
+    /// The ARN of the stage that is called, whose partition, region and account are those of the API.
+    fn stage(&self) -> &str {
+        let end = self.arn.match_indices('/').nth(1).map_or(self.arn.len(), |(index, _)| index);
+        &self.arn[..end]
     }
 }
 
@@ -232,10 +289,10 @@ pub enum Answer {
 #[error("{UNAUTHORIZED}")]
 pub struct Unauthorized;
 
-fn policy(principal: &str, statement: IamPolicyStatement, context: Option<&Context>) -> Answer {
+fn policy(principal: &str, statements: Vec<IamPolicyStatement>, context: Option<&Context>) -> Answer {
     let mut document = ApiGatewayCustomAuthorizerPolicy::default();
     document.version = Some("2012-10-17".to_owned());
-    document.statement = vec![statement];
+    document.statement = statements;
     let mut answer = ApiGatewayV2CustomAuthorizerIamPolicyResponse::default();
     answer.principal_id = Some(principal.to_owned());
     answer.policy_document = document;
@@ -258,8 +315,8 @@ fn context_value(context: Option<&Context>) -> serde_json::Value {
 }
 
 /// Lets a key through, and says in the policy itself until when: API Gateway may use it again after the key expired.
-fn allow(resource: String, key: &Key) -> IamPolicyStatement {
-    let mut allow = statement(IamPolicyEffect::Allow, resource);
+fn allow(resources: Vec<String>, key: &Key) -> IamPolicyStatement {
+    let mut allow = statement(IamPolicyEffect::Allow, resources);
     allow.condition = key.expires_at.map(|expires_at| {
         let before = HashMap::from([("aws:CurrentTime".to_owned(), vec![rfc3339(expires_at)])]);
         HashMap::from([("DateLessThan".to_owned(), before)])
@@ -267,11 +324,11 @@ fn allow(resource: String, key: &Key) -> IamPolicyStatement {
     allow
 }
 
-fn statement(effect: IamPolicyEffect, resource: String) -> IamPolicyStatement {
+fn statement(effect: IamPolicyEffect, resources: Vec<String>) -> IamPolicyStatement {
     let mut statement = IamPolicyStatement::default();
     statement.action = vec!["execute-api:Invoke".to_owned()];
     statement.effect = effect;
-    statement.resource = vec![resource];
+    statement.resource = resources;
     statement
 }
 
@@ -285,6 +342,9 @@ pub struct Context {
     key_name: String,
     /// Separated by spaces.
     scopes: String,
+    /// Separated by commas, because a rule has a space. Absent for a key that may be used everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    endpoints: Option<String>,
     credential: CredentialKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
@@ -292,13 +352,15 @@ pub struct Context {
 
 impl Context {
     fn of(key: &Key) -> Self {
-        let scopes: Vec<&str> = key.scopes.iter().map(crate::scope::Scope::as_str).collect();
+        let scopes: Vec<&str> = key.scopes.iter().map(Scope::as_str).collect();
+        let endpoints: Vec<&str> = key.endpoints.iter().map(EndpointRule::as_str).collect();
         Self {
             user_id: key.user_id.to_string(),
             workspace_id: key.workspace_id.to_string(),
             key_id: key.key_id.to_string(),
             key_name: key.name.to_string(),
             scopes: scopes.join(" "),
+            endpoints: (!endpoints.is_empty()).then(|| endpoints.join(",")),
             credential: CredentialKind::ApiKey,
             expires_at: key.expires_at.map(rfc3339),
         }
@@ -314,12 +376,15 @@ impl TryFrom<Context> for Caller {
     fn try_from(context: Context) -> Result<Self, Error> {
         let broken = |what: &str| Error::Broken(format!("the authorizer's context has no valid {what}"));
         let scopes = context.scopes.split_whitespace().map(str::parse).collect::<Result<_, _>>();
+        let endpoints = context.endpoints.iter().flat_map(|rules| rules.split(','));
+        let endpoints = endpoints.map(str::parse).collect::<Result<_, _>>();
         Ok(Self {
             workspace_id: context.workspace_id.parse().map_err(|_| broken("workspaceId"))?,
             user_id: context.user_id.parse().map_err(|_| broken("userId"))?,
             key_id: context.key_id.parse().map_err(|_| broken("keyId"))?,
             key_name: context.key_name,
             scopes: scopes.map_err(|_| broken("scopes"))?,
+            endpoints: endpoints.map_err(|_| broken("endpoints"))?,
             credential: context.credential,
             expires_at: context.expires_at,
         })
@@ -329,10 +394,12 @@ impl TryFrom<Context> for Caller {
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::record::Name;
+    use crate::scope::MOST_SCOPES;
 
     const ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/GET/orders/7";
     const CONNECT_ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/$connect";
@@ -346,6 +413,7 @@ mod tests {
             name: Name::parse("build server").unwrap(),
             description: None,
             scopes: vec!["orders:read".parse().unwrap(), "orders:write".parse().unwrap()],
+            endpoints: Vec::new(),
             created_at: time("2026-01-01T00:00:00Z"),
             created_by: "alice".parse().unwrap(),
             revision: 1,
@@ -380,7 +448,8 @@ mod tests {
 
     fn http2() -> String {
         json!({"version": "2.0", "type": "REQUEST", "routeArn": ARN, "identitySource": ["Bearer x"], "rawPath": "/test/",
-            "headers": {"authorization": "Bearer x", "host": "h"}, "requestContext": {"stage": "test"}})
+            "headers": {"authorization": "Bearer x", "host": "h"},
+            "requestContext": {"stage": "test", "http": {"method": "GET"}}})
         .to_string()
     }
 
@@ -484,6 +553,180 @@ mod tests {
         }
     }
 
+    fn restricted(rules: &[&str]) -> Decision {
+        let mut key = key(None);
+        key.endpoints = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+        Decision::Accepted(key)
+    }
+
+    #[test]
+    fn a_policy_has_the_rules_of_its_key_and_denies_ambiguous_paths() {
+        let decision = restricted(&["GET /orders/*", "* /", "$connect"]);
+        for event in [token(), websocket(), http1(&json!({})), http2()] {
+            let answer = answer(&event, &decision, AuthorizerAnswer::Policy).unwrap();
+            let statements = answer["policyDocument"]["Statement"].as_array().unwrap();
+            let stage = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test";
+            let ends = [
+                "GET/orders/*",
+                "GET/",
+                "HEAD/",
+                "POST/",
+                "PUT/",
+                "PATCH/",
+                "DELETE/",
+                "OPTIONS/",
+                "$connect",
+            ];
+            let resources = ends.map(|end| format!("{stage}/{end}"));
+            assert_eq!(statements[0]["Effect"], "Allow");
+            assert_eq!(statements[0]["Resource"], json!(resources), "{event}");
+            assert_eq!(statements[1]["Effect"], "Deny");
+            assert_eq!(statements[1]["Resource"][0], "arn:aws:execute-api:*:*:*//*");
+            assert_eq!(answer["context"]["endpoints"], "GET /orders/*,* /,$connect");
+        }
+    }
+
+    #[test]
+    fn a_policy_is_for_the_partition_of_its_event() {
+        for partition in ["aws-cn", "aws-us-gov"] {
+            let event = token().replace("arn:aws:", &format!("arn:{partition}:"));
+            let answer = answer(&event, &restricted(&["GET /"]), AuthorizerAnswer::Policy).unwrap();
+            for statement in answer["policyDocument"]["Statement"].as_array().unwrap() {
+                for resource in statement["Resource"].as_array().unwrap() {
+                    assert!(resource.as_str().unwrap().starts_with(&format!("arn:{partition}:execute-api:")));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_simple_response_evaluates_rules_only_where_it_is_not_cached() {
+        let is_authorized = |rules: &[&str], form, path: &str, stage: &str| {
+            let mut event: Value = serde_json::from_str(&http2()).unwrap();
+            event["rawPath"] = json!(path);
+            event["requestContext"]["stage"] = json!(stage);
+            let answer = answer(&event.to_string(), &restricted(rules), form).unwrap();
+            assert_eq!(answer["context"].get("userId").is_some(), answer["isAuthorized"] == true);
+            answer["isAuthorized"] == true
+        };
+        let (cached, uncached) = (AuthorizerAnswer::Simple, AuthorizerAnswer::SimpleUncached);
+        assert!(!is_authorized(&["* /*"], cached, "/test/orders", "test"));
+        assert!(is_authorized(&[], cached, "/test/orders", "test"));
+        // rule, path, stage, allowed
+        for (rule, path, stage, allowed) in [
+            ("GET /orders", "/test/orders", "test", true),
+            ("GET /orders", "/orders", "$default", true),
+            ("GET /orders", "/$default/orders", "$default", false),
+            ("GET /orders", "/orders", "test", true),
+            ("GET /orders", "/testorders", "test", false),
+            ("GET /testorders", "/testorders", "test", true),
+            ("GET /test/orders", "/test/orders", "test", false),
+            ("GET /", "/test", "test", true),
+            ("GET /", "/test/", "test", true),
+            ("GET /*", "/test//orders", "test", false),
+            ("POST /orders", "/test/orders", "test", false),
+        ] {
+            assert_eq!(
+                is_authorized(&[rule], uncached, path, stage),
+                allowed,
+                "{rule} for {path} of {stage}"
+            );
+        }
+    }
+
+    /// IAM's evaluation, from its documentation: an explicit Deny, then an Allow, else nothing; `*` is any text and `?`
+    /// any character within one of the parts that colons separate
+    /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html>).
+    fn iam_allows(policy: &Value, arn: &str) -> bool {
+        fn matches(pattern: &[u8], text: &[u8]) -> bool {
+            match (pattern.split_first(), text.split_first()) {
+                (None, None) => true,
+                (Some((b'*', pattern_rest)), _) => {
+                    (0..=text.len()).any(|skipped| matches(pattern_rest, &text[skipped..]))
+                }
+                (Some((b'?', pattern_rest)), Some((_, rest))) => matches(pattern_rest, rest),
+                (Some((expected, pattern_rest)), Some((found, rest))) => {
+                    expected == found && matches(pattern_rest, rest)
+                }
+                _ => false,
+            }
+        }
+        let is_matched = |statement: &Value| {
+            statement["Resource"].as_array().unwrap().iter().any(|resource| {
+                let mut parts = resource.as_str().unwrap().splitn(6, ':').zip(arn.splitn(6, ':'));
+                parts.all(|(pattern, part)| matches(pattern.as_bytes(), part.as_bytes()))
+            })
+        };
+        let effects: Vec<_> = policy["Statement"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|statement| is_matched(statement))
+            .map(|statement| statement["Effect"].as_str().unwrap())
+            .collect();
+        effects.contains(&"Allow") && !effects.contains(&"Deny")
+    }
+
+    fn some_rules() -> impl Strategy<Value = Vec<EndpointRule>> {
+        let rule = "(\\*|GET|PUT|DELETE) /(\\*|[ab](/[ab.~]b){0,2}(/\\*)?)?|\\$connect";
+        prop::collection::vec(rule.prop_map(|rule| rule.parse().unwrap()), 1..6)
+    }
+
+    fn with_rules(rules: &[EndpointRule]) -> Decision {
+        let mut key = key(None);
+        key.endpoints = rules.to_vec();
+        Decision::Accepted(key)
+    }
+
+    proptest! {
+        #[test]
+        fn a_policy_and_a_simple_response_mean_the_same(
+            rules in some_rules(),
+            called in "GET|PUT|POST|OPTIONS|TRACE",
+            path in "(/(a|b|ab|bb|[.~]b|\\.{1,2}|%2[fF]|a;b|\\\\|\\*|a\\?b|@:)?){1,4}",
+        ) {
+            let arn = format!("arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/{called}{path}");
+            let event = json!({"version": "2.0", "type": "REQUEST", "routeArn": arn, "rawPath": format!("/test{path}"),
+                "headers": {}, "requestContext": {"stage": "test", "http": {"method": called}}});
+            let answer = |form| answer(&event.to_string(), &with_rules(&rules), form).unwrap();
+            let simple = answer(AuthorizerAnswer::SimpleUncached)["isAuthorized"] == true;
+            prop_assert_eq!(iam_allows(&answer(AuthorizerAnswer::Policy)["policyDocument"], &arn), simple);
+        }
+
+        #[test]
+        fn a_policy_says_nothing_of_the_method_that_is_called(rules in some_rules(), called in "(GET|PUT)(/[a-z]{1,3}){1,3}") {
+            let event = |called: &str| token().replace("GET/orders/7", called);
+            let answer = |called: &str| answer(&event(called), &with_rules(&rules), AuthorizerAnswer::Policy).unwrap();
+            prop_assert_eq!(answer(&called), answer("POST/other"));
+        }
+
+        #[test]
+        fn an_answer_stays_below_8_kb_and_a_resource_below_512_characters(
+            rules in prop::collection::btree_set("(\\*|GET|OPTIONS) /[a-z]{1,180}(/\\*)?", 1..=endpoint::MOST_RULES),
+            scopes in prop::collection::btree_set("[a-z]{1,64}", 0..=MOST_SCOPES),
+        ) {
+            let mut longest = key(Some("2027-01-01T00:00:00Z"));
+            longest.name = Name::parse(&"𝄞".repeat(100)).unwrap();
+            longest.user_id = "u".repeat(128).parse().unwrap();
+            longest.workspace_id = "w".repeat(64).parse().unwrap();
+            longest.endpoints = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+            longest.scopes = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
+            while !endpoint::fit(&longest.endpoints, &longest.scopes) {
+                longest.endpoints.pop();
+            }
+            let stage = "s".repeat(128);
+            let arn = format!("arn:aws-us-gov:execute-api:us-gov-west-1:123456789012:abcdefghij/{stage}/GET/");
+            let event = json!({"type": "TOKEN", "authorizationToken": "Bearer x", "methodArn": arn}).to_string();
+            let answer = answer(&event, &Decision::Accepted(longest), AuthorizerAnswer::Policy).unwrap();
+            prop_assert!(answer.to_string().len() < 8_000, "{}", answer.to_string().len());
+            for statement in answer["policyDocument"]["Statement"].as_array().unwrap() {
+                for resource in statement["Resource"].as_array().unwrap() {
+                    prop_assert!(resource.as_str().unwrap().len() < 512);
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_policy_ends_when_its_key_does() {
         let decision = Decision::Accepted(key(Some("2027-01-01T00:00:00Z")));
@@ -523,8 +766,17 @@ mod tests {
 
     #[test]
     fn the_management_api_reads_the_context_that_the_authorizer_wrote() {
-        let caller = Caller::try_from(Context::of(&key(None))).unwrap();
+        let mut key = key(None);
+        let caller = Caller::try_from(Context::of(&key)).unwrap();
         assert_eq!((caller.user_id.as_str(), caller.workspace_id.as_str()), ("alice", "acme"));
-        assert_eq!(caller.scopes.len(), 2);
+        assert_eq!((caller.scopes, caller.endpoints), (key.scopes.clone(), Vec::new()));
+
+        key.endpoints = ["GET /orders/*", "$connect"].map(|rule| rule.parse().unwrap()).into();
+        let context = Context::of(&key);
+        assert_eq!(Caller::try_from(context.clone()).unwrap().endpoints, key.endpoints);
+        for broken in ["", "GET /orders/*,", "GET orders"] {
+            let context = Context { endpoints: Some(broken.to_owned()), ..context.clone() };
+            assert!(Caller::try_from(context).is_err(), "{broken:?} is not taken for no rules");
+        }
     }
 }

@@ -112,6 +112,16 @@ impl Api {
         Answer::of(request.send().await.expect("an answer of the stack")).await
     }
 
+    /// Calls a route of the REST and of the HTTP API of the example stack with a key: the statuses of both.
+    pub(crate) async fn examples(&self, method: &Method, path: &str, key: &str) -> [u16; 2] {
+        let call = |variable_name| {
+            let url = format!("{}{path}", variable(variable_name));
+            async move { self.send(method.clone(), &url, Some(key), None).await.status }
+        };
+        let (rest, http) = tokio::join!(call("KEYGATE_REST_EXAMPLE_URL"), call("KEYGATE_HTTP_EXAMPLE_URL"));
+        [rest, http]
+    }
+
     /// Calls the REST API of the example stack.
     pub(crate) async fn rest_example(&self, authorization: Option<&str>) -> Answer {
         let url = format!("{}/echo", variable("KEYGATE_REST_EXAMPLE_URL"));
