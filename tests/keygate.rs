@@ -7,6 +7,7 @@ mod support;
 
 mod authorizer;
 mod authorizer_matrix;
+mod authorizer_mutations;
 mod bootstrap;
 mod cors;
 mod create_key;
