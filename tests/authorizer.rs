@@ -98,7 +98,7 @@ async fn disable(id: &str) {
 async fn the_backend_is_told_who_calls() {
     let workspace = Workspace::new().await;
     let body = json!({"name": "build server", "user_id": "bob", "scopes": ["orders:read", "orders:write"],
-        "expires_in": 3600});
+        "endpoints": ["GET /echo", "GET /orders/*"], "expires_in": 3600});
     let created = workspace.created(body).await;
     let key = created["key"].as_str().expect("a key");
     for scheme in ["Bearer", "bearer", "BEARER"] {
@@ -112,7 +112,8 @@ async fn the_backend_is_told_who_calls() {
             let caller = answer.json()["caller"].clone();
             let told = json!({
                 "userId": "bob", "workspaceId": workspace.id, "keyId": created["id"], "keyName": "build server",
-                "scopes": "orders:read orders:write", "credential": "api_key", "expiresAt": created["expires_at"],
+                "scopes": "orders:read orders:write", "endpoints": "GET /echo,GET /orders/*",
+                "credential": "api_key", "expiresAt": created["expires_at"],
             });
             for (name, value) in told.as_object().expect("an object") {
                 assert_eq!(&caller[name], value, "{name}: {answer:?}");
