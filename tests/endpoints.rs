@@ -41,6 +41,18 @@ async fn a_key_with_rules_reaches_their_methods_and_paths_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_key_with_rules_connects_to_a_websocket_api_if_one_of_them_says_so() {
+    let workspace = Workspace::new().await;
+    for (rules, status) in
+        [(&[][..], 101), (&["$connect"], 101), (&["GET /orders", "$connect"], 101), (&["* /*"], 403)]
+    {
+        let key = key_with(&workspace, rules).await;
+        assert_eq!(workspace.api.connect(Some(text(&key, "key"))).await, status, "{rules:?}");
+    }
+    assert_eq!(workspace.api.connect(None).await, 401);
+}
+
+#[tokio::test]
 async fn a_key_with_rules_reaches_no_ambiguous_path() {
     let workspace = Workspace::new().await;
     let (free, bound) = (key_with(&workspace, &[]).await, key_with(&workspace, &["GET /orders/*"]).await);

@@ -134,6 +134,24 @@ impl Api {
         self.send_text(Method::GET, &url, authorization, None).await
     }
 
+    /// Asks the WebSocket API of the example stack for a connection (RFC 6455, section 4.1): the status, 101 if it is
+    /// made. It ends at once.
+    pub(crate) async fn connect(&self, key: Option<&str>) -> u16 {
+        let mut handshake = self.0.get(variable("KEYGATE_WEBSOCKET_EXAMPLE_URL"));
+        for (name, value) in [
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ] {
+            handshake = handshake.header(name, value);
+        }
+        if let Some(key) = key {
+            handshake = handshake.bearer_auth(key);
+        }
+        handshake.send().await.expect("an answer of the stack").status().as_u16()
+    }
+
     pub(crate) fn client(&self) -> &Client {
         &self.0
     }
