@@ -80,6 +80,7 @@ async fn every_refusal_looks_the_same() {
     }
     bodies.dedup();
     assert_eq!(bodies.len(), 1, "{bodies:?}");
+    workspace.contents().await;
 }
 
 async fn disable(id: &str) {
@@ -120,6 +121,7 @@ async fn the_backend_is_told_who_calls() {
             }
         }
     }
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -129,6 +131,7 @@ async fn a_key_without_the_scope_is_a_403() {
     workspace.list(&key, "").await.assert_problem(403, "insufficient_scope");
     workspace.create(&key, &json!({"name": "a"})).await.assert_problem(403, "insufficient_scope");
     workspace.delete(&key, id_of(&key)).await.assert_problem(403, "insufficient_scope");
+    workspace.contents().await;
 }
 
 fn token_event(authorization: &str) -> Value {
@@ -168,9 +171,9 @@ async fn garbage_costs_no_read_and_every_other_credential_one() {
     }
     let accepted = authorizer.invoke(token_event(&format!("Bearer {key}"))).await.expect("a policy");
     assert_eq!(accepted["policyDocument"]["Statement"][0]["Effect"], "Allow");
-    let calls = authorizer.take_calls();
-    assert_eq!(calls.len(), 1);
-    assert_eq!(calls[0].1["ConsistentRead"], true);
+    let (read, request) = authorizer.take_calls().remove(0);
+    assert_eq!((read.as_str(), &request["ConsistentRead"]), ("GetItem", &json!(true)));
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -186,6 +189,7 @@ async fn when_the_store_fails_the_answer_is_an_error_and_never_a_decision() {
     }
     authorizer.disturb(Disturbance::None);
     assert!(authorizer.invoke(token_event(&bearer)).await.is_ok(), "it recovers at once");
+    workspace.contents().await;
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ async fn a_browser_learns_what_it_may_send_without_a_credential() {
             );
         }
     }
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -49,6 +50,7 @@ async fn pages_of_the_origin_can_read_every_answer_and_error() {
     }
     let answer = workspace.get(&workspace.admin, id).await;
     assert_eq!(answer.header("access-control-expose-headers"), Some("ETag, Retry-After"));
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -62,4 +64,5 @@ async fn no_origin_is_allowed_unless_the_deployment_says_so() {
     assert_eq!((&me["statusCode"], &me["multiValueHeaders"][ALLOW_ORIGIN]), (&json!(200), &Value::Null));
     let preflight = request(&workspace, ("OPTIONS", "/me"), None, &[], &Value::Null);
     assert_eq!(function.invoke(preflight).await.expect("an answer")["statusCode"], 404);
+    workspace.contents().await;
 }

@@ -52,6 +52,7 @@ async fn a_key_works_until_it_expires() {
     };
     let seconds = (life(&created["expires_at"]) - life(&created["created_at"])).num_seconds();
     assert_eq!(seconds, 3600);
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -200,4 +201,5 @@ async fn a_body_over_the_limit_is_a_413_and_one_that_is_not_json_a_415() {
     let request = request.header("Content-Type", "application/x-www-form-urlencoded");
     let answer = crate::support::stack::Answer::of(request.send().await.expect("an answer")).await;
     answer.assert_problem(415, "unsupported_media_type");
+    workspace.contents().await;
 }

@@ -16,6 +16,7 @@ async fn a_key_is_shown_as_it_was_created_and_without_its_text() {
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     assert_eq!(answer.json(), created);
     assert!(!answer.text.contains(&key.as_str().expect("a key")[34..]));
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -25,6 +26,7 @@ async fn the_entity_tag_changes_with_the_key() {
     workspace.update(&workspace.admin, id, &json!({"description": "changed"})).await;
     let answer = workspace.get(&workspace.admin, id).await;
     assert_eq!((answer.header("etag"), &answer.json()["description"]), (Some("\"2\""), &json!("changed")));
+    workspace.contents().await;
 }
 
 #[tokio::test]

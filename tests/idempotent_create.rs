@@ -4,10 +4,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::database;
-use crate::support::stack::Answer;
+use crate::support::stack::{Answer, remember_secret};
 use crate::support::workspace::{Workspace, text, unique};
 
 async fn create(workspace: &Workspace, key: &str, header: &str, body: &Value) -> Answer {
+    if header.len() >= 16 {
+        remember_secret(header);
+    }
     workspace.send((Method::POST, ""), key, &[("Idempotency-Key", header)], Some(body)).await
 }
 
@@ -65,18 +68,26 @@ async fn the_same_header_of_another_caller_is_another_request() {
     create(&workspace, &other, &unique("request"), &json!({"name": "one"}))
         .await
         .assert_problem(409, "name_taken");
+    workspace.contents().await;
 }
 
 #[tokio::test]
 async fn a_key_that_has_changed_since_is_not_shown_again() {
     let workspace = Workspace::new().await;
-    for (name, change) in [("rotated", 0), ("disabled", 1), ("deleted", 2)] {
-        let (header, body) = (unique("request"), json!({"name": name}));
+    for (name, change) in [("rotated", 0), ("disabled", 1), ("deleted", 2), ("expired", 3)] {
+        let (header, body) =
+            (unique("request"), json!({"name": name, "expires_in": if change == 3 { 1 } else { 60 }}));
         let created = create(&workspace, &workspace.admin, &header, &body).await.json();
         let id = text(&created, "id");
         let changed = match change {
             0 => workspace.rotate(&workspace.admin, id, &json!({"overlap_seconds": 60})).await,
             1 => workspace.update(&workspace.admin, id, &json!({"disabled": true})).await,
+            3 => loop {
+                let answer = workspace.get(&workspace.admin, id).await;
+                if answer.json()["status"] == "expired" {
+                    break answer;
+                }
+            },
             _ => workspace.delete(&workspace.admin, id).await,
         };
         assert!(matches!(changed.status, 200 | 204), "{changed:?}");
@@ -84,6 +95,35 @@ async fn a_key_that_has_changed_since_is_not_shown_again() {
         again.assert_problem(409, "idempotency_conflict");
         assert_eq!(again.json()["key_id"], created["id"], "{name}");
     }
+    workspace.contents().await;
+}
+
+#[tokio::test]
+async fn a_key_that_carries_more_by_now_is_not_shown_again_to_whoever_lacks_it() {
+    let workspace = Workspace::new().await;
+    let writer = workspace.key_of("bob", &["keys:write", "a:b"]).await;
+    let (header, body) = (unique("request"), json!({"name": "ci", "scopes": ["a:b"]}));
+    let created = create(&workspace, &writer, &header, &body).await.json();
+    let granted = json!({"scopes": ["workspace:admin"]});
+    assert_eq!(workspace.update(&workspace.admin, text(&created, "id"), &granted).await.status, 200);
+    create(&workspace, &writer, &header, &body).await.assert_problem(403, "insufficient_scope");
+    workspace.contents().await;
+}
+
+#[tokio::test]
+async fn a_key_that_reaches_more_by_now_is_not_shown_again_to_whoever_does_not() {
+    let workspace = Workspace::new().await;
+    let rules = json!(["POST /api-keys", "GET /orders/*"]);
+    let writer = json!({"name": "writer", "user_id": "bob", "scopes": ["keys:write"], "endpoints": rules});
+    let writer = workspace.created(writer).await;
+    let writer = text(&writer, "key");
+    let (header, body) = (unique("request"), json!({"name": "ci", "endpoints": ["GET /orders/7"]}));
+    let created = create(&workspace, writer, &header, &body).await.json();
+    assert_eq!(create(&workspace, writer, &header, &body).await.json()["key"], created["key"]);
+    let granted = json!({"endpoints": null});
+    assert_eq!(workspace.update(&workspace.admin, text(&created, "id"), &granted).await.status, 200);
+    create(&workspace, writer, &header, &body).await.assert_problem(403, "insufficient_endpoints");
+    workspace.contents().await;
 }
 
 #[tokio::test]

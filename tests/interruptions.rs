@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::support::function::{Disturbance, Function, request};
-use crate::support::workspace::{Workspace, id_of};
+use crate::support::workspace::{Workspace, id_of, unique};
 
 fn create(workspace: &Workspace, name: &str) -> Value {
     request(workspace, ("POST", "/api-keys"), None, &[], &json!({"name": name}))
@@ -106,6 +106,11 @@ async fn where_keys_must_not_live_for_ever_nothing_gets_around_it() {
         assert_eq!(answer["statusCode"], if wrong.is_some() { 400 } else { 201 }, "{answer}");
         assert_eq!(place(&answer).as_deref(), wrong);
     }
+    let bootstrap =
+        json!({"bootstrap": {"workspace_id": unique("test"), "user_id": "admin", "name": "first"}});
+    let first = creator.invoke(bootstrap).await.expect("an answer");
+    assert!(first["expires_at"].is_string(), "not even the first key lives for ever");
+
     let id = id_of(&workspace.admin);
     let patch = |body: Value| request(&workspace, ("PATCH", "/api-keys/{id}"), Some(id), &[], &body);
     for patched in [json!({"expires_at": null}), json!({"expires_at": "2098-01-01T00:00:00Z"})] {
@@ -113,6 +118,23 @@ async fn where_keys_must_not_live_for_ever_nothing_gets_around_it() {
         assert_eq!(
             (answer["statusCode"].as_u64(), place(&answer).as_deref()),
             (Some(400), Some("/expires_at"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_read_as_it_is_and_not_as_it_was() {
+    let workspace = Workspace::new().await;
+    for (name, route) in
+        [("get-key", ("GET", "/api-keys/{id}")), ("delete-key", ("DELETE", "/api-keys/{id}"))]
+    {
+        let function = Function::start(name, &[]).await;
+        let read = request(&workspace, route, Some("01JD3V6Y4N8Q2Z5X7W9B0C1D2E"), &[], &Value::Null);
+        assert_eq!(function.invoke(read).await.expect("an answer")["statusCode"], 404);
+        let calls = function.take_calls();
+        assert_eq!(
+            (calls.len(), calls[0].0.as_str(), &calls[0].1["ConsistentRead"]),
+            (1, "GetItem", &json!(true))
         );
     }
 }

@@ -5,10 +5,12 @@
 
 mod support;
 
+mod afterwards;
 mod authorizer;
 mod authorizer_matrix;
 mod authorizer_mutations;
 mod bootstrap;
+mod cache;
 mod cors;
 mod create_key;
 mod delete_key;

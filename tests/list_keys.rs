@@ -41,6 +41,7 @@ async fn keys_are_listed_newest_first_page_by_page() {
         }
         assert_eq!(walked, ids(&everything), "{limit} at a time");
     }
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -53,6 +54,7 @@ async fn a_listed_key_shows_everything_but_what_could_be_checked_against_its_sec
     }
     let page = workspace.list(&workspace.admin, "?limit=1").await.json();
     assert_eq!(page["items"][0], created);
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -76,6 +78,7 @@ async fn listing_takes_the_scope_to_read_keys() {
     let writer = workspace.key_of("bob", &["keys:write"]).await;
     assert_eq!(workspace.list(&reader, "").await.status, 200);
     workspace.list(&writer, "").await.assert_problem(403, "insufficient_scope");
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -117,6 +120,7 @@ async fn a_hostile_query_is_a_400_that_names_every_parameter() {
     }
     let long = format!("?cursor={}", "A".repeat(4_000));
     assert_eq!(workspace.list(&workspace.admin, &long).await.invalid_places(), ["cursor"]);
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -124,6 +128,7 @@ async fn an_unknown_route_is_a_404_in_the_same_form() {
     let workspace = Workspace::new().await;
     let unknown = workspace.api.send(Method::GET, &keys_url("/x/y/z"), Some(&workspace.admin), None).await;
     unknown.assert_problem(404, "not_found");
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -147,6 +152,7 @@ async fn keys_are_sorted_by_every_column_in_both_orders() {
     assert_eq!(names("?sort=created_at").await, ["charlie", "Alpha", "bravo", "first"]);
     assert_eq!(names("?sort=created_at&order=asc").await, ["first", "bravo", "Alpha", "charlie"]);
     assert_eq!(names("?sort=last_used_at").await.len(), 4);
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -166,7 +172,7 @@ async fn filters_combine() {
         ("?user_id=bob&sort=name".to_owned(), vec!["CI Frankfurt", "deploy"]),
         ("?status=disabled".to_owned(), vec!["deploy"]),
         ("?status=active&user_id=bob".to_owned(), vec!["CI Frankfurt"]),
-        ("?status=unused&sort=name".to_owned(), vec!["ci dublin", "CI Frankfurt", "deploy", "first"]),
+        ("?status=unused&sort=name".to_owned(), vec!["ci dublin", "CI Frankfurt", "deploy"]),
         ("?status=expired".to_owned(), vec![]),
         (format!("?name=ci&user_id=bob&created_after={created_at}"), vec!["CI Frankfurt"]),
         (format!("?name=ci&user_id=bob&created_before={created_at}"), vec![]),
@@ -177,6 +183,7 @@ async fn filters_combine() {
             page["items"].as_array().expect("items").iter().map(|key| text(key, "name")).collect();
         assert_eq!(names, expected, "{query}");
     }
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -196,4 +203,5 @@ async fn a_page_leads_back_to_the_page_before() {
     assert_eq!((ids(&back), &back["prev_cursor"]), (ids(&first), &Value::Null));
     let again = page(format!("?limit=2&cursor={}", text(&back, "next_cursor"))).await;
     assert_eq!(ids(&again), ids(&second));
+    workspace.contents().await;
 }

@@ -19,7 +19,7 @@ use keygate::store::keys::Keys;
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq};
 use proptest::sample::{Index, select};
-use proptest::test_runner::{Config, TestCaseError, TestCaseResult, TestError, TestRunner};
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestCaseResult, TestError, TestRunner};
 use proptest::{option, prop_oneof};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
@@ -602,8 +602,10 @@ impl<'a> Workspace<'a> {
 fn check_walks(column: Column) {
     let runtime = runtime();
     let table = runtime.block_on(Table::create());
+    let seed = seed();
     let config = Config {
         cases: CASES,
+        rng_seed: RngSeed::Fixed(seed),
         failure_persistence: None,
         max_shrink_iters: 1_000,
         max_shrink_time: 60_000,
@@ -629,8 +631,16 @@ fn check_walks(column: Column) {
     });
     match walked {
         Ok(()) => {}
-        Err(TestError::Fail(reason, case)) => panic!("{reason}: {case:?}"),
+        Err(TestError::Fail(reason, case)) => panic!("{reason} (again with KEYGATE_SEED={seed}): {case:?}"),
         Err(failure) => panic!("{failure}"),
+    }
+}
+
+/// What the random keys come from: another one in each run, unless `KEYGATE_SEED` says which.
+fn seed() -> u64 {
+    match std::env::var("KEYGATE_SEED") {
+        Ok(seed) => seed.parse().expect("KEYGATE_SEED is a whole number"),
+        Err(_) => u64::try_from(Utc::now().timestamp_millis()).expect("the clock is past 1970"),
     }
 }
 

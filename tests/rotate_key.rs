@@ -46,6 +46,7 @@ async fn during_the_overlap_both_secrets_work_and_afterwards_one() {
     assert!(over <= chrono::Utc::now(), "the old secret works until the overlap ends");
     assert!(workspace.accepts(new).await);
     assert_eq!(workspace.get(&workspace.admin, id).await.json()["previous_expires_at"], Value::Null);
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -63,6 +64,7 @@ async fn rotating_again_inside_an_overlap_ends_the_older_secret() {
     let last = workspace.rotate(&workspace.admin, id, &json!({"overlap_seconds": 0})).await.json();
     assert!(!workspace.accepts(text(&third, "key")).await, "no overlap ends everything before");
     assert!(workspace.accepts(text(&last, "key")).await);
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -74,6 +76,7 @@ async fn a_disabled_key_stays_disabled_when_it_is_rotated() {
     let rotated = workspace.rotate(&workspace.admin, id, &json!({})).await.json();
     assert_eq!(rotated["status"], "disabled");
     assert!(!workspace.accepts(text(&rotated, "key")).await);
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -106,4 +109,5 @@ async fn an_overlap_is_0_to_30_days() {
         workspace.send((Method::POST, &format!("/{id}/rotate")), &workspace.admin, &stale, None).await;
     answer.assert_problem(412, "precondition_failed");
     workspace.rotate(&workspace.admin, "x", &json!({})).await.assert_problem(404, "not_found");
+    workspace.contents().await;
 }

@@ -52,11 +52,14 @@ async fn a_disabled_key_is_refused_until_it_is_enabled() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "ci"})).await;
     let (id, key) = (text(&created, "id"), text(&created, "key"));
-    for (disabled, status) in [(true, "disabled"), (true, "disabled"), (false, "active")] {
+    for (disabled, status, tag) in
+        [(true, "disabled", "\"2\""), (true, "disabled", "\"2\""), (false, "active", "\"3\"")]
+    {
         let answer = workspace.update(&workspace.admin, id, &json!({"disabled": disabled})).await;
-        assert_eq!(answer.json()["status"], status);
+        assert_eq!((&answer.json()["status"], answer.header("etag")), (&json!(status), Some(tag)));
         assert_eq!(workspace.accepts(key).await, !disabled);
     }
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -98,6 +101,7 @@ async fn an_expired_key_works_again_when_its_life_is_extended() {
         "active"
     );
     assert!(workspace.accepts(text(&created, "key")).await);
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -124,6 +128,7 @@ async fn a_change_is_for_the_revision_it_names() {
     let delete =
         workspace.send((Method::DELETE, &rest), &workspace.admin, &[("If-Match", "\"4\"")], None).await;
     assert_eq!(delete.status, 204);
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -151,4 +156,5 @@ async fn bad_input_is_a_400_that_names_every_field() {
         .update(&workspace.admin, "01JD3V6Y4N8Q2Z5X7W9B0C1D2E", &json!({}))
         .await
         .assert_problem(404, "not_found");
+    workspace.contents().await;
 }

@@ -24,6 +24,7 @@ async fn a_caller_is_told_who_it_is() {
             "endpoints": ["GET /me"], "credential": "api_key", "expires_at": created["expires_at"],
         })
     );
+    workspace.contents().await;
 }
 
 #[tokio::test]
@@ -33,4 +34,5 @@ async fn any_scope_will_do() {
     let key = workspace.key_of("bob", &[]).await;
     assert_eq!(workspace.api.send(Method::GET, &url, Some(&key), None).await.json()["scopes"], json!([]));
     workspace.api.send(Method::GET, &url, None, None).await.assert_problem(401, "unauthorized");
+    workspace.contents().await;
 }

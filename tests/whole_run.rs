@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aho_corasick::AhoCorasick;
+use aws_sdk_dynamodb::types::ProjectionType;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use crate::support::database::{Contents, everything, string, to_json};
 use crate::support::emulator::{functions, log_lines, role_policies};
-use crate::support::stack::{Api, variable};
+use crate::support::stack::{Api, dynamodb, run_folder, variable};
 use crate::support::workspace::PAST_RETENTION;
 
 const TABLES: [&str; 3] = ["KEYGATE_KEYS_TABLE", "KEYGATE_WORKSPACES_TABLE", "KEYGATE_ACTIVITY_TABLE"];
@@ -44,8 +45,6 @@ fn a_credential_is_recognised_wherever_it_stands() {
 
 #[tokio::test]
 async fn no_table_and_no_log_has_a_secret_a_hash_in_text_or_a_pepper() {
-    let secret = variable("KEYGATE_ADMIN_KEY").rsplit('_').next().expect("a secret")[..43].to_owned();
-
     let mut hashes: BTreeSet<Vec<u8>> = BTreeSet::new();
     let mut texts = Vec::new();
     for table in TABLES {
@@ -63,12 +62,20 @@ async fn no_table_and_no_log_has_a_secret_a_hash_in_text_or_a_pepper() {
         }
     }
     let api = Api::default();
-    let lines = log_lines(&api).await;
+    let mut lines = log_lines(&api).await;
+    for entry in std::fs::read_dir(run_folder()).expect("the run's folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            lines.extend(std::fs::read_to_string(path).expect("a log").lines().map(str::to_owned));
+        }
+    }
     assert!(hashes.len() > 1 && texts.len() > 100 && lines.len() > 100, "there is something to search");
     assert!(lines.iter().any(|line| line.contains("accepted")), "the functions' own lines are among them");
 
-    let mut forbidden: Vec<String> = vec![secret];
-    for bytes in hashes.iter().chain(&peppers(&api).await) {
+    let issued = std::fs::read_to_string(run_folder().join("secrets")).expect("the run's secrets");
+    let mut forbidden: Vec<String> = issued.lines().map(str::to_owned).collect();
+    assert!(forbidden.len() > 100, "there is something to search for");
+    for bytes in hashes.iter().chain(&derived_keys(&api).await) {
         let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let decimal: Vec<String> = bytes.iter().map(u8::to_string).collect();
         let hex = hex.concat();
@@ -87,10 +94,11 @@ async fn no_table_and_no_log_has_a_secret_a_hash_in_text_or_a_pepper() {
     }
 }
 
-/// The peppers, as KMS derives them.
-async fn peppers(api: &Api) -> Vec<Vec<u8>> {
+/// The peppers and the replay key, as KMS derives them.
+async fn derived_keys(api: &Api) -> Vec<Vec<u8>> {
     let mut peppers = Vec::new();
-    for source in variable("KEYGATE_PEPPERS").split(',') {
+    let sources = [variable("KEYGATE_PEPPERS"), variable("KEYGATE_REPLAY_KEY")].join(",");
+    for source in sources.split(',') {
         let (label, key) = source
             .splitn(3, ':')
             .skip(1)
@@ -166,6 +174,7 @@ async fn allowed(api: &Api, role: &str) -> Permissions {
         for statement in policy["Statement"].as_array().expect("statements") {
             assert_eq!(statement["Effect"], "Allow", "{statement}");
             for action in list(&statement["Action"]) {
+                assert_conditions(role, &action, &statement["Condition"]);
                 for resource in list(&statement["Resource"]) {
                     assert!(!action.contains('*') && resource != "*", "{statement}");
                     if !matches!(action.as_str(), "logs:CreateLogStream" | "logs:PutLogEvents") {
@@ -176,6 +185,54 @@ async fn allowed(api: &Api, role: &str) -> Permissions {
         }
     }
     allowed
+}
+
+/// Checks what a role's actions are bound to: writes to transactions, but for the authorizer's own two attributes; and
+/// reads of keys to attributes without the hashes, but for the two roles that compare them.
+#[track_caller]
+fn assert_conditions(role: &str, action: &str, condition: &Value) {
+    let attributes = || -> Vec<&str> {
+        let attributes = condition["ForAllValues:StringEquals"]["dynamodb:Attributes"].as_array();
+        attributes.expect("attributes").iter().map(|attribute| attribute.as_str().expect("a name")).collect()
+    };
+    let role = role.to_lowercase();
+    match action {
+        "dynamodb:UpdateItem" if role.contains("authorizerole") => {
+            assert_eq!(attributes(), ["key_id", "last_used_at", "hash", "pepper_version"], "{role}");
+        }
+        "dynamodb:PutItem" | "dynamodb:UpdateItem" | "dynamodb:DeleteItem" => {
+            let enclosing = &condition["ForAnyValue:StringEquals"]["dynamodb:EnclosingOperation"];
+            assert_eq!(enclosing, "TransactWriteItems", "{role} {action}");
+        }
+        "dynamodb:GetItem" if !role.contains("authorizerole") && !role.contains("createkeyrole") => {
+            let readable = attributes();
+            assert!(
+                readable.contains(&"revision") && !readable.iter().any(|name| name.contains("hash")),
+                "{role}"
+            );
+            assert!(!readable.iter().any(|name| name.contains("pepper")), "{role}");
+        }
+        "kms:GenerateMac" => {
+            assert_eq!(condition["StringEquals"]["kms:MacAlgorithm"], "HMAC_SHA_256", "{role}");
+        }
+        _ => {}
+    }
+}
+
+/// Reading an index is all that the list's role may do, so what an index does not hold the list cannot read.
+#[tokio::test]
+async fn no_index_of_keys_holds_what_a_secret_could_be_checked_against() {
+    let description = dynamodb().describe_table().table_name(variable("KEYGATE_KEYS_TABLE")).send().await;
+    let table = description.expect("the table is there").table.expect("a description");
+    let indexes = table.global_secondary_indexes.expect("indexes");
+    assert_eq!(indexes.len(), 4);
+    for index in indexes {
+        let projection = index.projection.expect("a projection");
+        assert_eq!(projection.projection_type, Some(ProjectionType::Include));
+        for attribute in projection.non_key_attributes.expect("attributes") {
+            assert!(!attribute.contains("hash") && !attribute.contains("pepper"), "{attribute}");
+        }
+    }
 }
 
 /// A table, an index or a KMS key without its ARN.

@@ -163,7 +163,7 @@ class Deployment:
             "KEYGATE_AUTHORIZER_FUNCTION": keygate["AuthorizerFunctionName"],
             "KEYGATE_CREATE_KEY_FUNCTION": keygate["CreateKeyFunctionName"],
             "KEYGATE_PEPPERS": authorizer["Environment"]["Variables"]["PEPPERS"],
-            "KEYGATE_REPLAY_KEYS": creator["Environment"]["Variables"]["REPLAY_KEYS"],
+            "KEYGATE_REPLAY_KEY": creator["Environment"]["Variables"]["REPLAY_KEY"],
             "KEYGATE_CALLS_LOG": str(calls),
             "KEYGATE_CORS_ALLOW_ORIGIN": creator["Environment"]["Variables"].get("CORS_ALLOW_ORIGIN", ""),
             "KEYGATE_STACK": STACK,

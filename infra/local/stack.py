@@ -37,7 +37,7 @@ TOOLS = ROOT / ".local" / "tools"
 
 # Here all functions share one processor, and unoptimised they are slow to start: when many start at once, the usual
 # budget may not be enough. One that fails to start is worse here than on AWS, too: the emulator then ends all of them.
-PARAMETERS = {"AuthorizerBudgetMs": "4000"}
+PARAMETERS = {"AuthorizerBudgetMs": "4000", "LogLevel": "debug"}
 
 
 class Stack:
@@ -150,7 +150,7 @@ class Stack:
         stopped = [stop(service.record) for service in services]
         for leftover in (self.env_file, self.calls, self.folder / "watch.env"):
             leftover.unlink(missing_ok=True)
-        for folder in (self.emulator_files, self.folder / "deploy", self.folder / "sam"):
+        for folder in (self.emulator_files, *(self.folder / name for name in ("deploy", "sam", "tests"))):
             shutil.rmtree(folder, ignore_errors=True)
         return any(stopped)
 

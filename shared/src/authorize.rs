@@ -3,10 +3,12 @@
 use chrono::{DateTime, Utc};
 use thiserror::Error as ThisError;
 
+use crate::afterwards::{Followup, Rehash};
+use crate::cache::{Cache, Checked};
 use crate::credential::{Brand, Credential, KeyId, Malformed};
 use crate::error::Error;
-use crate::pepper::Peppers;
-use crate::record::{Key, Status};
+use crate::pepper::{Peppers, SecretHash};
+use crate::record::{HashedKey, Key, Status};
 use crate::store::keys::Keys;
 
 /// What comes of a presented credential.
@@ -59,41 +61,114 @@ pub struct Authorizer {
     pub peppers: Peppers,
     /// Where keys are.
     pub keys: Keys,
+    /// What this environment has checked before.
+    pub cache: Cache,
 }
 
 impl Authorizer {
     /// Decides on the value of an `Authorization` header: `Bearer` in any case, then the key (RFC 6750, section 2.1;
-    /// RFC 9110, section 11.1).
+    /// RFC 9110, section 11.1). What is accepted leaves something to be written after the answer.
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the store did not answer in time.
+    /// - [`Error::Unavailable`]: the store did not answer in time, and the cache may not be used in its place.
     /// - [`Error::UnknownPepper`]: the key's hash was made under a version that is not listed.
     /// - [`Error::Broken`]: the stored item cannot be read.
     ///
     /// None of them says anything about the credential, and none of them lets it pass.
-    pub async fn decide(&self, authorization: Option<&str>, now: DateTime<Utc>) -> Result<Decision, Error> {
+    pub async fn decide(
+        &self,
+        authorization: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<(Decision, Option<Followup>), Error> {
         let credential = match parse(authorization, &self.brand) {
             Ok(credential) => credential,
-            Err(refusal) => return Ok(Decision::Refused(refusal)),
+            Err(refusal) => return Ok((Decision::Refused(refusal), None)),
         };
-        let id = credential.key_id;
-        let Some(stored) = self.keys.hashed(id).await?.filter(|stored| !stored.key.is_gone(now)) else {
-            self.peppers.verify_nothing(&credential);
-            return Ok(Decision::Refused(Refusal::Unknown(id)));
+        if let Some(checked) = self.cache.fresh(&credential, now) {
+            return Ok((decision(checked, now), None));
+        }
+        let stored = match self.keys.hashed(credential.key_id).await {
+            Ok(stored) => stored.filter(|stored| !stored.key.is_gone(now)),
+            Err(failure @ Error::Unavailable { .. }) => {
+                let stale = self.cache.stale(&credential, now).ok_or(failure)?;
+                tracing::warn!(key_id = %credential.key_id, "decided without the store, which fails");
+                return Ok((decision(stale, now), None));
+            }
+            Err(failure) => return Err(failure),
         };
-        let mut matched = false;
+        let (checked, matched) = self.check(&credential, stored, now)?;
+        self.cache.remember(&credential, checked.clone(), now);
+        let decision = decision(checked, now);
+        let followup = match (&decision, matched) {
+            (Decision::Accepted(key), Some(matched)) => Some(Followup {
+                key_id: key.key_id,
+                at: now,
+                last_used_at: key.last_used_at,
+                rehash: self.rehash(&credential, matched),
+            }),
+            _ => None,
+        };
+        Ok((decision, followup))
+    }
+
+    /// Compares a credential with what is stored under its id, and says which hash is its own.
+    fn check(
+        &self,
+        credential: &Credential,
+        stored: Option<HashedKey>,
+        now: DateTime<Utc>,
+    ) -> Result<(Checked, Option<Matched>), Error> {
+        let Some(stored) = stored else {
+            self.peppers.verify_nothing(credential);
+            return Ok((Checked::Refused(Refusal::Unknown(credential.key_id)), None));
+        };
+        let mut matched = None;
+        let mut unknown_pepper = None;
         for hash in stored.hashes(now) {
-            matched |= self.peppers.verify(&credential, &hash)?;
+            // Every hash is compared, so that the time tells nothing of which one matched.
+            match self.peppers.verify(credential, &hash) {
+                Ok(equal) => matched = matched.or(equal.then_some(hash)),
+                Err(unknown) => unknown_pepper = Some(unknown),
+            }
         }
-        if !matched {
-            return Ok(Decision::Refused(Refusal::WrongSecret(id)));
+        match (matched, unknown_pepper) {
+            (Some(hash), _) => {
+                let is_current = hash == stored.hash;
+                let until = stored.key.previous_expires_at.filter(|_| !is_current);
+                let known = Checked::Known { key: Box::new(stored.key), until };
+                Ok((known, Some(Matched { hash, is_current })))
+            }
+            (None, Some(unknown)) => Err(unknown.into()),
+            (None, None) => Ok((Checked::Refused(Refusal::WrongSecret(credential.key_id)), None)),
         }
-        Ok(match stored.key.status(now) {
-            Status::Active => Decision::Accepted(Box::new(stored.key)),
-            Status::Expired => Decision::Refused(Refusal::Expired(id)),
-            Status::Disabled => Decision::Refused(Refusal::Disabled(id)),
-        })
+    }
+
+    /// The renewal of a hash that is not under the current pepper. A secret that works only until an overlap ends is
+    /// not worth one.
+    fn rehash(&self, credential: &Credential, matched: Matched) -> Option<Rehash> {
+        let renewed = self.peppers.renew(credential, &matched.hash).filter(|_| matched.is_current)?;
+        Some(Rehash { stored: matched.hash, renewed })
+    }
+}
+
+/// The stored hash that a credential was found to be the one of.
+#[derive(Debug)]
+struct Matched {
+    hash: SecretHash,
+    /// Not that of the secret before a rotation.
+    is_current: bool,
+}
+
+/// What comes of a checked credential at an instant.
+fn decision(checked: Checked, now: DateTime<Utc>) -> Decision {
+    match checked {
+        Checked::Known { key, .. } => match key.status(now) {
+            Status::Active => Decision::Accepted(key),
+            Status::Expired => Decision::Refused(Refusal::Expired(key.key_id)),
+            Status::Disabled => Decision::Refused(Refusal::Disabled(key.key_id)),
+        },
+        Checked::Refused(refusal) => Decision::Refused(refusal),
     }
 }
 

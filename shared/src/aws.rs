@@ -15,8 +15,7 @@ use secrecy::ExposeSecret;
 
 use crate::config::{AwsSettings, InvalidVariable};
 
-/// How long a management function waits for one call of AWS, retries included: short enough that reading a key and
-/// writing it end, one way or the other, before the function's own timeout of 10 seconds.
+/// How long a management function waits for one call of AWS, retries included.
 pub const MANAGEMENT_BUDGET: Duration = Duration::from_secs(3);
 
 /// The clients of one function.

@@ -37,6 +37,15 @@ pub struct MacKeySource {
     pub kms_key: String,
 }
 
+/// The keys of a MAC, and the one for what is new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MacKeySources {
+    /// Every version that is honoured, each once.
+    pub versions: Vec<MacKeySource>,
+    /// The version for what is new, one of them.
+    pub current: u32,
+}
+
 /// What the SDK needs to know, taken from what Lambda sets.
 #[derive(Debug)]
 pub struct AwsSettings {
@@ -111,51 +120,53 @@ impl Environment {
         self.required("ACTIVITY_TABLE", "must be the name of the table of activity")
     }
 
-    /// `PEPPERS`: every version whose hashes are still honoured, the highest being the one for new hashes.
+    /// `PEPPERS`: every version whose hashes are honoured. New hashes are made under the highest, unless `PEPPER_VERSION`
+    /// names another one: a version has to be known everywhere before it is used anywhere.
     ///
     /// ```
     /// # use keygate::config::Environment;
     /// let key = "arn:aws:kms:eu-west-1:123456789012:key/4d7e";
     /// let environment: Environment = [("PEPPERS".to_owned(), format!("1:first:{key},2:second:{key}"))].into_iter().collect();
-    /// assert_eq!(environment.peppers().unwrap()[1].label, "second");
+    /// assert_eq!(environment.peppers().unwrap().current, 2);
     /// ```
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when it is not set, not of that form, or names a version twice.
-    pub fn peppers(&self) -> Result<Vec<MacKeySource>, InvalidVariable> {
-        self.mac_key_sources("PEPPERS")
+    /// [`InvalidVariable`] when `PEPPERS` is not set, not of that form, or names a version twice; or when
+    /// `PEPPER_VERSION` is none of them.
+    pub fn peppers(&self) -> Result<MacKeySources, InvalidVariable> {
+        const NAME: &str = "PEPPERS";
+        const MUST_BE: &str =
+            "must be version:label:KMS key ARN, several separated by commas, each version once";
+        let invalid = || InvalidVariable { name: NAME, must_be: MUST_BE.to_owned() };
+        let list = self.required(NAME, MUST_BE)?;
+        let versions: Vec<_> =
+            list.split(',').map(mac_key_source).collect::<Option<_>>().ok_or_else(invalid)?;
+        let mut numbers: Vec<u32> = versions.iter().map(|source| source.version).collect();
+        numbers.sort_unstable();
+        if numbers.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(invalid());
+        }
+        let mut sources = MacKeySources { current: numbers.pop().ok_or_else(invalid)?, versions };
+        if let Some(version) = self.text("PEPPER_VERSION") {
+            let listed = sources.versions.iter().find(|source| source.version.to_string() == version);
+            let must_be = "must be one of the versions that PEPPERS lists".to_owned();
+            sources.current = listed.ok_or(InvalidVariable { name: "PEPPER_VERSION", must_be })?.version;
+        }
+        Ok(sources)
     }
 
-    /// `REPLAY_KEYS`: what the secrets of idempotent creates are derived from, in the form of [`Self::peppers`].
+    /// `REPLAY_KEY`: what the secrets of idempotent creates are derived from, in the form of one of `PEPPERS`. What was
+    /// remembered under another one is not found again, so there is no use for more than one.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when it is not set, not of that form, or names a version twice.
-    pub fn replay_keys(&self) -> Result<Vec<MacKeySource>, InvalidVariable> {
-        self.mac_key_sources("REPLAY_KEYS")
-    }
-
-    fn mac_key_sources(&self, name: &'static str) -> Result<Vec<MacKeySource>, InvalidVariable> {
-        const MUST_BE: &str =
-            "must be version:label:KMS key ARN, several separated by commas, each version once";
-        let invalid = || InvalidVariable { name, must_be: MUST_BE.to_owned() };
-        let sources: Vec<MacKeySource> = self
-            .required(name, MUST_BE)?
-            .split(',')
-            .map(|source| {
-                let mut parts = source.trim().splitn(3, ':').map(str::to_owned);
-                let version = parts.next()?.parse().ok()?;
-                let label = parts.next().filter(|label| !label.is_empty())?;
-                let kms_key = parts.next().filter(|key| key.starts_with("arn:"))?;
-                Some(MacKeySource { version, label, kms_key })
-            })
-            .collect::<Option<_>>()
-            .ok_or_else(invalid)?;
-        let mut versions: Vec<u32> = sources.iter().map(|source| source.version).collect();
-        versions.sort_unstable();
-        versions.dedup();
-        if versions.len() == sources.len() { Ok(sources) } else { Err(invalid()) }
+    /// [`InvalidVariable`] when it is not set or not of that form.
+    pub fn replay_key(&self) -> Result<MacKeySource, InvalidVariable> {
+        const NAME: &str = "REPLAY_KEY";
+        const MUST_BE: &str = "must be version:label:KMS key ARN";
+        let invalid = || InvalidVariable { name: NAME, must_be: MUST_BE.to_owned() };
+        mac_key_source(&self.required(NAME, MUST_BE)?).ok_or_else(invalid)
     }
 
     /// `RETENTION_DAYS`: how long an expired key can still be seen; 30 unless set.
@@ -242,6 +253,45 @@ impl Environment {
             .map(|budget| Duration::from_millis(budget.into()))
     }
 
+    /// `CACHE_SECONDS`: for how long the authorizer takes its own word for a credential; 0 unless set, so that a deleted
+    /// key is refused at once.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no number from 0 to 300.
+    pub fn cache_seconds(&self) -> Result<TimeDelta, InvalidVariable> {
+        self.number("CACHE_SECONDS", 0, 0..=300).map(|seconds| TimeDelta::seconds(seconds.into()))
+    }
+
+    /// `STALE_IF_ERROR_SECONDS`: for how long the authorizer takes its own word for an accepted credential while the
+    /// store fails; 0 unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no number from 0 to 3600.
+    pub fn stale_if_error(&self) -> Result<TimeDelta, InvalidVariable> {
+        self.number("STALE_IF_ERROR_SECONDS", 0, 0..=3600).map(|seconds| TimeDelta::seconds(seconds.into()))
+    }
+
+    /// `LAST_USED_INTERVAL`: for how many seconds a key may be used before it is written again that it was; 900 unless
+    /// set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no number from 0 to 86400.
+    pub fn last_used_interval(&self) -> Result<TimeDelta, InvalidVariable> {
+        self.number("LAST_USED_INTERVAL", 900, 0..=86_400).map(|seconds| TimeDelta::seconds(seconds.into()))
+    }
+
+    /// `AFTER_BUDGET_MS`: how long writing after the answer may take; 1000 unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no number from 100 to 4000.
+    pub fn after_budget(&self) -> Result<Duration, InvalidVariable> {
+        self.number("AFTER_BUDGET_MS", 1000, 100..=4000).map(|budget| Duration::from_millis(budget.into()))
+    }
+
     /// `LOG_LEVEL`: `info` unless set.
     ///
     /// # Errors
@@ -311,6 +361,14 @@ impl Environment {
     }
 }
 
+fn mac_key_source(text: &str) -> Option<MacKeySource> {
+    let mut parts = text.trim().splitn(3, ':').map(str::to_owned);
+    let version = parts.next()?.parse().ok()?;
+    let label = parts.next().filter(|label| !label.is_empty())?;
+    let kms_key = parts.next().filter(|key| key.starts_with("arn:"))?;
+    Some(MacKeySource { version, label, kms_key })
+}
+
 impl FromIterator<(String, String)> for Environment {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
         Self(variables.into_iter().collect())
@@ -356,8 +414,8 @@ mod tests {
         let peppers = |value| environment(&[("PEPPERS", value)]).peppers();
         let two =
             peppers("1:one:arn:aws:kms:eu-west-1:1:key/a, 2:two:arn:aws:kms:eu-west-1:1:key/b").unwrap();
-        assert_eq!((two[1].version, two[1].label.as_str()), (2, "two"));
-        assert_eq!(two[1].kms_key, "arn:aws:kms:eu-west-1:1:key/b");
+        assert_eq!((two.versions[1].version, two.versions[1].label.as_str(), two.current), (2, "two", 2));
+        assert_eq!(two.versions[1].kms_key, "arn:aws:kms:eu-west-1:1:key/b");
         for wrong in [
             "",
             "one",
@@ -384,6 +442,17 @@ mod tests {
         {
             assert!(environment(&[("CORS_ALLOW_ORIGIN", wrong)]).cors_allow_origin().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_pepper_can_be_known_before_it_is_used() {
+        let current = |version| {
+            let peppers =
+                ("PEPPERS", "1:one:arn:aws:kms:eu-west-1:1:key/a,2:two:arn:aws:kms:eu-west-1:1:key/b");
+            environment(&[peppers, ("PEPPER_VERSION", version)]).peppers().map(|peppers| peppers.current)
+        };
+        assert_eq!((current(""), current("1"), current("2")), (Ok(2), Ok(1), Ok(2)));
+        assert!(current("3").is_err() && current("01").is_err());
     }
 
     #[test]

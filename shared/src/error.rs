@@ -11,7 +11,8 @@ use crate::pepper::UnknownPepper;
 #[derive(Debug, ThisError)]
 pub enum Error {
     /// The request cannot be understood; every field that is wrong is named.
-    #[error("the request has invalid fields: {}", fields.iter().map(InvalidField::to_string).collect::<Vec<_>>().join("; "))]
+    // Its sender chose the names, so they go back to the sender and not to the log.
+    #[error("the request has {} invalid fields", fields.len())]
     Invalid {
         /// At least one.
         fields: Vec<InvalidField>,
@@ -23,7 +24,7 @@ pub enum Error {
     #[error("the request is not application/json")]
     NotJson,
     /// The caller does not hold this scope.
-    #[error("the caller does not hold the scope {0}")]
+    #[error("the caller does not hold a scope that this takes")]
     InsufficientScope(String),
     /// The endpoint rules of the caller's own key do not cover this one, or, as there is none, a key without rules.
     #[error("the caller's endpoint rules do not cover {}", .0.as_ref().map_or("a key without any", EndpointRule::as_str))]
@@ -103,8 +104,7 @@ impl Error {
 }
 
 /// One thing that is wrong with a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ThisError)]
-#[error("{place}: {detail}")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InvalidField {
     /// Where.
     #[serde(flatten)]

@@ -4,6 +4,9 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, InvalidField, Place};
 
+/// How many unknown fields are named at most: a small body of nothing else must not make a large answer.
+const MOST_UNKNOWN: usize = 20;
+
 /// What is left of a body to be taken, and what was wrong with what has been.
 #[derive(Debug)]
 pub struct Fields {
@@ -76,9 +79,9 @@ impl Fields {
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: names every invalid and every unknown field.
+    /// - [`Error::Invalid`]: names every invalid field, and the unknown ones up to a limit.
     pub fn finish<T>(mut self, made: Option<T>) -> Result<T, Error> {
-        for name in self.untaken.keys() {
+        for name in self.untaken.keys().take(MOST_UNKNOWN) {
             let detail = "is not a field of this request".to_owned();
             self.invalid.push(InvalidField { place: pointer(&[name]), detail });
         }
@@ -162,4 +165,28 @@ pub fn string(value: &Value) -> Result<&str, Wrong> {
 fn pointer(path: &[&str]) -> Place {
     let escaped = path.iter().map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1")));
     Place::Pointer(escaped.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_body_of_unknown_fields_makes_no_large_answer() {
+        let body: Map<String, Value> = (0..1000).map(|index| (format!("f{index}"), json!(1))).collect();
+        let body = Value::Object(body).to_string();
+        let Err(Error::Invalid { fields }) = Fields::parse(body.as_bytes()).unwrap().finish(Some(())) else {
+            panic!("nothing of it is known")
+        };
+        assert_eq!(fields.len(), MOST_UNKNOWN);
+    }
+
+    #[test]
+    fn what_a_client_sends_reaches_no_log() {
+        let body = r#"{"kg_key_secret": 1}"#;
+        let error = Fields::parse(body.as_bytes()).unwrap().finish(Some(())).unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
 }

@@ -1,6 +1,7 @@
 //! The management API over `lambda_http`: the caller out of the authorizer's context, answers and problems (RFC 9457).
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use lambda_http::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -21,6 +22,9 @@ use crate::error::{Error, InvalidField};
 use crate::gateway::Context;
 use crate::keys::precondition::{IfMatch, entity_tag};
 use crate::keys::replay::IdempotencyKey;
+
+/// How long an answer may take: less than the function may, so that the client hears that it should try again.
+const LONGEST_ANSWER: Duration = Duration::from_secs(9);
 
 /// What a body is declared as.
 pub const JSON: &str = "application/json";
@@ -47,9 +51,13 @@ where
     let cors = Cors(origin.as_deref().map(HeaderValue::from_str).transpose()?);
     let (cors, respond) = (&cors, &respond);
     lambda_http::run(service_fn(move |request: Request| async move {
+        let request_id = request_id(&request);
         let answer = match *request.method() {
             Method::OPTIONS => cors.preflight(&request),
-            _ => respond(request).await,
+            _ => match tokio::time::timeout(LONGEST_ANSWER, respond(request)).await {
+                Ok(answer) => answer,
+                Err(_) => problem_of(&Error::Busy, request_id),
+            },
         };
         Ok::<_, Infallible>(cors.allow(answer))
     }))
@@ -126,24 +134,20 @@ pub fn key_id(request: &Request) -> Result<KeyId, Error> {
     request.path_parameters_ref().and_then(|path| path.first("id")?.parse().ok()).ok_or(Error::NotFound)
 }
 
-/// Which states of a key the request is for.
+/// Which states of a key the request is for. Of several such headers `lambda_http` hands over the last.
 #[must_use]
 pub fn if_match(request: &Request) -> IfMatch {
-    let headers = request.headers().get_all(IF_MATCH).iter();
-    let values: Vec<_> = headers.map(|value| value.to_str().unwrap_or_default()).collect();
-    IfMatch::parse((!values.is_empty()).then(|| values.join(",")).as_deref())
+    IfMatch::parse(request.headers().get(IF_MATCH).map(|value| value.to_str().unwrap_or_default()))
 }
 
-/// The request's `Idempotency-Key`, if it has one.
+/// The request's `Idempotency-Key`, if it has one. Of several such headers `lambda_http` hands over the last.
 ///
 /// # Errors
 ///
-/// - [`Error::Invalid`]: it is not of the form, or there is more than one.
+/// - [`Error::Invalid`]: it is not of the form.
 pub fn idempotency_key(request: &Request) -> Result<Option<IdempotencyKey>, Error> {
-    let mut values = request.headers().get_all("idempotency-key").iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let value = if values.next().is_some() { "" } else { value.to_str().unwrap_or_default() };
-    IdempotencyKey::parse(value).map(Some)
+    let value = request.headers().get("idempotency-key").map(|value| value.to_str().unwrap_or_default());
+    value.map(IdempotencyKey::parse).transpose()
 }
 
 /// The body of a request that has one, declared as one of `media_types` or not at all.
@@ -194,12 +198,19 @@ pub fn no_content() -> Response<Body> {
 /// The answer to a request that failed, after everything that is known of the failure went to the log.
 #[must_use]
 pub fn problem(error: &Error, request: &Request) -> Response<Body> {
-    let request_id = match request.request_context_ref() {
+    problem_of(error, request_id(request))
+}
+
+/// What a client quotes when it asks about an answer.
+fn request_id(request: &Request) -> Option<String> {
+    let of_gateway = match request.request_context_ref() {
         Some(RequestContext::ApiGatewayV1(context)) => context.request_id.clone(),
         _ => None,
     };
-    let request_id =
-        request_id.or_else(|| request.lambda_context_ref().map(|context| context.request_id.clone()));
+    of_gateway.or_else(|| request.lambda_context_ref().map(|context| context.request_id.clone()))
+}
+
+fn problem_of(error: &Error, request_id: Option<String>) -> Response<Body> {
     let problem = Problem::of(error, request_id);
     if problem.status.is_server_error() {
         tracing::error!(request_id = problem.request_id, code = problem.code, %error, "request failed");

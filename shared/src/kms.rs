@@ -9,7 +9,7 @@ use aws_sdk_kms::types::MacAlgorithmSpec;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use crate::config::MacKeySource;
+use crate::config::{MacKeySource, MacKeySources};
 use crate::error::Error;
 use crate::pepper::{MacKey, MacKeys};
 
@@ -19,17 +19,22 @@ use crate::pepper::{MacKey, MacKeys};
 ///
 /// - [`Error::Unavailable`]: KMS refused or did not answer in time.
 /// - [`Error::Broken`]: KMS answered with something else than 32 bytes.
-pub async fn derive(client: &Client, sources: Vec<MacKeySource>) -> Result<MacKeys, Error> {
+pub async fn derive(client: &Client, sources: MacKeySources) -> Result<MacKeys, Error> {
     let mut derivations: JoinSet<Result<MacKey, Error>> =
-        sources.into_iter().map(|source| derive_one(client.clone(), source)).collect();
+        sources.versions.into_iter().map(|source| derive_one(client.clone(), source)).collect();
     let mut keys = Vec::with_capacity(derivations.len());
     while let Some(derived) = derivations.join_next().await {
         keys.push(derived.map_err(|failure| Error::unavailable("KMS", &failure))??);
     }
-    Ok(MacKeys::new(keys))
+    Ok(MacKeys::new(keys, sources.current))
 }
 
-async fn derive_one(client: Client, source: MacKeySource) -> Result<MacKey, Error> {
+/// Derives one key.
+///
+/// # Errors
+///
+/// As [`derive()`].
+pub async fn derive_one(client: Client, source: MacKeySource) -> Result<MacKey, Error> {
     let answer = client
         .generate_mac()
         .key_id(source.kms_key)

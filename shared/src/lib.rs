@@ -15,8 +15,9 @@
 //! 4. [`scope`], [`endpoint`] and [`caller`] say what a caller may do, and where; [`record`] is what is stored of a key,
 //!    [`activity`] what is remembered of its life, [`error`] what can go wrong and [`fields`] how all invalid fields are
 //!    named at once.
-//! 5. [`authorize`] is the decision: a credential in, its key or a reason for the refusal out.
-//! 6. [`keys`] has one use case a file: create, list, delete.
+//! 5. [`authorize`] is the decision: a credential in, its key or a reason for the refusal out. [`cache`] saves the reading
+//!    where an operator wants that, [`afterwards`] is what is left to be written once the caller has its answer.
+//! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete.
 //! 7. [`store`] keeps records in `DynamoDB`, one file a table; [`kms`] derives the peppers; [`aws`] makes the clients
 //!    of both.
 //! 8. [`gateway`] reads API Gateway's authorizer events and writes its answers; [`http`] does the same for the
@@ -41,7 +42,9 @@ pub mod fields;
 pub mod record;
 pub mod scope;
 
+pub mod afterwards;
 pub mod authorize;
+pub mod cache;
 pub mod keys;
 
 pub mod aws;

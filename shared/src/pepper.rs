@@ -107,33 +107,36 @@ impl MacKey {
     }
 }
 
-/// The listed versions of a MAC key: the newest is for what is new, all of them for what there is.
+/// The listed versions of a MAC key: the current one is for what is new, all of them for what there is.
 #[derive(Debug)]
-pub struct MacKeys(Vec<MacKey>);
+pub struct MacKeys {
+    current: MacKey,
+    others: Vec<MacKey>,
+}
 
 impl MacKeys {
     /// Takes every listed version, in any order.
     ///
     /// # Panics
     ///
-    /// When there is none; [`crate::config`] refuses an empty list before.
+    /// When `current` is none of them; [`crate::config`] refuses such a list before.
     #[must_use]
-    pub fn new(mut keys: Vec<MacKey>) -> Self {
-        assert!(!keys.is_empty(), "at least one key");
-        keys.sort_by_key(MacKey::version);
-        Self(keys)
+    pub fn new(mut keys: Vec<MacKey>, current: u32) -> Self {
+        let index =
+            keys.iter().position(|key| key.version == current).expect("the current version is listed");
+        Self { current: keys.swap_remove(index), others: keys }
     }
 
-    /// The highest version.
+    /// The version for what is new.
     #[must_use]
-    pub fn newest(&self) -> &MacKey {
-        &self.0[self.0.len() - 1]
+    pub fn current(&self) -> &MacKey {
+        &self.current
     }
 
     /// One version, if it is listed.
     #[must_use]
     pub fn version(&self, version: u32) -> Option<&MacKey> {
-        self.0.iter().find(|key| key.version == version)
+        std::iter::once(&self.current).chain(&self.others).find(|key| key.version == version)
     }
 }
 
@@ -142,10 +145,10 @@ impl MacKeys {
 pub struct Peppers(pub MacKeys);
 
 impl Peppers {
-    /// The hash to store for a new credential, under the newest pepper.
+    /// The hash to store for a new credential, under the current pepper.
     #[must_use]
     pub fn hash(&self, credential: &Credential) -> SecretHash {
-        let pepper = self.0.newest();
+        let pepper = self.0.current();
         SecretHash {
             hash: mac(pepper, credential).finalize().into_bytes().into(),
             pepper_version: pepper.version,
@@ -164,10 +167,16 @@ impl Peppers {
         Ok(mac(pepper, credential).verify_slice(&stored.hash).is_ok())
     }
 
+    /// The hash of a verified credential under the current pepper, if `stored` was made under another one.
+    #[must_use]
+    pub fn renew(&self, credential: &Credential, stored: &SecretHash) -> Option<SecretHash> {
+        (stored.pepper_version != self.0.current().version).then(|| self.hash(credential))
+    }
+
     /// Does the work of [`Self::verify`] for a key that does not exist, so that an unknown id takes as long as a
     /// wrong secret.
     pub fn verify_nothing(&self, credential: &Credential) {
-        let matched = mac(self.0.newest(), credential).verify_slice(&[0; 32]).is_ok();
+        let matched = mac(self.0.current(), credential).verify_slice(&[0; 32]).is_ok();
         std::hint::black_box(matched);
     }
 }
@@ -198,8 +207,10 @@ mod tests {
         MacKey::new(version, &key)
     }
 
+    /// The last one is the current one.
     fn peppers(keys: Vec<MacKey>) -> Peppers {
-        Peppers(MacKeys::new(keys))
+        let current = keys.last().unwrap().version;
+        Peppers(MacKeys::new(keys, current))
     }
 
     fn credential() -> Credential {
@@ -231,11 +242,13 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_pepper_hashes_and_older_ones_still_verify() {
+    fn the_current_pepper_hashes_and_others_still_verify() {
         let old_hash = peppers(vec![pepper(1, 0)]).hash(&credential());
-        let both = peppers(vec![pepper(2, 50), pepper(1, 0)]);
+        let both = peppers(vec![pepper(1, 0), pepper(2, 50)]);
         assert_eq!(both.verify(&credential(), &old_hash), Ok(true));
-        assert_eq!(both.hash(&credential()).pepper_version(), 2);
+        let renewed = both.renew(&credential(), &old_hash).unwrap();
+        assert_eq!((renewed.pepper_version(), both.verify(&credential(), &renewed)), (2, Ok(true)));
+        assert!(both.renew(&credential(), &renewed).is_none());
     }
 
     #[test]

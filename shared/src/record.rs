@@ -66,7 +66,7 @@ impl Name {
     }
 
     /// The form in which names are compared: compatibility-normalised and case-folded, so that `CI`, `ci` and `ＣＩ`
-    /// are one name (Unicode Standard, section 3.13, definition D146).
+    /// are one name (Unicode Standard, section 3.13, "Default Caseless Matching").
     #[must_use]
     pub fn folded(&self) -> String {
         fold(&self.0)

@@ -75,10 +75,16 @@ impl Contents {
         let members: BTreeSet<String> = self.entries_of("MEMBER#").map(|(rest, _)| rest.to_owned()).collect();
         assert_eq!(members, expected_members, "every key is one user's: {self:#?}");
 
-        for (user, entry) in self.entries_of("USER#") {
-            let count = self.keys.iter().filter(|key| key["user_id"] == user).count();
-            assert_eq!(entry["key_count"], json!(count), "the count of {user}: {self:#?}");
+        let mut expected_counts: BTreeMap<String, i64> = BTreeMap::new();
+        for key in &self.keys {
+            *expected_counts.entry(string(&key["user_id"])).or_default() += 1;
         }
+        let count =
+            |(user, entry): (&str, &Value)| (user.to_owned(), entry["key_count"].as_i64().expect("a count"));
+        let counts: BTreeMap<_, _> =
+            self.entries_of("USER#").map(count).filter(|(_, count)| *count != 0).collect();
+        assert_eq!(counts, expected_counts, "every user's keys are counted: {self:#?}");
+
         for key in &self.keys {
             let (folded, user, id) =
                 (string(&key["name_folded"]), string(&key["user_id"]), string(&key["key_id"]));
@@ -95,6 +101,12 @@ impl Contents {
             let id = &key["key_id"];
             let made: usize = MAKING.map(|action| self.events_of(action, id)).iter().sum();
             assert_eq!((made, self.events_of("key.deleted", id)), (1, 0), "the events of {id}: {self:#?}");
+            let changed = self.events_of("key.updated", id) + self.events_of("key.rotated", id);
+            assert_eq!(
+                key["revision"],
+                json!(made + changed),
+                "every change of {id} has its event: {self:#?}"
+            );
         }
         for event in &self.events {
             let id = &event["key_id"];
@@ -178,4 +190,27 @@ pub(crate) async fn end_memory(workspace: &str) {
             .await
             .expect("the entry can be changed");
     }
+}
+
+/// A stored key, its hash included.
+pub(crate) async fn key(id: &str) -> Value {
+    let item = dynamodb()
+        .get_item()
+        .table_name(variable("KEYGATE_KEYS_TABLE"))
+        .key("key_id", AttributeValue::S(id.to_owned()))
+        .consistent_read(true);
+    to_json(&item.send().await.expect("the table can be read").item.expect("the key is there"))
+}
+
+/// Writes that a key was used just now, so that the authorizer has no reason to.
+pub(crate) async fn mark_used(id: &str) {
+    dynamodb()
+        .update_item()
+        .table_name(variable("KEYGATE_KEYS_TABLE"))
+        .key("key_id", AttributeValue::S(id.to_owned()))
+        .update_expression("SET last_used_at = :now")
+        .expression_attribute_values(":now", AttributeValue::N(chrono::Utc::now().timestamp().to_string()))
+        .send()
+        .await
+        .expect("the key can be changed");
 }

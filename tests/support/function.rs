@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::support::stack::variable;
+use crate::support::stack::{run_folder, variable};
 use crate::support::workspace::{Workspace, id_of, unique};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,8 +32,10 @@ pub(crate) enum Disturbance {
     KillAfter,
     /// As many transactions as that conflict with another one.
     Conflicts(u32),
-    /// The next transaction is held back until it is released.
+    /// The next write is held back until it is released.
     Hold,
+    /// The database answers every write with an internal error.
+    WritesFail,
     /// The database answers everything with an internal error.
     Down,
 }
@@ -74,7 +76,7 @@ impl Function {
         let router = Router::new().fallback(pass_on).with_state(Arc::clone(&database));
         tokio::spawn(async move { axum::serve(listener, router).await });
 
-        let log = std::env::temp_dir().join(unique(name));
+        let log = run_folder().join(format!("{}.log", unique(name)));
         let log_file = File::create(&log).expect("a file for the log");
         let mut process = Command::new(binary(name));
         process
@@ -86,8 +88,9 @@ impl Function {
             .env("KEYS_TABLE", variable("KEYGATE_KEYS_TABLE"))
             .env("WORKSPACES_TABLE", variable("KEYGATE_WORKSPACES_TABLE"))
             .env("ACTIVITY_TABLE", variable("KEYGATE_ACTIVITY_TABLE"))
+            .env("LOG_LEVEL", "debug")
             .env("PEPPERS", variable("KEYGATE_PEPPERS"))
-            .env("REPLAY_KEYS", variable("KEYGATE_REPLAY_KEYS"))
+            .env("REPLAY_KEY", variable("KEYGATE_REPLAY_KEY"))
             .envs(variables.iter().copied())
             .stdout(log_file.try_clone().expect("a second handle"))
             .stderr(log_file);
@@ -133,6 +136,16 @@ impl Function {
         answer.expect("an answer")
     }
 
+    /// Hands over an event, and lets `meanwhile` happen between the answer and what is written after it.
+    pub(crate) async fn invoke_then(&self, event: Value, meanwhile: impl Future<Output = ()>) -> Value {
+        self.disturb(Disturbance::Hold);
+        let answer = self.invoke(event).await.expect("an answer");
+        self.database.held.notified().await;
+        meanwhile.await;
+        self.database.released.notify_one();
+        answer
+    }
+
     /// The database calls since the last time this was asked: operations with their bodies.
     pub(crate) fn take_calls(&self) -> Vec<(String, Value)> {
         std::mem::take(&mut self.database.calls.lock().unwrap())
@@ -146,7 +159,6 @@ impl Drop for Function {
         if std::thread::panicking() {
             println!("{}", std::fs::read_to_string(&self.log).unwrap_or_default());
         }
-        std::fs::remove_file(&self.log).expect("the log can be removed");
     }
 }
 
@@ -174,7 +186,9 @@ async fn pass_on(
     database.calls.lock().unwrap().push((operation.clone(), request));
 
     match database.take_disturbance(&operation) {
-        Disturbance::Down => (StatusCode::INTERNAL_SERVER_ERROR, JSON, Bytes::new()),
+        Disturbance::Down | Disturbance::WritesFail => {
+            (StatusCode::INTERNAL_SERVER_ERROR, JSON, Bytes::new())
+        }
         Disturbance::KillBefore => {
             database.kill();
             (StatusCode::SERVICE_UNAVAILABLE, JSON, Bytes::new())
@@ -203,7 +217,7 @@ impl Database {
         let current = *disturbance;
         match current {
             Disturbance::Down => current,
-            _ if operation != "TransactWriteItems" => Disturbance::None,
+            _ if !matches!(operation, "TransactWriteItems" | "UpdateItem") => Disturbance::None,
             Disturbance::Conflicts(0) => Disturbance::None,
             Disturbance::Conflicts(left) => {
                 *disturbance = Disturbance::Conflicts(left - 1);

@@ -18,14 +18,14 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
-    let (peppers, replay_keys) = tokio::try_join!(
+    let (peppers, replay_key) = tokio::try_join!(
         kms::derive(&aws.kms, environment.peppers()?),
-        kms::derive(&aws.kms, environment.replay_keys()?)
+        kms::derive_one(aws.kms.clone(), environment.replay_key()?)
     )?;
     let creator = KeyCreator {
         brand: environment.brand()?,
         peppers: Peppers(peppers),
-        replay_keys,
+        replay_key,
         store: Store::new(aws.dynamodb, &environment)?,
         quota: environment.keys_per_user()?,
         retention: environment.retention()?,

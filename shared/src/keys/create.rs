@@ -13,7 +13,7 @@ use crate::fields::{self, Fields, Wrong};
 use crate::keys::expiry::MaxLifetime;
 use crate::keys::replay::{IdempotencyKey, Memory, Repeatable};
 use crate::keys::{RevealedKey, whole_second};
-use crate::pepper::{MacKeys, Peppers};
+use crate::pepper::{MacKey, Peppers};
 use crate::record::{HashedKey, Key, LONGEST_DESCRIPTION, Name, Status, ttl};
 use crate::scope::{InvalidScope, KEYS_WRITE, MOST_SCOPES, Scope};
 use crate::store::{Bootstrap, Creation, Extra, Store};
@@ -123,7 +123,7 @@ pub struct KeyCreator {
     /// What the secret is hashed under.
     pub peppers: Peppers,
     /// What the secret of an idempotent create is derived from.
-    pub replay_keys: MacKeys,
+    pub replay_key: MacKey,
     /// Where keys are.
     pub store: Store,
     /// How many keys a user may have.
@@ -141,7 +141,7 @@ impl KeyCreator {
     /// # Errors
     ///
     /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys, or asks for a
-    ///   scope or a rule that it does not hold.
+    ///   scope or a rule that it does not hold; or the request was there before, and its key has got such a one since.
     /// - [`Error::NotYourKey`]: the key would be another user's, and the caller is no administrator.
     /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: as [`Store::create_key`] says.
     /// - [`Error::IdempotencyMismatch`]: the `Idempotency-Key` came with another body before.
@@ -161,7 +161,7 @@ impl KeyCreator {
         caller.require_all(&request.scopes, &request.endpoints)?;
 
         let repeatable = idempotency_key.map(|idempotency_key| Repeatable {
-            key: self.replay_keys.newest(),
+            key: &self.replay_key,
             caller,
             idempotency_key,
             body,
@@ -248,6 +248,8 @@ impl KeyCreator {
         let credential = repeatable.again(memory)?;
         let changed = || Error::IdempotencyConflict(memory.key_id);
         let stored = self.store.keys.hashed(memory.key_id).await?.ok_or_else(changed)?;
+        // The answer returns a secret, so it takes every scope and rule that the key has by now.
+        repeatable.caller.require_all(&stored.key.scopes, &stored.key.endpoints)?;
         let unchanged =
             self.peppers.verify(&credential, &stored.hash)? && stored.key.status(now) == Status::Active;
         if unchanged {

@@ -69,7 +69,7 @@ pub struct Memory {
     nonce: [u8; 32],
     #[serde(with = "serde_bytes")]
     request: [u8; 32],
-    /// Of K, for whoever looks at the table.
+    /// The version of K, for whoever looks at the table.
     version: u32,
     #[serde(with = "chrono::serde::ts_seconds")]
     ttl: DateTime<Utc>,
@@ -78,7 +78,7 @@ pub struct Memory {
 /// A request with an `Idempotency-Key`, and what its secrets are derived from.
 #[derive(Debug)]
 pub struct Repeatable<'a> {
-    /// K, in its newest version: under another one a request is not found again, and is a new one.
+    /// K. Under another one a request is not found again, and is a new one.
     pub key: &'a MacKey,
     /// Who asks.
     pub caller: &'a Caller,
@@ -207,7 +207,7 @@ mod tests {
         let key = key();
         let request = Repeatable { key: &key, caller: &caller, idempotency_key: &header, body: b"{}" };
         let (credential, replay) = request.begin(Utc::now());
-        let hash = Peppers(MacKeys::new(vec![self::key()])).hash(&credential);
+        let hash = Peppers(MacKeys::new(vec![self::key()], 1)).hash(&credential);
         assert_ne!(hash.as_bytes(), &replay.memory.request);
         assert_ne!(hash.as_bytes(), credential.secret.expose());
     }

@@ -65,7 +65,7 @@ impl Activity {
             count: 1,
             ttl: (event.at + self.retention).timestamp(),
         })
-        .map_err(|cause| broken("event", &cause))?;
+        .map_err(|_| broken("event"))?;
         let put = Put::builder()
             .table_name(&self.table)
             .set_item(Some(item))

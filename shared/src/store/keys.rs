@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -130,7 +133,7 @@ impl Keys {
         let answer =
             self.client.get_item().table_name(&self.table).key("key_id", text(&id)).consistent_read(true);
         let answer = answer.send().await.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        answer.item.map(serde_dynamo::from_item).transpose().map_err(|cause| broken("key", &cause))
+        answer.item.map(serde_dynamo::from_item).transpose().map_err(|_| broken("key"))
     }
 
     /// Reads a key without its hashes, strongly consistent. A key past its ttl is gone.
@@ -157,7 +160,7 @@ impl Keys {
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
         let stored: Option<UnhashedKey> =
-            answer.item.map(serde_dynamo::from_item).transpose().map_err(|cause| broken("key", &cause))?;
+            answer.item.map(serde_dynamo::from_item).transpose().map_err(|_| broken("key"))?;
         Ok(stored.filter(|stored| !stored.key.is_gone(now)))
     }
 
@@ -197,7 +200,7 @@ impl Keys {
                 .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
             for item in answer.items.unwrap_or_default() {
                 let position = position(walk.sort, &item)?;
-                let key: Key = serde_dynamo::from_item(item).map_err(|cause| broken("key", &cause))?;
+                let key: Key = serde_dynamo::from_item(item).map_err(|_| broken("key"))?;
                 if !key.is_gone(now) && wanted.is_none_or(|wanted| wanted(&key)) {
                     keys.push((position, key));
                 }
@@ -216,6 +219,46 @@ impl Keys {
         Ok(Found { keys, rest })
     }
 
+    /// Writes that a key was used, unless it was written since `due`, and never backwards. That a key was used changes
+    /// no revision.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    pub async fn mark_used(&self, id: KeyId, at: DateTime<Utc>, due: DateTime<Utc>) -> Result<(), Error> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("key_id", text(&id))
+            .update_expression("SET last_used_at = :at")
+            // A key that is gone has no such attribute, and stays gone.
+            .condition_expression("last_used_at <= :due")
+            .expression_attribute_values(":at", number(&at.timestamp()))
+            .expression_attribute_values(":due", number(&due.timestamp()));
+        unless_condition_failed(update.send().await)
+    }
+
+    /// Replaces a key's hash by one of the same secret under a newer pepper, if it is still the one that was read.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    pub async fn rehash(&self, id: KeyId, stored: &SecretHash, renewed: &SecretHash) -> Result<(), Error> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("key_id", text(&id))
+            .update_expression("SET #hash = :renewed, pepper_version = :version")
+            .condition_expression("#hash = :stored")
+            .expression_attribute_names("#hash", "hash")
+            .expression_attribute_values(":stored", bytes(stored.as_bytes()))
+            .expression_attribute_values(":renewed", bytes(renewed.as_bytes()))
+            .expression_attribute_values(":version", number(&renewed.pepper_version()));
+        unless_condition_failed(update.send().await)
+    }
+
     /// The change that writes a new key.
     ///
     /// # Errors
@@ -223,7 +266,7 @@ impl Keys {
     /// - [`Error::Broken`]: the key cannot be written as an item.
     pub(super) fn put(&self, new: &HashedKey) -> Result<TransactWriteItem, Error> {
         let mut item: HashMap<String, AttributeValue> =
-            serde_dynamo::to_item(new).map_err(|cause| broken("key", &cause))?;
+            serde_dynamo::to_item(new).map_err(|_| broken("key"))?;
         item.insert("name_folded".to_owned(), text(&new.key.name.folded()));
         let put = Put::builder()
             .table_name(&self.table)
@@ -327,6 +370,22 @@ impl Keys {
             .build()
             .expect("a table and a key");
         TransactWriteItem::builder().delete(delete).build()
+    }
+}
+
+/// That somebody else was faster is no failure.
+fn unless_condition_failed(
+    written: Result<UpdateItemOutput, SdkError<UpdateItemError, HttpResponse>>,
+) -> Result<(), Error> {
+    match written {
+        Err(failure)
+            if !failure
+                .as_service_error()
+                .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+        {
+            Err(Error::unavailable("DynamoDB", &failure))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -128,7 +128,7 @@ impl Store {
             return match refused.item_before(EXTRA) {
                 Some(item) => serde_dynamo::from_item(item.clone())
                     .map(Creation::Remembered)
-                    .map_err(|cause| broken("replay", &cause)),
+                    .map_err(|_| broken("replay")),
                 None => Err(Error::AlreadyBootstrapped),
             };
         }
@@ -152,6 +152,7 @@ impl Store {
     ///
     /// - [`Error::Conflict`]: the key was changed or deleted since it was read.
     /// - [`Error::NameTaken`]: another key of the workspace has the new name.
+    /// - [`Error::NotFound`]: another key has the name that this one had, so the time of this one is over.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn update_key(
         &self,
@@ -162,6 +163,7 @@ impl Store {
     ) -> Result<(), Error> {
         const KEY: usize = 0;
         const NAME: usize = 2;
+        const OLD_NAME: usize = 3;
         let renamed = before.name_folded != after.name.folded();
         let moved = before.key.ttl != after.ttl;
         let mut changes = vec![self.keys.update(&before.key, after), self.activity.put(event)?];
@@ -178,6 +180,11 @@ impl Store {
             Outcome::Committed => Ok(()),
             Outcome::Refused(refused) if refused.condition_failed(KEY) => Err(Error::Conflict),
             Outcome::Refused(refused) if renamed && refused.condition_failed(NAME) => Err(Error::NameTaken),
+            Outcome::Refused(refused)
+                if refused.condition_failed(NAME) || refused.condition_failed(OLD_NAME) =>
+            {
+                Err(Error::NotFound)
+            }
             Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }
@@ -243,7 +250,7 @@ fn bytes(value: &[u8]) -> AttributeValue {
     AttributeValue::B(Blob::new(value))
 }
 
-/// An item that cannot be read or written. The message of the cause names types and attributes, never a value.
-fn broken(what: &str, cause: &serde_dynamo::Error) -> Error {
-    Error::Broken(format!("a stored {what} is not as it should be: {cause}"))
+/// An item that cannot be read or written. What exactly is wrong is not said: serde's messages can quote values.
+fn broken(what: &str) -> Error {
+    Error::Broken(format!("a stored {what} is not as it should be"))
 }

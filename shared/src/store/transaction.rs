@@ -84,7 +84,9 @@ pub(super) async fn commit(client: &Client, changes: Vec<TransactWriteItem>) -> 
             _ => return Err(Error::unavailable("DynamoDB", &failure)),
         }
         tracing::debug!(attempt, "transaction conflict");
-        tokio::time::sleep(random_pause(attempt)).await;
+        if attempt + 1 < ATTEMPTS {
+            tokio::time::sleep(random_pause(attempt)).await;
+        }
     }
     Err(Error::Busy)
 }
@@ -92,4 +94,34 @@ pub(super) async fn commit(client: &Client, changes: Vec<TransactWriteItem>) -> 
 fn random_pause(attempt: u32) -> Duration {
     let share = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
     (FIRST_PAUSE * 2_u32.pow(attempt)).mul_f64(share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(codes: &[&str]) -> Refused {
+        Refused(codes.iter().map(|code| CancellationReason::builder().code(*code).build()).collect())
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_tried_again_and_what_does_not_is_not() {
+        for (codes, passing) in [
+            (&["None", "TransactionConflict", "None"][..], true),
+            (&["ThrottlingError", "ProvisionedThroughputExceeded"], true),
+            (&["TransactionConflict", "ConditionalCheckFailed"], false),
+            (&["ValidationError"], false),
+            (&["None", "None"], false),
+            (&[], false),
+        ] {
+            assert_eq!(refused(codes).is_passing(), passing, "{codes:?}");
+        }
+    }
+
+    #[test]
+    fn pauses_grow_within_their_bounds() {
+        for attempt in 0..ATTEMPTS {
+            assert!(random_pause(attempt) <= FIRST_PAUSE * 2_u32.pow(attempt));
+        }
+    }
 }

@@ -143,7 +143,7 @@ impl Workspaces {
     ) -> Result<TransactWriteItem, Error> {
         let mut item = entry(workspace, &format!("REPLAY#{}", replay.digest));
         let memory: HashMap<String, AttributeValue> =
-            serde_dynamo::to_item(&replay.memory).map_err(|cause| broken("replay", &cause))?;
+            serde_dynamo::to_item(&replay.memory).map_err(|_| broken("replay"))?;
         item.extend(memory);
         let put = Put::builder()
             .table_name(&self.table)

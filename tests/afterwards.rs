@@ -1,0 +1,168 @@
+//! What the authorizer writes after its answer.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use crate::support::database;
+use crate::support::function::{Disturbance, Function};
+use crate::support::stack::variable;
+use crate::support::workspace::{Workspace, id_of, text};
+
+fn token_event(key: &str) -> Value {
+    let arn = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/GET/orders";
+    json!({"type": "TOKEN", "authorizationToken": format!("Bearer {key}"), "methodArn": arn})
+}
+
+fn updates(function: &Function) -> usize {
+    function.take_calls().iter().filter(|(operation, _)| operation == "UpdateItem").count()
+}
+
+/// The configuration of a deployment with a second pepper, made of the same KMS key.
+fn two_peppers() -> String {
+    let first = variable("KEYGATE_PEPPERS");
+    let key = first.splitn(3, ':').nth(2).expect("version, label and key");
+    format!("{first},2:keygate-pepper-2:{key}")
+}
+
+/// The version of the pepper under which a key's hash is stored.
+async fn pepper_version(id: &str) -> i64 {
+    database::key(id).await["pepper_version"].as_i64().expect("a version")
+}
+
+#[tokio::test]
+async fn a_used_key_says_when() {
+    let workspace = Workspace::new().await;
+    let created = workspace.created(json!({"name": "ci"})).await;
+    let (id, before) = (text(&created, "id"), Utc::now());
+    assert!(workspace.accepts(text(&created, "key")).await);
+    let used = loop {
+        let answer = workspace.get(&workspace.admin, id).await;
+        assert_eq!(answer.header("etag"), Some("\"1\""), "being used is no change");
+        if let Some(used) = answer.json()["last_used_at"].as_str() {
+            break DateTime::parse_from_rfc3339(used).expect("RFC 3339").to_utc();
+        }
+    };
+    assert!((before.timestamp()..=Utc::now().timestamp()).contains(&used.timestamp()));
+    let listed = workspace.list(&workspace.admin, "?sort=last_used_at&status=unused").await.json();
+    assert_eq!(listed["items"], json!([]));
+    workspace.contents().await;
+}
+
+#[tokio::test]
+async fn the_answer_does_not_wait_for_what_is_written_after_it() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let authorizer = Function::start("authorize", &[]).await;
+    let answer = authorizer.invoke_then(token_event(&key), async {
+        let stored = database::key(id_of(&key)).await;
+        assert_eq!(stored["last_used_at"], 0, "the answer is there and nothing is written yet");
+    });
+    assert_eq!(Box::pin(answer).await["principalId"], "bob");
+    while database::key(id_of(&key)).await["last_used_at"] == 0 {}
+    workspace.contents().await;
+}
+
+#[tokio::test]
+async fn use_is_written_once_in_an_interval_and_never_backwards() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let (one, other) = tokio::join!(Function::start("authorize", &[]), Function::start("authorize", &[]));
+    one.invoke(token_event(&key)).await.expect("a policy");
+    while database::key(id_of(&key)).await["last_used_at"] == 0 {}
+    assert_eq!(updates(&one), 1);
+    let written = database::key(id_of(&key)).await["last_used_at"].clone();
+    for function in [&one, &other, &one] {
+        function.invoke(token_event(&key)).await.expect("a policy");
+    }
+    assert_eq!((updates(&one), updates(&other)), (0, 0));
+    assert_eq!(database::key(id_of(&key)).await["last_used_at"], written);
+    workspace.contents().await;
+}
+
+#[tokio::test]
+async fn a_failure_after_the_answer_changes_no_answer() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let authorizer = Function::start("authorize", &[("LAST_USED_INTERVAL", "0")]).await;
+    authorizer.disturb(Disturbance::WritesFail);
+    for _ in 0..3 {
+        assert_eq!(authorizer.invoke(token_event(&key)).await.expect("a policy")["principalId"], "bob");
+    }
+    authorizer.disturb(Disturbance::None);
+    authorizer.invoke(token_event(&key)).await.expect("a policy");
+    while database::key(id_of(&key)).await["last_used_at"] == 0 {}
+    workspace.contents().await;
+}
+
+#[tokio::test]
+async fn a_refused_key_was_not_used() {
+    let workspace = Workspace::new().await;
+    let created = workspace.created(json!({"name": "ci"})).await;
+    workspace.update(&workspace.admin, text(&created, "id"), &json!({"disabled": true})).await;
+    let authorizer = Function::start("authorize", &[]).await;
+    authorizer.take_calls();
+    assert!(authorizer.invoke(token_event(text(&created, "key"))).await.is_err());
+    let accepted = workspace.key_of("bob", &[]).await;
+    authorizer.invoke(token_event(&accepted)).await.expect("a policy");
+    while database::key(id_of(&accepted)).await["last_used_at"] == 0 {}
+    assert_eq!(updates(&authorizer), 1, "that of the accepted key");
+    workspace.contents().await;
+}
+
+#[tokio::test]
+async fn a_hash_under_an_older_pepper_is_renewed_when_its_key_is_used() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let peppers = two_peppers();
+    let (old, both) = ([], [("PEPPERS", peppers.as_str())]);
+    let (old, both) = tokio::join!(Function::start("authorize", &old), Function::start("authorize", &both));
+    assert_eq!(pepper_version(id_of(&key)).await, 1);
+    both.invoke(token_event(&key)).await.expect("a policy");
+    while pepper_version(id_of(&key)).await == 1 {}
+    both.invoke(token_event(&key)).await.expect("the same key is accepted under its new hash");
+    let error =
+        old.invoke(token_event(&key)).await.expect_err("an environment without the pepper cannot tell");
+    assert_ne!(error, "Unauthorized");
+    workspace.contents().await;
+}
+
+#[tokio::test]
+async fn a_pepper_is_known_everywhere_before_it_is_used_anywhere() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let peppers = two_peppers();
+    let settings = [("PEPPERS", peppers.as_str()), ("PEPPER_VERSION", "1")];
+    let authorizer = Function::start("authorize", &settings).await;
+    authorizer.invoke(token_event(&key)).await.expect("a policy");
+    while database::key(id_of(&key)).await["last_used_at"] == 0 {}
+    assert_eq!((updates(&authorizer), pepper_version(id_of(&key)).await), (1, 1), "that of its last use");
+    workspace.contents().await;
+}
+
+#[tokio::test]
+async fn of_a_rehash_and_a_rotation_the_rotation_wins() {
+    let workspace = Workspace::new().await;
+    let created = workspace.created(json!({"name": "ci"})).await;
+    let (id, old) = (text(&created, "id"), text(&created, "key"));
+    let peppers = two_peppers();
+    let settings = [("PEPPERS", peppers.as_str()), ("LAST_USED_INTERVAL", "86400")];
+    database::mark_used(id).await;
+    let authorizer = Function::start("authorize", &settings).await;
+    let rotated = std::sync::Mutex::new(Value::Null);
+    authorizer
+        .invoke_then(token_event(old), async {
+            let answer =
+                workspace.rotate(&workspace.admin, id, &json!({"overlap_seconds": 3600})).await.json();
+            *rotated.lock().expect("one at a time") = answer;
+        })
+        .await;
+    let rotated = rotated.into_inner().expect("one at a time");
+    for key in [old, text(&rotated, "key")] {
+        authorizer.invoke(token_event(key)).await.expect("both secrets work during the overlap");
+    }
+    while pepper_version(id).await == 1 {}
+    for key in [old, text(&rotated, "key")] {
+        authorizer.invoke(token_event(key)).await.expect("and after the new one's hash was renewed");
+    }
+    workspace.contents().await;
+}
