@@ -6,7 +6,7 @@ use reqwest::Method;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use crate::support::function::{Disturbance, Function};
+use crate::support::function::{Disturbance, Function, event};
 use crate::support::stack::{Answer, Api, dynamodb, variable};
 use crate::support::workspace::{Workspace, id_of, keys_url};
 
@@ -99,7 +99,7 @@ async fn disable(id: &str) {
 async fn the_backend_is_told_who_calls() {
     let workspace = Workspace::new().await;
     let body = json!({"name": "build server", "user_id": "bob", "scopes": ["orders:read", "orders:write"],
-        "expires_in": 3600});
+        "endpoints": ["GET /echo", "GET /orders/*"], "expires_in": 3600});
     let created = workspace.created(body).await;
     let key = created["key"].as_str().expect("a key");
     for scheme in ["Bearer", "bearer", "BEARER"] {
@@ -113,7 +113,8 @@ async fn the_backend_is_told_who_calls() {
             let caller = answer.json()["caller"].clone();
             let told = json!({
                 "userId": "bob", "workspaceId": workspace.id, "keyId": created["id"], "keyName": "build server",
-                "scopes": "orders:read orders:write", "credential": "api_key", "expiresAt": created["expires_at"],
+                "scopes": "orders:read orders:write", "endpoints": "GET /echo,GET /orders/*",
+                "credential": "api_key", "expiresAt": created["expires_at"],
             });
             for (name, value) in told.as_object().expect("an object") {
                 assert_eq!(&caller[name], value, "{name}: {answer:?}");
@@ -136,11 +137,6 @@ async fn a_key_without_the_scope_is_a_403() {
 fn token_event(authorization: &str) -> Value {
     let arn = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/GET/orders";
     json!({"type": "TOKEN", "authorizationToken": authorization, "methodArn": arn})
-}
-
-fn event(name: &str) -> Value {
-    let path = format!("{}/fixtures/events/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    serde_json::from_str(&std::fs::read_to_string(&path).expect(&path)).expect(&path)
 }
 
 fn http_event(authorization: &str) -> Value {
@@ -177,51 +173,6 @@ async fn garbage_costs_no_read_and_every_other_credential_one() {
     assert_eq!(accepted["policyDocument"]["Statement"][0]["Effect"], "Allow");
     let (read, request) = authorizer.take_calls().remove(0);
     assert_eq!((read.as_str(), &request["ConsistentRead"]), ("GetItem", &json!(true)));
-    workspace.contents().await;
-}
-
-#[tokio::test]
-async fn every_kind_of_event_is_answered_in_its_own_form() {
-    let workspace = Workspace::new().await;
-    let key = workspace.key_of("bob", &[]).await;
-    let bearer = format!("Bearer {key}");
-    let rest_request = |authorization: &str| {
-        let mut event = event("authorize-rest-request");
-        event["headers"]["authorization"] = json!(authorization);
-        event["multiValueHeaders"]["authorization"] = json!([authorization]);
-        event
-    };
-
-    let (policy, simple) = tokio::join!(
-        Function::start("authorize", &[]),
-        Function::start("authorize", &[("AUTHORIZER_ANSWER", "simple")])
-    );
-    for authorizer in [&policy, &simple] {
-        for event in [token_event(&bearer), rest_request(&bearer)] {
-            let answer = authorizer.invoke(event).await.expect("a policy");
-            assert_eq!(answer["principalId"], "bob");
-            assert_eq!(answer["policyDocument"]["Statement"][0]["Effect"], "Allow");
-        }
-        for event in [token_event("Bearer x"), rest_request("Bearer x")] {
-            assert_eq!(authorizer.invoke(event).await, Err("Unauthorized".to_owned()));
-        }
-        let two = {
-            let mut event = rest_request(&bearer);
-            event["multiValueHeaders"]["authorization"] = json!([bearer, bearer]);
-            event
-        };
-        assert_eq!(authorizer.invoke(two).await, Err("Unauthorized".to_owned()));
-    }
-    let allowed = policy.invoke(http_event(&bearer)).await.expect("a policy");
-    assert_eq!(allowed["policyDocument"]["Statement"][0]["Effect"], "Allow");
-    assert_eq!(allowed["context"]["userId"], "bob");
-    let denied = policy.invoke(http_event("Bearer x")).await.expect("a policy");
-    assert_eq!(denied["policyDocument"]["Statement"][0]["Effect"], "Deny");
-
-    let allowed = simple.invoke(http_event(&bearer)).await.expect("a simple response");
-    assert_eq!((&allowed["isAuthorized"], &allowed["context"]["userId"]), (&json!(true), &json!("bob")));
-    let denied = simple.invoke(http_event("Bearer x")).await.expect("a simple response");
-    assert_eq!(denied, json!({"isAuthorized": false, "context": {}}));
     workspace.contents().await;
 }
 

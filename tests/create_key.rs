@@ -12,7 +12,7 @@ use crate::support::workspace::{Workspace, id_of, keys_url};
 async fn a_key_is_created_and_shown_once() {
     let workspace = Workspace::new().await;
     let body = json!({"name": " Build server ", "description": "runs the tests", "scopes": ["orders:read"],
-        "expires_at": "2099-12-31T23:59:59.5Z"});
+        "endpoints": ["GET /orders/*"], "expires_at": "2099-12-31T23:59:59.5Z"});
     let answer = workspace.create(&workspace.admin, &body).await;
     assert_eq!(answer.status, 201, "{answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -31,7 +31,7 @@ async fn a_key_is_created_and_shown_once() {
         json!({
             "name": "Build server", "description": "runs the tests", "prefix": format!("kg_key_{}", id_of(text)),
             "user_id": "admin", "created_by": "admin", "expires_at": "2099-12-31T23:59:59Z", "last_used_at": null,
-            "status": "active", "scopes": ["orders:read"], "previous_expires_at": null,
+            "status": "active", "scopes": ["orders:read"], "endpoints": ["GET /orders/*"], "previous_expires_at": null,
         })
     );
 
@@ -172,7 +172,7 @@ async fn bad_input_is_a_400_that_names_every_field() {
         (json!({"name": "a", "expires_at": "2020-01-01T00:00:00Z"}), vec!["/expires_at"]),
         (json!({"name": "a", "expires_at": "tomorrow"}), vec!["/expires_at"]),
         (json!({"name": "a", "expires_in": -1}), vec!["/expires_in"]),
-        (json!({"name": "a", "endpoints": ["GET /orders"]}), vec!["/endpoints"]),
+        (json!({"name": "a", "endpoints": ["GET /orders", "GET orders"]}), vec!["/endpoints/1"]),
         (json!({"name": "a", "admin": true, "hash": "x"}), vec!["/admin", "/hash"]),
         (json!({"name": "a", "user_id": "bob#carol"}), vec!["/user_id"]),
         (json!([]), vec![""]),

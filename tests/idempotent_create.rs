@@ -111,6 +111,22 @@ async fn a_key_that_carries_more_by_now_is_not_shown_again_to_whoever_lacks_it()
 }
 
 #[tokio::test]
+async fn a_key_that_reaches_more_by_now_is_not_shown_again_to_whoever_does_not() {
+    let workspace = Workspace::new().await;
+    let rules = json!(["POST /api-keys", "GET /orders/*"]);
+    let writer = json!({"name": "writer", "user_id": "bob", "scopes": ["keys:write"], "endpoints": rules});
+    let writer = workspace.created(writer).await;
+    let writer = text(&writer, "key");
+    let (header, body) = (unique("request"), json!({"name": "ci", "endpoints": ["GET /orders/7"]}));
+    let created = create(&workspace, writer, &header, &body).await.json();
+    assert_eq!(create(&workspace, writer, &header, &body).await.json()["key"], created["key"]);
+    let granted = json!({"endpoints": null});
+    assert_eq!(workspace.update(&workspace.admin, text(&created, "id"), &granted).await.status, 200);
+    create(&workspace, writer, &header, &body).await.assert_problem(403, "insufficient_endpoints");
+    workspace.contents().await;
+}
+
+#[tokio::test]
 async fn after_ten_minutes_the_request_is_a_new_one() {
     let workspace = Workspace::in_which_time_passes().await;
     let (header, body) = (unique("request"), json!({"name": "ci"}));

@@ -7,11 +7,14 @@ mod support;
 
 mod afterwards;
 mod authorizer;
+mod authorizer_matrix;
+mod authorizer_mutations;
 mod bootstrap;
 mod cache;
 mod cors;
 mod create_key;
 mod delete_key;
+mod endpoints;
 mod get_key;
 mod idempotent_create;
 mod interruptions;

@@ -468,6 +468,7 @@ impl<'a> Workspace<'a> {
             key_id: KeyId::generate(Utc::now()),
             key_name: "reader".to_owned(),
             scopes: vec!["keys:read".parse().expect("a scope")],
+            endpoints: Vec::new(),
             credential: CredentialKind::ApiKey,
             expires_at: None,
         };

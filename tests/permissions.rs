@@ -166,3 +166,61 @@ async fn service_accounts_get_their_keys_from_administrators() {
     assert_eq!(own["items"].as_array().map(Vec::len), Some(1));
     workspace.contents().await;
 }
+
+/// A restricted key must not make a way around its endpoint rules, not even an administrator's.
+#[tokio::test]
+async fn a_restricted_key_gets_nothing_beyond_its_rules() {
+    let workspace = Workspace::new().await;
+    let rules = json!(["* /api-keys", "* /api-keys/*", "GET /orders/*"]);
+    let mut callers = Vec::new();
+    for (user, scopes) in [("bob", json!(["keys:read", "keys:write"])), ("carol", json!(["workspace:admin"]))]
+    {
+        let key = json!({"name": unique("key"), "user_id": user, "scopes": scopes, "endpoints": rules});
+        callers.push((user, workspace.created(key).await));
+    }
+    for (user, caller) in &callers {
+        let (own_id, caller) = (text(caller, "id"), text(caller, "key"));
+        let refused = |answer: Answer| answer.assert_problem(403, "insufficient_endpoints");
+        let url = format!("{}/me", variable("KEYGATE_API_URL"));
+        let elsewhere = workspace.api.send(Method::GET, &url, Some(caller), None).await;
+        elsewhere.assert_problem(403, "forbidden");
+
+        for endpoints in
+            [json!(null), json!([]), json!(["* /*"]), json!(["GET /orders"]), json!(["$connect"])]
+        {
+            let new = json!({"name": unique("key"), "endpoints": endpoints});
+            refused(workspace.create(caller, &new).await);
+            refused(workspace.update(caller, own_id, &json!({"endpoints": endpoints})).await);
+        }
+        let wider = json!([null, ["GET /invoices"], ["* /*"], ["GET /orders/*", "GET /orders"]]);
+        for endpoints in wider.as_array().expect("an array") {
+            let target =
+                json!({"name": unique("key"), "user_id": user, "endpoints": endpoints, "expires_in": 9000});
+            let target = workspace.created(target).await;
+            let id = text(&target, "id");
+            refused(workspace.rotate(caller, id, &json!({})).await);
+            for patch in [
+                json!({"endpoints": ["GET /orders/7"]}),
+                json!({"endpoints": ["GET /orders/7"], "name": "taken over"}),
+                json!({"expires_at": null}),
+                json!({"scopes": ["keys:read"]}),
+            ] {
+                refused(workspace.update(caller, id, &patch).await);
+            }
+            assert_eq!(workspace.update(caller, id, &json!({"disabled": true})).await.status, 200);
+            refused(workspace.update(caller, id, &json!({"disabled": false})).await);
+            assert_eq!(workspace.get(caller, id).await.header("etag"), Some("\"2\""));
+            assert_eq!(workspace.delete(caller, id).await.status, 204, "taking away is always allowed");
+        }
+
+        let within = json!({"name": unique("key"), "endpoints": ["GET /orders/7/*", "DELETE /api-keys/7"]});
+        let created = workspace.create(caller, &within).await;
+        assert_eq!(created.status, 201, "{created:?}");
+        let created = created.json();
+        let id = text(&created, "id");
+        assert_eq!(workspace.rotate(caller, id, &json!({})).await.status, 200);
+        let narrower = json!({"endpoints": ["GET /orders/7/items"]});
+        assert_eq!(workspace.update(caller, id, &narrower).await.status, 200);
+        refused(workspace.update(caller, id, &json!({"endpoints": null})).await);
+    }
+}

@@ -13,7 +13,8 @@ async fn a_patch_changes_what_it_names_and_leaves_the_rest() {
         .await;
     let id = text(&created, "id");
 
-    let patch = json!({"name": "CI", "description": "new", "scopes": ["a:b", "c:d"], "expires_at": "2099-01-01T00:00:00Z"});
+    let patch = json!({"name": "CI", "description": "new", "scopes": ["a:b", "c:d"],
+        "endpoints": ["GET /orders/*"], "expires_at": "2099-01-01T00:00:00Z"});
     let answer = workspace.update(&workspace.admin, id, &patch).await;
     assert_eq!((answer.status, answer.header("etag")), (200, Some("\"2\"")), "{answer:?}");
     let mut expected = created.clone();
@@ -24,11 +25,11 @@ async fn a_patch_changes_what_it_names_and_leaves_the_rest() {
     assert_eq!(answer.json(), expected);
     assert_eq!(workspace.get(&workspace.admin, id).await.json(), expected);
 
-    let cleared = json!({"description": null, "scopes": null, "expires_at": null});
+    let cleared = json!({"description": null, "scopes": null, "endpoints": null, "expires_at": null});
     let answer = workspace.update(&workspace.admin, id, &cleared).await.json();
     assert_eq!(
-        (&answer["description"], &answer["scopes"], &answer["expires_at"]),
-        (&Value::Null, &json!([]), &Value::Null)
+        (&answer["description"], &answer["scopes"], &answer["endpoints"], &answer["expires_at"]),
+        (&Value::Null, &json!([]), &json!([]), &Value::Null)
     );
     assert_eq!(workspace.contents().await.events_of("key.updated", &created["id"]), 2);
 }
@@ -139,7 +140,10 @@ async fn bad_input_is_a_400_that_names_every_field() {
         (json!({"name": "", "description": 1}), vec!["/name", "/description"]),
         (json!({"expires_at": "2020-01-01T00:00:00Z", "disabled": "no"}), vec!["/expires_at", "/disabled"]),
         (json!({"expires_in": 60}), vec!["/expires_in"]),
-        (json!({"user_id": "bob", "endpoints": [], "hash": "x"}), vec!["/endpoints", "/hash", "/user_id"]),
+        (
+            json!({"user_id": "bob", "endpoints": ["/"], "hash": "x"}),
+            vec!["/endpoints/0", "/hash", "/user_id"],
+        ),
         (json!([]), vec![""]),
     ] {
         assert_eq!(workspace.update(&workspace.admin, id, &patch).await.invalid_places(), places, "{patch}");

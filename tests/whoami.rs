@@ -10,7 +10,8 @@ use crate::support::workspace::{Workspace, text};
 async fn a_caller_is_told_who_it_is() {
     let workspace = Workspace::new().await;
     let created = workspace
-        .created(json!({"name": "Build server", "user_id": "svc:ci", "scopes": ["orders:read", "a:b"], "expires_in": 60}))
+        .created(json!({"name": "Build server", "user_id": "svc:ci", "scopes": ["orders:read", "a:b"],
+            "endpoints": ["GET /me"], "expires_in": 60}))
         .await;
     let url = format!("{}/me", variable("KEYGATE_API_URL"));
     let answer = workspace.api.send(Method::GET, &url, Some(text(&created, "key")), None).await;
@@ -19,7 +20,8 @@ async fn a_caller_is_told_who_it_is() {
         answer.json(),
         json!({
             "user_id": "svc:ci", "workspace_id": workspace.id, "key_id": created["id"], "key_name": "Build server",
-            "scopes": ["orders:read", "a:b"], "credential": "api_key", "expires_at": created["expires_at"],
+            "scopes": ["orders:read", "a:b"],
+            "endpoints": ["GET /me"], "credential": "api_key", "expires_at": created["expires_at"],
         })
     );
     workspace.contents().await;

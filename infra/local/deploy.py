@@ -145,6 +145,7 @@ class Deployment:
         keygate, examples = self.outputs(STACK), self.outputs(EXAMPLES_STACK)
         execute = f"{self.emulator_url}/_aws/execute-api"
         rest_stage = examples["RestExampleUrl"].rpartition("/")[2]
+        websocket_stage = examples["WebSocketExampleUrl"].rpartition("/")[2]
         api_url = f"{execute}/{keygate['ApiId']}/{keygate['StageName']}"
         configuration = self.client("lambda").get_function_configuration
         authorizer = configuration(FunctionName=keygate["AuthorizerFunctionName"])
@@ -154,6 +155,7 @@ class Deployment:
             "KEYGATE_ADMIN_KEY": self.administrator_key(keygate["CreateKeyFunctionName"], api_url, known_key),
             "KEYGATE_REST_EXAMPLE_URL": f"{execute}/{examples['RestExampleApiId']}/{rest_stage}",
             "KEYGATE_HTTP_EXAMPLE_URL": f"{execute}/{examples['HttpExampleApiId']}",
+            "KEYGATE_WEBSOCKET_EXAMPLE_URL": f"{execute}/{examples['WebSocketExampleApiId']}/{websocket_stage}",
             "KEYGATE_DYNAMODB_URL": self.dynamodb_url,
             "KEYGATE_KEYS_TABLE": keygate["KeysTableName"],
             "KEYGATE_WORKSPACES_TABLE": keygate["WorkspacesTableName"],

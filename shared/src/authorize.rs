@@ -29,6 +29,9 @@ pub enum Refusal {
     /// The request has more than one.
     #[error("more than one credential")]
     Ambiguous,
+    /// The request has one in its query string.
+    #[error("a credential in the query string")]
+    InQuery,
     /// It is presented under another scheme than `Bearer`.
     #[error("not a bearer token")]
     NotBearer,

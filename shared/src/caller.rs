@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::credential::KeyId;
+use crate::endpoint::{self, EndpointRule};
 use crate::error::Error;
 use crate::scope::{Scope, WORKSPACE_ADMIN};
 use crate::word::{consists_of, word};
@@ -38,6 +39,8 @@ pub struct Caller {
     pub key_name: String,
     /// What the credential carries.
     pub scopes: Vec<Scope>,
+    /// Where the credential may be used; everywhere, if there are none.
+    pub endpoints: Vec<EndpointRule>,
     /// What was presented.
     pub credential: CredentialKind,
     /// When it stops working, as it is shown.
@@ -72,13 +75,26 @@ impl Caller {
         }
     }
 
-    /// Demands every scope that a key is about to carry: nobody hands out more than they have.
+    /// Demands every scope and endpoint rule of a key: nobody hands out more than they have. A caller without rules
+    /// holds every rule. Any other holds what its own cover, and so never a key without rules; that goes for
+    /// administrators too, who would have no use for rules that they can get around.
     ///
     /// # Errors
     ///
-    /// - [`Error::InsufficientScope`]: names the first one that the caller does not hold.
-    pub fn require_all(&self, scopes: &[Scope]) -> Result<(), Error> {
-        scopes.iter().try_for_each(|scope| self.require(scope.as_str()))
+    /// - [`Error::InsufficientScope`]: names the first scope that the caller does not hold.
+    /// - [`Error::InsufficientEndpoints`]: names the first rule that it does not hold.
+    pub fn require_all(&self, scopes: &[Scope], endpoints: &[EndpointRule]) -> Result<(), Error> {
+        scopes.iter().try_for_each(|scope| self.require(scope.as_str()))?;
+        if self.endpoints.is_empty() {
+            return Ok(());
+        }
+        if endpoints.is_empty() {
+            return Err(Error::InsufficientEndpoints(None));
+        }
+        match endpoints.iter().find(|rule| !endpoint::cover(&self.endpoints, rule)) {
+            None => Ok(()),
+            Some(rule) => Err(Error::InsufficientEndpoints(Some(rule.clone()))),
+        }
     }
 
     /// Demands that the caller may act on the keys of `user`: its own, or anyone's as an administrator.
@@ -103,9 +119,14 @@ mod tests {
             key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
             key_name: "ci".to_owned(),
             scopes: scopes.iter().map(|scope| scope.parse().unwrap()).collect(),
+            endpoints: Vec::new(),
             credential: CredentialKind::ApiKey,
             expires_at: None,
         }
+    }
+
+    fn rules(texts: &[&str]) -> Vec<EndpointRule> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
     #[test]
@@ -127,10 +148,30 @@ mod tests {
     #[test]
     fn nobody_hands_out_a_scope_they_do_not_hold() {
         let wanted: Vec<Scope> = ["keys:read", "orders:read"].map(|scope| scope.parse().unwrap()).into();
-        assert!(caller(&["keys:read", "orders:read", "x"]).require_all(&wanted).is_ok());
-        let refused = caller(&["keys:read"]).require_all(&wanted);
+        assert!(caller(&["keys:read", "orders:read", "x"]).require_all(&wanted, &[]).is_ok());
+        let refused = caller(&["keys:read"]).require_all(&wanted, &[]);
         assert!(matches!(refused, Err(Error::InsufficientScope(scope)) if scope == "orders:read"));
-        assert!(caller(&[KEYS_WRITE]).require_all(&[Scope::workspace_admin()]).is_err());
+        assert!(caller(&[KEYS_WRITE]).require_all(&[Scope::workspace_admin()], &[]).is_err());
+    }
+
+    #[test]
+    fn nobody_hands_out_an_endpoint_that_their_own_key_does_not_reach() {
+        // held, demanded, granted
+        let table: [(&[&str], &[&str], bool); 6] = [
+            (&[], &[], true),
+            (&[], &["* /*", "$connect"], true),
+            (&["* /*", "$connect"], &[], false),
+            (&["GET /orders/*"], &["GET /orders/7", "GET /orders/8/*"], true),
+            (&["GET /orders/*"], &["GET /orders/7", "PUT /orders/7"], false),
+            (&["GET /orders/*"], &["GET /orders"], false),
+        ];
+        for scopes in [&[][..], &[WORKSPACE_ADMIN]] {
+            for (held, demanded, granted) in table {
+                let caller = Caller { endpoints: rules(held), ..caller(scopes) };
+                let answer = caller.require_all(&[], &rules(demanded));
+                assert_eq!(answer.is_ok(), granted, "{held:?} for {demanded:?} with {scopes:?}");
+            }
+        }
     }
 
     #[test]

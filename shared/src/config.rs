@@ -70,8 +70,11 @@ pub struct AwsSettings {
 pub enum AuthorizerAnswer {
     /// An IAM policy.
     Policy,
-    /// `isAuthorized`, for authorizers with simple responses enabled.
+    /// `isAuthorized`, for authorizers with simple responses enabled. API Gateway may keep the answer and use it for
+    /// every other route, so a key with endpoint rules is refused.
     Simple,
+    /// The same for authorizers whose cache time is 0: endpoint rules are evaluated for the call at hand.
+    SimpleUncached,
 }
 
 impl Environment {
@@ -227,14 +230,15 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when it is neither `policy` nor `simple`.
+    /// [`InvalidVariable`] when it is none of `policy`, `simple` and `simple-uncached`.
     pub fn authorizer_answer(&self) -> Result<AuthorizerAnswer, InvalidVariable> {
         match self.text("AUTHORIZER_ANSWER") {
             None | Some("policy") => Ok(AuthorizerAnswer::Policy),
             Some("simple") => Ok(AuthorizerAnswer::Simple),
+            Some("simple-uncached") => Ok(AuthorizerAnswer::SimpleUncached),
             Some(_) => Err(InvalidVariable {
                 name: "AUTHORIZER_ANSWER",
-                must_be: "must be policy or simple".to_owned(),
+                must_be: "must be policy, simple or simple-uncached".to_owned(),
             }),
         }
     }

@@ -231,6 +231,19 @@ impl Credential {
     }
 }
 
+/// Whether something of a credential's shape, of any brand and whether or not it is one, stands anywhere in `text`.
+#[must_use]
+pub fn is_within(text: &str) -> bool {
+    text.match_indices(API_KEY_KIND).any(|(index, kind)| {
+        let mut parts = text[index + kind.len()..].split('_');
+        let mut has = |length: usize| {
+            let part = parts.next().and_then(|part| part.as_bytes().get(..length));
+            part.is_some_and(|part| part.iter().all(u8::is_ascii_alphanumeric))
+        };
+        has(0) && has(ID_LENGTH) && has(SECRET_LENGTH + CHECKSUM_LENGTH)
+    })
+}
+
 /// How a presented text is not a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Malformed {
@@ -326,6 +339,21 @@ mod tests {
 
     fn brand() -> Brand {
         "kg".parse().unwrap()
+    }
+
+    #[test]
+    fn a_credential_is_recognised_wherever_it_stands_and_whatever_its_brand() {
+        let (key, _) = KNOWN[0];
+        for text in
+            [key.to_owned(), format!("a key,{key}&b"), key.replace("kg_", "other_"), format!("key_{key}")]
+        {
+            assert!(is_within(&text), "{text}");
+        }
+        for text in
+            ["", "key", "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E", &key[..key.len() - 1], &key.replace('E', "é")]
+        {
+            assert!(!is_within(text), "{text}");
+        }
     }
 
     fn credential(secret: [u8; 32]) -> Credential {

@@ -4,6 +4,7 @@ use serde::Serialize;
 use thiserror::Error as ThisError;
 
 use crate::credential::KeyId;
+use crate::endpoint::EndpointRule;
 use crate::pepper::UnknownPepper;
 
 /// Why a use case did not do what was asked. Unless a variant says otherwise, nothing was changed.
@@ -25,6 +26,9 @@ pub enum Error {
     /// The caller does not hold this scope.
     #[error("the caller does not hold a scope that this takes")]
     InsufficientScope(String),
+    /// The endpoint rules of the caller's own key do not cover this one, or, as there is none, a key without rules.
+    #[error("the caller's endpoint rules do not cover {}", .0.as_ref().map_or("a key without any", EndpointRule::as_str))]
+    InsufficientEndpoints(Option<EndpointRule>),
     /// The key belongs to another user of the workspace and the caller is no administrator.
     #[error("the key belongs to another user")]
     NotYourKey,

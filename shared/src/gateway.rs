@@ -1,14 +1,17 @@
 //! API Gateway's custom authorizers: their events in, their answers out.
 //!
-//! | event | told by | answer |
-//! | --- | --- | --- |
-//! | REST API, `TOKEN` | `type` | policy |
-//! | REST API, `REQUEST` | `type`, no `version` | policy |
-//! | HTTP API, payload 2.0 | `version` | policy, or a simple response where so configured |
+//! | event | told by | answer | refusal |
+//! | --- | --- | --- | --- |
+//! | REST API, `TOKEN` | `type` | policy | error |
+//! | REST API, `REQUEST` | `type`, no `version` | policy | error |
+//! | WebSocket API, `$connect` | `type`, `requestContext.eventType` | policy | error |
+//! | HTTP API, payload 1.0 | `type`, `version` | policy | denial |
+//! | HTTP API, payload 2.0 | `type`, `version` | policy, or a simple response where so configured | denial |
 //!
-//! A refusal is the error `Unauthorized` for a REST API, which makes a 401 of it; an HTTP API makes a 401 of a missing
-//! header alone and a 500 of every error, so there a refusal is a denial and becomes a 403. See
-//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-use-lambda-authorizer.html> and
+//! The error is `Unauthorized`, of which REST and WebSocket APIs make a 401. An HTTP API makes a 401 of a missing header
+//! alone and a 500 of every error, so there a refusal is a denial and becomes a 403. See
+//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-use-lambda-authorizer.html>,
+//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-lambda-auth.html> and
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>.
 
 use std::borrow::Cow;
@@ -25,11 +28,14 @@ use thiserror::Error as ThisError;
 use crate::authorize::{Decision, Refusal};
 use crate::caller::{Caller, CredentialKind};
 use crate::config::AuthorizerAnswer;
+use crate::credential;
+use crate::endpoint::{self, EndpointRule};
 use crate::error::Error;
 use crate::keys::rfc3339;
 use crate::record::Key;
+use crate::scope::Scope;
 
-/// What a REST API takes as a 401.
+/// What REST and WebSocket APIs take as a 401.
 pub const UNAUTHORIZED: &str = "Unauthorized";
 
 /// Whom the backend is told a refused call came from.
@@ -38,16 +44,25 @@ const NOBODY: &str = "nobody";
 /// A request to authorize, whatever kind of API it came to.
 #[derive(Debug)]
 pub struct Event<'a> {
-    api: Api,
+    api: Api<'a>,
     /// ARN of the method or route that is called.
     arn: Cow<'a, str>,
+    /// The values of every `Authorization` header.
     authorization: Vec<Cow<'a, str>>,
+    has_credential_in_query: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Api {
+#[derive(Debug)]
+enum Api<'a> {
     Rest,
-    Http,
+    WebSocket,
+    /// An HTTP API with payload 1.0, whose authorizers know no simple responses.
+    Http1,
+    /// An HTTP API with payload 2.0, and what is called there.
+    Http2 {
+        method: Cow<'a, str>,
+        path: String,
+    },
 }
 
 #[derive(Deserialize)]
@@ -67,11 +82,95 @@ struct RawEvent<'a> {
     headers: Option<HashMap<Cow<'a, str>, Cow<'a, str>>>,
     #[serde(borrow)]
     multi_value_headers: Option<HashMap<Cow<'a, str>, Vec<Cow<'a, str>>>>,
+    #[serde(borrow)]
+    query_string_parameters: Option<HashMap<Cow<'a, str>, Cow<'a, str>>>,
+    #[serde(borrow)]
+    multi_value_query_string_parameters: Option<HashMap<Cow<'a, str>, Vec<Cow<'a, str>>>>,
+    #[serde(borrow)]
+    request_context: Option<RawRequestContext<'a>>,
+    #[serde(borrow)]
+    raw_path: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawRequestContext<'a> {
+    #[serde(borrow)]
+    event_type: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    stage: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    http: Option<RawHttp<'a>>,
+}
+
+#[derive(Deserialize)]
+struct RawHttp<'a> {
+    #[serde(borrow)]
+    method: Cow<'a, str>,
+}
+
+impl<'a> RawEvent<'a> {
+    fn api(&self) -> Result<Api<'a>, UnknownEvent> {
+        let is_connect = || {
+            self.request_context
+                .as_ref()
+                .is_some_and(|context| context.event_type.as_deref() == Some("CONNECT"))
+        };
+        match (self.kind.as_deref(), self.version.as_deref()) {
+            // Whatever the version: AWS's published sample has one, events as they arrive have none.
+            (Some("REQUEST"), _) if is_connect() => Ok(Api::WebSocket),
+            (Some("TOKEN" | "REQUEST"), None) => Ok(Api::Rest),
+            (Some("REQUEST"), Some("1.0")) => Ok(Api::Http1),
+            (Some("REQUEST"), Some("2.0")) => self.http2().ok_or(UnknownEvent),
+            _ => Err(UnknownEvent),
+        }
+    }
+
+    /// A `rawPath` begins with the name of its stage unless that is `$default`; where a custom domain is mapped to the
+    /// stage, it does not.
+    fn http2(&self) -> Option<Api<'a>> {
+        let context = self.request_context.as_ref()?;
+        let (stage, path) = (context.stage.as_deref()?, self.raw_path.as_deref()?);
+        let below = path.strip_prefix('/').and_then(|path| path.strip_prefix(stage));
+        let path = match below.filter(|_| stage != "$default") {
+            Some("") => "/",
+            Some(below) if below.starts_with('/') => below,
+            _ => path,
+        };
+        Some(Api::Http2 { method: context.http.as_ref()?.method.clone(), path: path.to_owned() })
+    }
+
+    /// The values of every `Authorization` header, whatever its spelling. Where there are `multiValueHeaders`, `headers`
+    /// has only the last value of each.
+    fn authorization(&mut self) -> Vec<Cow<'a, str>> {
+        if self.kind.as_deref() == Some("TOKEN") {
+            return self.authorization_token.take().into_iter().collect();
+        }
+        if let Some(headers) = self.multi_value_headers.take() {
+            let values = headers.into_iter().filter(|(name, _)| is_authorization(name));
+            values.flat_map(|(_, values)| values).collect()
+        } else {
+            let headers = self.headers.take().into_iter().flatten();
+            headers.filter(|(name, _)| is_authorization(name)).map(|(_, value)| value).collect()
+        }
+    }
+
+    /// Whether the query string has an `access_token`, or something of a credential's shape under any name. The values
+    /// are decoded, and for payload 2.0 those of one name are joined with commas. An event of the kind `TOKEN` does not
+    /// show the query string.
+    fn has_credential_in_query(&self) -> bool {
+        let single = self.query_string_parameters.iter().flatten();
+        let multiple = self.multi_value_query_string_parameters.iter().flatten();
+        let single = single.map(|(name, value)| (name, std::slice::from_ref(value)));
+        single.chain(multiple.map(|(name, values)| (name, values.as_slice()))).any(|(name, values)| {
+            name == "access_token" || values.iter().any(|value| credential::is_within(value))
+        })
+    }
 }
 
 /// An event of none of the kinds above. It does not say what was found: an event holds a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
-#[error("not an event of a REST API's authorizer, nor of an HTTP API's with payload 2.0")]
+#[error("not an event of an authorizer of a REST, an HTTP or a WebSocket API")]
 pub struct UnknownEvent;
 
 impl<'a> Event<'a> {
@@ -81,31 +180,28 @@ impl<'a> Event<'a> {
     ///
     /// [`UnknownEvent`]: nothing can be decided about it.
     pub fn parse(json: &'a str) -> Result<Self, UnknownEvent> {
-        let raw: RawEvent<'a> = serde_json::from_str(json).map_err(|_| UnknownEvent)?;
-        let (api, arn, authorization) = match (raw.kind.as_deref(), raw.version.as_deref()) {
-            (Some("TOKEN"), None) => {
-                (Api::Rest, raw.method_arn, raw.authorization_token.into_iter().collect())
-            }
-            (Some("REQUEST"), None) => {
-                let values =
-                    raw.multi_value_headers.into_iter().flatten().filter(|(name, _)| is_authorization(name));
-                (Api::Rest, raw.method_arn, values.flat_map(|(_, values)| values).collect())
-            }
-            (Some("REQUEST"), Some("2.0")) => {
-                let values = raw.headers.into_iter().flatten().filter(|(name, _)| is_authorization(name));
-                (Api::Http, raw.route_arn, values.map(|(_, value)| value).collect())
-            }
-            _ => return Err(UnknownEvent),
-        };
-        Ok(Self { api, arn: arn.ok_or(UnknownEvent)?, authorization })
+        let mut raw: RawEvent<'a> = serde_json::from_str(json).map_err(|_| UnknownEvent)?;
+        let api = raw.api()?;
+        let arn = if matches!(api, Api::Http2 { .. }) { raw.route_arn.take() } else { raw.method_arn.take() };
+        Ok(Self {
+            api,
+            arn: arn.ok_or(UnknownEvent)?,
+            authorization: raw.authorization(),
+            has_credential_in_query: raw.has_credential_in_query(),
+        })
     }
 
     /// The value of the one `Authorization` header.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Ambiguous`]: there is more than one, and so more than one who could be meant.
+    /// - [`Refusal::InQuery`]: there is a credential in the query string (RFC 6750, section 2.3, advises against that),
+    ///   where it was written to logs and histories, whatever else the request has.
+    /// - [`Refusal::Ambiguous`]: there is more than one header, and so more than one who could be meant.
     pub fn authorization(&self) -> Result<Option<&str>, Refusal> {
+        if self.has_credential_in_query {
+            return Err(Refusal::InQuery);
+        }
         match self.authorization.as_slice() {
             [] => Ok(None),
             [one] => Ok(Some(one)),
@@ -117,34 +213,60 @@ impl<'a> Event<'a> {
     ///
     /// # Errors
     ///
-    /// [`Unauthorized`]: the refusal of a REST API.
+    /// [`Unauthorized`]: the refusal of a REST or WebSocket API.
     ///
     /// # Panics
     ///
     /// Never: a context of strings can always be written as JSON.
     pub fn answer(&self, decision: &Decision, form: AuthorizerAnswer) -> Result<Answer, Unauthorized> {
-        match (decision, self.api, form) {
-            (Decision::Refused(_), Api::Rest, _) => Err(Unauthorized),
-            (Decision::Accepted(key), Api::Http, AuthorizerAnswer::Simple) => {
-                Ok(simple(true, Some(&Context::of(key))))
+        match (decision, &self.api, form) {
+            (Decision::Refused(_), Api::Rest | Api::WebSocket, _) => Err(Unauthorized),
+            (Decision::Refused(_), Api::Http1, _)
+            | (Decision::Refused(_), Api::Http2 { .. }, AuthorizerAnswer::Policy) => {
+                let nothing = statement(IamPolicyEffect::Deny, vec![format!("{}/*", self.stage())]);
+                Ok(policy(NOBODY, vec![nothing], None))
             }
-            (Decision::Refused(_), Api::Http, AuthorizerAnswer::Simple) => Ok(simple(false, None)),
+            (Decision::Refused(_), Api::Http2 { .. }, _) => Ok(simple(false, None)),
+            (
+                Decision::Accepted(key),
+                Api::Http2 { method, path },
+                AuthorizerAnswer::Simple | AuthorizerAnswer::SimpleUncached,
+            ) => {
+                let is_evaluated = form == AuthorizerAnswer::SimpleUncached;
+                let is_allowed =
+                    key.endpoints.is_empty() || is_evaluated && endpoint::allow(&key.endpoints, method, path);
+                if !is_allowed {
+                    tracing::info!(key_id = %key.key_id, is_evaluated, "denied by endpoint rules");
+                }
+                Ok(simple(is_allowed, is_allowed.then(|| Context::of(key)).as_ref()))
+            }
             (Decision::Accepted(key), ..) => {
-                Ok(policy(key.user_id.as_str(), allow(self.whole_stage(), key), Some(&Context::of(key))))
-            }
-            (Decision::Refused(_), Api::Http, AuthorizerAnswer::Policy) => {
-                Ok(policy(NOBODY, statement(IamPolicyEffect::Deny, self.whole_stage()), None))
+                Ok(policy(key.user_id.as_str(), self.statements(key), Some(&Context::of(key))))
             }
         }
     }
 
-    /// Every method and path of the stage that is called.
+    /// What a key may call: the whole stage, or what its endpoint rules allow.
     ///
     /// API Gateway may keep an answer for the credential and use it for the next call, which need not be to the same
     /// method; so the answer must never be made of the one that is called.
-    fn whole_stage(&self) -> String {
-        let stage_end = self.arn.match_indices('/').nth(1).map_or(self.arn.len(), |(index, _)| index);
-        format!("{}/*", &self.arn[..stage_end])
+    fn statements(&self, key: &Key) -> Vec<IamPolicyStatement> {
+        let stage = self.stage();
+        if key.endpoints.is_empty() {
+            return vec![allow(vec![format!("{stage}/*")], key)];
+        }
+        let allowed = endpoint::allowed_resources(&key.endpoints);
+        let allowed = allowed.iter().map(|end| format!("{stage}/{end}")).collect();
+        let partition = self.arn.split(':').nth(1).unwrap_or("*");
+        let ambiguous =
+            endpoint::AMBIGUOUS_RESOURCES.map(|end| format!("arn:{partition}:execute-api:*:*:{end}"));
+        vec![allow(allowed, key), statement(IamPolicyEffect::Deny, ambiguous.into())]
+    }
+
+    /// The ARN of the stage that is called, whose partition, region and account are those of the API.
+    fn stage(&self) -> &str {
+        let end = self.arn.match_indices('/').nth(1).map_or(self.arn.len(), |(index, _)| index);
+        &self.arn[..end]
     }
 }
 
@@ -162,15 +284,15 @@ pub enum Answer {
     Simple(ApiGatewayV2CustomAuthorizerSimpleResponse),
 }
 
-/// The refusal of a REST API: an error whose message is exactly `Unauthorized`.
+/// The refusal of a REST or WebSocket API: an error whose message is exactly `Unauthorized`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 #[error("{UNAUTHORIZED}")]
 pub struct Unauthorized;
 
-fn policy(principal: &str, statement: IamPolicyStatement, context: Option<&Context>) -> Answer {
+fn policy(principal: &str, statements: Vec<IamPolicyStatement>, context: Option<&Context>) -> Answer {
     let mut document = ApiGatewayCustomAuthorizerPolicy::default();
     document.version = Some("2012-10-17".to_owned());
-    document.statement = vec![statement];
+    document.statement = statements;
     let mut answer = ApiGatewayV2CustomAuthorizerIamPolicyResponse::default();
     answer.principal_id = Some(principal.to_owned());
     answer.policy_document = document;
@@ -193,8 +315,8 @@ fn context_value(context: Option<&Context>) -> serde_json::Value {
 }
 
 /// Lets a key through, and says in the policy itself until when: API Gateway may use it again after the key expired.
-fn allow(resource: String, key: &Key) -> IamPolicyStatement {
-    let mut allow = statement(IamPolicyEffect::Allow, resource);
+fn allow(resources: Vec<String>, key: &Key) -> IamPolicyStatement {
+    let mut allow = statement(IamPolicyEffect::Allow, resources);
     allow.condition = key.expires_at.map(|expires_at| {
         let before = HashMap::from([("aws:CurrentTime".to_owned(), vec![rfc3339(expires_at)])]);
         HashMap::from([("DateLessThan".to_owned(), before)])
@@ -202,11 +324,11 @@ fn allow(resource: String, key: &Key) -> IamPolicyStatement {
     allow
 }
 
-fn statement(effect: IamPolicyEffect, resource: String) -> IamPolicyStatement {
+fn statement(effect: IamPolicyEffect, resources: Vec<String>) -> IamPolicyStatement {
     let mut statement = IamPolicyStatement::default();
     statement.action = vec!["execute-api:Invoke".to_owned()];
     statement.effect = effect;
-    statement.resource = vec![resource];
+    statement.resource = resources;
     statement
 }
 
@@ -220,6 +342,9 @@ pub struct Context {
     key_name: String,
     /// Separated by spaces.
     scopes: String,
+    /// Separated by commas, because a rule has a space. Absent for a key that may be used everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    endpoints: Option<String>,
     credential: CredentialKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
@@ -227,13 +352,15 @@ pub struct Context {
 
 impl Context {
     fn of(key: &Key) -> Self {
-        let scopes: Vec<&str> = key.scopes.iter().map(crate::scope::Scope::as_str).collect();
+        let scopes: Vec<&str> = key.scopes.iter().map(Scope::as_str).collect();
+        let endpoints: Vec<&str> = key.endpoints.iter().map(EndpointRule::as_str).collect();
         Self {
             user_id: key.user_id.to_string(),
             workspace_id: key.workspace_id.to_string(),
             key_id: key.key_id.to_string(),
             key_name: key.name.to_string(),
             scopes: scopes.join(" "),
+            endpoints: (!endpoints.is_empty()).then(|| endpoints.join(",")),
             credential: CredentialKind::ApiKey,
             expires_at: key.expires_at.map(rfc3339),
         }
@@ -249,12 +376,15 @@ impl TryFrom<Context> for Caller {
     fn try_from(context: Context) -> Result<Self, Error> {
         let broken = |what: &str| Error::Broken(format!("the authorizer's context has no valid {what}"));
         let scopes = context.scopes.split_whitespace().map(str::parse).collect::<Result<_, _>>();
+        let endpoints = context.endpoints.iter().flat_map(|rules| rules.split(','));
+        let endpoints = endpoints.map(str::parse).collect::<Result<_, _>>();
         Ok(Self {
             workspace_id: context.workspace_id.parse().map_err(|_| broken("workspaceId"))?,
             user_id: context.user_id.parse().map_err(|_| broken("userId"))?,
             key_id: context.key_id.parse().map_err(|_| broken("keyId"))?,
             key_name: context.key_name,
             scopes: scopes.map_err(|_| broken("scopes"))?,
+            endpoints: endpoints.map_err(|_| broken("endpoints"))?,
             credential: context.credential,
             expires_at: context.expires_at,
         })
@@ -264,12 +394,15 @@ impl TryFrom<Context> for Caller {
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::record::Name;
+    use crate::scope::MOST_SCOPES;
 
     const ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/GET/orders/7";
+    const CONNECT_ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/$connect";
 
     fn key(expires_at: Option<&str>) -> Box<Key> {
         let time = |text| DateTime::parse_from_rfc3339(text).unwrap().into();
@@ -280,6 +413,7 @@ mod tests {
             name: Name::parse("build server").unwrap(),
             description: None,
             scopes: vec!["orders:read".parse().unwrap(), "orders:write".parse().unwrap()],
+            endpoints: Vec::new(),
             created_at: time("2026-01-01T00:00:00Z"),
             created_by: "alice".parse().unwrap(),
             revision: 1,
@@ -300,9 +434,22 @@ mod tests {
             .to_string()
     }
 
-    fn http() -> String {
+    fn http1(headers: &Value) -> String {
+        json!({"version": "1.0", "type": "REQUEST", "methodArn": ARN, "httpMethod": "GET", "headers": headers})
+            .to_string()
+    }
+
+    fn websocket() -> String {
+        json!({"type": "REQUEST", "methodArn": CONNECT_ARN, "headers": {"Authorization": "Bearer x"},
+            "multiValueHeaders": {"Authorization": ["Bearer x"]},
+            "requestContext": {"routeKey": "$connect", "eventType": "CONNECT", "connectionId": "c", "stage": "test"}})
+        .to_string()
+    }
+
+    fn http2() -> String {
         json!({"version": "2.0", "type": "REQUEST", "routeArn": ARN, "identitySource": ["Bearer x"], "rawPath": "/test/",
-            "headers": {"authorization": "Bearer x", "host": "h"}, "requestContext": {"stage": "test"}})
+            "headers": {"authorization": "Bearer x", "host": "h"},
+            "requestContext": {"stage": "test", "http": {"method": "GET"}}})
         .to_string()
     }
 
@@ -317,7 +464,9 @@ mod tests {
     fn the_credential_is_found_in_every_kind_of_event() {
         let events = [
             token(),
-            http(),
+            websocket(),
+            http1(&json!({"AuThorization": "Bearer x"})),
+            http2(),
             request(&json!({"Authorization": ["Bearer x"]})),
             request(&json!({"AUTHORIZATION": ["Bearer x"], "X": ["y", "z"]})),
         ];
@@ -325,7 +474,7 @@ mod tests {
             assert_eq!(Event::parse(&event).unwrap().authorization(), Ok(Some("Bearer x")), "{event}");
         }
         assert_eq!(Event::parse(&request(&json!({}))).unwrap().authorization(), Ok(None));
-        assert_eq!(Event::parse(&request(&Value::Null)).unwrap().authorization(), Ok(None));
+        assert_eq!(Event::parse(&request(&Value::Null)).unwrap().authorization(), Ok(Some("last")));
     }
 
     #[test]
@@ -337,6 +486,34 @@ mod tests {
         ] {
             assert_eq!(Event::parse(&request(&headers)).unwrap().authorization(), Err(Refusal::Ambiguous));
         }
+        let two_spellings = http1(&json!({"Authorization": "Bearer x", "authorization": "Bearer x"}));
+        assert_eq!(Event::parse(&two_spellings).unwrap().authorization(), Err(Refusal::Ambiguous));
+    }
+
+    #[test]
+    fn a_credential_in_the_query_string_is_refused_whatever_the_header_has() {
+        let credential =
+            "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let authorization = |single: Value, multiple: Value| {
+            let headers = json!({"authorization": "Bearer x"});
+            let event = json!({"version": "1.0", "type": "REQUEST", "methodArn": ARN, "headers": headers,
+                "queryStringParameters": single, "multiValueQueryStringParameters": multiple});
+            Event::parse(&event.to_string()).unwrap().authorization().map(|value| value.map(str::to_owned))
+        };
+        for (single, multiple) in [
+            (json!({"access_token": "x"}), Value::Null),
+            (json!({"key": credential}), Value::Null),
+            (json!({"callback": format!("https://a.example/?k={credential}")}), json!({})),
+            (json!({"key": format!("a,{credential}")}), Value::Null),
+            (json!({"key": "last"}), json!({"key": [credential, "last"]})),
+        ] {
+            assert_eq!(authorization(single.clone(), multiple), Err(Refusal::InQuery), "{single}");
+        }
+        for harmless in
+            [Value::Null, json!({}), json!({"key": "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E", "token": "x"})]
+        {
+            assert_eq!(authorization(harmless, Value::Null), Ok(Some("Bearer x".to_owned())));
+        }
     }
 
     #[test]
@@ -347,6 +524,9 @@ mod tests {
             json!({"type": "TOKEN", "authorizationToken": "Bearer x"}),
             json!({"type": "TOKEN", "authorizationToken": 7, "methodArn": ARN}),
             json!({"version": "3.0", "type": "REQUEST", "routeArn": ARN}),
+            json!({"version": "2.0", "type": "REQUEST", "methodArn": ARN}),
+            json!({"version": "1.0", "type": "REQUEST", "routeArn": ARN}),
+            json!({"version": "1.0", "type": "TOKEN", "methodArn": ARN}),
             json!({"httpMethod": "GET", "methodArn": ARN}),
         ] {
             assert_eq!(Event::parse(&event.to_string()).unwrap_err(), UnknownEvent, "{event}");
@@ -355,7 +535,7 @@ mod tests {
 
     #[test]
     fn an_accepted_key_may_call_the_whole_stage_whatever_was_called() {
-        for event in [token(), http()] {
+        for event in [token(), websocket(), http1(&json!({})), http2()] {
             let answer = answer(&event, &Decision::Accepted(key(None)), AuthorizerAnswer::Policy).unwrap();
             assert_eq!(answer["principalId"], "alice");
             assert_eq!(
@@ -373,6 +553,180 @@ mod tests {
         }
     }
 
+    fn restricted(rules: &[&str]) -> Decision {
+        let mut key = key(None);
+        key.endpoints = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+        Decision::Accepted(key)
+    }
+
+    #[test]
+    fn a_policy_has_the_rules_of_its_key_and_denies_ambiguous_paths() {
+        let decision = restricted(&["GET /orders/*", "* /", "$connect"]);
+        for event in [token(), websocket(), http1(&json!({})), http2()] {
+            let answer = answer(&event, &decision, AuthorizerAnswer::Policy).unwrap();
+            let statements = answer["policyDocument"]["Statement"].as_array().unwrap();
+            let stage = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test";
+            let ends = [
+                "GET/orders/*",
+                "GET/",
+                "HEAD/",
+                "POST/",
+                "PUT/",
+                "PATCH/",
+                "DELETE/",
+                "OPTIONS/",
+                "$connect",
+            ];
+            let resources = ends.map(|end| format!("{stage}/{end}"));
+            assert_eq!(statements[0]["Effect"], "Allow");
+            assert_eq!(statements[0]["Resource"], json!(resources), "{event}");
+            assert_eq!(statements[1]["Effect"], "Deny");
+            assert_eq!(statements[1]["Resource"][0], "arn:aws:execute-api:*:*:*//*");
+            assert_eq!(answer["context"]["endpoints"], "GET /orders/*,* /,$connect");
+        }
+    }
+
+    #[test]
+    fn a_policy_is_for_the_partition_of_its_event() {
+        for partition in ["aws-cn", "aws-us-gov"] {
+            let event = token().replace("arn:aws:", &format!("arn:{partition}:"));
+            let answer = answer(&event, &restricted(&["GET /"]), AuthorizerAnswer::Policy).unwrap();
+            for statement in answer["policyDocument"]["Statement"].as_array().unwrap() {
+                for resource in statement["Resource"].as_array().unwrap() {
+                    assert!(resource.as_str().unwrap().starts_with(&format!("arn:{partition}:execute-api:")));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_simple_response_evaluates_rules_only_where_it_is_not_cached() {
+        let is_authorized = |rules: &[&str], form, path: &str, stage: &str| {
+            let mut event: Value = serde_json::from_str(&http2()).unwrap();
+            event["rawPath"] = json!(path);
+            event["requestContext"]["stage"] = json!(stage);
+            let answer = answer(&event.to_string(), &restricted(rules), form).unwrap();
+            assert_eq!(answer["context"].get("userId").is_some(), answer["isAuthorized"] == true);
+            answer["isAuthorized"] == true
+        };
+        let (cached, uncached) = (AuthorizerAnswer::Simple, AuthorizerAnswer::SimpleUncached);
+        assert!(!is_authorized(&["* /*"], cached, "/test/orders", "test"));
+        assert!(is_authorized(&[], cached, "/test/orders", "test"));
+        // rule, path, stage, allowed
+        for (rule, path, stage, allowed) in [
+            ("GET /orders", "/test/orders", "test", true),
+            ("GET /orders", "/orders", "$default", true),
+            ("GET /orders", "/$default/orders", "$default", false),
+            ("GET /orders", "/orders", "test", true),
+            ("GET /orders", "/testorders", "test", false),
+            ("GET /testorders", "/testorders", "test", true),
+            ("GET /test/orders", "/test/orders", "test", false),
+            ("GET /", "/test", "test", true),
+            ("GET /", "/test/", "test", true),
+            ("GET /*", "/test//orders", "test", false),
+            ("POST /orders", "/test/orders", "test", false),
+        ] {
+            assert_eq!(
+                is_authorized(&[rule], uncached, path, stage),
+                allowed,
+                "{rule} for {path} of {stage}"
+            );
+        }
+    }
+
+    /// IAM's evaluation, from its documentation: an explicit Deny, then an Allow, else nothing; `*` is any text and `?`
+    /// any character within one of the parts that colons separate
+    /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html>).
+    fn iam_allows(policy: &Value, arn: &str) -> bool {
+        fn matches(pattern: &[u8], text: &[u8]) -> bool {
+            match (pattern.split_first(), text.split_first()) {
+                (None, None) => true,
+                (Some((b'*', pattern_rest)), _) => {
+                    (0..=text.len()).any(|skipped| matches(pattern_rest, &text[skipped..]))
+                }
+                (Some((b'?', pattern_rest)), Some((_, rest))) => matches(pattern_rest, rest),
+                (Some((expected, pattern_rest)), Some((found, rest))) => {
+                    expected == found && matches(pattern_rest, rest)
+                }
+                _ => false,
+            }
+        }
+        let is_matched = |statement: &Value| {
+            statement["Resource"].as_array().unwrap().iter().any(|resource| {
+                let mut parts = resource.as_str().unwrap().splitn(6, ':').zip(arn.splitn(6, ':'));
+                parts.all(|(pattern, part)| matches(pattern.as_bytes(), part.as_bytes()))
+            })
+        };
+        let effects: Vec<_> = policy["Statement"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|statement| is_matched(statement))
+            .map(|statement| statement["Effect"].as_str().unwrap())
+            .collect();
+        effects.contains(&"Allow") && !effects.contains(&"Deny")
+    }
+
+    fn some_rules() -> impl Strategy<Value = Vec<EndpointRule>> {
+        let rule = "(\\*|GET|PUT|DELETE) /(\\*|[ab](/[ab.~]b){0,2}(/\\*)?)?|\\$connect";
+        prop::collection::vec(rule.prop_map(|rule| rule.parse().unwrap()), 1..6)
+    }
+
+    fn with_rules(rules: &[EndpointRule]) -> Decision {
+        let mut key = key(None);
+        key.endpoints = rules.to_vec();
+        Decision::Accepted(key)
+    }
+
+    proptest! {
+        #[test]
+        fn a_policy_and_a_simple_response_mean_the_same(
+            rules in some_rules(),
+            called in "GET|PUT|POST|OPTIONS|TRACE",
+            path in "(/(a|b|ab|bb|[.~]b|\\.{1,2}|%2[fF]|a;b|\\\\|\\*|a\\?b|@:)?){1,4}",
+        ) {
+            let arn = format!("arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/{called}{path}");
+            let event = json!({"version": "2.0", "type": "REQUEST", "routeArn": arn, "rawPath": format!("/test{path}"),
+                "headers": {}, "requestContext": {"stage": "test", "http": {"method": called}}});
+            let answer = |form| answer(&event.to_string(), &with_rules(&rules), form).unwrap();
+            let simple = answer(AuthorizerAnswer::SimpleUncached)["isAuthorized"] == true;
+            prop_assert_eq!(iam_allows(&answer(AuthorizerAnswer::Policy)["policyDocument"], &arn), simple);
+        }
+
+        #[test]
+        fn a_policy_says_nothing_of_the_method_that_is_called(rules in some_rules(), called in "(GET|PUT)(/[a-z]{1,3}){1,3}") {
+            let event = |called: &str| token().replace("GET/orders/7", called);
+            let answer = |called: &str| answer(&event(called), &with_rules(&rules), AuthorizerAnswer::Policy).unwrap();
+            prop_assert_eq!(answer(&called), answer("POST/other"));
+        }
+
+        #[test]
+        fn an_answer_stays_below_8_kb_and_a_resource_below_512_characters(
+            rules in prop::collection::btree_set("(\\*|GET|OPTIONS) /[a-z]{1,180}(/\\*)?", 1..=endpoint::MOST_RULES),
+            scopes in prop::collection::btree_set("[a-z]{1,64}", 0..=MOST_SCOPES),
+        ) {
+            let mut longest = key(Some("2027-01-01T00:00:00Z"));
+            longest.name = Name::parse(&"𝄞".repeat(100)).unwrap();
+            longest.user_id = "u".repeat(128).parse().unwrap();
+            longest.workspace_id = "w".repeat(64).parse().unwrap();
+            longest.endpoints = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+            longest.scopes = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
+            while !endpoint::fit(&longest.endpoints, &longest.scopes) {
+                longest.endpoints.pop();
+            }
+            let stage = "s".repeat(128);
+            let arn = format!("arn:aws-us-gov:execute-api:us-gov-west-1:123456789012:abcdefghij/{stage}/GET/");
+            let event = json!({"type": "TOKEN", "authorizationToken": "Bearer x", "methodArn": arn}).to_string();
+            let answer = answer(&event, &Decision::Accepted(longest), AuthorizerAnswer::Policy).unwrap();
+            prop_assert!(answer.to_string().len() < 8_000, "{}", answer.to_string().len());
+            for statement in answer["policyDocument"]["Statement"].as_array().unwrap() {
+                for resource in statement["Resource"].as_array().unwrap() {
+                    prop_assert!(resource.as_str().unwrap().len() < 512);
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_policy_ends_when_its_key_does() {
         let decision = Decision::Accepted(key(Some("2027-01-01T00:00:00Z")));
@@ -383,32 +737,46 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_an_error_for_a_rest_api_and_a_denial_for_an_http_api() {
+    fn a_refusal_is_an_error_for_rest_and_websocket_apis_and_a_denial_for_an_http_api() {
         let refused = Decision::Refused(Refusal::Missing);
         for form in [AuthorizerAnswer::Policy, AuthorizerAnswer::Simple] {
             assert_eq!(answer(&token(), &refused, form).unwrap_err().to_string(), "Unauthorized");
             assert_eq!(answer(&request(&json!({})), &refused, form).unwrap_err().to_string(), "Unauthorized");
+            assert_eq!(answer(&websocket(), &refused, form).unwrap_err().to_string(), "Unauthorized");
+            let denied = answer(&http1(&json!({})), &refused, form).unwrap();
+            assert_eq!(denied["policyDocument"]["Statement"][0]["Effect"], "Deny");
         }
-        let denied = answer(&http(), &refused, AuthorizerAnswer::Policy).unwrap();
+        let denied = answer(&http2(), &refused, AuthorizerAnswer::Policy).unwrap();
         assert_eq!(denied["policyDocument"]["Statement"][0]["Effect"], "Deny");
         assert_eq!(denied["context"], json!({}));
-        let denied = answer(&http(), &refused, AuthorizerAnswer::Simple).unwrap();
+        let denied = answer(&http2(), &refused, AuthorizerAnswer::Simple).unwrap();
         assert_eq!(denied, json!({"isAuthorized": false, "context": {}}));
     }
 
     #[test]
-    fn simple_responses_are_for_http_apis_alone() {
+    fn simple_responses_are_for_payload_2_0_alone() {
         let accepted = Decision::Accepted(key(None));
-        let simple = answer(&http(), &accepted, AuthorizerAnswer::Simple).unwrap();
+        let simple = answer(&http2(), &accepted, AuthorizerAnswer::Simple).unwrap();
         assert_eq!((&simple["isAuthorized"], &simple["context"]["userId"]), (&json!(true), &json!("alice")));
-        let policy = answer(&token(), &accepted, AuthorizerAnswer::Simple).unwrap();
-        assert!(policy.get("policyDocument").is_some());
+        for event in [token(), websocket(), http1(&json!({}))] {
+            let policy = answer(&event, &accepted, AuthorizerAnswer::Simple).unwrap();
+            assert!(policy.get("policyDocument").is_some(), "{event}");
+        }
     }
 
     #[test]
     fn the_management_api_reads_the_context_that_the_authorizer_wrote() {
-        let caller = Caller::try_from(Context::of(&key(None))).unwrap();
+        let mut key = key(None);
+        let caller = Caller::try_from(Context::of(&key)).unwrap();
         assert_eq!((caller.user_id.as_str(), caller.workspace_id.as_str()), ("alice", "acme"));
-        assert_eq!(caller.scopes.len(), 2);
+        assert_eq!((caller.scopes, caller.endpoints), (key.scopes.clone(), Vec::new()));
+
+        key.endpoints = ["GET /orders/*", "$connect"].map(|rule| rule.parse().unwrap()).into();
+        let context = Context::of(&key);
+        assert_eq!(Caller::try_from(context.clone()).unwrap().endpoints, key.endpoints);
+        for broken in ["", "GET /orders/*,", "GET orders"] {
+            let context = Context { endpoints: Some(broken.to_owned()), ..context.clone() };
+            assert!(Caller::try_from(context).is_err(), "{broken:?} is not taken for no rules");
+        }
     }
 }

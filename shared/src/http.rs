@@ -282,6 +282,13 @@ impl<'a> Problem<'a> {
                 let detail = format!("This requires the scope {scope}.");
                 (StatusCode::FORBIDDEN, "insufficient_scope", "Insufficient scope", detail)
             }
+            Error::InsufficientEndpoints(rule) => {
+                let detail = match rule {
+                    Some(rule) => format!("The endpoint rules of the caller's key do not cover {rule}."),
+                    None => "The caller's key has endpoint rules, and this one has none.".to_owned(),
+                };
+                (StatusCode::FORBIDDEN, "insufficient_endpoints", "Insufficient endpoints", detail)
+            }
             Error::NotYourKey => {
                 let detail = "Only administrators of the workspace may act for other users.".to_owned();
                 (StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail)

@@ -33,7 +33,7 @@ pub async fn derive(client: &Client, sources: MacKeySources) -> Result<MacKeys, 
 ///
 /// # Errors
 ///
-/// As [`derive`].
+/// As [`derive()`].
 pub async fn derive_one(client: Client, source: MacKeySource) -> Result<MacKey, Error> {
     let answer = client
         .generate_mac()

@@ -12,8 +12,9 @@
 //! 2. [`credential`] takes the presented text apart: `kg_key_<id>_<secret><checksum>`. What does not parse goes no
 //!    further.
 //! 3. [`pepper`] turns the secret into the hash that is stored and compares the two in constant time.
-//! 4. [`scope`] and [`caller`] say what a caller may do; [`record`] is what is stored of a key, [`activity`] what is
-//!    remembered of its life, [`error`] what can go wrong and [`fields`] how all invalid fields are named at once.
+//! 4. [`scope`], [`endpoint`] and [`caller`] say what a caller may do, and where; [`record`] is what is stored of a key,
+//!    [`activity`] what is remembered of its life, [`error`] what can go wrong and [`fields`] how all invalid fields are
+//!    named at once.
 //! 5. [`authorize`] is the decision: a credential in, its key or a reason for the refusal out. [`cache`] saves the reading
 //!    where an operator wants that, [`afterwards`] is what is left to be written once the caller has its answer.
 //! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete.
@@ -35,6 +36,7 @@ pub mod pepper;
 
 pub mod activity;
 pub mod caller;
+pub mod endpoint;
 pub mod error;
 pub mod fields;
 pub mod record;

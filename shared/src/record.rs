@@ -10,6 +10,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::caller::{UserId, WorkspaceId};
 use crate::credential::KeyId;
+use crate::endpoint::EndpointRule;
 use crate::pepper::{PreviousHash, SecretHash};
 use crate::scope::Scope;
 
@@ -102,6 +103,9 @@ pub struct Key {
     pub description: Option<String>,
     /// What it carries to the backend.
     pub scopes: Vec<Scope>,
+    /// Where it may be used; everywhere, if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointRule>,
     /// When it was made.
     #[serde(with = "chrono::serde::ts_seconds")]
     pub created_at: DateTime<Utc>,
@@ -222,6 +226,7 @@ mod tests {
             name: Name::parse("ci").unwrap(),
             description: None,
             scopes: Vec::new(),
+            endpoints: Vec::new(),
             created_at: time(1),
             created_by: "alice".parse().unwrap(),
             revision: 1,

@@ -264,6 +264,12 @@ fn conflict(count: usize) -> Bytes {
         .into()
 }
 
+/// A recorded event.
+pub(crate) fn event(name: &str) -> Value {
+    let path = format!("{}/fixtures/events/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(&path).expect(&path)).expect(&path)
+}
+
 /// The event that API Gateway makes of an administrator's request to a route of the management API.
 pub(crate) fn request(
     workspace: &Workspace,

@@ -138,6 +138,16 @@ impl Api {
         Answer::of(request.send().await.expect("an answer of the stack")).await
     }
 
+    /// Calls a route of the REST and of the HTTP API of the example stack with a key: the statuses of both.
+    pub(crate) async fn examples(&self, method: &Method, path: &str, key: &str) -> [u16; 2] {
+        let call = |variable_name| {
+            let url = format!("{}{path}", variable(variable_name));
+            async move { self.send(method.clone(), &url, Some(key), None).await.status }
+        };
+        let (rest, http) = tokio::join!(call("KEYGATE_REST_EXAMPLE_URL"), call("KEYGATE_HTTP_EXAMPLE_URL"));
+        [rest, http]
+    }
+
     /// Calls the REST API of the example stack.
     pub(crate) async fn rest_example(&self, authorization: Option<&str>) -> Answer {
         let url = format!("{}/echo", variable("KEYGATE_REST_EXAMPLE_URL"));
@@ -148,6 +158,24 @@ impl Api {
     pub(crate) async fn http_example(&self, authorization: Option<&str>) -> Answer {
         let url = format!("{}/echo", variable("KEYGATE_HTTP_EXAMPLE_URL"));
         self.send_text(Method::GET, &url, authorization, None).await
+    }
+
+    /// Asks the WebSocket API of the example stack for a connection (RFC 6455, section 4.1): the status, 101 if it is
+    /// made. It ends at once.
+    pub(crate) async fn connect(&self, key: Option<&str>) -> u16 {
+        let mut handshake = self.0.get(variable("KEYGATE_WEBSOCKET_EXAMPLE_URL"));
+        for (name, value) in [
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ] {
+            handshake = handshake.header(name, value);
+        }
+        if let Some(key) = key {
+            handshake = handshake.bearer_auth(key);
+        }
+        handshake.send().await.expect("an answer of the stack").status().as_u16()
     }
 
     pub(crate) fn client(&self) -> &Client {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::activity::{Action, Event, Origin};
 use crate::caller::{Caller, UserId, WorkspaceId};
 use crate::credential::{Brand, Credential};
+use crate::endpoint::{self, EndpointRule, InvalidEndpointRule, MOST_RULES};
 use crate::error::{Error, InvalidField, Place};
 use crate::fields::{self, Fields, Wrong};
 use crate::keys::expiry::MaxLifetime;
@@ -28,6 +29,8 @@ pub struct CreateKey {
     pub expires_at: Option<DateTime<Utc>>,
     /// What it carries to the backend.
     pub scopes: Vec<Scope>,
+    /// Where it may be used; everywhere, if there are none.
+    pub endpoints: Vec<EndpointRule>,
     /// Whose it is to be; the caller's, if not said.
     pub user_id: Option<UserId>,
 }
@@ -51,7 +54,11 @@ impl CreateKey {
         }
         let expires_at = fields.optional("expires_at", |value| longest.until(value, now));
         let expires_in = fields.optional("expires_in", |value| longest.from_now(value, now));
-        let scopes = fields.optional("scopes", scopes);
+        let scopes = fields.optional("scopes", scopes).unwrap_or_default();
+        let endpoints = fields.optional("endpoints", endpoints).unwrap_or_default();
+        if !endpoint::fit(&endpoints, &scopes) {
+            fields.refuse("endpoints", endpoint::MUST_FIT);
+        }
         let user_id = fields.optional("user_id", fields::parsed);
         if expires_at.is_some() && expires_in.is_some() {
             fields.refuse("expires_in", "must not be sent together with expires_at");
@@ -60,7 +67,8 @@ impl CreateKey {
             name,
             description,
             expires_at: expires_at.or(expires_in),
-            scopes: scopes.unwrap_or_default(),
+            scopes,
+            endpoints,
             user_id,
         }))
     }
@@ -92,6 +100,21 @@ pub(super) fn scopes(value: &Value) -> Result<Vec<Scope>, Wrong> {
     Ok(scopes)
 }
 
+pub(super) fn endpoints(value: &Value) -> Result<Vec<EndpointRule>, Wrong> {
+    let must_be = || Wrong::new(&format!("must be an array of at most {MOST_RULES} endpoint rules"));
+    let values = value.as_array().filter(|values| values.len() <= MOST_RULES).ok_or_else(must_be)?;
+    let mut rules: Vec<EndpointRule> = Vec::with_capacity(values.len());
+    for (index, value) in values.iter().enumerate() {
+        let text = value.as_str().ok_or_else(|| Wrong::at(index, &"must be a string"))?;
+        let rule = text.parse().map_err(|invalid: InvalidEndpointRule| Wrong::at(index, &invalid))?;
+        if rules.contains(&rule) {
+            return Err(Wrong::at(index, &"must not be there twice"));
+        }
+        rules.push(rule);
+    }
+    Ok(rules)
+}
+
 /// What creating keys takes.
 #[derive(Debug)]
 pub struct KeyCreator {
@@ -117,8 +140,8 @@ impl KeyCreator {
     ///
     /// # Errors
     ///
-    /// - [`Error::InsufficientScope`]: the caller may not write keys, or asks for a scope that it does not hold; or the
-    ///   request was there before, and its key has got such a scope since.
+    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys, or asks for a
+    ///   scope or a rule that it does not hold; or the request was there before, and its key has got such a one since.
     /// - [`Error::NotYourKey`]: the key would be another user's, and the caller is no administrator.
     /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: as [`Store::create_key`] says.
     /// - [`Error::IdempotencyMismatch`]: the `Idempotency-Key` came with another body before.
@@ -135,7 +158,7 @@ impl KeyCreator {
         caller.require(KEYS_WRITE)?;
         let user_id = request.user_id.clone().unwrap_or_else(|| caller.user_id.clone());
         caller.require_to_act_for(&user_id)?;
-        caller.require_all(&request.scopes)?;
+        caller.require_all(&request.scopes, &request.endpoints)?;
 
         let repeatable = idempotency_key.map(|idempotency_key| Repeatable {
             key: &self.replay_key,
@@ -176,6 +199,7 @@ impl KeyCreator {
             description: None,
             expires_at: self.longest.0.map(|_| self.longest.latest(now)),
             scopes: vec![Scope::workspace_admin()],
+            endpoints: Vec::new(),
             user_id: None,
         };
         let author = (&request.workspace_id, &request.user_id);
@@ -201,6 +225,7 @@ impl KeyCreator {
             name: request.name,
             description: request.description,
             scopes: request.scopes,
+            endpoints: request.endpoints,
             created_at: whole_second(now),
             created_by: created_by.clone(),
             revision: 1,
@@ -223,8 +248,8 @@ impl KeyCreator {
         let credential = repeatable.again(memory)?;
         let changed = || Error::IdempotencyConflict(memory.key_id);
         let stored = self.store.keys.hashed(memory.key_id).await?.ok_or_else(changed)?;
-        // The answer returns a secret, so it takes every scope that the key has by now.
-        repeatable.caller.require_all(&stored.key.scopes)?;
+        // The answer returns a secret, so it takes every scope and rule that the key has by now.
+        repeatable.caller.require_all(&stored.key.scopes, &stored.key.endpoints)?;
         let unchanged =
             self.peppers.verify(&credential, &stored.hash)? && stored.key.status(now) == Status::Active;
         if unchanged {
@@ -316,7 +341,7 @@ mod tests {
     #[test]
     fn null_is_as_good_as_absent() {
         let all_null = json!({"name": "ci", "description": null, "expires_at": null, "expires_in": null, "scopes": null,
-            "user_id": null});
+            "endpoints": null, "user_id": null});
         assert_eq!(parse(&all_null).unwrap(), parse(&json!({"name": "ci"})).unwrap());
         assert_eq!(wrong_places(&json!({"name": null})), ["/name"]);
     }
@@ -325,7 +350,7 @@ mod tests {
     fn every_wrong_field_is_named_at_once() {
         let body = json!({
             "name": "", "description": "d".repeat(501), "expires_at": "yesterday", "expires_in": 0,
-            "scopes": ["keys:read", "Keys"], "user_id": "a b", "endpoints": [], "a/b~": 1,
+            "scopes": ["keys:read", "Keys"], "endpoints": ["GET /orders", "GET orders"], "user_id": "a b", "a/b~": 1,
         });
         let places = wrong_places(&body);
         let expected = [
@@ -334,9 +359,9 @@ mod tests {
             "/expires_at",
             "/expires_in",
             "/scopes/1",
+            "/endpoints/1",
             "/user_id",
             "/a~1b~0",
-            "/endpoints",
         ];
         assert_eq!(places, expected);
     }
@@ -362,6 +387,23 @@ mod tests {
         assert_eq!(wrong_places(&json!({"name": "a", "scopes": ["a", "a"]})), ["/scopes/1"]);
         let many: Vec<String> = (0..51).map(|index| format!("s{index}")).collect();
         assert_eq!(wrong_places(&json!({"name": "a", "scopes": many})), ["/scopes"]);
+    }
+
+    #[test]
+    fn endpoints_are_at_most_20_rules_no_two_alike_that_fit_an_answer() {
+        let rules = |count| (0..count).map(|index| format!("GET /{index}")).collect::<Vec<_>>();
+        let key = parse(&json!({"name": "a", "endpoints": rules(20)})).unwrap();
+        assert_eq!(key.endpoints.len(), 20);
+        let long = "a".repeat(180);
+        for (endpoints, place) in [
+            (json!(rules(21)), "/endpoints"),
+            (json!("GET /"), "/endpoints"),
+            (json!([7]), "/endpoints/0"),
+            (json!(["GET /", "GET /"]), "/endpoints/1"),
+            (json!(["a", "b", "c"].map(|path| format!("* /{path}{long}/*"))), "/endpoints"),
+        ] {
+            assert_eq!(wrong_places(&json!({"name": "a", "endpoints": endpoints})), [place], "{endpoints}");
+        }
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub struct ShownKey {
     last_used_at: Option<String>,
     status: Status,
     scopes: Vec<String>,
+    endpoints: Vec<String>,
 }
 
 impl ShownKey {
@@ -58,6 +59,7 @@ impl ShownKey {
             last_used_at: key.last_used_at.map(rfc3339),
             status: key.status(now),
             scopes: key.scopes.iter().map(ToString::to_string).collect(),
+            endpoints: key.endpoints.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -157,6 +157,7 @@ mod tests {
             key_id: key_id.parse().unwrap(),
             key_name: "ci".to_owned(),
             scopes: Vec::new(),
+            endpoints: Vec::new(),
             credential: CredentialKind::ApiKey,
             expires_at: None,
         }

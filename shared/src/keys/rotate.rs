@@ -56,7 +56,8 @@ impl KeyRotator {
     ///
     /// # Errors
     ///
-    /// - [`Error::InsufficientScope`]: the caller may not write keys, or does not hold every scope of the key.
+    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys, or does not hold
+    ///   every scope and endpoint rule of the key.
     /// - [`Error::NotFound`]: the workspace has no such key.
     /// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
     /// - [`Error::PreconditionFailed`], [`Error::Conflict`]: the key has another revision, or got one meanwhile.
@@ -73,7 +74,7 @@ impl KeyRotator {
         caller.require(KEYS_WRITE)?;
         let mut key = find(&self.store.keys, caller, id, now).await?.key;
         caller.require_to_act_for(&key.user_id)?;
-        caller.require_all(&key.scopes)?;
+        caller.require_all(&key.scopes, &key.endpoints)?;
         if_match.check(key.revision)?;
         let overlap_ends = (!request.overlap.is_zero()).then(|| whole_second(now) + request.overlap);
         let credential = Credential::renew(id);

@@ -5,9 +5,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::activity::{Action, Event, Origin};
 use crate::caller::Caller;
 use crate::credential::{Brand, KeyId};
-use crate::error::Error;
+use crate::endpoint::{self, EndpointRule};
+use crate::error::{Error, InvalidField, Place};
 use crate::fields::{self, Fields, Patch, Wrong};
-use crate::keys::create::{description, scopes};
+use crate::keys::create::{description, endpoints, scopes};
 use crate::keys::expiry::MaxLifetime;
 use crate::keys::precondition::IfMatch;
 use crate::keys::{DetailedKey, find, whole_second};
@@ -21,6 +22,7 @@ pub struct KeyPatch {
     name: Patch<Name>,
     description: Patch<String>,
     scopes: Patch<Vec<Scope>>,
+    endpoints: Patch<Vec<EndpointRule>>,
     expires_at: Patch<DateTime<Utc>>,
     disabled: Patch<bool>,
 }
@@ -41,13 +43,14 @@ impl KeyPatch {
         }
         let description = fields.patched("description", description);
         let scopes = fields.patched("scopes", scopes);
+        let endpoints = fields.patched("endpoints", endpoints);
         let expires_at = fields.patched("expires_at", |value| longest.until(value, now));
         if let (Patch::Clear, Some(demand)) = (&expires_at, longest.demand()) {
             fields.refuse("expires_at", &demand);
         }
         let disabled = fields
             .patched("disabled", |value| value.as_bool().ok_or_else(|| Wrong::new(&"must be true or false")));
-        fields.finish(Some(Self { name, description, scopes, expires_at, disabled }))
+        fields.finish(Some(Self { name, description, scopes, endpoints, expires_at, disabled }))
     }
 
     fn applied_to(self, before: &Key, retention: TimeDelta, now: DateTime<Utc>) -> Key {
@@ -57,6 +60,7 @@ impl KeyPatch {
         }
         self.description.apply(&mut after.description);
         self.scopes.apply_or(Vec::new(), &mut after.scopes);
+        self.endpoints.apply_or(Vec::new(), &mut after.endpoints);
         if self.expires_at != Patch::Keep {
             self.expires_at.apply(&mut after.expires_at);
             after.ttl = ttl(after.expires_at, retention);
@@ -85,8 +89,9 @@ impl KeyUpdater {
     ///
     /// # Errors
     ///
-    /// - [`Error::InsufficientScope`]: the caller may not write keys; or the change widens the key, and the caller
-    ///   does not hold every scope that it has before and after.
+    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys; or the change
+    ///   widens the key, and the caller does not hold every scope and endpoint rule that it has before and after.
+    /// - [`Error::Invalid`]: with the change, rules and scopes are more than an answer of the authorizer has room for.
     /// - [`Error::NotFound`]: the workspace has no such key.
     /// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
     /// - [`Error::PreconditionFailed`], [`Error::Conflict`]: the key has another revision, or got one meanwhile.
@@ -107,8 +112,12 @@ impl KeyUpdater {
         if_match.check(stored.key.revision)?;
         let mut after = patch.applied_to(&stored.key, self.retention, now);
         if widens(&stored.key, &after) {
-            caller.require_all(&stored.key.scopes)?;
-            caller.require_all(&after.scopes)?;
+            caller.require_all(&stored.key.scopes, &stored.key.endpoints)?;
+            caller.require_all(&after.scopes, &after.endpoints)?;
+        }
+        if !endpoint::fit(&after.endpoints, &after.scopes) {
+            let place = Place::Pointer("/endpoints".to_owned());
+            return Err(Error::invalid(InvalidField { place, detail: endpoint::MUST_FIT.to_owned() }));
         }
         if after != stored.key {
             after.revision += 1;
@@ -121,7 +130,8 @@ impl KeyUpdater {
     }
 }
 
-/// Whether a change lets the holder of a key do more, or for longer: other scopes, a later expiry, switched on again.
+/// Whether a change lets the holder of a key do more, or for longer: other scopes or endpoint rules, a later expiry,
+/// switched on again. Fewer rules count too: whoever could take rules away from a stronger key could rotate it then.
 fn widens(before: &Key, after: &Key) -> bool {
     let lives_longer = match (before.expires_at, after.expires_at) {
         (Some(before), Some(after)) => before < after,
@@ -129,7 +139,7 @@ fn widens(before: &Key, after: &Key) -> bool {
         (None, _) => false,
     };
     let enabled = before.disabled_at.is_some() && after.disabled_at.is_none();
-    before.scopes != after.scopes || lives_longer || enabled
+    before.scopes != after.scopes || before.endpoints != after.endpoints || lives_longer || enabled
 }
 
 #[cfg(test)]
@@ -154,11 +164,12 @@ mod tests {
     #[test]
     fn absent_leaves_and_null_clears() {
         assert_eq!(parse(&json!({}), None).unwrap(), KeyPatch::default());
-        let cleared = json!({"description": null, "scopes": null, "expires_at": null, "disabled": null});
+        let cleared = json!({"description": null, "scopes": null, "endpoints": null, "expires_at": null, "disabled": null});
         let expected = KeyPatch {
             name: Patch::Keep,
             description: Patch::Clear,
             scopes: Patch::Clear,
+            endpoints: Patch::Clear,
             expires_at: Patch::Clear,
             disabled: Patch::Clear,
         };
@@ -167,9 +178,10 @@ mod tests {
 
     #[test]
     fn every_wrong_field_is_named_at_once() {
-        let body = json!({"name": null, "description": 1, "scopes": ["A"], "expires_at": "2020-01-01T00:00:00Z",
+        let body = json!({"name": null, "description": 1, "scopes": ["A"], "endpoints": "*", "expires_at": "2020-01-01T00:00:00Z",
             "disabled": "yes", "user_id": "bob"});
-        let expected = ["/name", "/description", "/scopes/0", "/expires_at", "/disabled", "/user_id"];
+        let expected =
+            ["/name", "/description", "/scopes/0", "/endpoints", "/expires_at", "/disabled", "/user_id"];
         assert_eq!(wrong_places(&body, None), expected);
     }
 

@@ -150,8 +150,8 @@ impl Keys {
             .key("key_id", text(&id))
             // The roles name the same attributes: whoever asks for another one is denied.
             .projection_expression(
-                "key_id, workspace_id, user_id, #name, name_folded, description, scopes, created_at, created_by, \
-                 revision, expires_at, #ttl, disabled_at, last_used_at, previous_expires_at",
+                "key_id, workspace_id, user_id, #name, name_folded, description, scopes, endpoints, created_at, \
+                 created_by, revision, expires_at, #ttl, disabled_at, last_used_at, previous_expires_at",
             )
             .expression_attribute_names("#name", "name")
             .expression_attribute_names("#ttl", "ttl")
@@ -280,6 +280,7 @@ impl Keys {
     /// The change that makes of `before` what `after` says, hashes aside.
     pub(super) fn update(&self, before: &Key, after: &Key) -> TransactWriteItem {
         let scopes = after.scopes.iter().map(text).collect();
+        let endpoints: Vec<_> = after.endpoints.iter().map(text).collect();
         let mut set = vec!["#name = :name, name_folded = :folded, scopes = :scopes, revision = :revision"];
         let mut remove = Vec::new();
         let mut update = Update::builder()
@@ -300,6 +301,12 @@ impl Keys {
                 ":description",
                 "description = :description",
                 after.description.as_ref().map(text),
+            ),
+            (
+                "endpoints",
+                ":endpoints",
+                "endpoints = :endpoints",
+                (!endpoints.is_empty()).then(|| AttributeValue::L(endpoints)),
             ),
             ("expires_at", ":expires", "expires_at = :expires", seconds(after.expires_at)),
             ("#ttl", ":ttl", "#ttl = :ttl", seconds(after.ttl)),
