@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use thiserror::Error as ThisError;
 
 use crate::afterwards::{Followup, Rehash};
-use crate::cache::{Cache, Checked};
+use crate::cache::Cache;
 use crate::credential::{Brand, Credential, KeyId, Malformed};
 use crate::error::Error;
 use crate::pepper::{Peppers, SecretHash};
@@ -62,7 +62,32 @@ pub struct Authorizer {
     /// Where keys are.
     pub keys: Keys,
     /// What this environment has checked before.
-    pub cache: Cache,
+    pub cache: Cache<Checked>,
+}
+
+/// What came of comparing a credential with what is stored, whatever the time.
+#[derive(Clone, Debug)]
+pub enum Checked {
+    /// It is one of this key's.
+    Known {
+        /// The key as it was read.
+        key: Box<Key>,
+        /// Until when the secret works, if it is the one before a rotation.
+        until: Option<DateTime<Utc>>,
+    },
+    /// It is none.
+    Refused(Refusal),
+}
+
+impl Checked {
+    /// Whether it still says something: the secret before a rotation may work no more.
+    fn holds(&self, now: DateTime<Utc>) -> bool {
+        !matches!(self, Self::Known { until: Some(until), .. } if *until <= now)
+    }
+
+    fn is_known(&self) -> bool {
+        matches!(self, Self::Known { .. })
+    }
 }
 
 impl Authorizer {
@@ -85,13 +110,16 @@ impl Authorizer {
             Ok(credential) => credential,
             Err(refusal) => return Ok((Decision::Refused(refusal), None)),
         };
-        if let Some(checked) = self.cache.fresh(&credential, now) {
+        if let Some(checked) = self.cache.fresh(&credential, now).filter(|checked| checked.holds(now)) {
             return Ok((decision(checked, now), None));
         }
         let stored = match self.keys.hashed(credential.key_id).await {
             Ok(stored) => stored.filter(|stored| !stored.key.is_gone(now)),
             Err(failure @ Error::Unavailable { .. }) => {
-                let stale = self.cache.stale(&credential, now).ok_or(failure)?;
+                // Only what was accepted: a refusal is no reason to do without the store.
+                let stale = self.cache.stale(&credential, now);
+                let stale =
+                    stale.filter(|checked| checked.is_known() && checked.holds(now)).ok_or(failure)?;
                 tracing::warn!(key_id = %credential.key_id, "decided without the store, which fails");
                 return Ok((decision(stale, now), None));
             }

@@ -21,7 +21,7 @@ use crate::credential::KeyId;
 use crate::error::{Error, InvalidField};
 use crate::gateway::Context;
 use crate::keys::precondition::{IfMatch, entity_tag};
-use crate::keys::replay::IdempotencyKey;
+use crate::replay::IdempotencyKey;
 
 /// How long an answer may take: less than the function may, so that the client hears that it should try again.
 const LONGEST_ANSWER: Duration = Duration::from_secs(9);

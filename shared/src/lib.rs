@@ -13,8 +13,8 @@
 //!    further.
 //! 3. [`pepper`] turns the secret into the hash that is stored and compares the two in constant time.
 //! 4. [`scope`], [`endpoint`] and [`caller`] say what a caller may do, and where; [`record`] is what is stored of a key,
-//!    [`activity`] what is remembered of its life, [`error`] what can go wrong and [`fields`] how all invalid fields are
-//!    named at once.
+//!    [`activity`] what is remembered of its life, [`replay`] how a repeated create gets the same secret again, [`error`]
+//!    what can go wrong and [`fields`] how all invalid fields are named at once.
 //! 5. [`authorize`] is the decision: a credential in, its key or a reason for the refusal out. [`cache`] saves the reading
 //!    where an operator wants that, [`afterwards`] is what is left to be written once the caller has its answer.
 //! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete.
@@ -40,6 +40,7 @@ pub mod endpoint;
 pub mod error;
 pub mod fields;
 pub mod record;
+pub mod replay;
 pub mod scope;
 
 pub mod afterwards;

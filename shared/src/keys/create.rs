@@ -11,10 +11,10 @@ use crate::endpoint::{self, EndpointRule, InvalidEndpointRule, MOST_RULES};
 use crate::error::{Error, InvalidField, Place};
 use crate::fields::{self, Fields, Wrong};
 use crate::keys::expiry::MaxLifetime;
-use crate::keys::replay::{IdempotencyKey, Memory, Repeatable};
 use crate::keys::{RevealedKey, whole_second};
 use crate::pepper::{MacKey, Peppers};
 use crate::record::{HashedKey, Key, LONGEST_DESCRIPTION, Name, Status, ttl};
+use crate::replay::{IdempotencyKey, Memory, Repeatable};
 use crate::scope::{InvalidScope, KEYS_WRITE, MOST_SCOPES, Scope};
 use crate::store::{Bootstrap, Creation, Extra, Store};
 

@@ -6,7 +6,6 @@ pub mod expiry;
 pub mod get;
 pub mod list;
 pub mod precondition;
-pub mod replay;
 pub mod rotate;
 pub mod update;
 

@@ -5,7 +5,7 @@
 //! | `NAME#<folded name>` | `key_id`, `ttl`? |
 //! | `MEMBER#<user>#<key id>` | `ttl`? |
 //! | `USER#<user>` | `key_count`, `removed_at`? |
-//! | `REPLAY#<digest>` | of an idempotent create, see [`crate::keys::replay`]; `ttl` |
+//! | `REPLAY#<digest>` | of an idempotent create, see [`crate::replay`]; `ttl` |
 //! | `BOOTSTRAP` | none: that it exists says that the workspace has had an administrator |
 
 use std::collections::HashMap;
@@ -18,8 +18,8 @@ use chrono::{DateTime, Utc};
 use crate::caller::{UserId, WorkspaceId};
 use crate::credential::KeyId;
 use crate::error::Error;
-use crate::keys::replay::Replay;
 use crate::record::Key;
+use crate::replay::Replay;
 use crate::store::keys::UnhashedKey;
 use crate::store::{Bootstrap, broken, number, text};
 
