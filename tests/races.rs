@@ -99,14 +99,23 @@ async fn a_deletion_wins_over_an_update_unless_it_was_for_the_state_before() {
 #[tokio::test]
 async fn of_two_that_want_one_name_one_gets_it() {
     let function = Function::start("update-key", &[]).await;
-    let (workspace, key) = with_a_key().await;
-    let rename = request(&workspace, PATCH, Some(text(&key, "id")), &[], &json!({"name": "wanted"}));
-    let answer = function.invoke_while(rename, async {
-        workspace.created(json!({"name": "Wanted"})).await;
-    });
-    assert_lost(&answer.await, 409, "name_taken");
-    let contents = workspace.contents().await;
-    assert!(contents.entries.contains_key("NAME#ci") && contents.entries.contains_key("NAME#wanted"));
+    for rival_is_new in [true, false] {
+        let (workspace, key) = with_a_key().await;
+        let other = workspace.created(json!({"name": "other"})).await;
+        let rename = request(&workspace, PATCH, Some(text(&key, "id")), &[], &json!({"name": "wanted"}));
+        let answer = function.invoke_while(rename, async {
+            let wanted = json!({"name": "Wanted"});
+            let rival = if rival_is_new {
+                workspace.create(&workspace.admin, &wanted).await
+            } else {
+                workspace.update(&workspace.admin, text(&other, "id"), &wanted).await
+            };
+            assert!(matches!(rival.status, 200 | 201), "{rival:?}");
+        });
+        assert_lost(&Box::pin(answer).await, 409, "name_taken");
+        let contents = workspace.contents().await;
+        assert!(contents.entries.contains_key("NAME#ci") && contents.entries.contains_key("NAME#wanted"));
+    }
 }
 
 /// Between the reading and the writing the time of a key ends, and another one takes its name.
