@@ -4,13 +4,12 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::support::database;
-use crate::support::function::{Disturbance, Function};
+use crate::support::function::{Disturbance, Function, token_event};
 use crate::support::stack::variable;
 use crate::support::workspace::{Workspace, id_of, text};
 
-fn token_event(key: &str) -> Value {
-    let arn = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/GET/orders";
-    json!({"type": "TOKEN", "authorizationToken": format!("Bearer {key}"), "methodArn": arn})
+fn call(key: &str) -> Value {
+    token_event(&format!("Bearer {key}"))
 }
 
 fn updates(function: &Function) -> usize {
@@ -53,7 +52,7 @@ async fn the_answer_does_not_wait_for_what_is_written_after_it() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let authorizer = Function::start("authorize", &[]).await;
-    let answer = authorizer.invoke_then(token_event(&key), async {
+    let answer = authorizer.invoke_then(call(&key), async {
         let stored = database::key(id_of(&key)).await;
         assert_eq!(stored["last_used_at"], 0, "the answer is there and nothing is written yet");
     });
@@ -67,12 +66,12 @@ async fn use_is_written_once_in_an_interval_and_never_backwards() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let (one, other) = tokio::join!(Function::start("authorize", &[]), Function::start("authorize", &[]));
-    one.invoke(token_event(&key)).await.expect("a policy");
+    one.invoke(call(&key)).await.expect("a policy");
     while database::key(id_of(&key)).await["last_used_at"] == 0 {}
     assert_eq!(updates(&one), 1);
     let written = database::key(id_of(&key)).await["last_used_at"].clone();
     for function in [&one, &other, &one] {
-        function.invoke(token_event(&key)).await.expect("a policy");
+        function.invoke(call(&key)).await.expect("a policy");
     }
     assert_eq!((updates(&one), updates(&other)), (0, 0));
     assert_eq!(database::key(id_of(&key)).await["last_used_at"], written);
@@ -86,10 +85,10 @@ async fn a_failure_after_the_answer_changes_no_answer() {
     let authorizer = Function::start("authorize", &[("LAST_USED_INTERVAL", "0")]).await;
     authorizer.disturb(Disturbance::WritesFail);
     for _ in 0..3 {
-        assert_eq!(authorizer.invoke(token_event(&key)).await.expect("a policy")["principalId"], "bob");
+        assert_eq!(authorizer.invoke(call(&key)).await.expect("a policy")["principalId"], "bob");
     }
     authorizer.disturb(Disturbance::None);
-    authorizer.invoke(token_event(&key)).await.expect("a policy");
+    authorizer.invoke(call(&key)).await.expect("a policy");
     while database::key(id_of(&key)).await["last_used_at"] == 0 {}
     workspace.contents().await;
 }
@@ -101,9 +100,9 @@ async fn a_refused_key_was_not_used() {
     workspace.update(&workspace.admin, text(&created, "id"), &json!({"disabled": true})).await;
     let authorizer = Function::start("authorize", &[]).await;
     authorizer.take_calls();
-    assert!(authorizer.invoke(token_event(text(&created, "key"))).await.is_err());
+    assert!(authorizer.invoke(call(text(&created, "key"))).await.is_err());
     let accepted = workspace.key_of("bob", &[]).await;
-    authorizer.invoke(token_event(&accepted)).await.expect("a policy");
+    authorizer.invoke(call(&accepted)).await.expect("a policy");
     while database::key(id_of(&accepted)).await["last_used_at"] == 0 {}
     assert_eq!(updates(&authorizer), 1, "that of the accepted key");
     workspace.contents().await;
@@ -117,11 +116,10 @@ async fn a_hash_under_an_older_pepper_is_renewed_when_its_key_is_used() {
     let (old, both) = ([], [("PEPPERS", peppers.as_str())]);
     let (old, both) = tokio::join!(Function::start("authorize", &old), Function::start("authorize", &both));
     assert_eq!(pepper_version(id_of(&key)).await, 1);
-    both.invoke(token_event(&key)).await.expect("a policy");
+    both.invoke(call(&key)).await.expect("a policy");
     while pepper_version(id_of(&key)).await == 1 {}
-    both.invoke(token_event(&key)).await.expect("the same key is accepted under its new hash");
-    let error =
-        old.invoke(token_event(&key)).await.expect_err("an environment without the pepper cannot tell");
+    both.invoke(call(&key)).await.expect("the same key is accepted under its new hash");
+    let error = old.invoke(call(&key)).await.expect_err("an environment without the pepper cannot tell");
     assert_ne!(error, "Unauthorized");
     workspace.contents().await;
 }
@@ -133,7 +131,7 @@ async fn a_pepper_is_known_everywhere_before_it_is_used_anywhere() {
     let peppers = two_peppers();
     let settings = [("PEPPERS", peppers.as_str()), ("PEPPER_VERSION", "1")];
     let authorizer = Function::start("authorize", &settings).await;
-    authorizer.invoke(token_event(&key)).await.expect("a policy");
+    authorizer.invoke(call(&key)).await.expect("a policy");
     while database::key(id_of(&key)).await["last_used_at"] == 0 {}
     assert_eq!((updates(&authorizer), pepper_version(id_of(&key)).await), (1, 1), "that of its last use");
     workspace.contents().await;
@@ -150,7 +148,7 @@ async fn of_a_rehash_and_a_rotation_the_rotation_wins() {
     let authorizer = Function::start("authorize", &settings).await;
     let rotated = std::sync::Mutex::new(Value::Null);
     authorizer
-        .invoke_then(token_event(old), async {
+        .invoke_then(call(old), async {
             let answer =
                 workspace.rotate(&workspace.admin, id, &json!({"overlap_seconds": 3600})).await.json();
             *rotated.lock().expect("one at a time") = answer;
@@ -158,11 +156,11 @@ async fn of_a_rehash_and_a_rotation_the_rotation_wins() {
         .await;
     let rotated = rotated.into_inner().expect("one at a time");
     for key in [old, text(&rotated, "key")] {
-        authorizer.invoke(token_event(key)).await.expect("both secrets work during the overlap");
+        authorizer.invoke(call(key)).await.expect("both secrets work during the overlap");
     }
     while pepper_version(id).await == 1 {}
     for key in [old, text(&rotated, "key")] {
-        authorizer.invoke(token_event(key)).await.expect("and after the new one's hash was renewed");
+        authorizer.invoke(call(key)).await.expect("and after the new one's hash was renewed");
     }
     workspace.contents().await;
 }

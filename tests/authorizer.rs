@@ -6,7 +6,7 @@ use reqwest::Method;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use crate::support::function::{Disturbance, Function, event};
+use crate::support::function::{Disturbance, Function, event, token_event};
 use crate::support::stack::{Answer, Api, dynamodb, variable};
 use crate::support::workspace::{Workspace, id_of, keys_url};
 
@@ -132,11 +132,6 @@ async fn a_key_without_the_scope_is_a_403() {
     workspace.create(&key, &json!({"name": "a"})).await.assert_problem(403, "insufficient_scope");
     workspace.delete(&key, id_of(&key)).await.assert_problem(403, "insufficient_scope");
     workspace.contents().await;
-}
-
-fn token_event(authorization: &str) -> Value {
-    let arn = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/GET/orders";
-    json!({"type": "TOKEN", "authorizationToken": authorization, "methodArn": arn})
 }
 
 fn http_event(authorization: &str) -> Value {

@@ -2,15 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::support::function::{Disturbance, Function};
+use crate::support::function::{Disturbance, Function, token_event};
 use crate::support::workspace::{Workspace, id_of, text};
 
-const CACHED: [(&str, &str); 2] = [("CACHE_SECONDS", "60"), ("LAST_USED_INTERVAL", "86400")];
-
-fn token_event(key: &str) -> Value {
-    let arn = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/GET/orders";
-    json!({"type": "TOKEN", "authorizationToken": format!("Bearer {key}"), "methodArn": arn})
+fn call(key: &str) -> Value {
+    token_event(&format!("Bearer {key}"))
 }
+
+const CACHED: [(&str, &str); 2] = [("CACHE_SECONDS", "60"), ("LAST_USED_INTERVAL", "86400")];
 
 fn reads(function: &Function) -> usize {
     function.take_calls().iter().filter(|(operation, _)| operation == "GetItem").count()
@@ -26,7 +25,7 @@ async fn a_credential_is_read_once_whether_it_is_accepted_or_refused() {
     authorizer.take_calls();
     for credential in [&key, &deleted] {
         for _ in 0..3 {
-            let accepted = authorizer.invoke(token_event(credential)).await.is_ok();
+            let accepted = authorizer.invoke(call(credential)).await.is_ok();
             assert_eq!(accepted, credential == &key);
         }
         assert_eq!(reads(&authorizer), 1);
@@ -40,11 +39,11 @@ async fn without_a_cache_every_call_is_read_and_a_deleted_key_is_refused_at_once
     let (plain, cached) =
         tokio::join!(Function::start("authorize", &[]), Function::start("authorize", &CACHED));
     for function in [&plain, &cached] {
-        function.invoke(token_event(&key)).await.expect("a policy");
+        function.invoke(call(&key)).await.expect("a policy");
     }
     workspace.delete(&workspace.admin, id_of(&key)).await;
-    assert_eq!(plain.invoke(token_event(&key)).await, Err("Unauthorized".to_owned()));
-    cached.invoke(token_event(&key)).await.expect("the price of the cache, for its seconds");
+    assert_eq!(plain.invoke(call(&key)).await, Err("Unauthorized".to_owned()));
+    cached.invoke(call(&key)).await.expect("the price of the cache, for its seconds");
 }
 
 #[tokio::test]
@@ -58,10 +57,10 @@ async fn no_cache_outlives_an_expiry_or_an_overlap() {
             workspace.rotate(&workspace.admin, text(&created, "id"), &json!({"overlap_seconds": 2})).await;
         }
         let key = text(&created, "key");
-        authorizer.invoke(token_event(key)).await.expect("accepted, and remembered");
-        while authorizer.invoke(token_event(key)).await.is_ok() {}
+        authorizer.invoke(call(key)).await.expect("accepted, and remembered");
+        while authorizer.invoke(call(key)).await.is_ok() {}
         authorizer.disturb(Disturbance::Down);
-        assert_eq!(authorizer.invoke(token_event(key)).await, Err("Unauthorized".to_owned()), "{name}");
+        assert_eq!(authorizer.invoke(call(key)).await, Err("Unauthorized".to_owned()), "{name}");
         authorizer.disturb(Disturbance::None);
     }
 }
@@ -71,18 +70,14 @@ async fn while_the_store_fails_what_was_accepted_is_accepted_and_nothing_else() 
     let workspace = Workspace::new().await;
     let (known, unknown) = (workspace.key_of("bob", &[]).await, workspace.key_of("bob", &[]).await);
     let authorizer = Function::start("authorize", &[("STALE_IF_ERROR_SECONDS", "600")]).await;
-    authorizer.invoke(token_event(&known)).await.expect("a policy");
+    authorizer.invoke(call(&known)).await.expect("a policy");
 
     authorizer.disturb(Disturbance::Down);
-    authorizer.invoke(token_event(&known)).await.expect("the policy that it had");
-    let error = authorizer.invoke(token_event(&unknown)).await.expect_err("no answer");
+    authorizer.invoke(call(&known)).await.expect("the policy that it had");
+    let error = authorizer.invoke(call(&unknown)).await.expect_err("no answer");
     assert_ne!(error, "Unauthorized");
 
     authorizer.disturb(Disturbance::None);
     workspace.delete(&workspace.admin, id_of(&known)).await;
-    assert_eq!(
-        authorizer.invoke(token_event(&known)).await,
-        Err("Unauthorized".to_owned()),
-        "it recovers at once"
-    );
+    assert_eq!(authorizer.invoke(call(&known)).await, Err("Unauthorized".to_owned()), "it recovers at once");
 }

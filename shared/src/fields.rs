@@ -162,6 +162,30 @@ pub fn string(value: &Value) -> Result<&str, Wrong> {
     value.as_str().ok_or_else(|| Wrong::new(&"must be a string"))
 }
 
+/// Checks that a value is an array of at most `most` strings that parse, none of them twice. `what` they are is part of
+/// what is said of a wrong one.
+///
+/// # Errors
+///
+/// That it must be such an array; or which element is wrong, and what the parser says it must be.
+pub fn distinct<T>(value: &Value, most: usize, what: &str) -> Result<Vec<T>, Wrong>
+where
+    T: std::str::FromStr<Err: ToString> + PartialEq,
+{
+    let must_be = || Wrong::new(&format!("must be an array of at most {most} {what}"));
+    let values = value.as_array().filter(|values| values.len() <= most).ok_or_else(must_be)?;
+    let mut taken: Vec<T> = Vec::with_capacity(values.len());
+    for (index, value) in values.iter().enumerate() {
+        let text = value.as_str().ok_or_else(|| Wrong::at(index, &"must be a string"))?;
+        let element = text.parse().map_err(|invalid: T::Err| Wrong::at(index, &invalid))?;
+        if taken.contains(&element) {
+            return Err(Wrong::at(index, &"must not be there twice"));
+        }
+        taken.push(element);
+    }
+    Ok(taken)
+}
+
 fn pointer(path: &[&str]) -> Place {
     let escaped = path.iter().map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1")));
     Place::Pointer(escaped.collect())

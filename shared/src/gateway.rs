@@ -14,7 +14,6 @@
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-lambda-auth.html> and
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use aws_lambda_events::apigw::{
@@ -43,74 +42,60 @@ const NOBODY: &str = "nobody";
 
 /// A request to authorize, whatever kind of API it came to.
 #[derive(Debug)]
-pub struct Event<'a> {
-    api: Api<'a>,
+pub struct Event {
+    api: Api,
     /// ARN of the method or route that is called.
-    arn: Cow<'a, str>,
+    arn: String,
     /// The values of every `Authorization` header.
-    authorization: Vec<Cow<'a, str>>,
+    authorization: Vec<String>,
     has_credential_in_query: bool,
 }
 
 #[derive(Debug)]
-enum Api<'a> {
+enum Api {
     Rest,
     WebSocket,
     /// An HTTP API with payload 1.0, whose authorizers know no simple responses.
     Http1,
     /// An HTTP API with payload 2.0, and what is called there.
     Http2 {
-        method: Cow<'a, str>,
+        method: String,
         path: String,
     },
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct RawEvent<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    version: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    authorization_token: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    method_arn: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    route_arn: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    headers: Option<HashMap<Cow<'a, str>, Cow<'a, str>>>,
-    #[serde(borrow)]
-    multi_value_headers: Option<HashMap<Cow<'a, str>, Vec<Cow<'a, str>>>>,
-    #[serde(borrow)]
-    query_string_parameters: Option<HashMap<Cow<'a, str>, Cow<'a, str>>>,
-    #[serde(borrow)]
-    multi_value_query_string_parameters: Option<HashMap<Cow<'a, str>, Vec<Cow<'a, str>>>>,
-    #[serde(borrow)]
-    request_context: Option<RawRequestContext<'a>>,
-    #[serde(borrow)]
-    raw_path: Option<Cow<'a, str>>,
+struct RawEvent {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    version: Option<String>,
+    authorization_token: Option<String>,
+    method_arn: Option<String>,
+    route_arn: Option<String>,
+    headers: Option<HashMap<String, String>>,
+    multi_value_headers: Option<HashMap<String, Vec<String>>>,
+    query_string_parameters: Option<HashMap<String, String>>,
+    multi_value_query_string_parameters: Option<HashMap<String, Vec<String>>>,
+    request_context: Option<RawRequestContext>,
+    raw_path: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct RawRequestContext<'a> {
-    #[serde(borrow)]
-    event_type: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    stage: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    http: Option<RawHttp<'a>>,
+struct RawRequestContext {
+    event_type: Option<String>,
+    stage: Option<String>,
+    http: Option<RawHttp>,
 }
 
 #[derive(Deserialize)]
-struct RawHttp<'a> {
-    #[serde(borrow)]
-    method: Cow<'a, str>,
+struct RawHttp {
+    method: String,
 }
 
-impl<'a> RawEvent<'a> {
-    fn api(&self) -> Result<Api<'a>, UnknownEvent> {
+impl RawEvent {
+    fn api(&self) -> Result<Api, UnknownEvent> {
         let is_connect = || {
             self.request_context
                 .as_ref()
@@ -128,7 +113,7 @@ impl<'a> RawEvent<'a> {
 
     /// A `rawPath` begins with the name of its stage unless that is `$default`; where a custom domain is mapped to the
     /// stage, it does not.
-    fn http2(&self) -> Option<Api<'a>> {
+    fn http2(&self) -> Option<Api> {
         let context = self.request_context.as_ref()?;
         let (stage, path) = (context.stage.as_deref()?, self.raw_path.as_deref()?);
         let below = path.strip_prefix('/').and_then(|path| path.strip_prefix(stage));
@@ -142,7 +127,7 @@ impl<'a> RawEvent<'a> {
 
     /// The values of every `Authorization` header, whatever its spelling. Where there are `multiValueHeaders`, `headers`
     /// has only the last value of each.
-    fn authorization(&mut self) -> Vec<Cow<'a, str>> {
+    fn authorization(&mut self) -> Vec<String> {
         if self.kind.as_deref() == Some("TOKEN") {
             return self.authorization_token.take().into_iter().collect();
         }
@@ -173,14 +158,14 @@ impl<'a> RawEvent<'a> {
 #[error("not an event of an authorizer of a REST, an HTTP or a WebSocket API")]
 pub struct UnknownEvent;
 
-impl<'a> Event<'a> {
+impl Event {
     /// Reads an event as Lambda hands it over.
     ///
     /// # Errors
     ///
     /// [`UnknownEvent`]: nothing can be decided about it.
-    pub fn parse(json: &'a str) -> Result<Self, UnknownEvent> {
-        let mut raw: RawEvent<'a> = serde_json::from_str(json).map_err(|_| UnknownEvent)?;
+    pub fn parse(json: &str) -> Result<Self, UnknownEvent> {
+        let mut raw: RawEvent = serde_json::from_str(json).map_err(|_| UnknownEvent)?;
         let api = raw.api()?;
         let arn = if matches!(api, Api::Http2 { .. }) { raw.route_arn.take() } else { raw.method_arn.take() };
         Ok(Self {

@@ -297,3 +297,9 @@ pub(crate) fn request(
         "body": body.to_string(), "isBase64Encoded": false,
     })
 }
+
+/// The event that a REST API makes of a call with an `Authorization` header of that value, for its `TOKEN` authorizer.
+pub(crate) fn token_event(authorization: &str) -> Value {
+    let arn = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/GET/orders";
+    json!({"type": "TOKEN", "authorizationToken": authorization, "methodArn": arn})
+}

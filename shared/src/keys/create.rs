@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::activity::{Action, Event, Origin};
 use crate::caller::{Caller, UserId, WorkspaceId};
 use crate::credential::{Brand, Credential};
-use crate::endpoint::{self, EndpointRule, InvalidEndpointRule, MOST_RULES};
+use crate::endpoint::{self, EndpointRule, MOST_RULES};
 use crate::error::{Error, InvalidField, Place};
 use crate::fields::{self, Fields, Wrong};
 use crate::keys::expiry::MaxLifetime;
@@ -15,7 +15,7 @@ use crate::keys::{RevealedKey, whole_second};
 use crate::pepper::{MacKey, Peppers};
 use crate::record::{HashedKey, Key, LONGEST_DESCRIPTION, Name, Status, ttl};
 use crate::replay::{IdempotencyKey, Memory, Repeatable};
-use crate::scope::{InvalidScope, KEYS_WRITE, MOST_SCOPES, Scope};
+use crate::scope::{KEYS_WRITE, MOST_SCOPES, Scope};
 use crate::store::{Bootstrap, Creation, Extra, Store};
 
 /// What a caller asks for.
@@ -86,33 +86,11 @@ pub(super) fn description(value: &Value) -> Result<String, Wrong> {
 }
 
 pub(super) fn scopes(value: &Value) -> Result<Vec<Scope>, Wrong> {
-    let must_be = || Wrong::new(&format!("must be an array of at most {MOST_SCOPES} scopes"));
-    let values = value.as_array().filter(|values| values.len() <= MOST_SCOPES).ok_or_else(must_be)?;
-    let mut scopes: Vec<Scope> = Vec::with_capacity(values.len());
-    for (index, value) in values.iter().enumerate() {
-        let text = value.as_str().ok_or_else(|| Wrong::at(index, &"must be a string"))?;
-        let scope = text.parse().map_err(|invalid: InvalidScope| Wrong::at(index, &invalid))?;
-        if scopes.contains(&scope) {
-            return Err(Wrong::at(index, &"must not be there twice"));
-        }
-        scopes.push(scope);
-    }
-    Ok(scopes)
+    fields::distinct(value, MOST_SCOPES, "scopes")
 }
 
 pub(super) fn endpoints(value: &Value) -> Result<Vec<EndpointRule>, Wrong> {
-    let must_be = || Wrong::new(&format!("must be an array of at most {MOST_RULES} endpoint rules"));
-    let values = value.as_array().filter(|values| values.len() <= MOST_RULES).ok_or_else(must_be)?;
-    let mut rules: Vec<EndpointRule> = Vec::with_capacity(values.len());
-    for (index, value) in values.iter().enumerate() {
-        let text = value.as_str().ok_or_else(|| Wrong::at(index, &"must be a string"))?;
-        let rule = text.parse().map_err(|invalid: InvalidEndpointRule| Wrong::at(index, &invalid))?;
-        if rules.contains(&rule) {
-            return Err(Wrong::at(index, &"must not be there twice"));
-        }
-        rules.push(rule);
-    }
-    Ok(rules)
+    fields::distinct(value, MOST_RULES, "endpoint rules")
 }
 
 /// What creating keys takes.
