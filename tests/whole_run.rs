@@ -70,7 +70,10 @@ async fn no_table_and_no_log_has_a_secret_a_hash_in_text_or_a_pepper() {
         }
     }
     assert!(hashes.len() > 1 && texts.len() > 100 && lines.len() > 100, "there is something to search");
-    assert!(lines.iter().any(|line| line.contains("accepted")), "the functions' own lines are among them");
+    assert!(
+        lines.iter().any(|line| line.contains("\"decision\":\"allowed\"")),
+        "the functions' own lines are among them"
+    );
 
     let issued = std::fs::read_to_string(run_folder().join("secrets")).expect("the run's secrets");
     let mut forbidden: Vec<String> = issued.lines().map(str::to_owned).collect();
@@ -150,6 +153,10 @@ async fn all_tables_fit_together() {
     for (index, table) in TABLES.into_iter().enumerate() {
         for item in everything(table).await {
             let item = to_json(&item);
+            if item["action"] == "key.used" {
+                assert!(item.get("workspace_id").is_none(), "a call is in no index by workspace: {item}");
+                continue;
+            }
             workspaces.entry(string(&item["workspace_id"])).or_default()[index].push(item);
         }
     }
@@ -187,7 +194,7 @@ async fn allowed(api: &Api, role: &str) -> Permissions {
     allowed
 }
 
-/// Checks what a role's actions are bound to: writes to transactions, but for the authorizer's own two attributes; and
+/// Checks what a role's actions are bound to: writes to transactions, but for the authorizer's own two attributes and its events; and
 /// reads of keys to attributes without the hashes, but for the two roles that compare them.
 #[track_caller]
 fn assert_conditions(role: &str, action: &str, condition: &Value) {
@@ -200,6 +207,8 @@ fn assert_conditions(role: &str, action: &str, condition: &Value) {
         "dynamodb:UpdateItem" if role.contains("authorizerole") => {
             assert_eq!(attributes(), ["key_id", "last_used_at", "hash", "pepper_version"], "{role}");
         }
+        // What is put by a function that makes no changes is an event.
+        "dynamodb:PutItem" if role.contains("authorizerole") => {}
         "dynamodb:PutItem" | "dynamodb:UpdateItem" | "dynamodb:DeleteItem" => {
             let enclosing = &condition["ForAnyValue:StringEquals"]["dynamodb:EnclosingOperation"];
             assert_eq!(enclosing, "TransactWriteItems", "{role} {action}");

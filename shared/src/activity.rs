@@ -1,4 +1,4 @@
-//! Events of the audit trail: who did what to which key, from where.
+//! Events of the audit trail: who did what to which key, from where, and what came of it.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
@@ -28,6 +28,29 @@ pub enum Action {
     /// An administrator's key was made by a direct invocation although the workspace had users.
     #[serde(rename = "key.break_glass")]
     KeyBreakGlass,
+    /// A call came with a key: allowed or refused.
+    #[serde(rename = "key.used")]
+    KeyUsed,
+}
+
+/// What came of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The call may reach the backend.
+    Allowed,
+    /// The call may not, for this reason, in one word.
+    Refused(&'static str),
+}
+
+/// A key, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The tenant.
+    pub workspace_id: WorkspaceId,
+    /// Whose key it is.
+    pub user_id: UserId,
+    /// The key.
+    pub key_id: KeyId,
 }
 
 /// The request that made something happen. A direct invocation has neither method, path nor source.
@@ -35,13 +58,13 @@ pub enum Action {
 pub struct Origin {
     /// HTTP method.
     pub method: Option<String>,
-    /// Path as sent, without the stage.
+    /// Path as sent, without the stage; of a call the route, where it is known.
     pub path: Option<String>,
     /// IP address of the sender.
     pub source: Option<String>,
 }
 
-/// One event: written in the transaction of the change it tells of, never changed afterwards.
+/// One event, never changed once it is written: of a change, in the transaction that makes it; of calls, after them.
 #[derive(Clone, Debug)]
 pub struct Event {
     /// Makes two events of one actor at one instant distinct.
@@ -58,12 +81,16 @@ pub struct Event {
     pub key_id: KeyId,
     /// Whose key that is.
     pub target: UserId,
-    /// By which request.
+    /// By which request; of several calls, by the first.
     pub origin: Origin,
+    /// What came of a call. A change is an event only if it was made.
+    pub outcome: Option<Outcome>,
+    /// How many calls it stands for; one change is one event.
+    pub count: u32,
 }
 
 impl Event {
-    /// A new event at `now`.
+    /// The event of a change made `now`.
     #[must_use]
     pub fn new(
         action: Action,
@@ -81,7 +108,17 @@ impl Event {
             key_id,
             target: target.clone(),
             origin,
+            outcome: None,
+            count: 1,
         }
+    }
+
+    /// The event of a call with a key.
+    #[must_use]
+    pub fn of_call(holder: &Holder, outcome: Outcome, origin: Origin, now: DateTime<Utc>) -> Self {
+        let Holder { workspace_id, user_id, key_id } = holder;
+        let of_change = Self::new(Action::KeyUsed, (workspace_id, user_id), (*key_id, user_id), origin, now);
+        Self { outcome: Some(outcome), ..of_change }
     }
 
     /// Where it stands among its actor's events: in order of time, down to the millisecond.

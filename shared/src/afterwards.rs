@@ -1,30 +1,63 @@
-//! What an authorization leaves to be written: when the key was last used, and its hash under the current pepper.
+//! What an authorization leaves to be written: when the key was last used, its hash under the current pepper, the call
+//! in the audit trail, and metrics.
 //!
 //! None of it decides anything, so nobody waits for it. The authorizer is its own internal extension: Lambda gives an
 //! environment time until both the function and its extensions ask for the next event, and answers the caller as soon as
-//! the function has. Where there is no Extensions API, the writing comes before the answer.
-//! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>
+//! the function has. Where there is no Extensions API, the writing comes before the answer. A function with an extension
+//! is told with SIGTERM that its environment ends, and has half a second then.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>,
+//! <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-shutdown>
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lambda_extension::{Extension, LambdaEvent, service_fn};
-use tokio::sync::Mutex;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
+use crate::activity::Outcome;
+use crate::authorize::Lookup;
+use crate::calls::{Call, Calls};
 use crate::credential::KeyId;
 use crate::error::Error;
+use crate::logging;
+use crate::metrics::{Counter, Latency, Metrics};
 use crate::pepper::SecretHash;
+use crate::store::activity::Activity;
 use crate::store::keys::Keys;
 
-/// What is left of one authorization.
+/// How many events one invocation writes. It adds one at most, so what has gathered gets less with each.
+const EVENTS_AT_ONCE: usize = 2;
+
+/// How many events are written at the same time when the environment ends, each over a connection of its own.
+const EVENTS_AT_THE_END: usize = 16;
+
+/// How long that may take: less than the 500 ms that Lambda gives an environment with an internal extension.
+const END_BUDGET: Duration = Duration::from_millis(400);
+
+/// What is left of one invocation.
 #[derive(Debug)]
 pub struct Followup {
-    /// The key that was accepted.
-    pub key_id: KeyId,
-    /// When.
+    /// When it was.
     pub at: DateTime<Utc>,
+    /// What came of the call; nothing, where something failed.
+    pub outcome: Option<Outcome>,
+    /// Where its key was looked up.
+    pub lookup: Lookup,
+    /// The call, if it came with a key that exists.
+    pub call: Option<Call>,
+    /// The use of its key, if it was accepted.
+    pub used: Option<Use>,
+}
+
+/// The use of a key that was accepted.
+#[derive(Debug)]
+pub struct Use {
+    /// The key.
+    pub key_id: KeyId,
     /// When it had last been used, as far as is written.
     pub last_used_at: Option<DateTime<Utc>>,
     /// Its hash was made under another pepper than the current one.
@@ -41,60 +74,161 @@ pub struct Rehash {
 }
 
 /// Writes what is left.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Writer {
     /// Where keys are.
     pub keys: Keys,
+    /// Where events are.
+    pub activity: Activity,
     /// How long a key may be used before it is written again that it was.
     pub last_used_interval: TimeDelta,
     /// How long writing may take.
     pub budget: Duration,
+    /// What is not in the audit trail yet.
+    pub calls: Mutex<Calls>,
+    /// What is not in the log yet.
+    pub metrics: Mutex<Metrics>,
 }
 
 impl Writer {
-    /// Writes what is left of one authorization. Nobody can be told that it failed, so it is logged.
-    pub async fn write(&self, followup: &Followup) {
-        let key_id = followup.key_id;
-        match tokio::time::timeout(self.budget, self.write_all(followup)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%key_id, %error, "not written after the answer"),
-            Err(_) => tracing::warn!(%key_id, error = "out of time", "not written after the answer"),
-        }
+    /// Writes what is left of one invocation. Nobody can be told that it failed, so it is logged and counted.
+    pub async fn write(&self, followup: Followup) {
+        let Followup { at, outcome, lookup, call, used } = followup;
+        self.measure(outcome, lookup);
+        let events = {
+            let mut calls = lock(&self.calls);
+            if let Some(call) = call {
+                calls.count(call);
+            }
+            calls.due(at, EVENTS_AT_ONCE)
+        };
+        let deadline = Instant::now() + self.budget;
+        let use_of_key = async {
+            if let Some(used) = used {
+                self.attempt(used.key_id, deadline, self.write_use(&used, at)).await;
+            }
+        };
+        let trail = async {
+            for event in &events {
+                self.attempt(event.key_id, deadline, self.activity.append(event)).await;
+            }
+        };
+        tokio::join!(use_of_key, trail);
+        let lines = lock(&self.metrics).due(at);
+        logging::write(&lines);
     }
 
-    async fn write_all(&self, followup: &Followup) -> Result<(), Error> {
-        let due = followup.at - self.last_used_interval;
-        if followup.last_used_at.is_none_or(|last| last <= due) {
-            self.keys.mark_used(followup.key_id, followup.at, due).await?;
+    /// Writes everything there is, as far as it can: the environment ends.
+    async fn write_rest(&self, now: DateTime<Utc>) {
+        let deadline = Instant::now() + END_BUDGET;
+        let events = lock(&self.calls).take();
+        let mut missing = events.len();
+        for events in events.chunks(EVENTS_AT_THE_END) {
+            let mut writes: JoinSet<_> = events
+                .iter()
+                .map(|event| {
+                    let (activity, event) = (self.activity.clone(), event.clone());
+                    async move { (event.key_id, activity.append(&event).await) }
+                })
+                .collect();
+            while let Ok(Some(written)) = timeout_at(deadline, writes.join_next()).await {
+                missing -= 1;
+                if let Ok((key_id, Err(error))) = written {
+                    self.not_written(key_id, &error);
+                }
+            }
         }
-        if let Some(Rehash { stored, renewed }) = &followup.rehash {
-            self.keys.rehash(followup.key_id, stored, renewed).await?;
+        if missing > 0 {
+            tracing::warn!(missing, "out of time: the audit trail lacks events");
+            (0..missing).for_each(|_| lock(&self.metrics).count(Counter::NotWritten));
+        }
+        let lines = lock(&self.metrics).take(now);
+        logging::write(&lines);
+    }
+
+    async fn write_use(&self, used: &Use, at: DateTime<Utc>) -> Result<(), Error> {
+        let due = at - self.last_used_interval;
+        if used.last_used_at.is_none_or(|last| last <= due) {
+            self.keys.mark_used(used.key_id, at, due).await?;
+        }
+        if let Some(Rehash { stored, renewed }) = &used.rehash {
+            self.keys.rehash(used.key_id, stored, renewed).await?;
         }
         Ok(())
     }
+
+    async fn attempt(
+        &self,
+        key_id: KeyId,
+        deadline: Instant,
+        writing: impl Future<Output = Result<(), Error>>,
+    ) {
+        match timeout_at(deadline, writing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.not_written(key_id, &error),
+            Err(_) => self.not_written(key_id, &"out of time"),
+        }
+    }
+
+    fn not_written(&self, key_id: KeyId, error: &dyn std::fmt::Display) {
+        tracing::warn!(%key_id, %error, "not written after the answer");
+        lock(&self.metrics).count(Counter::NotWritten);
+    }
+
+    fn measure(&self, outcome: Option<Outcome>, lookup: Lookup) {
+        let mut metrics = lock(&self.metrics);
+        match outcome {
+            Some(Outcome::Refused(reason)) => metrics.denied(reason),
+            Some(Outcome::Allowed) => metrics.count(Counter::Allowed),
+            None => metrics.count(Counter::Errors),
+        }
+        match lookup {
+            Lookup::None => {}
+            Lookup::Cache => metrics.count(Counter::CacheHits),
+            Lookup::Stale => metrics.count(Counter::StaleHits),
+            Lookup::Store(time) => metrics.took(Latency::Store, time),
+        }
+    }
+}
+
+/// A panic elsewhere leaves counters whole enough: at worst one call is not counted.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where the handler leaves what is to be written.
 #[derive(Debug)]
 pub enum Afterwards {
     /// The extension writes it after the answer.
-    Extension(UnboundedSender<Option<Followup>>),
+    Extension(UnboundedSender<Followup>),
     /// There is no Extensions API: it is written before the answer.
-    Handler(Writer),
+    Handler(Arc<Writer>),
 }
 
 impl Afterwards {
     /// Registers the extension, which must happen before the runtime asks for its first event.
-    pub async fn start(writer: Writer) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// The operating system does not tell of SIGTERM.
+    pub async fn start(writer: Arc<Writer>) -> std::io::Result<Self> {
+        let mut ending = signal(SignalKind::terminate())?;
+        let rest = Arc::clone(&writer);
+        tokio::spawn(async move {
+            ending.recv().await;
+            rest.write_rest(Utc::now()).await;
+            std::process::exit(0);
+        });
+
         let (left, to_write) = unbounded_channel();
-        let queue = Arc::new(Queue { writer: writer.clone(), to_write: Mutex::new(to_write) });
+        let queue = Arc::new(Queue { writer: Arc::clone(&writer), to_write: to_write.into() });
         let extension = Extension::new()
             .with_extension_name("keygate-afterwards")
             .with_events(&["INVOKE"])
             .with_events_processor(service_fn(move |_: LambdaEvent| write_next(Arc::clone(&queue))));
         let Ok(extension) = extension.register().await else {
             tracing::debug!("no Extensions API");
-            return Self::Handler(writer);
+            return Ok(Self::Handler(writer));
         };
         tokio::spawn(async move {
             let ended = extension.run().await;
@@ -102,36 +236,32 @@ impl Afterwards {
             tracing::error!(error = ?ended.err(), "the extension has ended");
             std::process::exit(1);
         });
-        Self::Extension(left)
+        Ok(Self::Extension(left))
     }
 
-    /// Takes what is left of an invocation, if anything: once for each, because the extension waits for it.
-    pub async fn leave(&self, followup: Option<Followup>) {
+    /// Takes what is left of an invocation: once for each, because the extension waits for it.
+    pub async fn leave(&self, followup: Followup) {
         match self {
             Self::Extension(left) => {
                 if left.send(followup).is_err() {
                     tracing::warn!("the extension has ended");
                 }
             }
-            Self::Handler(writer) => {
-                if let Some(followup) = followup {
-                    writer.write(&followup).await;
-                }
-            }
+            Self::Handler(writer) => writer.write(followup).await,
         }
     }
 }
 
 /// What handlers have left, for the extension.
 struct Queue {
-    writer: Writer,
-    to_write: Mutex<UnboundedReceiver<Option<Followup>>>,
+    writer: Arc<Writer>,
+    to_write: tokio::sync::Mutex<UnboundedReceiver<Followup>>,
 }
 
 /// Waits until the handler is done with the invocation that the extension was told of, and writes what it has left.
 async fn write_next(queue: Arc<Queue>) -> Result<(), lambda_extension::Error> {
-    if let Some(Some(followup)) = queue.to_write.lock().await.recv().await {
-        queue.writer.write(&followup).await;
+    if let Some(followup) = queue.to_write.lock().await.recv().await {
+        queue.writer.write(followup).await;
     }
     Ok(())
 }

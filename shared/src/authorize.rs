@@ -1,9 +1,12 @@
 //! From a presented credential to a decision.
 
+use std::time::{Duration, Instant};
+
 use chrono::{DateTime, Utc};
 use thiserror::Error as ThisError;
 
-use crate::afterwards::{Followup, Rehash};
+use crate::activity::Holder;
+use crate::afterwards::{Rehash, Use};
 use crate::cache::Cache;
 use crate::credential::{Brand, Credential, KeyId, Malformed};
 use crate::error::Error;
@@ -52,6 +55,63 @@ pub enum Refusal {
     Disabled(KeyId),
 }
 
+impl Refusal {
+    /// The reason in one word, as metrics and the audit trail have it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Ambiguous => "ambiguous",
+            Self::InQuery => "in_query",
+            Self::NotBearer => "not_bearer",
+            Self::Malformed(_) => "malformed",
+            Self::Unknown(_) => "unknown",
+            Self::WrongSecret(_) => "wrong_secret",
+            Self::Expired(_) => "expired",
+            Self::Disabled(_) => "disabled",
+        }
+    }
+}
+
+/// A decision, and what is remembered of how it was made.
+#[derive(Debug)]
+pub struct Decided {
+    /// What comes of the credential.
+    pub decision: Decision,
+    /// The key that the credential names, if there is one.
+    pub holder: Option<Holder>,
+    /// Where the key was looked up.
+    pub lookup: Lookup,
+    /// What is to be written of an accepted key.
+    pub used: Option<Use>,
+}
+
+/// Where a key was looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// Nowhere: there was nothing to look up.
+    None,
+    /// In this environment's memory.
+    Cache,
+    /// In this environment's memory, because the store failed.
+    Stale,
+    /// In the store, which took that long.
+    Store(Duration),
+}
+
+impl Decided {
+    /// The refusal of a request that names no key.
+    #[must_use]
+    pub fn refused(refusal: Refusal) -> Self {
+        Self { decision: Decision::Refused(refusal), holder: None, lookup: Lookup::None, used: None }
+    }
+
+    fn new(checked: Checked, lookup: Lookup, now: DateTime<Utc>) -> Self {
+        let holder = checked.holder();
+        Self { decision: decision(checked, now), holder, lookup, used: None }
+    }
+}
+
 /// Checks credentials. It needs one read of one item for each, and none for what is malformed.
 #[derive(Debug)]
 pub struct Authorizer {
@@ -75,11 +135,21 @@ pub enum Checked {
         /// Until when the secret works, if it is the one before a rotation.
         until: Option<DateTime<Utc>>,
     },
-    /// It is none.
-    Refused(Refusal),
+    /// The key has another secret.
+    WrongSecret(Holder),
+    /// There is no such key.
+    Unknown(KeyId),
 }
 
 impl Checked {
+    fn holder(&self) -> Option<Holder> {
+        match self {
+            Self::Known { key, .. } => Some(holder(key)),
+            Self::WrongSecret(holder) => Some(holder.clone()),
+            Self::Unknown(_) => None,
+        }
+    }
+
     /// Whether it still says something: the secret before a rotation may work no more.
     fn holds(&self, now: DateTime<Utc>) -> bool {
         !matches!(self, Self::Known { until: Some(until), .. } if *until <= now)
@@ -92,7 +162,7 @@ impl Checked {
 
 impl Authorizer {
     /// Decides on the value of an `Authorization` header: `Bearer` in any case, then the key (RFC 6750, section 2.1;
-    /// RFC 9110, section 11.1). What is accepted leaves something to be written after the answer.
+    /// RFC 9110, section 11.1).
     ///
     /// # Errors
     ///
@@ -101,18 +171,15 @@ impl Authorizer {
     /// - [`Error::Broken`]: the stored item cannot be read.
     ///
     /// None of them says anything about the credential, and none of them lets it pass.
-    pub async fn decide(
-        &self,
-        authorization: Option<&str>,
-        now: DateTime<Utc>,
-    ) -> Result<(Decision, Option<Followup>), Error> {
+    pub async fn decide(&self, authorization: Option<&str>, now: DateTime<Utc>) -> Result<Decided, Error> {
         let credential = match parse(authorization, &self.brand) {
             Ok(credential) => credential,
-            Err(refusal) => return Ok((Decision::Refused(refusal), None)),
+            Err(refusal) => return Ok(Decided::refused(refusal)),
         };
         if let Some(checked) = self.cache.fresh(&credential, now).filter(|checked| checked.holds(now)) {
-            return Ok((decision(checked, now), None));
+            return Ok(Decided::new(checked, Lookup::Cache, now));
         }
+        let asked = Instant::now();
         let stored = match self.keys.hashed(credential.key_id).await {
             Ok(stored) => stored.filter(|stored| !stored.key.is_gone(now)),
             Err(failure @ Error::Unavailable { .. }) => {
@@ -121,23 +188,19 @@ impl Authorizer {
                 let stale =
                     stale.filter(|checked| checked.is_known() && checked.holds(now)).ok_or(failure)?;
                 tracing::warn!(key_id = %credential.key_id, "decided without the store, which fails");
-                return Ok((decision(stale, now), None));
+                return Ok(Decided::new(stale, Lookup::Stale, now));
             }
             Err(failure) => return Err(failure),
         };
+        let lookup = Lookup::Store(asked.elapsed());
         let (checked, matched) = self.check(&credential, stored, now)?;
         self.cache.remember(&credential, checked.clone(), now);
-        let decision = decision(checked, now);
-        let followup = match (&decision, matched) {
-            (Decision::Accepted(key), Some(matched)) => Some(Followup {
-                key_id: key.key_id,
-                at: now,
-                last_used_at: key.last_used_at,
-                rehash: self.rehash(&credential, matched),
-            }),
-            _ => None,
-        };
-        Ok((decision, followup))
+        let mut decided = Decided::new(checked, lookup, now);
+        if let (Decision::Accepted(key), Some(matched)) = (&decided.decision, matched) {
+            let rehash = self.rehash(&credential, matched);
+            decided.used = Some(Use { key_id: key.key_id, last_used_at: key.last_used_at, rehash });
+        }
+        Ok(decided)
     }
 
     /// Compares a credential with what is stored under its id, and says which hash is its own.
@@ -149,7 +212,7 @@ impl Authorizer {
     ) -> Result<(Checked, Option<Matched>), Error> {
         let Some(stored) = stored else {
             self.peppers.verify_nothing(credential);
-            return Ok((Checked::Refused(Refusal::Unknown(credential.key_id)), None));
+            return Ok((Checked::Unknown(credential.key_id), None));
         };
         let mut matched = None;
         let mut unknown_pepper = None;
@@ -168,7 +231,7 @@ impl Authorizer {
                 Ok((known, Some(Matched { hash, is_current })))
             }
             (None, Some(unknown)) => Err(unknown.into()),
-            (None, None) => Ok((Checked::Refused(Refusal::WrongSecret(credential.key_id)), None)),
+            (None, None) => Ok((Checked::WrongSecret(holder(&stored.key)), None)),
         }
     }
 
@@ -196,8 +259,13 @@ fn decision(checked: Checked, now: DateTime<Utc>) -> Decision {
             Status::Expired => Decision::Refused(Refusal::Expired(key.key_id)),
             Status::Disabled => Decision::Refused(Refusal::Disabled(key.key_id)),
         },
-        Checked::Refused(refusal) => Decision::Refused(refusal),
+        Checked::WrongSecret(holder) => Decision::Refused(Refusal::WrongSecret(holder.key_id)),
+        Checked::Unknown(key_id) => Decision::Refused(Refusal::Unknown(key_id)),
     }
+}
+
+fn holder(key: &Key) -> Holder {
+    Holder { workspace_id: key.workspace_id.clone(), user_id: key.user_id.clone(), key_id: key.key_id }
 }
 
 fn parse(authorization: Option<&str>, brand: &Brand) -> Result<Credential, Refusal> {

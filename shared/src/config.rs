@@ -292,6 +292,30 @@ impl Environment {
         self.number("AFTER_BUDGET_MS", 1000, 100..=4000).map(|budget| Duration::from_millis(budget.into()))
     }
 
+    /// `CALL_ACTIVITY`: how often calls of one key with one method to one route are written to the audit trail: `minute`
+    /// (unless set) for once a minute with their number, `each` for every one, `off` for none.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is none of these.
+    pub fn call_activity(&self) -> Result<Option<TimeDelta>, InvalidVariable> {
+        match self.text("CALL_ACTIVITY") {
+            None | Some("minute") => Ok(Some(TimeDelta::minutes(1))),
+            Some("each") => Ok(Some(TimeDelta::zero())),
+            Some("off") => Ok(None),
+            Some(_) => {
+                let must_be = "must be minute, each or off".to_owned();
+                Err(InvalidVariable { name: "CALL_ACTIVITY", must_be })
+            }
+        }
+    }
+
+    /// `METRICS_STACK`: the deployment that metrics are of; `keygate` unless set.
+    #[must_use]
+    pub fn metrics_stack(&self) -> String {
+        self.text("METRICS_STACK").unwrap_or("keygate").to_owned()
+    }
+
     /// `LOG_LEVEL`: `info` unless set.
     ///
     /// # Errors

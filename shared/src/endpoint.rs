@@ -110,6 +110,12 @@ pub fn allow(rules: &[EndpointRule], method: &str, path: &str) -> bool {
             .any(|(methods, allowed)| methods.contains(&method) && includes(allowed, path))
 }
 
+/// Whether a key with these rules may connect to a WebSocket API.
+#[must_use]
+pub fn allow_connect(rules: &[EndpointRule]) -> bool {
+    rules.iter().any(|rule| rule.as_str() == CONNECT)
+}
+
 /// Whether whatever `demanded` allows is allowed by `held` too.
 ///
 /// One rule has to do it for each method: paths below a path are without number, and rules for some of them never add up

@@ -24,6 +24,7 @@ use aws_lambda_events::iam::{IamPolicyEffect, IamPolicyStatement};
 use serde::{Deserialize, Serialize};
 use thiserror::Error as ThisError;
 
+use crate::activity::{Origin, Outcome};
 use crate::authorize::{Decision, Refusal};
 use crate::caller::{Caller, CredentialKind};
 use crate::config::AuthorizerAnswer;
@@ -46,6 +47,8 @@ pub struct Event {
     api: Api,
     /// ARN of the method or route that is called.
     arn: String,
+    /// What is called, as the audit trail has it.
+    origin: Origin,
     /// The values of every `Authorization` header.
     authorization: Vec<String>,
     has_credential_in_query: bool,
@@ -64,6 +67,12 @@ enum Api {
     },
 }
 
+/// The reason, in one word, why a call that its key's endpoint rules do not allow is refused.
+const OUTSIDE_ENDPOINTS: &str = "outside_endpoints";
+
+/// The longest path that the audit trail takes.
+const LONGEST_PATH: usize = 512;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawEvent {
@@ -79,6 +88,9 @@ struct RawEvent {
     multi_value_query_string_parameters: Option<HashMap<String, Vec<String>>>,
     request_context: Option<RawRequestContext>,
     raw_path: Option<String>,
+    http_method: Option<String>,
+    resource: Option<String>,
+    route_key: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -87,11 +99,20 @@ struct RawRequestContext {
     event_type: Option<String>,
     stage: Option<String>,
     http: Option<RawHttp>,
+    identity: Option<RawIdentity>,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct RawHttp {
     method: String,
+    source_ip: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawIdentity {
+    source_ip: Option<String>,
 }
 
 impl RawEvent {
@@ -123,6 +144,30 @@ impl RawEvent {
             _ => path,
         };
         Some(Api::Http2 { method: context.http.as_ref()?.method.clone(), path: path.to_owned() })
+    }
+
+    /// What is called: the route, of which there are few, rather than the path; but an event of the kind `TOKEN` knows no
+    /// route. A path that holds a credential is nothing to keep.
+    fn origin(&mut self, arn: &str) -> Origin {
+        let (method_of_arn, path_of_arn) = match method_and_path(arn) {
+            // A WebSocket API has routes and no methods.
+            (Some(route), None) => (None, Some(route.to_owned())),
+            (method, path) => (method, path.map(|path| format!("/{path}"))),
+        };
+        let context = self.request_context.take();
+        let (http, identity) = context.map_or((None, None), |context| (context.http, context.identity));
+        let route = self.route_key.take().map(|key| match key.split_once(' ') {
+            Some((_, path)) => path.to_owned(),
+            None => key,
+        });
+        let (method_of_http, source_of_http) =
+            http.map_or((None, None), |http| (Some(http.method), http.source_ip));
+        let path = self.resource.take().or(route).or(path_of_arn);
+        Origin {
+            method: self.http_method.take().or(method_of_http).or(method_of_arn.map(str::to_owned)),
+            path: path.filter(|path| path.len() <= LONGEST_PATH && !credential::is_within(path)),
+            source: source_of_http.or(identity.and_then(|identity| identity.source_ip)),
+        }
     }
 
     /// The values of every `Authorization` header, whatever its spelling. Where there are `multiValueHeaders`, `headers`
@@ -168,12 +213,54 @@ impl Event {
         let mut raw: RawEvent = serde_json::from_str(json).map_err(|_| UnknownEvent)?;
         let api = raw.api()?;
         let arn = if matches!(api, Api::Http2 { .. }) { raw.route_arn.take() } else { raw.method_arn.take() };
+        let arn = arn.ok_or(UnknownEvent)?;
         Ok(Self {
-            api,
-            arn: arn.ok_or(UnknownEvent)?,
             authorization: raw.authorization(),
             has_credential_in_query: raw.has_credential_in_query(),
+            origin: raw.origin(&arn),
+            api,
+            arn,
         })
+    }
+
+    /// What is called, as the audit trail has it. Of somebody without the secret it has no more than the source: the id of
+    /// a key is public, and nobody may fill its trail with paths that they made up.
+    #[must_use]
+    pub fn origin(&self, decision: &Decision) -> Origin {
+        match decision {
+            Decision::Refused(Refusal::WrongSecret(_)) => {
+                Origin { method: None, path: None, source: self.origin.source.clone() }
+            }
+            Decision::Accepted(_) | Decision::Refused(_) => self.origin.clone(),
+        }
+    }
+
+    /// What comes of the call at hand. Of a policy API Gateway makes the same, because rules and policy mean the same.
+    #[must_use]
+    pub fn outcome(&self, decision: &Decision, form: AuthorizerAnswer) -> Outcome {
+        match decision {
+            Decision::Accepted(key) if self.is_allowed(key, form) => Outcome::Allowed,
+            Decision::Accepted(_) => Outcome::Refused(OUTSIDE_ENDPOINTS),
+            Decision::Refused(refusal) => Outcome::Refused(refusal.word()),
+        }
+    }
+
+    /// Whether the key's endpoint rules allow the call at hand.
+    fn is_allowed(&self, key: &Key, form: AuthorizerAnswer) -> bool {
+        if key.endpoints.is_empty() {
+            return true;
+        }
+        match (&self.api, form) {
+            (Api::Http2 { .. }, AuthorizerAnswer::Simple) => false,
+            (Api::Http2 { method, path }, _) => endpoint::allow(&key.endpoints, method, path),
+            (Api::WebSocket, _) => endpoint::allow_connect(&key.endpoints),
+            (Api::Rest | Api::Http1, _) => match method_and_path(&self.arn) {
+                (Some(method), path) => {
+                    endpoint::allow(&key.endpoints, method, &format!("/{}", path.unwrap_or_default()))
+                }
+                (None, _) => false,
+            },
+        }
     }
 
     /// The value of the one `Authorization` header.
@@ -214,15 +301,10 @@ impl Event {
             (Decision::Refused(_), Api::Http2 { .. }, _) => Ok(simple(false, None)),
             (
                 Decision::Accepted(key),
-                Api::Http2 { method, path },
+                Api::Http2 { .. },
                 AuthorizerAnswer::Simple | AuthorizerAnswer::SimpleUncached,
             ) => {
-                let is_evaluated = form == AuthorizerAnswer::SimpleUncached;
-                let is_allowed =
-                    key.endpoints.is_empty() || is_evaluated && endpoint::allow(&key.endpoints, method, path);
-                if !is_allowed {
-                    tracing::info!(key_id = %key.key_id, is_evaluated, "denied by endpoint rules");
-                }
+                let is_allowed = self.is_allowed(key, form);
                 Ok(simple(is_allowed, is_allowed.then(|| Context::of(key)).as_ref()))
             }
             (Decision::Accepted(key), ..) => {
@@ -253,6 +335,12 @@ impl Event {
         let end = self.arn.match_indices('/').nth(1).map_or(self.arn.len(), |(index, _)| index);
         &self.arn[..end]
     }
+}
+
+/// The method and the path, without its first `/`, at the end of an ARN: `…:<api>/<stage>/<method>/<path>`.
+fn method_and_path(arn: &str) -> (Option<&str>, Option<&str>) {
+    let mut parts = arn.splitn(4, '/').skip(2);
+    (parts.next(), parts.next())
 }
 
 fn is_authorization(name: &str) -> bool {

@@ -16,7 +16,8 @@
 //!    [`activity`] what is remembered of its life, [`replay`] how a repeated create gets the same secret again, [`error`]
 //!    what can go wrong and [`fields`] how all invalid fields are named at once.
 //! 5. [`authorize`] is the decision: a credential in, its key or a reason for the refusal out. [`cache`] saves the reading
-//!    where an operator wants that, [`afterwards`] is what is left to be written once the caller has its answer.
+//!    where an operator wants that. [`afterwards`] is what is left to be written once the caller has its answer; [`calls`]
+//!    counts them for the audit trail, and [`metrics`] for the operator.
 //! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete.
 //! 7. [`store`] keeps records in `DynamoDB`, one file a table; [`kms`] derives the peppers; [`aws`] makes the clients
 //!    of both.
@@ -42,6 +43,9 @@ pub mod fields;
 pub mod record;
 pub mod replay;
 pub mod scope;
+
+pub mod calls;
+pub mod metrics;
 
 pub mod afterwards;
 pub mod authorize;

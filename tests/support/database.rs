@@ -32,6 +32,19 @@ pub(crate) async fn contents(workspace: &str) -> Contents {
     Contents::new(keys, entries, events)
 }
 
+/// The calls of a user in the audit trail, in their order.
+pub(crate) async fn calls(workspace: &str, user: &str) -> Vec<Value> {
+    let query = dynamodb()
+        .query()
+        .table_name(variable("KEYGATE_ACTIVITY_TABLE"))
+        .key_condition_expression("actor = :actor")
+        .expression_attribute_values(":actor", AttributeValue::S(format!("{workspace}#{user}")))
+        .consistent_read(true);
+    let items: Vec<Item> =
+        query.into_paginator().items().send().collect::<Result<_, _>>().await.expect("the table can be read");
+    items.iter().map(to_json).filter(|event| event["action"] == "key.used").collect()
+}
+
 async fn of_workspace(table: &str, index: Option<&str>, workspace: &str) -> Vec<Value> {
     let query = dynamodb()
         .query()

@@ -146,6 +146,21 @@ impl Function {
         answer
     }
 
+    /// Tells the function, as Lambda does, that its environment ends, and waits until it has.
+    pub(crate) async fn terminate(&self) {
+        let mut process = self.database.process.lock().unwrap().take().expect("a running function");
+        let told = Command::new("kill").args(["-TERM", &process.id().to_string()]).status();
+        assert!(told.expect("a shell's kill").success());
+        let ended = tokio::task::spawn_blocking(move || process.wait()).await.expect("no panic");
+        assert!(ended.expect("the function ends").success());
+    }
+
+    /// The lines that the function has written to its log, as far as they are JSON.
+    pub(crate) fn log_lines(&self) -> Vec<Value> {
+        let log = std::fs::read_to_string(&self.log).expect("the log");
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
     /// The database calls since the last time this was asked: operations with their bodies.
     pub(crate) fn take_calls(&self) -> Vec<(String, Value)> {
         std::mem::take(&mut self.database.calls.lock().unwrap())
@@ -217,6 +232,7 @@ impl Database {
         let current = *disturbance;
         match current {
             Disturbance::Down => current,
+            Disturbance::WritesFail if operation == "PutItem" => current,
             _ if !matches!(operation, "TransactWriteItems" | "UpdateItem") => Disturbance::None,
             Disturbance::Conflicts(0) => Disturbance::None,
             Disturbance::Conflicts(left) => {

@@ -1,13 +1,20 @@
 //! The custom authorizer: says to API Gateway whether a call comes with a key that works, and whose it is.
 
-use chrono::Utc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use keygate::activity::Outcome;
 use keygate::afterwards::{Afterwards, Followup, Writer};
-use keygate::authorize::{Authorizer, Decision};
+use keygate::authorize::{Authorizer, Decided, Decision, Lookup};
 use keygate::aws::Aws;
 use keygate::cache::Cache;
-use keygate::config::{AuthorizerAnswer, Environment};
+use keygate::calls::{Call, Calls};
+use keygate::config::{AuthorizerAnswer, Environment, InvalidVariable};
 use keygate::gateway::{Answer, Event};
+use keygate::metrics::{Latency, Metrics};
 use keygate::pepper::Peppers;
+use keygate::store::activity::Activity;
 use keygate::store::keys::Keys;
 use keygate::{kms, logging};
 use lambda_http::lambda_runtime::{self, LambdaEvent};
@@ -19,62 +26,83 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), environment.authorizer_budget()?)?;
-    let keys = Keys::new(aws.dynamodb, environment.keys_table()?);
-    let writer = Writer {
-        keys: keys.clone(),
-        last_used_interval: environment.last_used_interval()?,
-        budget: environment.after_budget()?,
-    };
+    let keys = Keys::new(aws.dynamodb.clone(), environment.keys_table()?);
+    let writer = Arc::new(writer(&environment, &aws, keys.clone())?);
     // All three before the first call, and at the same time.
-    let (peppers, connected, afterwards) = tokio::join!(
-        kms::derive(&aws.kms, environment.peppers()?),
-        keys.connect(),
-        Afterwards::start(writer)
-    );
+    let started = Instant::now();
+    let peppers = async {
+        let peppers = kms::derive(&aws.kms, environment.peppers()?).await?;
+        writer.metrics.lock().expect("nobody else counts yet").took(Latency::Kms, started.elapsed());
+        Ok::<_, Error>(Peppers(peppers))
+    };
+    let (peppers, connected, afterwards) =
+        tokio::join!(peppers, keys.connect(), Afterwards::start(Arc::clone(&writer)));
     connected?;
     let cache = Cache::new(environment.cache_seconds()?, environment.stale_if_error()?);
-    let authorizer = Authorizer { brand: environment.brand()?, peppers: Peppers(peppers?), keys, cache };
-    let form = environment.authorizer_answer()?;
+    let authorizer = Authorizer { brand: environment.brand()?, peppers: peppers?, keys, cache };
+    let (form, afterwards) = (environment.authorizer_answer()?, afterwards?);
     lambda_runtime::run(service_fn(|event| respond(&authorizer, &afterwards, form, event))).await
 }
 
-/// Answers, and leaves what is to be written: something or nothing, but always once.
+fn writer(environment: &Environment, aws: &Aws, keys: Keys) -> Result<Writer, InvalidVariable> {
+    let retention = environment.activity_retention()?;
+    Ok(Writer {
+        keys,
+        activity: Activity::new(aws.dynamodb.clone(), environment.activity_table()?, retention),
+        last_used_interval: environment.last_used_interval()?,
+        budget: environment.after_budget()?,
+        calls: Calls::new(environment.call_activity()?).into(),
+        metrics: Metrics::new(environment.metrics_stack(), environment.log_level()?).into(),
+    })
+}
+
+/// Answers, and leaves what is to be written: always once.
 async fn respond(
     authorizer: &Authorizer,
     afterwards: &Afterwards,
     form: AuthorizerAnswer,
     event: LambdaEvent<Box<RawValue>>,
 ) -> Result<Answer, Error> {
-    let mut followup = None;
-    let answer = authorize(authorizer, form, event, &mut followup).await;
+    let now = Utc::now();
+    let (answer, followup) = match authorize(authorizer, form, &event, now).await {
+        Ok((answer, followup)) => (answer, followup),
+        Err(error) => {
+            let request_id = &event.context.request_id;
+            tracing::error!(request_id, %error, "no decision");
+            (Err(error), Followup { at: now, outcome: None, lookup: Lookup::None, call: None, used: None })
+        }
+    };
     afterwards.leave(followup).await;
     answer
 }
 
+/// # Errors
+///
+/// Nothing was decided. That the decision is an error for API Gateway is none here.
 async fn authorize(
     authorizer: &Authorizer,
     form: AuthorizerAnswer,
-    event: LambdaEvent<Box<RawValue>>,
-    followup: &mut Option<Followup>,
-) -> Result<Answer, Error> {
+    event: &LambdaEvent<Box<RawValue>>,
+    now: DateTime<Utc>,
+) -> Result<(Result<Answer, Error>, Followup), Error> {
     let request_id = &event.context.request_id;
-    let event = Event::parse(event.payload.get()).inspect_err(|error| {
-        tracing::error!(request_id, %error, "no decision");
-    })?;
-    let decision = match event.authorization() {
-        Ok(authorization) => {
-            let decided = authorizer.decide(authorization, Utc::now()).await;
-            let (decision, left) = decided.inspect_err(|error| {
-                tracing::error!(request_id, %error, "no decision");
-            })?;
-            *followup = left;
-            decision
-        }
-        Err(refusal) => Decision::Refused(refusal),
+    let event = Event::parse(event.payload.get())?;
+    let Decided { decision, holder, lookup, used } = match event.authorization() {
+        Ok(authorization) => authorizer.decide(authorization, now).await?,
+        Err(refusal) => Decided::refused(refusal),
     };
-    match &decision {
-        Decision::Accepted(key) => tracing::info!(request_id, key_id = %key.key_id, decision = "accepted"),
-        Decision::Refused(reason) => tracing::info!(request_id, %reason, decision = "refused"),
+    let outcome = event.outcome(&decision, form);
+    let key_id = holder.as_ref().map(|holder| holder.key_id.to_string());
+    match (outcome, &decision) {
+        (Outcome::Allowed, _) => tracing::info!(request_id, key_id, decision = "allowed"),
+        (Outcome::Refused(reason), Decision::Refused(refusal)) => {
+            tracing::info!(request_id, key_id, decision = "refused", reason, detail = %refusal);
+        }
+        (Outcome::Refused(reason), Decision::Accepted(_)) => {
+            tracing::info!(request_id, key_id, decision = "refused", reason);
+        }
     }
-    Ok(event.answer(&decision, form)?)
+    let call = holder.map(|holder| Call { holder, origin: event.origin(&decision), outcome, at: now });
+    let answer = event.answer(&decision, form).map_err(Error::from);
+    Ok((answer, Followup { at: now, outcome: Some(outcome), lookup, call, used }))
 }

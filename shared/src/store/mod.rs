@@ -80,7 +80,11 @@ impl Store {
         Ok(Self {
             keys: Keys::new(client.clone(), environment.keys_table()?),
             workspaces: Workspaces::new(environment.workspaces_table()?),
-            activity: Activity::new(environment.activity_table()?, environment.activity_retention()?),
+            activity: Activity::new(
+                client.clone(),
+                environment.activity_table()?,
+                environment.activity_retention()?,
+            ),
             client,
         })
     }

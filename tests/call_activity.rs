@@ -1,0 +1,177 @@
+//! Calls in the audit trail.
+
+use serde_json::{Value, json};
+
+use crate::support::database::{calls, mark_used};
+use crate::support::function::{Disturbance, Function, event, token_event};
+use crate::support::workspace::{Workspace, id_of, text};
+
+fn token(key: &str) -> Value {
+    token_event(&format!("Bearer {key}"))
+}
+
+/// AWS's published sample of a kind of event, with a key.
+fn request(name: &str, key: &str) -> Value {
+    let mut event = event(name);
+    event["headers"]["Authorization"] = json!(format!("Bearer {key}"));
+    if event.get("multiValueHeaders").is_some() {
+        event["multiValueHeaders"]["Authorization"] = json!([format!("Bearer {key}")]);
+    }
+    event
+}
+
+/// The calls of a user, once there are as many events of them.
+async fn wait_for_calls(workspace: &Workspace, user: &str, events: usize) -> Vec<Value> {
+    loop {
+        let calls = calls(&workspace.id, user).await;
+        assert!(calls.len() <= events, "{calls:#?}");
+        if calls.len() == events {
+            return calls;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_in_the_trail_of_the_keys_user() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    assert!(workspace.accepts(&key).await);
+    let [call] = wait_for_calls(&workspace, "bob", 1).await.try_into().expect("one call");
+    for (attribute, value) in [
+        ("key_id", json!(id_of(&key))),
+        ("target", json!("bob")),
+        ("method", json!("GET")),
+        ("path", json!("/echo")),
+        ("outcome", json!("allowed")),
+        ("count", json!(1)),
+    ] {
+        assert_eq!(call[attribute], value, "{call:#?}");
+    }
+    let contents = workspace.contents().await;
+    assert!(contents.events.iter().all(|event| event["action"] != "key.used"), "it is no change");
+}
+
+#[tokio::test]
+async fn a_call_has_the_method_the_route_and_the_source_of_its_event() {
+    let workspace = Workspace::new().await;
+    let authorizer = Function::start("authorize", &[]).await;
+    for (user, name, method, path, source) in [
+        ("rest-token", "authorize-rest-token", json!("GET"), "/api-keys", Value::Null),
+        ("rest-request", "authorize-rest-request", json!("GET"), "/request", json!("...")),
+        ("websocket", "authorize-websocket", Value::Null, "$connect", json!("1.2.3.4")),
+        ("http-1.0", "authorize-http-1.0", json!("GET"), "/request", json!("IP")),
+        ("http-2.0", "authorize-http-2.0", json!("POST"), "$default", json!("IP")),
+    ] {
+        let key = workspace.key_of(user, &[]).await;
+        let mut event = request(name, &key);
+        if event["type"] == "TOKEN" {
+            event["authorizationToken"] = json!(format!("Bearer {key}"));
+        }
+        authorizer.invoke(event).await.expect(name);
+        let [call] = wait_for_calls(&workspace, user, 1).await.try_into().expect("one call");
+        let [call_method, call_path, call_source] = ["method", "path", "source"].map(|name| &call[name]);
+        assert_eq!((call_method, call_path), (&method, &json!(path)), "{name}: {call:#?}");
+        assert_eq!(*call_source, source, "{name}: {call:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_busy_key_is_written_once_a_minute_and_the_rest_when_the_environment_ends() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    mark_used(id_of(&key)).await;
+    let authorizer = Function::start("authorize", &[]).await;
+    authorizer.take_calls();
+    for _ in 0..10 {
+        authorizer.invoke(token(&key)).await.expect("a policy");
+    }
+    let [first] = wait_for_calls(&workspace, "bob", 1).await.try_into().expect("one event");
+    assert_eq!(first["count"], 1);
+    authorizer.terminate().await;
+    let counts: Vec<_> =
+        calls(&workspace.id, "bob").await.iter().map(|event| event["count"].clone()).collect();
+    assert_eq!(counts, [1, 9]);
+    let writes = authorizer.take_calls();
+    let writes = writes.iter().filter(|(operation, _)| operation != "GetItem").count();
+    assert_eq!(writes, 2, "one in its minute, one at the end");
+}
+
+#[tokio::test]
+async fn every_call_or_none_is_written_where_so_configured() {
+    let workspace = Workspace::new().await;
+    let (each, none) = ([("CALL_ACTIVITY", "each")], [("CALL_ACTIVITY", "off")]);
+    let (each, none) = tokio::join!(Function::start("authorize", &each), Function::start("authorize", &none));
+    let key = workspace.key_of("bob", &[]).await;
+    none.invoke(token(&key)).await.expect("a policy");
+    none.terminate().await;
+    assert!(calls(&workspace.id, "bob").await.is_empty());
+    for _ in 0..3 {
+        each.invoke(token(&key)).await.expect("a policy");
+    }
+    wait_for_calls(&workspace, "bob", 3).await;
+}
+
+#[tokio::test]
+async fn refusals_of_known_keys_are_in_the_trail_and_nothing_that_somebody_made_up() {
+    let workspace = Workspace::new().await;
+    let authorizer = Function::start("authorize", &[]).await;
+    let disabled = workspace.key_of("disabled", &[]).await;
+    workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await;
+    let created = json!({"name": "bound", "user_id": "bound", "endpoints": ["GET /elsewhere"]});
+    let bound = text(&workspace.created(created).await, "key").to_owned();
+    let rotated = workspace.key_of("rotated", &[]).await;
+    workspace.rotate(&workspace.admin, id_of(&rotated), &json!({})).await;
+    let deleted = workspace.key_of("deleted", &[]).await;
+    workspace.delete(&workspace.admin, id_of(&deleted)).await;
+    for key in [&disabled, &rotated, &deleted] {
+        assert!(authorizer.invoke(request("authorize-rest-request", key)).await.is_err());
+    }
+    authorizer.invoke(request("authorize-rest-request", &bound)).await.expect("a policy for elsewhere");
+    for (user, reason, path) in [
+        ("disabled", "disabled", json!("/request")),
+        ("bound", "outside_endpoints", json!("/request")),
+        ("rotated", "wrong_secret", Value::Null),
+    ] {
+        let [call] = wait_for_calls(&workspace, user, 1).await.try_into().expect("one call");
+        assert_eq!(call["outcome"], "refused", "{call:#?}");
+        assert_eq!(call["reason"], reason, "{call:#?}");
+        assert_eq!(call["path"], path, "{call:#?}");
+    }
+    authorizer.terminate().await;
+    assert!(calls(&workspace.id, "deleted").await.is_empty(), "a key that is gone has no trail");
+}
+
+#[tokio::test]
+async fn a_path_with_a_credential_in_it_is_not_kept() {
+    let workspace = Workspace::new().await;
+    let (key, leaked) = (workspace.key_of("bob", &[]).await, workspace.key_of("eve", &[]).await);
+    let authorizer = Function::start("authorize", &[]).await;
+    let mut event = token(&key);
+    let arn = text(&event, "methodArn").replace("orders", &leaked);
+    event["methodArn"] = json!(arn);
+    authorizer.invoke(event).await.expect("a policy");
+    let [call] = wait_for_calls(&workspace, "bob", 1).await.try_into().expect("one call");
+    assert_eq!((&call["method"], call.get("path")), (&json!("GET"), None), "{call:#?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_logged_and_counted_and_changes_no_answer() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    mark_used(id_of(&key)).await;
+    let authorizer = Function::start("authorize", &[("CALL_ACTIVITY", "each")]).await;
+    authorizer.disturb(Disturbance::WritesFail);
+    for _ in 0..2 {
+        assert_eq!(authorizer.invoke(token(&key)).await.expect("a policy")["principalId"], "bob");
+    }
+    let not_written = |line: &Value| line["message"] == "not written after the answer";
+    while authorizer.log_lines().into_iter().filter(not_written).count() < 2 {
+        tokio::task::yield_now().await;
+    }
+    authorizer.disturb(Disturbance::None);
+    authorizer.invoke(token(&key)).await.expect("a policy");
+    wait_for_calls(&workspace, "bob", 1).await;
+    authorizer.terminate().await;
+    let counted: u64 = authorizer.log_lines().iter().filter_map(|line| line["NotWritten"].as_u64()).sum();
+    assert_eq!(counted, 2);
+}
