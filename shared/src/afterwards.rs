@@ -231,7 +231,7 @@ impl Afterwards {
             return Ok(Self::Handler(writer));
         };
         tokio::spawn(async move {
-            let ended = extension.run().await;
+            let ended = Box::pin(extension.run()).await;
             // Lambda waits for an extension that has registered: without it, this environment is of no use.
             tracing::error!(error = ?ended.err(), "the extension has ended");
             std::process::exit(1);
@@ -247,7 +247,7 @@ impl Afterwards {
                     tracing::warn!("the extension has ended");
                 }
             }
-            Self::Handler(writer) => writer.write(followup).await,
+            Self::Handler(writer) => Box::pin(writer.write(followup)).await,
         }
     }
 }
@@ -261,7 +261,7 @@ struct Queue {
 /// Waits until the handler is done with the invocation that the extension was told of, and writes what it has left.
 async fn write_next(queue: Arc<Queue>) -> Result<(), lambda_extension::Error> {
     if let Some(followup) = queue.to_write.lock().await.recv().await {
-        queue.writer.write(followup).await;
+        Box::pin(queue.writer.write(followup)).await;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Counters and latencies of the authorizer, in CloudWatch's embedded metric format: lines of the log that CloudWatch makes
-//! metrics of, without a call of an API or a right to make one
+//! Counters and latencies of the authorizer, in `CloudWatch`'s embedded metric format: lines of the log that `CloudWatch`
+//! makes metrics of, without a call of an API or a right to make one
 //! (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>).
 //!
 //! A line is some hundred bytes, and a log is paid for by size. So what is counted within [`INTERVAL`] makes one line.
