@@ -2,7 +2,7 @@
 //! makes metrics of, without a call of an API or a right to make one
 //! (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>).
 //!
-//! A line is some hundred bytes, and a log is paid for by size. So what is counted within [`INTERVAL`] makes one line.
+//! A line is some hundred bytes, and a log is paid for by size. So what is counted within ten seconds makes one line.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
