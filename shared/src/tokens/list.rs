@@ -11,7 +11,8 @@ use crate::error::{Error, InvalidField, Place};
 use crate::keys::list::parse_limit;
 use crate::record::{Family, Token, TokenKind};
 use crate::scope::KEYS_READ;
-use crate::store::tokens::TokenStore;
+use crate::store::keys::Keys;
+use crate::store::tokens::Tokens;
 use crate::time::rfc3339;
 
 const DEFAULT_LIMIT: usize = 25;
@@ -103,25 +104,25 @@ pub struct TokenPage {
 /// - [`Error::Invalid`]: the cursor is not one of this key's tokens.
 /// - [`Error::Unavailable`]: try again later.
 pub async fn list(
-    store: &TokenStore,
+    (keys, tokens): (&Keys, &Tokens),
     caller: &Caller,
     key_id: KeyId,
     request: &ListTokens,
     now: DateTime<Utc>,
 ) -> Result<TokenPage, Error> {
     caller.require(KEYS_READ)?;
-    let key = store.keys.of_tokens(key_id, now).await?;
+    let key = keys.of_tokens(key_id, now).await?;
     let key = key.filter(|key| key.key.workspace_id == caller.workspace_id).ok_or(Error::NotFound)?;
     let mut after = request.cursor.as_ref().map(|cursor| Cursor::read(cursor, key_id)).transpose()?;
     let mut items: Vec<ShownToken> = Vec::new();
     for round in 0..MOST_READS {
         // One more than asked for tells whether there is more.
         let read = if round == 0 { request.limit + 1 } else { READ };
-        let (tokens, rest) = store.tokens.page(key_id, after, read).await?;
-        let mut family_ids: Vec<_> = tokens.iter().filter_map(|token| token.token_id.family()).collect();
+        let (page, rest) = tokens.page(key_id, after, read).await?;
+        let mut family_ids: Vec<_> = page.iter().filter_map(|token| token.token_id.family()).collect();
         family_ids.dedup();
-        let families = store.tokens.families(key_id, &family_ids).await?;
-        for token in &tokens {
+        let families = tokens.families(key_id, &family_ids).await?;
+        for token in &page {
             if token.generation != key.generation || !works(token, &families, now) {
                 continue;
             }
