@@ -12,7 +12,7 @@ use crate::credential::{Brand, Credential, KeyId, Malformed};
 use crate::error::Error;
 use crate::pepper::{Peppers, SecretHash};
 use crate::record::{HashedKey, Key, Status};
-use crate::store::keys::Keys;
+use crate::store::reader::Reader;
 
 /// What comes of a presented credential.
 #[derive(Debug)]
@@ -120,7 +120,7 @@ pub struct Authorizer {
     /// What stored hashes were made under.
     pub peppers: Peppers,
     /// Where keys are.
-    pub keys: Keys,
+    pub keys: Reader,
     /// What this environment has checked before.
     pub cache: Cache<Checked>,
 }

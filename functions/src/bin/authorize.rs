@@ -16,6 +16,7 @@ use keygate::metrics::{Latency, Metrics};
 use keygate::pepper::Peppers;
 use keygate::store::activity::Activity;
 use keygate::store::keys::Keys;
+use keygate::store::reader::Reader;
 use keygate::{kms, logging};
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
@@ -26,8 +27,8 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), environment.authorizer_budget()?)?;
-    let keys = Keys::new(aws.dynamodb.clone(), environment.keys_table()?);
-    let writer = Arc::new(writer(&environment, &aws, keys.clone())?);
+    let writer = Arc::new(writer(&environment, &aws)?);
+    let keys = Reader::new(aws.direct, environment.keys_table()?);
     // All three before the first call, and at the same time.
     let started = Instant::now();
     let peppers = async {
@@ -44,10 +45,10 @@ async fn main() -> Result<(), Error> {
     lambda_runtime::run(service_fn(|event| respond(&authorizer, &afterwards, form, event))).await
 }
 
-fn writer(environment: &Environment, aws: &Aws, keys: Keys) -> Result<Writer, InvalidVariable> {
+fn writer(environment: &Environment, aws: &Aws) -> Result<Writer, InvalidVariable> {
     let retention = environment.activity_retention()?;
     Ok(Writer {
-        keys,
+        keys: Keys::new(aws.dynamodb.clone(), environment.keys_table()?),
         activity: Activity::new(aws.dynamodb.clone(), environment.activity_table()?, retention),
         last_used_interval: environment.last_used_interval()?,
         budget: environment.after_budget()?,

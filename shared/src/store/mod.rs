@@ -12,6 +12,7 @@
 
 pub mod activity;
 pub mod keys;
+pub mod reader;
 mod transaction;
 pub mod workspaces;
 
