@@ -17,6 +17,8 @@ use keygate::pepper::Peppers;
 use keygate::store::activity::Activity;
 use keygate::store::keys::Keys;
 use keygate::store::reader::Reader;
+use keygate::store::tokens::Tokens;
+use keygate::verify::Verifier;
 use keygate::{kms, logging};
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
@@ -28,7 +30,7 @@ async fn main() -> Result<(), Error> {
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), environment.authorizer_budget()?)?;
     let writer = Arc::new(writer(&environment, &aws)?);
-    let keys = Reader::new(aws.direct, environment.keys_table()?);
+    let reader = Reader::new(aws.direct, &environment)?;
     // All three before the first call, and at the same time.
     let started = Instant::now();
     let peppers = async {
@@ -37,10 +39,11 @@ async fn main() -> Result<(), Error> {
         Ok::<_, Error>(Peppers(peppers))
     };
     let (peppers, connected, afterwards) =
-        tokio::join!(peppers, keys.connect(), Afterwards::start(Arc::clone(&writer)));
+        tokio::join!(peppers, reader.connect(), Afterwards::start(Arc::clone(&writer)));
     connected?;
     let cache = Cache::new(environment.cache_seconds()?, environment.stale_if_error()?);
-    let authorizer = Authorizer { brand: environment.brand()?, peppers: peppers?, keys, cache };
+    let verifier = Verifier { peppers: peppers?, reader };
+    let authorizer = Authorizer { brand: environment.brand()?, verifier, cache };
     let (form, afterwards) = (environment.authorizer_answer()?, afterwards?);
     lambda_runtime::run(service_fn(|event| respond(&authorizer, &afterwards, form, event))).await
 }
@@ -49,6 +52,7 @@ fn writer(environment: &Environment, aws: &Aws) -> Result<Writer, InvalidVariabl
     let retention = environment.activity_retention()?;
     Ok(Writer {
         keys: Keys::new(aws.dynamodb.clone(), environment.keys_table()?),
+        tokens: Tokens::new(aws.dynamodb.clone(), environment.tokens_table()?),
         activity: Activity::new(aws.dynamodb.clone(), environment.activity_table()?, retention),
         last_used_interval: environment.last_used_interval()?,
         budget: environment.after_budget()?,
