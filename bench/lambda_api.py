@@ -33,6 +33,8 @@ class Variant:
     variables: Mapping[str, str]
     # Whether there is an Extensions API for it to register with, as there is on AWS.
     extensions: bool = False
+    # Whether it is called with an access token in the place of a key.
+    token: bool = False
 
 
 class Function:

@@ -18,6 +18,7 @@ TITLES = {
     "authorize": "**authorize**",
     "authorize-cached": "**authorize**, `CacheSeconds=300`",
     "authorize-extension": "**authorize**, writing after its answer",
+    "authorize-token": "**authorize**, an access token",
     "authorize-each": "**authorize**, `CallActivity=each`",
     "node": "Node.js, AWS SDK v3",
     "python": "Python, boto3",
@@ -29,6 +30,8 @@ PER_READ, PER_WRITE = 0.125e-6, 0.625e-6
 PER_LOG_BYTE = 0.50e-9
 MEMORY_MB, MEMORY_MB_OF_A_PROCESSOR = 512, 1769
 READ_SECONDS = 0.003
+# A token without a family, and its key.
+ITEMS_IN_A_BATCH = 2
 
 
 @dataclass
@@ -129,12 +132,13 @@ def costs(measured: dict[str, Measured]) -> str:
     for name, one in measured.items():
         if name in ("no-op", "get-item"):
             continue
-        reads = one.calls.get("GetItem", 0)
+        batches = one.calls.get("BatchGetItem", 0)
+        reads = one.calls.get("GetItem", 0) + batches
         writes = one.calls.get("PutItem", 0) + one.calls.get("UpdateItem", 0)
         cpu = statistics.median(one.warm_cpu) * MEMORY_MB_OF_A_PROCESSOR / MEMORY_MB
         billed = math.ceil((cpu + (reads + writes) * READ_SECONDS) * 1000)
         compute = 1e6 * (PER_REQUEST + billed / 1000 * MEMORY_MB / 1024 * PER_GB_SECOND)
-        database = 1e6 * (round(reads, 2) * PER_READ + round(writes, 2) * PER_WRITE)
+        database = 1e6 * (round(reads + batches * (ITEMS_IN_A_BATCH - 1), 2) * PER_READ + round(writes, 2) * PER_WRITE)
         log = 1e6 * one.log_bytes * PER_LOG_BYTE
         parts = " | ".join(f"${part:.2f}" for part in (compute, database, log, compute + database + log))
         rows.append(f"| {TITLES[name]} | {billed} ms | {parts} |")

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import json
 import os
 import random
 import sys
+import urllib.request
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -32,8 +34,8 @@ WARM_UP = 400
 def variants() -> list[Variant]:
     """What is compared. Unless its line says otherwise the authorizer is configured as the template does it."""
 
-    def rust(name: str, binary: str, extensions: bool = False, **variables: str) -> Variant:
-        return Variant(name, [str(RELEASE / binary)], variables, extensions)
+    def rust(name: str, binary: str, extensions: bool = False, token: bool = False, **variables: str) -> Variant:
+        return Variant(name, [str(RELEASE / binary)], variables, extensions, token)
 
     node, python = FOLDER / "node/authorizer.cjs", FOLDER / "python/bin/python"
     return [
@@ -42,6 +44,7 @@ def variants() -> list[Variant]:
         rust("authorize", "authorize"),
         rust("authorize-cached", "authorize", CACHE_SECONDS="300"),
         rust("authorize-extension", "authorize", extensions=True),
+        rust("authorize-token", "authorize", token=True),
         rust("authorize-each", "authorize", CALL_ACTIVITY="each"),
         Variant("node", ["node", str(node)], {}),
         Variant("python", [str(python), "-m", "awslambdaric", "authorizer.handler"], {}),
@@ -67,12 +70,15 @@ async def measure(rounds: int, calls: int, colds: int, only: list[str]) -> dict[
         "AWS_DEFAULT_REGION": os.environ["AWS_REGION"],
         "PYTHONPATH": str(ROOT / "bench/python"),
         "KEYS_TABLE": os.environ["KEYGATE_KEYS_TABLE"],
+        "TOKENS_TABLE": os.environ["KEYGATE_TOKENS_TABLE"],
         "ACTIVITY_TABLE": os.environ["KEYGATE_ACTIVITY_TABLE"],
         "PEPPERS": os.environ["KEYGATE_PEPPERS"],
         "BENCH_KEY_ID": key.split("_")[2],
     }
-    event = {"type": "TOKEN", "authorizationToken": f"Bearer {key}", "methodArn": EVENT_ARN}
-    event = json.dumps(event).encode()
+    of_key, of_token = event(key), event(access_token(key))
+
+    def event_for(variant: Variant) -> bytes:
+        return of_token if variant.token else of_key
 
     def function(variant: Variant) -> Function:
         return Function(variant, environment, cpu, FOLDER / f"{variant.name}.log")
@@ -81,7 +87,7 @@ async def measure(rounds: int, calls: int, colds: int, only: list[str]) -> dict[
     for _ in range(colds):
         for variant in random.sample(chosen, len(chosen)):
             async with function(variant) as started:
-                checked(variant, await started.invoke(event))
+                checked(variant, await started.invoke(event_for(variant)))
                 measured[variant.name].cold_cpu.append(started.cpu_at_answer)
                 measured[variant.name].cold_wall.append(started.answered_at - started.started_at)
                 await started.settle()
@@ -93,7 +99,7 @@ async def measure(rounds: int, calls: int, colds: int, only: list[str]) -> dict[
     try:
         for one in running:
             for _ in range(WARM_UP):
-                checked(one.variant, await one.invoke(event))
+                checked(one.variant, await one.invoke(event_for(one.variant)))
                 await one.settle()
         operations: dict[str, Counter[str]] = defaultdict(Counter)
         logged = {one.variant.name: one.log.stat().st_size for one in running}
@@ -104,7 +110,7 @@ async def measure(rounds: int, calls: int, colds: int, only: list[str]) -> dict[
                 clock = asyncio.get_running_loop().time
                 for _ in range(calls):
                     asked = clock()
-                    await one.invoke(event)
+                    await one.invoke(event_for(one.variant))
                     took += one.answered_at - asked
                     await one.settle()
                 measured[one.variant.name].warm_cpu.append((one.cpu_seconds() - before) / calls)
@@ -119,6 +125,23 @@ async def measure(rounds: int, calls: int, colds: int, only: list[str]) -> dict[
         for one in running:
             await one.__aexit__()
     return measured
+
+
+def event(credential: str) -> bytes:
+    """What a REST API hands to an authorizer of the kind TOKEN."""
+    return json.dumps({"type": "TOKEN", "authorizationToken": f"Bearer {credential}", "methodArn": EVENT_ARN}).encode()
+
+
+def access_token(key: str) -> str:
+    """Trades the key for an access token with all that the key has."""
+    client = base64.b64encode(f"{key.split('_')[2]}:{key}".encode()).decode()
+    request = urllib.request.Request(
+        f"{os.environ['KEYGATE_OAUTH_URL']}/oauth/token",
+        data=b"grant_type=client_credentials",
+        headers={"Authorization": f"Basic {client}", "Content-Type": "application/x-www-form-urlencoded"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)["access_token"]
 
 
 def checked(variant: Variant, answer: bytes) -> None:
