@@ -49,6 +49,8 @@ class Function:
         self.for_extension: asyncio.Queue[None] = asyncio.Queue()
         self.answers: asyncio.Queue[bytes] = asyncio.Queue()
         self.registered = False
+        # One for each connection of the function.
+        self.serving: set[asyncio.Task[None]] = set()
         # The processor time of the process when its last answer was there.
         self.cpu_at_answer = 0.0
         self.answered_at = 0.0
@@ -57,6 +59,13 @@ class Function:
         self.idle = asyncio.Event()
 
     async def __aenter__(self) -> Function:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.end()
+
+    async def start(self) -> None:
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
         port = self.server.sockets[0].getsockname()[1]
         environment = {
@@ -78,12 +87,14 @@ class Function:
                 )
             finally:
                 os.sched_setaffinity(0, ours)
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def end(self) -> None:
         self.process.kill()
         self.process.wait()
         self.server.close()
+        for task in self.serving:
+            task.cancel()
+        await asyncio.gather(*self.serving, return_exceptions=True)
 
     def cpu_seconds(self) -> float:
         """User and system time of all threads, from the kernel's clock of the process (clock_getcpuclockid(3))."""
@@ -108,6 +119,8 @@ class Function:
             self.idle.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.serving.add(asyncio.current_task())
+        # Cancelled is what waits for an event when everything is measured.
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")

@@ -95,7 +95,7 @@ async def measure(rounds: int, calls: int, colds: int, only: list[str]) -> dict[
     print(f"{rounds} rounds of {calls} calls of each", flush=True)
     running = [function(variant) for variant in chosen]
     for one in running:
-        await one.__aenter__()
+        await one.start()
     try:
         for one in running:
             for _ in range(WARM_UP):
@@ -122,8 +122,8 @@ async def measure(rounds: int, calls: int, colds: int, only: list[str]) -> dict[
             logged_since = one.log.stat().st_size - logged[one.variant.name]
             measured[one.variant.name].log_bytes = logged_since / (rounds * calls)
     finally:
-        for one in running:
-            await one.__aexit__()
+        for one in (*running, dynamodb, kms):
+            await one.end()
     return measured
 
 

@@ -27,12 +27,21 @@ class Terminator:
         self.upstream, self.context = upstream, context
         # How often each operation was called.
         self.calls: Counter[str] = Counter()
+        # One for each connection.
+        self.serving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> str:
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=self.context)
         return f"https://localhost:{self.server.sockets[0].getsockname()[1]}"
 
+    async def end(self) -> None:
+        self.server.close()
+        for task in self.serving:
+            task.cancel()
+        await asyncio.gather(*self.serving, return_exceptions=True)
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.serving.add(asyncio.current_task())
         # Cancelled is what is left open when everything is measured.
         with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             from_upstream, to_upstream = await asyncio.open_connection(*self.upstream)
