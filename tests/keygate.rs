@@ -26,6 +26,7 @@ mod list_keys;
 mod list_tokens;
 mod list_walks;
 mod metrics;
+mod oauth_clients;
 mod permissions;
 mod races;
 mod revoke_token;
