@@ -19,8 +19,8 @@
 //!    reason for the refusal out. [`cache`] saves the reading where an operator wants that. [`afterwards`] is what is left to be written once the caller has its answer; [`calls`]
 //!    counts them for the audit trail, and [`metrics`] for the operator.
 //! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete; [`tokens`] likewise.
-//! 7. [`store`] keeps records in `DynamoDB`, one file a table; [`kms`] derives the peppers; [`aws`] makes the clients
-//!    of both.
+//! 7. [`store`] keeps records in `DynamoDB`, one file a table, and reads what is stored of a credential; [`kms`] derives
+//!    the peppers; [`aws`] makes the clients of both.
 //! 8. [`gateway`] reads API Gateway's authorizer events and writes its answers; [`http`] does the same for the
 //!    management API, [`oauth`] for the OAuth API.
 //!
