@@ -14,7 +14,7 @@
 //! 3. [`pepper`] turns the secret into the hash that is stored and compares the two in constant time.
 //! 4. [`scope`], [`endpoint`] and [`caller`] say what a caller may do, and where; [`record`] is what is stored of a key,
 //!    [`activity`] what is remembered of its life, [`replay`] how a repeated create gets the same secret again, [`error`]
-//!    what can go wrong and [`fields`] how all invalid fields are named at once.
+//!    what can go wrong, [`fields`] how all invalid fields are named at once, and [`page`] how a list is walked through.
 //! 5. [`authorize`] is the decision: a credential in, its key or a reason for the refusal out. [`cache`] saves the reading
 //!    where an operator wants that. [`afterwards`] is what is left to be written once the caller has its answer; [`calls`]
 //!    counts them for the audit trail, and [`metrics`] for the operator.
@@ -40,6 +40,7 @@ pub mod caller;
 pub mod endpoint;
 pub mod error;
 pub mod fields;
+pub mod page;
 pub mod record;
 pub mod replay;
 pub mod scope;

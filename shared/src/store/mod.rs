@@ -13,6 +13,7 @@
 pub mod activity;
 pub mod keys;
 mod transaction;
+mod walk;
 pub mod workspaces;
 
 use aws_sdk_dynamodb::Client;
