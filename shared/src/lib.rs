@@ -18,9 +18,10 @@
 //! 5. [`authorize`] is the decision: a credential in, its key or a reason for the refusal out. [`cache`] saves the reading
 //!    where an operator wants that. [`afterwards`] is what is left to be written once the caller has its answer; [`calls`]
 //!    counts them for the audit trail, and [`metrics`] for the operator.
-//! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete.
+//! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete. So have [`users`], remove and reinstate,
+//!    and [`audit`], to read the trail and to write into it what an access log says.
 //! 7. [`store`] keeps records in `DynamoDB`, one file a table; [`kms`] derives the peppers; [`aws`] makes the clients
-//!    of both.
+//!    of both, and [`handover`] leaves to another function what takes longer than a request may.
 //! 8. [`gateway`] reads API Gateway's authorizer events and writes its answers; [`http`] does the same for the
 //!    management API.
 //!
@@ -49,11 +50,14 @@ pub mod calls;
 pub mod metrics;
 
 pub mod afterwards;
+pub mod audit;
 pub mod authorize;
 pub mod cache;
 pub mod keys;
+pub mod users;
 
 pub mod aws;
+pub mod handover;
 pub mod kms;
 pub mod store;
 

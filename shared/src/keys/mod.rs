@@ -120,7 +120,7 @@ fn expose<S: Serializer>(key: &SecretString, serializer: S) -> Result<S::Ok, S::
 }
 
 /// A time to the second, as it is kept.
-fn whole_second(time: DateTime<Utc>) -> DateTime<Utc> {
+pub(crate) fn whole_second(time: DateTime<Utc>) -> DateTime<Utc> {
     DateTime::from_timestamp(time.timestamp(), 0).unwrap_or(time)
 }
 

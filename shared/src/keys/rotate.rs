@@ -1,6 +1,7 @@
 //! Rotating a key: another secret for the same id, with a time in which both work.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
 
 use crate::activity::{Action, Event, Origin};
 use crate::caller::Caller;
@@ -14,7 +15,7 @@ use crate::scope::KEYS_WRITE;
 use crate::store::Store;
 
 /// The longest overlap, in seconds: thirty days.
-const LONGEST_OVERLAP: i64 = 30 * 24 * 60 * 60;
+pub const LONGEST_OVERLAP: i64 = 30 * 24 * 60 * 60;
 
 /// What a caller asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,12 +32,24 @@ impl RotateKey {
     pub fn parse(body: &[u8]) -> Result<Self, Error> {
         let body = if body.is_empty() { b"{}" } else { body };
         let mut fields = Fields::parse(body)?;
-        let overlap = fields.optional("overlap_seconds", |value| {
-            let seconds = value.as_i64().filter(|seconds| (0..=LONGEST_OVERLAP).contains(seconds));
-            seconds.ok_or_else(|| Wrong::new(&format!("must be a whole number from 0 to {LONGEST_OVERLAP}")))
-        });
+        let overlap = fields.optional("overlap_seconds", overlap);
         fields.finish(Some(Self { overlap: TimeDelta::seconds(overlap.unwrap_or(0)) }))
     }
+}
+
+/// Checks how long a secret goes on after another one has taken its place, in seconds.
+///
+/// # Errors
+///
+/// That it must be a number, and how large at most.
+pub(crate) fn overlap(value: &Value) -> Result<i64, Wrong> {
+    let seconds = value.as_i64().filter(|seconds| (0..=LONGEST_OVERLAP).contains(seconds));
+    seconds.ok_or_else(|| Wrong::new(&must_be_an_overlap()))
+}
+
+/// What is said of a text that is no overlap.
+pub(crate) fn must_be_an_overlap() -> String {
+    format!("must be a whole number from 0 to {LONGEST_OVERLAP}")
 }
 
 /// What rotating keys takes.

@@ -10,8 +10,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Up
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::caller::WorkspaceId;
-use crate::credential::KeyId;
+use crate::caller::{UserId, WorkspaceId};
+use crate::credential::{KeyId, fill_with_random_bytes};
 use crate::error::Error;
 use crate::page::Found;
 use crate::pepper::SecretHash;
@@ -317,6 +317,45 @@ impl Keys {
             .expression_attribute_values(":revision", number(&(before.revision + 1)))
             .expression_attribute_values(":hash", bytes(hash.as_bytes()))
             .expression_attribute_values(":version", number(&hash.pepper_version()));
+        if let Some(ends) = overlap_ends {
+            update = update.expression_attribute_values(":ends", number(&ends.timestamp()));
+        }
+        let update = update.build().expect("a table, a key and an update");
+        TransactWriteItem::builder().update(update).build()
+    }
+
+    /// The change that makes `before` the key of `heir`, with a hash that is no secret's. The one that it has works until
+    /// `overlap_ends`, if at all.
+    ///
+    /// Nobody is given a secret, so none is made: of 32 random bytes nobody knows what they are the hash of, under whichever
+    /// pepper.
+    pub(super) fn transfer(
+        &self,
+        before: &Key,
+        heir: &UserId,
+        overlap_ends: Option<DateTime<Utc>>,
+    ) -> TransactWriteItem {
+        let mut nobodys = [0; 32];
+        fill_with_random_bytes(&mut nobodys);
+        let hand_over = "user_id = :heir, #hash = :nobodys, revision = :revision";
+        let keep =
+            "previous_hash = #hash, previous_pepper_version = pepper_version, previous_expires_at = :ends";
+        let expression = match overlap_ends {
+            Some(_) => format!("SET {keep}, {hand_over}"),
+            None => {
+                format!("SET {hand_over} REMOVE previous_hash, previous_pepper_version, previous_expires_at")
+            }
+        };
+        let mut update = Update::builder()
+            .table_name(&self.table)
+            .key("key_id", text(&before.key_id))
+            .update_expression(expression)
+            .condition_expression("revision = :before")
+            .expression_attribute_names("#hash", "hash")
+            .expression_attribute_values(":before", number(&before.revision))
+            .expression_attribute_values(":revision", number(&(before.revision + 1)))
+            .expression_attribute_values(":heir", text(heir))
+            .expression_attribute_values(":nobodys", bytes(&nobodys));
         if let Some(ends) = overlap_ends {
             update = update.expression_attribute_values(":ends", number(&ends.timestamp()));
         }
