@@ -5,6 +5,7 @@
 
 mod support;
 
+mod access_log;
 mod afterwards;
 mod authorizer;
 mod authorizer_matrix;
@@ -19,11 +20,13 @@ mod endpoints;
 mod get_key;
 mod idempotent_create;
 mod interruptions;
+mod list_activity;
 mod list_keys;
 mod list_walks;
 mod metrics;
 mod permissions;
 mod races;
+mod remove_user;
 mod rotate_key;
 mod update_key;
 mod whoami;

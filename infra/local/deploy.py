@@ -162,6 +162,7 @@ class Deployment:
             "KEYGATE_ACTIVITY_TABLE": keygate["ActivityTableName"],
             "KEYGATE_AUTHORIZER_FUNCTION": keygate["AuthorizerFunctionName"],
             "KEYGATE_CREATE_KEY_FUNCTION": keygate["CreateKeyFunctionName"],
+            "KEYGATE_CLEAR_USER_FUNCTION": keygate["ClearUserFunctionName"],
             "KEYGATE_PEPPERS": authorizer["Environment"]["Variables"]["PEPPERS"],
             "KEYGATE_REPLAY_KEY": creator["Environment"]["Variables"]["REPLAY_KEY"],
             "KEYGATE_CALLS_LOG": str(calls),
