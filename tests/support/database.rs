@@ -244,6 +244,18 @@ pub(crate) async fn end_memory(workspace: &str) {
     }
 }
 
+/// Whether a user is marked as removed and has no key any more.
+pub(crate) async fn is_cleared(workspace: &str, user: &str) -> bool {
+    let item = dynamodb()
+        .get_item()
+        .table_name(variable("KEYGATE_WORKSPACES_TABLE"))
+        .key("workspace_id", AttributeValue::S(workspace.to_owned()))
+        .key("entry", AttributeValue::S(format!("USER#{user}")))
+        .consistent_read(true);
+    let user = item.send().await.expect("the table can be read").item.map(|item| to_json(&item));
+    user.is_some_and(|user| user.get("removed_at").is_some() && user["key_count"] == 0)
+}
+
 /// A stored key, its hash included.
 pub(crate) async fn key(id: &str) -> Value {
     let item = dynamodb()

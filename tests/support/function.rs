@@ -131,7 +131,7 @@ impl Function {
         let is_dead = || self.database.process.lock().unwrap().is_none();
         let is_over = || async {
             let state = self.simulator.get_invocation_state(&id).await.expect("the invocation");
-            is_dead() || state.status != InvocationStatus::Pending
+            is_dead() || !matches!(state.status, InvocationStatus::Pending | InvocationStatus::InProgress)
         };
         self.simulator.wait_for(is_over, PATIENCE).await.expect("an end in time");
         !is_dead()

@@ -123,15 +123,8 @@ impl Workspace {
 
     /// What the tables hold once a removed user has no key any more.
     pub(crate) async fn when_cleared(&self, user: &str) -> Contents {
-        loop {
-            let contents = self.contents().await;
-            let entries = &contents.entries;
-            let is_removed =
-                entries.get(&format!("USER#{user}")).is_some_and(|entry| entry.get("removed_at").is_some());
-            if is_removed && !entries.keys().any(|entry| entry.starts_with(&format!("MEMBER#{user}#"))) {
-                return contents;
-            }
-        }
+        while !database::is_cleared(&self.id, user).await {}
+        self.contents().await
     }
 
     /// Whether an API behind the authorizer accepts a key.
