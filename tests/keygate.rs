@@ -6,6 +6,7 @@
 mod support;
 
 mod access_log;
+mod access_tokens;
 mod afterwards;
 mod authorizer;
 mod authorizer_matrix;
@@ -20,13 +21,18 @@ mod endpoints;
 mod get_key;
 mod idempotent_create;
 mod interruptions;
+mod introspect_token;
+mod issue_token;
 mod list_activity;
 mod list_keys;
+mod list_tokens;
 mod list_walks;
 mod metrics;
+mod oauth_clients;
 mod permissions;
 mod races;
 mod remove_user;
+mod revoke_token;
 mod rotate_key;
 mod update_key;
 mod whoami;

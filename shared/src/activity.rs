@@ -8,7 +8,7 @@ use thiserror::Error;
 use ulid::Ulid;
 
 use crate::caller::{UserId, WorkspaceId};
-use crate::credential::{self, KeyId, generate_ulid};
+use crate::credential::{self, KeyId, TokenId, generate_ulid};
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,18 @@ pub enum Action {
     /// A call came with a key: allowed or refused.
     #[serde(rename = "key.used")]
     KeyUsed,
+    /// A key was traded for tokens.
+    #[serde(rename = "token.issued")]
+    TokenIssued,
+    /// A refresh token was traded for others.
+    #[serde(rename = "token.refreshed")]
+    TokenRefreshed,
+    /// A token was revoked, with its family if it is a refresh token; or without an id, every token of the key.
+    #[serde(rename = "token.revoked")]
+    TokenRevoked,
+    /// A refresh token was used again, and its family revoked.
+    #[serde(rename = "token.reused")]
+    TokenReused,
     /// A user was removed: no key can be made for them from then on, and those that there are go.
     #[serde(rename = "user.removed")]
     UserRemoved,
@@ -46,6 +58,12 @@ pub enum Action {
 }
 
 impl Action {
+    /// Whether it changes what a key or a user may do. What is only use, and as frequent as that, is none.
+    #[must_use]
+    pub fn is_management(self) -> bool {
+        !matches!(self, Self::KeyUsed | Self::TokenIssued | Self::TokenRefreshed)
+    }
+
     /// The action's name, as it is written and shown.
     ///
     /// # Errors
@@ -118,6 +136,8 @@ pub struct Event {
     pub action: Action,
     /// The key it was done to; none, if it was done to a user.
     pub key_id: Option<KeyId>,
+    /// The token of the key, if it is about one.
+    pub token_id: Option<TokenId>,
     /// Whose key that is, or which user it was done to.
     pub target: UserId,
     /// By which request; of several calls, by the first.
@@ -157,11 +177,18 @@ impl Event {
             actor: actor.clone(),
             action,
             key_id: None,
+            token_id: None,
             target: target.clone(),
             origin,
             outcome: None,
             count: 1,
         }
+    }
+
+    /// The same event, about a token of the key.
+    #[must_use]
+    pub fn about_token(self, token_id: TokenId) -> Self {
+        Self { token_id: Some(token_id), ..self }
     }
 
     /// The event of a call with a key.
@@ -197,6 +224,8 @@ pub struct Recorded {
     pub action: String,
     /// The key it was done to.
     pub key_id: Option<KeyId>,
+    /// The token of the key, if it is about one.
+    pub token_id: Option<String>,
     /// Whose key that is, or which user it was done to.
     pub target: UserId,
     /// HTTP method of the request.

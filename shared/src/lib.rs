@@ -15,19 +15,20 @@
 //! 4. [`scope`], [`endpoint`] and [`caller`] say what a caller may do, and where; [`record`] is what is stored of a key,
 //!    [`activity`] what is remembered of its life, [`replay`] how a repeated create gets the same secret again, [`error`]
 //!    what can go wrong, [`fields`] how all invalid fields are named at once, and [`page`] how a list is walked through.
-//! 5. [`authorize`] is the decision: a credential in, its key or a reason for the refusal out. [`cache`] saves the reading
-//!    where an operator wants that. [`afterwards`] is what is left to be written once the caller has its answer; [`calls`]
+//! 5. [`verify`] compares a credential with what is stored; [`authorize`] is the decision: a credential in, its caller or a
+//!    reason for the refusal out. [`cache`] saves the reading where an operator wants that. [`afterwards`] is what is left to be written once the caller has its answer; [`calls`]
 //!    counts them for the audit trail, and [`metrics`] for the operator.
-//! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete. So have [`users`], remove and reinstate,
-//!    and [`audit`], to read the trail and to write into it what an access log says.
+//! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete. So have [`tokens`], [`users`], remove and
+//!    reinstate, and [`audit`], to read the trail and to write into it what an access log says.
 //! 7. [`store`] keeps records in `DynamoDB`, one file a table; [`kms`] derives the peppers; [`aws`] makes the clients
 //!    of both, and [`handover`] leaves to another function what takes longer than a request may.
 //! 8. [`gateway`] reads API Gateway's authorizer events and writes its answers; [`http`] does the same for the
-//!    management API.
+//!    management API, [`oauth`] for the OAuth API.
 //!
-//! Dependencies point one way: functions → [`http`], [`gateway`] → use cases → [`store`], [`kms`] → [`record`],
+//! Dependencies point one way: functions → [`http`], [`oauth`], [`gateway`] → use cases → [`store`], [`kms`] → [`record`],
 //! [`credential`]. The clock is an argument everywhere; randomness comes from the operating system.
 
+mod time;
 mod word;
 
 pub mod config;
@@ -54,7 +55,9 @@ pub mod audit;
 pub mod authorize;
 pub mod cache;
 pub mod keys;
+pub mod tokens;
 pub mod users;
+pub mod verify;
 
 pub mod aws;
 pub mod handover;
@@ -63,3 +66,4 @@ pub mod store;
 
 pub mod gateway;
 pub mod http;
+pub mod oauth;

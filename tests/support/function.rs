@@ -41,6 +41,8 @@ pub(crate) enum Disturbance {
     WritesFail,
     /// The database answers everything with an internal error.
     Down,
+    /// The database leaves a batch unread.
+    Unprocessed,
 }
 
 /// A running function.
@@ -91,6 +93,7 @@ impl Function {
             .env("CLEAR_USER_FUNCTION", variable("KEYGATE_CLEAR_USER_FUNCTION"))
             .envs(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| (name, variable(name))))
             .env("KEYS_TABLE", variable("KEYGATE_KEYS_TABLE"))
+            .env("TOKENS_TABLE", variable("KEYGATE_TOKENS_TABLE"))
             .env("WORKSPACES_TABLE", variable("KEYGATE_WORKSPACES_TABLE"))
             .env("ACTIVITY_TABLE", variable("KEYGATE_ACTIVITY_TABLE"))
             .env("LOG_LEVEL", "debug")
@@ -215,7 +218,7 @@ async fn pass_on(
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
     let request: Value = serde_json::from_slice(&body).expect("a request in JSON");
     let count = request["TransactItems"].as_array().map_or(0, Vec::len);
-    database.calls.lock().unwrap().push((operation.clone(), request));
+    database.calls.lock().unwrap().push((operation.clone(), request.clone()));
 
     match database.take_disturbance(&operation) {
         Disturbance::Down | Disturbance::WritesFail => {
@@ -224,6 +227,10 @@ async fn pass_on(
         Disturbance::KillBefore => {
             database.kill();
             (StatusCode::SERVICE_UNAVAILABLE, JSON, Bytes::new())
+        }
+        Disturbance::Unprocessed => {
+            let unprocessed = json!({"Responses": {}, "UnprocessedKeys": request["RequestItems"]});
+            (StatusCode::OK, JSON, unprocessed.to_string().into())
         }
         Disturbance::Conflicts(_) => (StatusCode::BAD_REQUEST, JSON, conflict(count)),
         Disturbance::Hold => {
@@ -255,6 +262,7 @@ impl Database {
                 *disturbance = Disturbance::KillBeforeCall(left - 1);
                 Disturbance::None
             }
+            Disturbance::Unprocessed if operation == "BatchGetItem" => current,
             _ if !matches!(operation, "TransactWriteItems" | "UpdateItem") => Disturbance::None,
             Disturbance::Conflicts(0) => Disturbance::None,
             Disturbance::Conflicts(left) => {

@@ -36,16 +36,16 @@ impl ListActivity {
     /// - [`Error::Invalid`]: names every parameter that is wrong, unknown or there twice.
     pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
         let mut parameters = Parameters::new(parameters);
-        // What is listed without either has no calls, which would look as if there were none.
-        let has_calls = parameters.has("actor") || parameters.has("key_id");
-        let demand = "is of calls, which are listed by actor or by key_id only";
+        // What is listed without either has no calls and no tokens, which would look as if there were none.
+        let has_use = parameters.has("actor") || parameters.has("key_id");
+        let demand = "is of use, which is listed by actor or by key_id only";
         let action = parameters.optional("action", |value| match Action::parse(value) {
-            Ok(Action::KeyUsed) if !has_calls => Err(demand.to_owned()),
+            Ok(action) if !action.is_management() && !has_use => Err(demand.to_owned()),
             Ok(_) => Ok(value.to_owned()),
             Err(invalid) => Err(invalid.to_string()),
         });
         let outcome = parameters.optional("outcome", |value| match value {
-            "allowed" | "refused" if !has_calls => Err(demand.to_owned()),
+            "allowed" | "refused" if !has_use => Err(demand.to_owned()),
             "done" | "allowed" | "refused" => Ok(value.to_owned()),
             _ => Err("must be done, allowed or refused".to_owned()),
         });
@@ -165,7 +165,12 @@ mod tests {
 
     #[test]
     fn calls_are_asked_for_by_actor_or_key() {
-        for (name, value) in [("action", "key.used"), ("outcome", "allowed"), ("outcome", "refused")] {
+        for (name, value) in [
+            ("action", "key.used"),
+            ("action", "token.issued"),
+            ("outcome", "allowed"),
+            ("outcome", "refused"),
+        ] {
             assert_eq!(wrong_parameters(&[(name, value)]), [format!("?{name}")]);
             assert!(ListActivity::parse([(name, value), ("actor", "alice")]).is_ok());
             assert!(ListActivity::parse([(name, value), ("key_id", KEY)]).is_ok());

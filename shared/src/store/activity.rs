@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::activity::{Action, Event, Outcome, Period, Recorded};
 use crate::caller::{UserId, WorkspaceId};
-use crate::credential::KeyId;
+use crate::credential::{KeyId, TokenId};
 use crate::error::Error;
 use crate::page::Found;
 use crate::store::walk::{Item as StoredItem, walk};
@@ -31,12 +31,14 @@ pub struct Activity {
 struct Item<'a> {
     actor: String,
     event: String,
-    /// Not of calls: the index by workspace is of what was changed, and would else be of nothing but calls.
+    /// Not of use: the index by workspace is of what was changed, and would else be of nothing but use.
     #[serde(skip_serializing_if = "Option::is_none")]
     workspace_id: Option<&'a WorkspaceId>,
     action: Action,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id: Option<KeyId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_id: Option<TokenId>,
     target: &'a UserId,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
@@ -57,6 +59,7 @@ struct StoredEvent {
     event: String,
     action: String,
     key_id: Option<KeyId>,
+    token_id: Option<String>,
     target: UserId,
     method: Option<String>,
     path: Option<String>,
@@ -70,7 +73,7 @@ struct StoredEvent {
 /// Whose events are walked through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trail<'a> {
-    /// All changes in the workspace. Calls are not among them.
+    /// All changes in the workspace. What is only use, calls and tokens, is not among them.
     Workspace,
     /// What a user did, calls with their keys included.
     Actor(&'a UserId),
@@ -209,9 +212,10 @@ impl Activity {
         serde_dynamo::to_item(Item {
             actor: stored_actor(&event.workspace_id, &event.actor),
             event: event.position(),
-            workspace_id: (event.action != Action::KeyUsed).then_some(&event.workspace_id),
+            workspace_id: event.action.is_management().then_some(&event.workspace_id),
             action: event.action,
             key_id: event.key_id,
+            token_id: event.token_id,
             target: &event.target,
             method: event.origin.method.as_deref(),
             path: event.origin.path.as_deref(),
@@ -259,6 +263,7 @@ impl StoredEvent {
             actor: position.actor.clone(),
             action: self.action,
             key_id: self.key_id,
+            token_id: self.token_id,
             target: self.target,
             method: self.method,
             path: self.path,

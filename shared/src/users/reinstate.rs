@@ -5,9 +5,9 @@ use chrono::{DateTime, Utc};
 use crate::activity::{Action, Event, Origin};
 use crate::caller::{Caller, UserId};
 use crate::error::Error;
-use crate::keys::whole_second;
 use crate::scope::USERS_WRITE;
 use crate::store::Store;
+use crate::time::whole_second;
 
 /// Lets a removed user of the caller's workspace have keys again. What was deleted or handed over stays so; what a removal
 /// has not come to yet, it leaves alone from now on. A user who is not removed stays as they are.

@@ -9,9 +9,9 @@ use crate::caller::{Caller, UserId, WorkspaceId};
 use crate::error::Error;
 use crate::fields::{self, Fields, Parameters, Wrong, word};
 use crate::keys::rotate::{self, LONGEST_OVERLAP};
-use crate::keys::whole_second;
 use crate::scope::{Scope, USERS_WRITE};
 use crate::store::Store;
+use crate::time::whole_second;
 
 /// How long the secret of a key that is handed over goes on unless said, in seconds: a week.
 const DEFAULT_OVERLAP: i64 = 7 * 24 * 60 * 60;
