@@ -244,6 +244,25 @@ async fn a_removal_that_comes_again_after_a_reinstatement_removes_nobody() {
     assert!(!contents.entries.contains_key("USER#carol"), "{contents:#?}");
 }
 
+/// Whoever undoes a removal at once finds it undone, although the second step has not begun.
+#[tokio::test]
+async fn a_removal_that_is_undone_before_it_has_begun_is_over() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let (remover, clearer) =
+        tokio::join!(Function::start("remove-user", &[]), Function::start("clear-user", &[]));
+    remover.disturb(Disturbance::KillAfter);
+    let mut request = request(&workspace, ("DELETE", "/users/bob"), None, &[], &Value::Null);
+    request["pathParameters"] = json!({"user_id": "bob"});
+    remover.invoke_until_killed(request).await;
+    let mut event = removal(&workspace, "bob");
+    event["time"] = json!(Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true));
+    workspace.call(Method::PUT, "/users/bob", &workspace.admin).await;
+    assert!(clearer.invoke(event).await.is_ok());
+    assert!(workspace.accepts(&key).await);
+    assert_eq!(users(&workspace.contents().await)["USER#bob"], (1, false));
+}
+
 #[tokio::test]
 async fn a_removal_that_is_undone_half_way_leaves_the_rest_alone() {
     let workspace = Workspace::new().await;

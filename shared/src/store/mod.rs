@@ -330,8 +330,8 @@ impl Store {
         }
         let user = refused.item_before(USER).ok_or_else(|| broken("user"))?;
         let Some(removed_at) = user.get(workspaces::REMOVED_AT) else { return Ok(None) };
-        let seconds = removed_at.as_n().ok().and_then(|seconds| seconds.parse().ok());
-        let removed_at = seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+        let milliseconds = removed_at.as_n().ok().and_then(|number| number.parse().ok());
+        let removed_at = milliseconds.and_then(DateTime::from_timestamp_millis);
         let removed_at = removed_at.ok_or_else(|| broken("user"))?;
         Ok(Some(removed_at).filter(|removed_at| *removed_at <= at))
     }

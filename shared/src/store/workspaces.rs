@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `NAME#<folded name>` | `key_id`, `ttl`? |
 //! | `MEMBER#<user>#<key id>` | `ttl`? |
-//! | `USER#<user>` | `key_count`, `removed_at`?, `reinstated_at`? |
+//! | `USER#<user>` | `key_count`, `removed_at`?, `reinstated_at`?, both in milliseconds |
 //! | `REPLAY#<digest>` | of an idempotent create, see [`crate::replay`]; `ttl` |
 //! | `BOOTSTRAP` | none: that it exists says that the workspace has had an administrator |
 
@@ -168,7 +168,7 @@ impl Workspaces {
             update = update
                 .condition_expression("#removed_at = :removed_at")
                 .expression_attribute_names("#removed_at", REMOVED_AT)
-                .expression_attribute_values(":removed_at", number(&removed_at.timestamp()));
+                .expression_attribute_values(":removed_at", number(&removed_at.timestamp_millis()));
         }
         let update = update.build().expect("a table, a key and an update");
         TransactWriteItem::builder().update(update).build()
@@ -187,10 +187,10 @@ impl Workspaces {
             // Whoever never had a key has a count of none from now on.
             .update_expression("SET #removed_at = :at ADD key_count :zero")
             .condition_expression(
-                "attribute_not_exists(#removed_at) AND (attribute_not_exists(reinstated_at) OR reinstated_at <= :at)",
+                "attribute_not_exists(#removed_at) AND (attribute_not_exists(reinstated_at) OR reinstated_at < :at)",
             )
             .expression_attribute_names("#removed_at", REMOVED_AT)
-            .expression_attribute_values(":at", number(&at.timestamp()))
+            .expression_attribute_values(":at", number(&at.timestamp_millis()))
             .expression_attribute_values(":zero", number(&0))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()
@@ -223,7 +223,7 @@ impl Workspaces {
             .update_expression("SET reinstated_at = :now REMOVE #removed_at")
             .condition_expression("attribute_exists(#removed_at)")
             .expression_attribute_names("#removed_at", REMOVED_AT)
-            .expression_attribute_values(":now", number(&now.timestamp()))
+            .expression_attribute_values(":now", number(&now.timestamp_millis()))
             .build()
             .expect("a table, a key and an update");
         TransactWriteItem::builder().update(update).build()

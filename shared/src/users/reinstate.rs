@@ -7,7 +7,6 @@ use crate::caller::{Caller, UserId};
 use crate::error::Error;
 use crate::scope::USERS_WRITE;
 use crate::store::Store;
-use crate::time::whole_second;
 
 /// Lets a removed user of the caller's workspace have keys again. What was deleted or handed over stays so; what a removal
 /// has not come to yet, it leaves alone from now on. A user who is not removed stays as they are.
@@ -26,5 +25,5 @@ pub async fn reinstate(
     caller.require(USERS_WRITE)?;
     let author = (&caller.workspace_id, &caller.user_id);
     let event = Event::of_user(Action::UserReinstated, author, user_id, origin, now);
-    store.reinstate_user(&caller.workspace_id, user_id, &event, whole_second(now)).await
+    store.reinstate_user(&caller.workspace_id, user_id, &event, now).await
 }

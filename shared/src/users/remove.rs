@@ -11,7 +11,7 @@ use crate::fields::{self, Fields, Parameters, Wrong, word};
 use crate::keys::rotate::{self, LONGEST_OVERLAP};
 use crate::scope::{Scope, USERS_WRITE};
 use crate::store::Store;
-use crate::time::whole_second;
+use crate::time::whole_millisecond;
 
 /// How long the secret of a key that is handed over goes on unless said, in seconds: a week.
 const DEFAULT_OVERLAP: i64 = 7 * 24 * 60 * 60;
@@ -63,7 +63,7 @@ pub struct Removal {
     pub transfer_to: Option<UserId>,
     /// How long the secrets of those that are handed over go on from the removal.
     pub overlap_seconds: i64,
-    /// When it was asked for, to the second. It tells a removal from one before or after a reinstatement.
+    /// When it was asked for, to the millisecond. It tells a removal from one before or after a reinstatement.
     pub time: DateTime<Utc>,
     /// Who asked for it.
     pub actor: UserId,
@@ -96,7 +96,8 @@ impl Removal {
             user_id,
             transfer_to,
             overlap_seconds,
-            time: whole_second(time.unwrap_or(now)),
+            // One that is still to come would be after whatever is done now.
+            time: whole_millisecond(time.unwrap_or(now).min(now)),
             actor: actor.unwrap_or_else(UserId::of_events),
         }))
     }
@@ -152,7 +153,7 @@ pub async fn remove(
         user_id,
         transfer_to: keys.transfer_to,
         overlap_seconds: keys.overlap_seconds,
-        time: whole_second(now),
+        time: whole_millisecond(now),
         actor: caller.user_id.clone(),
     };
     let heir = removal.transfer_to.as_ref();
@@ -184,9 +185,11 @@ mod tests {
         let event = json!({"workspace_id": "acme", "user_id": "alice"}).to_string();
         let removal = Removal::parse(event.as_bytes(), now()).unwrap();
         assert_eq!((removal.actor.as_str(), &removal.transfer_to), ("keygate:users", &None));
-        assert_eq!(removal.time.to_rfc3339(), "2026-11-22T10:00:00+00:00");
+        assert_eq!(removal.time, now());
         let handed_on = serde_json::to_vec(&removal).unwrap();
-        assert_eq!(Removal::parse(&handed_on, DateTime::UNIX_EPOCH).unwrap(), removal);
+        assert_eq!(Removal::parse(&handed_on, now() + TimeDelta::seconds(1)).unwrap(), removal);
+        let too_early = Removal::parse(&handed_on, DateTime::UNIX_EPOCH).unwrap();
+        assert_eq!(too_early.time, DateTime::UNIX_EPOCH, "nobody is removed in the future");
     }
 
     #[test]
