@@ -20,8 +20,9 @@
 //!    counts them for the audit trail, and [`metrics`] for the operator.
 //! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete. So have [`tokens`], [`users`], remove and
 //!    reinstate, and [`audit`], to read the trail and to write into it what an access log says.
-//! 7. [`store`] keeps records in `DynamoDB`, one file a table; [`kms`] derives the peppers; [`aws`] makes the clients
-//!    of both, and [`handover`] leaves to another function what takes longer than a request may.
+//! 7. [`store`] keeps records in `DynamoDB`, one file a table, and reads what is stored of a credential; [`kms`] derives
+//!    the peppers; [`aws`] makes the clients of both, and [`handover`] leaves to another function what takes longer than a
+//!    request may.
 //! 8. [`gateway`] reads API Gateway's authorizer events and writes its answers; [`http`] does the same for the
 //!    management API, [`oauth`] for the OAuth API.
 //!
