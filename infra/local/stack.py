@@ -37,7 +37,13 @@ TOOLS = ROOT / ".local" / "tools"
 
 # Here all functions share one processor, and unoptimised they are slow to start: when many start at once, the usual
 # budget may not be enough. One that fails to start is worse here than on AWS, too: the emulator then ends all of them.
-PARAMETERS = {"AuthorizerBudgetMs": "4000", "LogLevel": "debug"}
+PARAMETERS = {
+    "AuthorizerBudgetMs": "4000",
+    "LogLevel": "debug",
+    # The emulator writes no access logs; what a test puts there is read as if it did.
+    "RecordedLogGroup": f"/aws/apigateway/{STACK}/access",
+    "UserRemovalPattern": '{"source": ["example.users"], "detail-type": ["user removed"]}',
+}
 
 
 class Stack:
@@ -86,6 +92,7 @@ class Stack:
                 **aws_environment(emulator_url),
                 "AWS_ENDPOINT_URL_DYNAMODB": recorder_url,
                 "AWS_ENDPOINT_URL_KMS": recorder_url,
+                "AWS_ENDPOINT_URL_LAMBDA": recorder_url,
                 "GATEWAY_PORT": str(emulator_port),
                 "BIND_HOST": "127.0.0.1",
                 "IOT_MTLS_ENABLED": "0",
@@ -101,7 +108,7 @@ class Stack:
             port_variable="KEYGATE_RECORDER_PORT",
             command=[
                 *(sys.executable, str(HERE / "recorder.py"), "--port", str(recorder_port)),
-                *("--dynamodb-port", str(dynamodb_port), "--kms-port", str(emulator_port)),
+                *("--dynamodb-port", str(dynamodb_port), "--emulator-port", str(emulator_port)),
                 *("--calls", str(self.calls)),
             ],
             folder=folder / "run",

@@ -50,6 +50,12 @@ pub enum Error {
     /// The user was removed and has not been reinstated.
     #[error("the user was removed")]
     UserRemoved,
+    /// The user was reinstated, or removed anew, while their keys were being deleted.
+    #[error("the user was reinstated meanwhile")]
+    UserReinstated,
+    /// The caller would remove themself.
+    #[error("nobody removes themself")]
+    OwnUser,
     /// The workspace has users already, and the invocation did not say `break_glass`.
     #[error("the workspace has users already")]
     AlreadyBootstrapped,

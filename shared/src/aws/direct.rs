@@ -258,6 +258,7 @@ mod tests {
             session_token: Some("a/session+token=".to_owned().into()),
             dynamodb_endpoint: Some(endpoint.to_owned()),
             kms_endpoint: None,
+            lambda_endpoint: None,
             ca_bundle: None,
         };
         Aws::new(&settings, "test", budget).unwrap().direct

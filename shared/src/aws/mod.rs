@@ -25,6 +25,8 @@ pub struct Aws {
     pub dynamodb: aws_sdk_dynamodb::Client,
     /// The source of peppers.
     pub kms: aws_sdk_kms::Client,
+    /// What invokes other functions.
+    pub lambda: aws_sdk_lambda::Client,
     /// The database, for the read that everybody waits for.
     pub direct: Direct,
 }
@@ -70,15 +72,26 @@ impl Aws {
             .behavior_version(BehaviorVersion::v2026_01_12())
             .http_client(http.clone())
             .credentials_provider(credentials.clone())
+            .region(region.clone())
+            .app_name(name.clone())
+            .timeout_config(timeouts.clone())
+            .retry_config(retries.clone());
+        kms.set_endpoint_url(settings.kms_endpoint.clone());
+
+        let mut lambda = aws_sdk_lambda::Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .http_client(http.clone())
+            .credentials_provider(credentials.clone())
             .region(region)
             .app_name(name)
             .timeout_config(timeouts)
             .retry_config(retries);
-        kms.set_endpoint_url(settings.kms_endpoint.clone());
+        lambda.set_endpoint_url(settings.lambda_endpoint.clone());
 
         Ok(Self {
             dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
             kms: aws_sdk_kms::Client::from_conf(kms.build()),
+            lambda: aws_sdk_lambda::Client::from_conf(lambda.build()),
             direct: Direct::new(settings, credentials, http, function, budget),
         })
     }
@@ -100,6 +113,7 @@ mod tests {
             // Nothing listens there.
             dynamodb_endpoint: Some("https://127.0.0.1:1".to_owned()),
             kms_endpoint: None,
+            lambda_endpoint: None,
             ca_bundle: ca_bundle.map(str::to_owned),
         }
     }
