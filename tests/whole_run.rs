@@ -8,12 +8,10 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use crate::support::database::{Contents, everything, string, to_json};
+use crate::support::database::{Contents, TABLES, everything, string, to_json};
 use crate::support::emulator::{functions, log_lines, role_policies};
 use crate::support::stack::{Api, dynamodb, run_folder, variable};
 use crate::support::workspace::PAST_RETENTION;
-
-const TABLES: [&str; 3] = ["KEYGATE_KEYS_TABLE", "KEYGATE_WORKSPACES_TABLE", "KEYGATE_ACTIVITY_TABLE"];
 
 /// The attributes that are bytes, all of them made by a MAC or random.
 const BINARY: [(&str, &str); 4] = [

@@ -1,15 +1,17 @@
 """Stands between the functions and their services, and writes down what each call needs permission for.
 
-The functions reach DynamoDB Local and the emulator's KMS through this proxy. Every call becomes one line of JSON:
+The functions reach DynamoDB Local and the emulator's other services through this proxy. Every call becomes one line of
+JSON:
 
     {"time": "…", "function": "create-key", "operation": "TransactWriteItems",
      "actions": [["dynamodb:PutItem", "keygate-keys"], ["dynamodb:Query", "keygate-keys/index/by_name"]]}
 
-Neither bodies nor credentials are written, only IAM actions and the table, index or key that each is about. The line is
+Neither bodies nor credentials are written, only IAM actions and what each is about. The line is
 there before the call is passed on, so whoever has the answer finds the line. That is how the tests compare the
-functions' roles with what they do, and how they show that a refusal cost no database read.
+functions' roles with what they do, and how they show that a refusal cost no database read. What API Gateway is told to
+do is answered here: the emulator has no such call.
 
-    recorder.py --port 28100 --dynamodb-port 28000 --kms-port 24566 --calls .local/calls.jsonl
+    recorder.py --port 28100 --dynamodb-port 28000 --emulator-port 24566 --calls .local/calls.jsonl
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import unquote
 
 # The Rust SDK ends both user agents with the application's name, which is `keygate-` and the binary's name.
 APPLICATION = re.compile(rb"\bapp/(?:keygate-)?([A-Za-z0-9_-]+)")
@@ -47,8 +50,8 @@ class Message:
 class Recorder:
     """The proxy: where calls go, and the file in which they are written down."""
 
-    def __init__(self, dynamodb_port: int, kms_port: int, calls: str) -> None:
-        self.upstreams = {"dynamodb": dynamodb_port, "kms": kms_port}
+    def __init__(self, dynamodb_port: int, emulator_port: int, calls: str) -> None:
+        self.upstreams = {"dynamodb": dynamodb_port, **dict.fromkeys(("kms", "events", "sqs"), emulator_port)}
         self.calls = calls
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -62,6 +65,10 @@ class Recorder:
         try:
             while request := await read_message(reader):
                 service, operation = target(request)
+                if service == "apigateway":
+                    self.record(service, operation, request)
+                    writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+                    continue
                 if service not in self.upstreams:
                     writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                     break
@@ -98,7 +105,7 @@ class Recorder:
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "function": application[1].decode() if application else None,
             "operation": operation,
-            "actions": actions(service, operation, request.body),
+            "actions": actions(service, operation, request),
         }
         file = os.open(self.calls, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -110,7 +117,10 @@ class Recorder:
 def target(request: Message) -> tuple[str, str]:
     """The service and the operation that a request names, as in `X-Amz-Target: DynamoDB_20120810.GetItem`."""
     prefix, _, operation = request.header(b"X-Amz-Target").decode("latin-1").partition(".")
-    return {"DynamoDB_20120810": "dynamodb", "TrentService": "kms"}.get(prefix, ""), operation
+    if not prefix and b"/apigateway/aws4_request" in request.header(b"Authorization"):
+        return "apigateway", request.head.partition(b" ")[0].decode("latin-1")
+    services = {"DynamoDB_20120810": "dynamodb", "TrentService": "kms", "AWSEvents": "events", "AmazonSQS": "sqs"}
+    return services.get(prefix, ""), operation
 
 
 TRANSACTION_ACTIONS = {
@@ -122,14 +132,22 @@ TRANSACTION_ACTIONS = {
 }
 
 
-def actions(service: str, operation: str, body: bytes) -> list[list[str]]:
-    """The IAM actions that a call needs, each with the table, index or key that it is needed on.
+def actions(service: str, operation: str, request: Message) -> list[list[str]]:
+    """The IAM actions that a call needs, each with the table, index, key, bus, queue or path that it is needed on.
 
     A transaction needs the action of each of its items (Amazon DynamoDB developer guide, "Using IAM with DynamoDB
     transactions"); a query of an index needs the index and not the table.
     """
+    if service == "apigateway":
+        path = request.head.split(b" ", 2)[1].decode("latin-1")
+        return [[f"apigateway:{operation}", unquote(path.removeprefix("/v2"))]]
     try:
-        call = json.loads(body)
+        call = json.loads(request.body)
+        if service == "events":
+            buses = dict.fromkeys(entry["EventBusName"] for entry in call["Entries"])
+            return [[f"events:{operation}", f"event-bus/{bus}"] for bus in buses]
+        if service == "sqs":
+            return [[f"sqs:{operation}", call["QueueUrl"].rpartition("/")[2]]]
         if service == "kms":
             return [[f"kms:{operation}", call.get("KeyId", "")]]
         if "TransactItems" in call:
@@ -196,10 +214,10 @@ async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--dynamodb-port", type=int, required=True)
-    parser.add_argument("--kms-port", type=int, required=True)
+    parser.add_argument("--emulator-port", type=int, required=True)
     parser.add_argument("--calls", required=True)
     arguments = parser.parse_args()
-    recorder = Recorder(arguments.dynamodb_port, arguments.kms_port, arguments.calls)
+    recorder = Recorder(arguments.dynamodb_port, arguments.emulator_port, arguments.calls)
     server = await asyncio.start_server(recorder.serve, "127.0.0.1", arguments.port, limit=HEAD_LIMIT, backlog=1024)
     async with server:
         await server.serve_forever()

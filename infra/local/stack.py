@@ -1,4 +1,4 @@
-"""The local stack: DynamoDB Local, the AWS emulator, a recorder between them, and Keygate deployed into it.
+"""The local stack: DynamoDB Local, the AWS emulator, what stands between them, and Keygate deployed into it.
 
     stack.py up      starts what is not running, builds, deploys, and writes the addresses to FOLDER/env
     stack.py down    ends it
@@ -37,11 +37,17 @@ TOOLS = ROOT / ".local" / "tools"
 
 # Here all functions share one processor, and unoptimised they are slow to start: when many start at once, the usual
 # budget may not be enough. One that fails to start is worse here than on AWS, too: the emulator then ends all of them.
-PARAMETERS = {"AuthorizerBudgetMs": "4000", "LogLevel": "debug"}
+PARAMETERS = {
+    "AuthorizerBudgetMs": "4000",
+    "LogLevel": "debug",
+    "AnnounceEvery": "rate(1 minute)",
+    # There are no caches to clear here, so these need not exist: the recorder writes down that they were to be cleared.
+    "AuthorizerCaches": "restapis/local/stages/test,apis/local/stages/$default",
+}
 
 
 class Stack:
-    """One local stack: its folder, its three processes, and what is deployed into them."""
+    """One local stack: its folder, its four processes, and what is deployed into them."""
 
     def __init__(self, folder: Path, free_ports: bool = False) -> None:
         self.folder = folder
@@ -57,6 +63,7 @@ class Stack:
         dynamodb_port = port("dynamodb-local", "KEYGATE_DYNAMODB_PORT", 28000)
         emulator_port = port("emulator", "KEYGATE_EMULATOR_PORT", 24566)
         recorder_port = port("recorder", "KEYGATE_RECORDER_PORT", 28100)
+        pump_port = port("pump", "KEYGATE_PUMP_PORT", 28200)
         dynamodb_url, emulator_url, recorder_url = (
             f"http://127.0.0.1:{port}" for port in (dynamodb_port, emulator_port, recorder_port)
         )
@@ -85,6 +92,9 @@ class Stack:
                 **aws_environment(emulator_url),
                 "AWS_ENDPOINT_URL_DYNAMODB": recorder_url,
                 "AWS_ENDPOINT_URL_KMS": recorder_url,
+                "AWS_ENDPOINT_URL_EVENTBRIDGE": recorder_url,
+                "AWS_ENDPOINT_URL_SQS": recorder_url,
+                "AWS_ENDPOINT_URL_API_GATEWAY": recorder_url,
                 "GATEWAY_PORT": str(emulator_port),
                 "BIND_HOST": "127.0.0.1",
                 "IOT_MTLS_ENABLED": "0",
@@ -100,8 +110,18 @@ class Stack:
             port_variable="KEYGATE_RECORDER_PORT",
             command=[
                 *(sys.executable, str(HERE / "recorder.py"), "--port", str(recorder_port)),
-                *("--dynamodb-port", str(dynamodb_port), "--kms-port", str(emulator_port)),
+                *("--dynamodb-port", str(dynamodb_port), "--emulator-port", str(emulator_port)),
                 *("--calls", str(self.calls)),
+            ],
+            folder=folder / "run",
+        )
+        self.pump = Service(
+            name="pump",
+            port=pump_port,
+            port_variable="KEYGATE_PUMP_PORT",
+            command=[
+                *(sys.executable, str(HERE / "pump.py"), "--port", str(pump_port)),
+                *("--dynamodb-port", str(dynamodb_port), "--emulator-port", str(emulator_port)),
             ],
             folder=folder / "run",
         )
@@ -109,23 +129,17 @@ class Stack:
 
     def up(self) -> dict[str, str]:
         """Brings the stack up and returns the environment that it wrote for shells and tests."""
-        for service in (self.dynamodb, self.emulator, self.recorder):
+        for service in (self.dynamodb, self.emulator, self.recorder, self.pump):
             service.check_port()
-        steps = Steps(9)
+        steps = Steps(10)
         with steps.step("Build the functions"):
             binaries = build_functions()
         if not (self.dynamodb.running() and self.emulator.running()) and self.down():
             print("      (a part of the stack was not running, or on another port: all of it starts afresh)")
         self.emulator_files.mkdir(parents=True, exist_ok=True)
-        for service, title in (
-            (self.dynamodb, "Start DynamoDB Local"),
-            (self.emulator, "Start the AWS emulator"),
-            (self.recorder, "Start the recorder between the functions and both"),
-        ):
-            running = service.running()
-            with steps.step(f"{title}, port {service.port}{' (runs already)' if running else ''}"):
-                if not running:
-                    service.start()
+        self.start(steps, self.dynamodb, "Start DynamoDB Local")
+        self.start(steps, self.emulator, "Start the AWS emulator")
+        self.start(steps, self.recorder, "Start the recorder between the functions and both")
         with steps.step(f"Deploy infra/template.yaml as {STACK}"):
             self.deployment.stage(binaries)
             cors = {"CorsAllowOrigin": self.origin} if self.origin else {}
@@ -138,15 +152,23 @@ class Stack:
             self.deployment.deploy(EXAMPLES_STACK, "examples/template.yaml", authorizer)
         with steps.step("Create the deployed tables in DynamoDB Local"):
             self.deployment.create_tables()
+        self.start(steps, self.pump, "Start the pump from the tables' streams to the functions")
         with steps.step("Bootstrap the administrator key of alice@example.com in workspace acme"):
             known_key = read_dotenv(self.env_file).get("KEYGATE_ADMIN_KEY")
             environment = self.deployment.environment(self.calls, known_key)
             write_dotenv(self.env_file, environment)
         return environment
 
+    def start(self, steps: Steps, service: Service, title: str) -> None:
+        """Starts a process unless it runs."""
+        running = service.running()
+        with steps.step(f"{title}, port {service.port}{' (runs already)' if running else ''}"):
+            if not running:
+                service.start()
+
     def down(self) -> bool:
         """Ends the stack's processes and removes what was about them; False if none was running."""
-        services = (self.recorder, self.emulator, self.dynamodb)
+        services = (self.pump, self.recorder, self.emulator, self.dynamodb)
         stopped = [stop(service.record) for service in services]
         for leftover in (self.env_file, self.calls, self.folder / "watch.env"):
             leftover.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
 use crate::caller::{UserId, WorkspaceId};
@@ -31,7 +32,25 @@ pub enum Action {
     /// A call came with a key: allowed or refused.
     #[serde(rename = "key.used")]
     KeyUsed,
+    /// A key will stop working in a few days.
+    #[serde(rename = "key.expiring")]
+    KeyExpiring,
+    /// A key has stopped working, because its time is over.
+    #[serde(rename = "key.expired")]
+    KeyExpired,
+    /// The secret before a key's last rotation has stopped working.
+    #[serde(rename = "key.overlap_ended")]
+    KeyOverlapEnded,
+    /// An expired key was removed at the end of its retention.
+    #[serde(rename = "key.purged")]
+    KeyPurged,
 }
+
+/// The first part of the user ids that are Keygate's own. No user may have such an id.
+pub const OWN_USERS: &str = "keygate:";
+
+/// Who does what happens by the passing of time alone.
+const CLOCK: &str = "keygate:clock";
 
 /// What came of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +83,17 @@ pub struct Origin {
     pub source: Option<String>,
 }
 
+/// What an event says beyond who did what to which key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// Of an update: the fields that have another value now.
+    pub changed: Vec<&'static str>,
+    /// When the key stops working, or has stopped.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Of a notice: how many days before.
+    pub days_left: Option<u32>,
+}
+
 /// One event, never changed once it is written: of a change, in the transaction that makes it; of calls, after them.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -81,6 +111,8 @@ pub struct Event {
     pub key_id: KeyId,
     /// Whose key that is.
     pub target: UserId,
+    /// What else there is to say.
+    pub details: Details,
     /// By which request; of several calls, by the first.
     pub origin: Origin,
     /// What came of a call. A change is an event only if it was made.
@@ -107,10 +139,30 @@ impl Event {
             action,
             key_id,
             target: target.clone(),
+            details: Details::default(),
             origin,
             outcome: None,
             count: 1,
         }
+    }
+
+    /// The event of what happened to a key `at` an instant by the passing of time alone. It is the same, its id included,
+    /// however often it is made, so that it is in the trail once.
+    ///
+    /// # Panics
+    ///
+    /// Before 1970.
+    #[must_use]
+    pub fn of_clock(action: Action, holder: &Holder, details: Details, at: DateTime<Utc>) -> Self {
+        let Holder { workspace_id, user_id, key_id } = holder;
+        let clock = CLOCK.parse().expect("a user id");
+        let of_change = Self::new(action, (workspace_id, &clock), (*key_id, user_id), Origin::default(), at);
+        let digest =
+            Sha256::new().chain_update(key_id.to_bytes()).chain_update(format!("{action:?}")).finalize();
+        let mut unique = [0; 16];
+        unique.copy_from_slice(&digest[..16]);
+        let id = Ulid::from_parts(of_change.id.timestamp_ms(), u128::from_be_bytes(unique));
+        Self { id, details, ..of_change }
     }
 
     /// The event of a call with a key.

@@ -15,6 +15,9 @@ use secrecy::ExposeSecret;
 
 use crate::config::{AwsSettings, InvalidVariable};
 
+/// How long a function that nobody waits for waits for one call of AWS, retries included.
+pub const BACKGROUND_BUDGET: Duration = Duration::from_secs(6);
+
 /// How long a management function waits for one call of AWS, retries included.
 pub const MANAGEMENT_BUDGET: Duration = Duration::from_secs(3);
 
@@ -41,21 +44,10 @@ impl Aws {
     /// When `function` is not a word of letters, digits and hyphens.
     pub fn new(settings: &AwsSettings, function: &str, budget: Duration) -> Result<Self, InvalidVariable> {
         let http = http_client(settings.ca_bundle.as_deref())?;
-        let credentials = Credentials::new(
-            &settings.access_key_id,
-            settings.secret_access_key.expose_secret(),
-            settings.session_token.as_ref().map(|token| token.expose_secret().to_owned()),
-            None,
-            "environment",
-        );
+        let credentials = credentials(settings);
         let region = Region::new(settings.region.clone());
         let name = AppName::new(format!("keygate-{function}")).expect("a function's name is a word");
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(budget / 4)
-            .operation_attempt_timeout(budget / 2)
-            .operation_timeout(budget)
-            .build();
-        let retries = RetryConfig::standard().with_initial_backoff(Duration::from_millis(50));
+        let (timeouts, retries) = (timeouts(budget), retries());
 
         let mut dynamodb = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
@@ -84,7 +76,30 @@ impl Aws {
     }
 }
 
-fn http_client(ca_bundle: Option<&str>) -> Result<SharedHttpClient, InvalidVariable> {
+/// Those of the function's role.
+pub(crate) fn credentials(settings: &AwsSettings) -> Credentials {
+    Credentials::new(
+        &settings.access_key_id,
+        settings.secret_access_key.expose_secret(),
+        settings.session_token.as_ref().map(|token| token.expose_secret().to_owned()),
+        None,
+        "environment",
+    )
+}
+
+pub(crate) fn timeouts(budget: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(budget / 4)
+        .operation_attempt_timeout(budget / 2)
+        .operation_timeout(budget)
+        .build()
+}
+
+pub(crate) fn retries() -> RetryConfig {
+    RetryConfig::standard().with_initial_backoff(Duration::from_millis(50))
+}
+
+pub(crate) fn http_client(ca_bundle: Option<&str>) -> Result<SharedHttpClient, InvalidVariable> {
     let mut trusted = TrustStore::empty().with_pem_certificate(public_roots());
     if let Some(path) = ca_bundle {
         let bundle = std::fs::read(path)
@@ -131,6 +146,10 @@ mod tests {
             // Nothing listens there.
             dynamodb_endpoint: Some("https://127.0.0.1:1".to_owned()),
             kms_endpoint: None,
+            events_endpoint: None,
+            queues_endpoint: None,
+            gateway_endpoint: None,
+            url_suffix: "amazonaws.com".to_owned(),
             ca_bundle: ca_bundle.map(str::to_owned),
         }
     }

@@ -494,6 +494,7 @@ mod tests {
             ttl: None,
             disabled_at: None,
             previous_expires_at: None,
+            due_at: None,
             last_used_at: None,
         })
     }

@@ -37,6 +37,7 @@ pub mod pepper;
 
 pub mod activity;
 pub mod caller;
+pub mod clock;
 pub mod endpoint;
 pub mod error;
 pub mod fields;
@@ -54,7 +55,12 @@ pub mod keys;
 
 pub mod aws;
 pub mod kms;
+pub mod signed;
 pub mod store;
 
+pub mod clearing;
+pub mod publish;
+
+pub mod background;
 pub mod gateway;
 pub mod http;

@@ -126,6 +126,9 @@ pub struct Key {
     /// Until when the secret before the last rotation works. It is in the past, or missing, when there is none.
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub previous_expires_at: Option<DateTime<Utc>>,
+    /// When the passing of time does something to it next; see [`crate::clock`].
+    #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<DateTime<Utc>>,
     /// When it was last used. Stored as 0 until then, because an index holds only items that have its attribute.
     #[serde(with = "zero_until_used")]
     pub last_used_at: Option<DateTime<Utc>>,
@@ -234,6 +237,7 @@ mod tests {
             ttl: ttl(expires_at, TimeDelta::seconds(100)),
             disabled_at: disabled.then(|| time(2)),
             previous_expires_at: None,
+            due_at: None,
             last_used_at: None,
         }
     }

@@ -93,7 +93,7 @@ pub(crate) async fn generate_mac(api: &Api, key: &str, message: &str) -> Vec<u8>
 }
 
 /// The emulator reads the service and the region out of a signature, and does not check it.
-fn signed(request: reqwest::RequestBuilder, service: &str) -> reqwest::RequestBuilder {
+pub(crate) fn signed(request: reqwest::RequestBuilder, service: &str) -> reqwest::RequestBuilder {
     let (id, region) = (variable("AWS_ACCESS_KEY_ID"), variable("AWS_REGION"));
     let scope = format!("{id}/20260101/{region}/{service}/aws4_request");
     request.header(

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use lambda_simulator::{InvocationStatus, Simulator};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -36,8 +36,21 @@ pub(crate) enum Disturbance {
     Hold,
     /// The database answers every write with an internal error.
     WritesFail,
-    /// The database answers everything with an internal error.
+    /// The database answers everything with an internal error, and so does every other service.
     Down,
+    /// The function is killed at one of its calls, counted from 0: before it is made, or after and before its answer.
+    KillAt(u32, Moment),
+    /// Events of one kind are not taken.
+    RefuseEvents(&'static str),
+    /// API Gateway answers with that status.
+    RefuseClearing(u16),
+}
+
+/// Where in a call a function is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    Before,
+    After,
 }
 
 /// A running function.
@@ -84,6 +97,10 @@ impl Function {
             .envs(simulator.lambda_env_vars())
             .env("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{address}"))
             .env("AWS_ENDPOINT_URL_KMS", variable("AWS_ENDPOINT_URL"))
+            .envs(
+                ["EVENTBRIDGE", "SQS", "API_GATEWAY"]
+                    .map(|service| (format!("AWS_ENDPOINT_URL_{service}"), format!("http://{address}"))),
+            )
             .envs(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| (name, variable(name))))
             .env("KEYS_TABLE", variable("KEYGATE_KEYS_TABLE"))
             .env("WORKSPACES_TABLE", variable("KEYGATE_WORKSPACES_TABLE"))
@@ -111,6 +128,22 @@ impl Function {
             InvocationStatus::Success => Ok(state.response.expect("an answer").payload),
             _ => Err(state.error.expect("an error").error_message),
         }
+    }
+
+    /// Hands over an event, and whether the function survived it.
+    pub(crate) async fn survives(&self, event: Value) -> bool {
+        let id = self.simulator.enqueue_payload(event).await;
+        let dead = || self.database.process.lock().unwrap().is_none();
+        let over = || async {
+            dead()
+                || self
+                    .simulator
+                    .get_invocation_state(&id)
+                    .await
+                    .is_some_and(|state| state.response.is_some())
+        };
+        self.simulator.wait_for(over, PATIENCE).await.expect("an end in time");
+        !dead()
     }
 
     /// Hands over an event that the function does not survive.
@@ -191,20 +224,33 @@ fn binary(name: &str) -> PathBuf {
 
 async fn pass_on(
     State(database): State<Arc<Database>>,
+    method: Method,
+    uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> (StatusCode, [(&'static str, &'static str); 1], Bytes) {
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-    let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-    let request: Value = serde_json::from_slice(&body).expect("a request in JSON");
+    let (operation, request) = if target.is_empty() {
+        (format!("{method} {uri}"), Value::Null)
+    } else {
+        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        (operation, serde_json::from_slice(&body).expect("a request in JSON"))
+    };
     let count = request["TransactItems"].as_array().map_or(0, Vec::len);
-    database.calls.lock().unwrap().push((operation.clone(), request));
+    database.calls.lock().unwrap().push((operation.clone(), request.clone()));
+    let answer = async {
+        if target.starts_with("DynamoDB_") {
+            database.forward(&headers, body).await
+        } else {
+            (StatusCode::OK, JSON, elsewhere(&operation, &request, Disturbance::None))
+        }
+    };
 
     match database.take_disturbance(&operation) {
         Disturbance::Down | Disturbance::WritesFail => {
             (StatusCode::INTERNAL_SERVER_ERROR, JSON, Bytes::new())
         }
-        Disturbance::KillBefore => {
+        Disturbance::KillBefore | Disturbance::KillAt(_, Moment::Before) => {
             database.kill();
             (StatusCode::SERVICE_UNAVAILABLE, JSON, Bytes::new())
         }
@@ -212,15 +258,43 @@ async fn pass_on(
         Disturbance::Hold => {
             database.held.notify_one();
             database.released.notified().await;
-            database.forward(&headers, body).await
+            answer.await
         }
-        Disturbance::None => database.forward(&headers, body).await,
-        Disturbance::KillAfter => {
-            let answer = database.forward(&headers, body).await;
+        Disturbance::RefuseClearing(status) => {
+            (StatusCode::from_u16(status).expect("a status"), JSON, Bytes::new())
+        }
+        refused @ Disturbance::RefuseEvents(_) => {
+            (StatusCode::OK, JSON, elsewhere(&operation, &request, refused))
+        }
+        Disturbance::None => answer.await,
+        Disturbance::KillAfter | Disturbance::KillAt(_, Moment::After) => {
+            let answer = answer.await;
             database.kill();
             answer
         }
     }
+}
+
+/// What a service answers that is none of the stack's: `EventBridge` takes events, SQS messages, and API Gateway clears.
+fn elsewhere(operation: &str, request: &Value, disturbance: Disturbance) -> Bytes {
+    let answer = match operation {
+        "PutEvents" => {
+            let entries = request["Entries"].as_array().expect("entries").iter();
+            let answers: Vec<_> = entries
+                .map(|entry| match disturbance {
+                    Disturbance::RefuseEvents(kind) if entry["DetailType"] == kind => {
+                        json!({"ErrorCode": "InternalFailure", "ErrorMessage": "not now"})
+                    }
+                    _ => json!({"EventId": unique("event")}),
+                })
+                .collect();
+            let failed = answers.iter().filter(|answer| answer["ErrorCode"].is_string()).count();
+            json!({"FailedEntryCount": failed, "Entries": answers})
+        }
+        "SendMessage" => json!({"MessageId": unique("message")}),
+        _ => return Bytes::new(),
+    };
+    answer.to_string().into()
 }
 
 const JSON: [(&str, &str); 1] = [("content-type", "application/x-amz-json-1.0")];
@@ -232,6 +306,13 @@ impl Database {
         let current = *disturbance;
         match current {
             Disturbance::Down => current,
+            Disturbance::KillAt(0, _) => current,
+            Disturbance::KillAt(left, moment) => {
+                *disturbance = Disturbance::KillAt(left - 1, moment);
+                Disturbance::None
+            }
+            Disturbance::RefuseEvents(_) if operation == "PutEvents" => current,
+            Disturbance::RefuseClearing(_) if operation.starts_with("DELETE ") => current,
             Disturbance::WritesFail if operation == "PutItem" => current,
             _ if !matches!(operation, "TransactWriteItems" | "UpdateItem") => Disturbance::None,
             Disturbance::Conflicts(0) => Disturbance::None,

@@ -4,4 +4,5 @@ pub(crate) mod database;
 pub(crate) mod emulator;
 pub(crate) mod function;
 pub(crate) mod stack;
+pub(crate) mod tables;
 pub(crate) mod workspace;

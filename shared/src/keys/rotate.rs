@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::activity::{Action, Event, Origin};
 use crate::caller::Caller;
+use crate::clock::{Timetable, announced_until};
 use crate::credential::{Brand, Credential, KeyId};
 use crate::error::Error;
 use crate::fields::{Fields, Wrong};
@@ -72,20 +73,20 @@ impl KeyRotator {
         now: DateTime<Utc>,
     ) -> Result<RevealedKey, Error> {
         caller.require(KEYS_WRITE)?;
-        let mut key = find(&self.store.keys, caller, id, now).await?.key;
+        let key = find(&self.store.keys, caller, id, now).await?.key;
         caller.require_to_act_for(&key.user_id)?;
         caller.require_all(&key.scopes, &key.endpoints)?;
         if_match.check(key.revision)?;
-        let overlap_ends = (!request.overlap.is_zero()).then(|| whole_second(now) + request.overlap);
+        let mut after = key.clone();
+        after.previous_expires_at = (!request.overlap.is_zero()).then(|| whole_second(now) + request.overlap);
+        after.due_at = Timetable::from(&after).next_due(announced_until(key.due_at, now));
+        after.revision += 1;
         let credential = Credential::renew(id);
         let author = (&caller.workspace_id, &caller.user_id);
         let event = Event::new(Action::KeyRotated, author, (id, &key.user_id), origin, now);
-        let written =
-            self.store.rotate_key(&key, &self.peppers.hash(&credential), overlap_ends, &event).await;
+        let written = self.store.rotate_key(&key, &after, &self.peppers.hash(&credential), &event).await;
         written.map_err(|error| if_match.lost(error))?;
-        key.previous_expires_at = overlap_ends;
-        key.revision += 1;
-        Ok(RevealedKey::new(&key, &credential, &self.brand, now))
+        Ok(RevealedKey::new(&after, &credential, &self.brand, now))
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
-use chrono::TimeDelta;
+use chrono::{SecondsFormat, TimeDelta};
 use serde::Serialize;
 
 use crate::activity::{Action, Event, Outcome};
@@ -35,6 +35,12 @@ struct Item<'a> {
     action: Action,
     key_id: KeyId,
     target: &'a UserId,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    changed: &'a [&'static str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    days_left: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,6 +115,9 @@ impl Activity {
             action: event.action,
             key_id: event.key_id,
             target: &event.target,
+            changed: &event.details.changed,
+            expires_at: event.details.expires_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)),
+            days_left: event.details.days_left,
             method: event.origin.method.as_deref(),
             path: event.origin.path.as_deref(),
             source: event.origin.source.as_deref(),

@@ -1,4 +1,5 @@
-//! The table `keys`: one item a key, found by its id; four indexes without hashes, found by workspace.
+//! The table `keys`: one item a key, found by its id; indexes without hashes: four by workspace, and `by_due` by when time
+//! does something to a key.
 
 use std::collections::HashMap;
 
@@ -6,11 +7,13 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, Update};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use crate::caller::WorkspaceId;
+use crate::activity::Holder;
+use crate::caller::{UserId, WorkspaceId};
+use crate::clock::Timetable;
 use crate::credential::KeyId;
 use crate::error::Error;
 use crate::pepper::SecretHash;
@@ -22,6 +25,10 @@ const FILTERED_READ: usize = 250;
 /// How often a page is continued where not enough of what was read is wanted. With [`FILTERED_READ`] it bounds what a
 /// page costs, whatever is asked for.
 const MOST_READS: usize = 4;
+
+/// Over how many parts of the index the keys of an hour are spread, so that many keys which expire in the same hour can be
+/// written at the same time. A change would leave keys in parts that nobody reads.
+const DUE_SHARDS: u8 = 4;
 
 /// The table.
 #[derive(Clone, Debug)]
@@ -38,6 +45,33 @@ pub struct UnhashedKey {
     pub key: Key,
     /// The name as it is compared, and as its entry is called.
     pub name_folded: String,
+}
+
+/// What the index of what is due has of a key.
+#[derive(Clone, Debug, Deserialize)]
+pub struct DueKey {
+    /// The key.
+    pub key_id: KeyId,
+    /// Its tenant.
+    pub workspace_id: WorkspaceId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// Which state of the key this is.
+    pub revision: u64,
+    /// When time does something to it next.
+    #[serde(with = "chrono::serde::ts_seconds")]
+    pub due_at: DateTime<Utc>,
+    /// What decides that.
+    #[serde(flatten)]
+    pub timetable: Timetable,
+}
+
+impl DueKey {
+    /// The key, and whose it is.
+    #[must_use]
+    pub fn holder(&self) -> Holder {
+        Holder { workspace_id: self.workspace_id.clone(), user_id: self.user_id.clone(), key_id: self.key_id }
+    }
 }
 
 /// The order of a list. Each is an index of its own.
@@ -151,7 +185,7 @@ impl Keys {
             // The roles name the same attributes: whoever asks for another one is denied.
             .projection_expression(
                 "key_id, workspace_id, user_id, #name, name_folded, description, scopes, endpoints, created_at, \
-                 created_by, revision, expires_at, #ttl, disabled_at, last_used_at, previous_expires_at",
+                 created_by, revision, expires_at, #ttl, disabled_at, last_used_at, previous_expires_at, due_at",
             )
             .expression_attribute_names("#name", "name")
             .expression_attribute_names("#ttl", "ttl")
@@ -219,6 +253,36 @@ impl Keys {
         Ok(Found { keys, rest })
     }
 
+    /// The keys that are due within the hour of `hour`, up to `now`. The index is a little behind the table.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: an item is not a key.
+    pub async fn due(&self, hour: DateTime<Utc>, now: DateTime<Utc>) -> Result<Vec<DueKey>, Error> {
+        let mut keys = Vec::new();
+        for shard in 0..DUE_SHARDS {
+            let items = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name("by_due")
+                .key_condition_expression("due_bucket = :bucket AND due_at <= :now")
+                .expression_attribute_values(":bucket", AttributeValue::S(due_bucket(hour, shard)))
+                .expression_attribute_values(":now", number(&now.timestamp()))
+                .into_paginator()
+                .items()
+                .send()
+                .collect::<Result<Vec<_>, _>>()
+                .await
+                .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+            for item in items {
+                keys.push(serde_dynamo::from_item(item).map_err(|_| broken("key"))?);
+            }
+        }
+        Ok(keys)
+    }
+
     /// Writes that a key was used, unless it was written since `due`, and never backwards. That a key was used changes
     /// no revision.
     ///
@@ -268,6 +332,9 @@ impl Keys {
         let mut item: HashMap<String, AttributeValue> =
             serde_dynamo::to_item(new).map_err(|_| broken("key"))?;
         item.insert("name_folded".to_owned(), text(&new.key.name.folded()));
+        item.extend(
+            new.key.due_at.map(|due_at| ("due_bucket".to_owned(), bucket_of(new.key.key_id, due_at))),
+        );
         let put = Put::builder()
             .table_name(&self.table)
             .set_item(Some(item))
@@ -311,6 +378,13 @@ impl Keys {
             ("expires_at", ":expires", "expires_at = :expires", seconds(after.expires_at)),
             ("#ttl", ":ttl", "#ttl = :ttl", seconds(after.ttl)),
             ("disabled_at", ":disabled", "disabled_at = :disabled", seconds(after.disabled_at)),
+            ("due_at", ":due", "due_at = :due", seconds(after.due_at)),
+            (
+                "due_bucket",
+                ":bucket",
+                "due_bucket = :bucket",
+                after.due_at.map(|due_at| bucket_of(after.key_id, due_at)),
+            ),
         ] {
             match value {
                 Some(value) => {
@@ -320,44 +394,84 @@ impl Keys {
                 None => remove.push(name),
             }
         }
-        let mut expression = format!("SET {}", set.join(", "));
-        if !remove.is_empty() {
-            expression = format!("{expression} REMOVE {}", remove.join(", "));
-        }
-        let update = update.update_expression(expression).build().expect("a table, a key and an update");
-        TransactWriteItem::builder().update(update).build()
+        let update = update.update_expression(expression(&set, &remove)).build();
+        TransactWriteItem::builder().update(update.expect("a table, a key and an update")).build()
     }
 
-    /// The change that gives `before` another hash and keeps the one it has until `overlap_ends`, if at all. The
-    /// database moves the hash itself, so nobody has to read it.
-    pub(super) fn rotate(
-        &self,
-        before: &Key,
-        hash: &SecretHash,
-        overlap_ends: Option<DateTime<Utc>>,
-    ) -> TransactWriteItem {
-        let renew = "#hash = :hash, pepper_version = :version, revision = :revision";
-        let keep =
-            "previous_hash = #hash, previous_pepper_version = pepper_version, previous_expires_at = :ends";
-        let expression = match overlap_ends {
-            Some(_) => format!("SET {keep}, {renew}"),
-            None => format!("SET {renew} REMOVE previous_hash, previous_pepper_version, previous_expires_at"),
-        };
+    /// The change that makes of `before` what `after` says about its overlap, gives it another hash, and keeps the one
+    /// it has if there is an overlap. The database moves the hash itself, so nobody has to read it.
+    pub(super) fn rotate(&self, before: &Key, after: &Key, hash: &SecretHash) -> TransactWriteItem {
+        let mut set = vec!["#hash = :hash, pepper_version = :version, revision = :revision"];
+        let mut remove = Vec::new();
         let mut update = Update::builder()
             .table_name(&self.table)
             .key("key_id", text(&before.key_id))
-            .update_expression(expression)
             .condition_expression("revision = :before")
             .expression_attribute_names("#hash", "hash")
             .expression_attribute_values(":before", number(&before.revision))
-            .expression_attribute_values(":revision", number(&(before.revision + 1)))
+            .expression_attribute_values(":revision", number(&after.revision))
             .expression_attribute_values(":hash", bytes(hash.as_bytes()))
             .expression_attribute_values(":version", number(&hash.pepper_version()));
-        if let Some(ends) = overlap_ends {
+        if let Some(ends) = after.previous_expires_at {
+            set.push(
+                "previous_hash = #hash, previous_pepper_version = pepper_version, previous_expires_at = :ends",
+            );
             update = update.expression_attribute_values(":ends", number(&ends.timestamp()));
+        } else {
+            remove.push(OVERLAP);
         }
-        let update = update.build().expect("a table, a key and an update");
-        TransactWriteItem::builder().update(update).build()
+        if let Some(due_at) = after.due_at {
+            set.push(DUE_NEXT);
+            update = update
+                .expression_attribute_values(":next", number(&due_at.timestamp()))
+                .expression_attribute_values(":bucket", bucket_of(after.key_id, due_at));
+        } else {
+            remove.push(NOTHING_DUE);
+        }
+        let update = update.update_expression(expression(&set, &remove)).build();
+        TransactWriteItem::builder().update(update.expect("a table, a key and an update")).build()
+    }
+
+    /// The change that says of a key what is due next, once what was due is announced. The end of an overlap takes the
+    /// previous hash away.
+    pub(super) fn move_on(
+        &self,
+        due: &DueKey,
+        next: Option<DateTime<Utc>>,
+        overlap_ended: bool,
+    ) -> TransactWriteItem {
+        let mut set = Vec::new();
+        let mut remove = Vec::new();
+        let mut update = Update::builder()
+            .table_name(&self.table)
+            .key("key_id", text(&due.key_id))
+            .condition_expression("revision = :revision AND due_at = :due")
+            .expression_attribute_values(":revision", number(&due.revision))
+            .expression_attribute_values(":due", number(&due.due_at.timestamp()));
+        if overlap_ended {
+            remove.push(OVERLAP);
+        }
+        if let Some(next) = next {
+            set.push(DUE_NEXT);
+            update = update
+                .expression_attribute_values(":next", number(&next.timestamp()))
+                .expression_attribute_values(":bucket", bucket_of(due.key_id, next));
+        } else {
+            remove.push(NOTHING_DUE);
+        }
+        let update = update.update_expression(expression(&set, &remove)).build();
+        TransactWriteItem::builder().update(update.expect("a table, a key and an update")).build()
+    }
+
+    /// The condition that there is no such key.
+    pub(super) fn absent(&self, id: KeyId) -> TransactWriteItem {
+        let check = ConditionCheck::builder()
+            .table_name(&self.table)
+            .key("key_id", text(&id))
+            .condition_expression("attribute_not_exists(key_id)")
+            .build()
+            .expect("a table, a key and a condition");
+        TransactWriteItem::builder().condition_check(check).build()
     }
 
     /// The change that deletes a key as it was read.
@@ -371,6 +485,29 @@ impl Keys {
             .expect("a table and a key");
         TransactWriteItem::builder().delete(delete).build()
     }
+}
+
+/// What an overlap adds to a key.
+const OVERLAP: &str = "previous_hash, previous_pepper_version, previous_expires_at";
+/// What is due next, and where the index of that has the key.
+const DUE_NEXT: &str = "due_at = :next, due_bucket = :bucket";
+/// The same of a key to which time does nothing.
+const NOTHING_DUE: &str = "due_at, due_bucket";
+
+fn expression(set: &[&str], remove: &[&str]) -> String {
+    let clause = |word: &str, parts: &[&str]| match parts {
+        [] => String::new(),
+        parts => format!("{word} {} ", parts.join(", ")),
+    };
+    clause("SET", set) + &clause("REMOVE", remove)
+}
+
+fn bucket_of(id: KeyId, due_at: DateTime<Utc>) -> AttributeValue {
+    AttributeValue::S(due_bucket(due_at, id.to_bytes()[15] % DUE_SHARDS))
+}
+
+fn due_bucket(hour: DateTime<Utc>, shard: u8) -> String {
+    format!("{}#{shard}", hour.format("%Y-%m-%dT%H"))
 }
 
 /// That somebody else was faster is no failure.

@@ -8,7 +8,7 @@
 //! | `workspaces` | `NAME#<folded name>` | which key has the name |
 //! | `workspaces` | `MEMBER#<user>#<key id>` | the key is the user's |
 //! | `workspaces` | `USER#<user>` | how many keys the user has |
-//! | `activity` | an event | who made, changed or deleted it |
+//! | `activity` | an event | who made, changed or deleted it, or what time did to it |
 
 pub mod activity;
 pub mod keys;
@@ -20,14 +20,14 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 
-use crate::activity::Event;
+use crate::activity::{Event, Holder};
 use crate::config::{Environment, InvalidVariable};
 use crate::error::Error;
 use crate::pepper::SecretHash;
 use crate::record::{HashedKey, Key};
 use crate::replay::{Memory, Replay};
 use activity::Activity;
-use keys::{Keys, UnhashedKey};
+use keys::{DueKey, Keys, UnhashedKey};
 use transaction::Outcome;
 use workspaces::Workspaces;
 
@@ -79,7 +79,7 @@ impl Store {
     pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
             keys: Keys::new(client.clone(), environment.keys_table()?),
-            workspaces: Workspaces::new(environment.workspaces_table()?),
+            workspaces: Workspaces::new(client.clone(), environment.workspaces_table()?),
             activity: Activity::new(
                 client.clone(),
                 environment.activity_table()?,
@@ -173,7 +173,8 @@ impl Store {
         let mut changes = vec![self.keys.update(&before.key, after), self.activity.put(event)?];
         if renamed {
             changes.push(self.workspaces.put_name(after, now));
-            changes.push(self.workspaces.delete_name(before));
+            let (workspace, folded) = (&before.key.workspace_id, &before.name_folded);
+            changes.push(self.workspaces.delete_name(workspace, folded, before.key.key_id));
         } else if moved {
             changes.push(self.workspaces.renew_name(after));
         }
@@ -193,7 +194,7 @@ impl Store {
         }
     }
 
-    /// Gives a stored key another hash, keeps the one it has until `overlap_ends`, if at all, and writes the event.
+    /// Gives a stored key another hash, keeps the one it has for as long as `after` says, if at all, and writes the event.
     ///
     /// # Errors
     ///
@@ -202,12 +203,12 @@ impl Store {
     pub async fn rotate_key(
         &self,
         before: &Key,
+        after: &Key,
         hash: &SecretHash,
-        overlap_ends: Option<DateTime<Utc>>,
         event: &Event,
     ) -> Result<(), Error> {
         const KEY: usize = 0;
-        let changes = vec![self.keys.rotate(before, hash, overlap_ends), self.activity.put(event)?];
+        let changes = vec![self.keys.rotate(before, after, hash), self.activity.put(event)?];
         match transaction::commit(&self.client, changes).await? {
             Outcome::Committed => Ok(()),
             Outcome::Refused(refused) if refused.condition_failed(KEY) => Err(Error::Conflict),
@@ -226,17 +227,101 @@ impl Store {
     pub async fn delete_key(&self, stored: &UnhashedKey, event: &Event) -> Result<(), Error> {
         const KEY: usize = 0;
         const NAME: usize = 1;
+        let Key { workspace_id, user_id, key_id, .. } = &stored.key;
+        let holder = Holder { workspace_id: workspace_id.clone(), user_id: user_id.clone(), key_id: *key_id };
         let changes = vec![
             self.keys.delete(&stored.key),
-            self.workspaces.delete_name(stored),
-            self.workspaces.delete_member(stored),
-            self.workspaces.count_one_less(stored),
+            self.workspaces.delete_name(workspace_id, &stored.name_folded, *key_id),
+            self.workspaces.delete_member(&holder),
+            self.workspaces.count_one_less(&holder),
             self.activity.put(event)?,
         ];
         match transaction::commit(&self.client, changes).await? {
             Outcome::Committed => Ok(()),
             Outcome::Refused(refused) if refused.condition_failed(KEY) => Err(Error::Conflict),
             Outcome::Refused(refused) if refused.condition_failed(NAME) => Err(Error::NotFound),
+            Outcome::Refused(refused) => Err(refused.unexpected()),
+        }
+    }
+
+    /// Writes what has happened to a key by the passing of time, and what is due next, together. The end of an overlap
+    /// takes the previous hash away. That changes no revision: nobody did it. Whether the key still was as it was read.
+    ///
+    /// An event that is there already was written for the same: by a run whose changes somebody who changed the key at
+    /// the same time has overwritten. The key moves on all the same.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn announce(
+        &self,
+        due: &DueKey,
+        next: Option<DateTime<Utc>>,
+        overlap_ended: bool,
+        events: &[Event],
+    ) -> Result<bool, Error> {
+        const KEY: usize = 0;
+        let mut missing: Vec<&Event> = events.iter().collect();
+        loop {
+            let mut changes = vec![self.keys.move_on(due, next, overlap_ended)];
+            for event in &missing {
+                changes.push(self.activity.put(event)?);
+            }
+            let Outcome::Refused(refused) = transaction::commit(&self.client, changes).await? else {
+                return Ok(true);
+            };
+            if refused.condition_failed(KEY) {
+                return Ok(false);
+            }
+            let written = missing.len();
+            let mut index = KEY;
+            missing.retain(|_| {
+                index += 1;
+                !refused.condition_failed(index)
+            });
+            if missing.len() == written {
+                return Err(refused.unexpected());
+            }
+        }
+    }
+
+    /// Takes away what is left of a key that `DynamoDB` has removed: its name, if it is still its own, its member entry
+    /// and its place in its user's count; and writes the event. Whether anything was left: all of it happens once, with
+    /// the member entry, however often it is asked for.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn purge_key(
+        &self,
+        holder: &Holder,
+        name_folded: Option<&str>,
+        event: &Event,
+    ) -> Result<bool, Error> {
+        const KEY: usize = 0;
+        const MEMBER: usize = 1;
+        const NAME: usize = 4;
+        let mut changes = vec![
+            self.keys.absent(holder.key_id),
+            self.workspaces.delete_present_member(holder),
+            self.workspaces.count_one_less(holder),
+            self.activity.put(event)?,
+        ];
+        changes.extend(
+            name_folded.map(|name| self.workspaces.delete_name(&holder.workspace_id, name, holder.key_id)),
+        );
+        match transaction::commit(&self.client, changes).await? {
+            Outcome::Committed => Ok(true),
+            // A key that is there has been restored, and one that is no member is purged.
+            Outcome::Refused(refused)
+                if refused.condition_failed(KEY) || refused.condition_failed(MEMBER) =>
+            {
+                Ok(false)
+            }
+            // Another key has the name by now, and keeps it.
+            Outcome::Refused(refused) if refused.condition_failed(NAME) => {
+                Box::pin(self.purge_key(holder, None, event)).await
+            }
             Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }
