@@ -40,7 +40,7 @@ TOOLS = ROOT / ".local" / "tools"
 PARAMETERS = {
     "AuthorizerBudgetMs": "4000",
     "LogLevel": "debug",
-    "AnnounceEvery": "rate(1 minute)",
+    "AnnounceMinutes": "2",
     # There are no caches to clear here, so these need not exist: the recorder writes down that they were to be cleared.
     "AuthorizerCaches": "restapis/local/stages/test,apis/local/stages/$default",
 }

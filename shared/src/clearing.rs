@@ -176,7 +176,8 @@ impl Clearer {
             let call = Call {
                 service: "apigateway",
                 method: "DELETE",
-                url: format!("{}{}", self.gateway, stage.caches()),
+                endpoint: &self.gateway,
+                path: &stage.caches(),
                 target: None,
                 body: "",
             };
@@ -200,7 +201,8 @@ impl Clearer {
         let call = Call {
             service: "sqs",
             method: "POST",
-            url: format!("{}/", self.queues),
+            endpoint: &self.queues,
+            path: "/",
             target: Some(("AmazonSQS.SendMessage", "application/x-amz-json-1.0")),
             body: &json!({
                 "QueueUrl": self.queue,

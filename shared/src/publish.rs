@@ -90,7 +90,7 @@ impl TryFrom<StoredEvent> for PublicEvent {
 #[derive(Debug)]
 pub struct Publisher {
     signed: Signed,
-    url: String,
+    endpoint: String,
     bus: String,
 }
 
@@ -98,7 +98,7 @@ impl Publisher {
     /// Takes the name of the bus.
     #[must_use]
     pub fn new(signed: Signed, settings: &AwsSettings, bus: String) -> Self {
-        Self { signed, url: format!("{}/", settings.events_url()), bus }
+        Self { signed, endpoint: settings.events_url(), bus }
     }
 
     /// Publishes at most [`MOST_EVENTS`]: whether each was taken, in their order.
@@ -117,7 +117,8 @@ impl Publisher {
         let call = Call {
             service: "events",
             method: "POST",
-            url: self.url.clone(),
+            endpoint: &self.endpoint,
+            path: "/",
             target: Some(("AWSEvents.PutEvents", "application/x-amz-json-1.1")),
             body: &json!({"Entries": entries}).to_string(),
         };

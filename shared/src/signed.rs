@@ -44,8 +44,10 @@ pub struct Call<'a> {
     pub service: &'static str,
     /// HTTP method.
     pub method: &'static str,
-    /// Where, percent-encoded.
-    pub url: String,
+    /// Where the service is.
+    pub endpoint: &'a str,
+    /// The path there, percent-encoded.
+    pub path: &'a str,
     /// `X-Amz-Target` of the services that take one, and the `Content-Type` of their JSON.
     pub target: Option<(&'static str, &'static str)>,
     /// JSON, or nothing.
@@ -111,7 +113,7 @@ impl Signed {
             .operation_name(call.target.map_or(call.method, |(target, _)| target))
             .behavior_version(BehaviorVersion::v2026_01_12())
             .http_client(self.http.clone())
-            .endpoint_url(&call.url)
+            .endpoint_url(call.endpoint)
             // The signature is made here, and what is signed is not touched any more.
             .no_auth()
             .timeout_config(self.timeouts.clone())
@@ -130,7 +132,7 @@ impl Signed {
     fn sign(&self, call: &Call<'_>) -> Result<HttpRequest, Box<dyn std::error::Error + Send + Sync>> {
         let mut request = HttpRequest::new(SdkBody::from(call.body));
         request.set_method(call.method)?;
-        request.set_uri(call.url.as_str())?;
+        request.set_uri(call.path)?;
         let headers = request.headers_mut();
         headers.insert("user-agent", self.user_agent.clone());
         if let Some((target, content_type)) = call.target {
@@ -148,7 +150,7 @@ impl Signed {
             .into();
         let signable = SignableRequest::new(
             call.method,
-            call.url.as_str(),
+            format!("{}{}", call.endpoint, call.path),
             request.headers().iter(),
             SignableBody::Bytes(call.body.as_bytes()),
         )?;

@@ -74,8 +74,12 @@ struct Database {
 impl Function {
     /// Starts the function called `name` with additional variables, and waits until it asks for its first event.
     pub(crate) async fn start(name: &str, variables: &[(&str, &str)]) -> Self {
-        let simulator =
-            Simulator::builder().region(variable("AWS_REGION")).build().await.expect("a Runtime API");
+        let simulator = Simulator::builder()
+            .region(variable("AWS_REGION"))
+            .invocation_timeout(Duration::from_mins(1))
+            .build()
+            .await
+            .expect("a Runtime API");
         let database = Arc::new(Database {
             client: reqwest::Client::new(),
             disturbance: Mutex::new(Disturbance::None),
@@ -305,8 +309,7 @@ impl Database {
         let mut disturbance = self.disturbance.lock().unwrap();
         let current = *disturbance;
         match current {
-            Disturbance::Down => current,
-            Disturbance::KillAt(0, _) => current,
+            Disturbance::Down | Disturbance::KillAt(0, _) => current,
             Disturbance::KillAt(left, moment) => {
                 *disturbance = Disturbance::KillAt(left - 1, moment);
                 Disturbance::None

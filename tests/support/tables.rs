@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, BillingMode, GlobalSecondaryIndex, TimeToLiveSpecification};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use chrono::DateTime;
 use serde_json::{Value, json};
 
 use crate::support::database::{Contents, TABLES, contents_of, to_json};
@@ -14,7 +13,7 @@ use crate::support::function::Function;
 use crate::support::stack::{Api, dynamodb, remember_secret, variable};
 use crate::support::workspace::{Workspace, unique};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Keys, workspaces and activity, with one workspace in them.
 #[derive(Debug)]
@@ -70,12 +69,6 @@ impl Tables {
         contents_of(&self.workspace.id, &self.names).await
     }
 
-    /// Everything in these tables, to be compared with what others hold.
-    pub(crate) async fn end_state(&self) -> (Vec<Value>, Vec<Value>, Vec<Value>) {
-        let contents = self.contents().await;
-        (contents.keys, contents.entries.into_values().collect(), contents.events)
-    }
-
     /// A stored key, hash and all.
     pub(crate) async fn key(&self, id: &str) -> Option<Value> {
         let item = dynamodb()
@@ -86,21 +79,44 @@ impl Tables {
         item.send().await.expect("the table can be read").item.as_ref().map(to_json)
     }
 
-    /// Sets numbers of a stored key.
-    pub(crate) async fn set(&self, id: &str, numbers: &[(&str, i64)]) {
+    /// Gives a stored key other times, and the place in the index of what is due that goes with them.
+    pub(crate) async fn move_times(&self, id: &str, key: &Value, times: &[(&str, i64)]) {
         let mut update = dynamodb()
             .update_item()
             .table_name(&self.names[0])
             .key("key_id", AttributeValue::S(id.to_owned()));
         let mut assignments = Vec::new();
-        for (index, (name, number)) in numbers.iter().enumerate() {
+        for (index, (name, seconds)) in times.iter().enumerate() {
             assignments.push(format!("#n{index} = :n{index}"));
             update = update
                 .expression_attribute_names(format!("#n{index}"), *name)
-                .expression_attribute_values(format!(":n{index}"), AttributeValue::N(number.to_string()));
+                .expression_attribute_values(format!(":n{index}"), AttributeValue::N(seconds.to_string()));
+        }
+        if let Some((_, due_at)) = times.iter().find(|(name, _)| *name == "due_at") {
+            let (_, shard) = key["due_bucket"].as_str().and_then(|it| it.split_once('#')).expect("a bucket");
+            let hour = DateTime::from_timestamp(*due_at, 0).expect("a time").format("%Y-%m-%dT%H");
+            assignments.push("due_bucket = :bucket".to_owned());
+            update =
+                update.expression_attribute_values(":bucket", AttributeValue::S(format!("{hour}#{shard}")));
         }
         let update = update.update_expression(format!("SET {}", assignments.join(", ")));
         update.send().await.expect("the key can be changed");
+        self.move_entries(id, times).await;
+    }
+
+    /// Lets the entries of a key go with its ttl.
+    async fn move_entries(&self, id: &str, times: &[(&str, i64)]) {
+        let Some((_, ttl)) = times.iter().find(|(name, _)| *name == "ttl") else { return };
+        for (entry, item) in self.unchecked_contents().await.entries {
+            let name = match () {
+                () if item["key_id"] == id => "ttl",
+                () if entry.starts_with("MEMBER#") && entry.ends_with(id) => "gone_at",
+                () => continue,
+            };
+            let mut item = item;
+            item[name] = json!(ttl);
+            self.put_entry(&item).await;
+        }
     }
 
     /// Puts an item into `workspaces`, or takes it away, past everything that keeps it in step.
@@ -123,6 +139,16 @@ impl Tables {
             .table_name(&self.names[0])
             .key("key_id", AttributeValue::S(id.to_owned()));
         delete.send().await.expect("the key can be removed");
+    }
+
+    /// Removes an entry, as the database does at the end of its time.
+    pub(crate) async fn remove_entry(&self, entry: &str) {
+        let delete = dynamodb()
+            .delete_item()
+            .table_name(&self.names[1])
+            .key("workspace_id", AttributeValue::S(self.workspace.id.clone()))
+            .key("entry", AttributeValue::S(entry.to_owned()));
+        delete.send().await.expect("the entry can be removed");
     }
 
     /// Lets the database remove keys at the end of their time.
@@ -158,14 +184,13 @@ impl Stream {
         let shards = described["StreamDescription"]["Shards"].as_array().expect("shards").clone();
         let mut records = Vec::new();
         for shard in shards.iter().map(|shard| shard["ShardId"].as_str().expect("an id").to_owned()) {
-            let iterator = match self.iterators.get(&shard) {
-                Some(iterator) => iterator.clone(),
-                None => {
-                    let start =
-                        json!({"StreamArn": self.arn, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"});
-                    let answer = self.ask("GetShardIterator", start).await;
-                    answer["ShardIterator"].as_str().expect("an iterator").to_owned()
-                }
+            let iterator = if let Some(iterator) = self.iterators.get(&shard) {
+                iterator.clone()
+            } else {
+                let start =
+                    json!({"StreamArn": self.arn, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"});
+                let answer = self.ask("GetShardIterator", start).await;
+                answer["ShardIterator"].as_str().expect("an iterator").to_owned()
             };
             let page = self.ask("GetRecords", json!({"ShardIterator": iterator})).await;
             records.extend(page["Records"].as_array().expect("records").iter().map(lambda_record));
@@ -221,11 +246,6 @@ pub(crate) fn revealed(answer: &Value) -> String {
     let key = body.as_ref().unwrap_or(answer)["key"].as_str().unwrap_or_else(|| panic!("a key: {answer}"));
     remember_secret(&key[key.len() - 49..][..43]);
     key.to_owned()
-}
-
-/// Some bytes, as a record has them.
-pub(crate) fn binary(bytes: &[u8]) -> Value {
-    json!({"B": STANDARD.encode(bytes)})
 }
 
 async fn create_like(copy: &str, original: &str) {
