@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::support::database::{Contents, string};
+use crate::support::emulator;
 use crate::support::function::{Disturbance, Function, Moment, request};
 use crate::support::tables::{Tables, revealed};
 use crate::support::workspace::{Workspace, id_of, text};
@@ -246,6 +247,17 @@ async fn what_is_announced_already_is_not_announced_again() {
     assert_eq!(actions(&deployment.tables.contents().await, &id), ["key.expired"]);
     let key = deployment.key(&id).await;
     assert_eq!(key["due_at"], key["ttl"], "it has moved on all the same");
+}
+
+#[tokio::test]
+async fn the_deployed_clock_announces_too() {
+    let workspace = Workspace::new().await;
+    workspace.rotate(&workspace.admin, id_of(&workspace.admin), &json!({"overlap_seconds": 1})).await;
+    let started = Instant::now();
+    while workspace.contents().await.events_of("key.overlap_ended", &json!(id_of(&workspace.admin))) == 0 {
+        assert!(started.elapsed() < PATIENCE, "nothing is announced");
+        emulator::run(&workspace.api, "AnnounceDue").await;
+    }
 }
 
 #[tokio::test]

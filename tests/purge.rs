@@ -1,11 +1,17 @@
 //! Cleaning up after keys that time has removed: `purge-keys`, and what it has missed: `recount-users`.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
-use crate::support::database::string;
+use crate::support::database::{self, end_retention, string};
+use crate::support::emulator;
 use crate::support::function::{Disturbance, Moment, request};
-use crate::support::tables::{Tables, batch, revealed};
-use crate::support::workspace::{id_of, unique};
+use crate::support::stack::variable;
+use crate::support::tables::{Tables, batch, put_entry, revealed};
+use crate::support::workspace::{Workspace, id_of, text, unique};
+
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A key of `admin` that expires.
 async fn create(tables: &Tables, name: &str) -> String {
@@ -55,6 +61,36 @@ async fn what_is_left_of_a_key_that_time_has_removed_is_cleaned_up() {
     let event = contents.events.iter().find(|event| event["action"] == "key.purged").expect("the event");
     assert_eq!(event["actor"], format!("{}#keygate:clock", tables.workspace.id));
     create(&tables, "ci").await;
+}
+
+/// Through the deployed mapping of the stream.
+#[tokio::test]
+async fn what_time_has_removed_is_cleaned_up_where_keygate_is_deployed() {
+    let workspace = Workspace::in_which_time_passes().await;
+    let key = workspace.created(json!({"name": "ci", "expires_in": 3600})).await;
+    end_retention(text(&key, "id")).await;
+    let started = Instant::now();
+    while database::contents(&workspace.id).await.events_of("key.purged", &key["id"]) == 0 {
+        assert!(started.elapsed() < PATIENCE, "{:#?}", database::contents(&workspace.id).await);
+        tokio::task::yield_now().await;
+    }
+    let contents = workspace.contents().await;
+    assert_eq!((contents.keys.len(), contents.entries["USER#admin"]["key_count"].as_i64()), (1, Some(1)));
+}
+
+#[tokio::test]
+async fn what_was_missed_is_corrected_where_keygate_is_deployed() {
+    let workspace = Workspace::new().await;
+    let id = unique("nobody").to_uppercase();
+    let (_, lost) = id.split_once('-').expect("an id");
+    for entry in [
+        json!({"workspace_id": workspace.id, "entry": format!("MEMBER#admin#{lost}"), "gone_at": 1_700_000_000}),
+        json!({"workspace_id": workspace.id, "entry": "USER#admin", "key_count": 9}),
+    ] {
+        put_entry(&variable("KEYGATE_WORKSPACES_TABLE"), &entry).await;
+    }
+    emulator::run(&workspace.api, "RecountUsers").await;
+    assert_eq!(workspace.contents().await.entries["USER#admin"]["key_count"], 1);
 }
 
 #[tokio::test]

@@ -119,17 +119,9 @@ impl Tables {
         }
     }
 
-    /// Puts an item into `workspaces`, or takes it away, past everything that keeps it in step.
+    /// Puts an entry into `workspaces`, past everything that keeps it in step.
     pub(crate) async fn put_entry(&self, entry: &Value) {
-        let item = entry.as_object().expect("an object").iter().map(|(name, value)| {
-            let value = value.as_str().map_or_else(
-                || AttributeValue::N(value.to_string()),
-                |text| AttributeValue::S(text.to_owned()),
-            );
-            (name.clone(), value)
-        });
-        let put = dynamodb().put_item().table_name(&self.names[1]).set_item(Some(item.collect()));
-        put.send().await.expect("the entry can be written");
+        put_entry(&self.names[1], entry).await;
     }
 
     /// Removes a key's item alone, as the database does at the end of its time.
@@ -246,6 +238,18 @@ pub(crate) fn revealed(answer: &Value) -> String {
     let key = body.as_ref().unwrap_or(answer)["key"].as_str().unwrap_or_else(|| panic!("a key: {answer}"));
     remember_secret(&key[key.len() - 49..][..43]);
     key.to_owned()
+}
+
+/// Puts an entry into a table, past everything that keeps it in step.
+pub(crate) async fn put_entry(table: &str, entry: &Value) {
+    let item = entry.as_object().expect("an object").iter().map(|(name, value)| {
+        let value = value
+            .as_str()
+            .map_or_else(|| AttributeValue::N(value.to_string()), |text| AttributeValue::S(text.to_owned()));
+        (name.clone(), value)
+    });
+    let put = dynamodb().put_item().table_name(table).set_item(Some(item.collect()));
+    put.send().await.expect("the entry can be written");
 }
 
 async fn create_like(copy: &str, original: &str) {
