@@ -5,6 +5,7 @@
 
 mod support;
 
+mod access_tokens;
 mod afterwards;
 mod authorizer;
 mod authorizer_matrix;
@@ -22,12 +23,17 @@ mod events;
 mod get_key;
 mod idempotent_create;
 mod interruptions;
+mod introspect_token;
+mod issue_token;
 mod list_keys;
+mod list_tokens;
 mod list_walks;
 mod metrics;
+mod oauth_clients;
 mod permissions;
 mod purge;
 mod races;
+mod revoke_token;
 mod rotate_key;
 mod update_key;
 mod whoami;

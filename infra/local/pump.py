@@ -2,8 +2,8 @@
 
 The emulator keeps the mappings, but cannot read a stream of another DynamoDB than its own. This reads them from it, and
 for each the stream of the table's copy in DynamoDB Local: what passes the mapping's filter is handed over in order, in
-batches, until the function says that it is done. A batch that keeps failing is given up, with a line in the log. Nothing is
-remembered beyond the process: after a restart every record comes again, which a function has to bear anyhow.
+batches, until the function says that it is done. A batch that keeps failing is given up, with a line in the log.
+Nothing is remembered beyond the process: after a restart every record comes again, which a function has to bear anyhow.
 
     pump.py --port 28200 --dynamodb-port 28000 --emulator-port 24566
 """

@@ -26,8 +26,15 @@ const LONGEST_DELAY: TimeDelta = TimeDelta::minutes(15);
 const AT_WORK: TimeDelta = TimeDelta::seconds(10);
 
 /// What ends a credential, or makes one do less or something else.
-const REVOKING: [&str; 6] =
-    ["key.deleted", "key.rotated", "key.overlap_ended", "key.transferred", "user.removed", "token.revoked"];
+const REVOKING: [&str; 7] = [
+    "key.deleted",
+    "key.rotated",
+    "key.overlap_ended",
+    "key.transferred",
+    "user.removed",
+    "token.revoked",
+    "token.reused",
+];
 
 /// Which fields of a key the authorizer's answer depends on.
 const DECISIVE: [&str; 4] = ["scopes", "endpoints", "expires_at", "disabled"];
@@ -252,6 +259,8 @@ mod tests {
             ("key.rotated", None, true),
             ("key.overlap_ended", None, true),
             ("user.removed", None, true),
+            ("token.revoked", None, true),
+            ("token.reused", None, true),
             ("key.updated", None, true),
             ("key.updated", Some(&["name", "disabled"][..]), true),
             ("key.updated", Some(&["scopes"]), true),

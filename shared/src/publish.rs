@@ -26,6 +26,7 @@ pub struct StoredEvent {
     workspace_id: String,
     action: String,
     key_id: Option<String>,
+    token_id: Option<String>,
     target: Option<String>,
     method: Option<String>,
     path: Option<String>,
@@ -45,6 +46,8 @@ pub struct PublicEvent {
     actor: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,6 +78,7 @@ impl TryFrom<StoredEvent> for PublicEvent {
             action: stored.action,
             workspace_id: stored.workspace_id,
             key_id: stored.key_id,
+            token_id: stored.token_id,
             user_id: stored.target,
             changed: stored.changed,
             expires_at: stored.expires_at,

@@ -44,6 +44,8 @@ pub(crate) enum Disturbance {
     RefuseEvents(&'static str),
     /// API Gateway answers with that status.
     RefuseClearing(u16),
+    /// The database leaves a batch unread.
+    Unprocessed,
 }
 
 /// Where in a call a function is killed.
@@ -107,6 +109,7 @@ impl Function {
             )
             .envs(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| (name, variable(name))))
             .env("KEYS_TABLE", variable("KEYGATE_KEYS_TABLE"))
+            .env("TOKENS_TABLE", variable("KEYGATE_TOKENS_TABLE"))
             .env("WORKSPACES_TABLE", variable("KEYGATE_WORKSPACES_TABLE"))
             .env("ACTIVITY_TABLE", variable("KEYGATE_ACTIVITY_TABLE"))
             .env("LOG_LEVEL", "debug")
@@ -258,6 +261,10 @@ async fn pass_on(
             database.kill();
             (StatusCode::SERVICE_UNAVAILABLE, JSON, Bytes::new())
         }
+        Disturbance::Unprocessed => {
+            let unprocessed = json!({"Responses": {}, "UnprocessedKeys": request["RequestItems"]});
+            (StatusCode::OK, JSON, unprocessed.to_string().into())
+        }
         Disturbance::Conflicts(_) => (StatusCode::BAD_REQUEST, JSON, conflict(count)),
         Disturbance::Hold => {
             database.held.notify_one();
@@ -317,6 +324,7 @@ impl Database {
             Disturbance::RefuseEvents(_) if operation == "PutEvents" => current,
             Disturbance::RefuseClearing(_) if operation.starts_with("DELETE ") => current,
             Disturbance::WritesFail if operation == "PutItem" => current,
+            Disturbance::Unprocessed if operation == "BatchGetItem" => current,
             _ if !matches!(operation, "TransactWriteItems" | "UpdateItem") => Disturbance::None,
             Disturbance::Conflicts(0) => Disturbance::None,
             Disturbance::Conflicts(left) => {

@@ -3,6 +3,7 @@
 pub(crate) mod database;
 pub(crate) mod emulator;
 pub(crate) mod function;
+pub(crate) mod oauth;
 pub(crate) mod stack;
 pub(crate) mod tables;
 pub(crate) mod workspace;

@@ -15,10 +15,10 @@ use crate::support::workspace::{Workspace, unique};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Keys, workspaces and activity, with one workspace in them.
+/// Keys, workspaces, activity and tokens, with one workspace in them.
 #[derive(Debug)]
 pub(crate) struct Tables {
-    names: [String; 3],
+    names: [String; 4],
     pub(crate) workspace: Workspace,
 }
 
@@ -52,9 +52,13 @@ impl Tables {
     }
 
     pub(crate) async fn start_with(&self, function: &str, variables: &[(&str, &str)]) -> Function {
-        let [keys, workspaces, activity] = &self.names;
-        let tables =
-            [("KEYS_TABLE", &**keys), ("WORKSPACES_TABLE", &**workspaces), ("ACTIVITY_TABLE", &**activity)];
+        let [keys, workspaces, activity, tokens] = &self.names;
+        let tables = [
+            ("KEYS_TABLE", &**keys),
+            ("WORKSPACES_TABLE", &**workspaces),
+            ("ACTIVITY_TABLE", &**activity),
+            ("TOKENS_TABLE", &**tokens),
+        ];
         Function::start(function, &[&tables[..], variables].concat()).await
     }
 

@@ -4,12 +4,10 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::http::HttpResponse;
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, Update};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::activity::Holder;
 use crate::caller::{UserId, WorkspaceId};
@@ -17,8 +15,12 @@ use crate::clock::Timetable;
 use crate::credential::KeyId;
 use crate::error::Error;
 use crate::pepper::SecretHash;
-use crate::record::{HashedKey, Key};
-use crate::store::{broken, bytes, number, text};
+use crate::record::{HashedKey, Key, TokenKey};
+use crate::store::{broken, bytes, number, text, unless_condition_failed};
+
+/// A key without its hashes. The roles name the same attributes: whoever asks for another one is denied.
+pub(super) const UNHASHED: &str = "key_id, workspace_id, user_id, #name, name_folded, description, scopes, endpoints, created_at, created_by, revision, \
+     expires_at, #ttl, disabled_at, last_used_at, previous_expires_at, due_at";
 
 /// How many items a query reads at once when not every one is wanted.
 const FILTERED_READ: usize = 250;
@@ -177,25 +179,35 @@ impl Keys {
     /// - [`Error::Unavailable`]: the database did not answer.
     /// - [`Error::Broken`]: the item is not a key.
     pub async fn unhashed(&self, id: KeyId, now: DateTime<Utc>) -> Result<Option<UnhashedKey>, Error> {
+        let stored: Option<UnhashedKey> = self.read(id, UNHASHED).await?;
+        Ok(stored.filter(|stored| !stored.key.is_gone(now)))
+    }
+
+    /// Reads a key with what decides about its tokens, strongly consistent. A key past its ttl is gone.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: the item is not a key.
+    pub async fn of_tokens(&self, id: KeyId, now: DateTime<Utc>) -> Result<Option<TokenKey>, Error> {
+        let stored: Option<TokenKey> = self.read(id, &format!("{UNHASHED}, token_generation")).await?;
+        Ok(stored.filter(|stored| !stored.key.is_gone(now)))
+    }
+
+    async fn read<T: DeserializeOwned>(&self, id: KeyId, attributes: &str) -> Result<Option<T>, Error> {
         let answer = self
             .client
             .get_item()
             .table_name(&self.table)
             .key("key_id", text(&id))
-            // The roles name the same attributes: whoever asks for another one is denied.
-            .projection_expression(
-                "key_id, workspace_id, user_id, #name, name_folded, description, scopes, endpoints, created_at, \
-                 created_by, revision, expires_at, #ttl, disabled_at, last_used_at, previous_expires_at, due_at",
-            )
+            .projection_expression(attributes)
             .expression_attribute_names("#name", "name")
             .expression_attribute_names("#ttl", "ttl")
             .consistent_read(true)
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let stored: Option<UnhashedKey> =
-            answer.item.map(serde_dynamo::from_item).transpose().map_err(|_| broken("key"))?;
-        Ok(stored.filter(|stored| !stored.key.is_gone(now)))
+        answer.item.map(serde_dynamo::from_item).transpose().map_err(|_| broken("key"))
     }
 
     /// Walks through an index until `limit` keys are found that are `wanted`; `None` wants every one. Keys past their
@@ -399,8 +411,15 @@ impl Keys {
     }
 
     /// The change that makes of `before` what `after` says about its overlap, gives it another hash, and keeps the one
-    /// it has if there is an overlap. The database moves the hash itself, so nobody has to read it.
-    pub(super) fn rotate(&self, before: &Key, after: &Key, hash: &SecretHash) -> TransactWriteItem {
+    /// it has if there is an overlap; its tokens are revoked, if so asked. The database moves the hash itself, so nobody
+    /// has to read it.
+    pub(super) fn rotate(
+        &self,
+        before: &Key,
+        after: &Key,
+        hash: &SecretHash,
+        revoke_tokens: bool,
+    ) -> TransactWriteItem {
         let mut set = vec!["#hash = :hash, pepper_version = :version, revision = :revision"];
         let mut remove = Vec::new();
         let mut update = Update::builder()
@@ -428,7 +447,12 @@ impl Keys {
         } else {
             remove.push(NOTHING_DUE);
         }
-        let update = update.update_expression(expression(&set, &remove)).build();
+        let mut expression = expression(&set, &remove);
+        if revoke_tokens {
+            expression.push_str(NEXT_GENERATION);
+            update = update.expression_attribute_values(":one", number(&1));
+        }
+        let update = update.update_expression(expression).build();
         TransactWriteItem::builder().update(update.expect("a table, a key and an update")).build()
     }
 
@@ -474,6 +498,19 @@ impl Keys {
         TransactWriteItem::builder().condition_check(check).build()
     }
 
+    /// The change that revokes every token of a key, which is no change of the key.
+    pub(super) fn next_generation(&self, id: KeyId) -> TransactWriteItem {
+        let update = Update::builder()
+            .table_name(&self.table)
+            .key("key_id", text(&id))
+            .update_expression(NEXT_GENERATION)
+            .condition_expression("attribute_exists(key_id)")
+            .expression_attribute_values(":one", number(&1))
+            .build()
+            .expect("a table, a key and an update");
+        TransactWriteItem::builder().update(update).build()
+    }
+
     /// The change that deletes a key as it was read.
     pub(super) fn delete(&self, key: &Key) -> TransactWriteItem {
         let delete = Delete::builder()
@@ -487,6 +524,8 @@ impl Keys {
     }
 }
 
+/// Makes an end of every token of the key.
+const NEXT_GENERATION: &str = "ADD token_generation :one";
 /// What an overlap adds to a key.
 const OVERLAP: &str = "previous_hash, previous_pepper_version, previous_expires_at";
 /// What is due next, and where the index of that has the key.
@@ -508,22 +547,6 @@ fn bucket_of(id: KeyId, due_at: DateTime<Utc>) -> AttributeValue {
 
 fn due_bucket(hour: DateTime<Utc>, shard: u8) -> String {
     format!("{}#{shard}", hour.format("%Y-%m-%dT%H"))
-}
-
-/// That somebody else was faster is no failure.
-fn unless_condition_failed(
-    written: Result<UpdateItemOutput, SdkError<UpdateItemError, HttpResponse>>,
-) -> Result<(), Error> {
-    match written {
-        Err(failure)
-            if !failure
-                .as_service_error()
-                .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-        {
-            Err(Error::unavailable("DynamoDB", &failure))
-        }
-        _ => Ok(()),
-    }
 }
 
 impl Walk<'_> {
