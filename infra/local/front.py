@@ -18,9 +18,7 @@ from recorder import CONNECTION_LOST, HEAD_LIMIT, close, no_delay, read_message
 HOST = re.compile(rb"(?<=\r\n)host:[^\r\n]*", re.IGNORECASE)
 
 
-async def serve(
-    client: tuple[asyncio.StreamReader, asyncio.StreamWriter], emulator_port: int, host: str
-) -> None:
+async def serve(client: tuple[asyncio.StreamReader, asyncio.StreamWriter], emulator_port: int, host: str) -> None:
     """Serves one client's connection, over one connection to the emulator."""
     reader, writer = client
     no_delay(writer)

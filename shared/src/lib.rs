@@ -14,15 +14,17 @@
 //! 3. [`pepper`] turns the secret into the hash that is stored and compares the two in constant time.
 //! 4. [`scope`], [`endpoint`] and [`caller`] say what a caller may do, and where; [`record`] is what is stored of a key,
 //!    [`activity`] what is remembered of its life, [`replay`] how a repeated create gets the same secret again, [`error`]
-//!    what can go wrong and [`fields`] how all invalid fields are named at once.
+//!    what can go wrong and [`fields`] how all invalid fields are named at once. [`clock`] says what time does to a key.
 //! 5. [`verify`] compares a credential with what is stored; [`authorize`] is the decision: a credential in, its caller or a
 //!    reason for the refusal out. [`cache`] saves the reading where an operator wants that. [`afterwards`] is what is left to be written once the caller has its answer; [`calls`]
 //!    counts them for the audit trail, and [`metrics`] for the operator.
-//! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete; [`tokens`] likewise.
+//! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete, and those that nobody asks for: announce,
+//!    purge, recount; [`tokens`] likewise.
 //! 7. [`store`] keeps records in `DynamoDB`, one file a table; [`kms`] derives the peppers; [`aws`] makes the clients
 //!    of both.
-//! 8. [`gateway`] reads API Gateway's authorizer events and writes its answers; [`http`] does the same for the
-//!    management API, [`oauth`] for the OAuth API.
+//! 8. [`publish`] puts events on `EventBridge`, [`clearing`] clears API Gateway's caches, both by [`signed`] calls.
+//! 9. [`gateway`] reads API Gateway's authorizer events and writes its answers; [`http`] does the same for the management
+//!    API, [`oauth`] for the OAuth API, [`background`] for batches of streams and queues.
 //!
 //! Dependencies point one way: functions → [`http`], [`oauth`], [`gateway`] → use cases → [`store`], [`kms`] → [`record`],
 //! [`credential`]. The clock is an argument everywhere; randomness comes from the operating system.
