@@ -265,12 +265,12 @@ impl Keys {
         Ok(Found { keys, rest })
     }
 
-    /// The keys that are due within the hour of `hour`, up to `now`. The index is a little behind the table.
+    /// The keys that are due within the hour of `hour`, up to `now`. The index is a little behind the table. What is not a
+    /// key is logged and left out.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: an item is not a key.
     pub async fn due(&self, hour: DateTime<Utc>, now: DateTime<Utc>) -> Result<Vec<DueKey>, Error> {
         let mut keys = Vec::new();
         for shard in 0..DUE_SHARDS {
@@ -289,7 +289,12 @@ impl Keys {
                 .await
                 .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
             for item in items {
-                keys.push(serde_dynamo::from_item(item).map_err(|_| broken("key"))?);
+                let key_id = item.get("key_id").cloned();
+                match serde_dynamo::from_item(item) {
+                    Ok(due) => keys.push(due),
+                    // It must not hold up all others.
+                    Err(_) => tracing::error!(?key_id, error = %broken("key"), "key left out"),
+                }
             }
         }
         Ok(keys)
