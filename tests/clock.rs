@@ -256,7 +256,7 @@ async fn the_deployed_clock_announces_too() {
     let started = Instant::now();
     while workspace.contents().await.events_of("key.overlap_ended", &json!(id_of(&workspace.admin))) == 0 {
         assert!(started.elapsed() < PATIENCE, "nothing is announced");
-        emulator::run(&workspace.api, "AnnounceDue").await;
+        emulator::run(&workspace.api, "AnnounceDue", &json!({})).await;
     }
 }
 

@@ -285,6 +285,8 @@ struct Queue {
 /// Waits until the handler is done with the invocation that the extension was told of, and writes what it has left.
 async fn write_next(queue: Arc<Queue>) -> Result<(), lambda_extension::Error> {
     if let Some(followup) = queue.to_write.lock().await.recv().await {
+        // The handler has only just returned: let the runtime send the answer first.
+        tokio::task::yield_now().await;
         Box::pin(queue.writer.write(followup)).await;
     }
     Ok(())

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use thiserror::Error as ThisError;
 
+use crate::aws::signed::{Call, Failure, Signed};
 use crate::config::AwsSettings;
 use crate::error::Error;
-use crate::signed::{Call, Failure, Signed};
 
 /// The longest time for which SQS holds a message back.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-timers.html>

@@ -104,15 +104,20 @@ impl Error {
     /// included.
     #[must_use]
     pub fn unavailable(service: &'static str, cause: &dyn std::error::Error) -> Self {
-        let mut text = cause.to_string();
-        let mut source = cause.source();
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        Self::Unavailable { service, cause: text }
+        Self::Unavailable { service, cause: chain(cause) }
     }
+}
+
+/// The texts of an error and of everything that caused it.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 /// One thing that is wrong with a request.

@@ -20,9 +20,9 @@
 //!    counts them for the audit trail, and [`metrics`] for the operator.
 //! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete, and those that nobody asks for: announce,
 //!    purge, recount; [`tokens`] likewise.
-//! 7. [`store`] keeps records in `DynamoDB`, one file a table; [`kms`] derives the peppers; [`aws`] makes the clients
-//!    of both.
-//! 8. [`publish`] puts events on `EventBridge`, [`clearing`] clears API Gateway's caches, both by [`signed`] calls.
+//! 7. [`store`] keeps records in `DynamoDB`, one file a table, and reads what is stored of a credential; [`kms`] derives
+//!    the peppers; [`aws`] makes the clients of both.
+//! 8. [`publish`] puts events on `EventBridge`, [`clearing`] clears API Gateway's caches.
 //! 9. [`gateway`] reads API Gateway's authorizer events and writes its answers; [`http`] does the same for the management
 //!    API, [`oauth`] for the OAuth API, [`background`] for batches of streams and queues.
 //!
@@ -60,7 +60,6 @@ pub mod verify;
 
 pub mod aws;
 pub mod kms;
-pub mod signed;
 pub mod store;
 
 pub mod clearing;

@@ -7,9 +7,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::aws::signed::{Call, Failure, Signed};
 use crate::config::AwsSettings;
 use crate::error::Error;
-use crate::signed::{Call, Failure, Signed};
 
 /// How many events `EventBridge` takes at once.
 /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>

@@ -12,6 +12,7 @@ import schemathesis
 from schemathesis.core.parameters import ParameterLocation
 
 API_URL = os.environ["KEYGATE_API_URL"]
+OAUTH_URL = os.environ["KEYGATE_OAUTH_URL"]
 CREDENTIAL = os.environ["KEYGATE_FUZZ_KEY"]
 OWN_ID = CREDENTIAL.split("_")[2]
 
@@ -28,7 +29,7 @@ class Keys:
     def one(self) -> str:
         """Another key every time, so that no key has to bear every change."""
         while len(self.alive) < self.fewest:
-            self.add(create_key(f"to be changed {len(self.known)}"))
+            self.add(create_key(f"to be changed {len(self.known)}")["id"])
         return self.alive[next(self.turn) % len(self.alive)]
 
     def add(self, key_id: str) -> None:
@@ -41,12 +42,22 @@ class Keys:
             self.alive.remove(key_id)
 
 
-def create_key(name: str) -> str:
+def create_key(name: str) -> dict[str, Any]:
     answer = requests.post(
         f"{API_URL}/api-keys", headers={"Authorization": f"Bearer {CREDENTIAL}"}, json={"name": name}, timeout=30
     )
     answer.raise_for_status()
-    return answer.json()["id"]
+    return answer.json()
+
+
+def create_token() -> dict[str, str]:
+    """A key with a token, by their ids."""
+    key = create_key(f"with a token {len(KEYS.known)}")
+    KEYS.add(key["id"])
+    form = {"grant_type": "client_credentials", "client_id": key["id"], "client_secret": key["key"]}
+    answer = requests.post(f"{OAUTH_URL}/oauth/token", data=form, timeout=30)
+    answer.raise_for_status()
+    return {"id": key["id"], "token_id": answer.json()["access_token"].split("_")[3]}
 
 
 KEYS = Keys(fewest=5)
@@ -92,6 +103,10 @@ def use_a_real_key(case: schemathesis.Case) -> None:
     """Replaces most ids that were made up, which no key has; leaves the ones out of answers, but not our own key's."""
     key_id = case.path_parameters.get("id")
     if key_id is None:
+        return
+    if "token_id" in case.path_parameters:
+        if most_times():
+            case.path_parameters |= create_token()
         return
     made_up = key_id not in KEYS.known and most_times()
     if made_up or (key_id == OWN_ID and case.method.upper() != "GET"):

@@ -28,12 +28,12 @@ pub(crate) async fn functions(api: &Api) -> Vec<Value> {
         .collect()
 }
 
-/// Invokes the deployed function whose name in the template is that, as a schedule does.
-pub(crate) async fn run(api: &Api, logical_name: &str) {
+/// Invokes the deployed function whose name in the template is that, as a schedule or a stream does.
+pub(crate) async fn run(api: &Api, logical_name: &str, event: &Value) -> Value {
     let functions = functions(api).await;
     let mut names = functions.iter().filter_map(|function| function["FunctionName"].as_str());
     let name = names.find(|name| name.contains(logical_name)).expect("a deployed function");
-    assert_eq!(invoke(api, name, &json!({})).await, Value::Null, "{logical_name}");
+    invoke(api, name, event).await
 }
 
 /// Every policy document that is written into a role.

@@ -130,11 +130,7 @@ impl Tables {
 
     /// Removes a key's item alone, as the database does at the end of its time.
     pub(crate) async fn remove_key(&self, id: &str) {
-        let delete = dynamodb()
-            .delete_item()
-            .table_name(&self.names[0])
-            .key("key_id", AttributeValue::S(id.to_owned()));
-        delete.send().await.expect("the key can be removed");
+        remove_key(&self.names[0], id).await;
     }
 
     /// Removes an entry, as the database does at the end of its time.
@@ -254,6 +250,12 @@ pub(crate) async fn put_entry(table: &str, entry: &Value) {
     });
     let put = dynamodb().put_item().table_name(table).set_item(Some(item.collect()));
     put.send().await.expect("the entry can be written");
+}
+
+/// Removes a key's item alone from a table.
+pub(crate) async fn remove_key(table: &str, id: &str) {
+    let delete = dynamodb().delete_item().table_name(table).key("key_id", AttributeValue::S(id.to_owned()));
+    delete.send().await.expect("the key can be removed");
 }
 
 async fn create_like(copy: &str, original: &str) {

@@ -2,11 +2,11 @@
 
 use chrono::Utc;
 use keygate::aws::BACKGROUND_BUDGET;
+use keygate::aws::signed::Signed;
 use keygate::background::{self, Trigger};
 use keygate::clearing::{Change, Clearer};
 use keygate::config::Environment;
 use keygate::logging;
-use keygate::signed::Signed;
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
 

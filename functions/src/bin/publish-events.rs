@@ -2,11 +2,11 @@
 
 use aws_lambda_events::event::dynamodb::{Event, EventRecord};
 use keygate::aws::BACKGROUND_BUDGET;
+use keygate::aws::signed::Signed;
 use keygate::background::{self, Handled};
 use keygate::config::Environment;
 use keygate::logging;
 use keygate::publish::{MOST_EVENTS, PublicEvent, Publisher, StoredEvent};
-use keygate::signed::Signed;
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
 

@@ -147,18 +147,6 @@ impl Keys {
         Self { client, table }
     }
 
-    /// Opens a connection to the table, so that the first read need not wait for one. It reads an item that cannot
-    /// exist, because reading items is all that the authorizer's role may do.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Unavailable`]: the database did not answer.
-    pub async fn connect(&self) -> Result<(), Error> {
-        let nothing = self.client.get_item().table_name(&self.table).key("key_id", text("connect"));
-        nothing.send().await.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        Ok(())
-    }
-
     /// Reads a key with its hash: one item, strongly consistent, so that a deleted key is refused at once.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, SharedHttpClient};
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use aws_smithy_runtime::client::orchestrator::operation::Operation;
@@ -19,9 +19,10 @@ use aws_smithy_types::body::SdkBody;
 use serde_json::Value;
 use thiserror::Error as ThisError;
 
-use crate::aws::{credentials, http_client, retries, timeouts};
+use crate::aws::transport::Transport;
+use crate::aws::{credentials, retries, timeouts};
 use crate::config::{AwsSettings, InvalidVariable};
-use crate::error::Error;
+use crate::error::{Error, chain};
 
 /// What is worth another attempt: throttling, and what the service itself blames on itself.
 const PASSING: &[u16] = &[429, 500, 502, 503, 504];
@@ -29,7 +30,7 @@ const PASSING: &[u16] = &[429, 500, 502, 503, 504];
 /// The client of a function.
 #[derive(Clone, Debug)]
 pub struct Signed {
-    http: SharedHttpClient,
+    http: Transport,
     credentials: Credentials,
     region: String,
     user_agent: String,
@@ -91,7 +92,7 @@ impl Signed {
     /// [`InvalidVariable`] when `AWS_CA_BUNDLE` names no file with PEM certificates.
     pub fn new(settings: &AwsSettings, function: &str, budget: Duration) -> Result<Self, InvalidVariable> {
         Ok(Self {
-            http: http_client(settings.ca_bundle.as_deref())?,
+            http: Transport::new(settings.ca_bundle.as_deref(), budget / 4)?,
             credentials: credentials(settings),
             region: settings.region.clone(),
             user_agent: format!("keygate/{} app/keygate-{function}", env!("CARGO_PKG_VERSION")),
@@ -176,14 +177,4 @@ fn read(response: &HttpResponse) -> Result<Vec<u8>, OrchestratorError<Refusal>> 
         code.len() <= 100 && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".#:_".contains(&byte));
     let code = if is_word { code } else { "of no kind".to_owned() };
     Err(OrchestratorError::operation(Refusal { status: response.status().as_u16(), code }))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
