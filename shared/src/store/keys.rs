@@ -278,10 +278,11 @@ impl Keys {
                 .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
             for item in items {
                 let key_id = item.get("key_id").cloned();
-                match serde_dynamo::from_item(item) {
-                    Ok(due) => keys.push(due),
+                if let Ok(due) = serde_dynamo::from_item(item) {
+                    keys.push(due);
+                } else {
                     // It must not hold up all others.
-                    Err(_) => tracing::error!(?key_id, error = %broken("key"), "key left out"),
+                    tracing::error!(?key_id, error = %broken("key"), "key left out");
                 }
             }
         }
