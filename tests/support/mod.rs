@@ -5,4 +5,5 @@ pub(crate) mod emulator;
 pub(crate) mod function;
 pub(crate) mod oauth;
 pub(crate) mod stack;
+pub(crate) mod tables;
 pub(crate) mod workspace;
