@@ -1,5 +1,6 @@
 //! Cleaning up after keys that time has removed: `purge-keys`, and what it has missed: `recount-users`.
 
+use chrono::Utc;
 use serde_json::{Value, json};
 
 use crate::support::database::string;
@@ -74,7 +75,7 @@ async fn what_time_has_removed_is_cleaned_up_where_keygate_is_deployed() {
     remove_key(&variable("KEYGATE_KEYS_TABLE"), id).await;
     let record = json!({"eventID": "1", "eventName": "REMOVE", "awsRegion": "eu-west-1",
         "userIdentity": {"type": "Service", "principalId": "dynamodb.amazonaws.com"},
-        "dynamodb": {"ApproximateCreationDateTime": 1_700_000_000.0, "SequenceNumber": "1", "SizeBytes": 1,
+        "dynamodb": {"ApproximateCreationDateTime": Utc::now().timestamp(), "SequenceNumber": "1", "SizeBytes": 1,
             "OldImage": image}});
     let answer = emulator::run(&workspace.api, "PurgeKeys", &batch(&[record])).await;
     assert_eq!(first_failure(&answer), None);
