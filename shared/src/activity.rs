@@ -91,11 +91,6 @@ impl Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("must be an action of the audit trail, such as key.created")]
 pub struct InvalidAction;
-/// The first part of the user ids that are Keygate's own. No user may have such an id.
-pub const OWN_USERS: &str = "keygate:";
-
-/// Who does what happens by the passing of time alone.
-const CLOCK: &str = "keygate:clock";
 
 /// What came of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -232,7 +227,7 @@ impl Event {
     #[must_use]
     pub fn of_clock(action: Action, holder: &Holder, details: Details, at: DateTime<Utc>) -> Self {
         let Holder { workspace_id, user_id, key_id } = holder;
-        let clock = CLOCK.parse().expect("a user id");
+        let clock = UserId::of_clock();
         let of_change = Self::new(action, (workspace_id, &clock), (*key_id, user_id), Origin::default(), at);
         let digest =
             Sha256::new().chain_update(key_id.to_bytes()).chain_update(format!("{action:?}")).finalize();

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::activity::{Action, Event, OWN_USERS, Origin};
+use crate::activity::{Action, Event, Origin};
 use crate::caller::{Caller, UserId, WorkspaceId};
 use crate::clock::Timetable;
 use crate::credential::{Brand, Credential};
@@ -89,11 +89,7 @@ pub(super) fn description(value: &Value) -> Result<String, Wrong> {
 
 /// A user who can have keys. Keygate's own ids stand in the audit trail for what nobody did.
 fn user_id(value: &Value) -> Result<UserId, Wrong> {
-    let user: UserId = fields::parsed(value)?;
-    if user.as_str().starts_with(OWN_USERS) {
-        return Err(Wrong::new(&format!("must not begin with {OWN_USERS}")));
-    }
-    Ok(user)
+    fields::parsed::<UserId>(value)?.somebody().map_err(|nobody| Wrong::new(&nobody))
 }
 
 pub(super) fn scopes(value: &Value) -> Result<Vec<Scope>, Wrong> {
