@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use ulid::Ulid;
 
-use crate::caller::{UserId, WorkspaceId};
+use crate::caller::{CredentialKind, UserId, WorkspaceId};
 use crate::credential::{self, KeyId, TokenId, generate_ulid};
 
 /// What happened.
@@ -56,6 +56,9 @@ pub enum Action {
     /// A key of a removed user became another user's, and its secret ends.
     #[serde(rename = "key.transferred")]
     KeyTransferred,
+    /// Legacy keys were imported, so many.
+    #[serde(rename = "legacy.imported")]
+    LegacyImported,
     /// A key will stop working in a few days.
     #[serde(rename = "key.expiring")]
     KeyExpiring,
@@ -137,6 +140,8 @@ impl Origin {
 /// What an event says beyond who did what to which key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Details {
+    /// Of a call: what was presented.
+    pub credential: Option<CredentialKind>,
     /// Of an update: the fields that have another value now.
     pub changed: Vec<&'static str>,
     /// When the key stops working, or has stopped.
@@ -170,7 +175,7 @@ pub struct Event {
     pub origin: Origin,
     /// What came of a call. A change is an event only if it was made.
     pub outcome: Option<Outcome>,
-    /// How many calls it stands for; one change is one event.
+    /// How many calls or imported keys it stands for; any other change is one event.
     pub count: u32,
 }
 
@@ -237,12 +242,18 @@ impl Event {
         Self { id, details, ..of_change }
     }
 
-    /// The event of a call with a key.
+    /// The event of a call with a key, or with what was made with it.
     #[must_use]
-    pub fn of_call(holder: &Holder, outcome: Outcome, origin: Origin, now: DateTime<Utc>) -> Self {
+    pub fn of_call(
+        (holder, credential): (&Holder, Option<CredentialKind>),
+        outcome: Outcome,
+        origin: Origin,
+        now: DateTime<Utc>,
+    ) -> Self {
         let Holder { workspace_id, user_id, key_id } = holder;
         let of_change = Self::new(Action::KeyUsed, (workspace_id, user_id), (*key_id, user_id), origin, now);
-        Self { outcome: Some(outcome), ..of_change }
+        let details = Details { credential, ..Details::default() };
+        Self { outcome: Some(outcome), details, ..of_change }
     }
 
     /// Where it stands among its actor's events: in order of time, down to the millisecond.
@@ -274,6 +285,10 @@ pub struct Recorded {
     pub token_id: Option<String>,
     /// Whose key that is, or which user it was done to.
     pub target: UserId,
+    /// Of an update: the fields that had another value from then on.
+    pub changed: Vec<String>,
+    /// Of a call: what was presented.
+    pub credential: Option<String>,
     /// HTTP method of the request.
     pub method: Option<String>,
     /// Path, or of a call the route.

@@ -28,6 +28,7 @@ use crate::metrics::{Counter, Latency, Metrics};
 use crate::pepper::SecretHash;
 use crate::store::activity::Activity;
 use crate::store::keys::Keys;
+use crate::store::legacy_keys::LegacyKeys;
 use crate::store::tokens::Tokens;
 use crate::verify::{Known, Proof};
 
@@ -60,10 +61,8 @@ pub struct Followup {
 pub struct Use {
     /// The key.
     pub key_id: KeyId,
-    /// When it had last been used, as far as is written.
-    pub last_used_at: Option<DateTime<Utc>>,
-    /// The token, and the same of it.
-    pub token: Option<(TokenId, Option<DateTime<Utc>>)>,
+    /// What was used, and when it had last been, as far as is written.
+    pub used: Vec<(Used, Option<DateTime<Utc>>)>,
     /// The key's hash was made under another pepper than the current one.
     pub rehash: Option<Rehash>,
 }
@@ -72,12 +71,27 @@ impl Use {
     /// The use of what is known.
     #[must_use]
     pub fn of(known: &Known, rehash: Option<Rehash>) -> Self {
-        let token = match &known.proof {
-            Proof::Token(known) => Some((known.token.token_id, known.token.last_used_at)),
-            Proof::Secret | Proof::PreviousSecret(_) => None,
+        let last_used_at = known.key.last_used_at;
+        let used = match &known.proof {
+            Proof::Secret | Proof::PreviousSecret(_) => vec![(Used::Key, last_used_at)],
+            Proof::Token(known) => {
+                vec![(Used::Key, last_used_at), (Used::Token(known.token.token_id), known.token.last_used_at)]
+            }
+            Proof::LegacyKey(hash) => vec![(Used::LegacyKey(hash.clone()), last_used_at)],
         };
-        Self { key_id: known.key.key_id, last_used_at: known.key.last_used_at, token, rehash }
+        Self { key_id: known.key.key_id, used, rehash }
     }
+}
+
+/// What has a last use of its own.
+#[derive(Debug)]
+pub enum Used {
+    /// The key.
+    Key,
+    /// A token of it.
+    Token(TokenId),
+    /// A legacy key, stored under this hash.
+    LegacyKey(SecretHash),
 }
 
 /// The hash of the secret that was presented, as it is stored and as it should be.
@@ -96,6 +110,8 @@ pub struct Writer {
     pub keys: Keys,
     /// Where tokens are.
     pub tokens: Tokens,
+    /// Where legacy keys are, if any are honoured.
+    pub legacy_keys: Option<LegacyKeys>,
     /// Where events are.
     pub activity: Activity,
     /// How long a key may be used before it is written again that it was.
@@ -167,13 +183,15 @@ impl Writer {
     async fn write_use(&self, used: &Use, at: DateTime<Utc>) -> Result<(), Error> {
         let due = at - self.last_used_interval;
         let is_due = |last: Option<DateTime<Utc>>| last.is_none_or(|last| last <= due);
-        if is_due(used.last_used_at) {
-            self.keys.mark_used(used.key_id, at, due).await?;
-        }
-        if let Some((token_id, last)) = used.token
-            && is_due(last)
-        {
-            self.tokens.mark_used((used.key_id, token_id), at, due).await?;
+        for (what, _) in used.used.iter().filter(|(_, last)| is_due(*last)) {
+            match (what, &self.legacy_keys) {
+                (Used::Key, _) => self.keys.mark_used(used.key_id, at, due).await?,
+                (Used::Token(token_id), _) => {
+                    self.tokens.mark_used((used.key_id, *token_id), at, due).await?;
+                }
+                (Used::LegacyKey(hash), Some(legacy_keys)) => legacy_keys.mark_used(hash, at, due).await?,
+                (Used::LegacyKey(_), None) => {}
+            }
         }
         if let Some(Rehash { stored, renewed }) = &used.rehash {
             self.keys.rehash(used.key_id, stored, renewed).await?;

@@ -7,10 +7,11 @@ use thiserror::Error as ThisError;
 
 use crate::activity::Holder;
 use crate::afterwards::{Rehash, Use};
-use crate::cache::Cache;
-use crate::caller::Caller;
+use crate::cache::{Cache, Fingerprint};
+use crate::caller::{Caller, CredentialKind};
 use crate::credential::{Brand, Credential, KeyId, Kind, Malformed};
 use crate::error::Error;
+use crate::legacy::{LegacyCredential, LegacyRules};
 use crate::verify::{Checked, Matched, Unfit, Verified, Verifier};
 
 /// What comes of a presented credential.
@@ -40,9 +41,12 @@ pub enum Refusal {
     /// It is not a credential of this deployment.
     #[error("malformed: {0}")]
     Malformed(Malformed),
-    /// No key has its id, or the key has no such token.
-    #[error("unknown: {0}")]
-    Unknown(KeyId),
+    /// No key has its id, or the key has no such token; or there is no such legacy key, which has no id.
+    #[error("unknown {}", .0.map_or("legacy key".to_owned(), |id| format!("key {id}, or token of it")))]
+    Unknown(Option<KeyId>),
+    /// It is, or could be, a legacy key, and the time of all of them is over.
+    #[error("a legacy key after the sunset")]
+    Sunset,
     /// The key, or its token, has another secret.
     #[error("wrong secret for {0}")]
     WrongSecret(KeyId),
@@ -63,6 +67,7 @@ impl Refusal {
             Self::Malformed(_) => "malformed",
             Self::Unknown(_) => "unknown",
             Self::WrongSecret(_) => "wrong_secret",
+            Self::Sunset => Unfit::Sunset.word(),
             Self::Unfit(_, unfit) => unfit.word(),
         }
     }
@@ -75,6 +80,8 @@ pub struct Decided {
     pub decision: Decision,
     /// The key that the credential names, if there is one.
     pub holder: Option<Holder>,
+    /// What was presented, if it is known.
+    pub credential: Option<CredentialKind>,
     /// Where the key was looked up.
     pub lookup: Lookup,
     /// What is to be written of an accepted key.
@@ -98,11 +105,47 @@ impl Decided {
     /// The refusal of a request that names no key.
     #[must_use]
     pub fn refused(refusal: Refusal) -> Self {
-        Self { decision: Decision::Refused(refusal), holder: None, lookup: Lookup::None, used: None }
+        let decision = Decision::Refused(refusal);
+        Self { decision, holder: None, credential: None, lookup: Lookup::None, used: None }
     }
 
-    fn new(checked: &Checked, lookup: Lookup, now: DateTime<Utc>) -> Self {
-        Self { decision: decision(checked, now), holder: checked.holder(), lookup, used: None }
+    fn new(presented: &Presented, checked: &Checked, lookup: Lookup, now: DateTime<Utc>) -> Self {
+        let credential = Some(presented.kind());
+        Self { decision: decision(checked, now), holder: checked.holder(), credential, lookup, used: None }
+    }
+}
+
+/// The one header of a request that has a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header<'a> {
+    /// The value of `Authorization`.
+    Authorization(&'a str),
+    /// The value of the header that is for legacy keys alone.
+    Legacy(&'a str),
+}
+
+/// What a request presents, once it is known to be of the right form.
+#[derive(Debug)]
+enum Presented {
+    Credential(Credential),
+    /// And when it stops working.
+    LegacyKey(LegacyCredential, DateTime<Utc>),
+}
+
+impl Presented {
+    fn kind(&self) -> CredentialKind {
+        match self {
+            Self::Credential(Credential { kind: Kind::ApiKey, .. }) => CredentialKind::ApiKey,
+            Self::Credential(_) => CredentialKind::AccessToken,
+            Self::LegacyKey(..) => CredentialKind::LegacyKey,
+        }
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        match self {
+            Self::Credential(credential) => Fingerprint::of(credential),
+            Self::LegacyKey(key, _) => Fingerprint::of_legacy(key),
+        }
     }
 }
 
@@ -111,6 +154,8 @@ impl Decided {
 pub struct Authorizer {
     /// The word credentials begin with.
     pub brand: Brand,
+    /// How legacy keys are recognised, if any are honoured.
+    pub legacy: Option<LegacyRules>,
     /// What compares them with what is stored.
     pub verifier: Verifier,
     /// What this environment has checked before.
@@ -118,8 +163,7 @@ pub struct Authorizer {
 }
 
 impl Authorizer {
-    /// Decides on the value of an `Authorization` header: `Bearer` in any case, then the credential (RFC 6750, section 2.1;
-    /// RFC 9110, section 11.1).
+    /// Decides on what a request presents.
     ///
     /// # Errors
     ///
@@ -128,38 +172,82 @@ impl Authorizer {
     /// - [`Error::Broken`]: the stored item cannot be read.
     ///
     /// None of them says anything about the credential, and none of them lets it pass.
-    pub async fn decide(&self, authorization: Option<&str>, now: DateTime<Utc>) -> Result<Decided, Error> {
-        let credential = match parse(authorization, &self.brand) {
-            Ok(credential) => credential,
+    pub async fn decide(&self, header: Option<Header<'_>>, now: DateTime<Utc>) -> Result<Decided, Error> {
+        let presented = match self.read(header, now) {
+            Ok(presented) => presented,
             Err(refusal) => return Ok(Decided::refused(refusal)),
         };
-        if let Kind::RefreshToken(_) = credential.kind {
-            return Ok(Decided::refused(Refusal::Unfit(credential.key_id, Unfit::RefreshToken)));
+        let fingerprint = presented.fingerprint();
+        if let Some(checked) = self.cache.fresh(&fingerprint, now).filter(|checked| checked.holds(now)) {
+            return Ok(Decided::new(&presented, &checked, Lookup::Cache, now));
         }
-        if let Some(checked) = self.cache.fresh(&credential, now).filter(|checked| checked.holds(now)) {
-            return Ok(Decided::new(&checked, Lookup::Cache, now));
-        }
-        let verified = match self.verifier.verify(&credential, now).await {
+        let verified = match &presented {
+            Presented::Credential(credential) => self.verifier.verify(credential, now).await,
+            Presented::LegacyKey(key, sunset) => self.verifier.verify_legacy(key, *sunset).await,
+        };
+        let verified = match verified {
             Ok(verified) => verified,
             Err(failure @ Error::Unavailable { .. }) => {
                 // Only what was accepted: a refusal is no reason to do without the store.
-                let stale = self.cache.stale(&credential, now);
+                let stale = self.cache.stale(&fingerprint, now);
                 let was_accepted =
                     |checked: &Checked| matches!(checked, Checked::Known(_)) && checked.holds(now);
                 let stale = stale.filter(was_accepted).ok_or(failure)?;
-                tracing::warn!(key_id = %credential.key_id, "decided without the store, which fails");
-                return Ok(Decided::new(&stale, Lookup::Stale, now));
+                let key_id = stale.holder().map(|holder| holder.key_id.to_string());
+                tracing::warn!(key_id, "decided without the store, which fails");
+                return Ok(Decided::new(&presented, &stale, Lookup::Stale, now));
             }
             Err(failure) => return Err(failure),
         };
         let Verified { checked, matched, took } = verified;
-        let mut decided = Decided::new(&checked, Lookup::Store(took), now);
+        let mut decided = Decided::new(&presented, &checked, Lookup::Store(took), now);
         if let (Decision::Accepted(_), Checked::Known(known)) = (&decided.decision, &checked) {
-            let rehash = matched.and_then(|matched| self.rehash(&credential, matched));
+            let rehash = match (&presented, matched) {
+                (Presented::Credential(credential), Some(matched)) => self.rehash(credential, matched),
+                _ => None,
+            };
             decided.used = Some(Use::of(known, rehash));
         }
-        self.cache.remember(&credential, checked, now);
+        self.cache.remember(fingerprint, checked, now);
         Ok(decided)
+    }
+
+    /// Takes a header apart: `Bearer` in any case, then the credential (RFC 6750, section 2.1; RFC 9110, section 11.1); or
+    /// in the header that is for them, a legacy key as it is.
+    fn read(&self, header: Option<Header<'_>>, now: DateTime<Utc>) -> Result<Presented, Refusal> {
+        let (text, malformed) = match header.ok_or(Refusal::Missing)? {
+            Header::Authorization(value) => {
+                let value = value.trim();
+                if value.is_empty() {
+                    return Err(Refusal::Missing);
+                }
+                let (scheme, token) = value.split_once(' ').ok_or(Refusal::NotBearer)?;
+                if !scheme.eq_ignore_ascii_case("bearer") {
+                    return Err(Refusal::NotBearer);
+                }
+                let token = token.trim_start_matches(' ');
+                match Credential::parse(token, &self.brand) {
+                    Ok(Credential { key_id, kind: Kind::RefreshToken(_), .. }) => {
+                        return Err(Refusal::Unfit(key_id, Unfit::RefreshToken));
+                    }
+                    Ok(credential) => return Ok(Presented::Credential(credential)),
+                    Err(malformed) => (token, malformed),
+                }
+            }
+            Header::Legacy(value) => (value.trim(), Malformed::Brand),
+        };
+        match &self.legacy {
+            // What has this deployment's brand is none of an earlier mechanism.
+            Some(legacy) if malformed == Malformed::Brand => {
+                let key = legacy.recognise(text).ok_or(Refusal::Malformed(malformed))?;
+                if legacy.sunset <= now {
+                    Err(Refusal::Sunset)
+                } else {
+                    Ok(Presented::LegacyKey(key, legacy.sunset))
+                }
+            }
+            _ => Err(Refusal::Malformed(malformed)),
+        }
     }
 
     /// The renewal of a key's hash that is not under the current pepper. A secret that works only until an overlap ends is
@@ -181,14 +269,4 @@ fn decision(checked: &Checked, now: DateTime<Utc>) -> Decision {
         Checked::WrongSecret(holder) => Decision::Refused(Refusal::WrongSecret(holder.key_id)),
         Checked::Unknown(key_id) => Decision::Refused(Refusal::Unknown(*key_id)),
     }
-}
-
-fn parse(authorization: Option<&str>, brand: &Brand) -> Result<Credential, Refusal> {
-    let authorization =
-        authorization.map(str::trim).filter(|value| !value.is_empty()).ok_or(Refusal::Missing)?;
-    let (scheme, token) = authorization.split_once(' ').ok_or(Refusal::NotBearer)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Refusal::NotBearer);
-    }
-    Credential::parse(token.trim_start_matches(' '), brand).map_err(Refusal::Malformed)
 }

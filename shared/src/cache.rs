@@ -8,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 
 use crate::credential::{Credential, TokenId};
+use crate::legacy::LegacyCredential;
 
 /// The most credentials that are remembered: some megabytes at worst.
 const CAPACITY: usize = 1_000;
@@ -17,8 +18,7 @@ const CAPACITY: usize = 1_000;
 pub struct Cache<Checked> {
     seconds: TimeDelta,
     stale_if_error: TimeDelta,
-    /// By digest, so that no secret stays in memory for being remembered.
-    entries: Mutex<HashMap<[u8; 32], Entry<Checked>>>,
+    entries: Mutex<HashMap<Fingerprint, Entry<Checked>>>,
 }
 
 #[derive(Debug)]
@@ -36,18 +36,18 @@ impl<Checked: Clone> Cache<Checked> {
 
     /// What came of the credential within the cache's seconds.
     #[must_use]
-    pub fn fresh(&self, credential: &Credential, now: DateTime<Utc>) -> Option<Checked> {
+    pub fn fresh(&self, credential: &Fingerprint, now: DateTime<Utc>) -> Option<Checked> {
         self.within(self.seconds, credential, now)
     }
 
     /// What came of the credential recently enough to do without the store while that fails.
     #[must_use]
-    pub fn stale(&self, credential: &Credential, now: DateTime<Utc>) -> Option<Checked> {
+    pub fn stale(&self, credential: &Fingerprint, now: DateTime<Utc>) -> Option<Checked> {
         self.within(self.stale_if_error, credential, now)
     }
 
     /// Remembers what came of a credential.
-    pub fn remember(&self, credential: &Credential, checked: Checked, now: DateTime<Utc>) {
+    pub fn remember(&self, credential: Fingerprint, checked: Checked, now: DateTime<Utc>) {
         let longest = self.seconds.max(self.stale_if_error);
         if longest.is_zero() {
             return;
@@ -60,36 +60,46 @@ impl<Checked: Clone> Cache<Checked> {
             // A flood of credentials costs the memory of all, and each of them a read again; nothing more.
             entries.clear();
         }
-        entries.insert(digest(credential), Entry { checked, at: now });
+        entries.insert(credential, Entry { checked, at: now });
     }
 
-    fn within(&self, age: TimeDelta, credential: &Credential, now: DateTime<Utc>) -> Option<Checked> {
+    fn within(&self, age: TimeDelta, credential: &Fingerprint, now: DateTime<Utc>) -> Option<Checked> {
         if age.is_zero() {
             return None;
         }
         let entries = self.entries();
-        entries
-            .get(&digest(credential))
-            .filter(|entry| now < entry.at + age)
-            .map(|entry| entry.checked.clone())
+        entries.get(credential).filter(|entry| now < entry.at + age).map(|entry| entry.checked.clone())
     }
 
     /// A panic elsewhere leaves the map whole: every change of it is a single call.
-    fn entries(&self) -> MutexGuard<'_, HashMap<[u8; 32], Entry<Checked>>> {
+    fn entries(&self) -> MutexGuard<'_, HashMap<Fingerprint, Entry<Checked>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn digest(credential: &Credential) -> [u8; 32] {
-    let Credential { key_id, kind, secret } = credential;
-    let token_id = kind.token_id().map_or([0; 16], TokenId::to_bytes);
-    Sha256::new()
-        .chain_update(kind.word())
-        .chain_update(key_id.to_bytes())
-        .chain_update(token_id)
-        .chain_update(secret.expose())
-        .finalize()
-        .into()
+/// What a credential is remembered by: a digest, so that no secret stays in memory for being remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// That of a key or a token.
+    #[must_use]
+    pub fn of(credential: &Credential) -> Self {
+        let Credential { key_id, kind, secret } = credential;
+        let token_id = kind.token_id().map_or([0; 16], TokenId::to_bytes);
+        let digest = Sha256::new()
+            .chain_update(kind.word())
+            .chain_update(key_id.to_bytes())
+            .chain_update(token_id)
+            .chain_update(secret.expose());
+        Self(digest.finalize().into())
+    }
+
+    /// That of a legacy key.
+    #[must_use]
+    pub fn of_legacy(key: &LegacyCredential) -> Self {
+        Self(Sha256::new().chain_update("legacy").chain_update(key.expose()).finalize().into())
+    }
 }
 
 #[cfg(test)]
@@ -107,23 +117,24 @@ mod tests {
 
     #[test]
     fn nothing_is_remembered_unless_asked_for() {
-        let (cache, credential) = (cache(0, 0), Credential::generate(at(0)));
-        cache.remember(&credential, "checked", at(0));
+        let (cache, credential) = (cache(0, 0), Fingerprint::of(&Credential::generate(at(0))));
+        cache.remember(credential, "checked", at(0));
         assert_eq!((cache.fresh(&credential, at(0)), cache.stale(&credential, at(0))), (None, None));
         assert!(cache.entries().is_empty());
     }
 
     #[test]
     fn what_is_remembered_is_forgotten_after_the_seconds() {
-        let (cache, credential) = (cache(5, 60), Credential::generate(at(0)));
-        cache.remember(&credential, "checked", at(10));
+        let (cache, key) = (cache(5, 60), Credential::generate(at(0)));
+        let credential = Fingerprint::of(&key);
+        cache.remember(credential, "checked", at(10));
         for (second, fresh, stale) in
             [(14, true, true), (15, false, true), (69, false, true), (70, false, false)]
         {
             assert_eq!(cache.fresh(&credential, at(second)).is_some(), fresh, "{second}");
             assert_eq!(cache.stale(&credential, at(second)).is_some(), stale, "{second}");
         }
-        let same_key = Credential::draw(credential.key_id, Kind::ApiKey);
+        let same_key = Fingerprint::of(&Credential::draw(key.key_id, Kind::ApiKey));
         assert_eq!(cache.fresh(&same_key, at(11)), None, "another secret is another credential");
     }
 
@@ -131,7 +142,7 @@ mod tests {
     fn the_memory_is_bounded() {
         let cache = cache(60, 0);
         for second in 0..3 * i64::try_from(CAPACITY).unwrap() {
-            cache.remember(&Credential::generate(at(0)), "checked", at(second / 100));
+            cache.remember(Fingerprint::of(&Credential::generate(at(0))), "checked", at(second / 100));
             assert!(cache.entries().len() <= CAPACITY);
         }
     }

@@ -45,6 +45,12 @@ impl UserId {
         Self(format!("{NOBODYS}clock"))
     }
 
+    /// Who does in the audit trail what is imported.
+    #[must_use]
+    pub fn of_import() -> Self {
+        Self(format!("{NOBODYS}import"))
+    }
+
     /// The user, if keys can be theirs: not an id that stands for nobody.
     ///
     /// # Errors
@@ -60,7 +66,7 @@ impl UserId {
 #[error("must not begin with {NOBODYS}")]
 pub struct NobodysUserId;
 
-/// The authenticated sender of a request: as the authorizer finds it, as it tells the backend, and as `GET /me` shows it.
+/// The authenticated sender of a request: as the authorizer finds it, and as it tells the backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Caller {
     /// The tenant of everything the caller can see.
@@ -82,17 +88,56 @@ pub struct Caller {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+/// The caller as `GET /me` shows it.
+#[derive(Debug, Serialize)]
+pub struct Me {
+    #[serde(flatten)]
+    caller: Caller,
+    /// Whether what was presented is to be replaced by an API key.
+    deprecated: bool,
+    /// From when on no credential of this kind works.
+    #[serde(serialize_with = "time::serialize")]
+    sunset: Option<DateTime<Utc>>,
+}
+
+impl From<Caller> for Me {
+    fn from(caller: Caller) -> Self {
+        let sunset = caller.sunset();
+        Self { caller, deprecated: sunset.is_some(), sunset }
+    }
+}
+
 /// Which kind of credential was presented.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CredentialKind {
     /// The key itself.
     ApiKey,
     /// A token that was made with it.
     AccessToken,
+    /// A key of the adopter's earlier mechanism, which works until its sunset.
+    LegacyKey,
+}
+
+impl CredentialKind {
+    /// The kind in one word, as everybody is told.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::ApiKey => "api_key",
+            Self::AccessToken => "access_token",
+            Self::LegacyKey => "legacy_key",
+        }
+    }
 }
 
 impl Caller {
+    /// From when on no credential of this kind works: of a legacy key its sunset, which is when it expires.
+    #[must_use]
+    pub fn sunset(&self) -> Option<DateTime<Utc>> {
+        self.expires_at.filter(|_| self.credential == CredentialKind::LegacyKey)
+    }
+
     /// Whether the caller acts on everyone's keys.
     #[must_use]
     pub fn is_admin(&self) -> bool {
@@ -120,13 +165,13 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// - [`Error::NotAKey`]: the caller came with something else than an API key.
+    /// - [`Error::NotAKey`]: the caller came with something else than an API key of Keygate.
     /// - [`Error::InsufficientScope`]: names the first scope that the caller does not hold.
     /// - [`Error::InsufficientEndpoints`]: names the first rule that it does not hold.
     pub fn require_all(&self, scopes: &[Scope], endpoints: &[EndpointRule]) -> Result<(), Error> {
         match self.credential {
             CredentialKind::ApiKey => {}
-            CredentialKind::AccessToken => return Err(Error::NotAKey),
+            CredentialKind::AccessToken | CredentialKind::LegacyKey => return Err(Error::NotAKey),
         }
         scopes.iter().try_for_each(|scope| self.require(scope.as_str()))?;
         if self.endpoints.is_empty() {

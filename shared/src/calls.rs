@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::activity::{Event, Holder, Origin, Outcome};
+use crate::caller::CredentialKind;
 use crate::credential::KeyId;
 
 /// The most kinds of calls that are counted at a time; above it the oldest are written early.
@@ -18,6 +19,8 @@ const CAPACITY: usize = 1_000;
 pub struct Call {
     /// Whose key it came with.
     pub holder: Holder,
+    /// What it came with.
+    pub credential: Option<CredentialKind>,
     /// What was called.
     pub origin: Origin,
     /// What came of it.
@@ -30,6 +33,7 @@ pub struct Call {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Kind {
     key_id: KeyId,
+    credential: Option<CredentialKind>,
     method: Option<String>,
     path: Option<String>,
     outcome: Outcome,
@@ -58,9 +62,9 @@ impl Calls {
         if self.interval.is_none() {
             return;
         }
-        let Call { holder, origin, outcome, at } = call;
-        let kind =
-            Kind { key_id: holder.key_id, method: origin.method.clone(), path: origin.path.clone(), outcome };
+        let Call { holder, credential, origin, outcome, at } = call;
+        let (method, path) = (origin.method.clone(), origin.path.clone());
+        let kind = Kind { key_id: holder.key_id, credential, method, path, outcome };
         let counted = self.counted.entry(kind.clone()).or_insert_with(|| {
             // Not behind those that wait for the interval to end.
             self.due.push_front((at, kind));
@@ -68,7 +72,7 @@ impl Calls {
         });
         match counted {
             Some(event) => event.count = event.count.saturating_add(1),
-            None => *counted = Some(Event::of_call(&holder, outcome, origin, at)),
+            None => *counted = Some(Event::of_call((&holder, credential), outcome, origin, at)),
         }
     }
 
@@ -111,7 +115,7 @@ mod tests {
             key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
         };
         let origin = Origin { method: Some("GET".to_owned()), path: Some(path.to_owned()), source: None };
-        Call { holder, origin, outcome, at: at(seconds) }
+        Call { holder, credential: None, origin, outcome, at: at(seconds) }
     }
 
     /// What was written after calls of one kind at these seconds, an invocation each.

@@ -5,13 +5,15 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
 use thiserror::Error;
 use tracing::Level;
 
 use crate::clearing::Stage;
 use crate::credential::Brand;
+use crate::legacy::LegacyRules;
+use crate::time::whole_second;
 
 /// The environment variables of a function. One that is set to nothing counts as not set.
 #[derive(Debug)]
@@ -438,6 +440,49 @@ impl Environment {
         let must_be =
             "must be an address such as https://auth.example.com, without a / at its end".to_owned();
         Err(InvalidVariable { name: "OAUTH_ISSUER", must_be })
+    }
+
+    /// `LEGACY_KEYS_TABLE`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is not set.
+    pub fn legacy_keys_table(&self) -> Result<String, InvalidVariable> {
+        self.required("LEGACY_KEYS_TABLE", "must be the name of the table of legacy keys")
+    }
+
+    /// `LEGACY_SUNSET`: from when on no legacy key works, as RFC 3339 has times; none is honoured unless it is set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no such time.
+    pub fn legacy_sunset(&self) -> Result<Option<DateTime<Utc>>, InvalidVariable> {
+        let Some(text) = self.text("LEGACY_SUNSET") else { return Ok(None) };
+        let must_be = || "must be a time in the form of RFC 3339".to_owned();
+        let sunset = DateTime::parse_from_rfc3339(text)
+            .map_err(|_| InvalidVariable { name: "LEGACY_SUNSET", must_be: must_be() })?;
+        Ok(Some(whole_second(sunset.into())))
+    }
+
+    /// How legacy keys are told from everything else, if any are honoured: `LEGACY_PATTERN`, a regular expression that
+    /// matches the whole of one, and `LEGACY_HEADER`, a header that they may be sent in beside `Authorization`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when `LEGACY_SUNSET` is set and `LEGACY_PATTERN` is no regular expression, or `LEGACY_HEADER` no
+    /// name of a header.
+    pub fn legacy_rules(&self) -> Result<Option<LegacyRules>, InvalidVariable> {
+        let Some(sunset) = self.legacy_sunset()? else { return Ok(None) };
+        let pattern = self.text("LEGACY_PATTERN").and_then(LegacyRules::pattern);
+        let must_be = "must be a regular expression that matches the whole of a legacy key".to_owned();
+        let pattern = pattern.ok_or(InvalidVariable { name: "LEGACY_PATTERN", must_be })?;
+        let header = self.text("LEGACY_HEADER").map(str::to_ascii_lowercase);
+        let is_name = |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if header.as_ref().is_some_and(|name| !is_name(name) || name == "authorization") {
+            let must_be = "must be the name of a header, other than Authorization".to_owned();
+            return Err(InvalidVariable { name: "LEGACY_HEADER", must_be });
+        }
+        Ok(Some(LegacyRules { sunset, pattern, header }))
     }
 
     /// `LOG_LEVEL`: `info` unless set.

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error as ThisError;
 
 use crate::activity::{Origin, Outcome};
-use crate::authorize::{Decision, Refusal};
+use crate::authorize::{Decision, Header, Refusal};
 use crate::caller::{Caller, CredentialKind};
 use crate::config::AuthorizerAnswer;
 use crate::credential;
@@ -51,6 +51,8 @@ pub struct Event {
     origin: Origin,
     /// The values of every `Authorization` header.
     authorization: Vec<String>,
+    /// The values of the header that is for legacy keys, if there is such a one.
+    legacy: Vec<String>,
     has_credential_in_query: bool,
 }
 
@@ -167,19 +169,28 @@ impl RawEvent {
         }
     }
 
-    /// The values of every `Authorization` header, whatever its spelling. Where there are `multiValueHeaders`, `headers`
-    /// has only the last value of each.
-    fn authorization(&mut self) -> Vec<String> {
+    /// The values of every `Authorization` header and of every one for legacy keys, whatever their spelling. Where there are
+    /// `multiValueHeaders`, `headers` has only the last value of each.
+    ///
+    /// An event of the kind `TOKEN` does not say which header its authorizer has for an identity source. Where legacy keys
+    /// have one, what has a scheme is of `Authorization`, and what is one word is a legacy key.
+    fn credentials(&mut self, legacy_header: Option<&str>) -> (Vec<String>, Vec<String>) {
         if self.kind.as_deref() == Some("TOKEN") {
-            return self.authorization_token.take().into_iter().collect();
+            let token = self.authorization_token.take().into_iter();
+            return token.partition(|token| legacy_header.is_none() || token.trim().contains(' '));
         }
-        if let Some(headers) = self.multi_value_headers.take() {
-            let values = headers.into_iter().filter(|(name, _)| is_authorization(name));
-            values.flat_map(|(_, values)| values).collect()
-        } else {
-            let headers = self.headers.take().into_iter().flatten();
-            headers.filter(|(name, _)| is_authorization(name)).map(|(_, value)| value).collect()
-        }
+        let mut headers = self.multi_value_headers.take().unwrap_or_else(|| {
+            let single = self.headers.take().into_iter().flatten();
+            single.map(|(name, value)| (name, vec![value])).collect()
+        });
+        let mut values_of = |wanted: &str| -> Vec<String> {
+            headers
+                .iter_mut()
+                .filter(|(name, _)| name.eq_ignore_ascii_case(wanted))
+                .flat_map(|(_, values)| std::mem::take(values))
+                .collect()
+        };
+        (values_of("authorization"), legacy_header.map(values_of).unwrap_or_default())
     }
 
     /// Whether the query string has an `access_token`, or something of a credential's shape under any name. The values
@@ -201,18 +212,20 @@ impl RawEvent {
 pub struct UnknownEvent;
 
 impl Event {
-    /// Reads an event as Lambda hands it over.
+    /// Reads an event as Lambda hands it over. `legacy_header` is the header that is for legacy keys, in lower case.
     ///
     /// # Errors
     ///
     /// [`UnknownEvent`]: nothing can be decided about it.
-    pub fn parse(json: &str) -> Result<Self, UnknownEvent> {
+    pub fn parse(json: &str, legacy_header: Option<&str>) -> Result<Self, UnknownEvent> {
         let mut raw: RawEvent = serde_json::from_str(json).map_err(|_| UnknownEvent)?;
         let api = raw.api()?;
         let arn = if matches!(api, Api::Http2 { .. }) { raw.route_arn.take() } else { raw.method_arn.take() };
         let arn = arn.ok_or(UnknownEvent)?;
+        let (authorization, legacy) = raw.credentials(legacy_header);
         Ok(Self {
-            authorization: raw.authorization(),
+            authorization,
+            legacy,
             has_credential_in_query: raw.has_credential_in_query(),
             origin: raw.origin(&arn),
             api,
@@ -261,21 +274,22 @@ impl Event {
         }
     }
 
-    /// The value of the one `Authorization` header.
+    /// The one header that has a credential.
     ///
     /// # Errors
     ///
     /// - [`Refusal::InQuery`]: there is a credential in the query string (RFC 6750, section 2.3, advises against that),
     ///   where it was written to logs and histories, whatever else the request has.
     /// - [`Refusal::Ambiguous`]: there is more than one header, and so more than one who could be meant.
-    pub fn authorization(&self) -> Result<Option<&str>, Refusal> {
+    pub fn header(&self) -> Result<Option<Header<'_>>, Refusal> {
         if self.has_credential_in_query {
             return Err(Refusal::InQuery);
         }
-        match self.authorization.as_slice() {
-            [] => Ok(None),
-            [one] => Ok(Some(one)),
-            [_, _, ..] => Err(Refusal::Ambiguous),
+        match (self.authorization.as_slice(), self.legacy.as_slice()) {
+            ([], []) => Ok(None),
+            ([one], []) => Ok(Some(Header::Authorization(one))),
+            ([], [one]) => Ok(Some(Header::Legacy(one))),
+            _ => Err(Refusal::Ambiguous),
         }
     }
 
@@ -339,10 +353,6 @@ impl Event {
 fn method_and_path(arn: &str) -> (Option<&str>, Option<&str>) {
     let mut parts = arn.splitn(4, '/').skip(2);
     (parts.next(), parts.next())
-}
-
-fn is_authorization(name: &str) -> bool {
-    name.eq_ignore_ascii_case("authorization")
 }
 
 /// An answer as API Gateway takes it.
@@ -420,6 +430,9 @@ pub struct Context {
     credential: CredentialKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
+    /// Of a legacy key alone: from when on none works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    legacy_sunset: Option<String>,
 }
 
 impl Context {
@@ -435,6 +448,7 @@ impl Context {
             endpoints: (!endpoints.is_empty()).then(|| endpoints.join(",")),
             credential: caller.credential,
             expires_at: caller.expires_at.map(rfc3339),
+            legacy_sunset: caller.sunset().map(rfc3339),
         }
     }
 }
@@ -518,7 +532,7 @@ mod tests {
     }
 
     fn answer(event: &str, decision: &Decision, form: AuthorizerAnswer) -> Result<Value, Unauthorized> {
-        Event::parse(event)
+        Event::parse(event, None)
             .unwrap()
             .answer(decision, form)
             .map(|answer| serde_json::to_value(answer).unwrap())
@@ -535,10 +549,17 @@ mod tests {
             request(&json!({"AUTHORIZATION": ["Bearer x"], "X": ["y", "z"]})),
         ];
         for event in events {
-            assert_eq!(Event::parse(&event).unwrap().authorization(), Ok(Some("Bearer x")), "{event}");
+            assert_eq!(
+                Event::parse(&event, None).unwrap().header(),
+                Ok(Some(Header::Authorization("Bearer x"))),
+                "{event}"
+            );
         }
-        assert_eq!(Event::parse(&request(&json!({}))).unwrap().authorization(), Ok(None));
-        assert_eq!(Event::parse(&request(&Value::Null)).unwrap().authorization(), Ok(Some("last")));
+        assert_eq!(Event::parse(&request(&json!({})), None).unwrap().header(), Ok(None));
+        assert_eq!(
+            Event::parse(&request(&Value::Null), None).unwrap().header(),
+            Ok(Some(Header::Authorization("last")))
+        );
     }
 
     #[test]
@@ -548,10 +569,10 @@ mod tests {
             json!({"Authorization": ["Bearer x"],
             "authorization": ["Bearer x"]}),
         ] {
-            assert_eq!(Event::parse(&request(&headers)).unwrap().authorization(), Err(Refusal::Ambiguous));
+            assert_eq!(Event::parse(&request(&headers), None).unwrap().header(), Err(Refusal::Ambiguous));
         }
         let two_spellings = http1(&json!({"Authorization": "Bearer x", "authorization": "Bearer x"}));
-        assert_eq!(Event::parse(&two_spellings).unwrap().authorization(), Err(Refusal::Ambiguous));
+        assert_eq!(Event::parse(&two_spellings, None).unwrap().header(), Err(Refusal::Ambiguous));
     }
 
     #[test]
@@ -562,7 +583,7 @@ mod tests {
             let headers = json!({"authorization": "Bearer x"});
             let event = json!({"version": "1.0", "type": "REQUEST", "methodArn": ARN, "headers": headers,
                 "queryStringParameters": single, "multiValueQueryStringParameters": multiple});
-            Event::parse(&event.to_string()).unwrap().authorization().map(|value| value.map(str::to_owned))
+            Event::parse(&event.to_string(), None).unwrap().header().map(|header| header.is_some())
         };
         for (single, multiple) in [
             (json!({"access_token": "x"}), Value::Null),
@@ -576,7 +597,7 @@ mod tests {
         for harmless in
             [Value::Null, json!({}), json!({"key": "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E", "token": "x"})]
         {
-            assert_eq!(authorization(harmless, Value::Null), Ok(Some("Bearer x".to_owned())));
+            assert_eq!(authorization(harmless, Value::Null), Ok(true));
         }
     }
 
@@ -593,7 +614,7 @@ mod tests {
             json!({"version": "1.0", "type": "TOKEN", "methodArn": ARN}),
             json!({"httpMethod": "GET", "methodArn": ARN}),
         ] {
-            assert_eq!(Event::parse(&event.to_string()).unwrap_err(), UnknownEvent, "{event}");
+            assert_eq!(Event::parse(&event.to_string(), None).unwrap_err(), UnknownEvent, "{event}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! hash = HMAC-SHA-256(pepper, label ‖ kind ‖ key id ‖ token id, of a token ‖ secret)
 //! ```
 //!
-//! every field preceded by its length. A secret has 256 bits of entropy, so a fast MAC is right and a password hash is not. A table alone cannot be
+//! every field preceded by its length; of a legacy key, which has no id, label ‖ `legacy` ‖ its SHA-256. A secret has 256 bits of entropy, so a fast MAC is right and a password hash is not. A table alone cannot be
 //! searched for secrets: that takes the pepper, which exists only in the memory of running functions. Every stored
 //! hash has the version of its pepper beside it, so that peppers can be replaced while keys live on.
 
@@ -18,11 +18,17 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::credential::Credential;
+use crate::legacy::LegacyCredential;
 
 /// Separates these hashes from any other use of the same pepper.
 ///
 /// NEVER change this value: no key issued before would be recognised.
 const LABEL: &[u8] = b"keygate/credential/v1";
+
+/// Stands in the hash of a legacy key where others have their kind.
+///
+/// NEVER change this value, for the same reason.
+const LEGACY_KEY: &[u8] = b"legacy";
 
 /// A hash as stored, with the version of the pepper that made it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,10 +139,15 @@ impl MacKeys {
         &self.current
     }
 
+    /// Every version, the current one first.
+    fn all(&self) -> impl Iterator<Item = &MacKey> {
+        std::iter::once(&self.current).chain(&self.others)
+    }
+
     /// One version, if it is listed.
     #[must_use]
     pub fn version(&self, version: u32) -> Option<&MacKey> {
-        std::iter::once(&self.current).chain(&self.others).find(|key| key.version == version)
+        self.all().find(|key| key.version == version)
     }
 }
 
@@ -173,6 +184,18 @@ impl Peppers {
         (stored.pepper_version != self.0.current().version).then(|| self.hash(credential))
     }
 
+    /// The hash to store for a legacy key, under the current pepper.
+    #[must_use]
+    pub fn hash_legacy(&self, key: &LegacyCredential) -> SecretHash {
+        legacy_hash(self.0.current(), key)
+    }
+
+    /// The hashes that a legacy key may be stored under, one for each pepper.
+    #[must_use]
+    pub fn hashes_of_legacy(&self, key: &LegacyCredential) -> Vec<SecretHash> {
+        self.0.all().map(|pepper| legacy_hash(pepper, key)).collect()
+    }
+
     /// Does the work of [`Self::verify`] for a key that does not exist, so that an unknown id takes as long as a
     /// wrong secret.
     pub fn verify_nothing(&self, credential: &Credential) {
@@ -188,6 +211,11 @@ fn mac(pepper: &MacKey, credential: &Credential) -> Hmac<Sha256> {
         None => pepper.mac(&[label, kind_word, &key_id, secret.expose()]),
         Some(token_id) => pepper.mac(&[label, kind_word, &key_id, &token_id.to_bytes(), secret.expose()]),
     }
+}
+
+fn legacy_hash(pepper: &MacKey, key: &LegacyCredential) -> SecretHash {
+    let mac = pepper.mac(&[LABEL, LEGACY_KEY, key.expose()]);
+    SecretHash { hash: mac.finalize().into_bytes().into(), pepper_version: pepper.version }
 }
 
 /// A hash made under a pepper that this deployment does not list.
@@ -239,6 +267,18 @@ mod tests {
             let hash = peppers(vec![pepper(7, 100)]).hash(&Credential { kind, ..credential() });
             assert_eq!(STANDARD.encode(hash.hash), expected, "{kind:?}");
         }
+    }
+
+    /// From the same independent implementation, for the SHA-256 of `abc`.
+    #[test]
+    fn a_known_legacy_key_has_its_known_hash_under_every_pepper() {
+        let peppers = peppers(vec![pepper(6, 0), pepper(7, 100)]);
+        let key = LegacyCredential::of("abc");
+        let hash = peppers.hash_legacy(&key);
+        assert_eq!(STANDARD.encode(hash.hash), "DFuw9V2dSK0U1qRwFuPeurMljFSMb51mi81ZWGxuN/s=");
+        let versions: Vec<_> =
+            peppers.hashes_of_legacy(&key).iter().map(SecretHash::pepper_version).collect();
+        assert_eq!((hash.pepper_version(), versions), (7, vec![7, 6]));
     }
 
     #[test]

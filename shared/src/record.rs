@@ -295,6 +295,58 @@ pub struct Family {
     pub expires_at: DateTime<Utc>,
 }
 
+/// What is stored of a legacy key, under the hash that it is found by.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LegacyKey {
+    /// The hash of its digest. It is the table's key.
+    #[serde(flatten)]
+    pub hash: SecretHash,
+    /// The id that it got when it was imported, for the audit trail.
+    pub key_id: KeyId,
+    /// Its tenant.
+    pub workspace_id: WorkspaceId,
+    /// Whom it acts as.
+    pub user_id: UserId,
+    /// What its user calls it. It need not be unique.
+    pub name: Name,
+    /// What it carries to the backend.
+    pub scopes: Vec<Scope>,
+    /// When it was imported.
+    #[serde(with = "chrono::serde::ts_seconds")]
+    pub imported_at: DateTime<Utc>,
+    /// When it was last used.
+    #[serde(with = "zero_until_used")]
+    pub last_used_at: Option<DateTime<Utc>>,
+    /// When `DynamoDB` may delete it: the sunset as it was when the key was imported, and some time.
+    #[serde(with = "chrono::serde::ts_seconds")]
+    pub ttl: DateTime<Utc>,
+}
+
+impl LegacyKey {
+    /// The key that it is until the sunset.
+    #[must_use]
+    pub fn until(self, sunset: DateTime<Utc>) -> Key {
+        Key {
+            key_id: self.key_id,
+            workspace_id: self.workspace_id,
+            created_by: self.user_id.clone(),
+            user_id: self.user_id,
+            name: self.name,
+            description: None,
+            scopes: self.scopes,
+            endpoints: Vec::new(),
+            created_at: self.imported_at,
+            revision: 0,
+            expires_at: Some(sunset),
+            ttl: None,
+            due_at: None,
+            disabled_at: None,
+            previous_expires_at: None,
+            last_used_at: self.last_used_at,
+        }
+    }
+}
+
 /// Declares how an id stands in the attribute `entry`: behind a word that says what the item is.
 macro_rules! entry {
     ($module:ident, $id:ident, $prefix:literal) => {

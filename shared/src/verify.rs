@@ -9,12 +9,13 @@ use crate::caller::{Caller, CredentialKind};
 use crate::credential::{Credential, KeyId, Kind};
 use crate::endpoint;
 use crate::error::Error;
+use crate::legacy::LegacyCredential;
 use crate::pepper::{Peppers, SecretHash};
 use crate::record::{Family, Generation, HashedKey, Key, Status, Token, TokenKey, TokenKind};
 use crate::store::reader::{Reader, StoredToken};
 
 /// Compares credentials with what is stored. Each takes one strongly consistent read: of a key, or at once of a token, its
-/// family and its key.
+/// family and its key; or of a legacy key, under every pepper.
 #[derive(Debug)]
 pub struct Verifier {
     /// What stored hashes were made under.
@@ -41,8 +42,8 @@ pub enum Checked {
     Known(Box<Known>),
     /// The key, or its token, has another secret.
     WrongSecret(Holder),
-    /// There is no such key, or it has no such token.
-    Unknown(KeyId),
+    /// There is no such key, or it has no such token. A legacy key has no id.
+    Unknown(Option<KeyId>),
 }
 
 /// A credential whose secret is the right one.
@@ -65,6 +66,8 @@ pub enum Proof {
     PreviousSecret(DateTime<Utc>),
     /// That of a token.
     Token(Box<KnownToken>),
+    /// It is a legacy key, stored under this hash.
+    LegacyKey(SecretHash),
 }
 
 /// A token whose secret is the right one.
@@ -85,6 +88,8 @@ pub enum Unfit {
     Expired,
     /// Its key is switched off.
     Disabled,
+    /// It is a legacy key, and the time of all of them is over.
+    Sunset,
     /// It was revoked, alone or with others.
     Revoked,
     /// It is a refresh token, and this takes what opens APIs.
@@ -109,6 +114,7 @@ impl Unfit {
         match self {
             Self::Expired => "expired",
             Self::Disabled => "disabled",
+            Self::Sunset => "sunset",
             Self::Revoked => "revoked",
             Self::RefreshToken => "refresh_token",
             Self::NowhereToUse => "nowhere_to_use",
@@ -144,6 +150,28 @@ impl Verifier {
         }
     }
 
+    /// Looks a legacy key up that works until the sunset. It is found by its hash, so that there is nothing to compare.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the store did not answer in time.
+    /// - [`Error::Broken`]: the stored item cannot be read.
+    pub async fn verify_legacy(
+        &self,
+        key: &LegacyCredential,
+        sunset: DateTime<Utc>,
+    ) -> Result<Verified, Error> {
+        let asked = Instant::now();
+        let stored = self.reader.legacy(&self.peppers.hashes_of_legacy(key)).await?;
+        let took = asked.elapsed();
+        let checked = stored.map_or(Checked::Unknown(None), |stored| {
+            let proof = Proof::LegacyKey(stored.hash.clone());
+            let known = Known { key: stored.until(sunset), generation: Generation::default(), proof };
+            Checked::Known(Box::new(known))
+        });
+        Ok(Verified { checked, matched: None, took })
+    }
+
     /// Compares a key with what is stored, and says which hash is its own.
     fn check_key(
         &self,
@@ -153,7 +181,7 @@ impl Verifier {
     ) -> Result<(Checked, Option<Matched>), Error> {
         let Some(stored) = stored else {
             self.peppers.verify_nothing(credential);
-            return Ok((Checked::Unknown(credential.key_id), None));
+            return Ok((Checked::Unknown(Some(credential.key_id)), None));
         };
         let mut matched = None;
         let mut unknown_pepper = None;
@@ -188,7 +216,7 @@ impl Verifier {
     ) -> Result<Checked, Error> {
         let (Some(TokenKey { key, generation }), Some(StoredToken { hashed, family })) = (key, token) else {
             self.peppers.verify_nothing(credential);
-            return Ok(Checked::Unknown(credential.key_id));
+            return Ok(Checked::Unknown(Some(credential.key_id)));
         };
         // The kind is part of what is hashed: one kind of token is never taken for the other.
         if !self.peppers.verify(credential, &hashed.hash)? {
@@ -246,6 +274,9 @@ impl Known {
             credential: CredentialKind::ApiKey,
             expires_at: key.expires_at,
         };
+        if let Proof::LegacyKey(_) = self.proof {
+            caller.credential = CredentialKind::LegacyKey;
+        }
         if let Proof::Token(known) = &self.proof {
             let token = &known.token;
             if token.kind == TokenKind::RefreshToken {
@@ -272,13 +303,14 @@ impl Known {
     pub fn works(&self, now: DateTime<Utc>) -> Result<(), Unfit> {
         match self.key.status(now) {
             Status::Active => {}
+            Status::Expired if matches!(self.proof, Proof::LegacyKey(_)) => return Err(Unfit::Sunset),
             Status::Expired => return Err(Unfit::Expired),
             Status::Disabled => return Err(Unfit::Disabled),
         }
         match &self.proof {
             Proof::Token(known) if known.is_revoked => Err(Unfit::Revoked),
             Proof::Token(known) if known.token.expires_at <= now => Err(Unfit::Expired),
-            Proof::Token(_) | Proof::Secret | Proof::PreviousSecret(_) => Ok(()),
+            Proof::Token(_) | Proof::Secret | Proof::PreviousSecret(_) | Proof::LegacyKey(_) => Ok(()),
         }
     }
 }

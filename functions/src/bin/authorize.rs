@@ -16,6 +16,7 @@ use keygate::metrics::{Latency, Metrics};
 use keygate::pepper::Peppers;
 use keygate::store::activity::Activity;
 use keygate::store::keys::Keys;
+use keygate::store::legacy_keys::LegacyKeys;
 use keygate::store::reader::Reader;
 use keygate::store::tokens::Tokens;
 use keygate::verify::Verifier;
@@ -43,7 +44,8 @@ async fn main() -> Result<(), Error> {
     connected?;
     let cache = Cache::new(environment.cache_seconds()?, environment.stale_if_error()?);
     let verifier = Verifier { peppers: peppers?, reader };
-    let authorizer = Authorizer { brand: environment.brand()?, verifier, cache };
+    let (brand, legacy) = (environment.brand()?, environment.legacy_rules()?);
+    let authorizer = Authorizer { brand, legacy, verifier, cache };
     let (form, afterwards) = (environment.authorizer_answer()?, afterwards?);
     lambda_runtime::run(service_fn(|event| respond(&authorizer, &afterwards, form, event))).await
 }
@@ -53,6 +55,10 @@ fn writer(environment: &Environment, aws: &Aws) -> Result<Writer, InvalidVariabl
     Ok(Writer {
         keys: Keys::new(aws.dynamodb.clone(), environment.keys_table()?),
         tokens: Tokens::new(aws.dynamodb.clone(), environment.tokens_table()?),
+        legacy_keys: match environment.legacy_sunset()? {
+            Some(_) => Some(LegacyKeys::new(aws.dynamodb.clone(), environment.legacy_keys_table()?)),
+            None => None,
+        },
         activity: Activity::new(aws.dynamodb.clone(), environment.activity_table()?, retention),
         last_used_interval: environment.last_used_interval()?,
         budget: environment.after_budget()?,
@@ -91,9 +97,10 @@ async fn authorize(
     now: DateTime<Utc>,
 ) -> Result<(Result<Answer, Error>, Followup), Error> {
     let request_id = &event.context.request_id;
-    let event = Event::parse(event.payload.get())?;
-    let Decided { decision, holder, lookup, used } = match event.authorization() {
-        Ok(authorization) => authorizer.decide(authorization, now).await?,
+    let legacy_header = authorizer.legacy.as_ref().and_then(|legacy| legacy.header.as_deref());
+    let event = Event::parse(event.payload.get(), legacy_header)?;
+    let Decided { decision, holder, credential, lookup, used } = match event.header() {
+        Ok(header) => authorizer.decide(header, now).await?,
         Err(refusal) => Decided::refused(refusal),
     };
     let outcome = event.outcome(&decision, form);
@@ -107,7 +114,8 @@ async fn authorize(
             tracing::info!(request_id, key_id, decision = "refused", reason);
         }
     }
-    let call = holder.map(|holder| Call { holder, origin: event.origin(&decision), outcome, at: now });
+    let call =
+        holder.map(|holder| Call { holder, credential, origin: event.origin(&decision), outcome, at: now });
     let answer = event.answer(&decision, form).map_err(Error::from);
     Ok((answer, Followup { at: now, outcome: Some(outcome), lookup, call, used }))
 }

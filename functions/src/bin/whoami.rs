@@ -1,6 +1,7 @@
 //! `GET /me`: who the caller is, as the authorizer told. It asks nobody else, and may not: because its role allows
 //! nothing, it also takes the `OPTIONS` of every route, which come without a credential.
 
+use keygate::caller::Me;
 use keygate::config::Environment;
 use keygate::{http, logging};
 use lambda_http::http::StatusCode;
@@ -15,7 +16,7 @@ async fn main() -> Result<(), Error> {
 
 async fn respond(request: Request) -> Response<Body> {
     match http::caller(&request) {
-        Ok(caller) => http::json(StatusCode::OK, &caller),
+        Ok(caller) => http::json(StatusCode::OK, &Me::from(caller)),
         Err(error) => http::problem(&error, &request),
     }
 }

@@ -11,6 +11,7 @@
 //! | `resourcePath` or `routeKey` | `$context.resourcePath` | `$context.routeKey` |
 //! | `ip` | `$context.identity.sourceIp` | the same |
 //! | `errorType` | `$context.error.responseType` | the same |
+//! | `credential`, if one likes | `$context.authorizer.credential` | the same |
 //!
 //! The time is that of the log, and not of the line.
 
@@ -119,6 +120,7 @@ struct Members {
     route_key: Option<String>,
     ip: Option<String>,
     error_type: Option<String>,
+    credential: Option<String>,
 }
 
 fn read(source: LogSource<'_>, line: Line<'_>) -> Reading {
@@ -149,8 +151,11 @@ fn read(source: LogSource<'_>, line: Line<'_>) -> Reading {
         Some("ACCESS_DENIED") => Outcome::Refused("access_denied"),
         _ => Outcome::Allowed,
     };
+    // What it is not known to be is left out.
+    let credential = known(members.credential)
+        .and_then(|word| serde_json::from_value(serde_json::Value::String(word)).ok());
     let holder = Holder { workspace_id, user_id, key_id };
-    let event = Event::of_call(&holder, outcome, origin, at);
+    let event = Event::of_call((&holder, credential), outcome, origin, at);
     Reading::Call(Box::new(Event { id: id(source, line, at), ..event }))
 }
 

@@ -9,7 +9,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::activity::{Action, Event, Outcome, Period, Recorded};
-use crate::caller::{UserId, WorkspaceId};
+use crate::caller::{CredentialKind, UserId, WorkspaceId};
 use crate::credential::{KeyId, TokenId};
 use crate::error::Error;
 use crate::page::Found;
@@ -47,6 +47,8 @@ struct Item<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     days_left: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<CredentialKind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<&'a str>,
@@ -67,6 +69,9 @@ struct StoredEvent {
     key_id: Option<KeyId>,
     token_id: Option<String>,
     target: UserId,
+    #[serde(default)]
+    changed: Vec<String>,
+    credential: Option<String>,
     method: Option<String>,
     path: Option<String>,
     source: Option<String>,
@@ -226,6 +231,7 @@ impl Activity {
             changed: &event.details.changed,
             expires_at: event.details.expires_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)),
             days_left: event.details.days_left,
+            credential: event.details.credential,
             method: event.origin.method.as_deref(),
             path: event.origin.path.as_deref(),
             source: event.origin.source.as_deref(),
@@ -274,6 +280,8 @@ impl StoredEvent {
             key_id: self.key_id,
             token_id: self.token_id,
             target: self.target,
+            changed: self.changed,
+            credential: self.credential,
             method: self.method,
             path: self.path,
             source: self.source,

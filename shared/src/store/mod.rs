@@ -12,6 +12,7 @@
 
 pub mod activity;
 pub mod keys;
+pub mod legacy_keys;
 pub mod reader;
 pub mod tokens;
 mod transaction;

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -12,7 +14,8 @@ use crate::aws::direct::Direct;
 use crate::config::{Environment, InvalidVariable};
 use crate::credential::{KeyId, TokenId};
 use crate::error::Error;
-use crate::record::{Family, HashedKey, HashedToken, TokenKey, family_entry, token_entry};
+use crate::pepper::SecretHash;
+use crate::record::{Family, HashedKey, HashedToken, LegacyKey, TokenKey, family_entry, token_entry};
 use crate::store::broken;
 use crate::store::keys::UNHASHED;
 
@@ -22,6 +25,8 @@ pub struct Reader {
     direct: Direct,
     keys_table: String,
     tokens_table: String,
+    /// It exists only while a sunset is configured.
+    legacy_keys_table: Option<String>,
 }
 
 /// A token, and what decides about it.
@@ -54,7 +59,15 @@ impl Reader {
     ///
     /// [`InvalidVariable`] when one of them is missing.
     pub fn new(direct: Direct, environment: &Environment) -> Result<Self, InvalidVariable> {
-        Ok(Self { direct, keys_table: environment.keys_table()?, tokens_table: environment.tokens_table()? })
+        Ok(Self {
+            direct,
+            keys_table: environment.keys_table()?,
+            tokens_table: environment.tokens_table()?,
+            legacy_keys_table: environment
+                .legacy_sunset()?
+                .map(|_| environment.legacy_keys_table())
+                .transpose()?,
+        })
     }
 
     /// Opens a connection to the database, so that the first read need not wait for one. It reads an item that cannot
@@ -125,6 +138,30 @@ impl Reader {
         }
         let key = key.filter(|key| !key.key.is_gone(now));
         Ok((key, token.map(|hashed| StoredToken { hashed, family })))
+    }
+
+    /// Reads the legacy key that is stored under one of the hashes, which are of the same key under different peppers.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer, or left something unread.
+    /// - [`Error::Broken`]: the item is not what it should be, or there is no such table.
+    pub async fn legacy(&self, hashes: &[SecretHash]) -> Result<Option<LegacyKey>, Error> {
+        let table = self.legacy_keys_table.as_ref();
+        let table = table.ok_or_else(|| Error::Broken("no legacy keys are configured".to_owned()))?;
+        let keys: Vec<_> =
+            hashes.iter().map(|hash| json!({"hash": {"B": STANDARD.encode(hash.as_bytes())}})).collect();
+        let request = json!({"RequestItems": {table: {"Keys": keys, "ConsistentRead": true}}});
+        let mut read: Batch = self.direct.call("BatchGetItem", &request).await?;
+        if !read.unprocessed_keys.is_empty() {
+            let cause = "it left keys unprocessed".to_owned();
+            return Err(Error::Unavailable { service: "DynamoDB", cause });
+        }
+        let found: Option<LegacyKey> = only(read.responses.remove(table).unwrap_or_default(), "legacy key")?;
+        match found {
+            Some(key) if !hashes.contains(&key.hash) => Err(broken("legacy key")),
+            found => Ok(found),
+        }
     }
 
     async fn key(&self, id: &str, consistent: bool) -> Result<Option<Item>, Error> {

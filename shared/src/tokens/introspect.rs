@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::caller::{CredentialKind, WorkspaceId};
+use crate::caller::WorkspaceId;
 use crate::credential::{Brand, Credential};
 use crate::endpoint::EndpointRule;
 use crate::record::TokenKind;
@@ -112,10 +112,7 @@ impl Introspector {
                 active.scope = words(&caller.scopes);
                 active.exp = caller.expires_at.map(|expires_at| expires_at.timestamp());
                 active.endpoints = caller.endpoints;
-                active.credential = match caller.credential {
-                    CredentialKind::ApiKey => "api_key",
-                    CredentialKind::AccessToken => "access_token",
-                };
+                active.credential = caller.credential.word();
             }
         }
         Ok(Introspection { active: true, of_active: Some(Box::new(active)) })

@@ -1,0 +1,212 @@
+//! The table `legacy-keys`: one item a key, found by its hash. It exists only while a sunset is configured.
+//!
+//! The index `by_user` (`workspace_id`, `user_id`) holds no hash but the one that is the table's key, which every index has.
+
+use std::collections::{HashMap, HashSet};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, TransactWriteItem};
+use chrono::{DateTime, Utc};
+
+use crate::activity::Event;
+use crate::caller::{UserId, WorkspaceId};
+use crate::config::{Environment, InvalidVariable};
+use crate::error::Error;
+use crate::pepper::SecretHash;
+use crate::record::LegacyKey;
+use crate::store::activity::Activity;
+use crate::store::transaction::{self, Outcome};
+use crate::store::workspaces::Workspaces;
+use crate::store::{broken, bytes, number, text, unless_condition_failed};
+
+/// The most keys that are imported in one transaction: of 100 items one is the event, and each key may have a user of its own
+/// who must not be removed.
+pub const MOST_AT_ONCE: usize = 49;
+
+/// The table.
+#[derive(Clone, Debug)]
+pub struct LegacyKeys {
+    client: Client,
+    table: String,
+}
+
+/// The tables of a function that imports or removes legacy keys.
+#[derive(Debug)]
+pub struct LegacyStore {
+    /// Legacy keys.
+    pub keys: LegacyKeys,
+    workspaces: Workspaces,
+    activity: Activity,
+}
+
+impl LegacyKeys {
+    /// Takes the table's name.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// Writes that a key was used, unless it was written since `due`, and never backwards.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    pub async fn mark_used(
+        &self,
+        hash: &SecretHash,
+        at: DateTime<Utc>,
+        due: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(hash)))
+            .update_expression("SET last_used_at = :at")
+            // A key that is gone has no such attribute, and stays gone.
+            .condition_expression("last_used_at <= :due")
+            .expression_attribute_values(":at", number(&at.timestamp()))
+            .expression_attribute_values(":due", number(&due.timestamp()));
+        unless_condition_failed(update.send().await)
+    }
+
+    /// The hashes of a user's keys, as far as the index has them by now.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: an item is not a key.
+    pub async fn of_user(&self, workspace: &WorkspaceId, user: &UserId) -> Result<Vec<LegacyKey>, Error> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("by_user")
+            .key_condition_expression("workspace_id = :workspace AND user_id = :user")
+            .expression_attribute_values(":workspace", text(workspace))
+            .expression_attribute_values(":user", text(user));
+        let items = query.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+        let items = items.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+        serde_dynamo::from_items(items).map_err(|_| broken("legacy key"))
+    }
+}
+
+impl LegacyStore {
+    /// Takes the names of the tables and the audit trail's retention from the environment.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when one of them is missing or wrong.
+    pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+        Ok(Self {
+            keys: LegacyKeys::new(client.clone(), environment.legacy_keys_table()?),
+            workspaces: Workspaces::new(client.clone(), environment.workspaces_table()?),
+            activity: Activity::new(client, environment.activity_table()?, environment.activity_retention()?),
+        })
+    }
+
+    /// Those of at most 100 keys that are not there.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer, or left something unread.
+    ///
+    /// # Panics
+    ///
+    /// When there is no key to look for.
+    pub async fn absent<'a>(&self, keys: &'a [LegacyKey]) -> Result<Vec<&'a LegacyKey>, Error> {
+        let wanted = KeysAndAttributes::builder()
+            .set_keys(Some(keys.iter().map(|new| key(&new.hash)).collect()))
+            .projection_expression("#hash")
+            .expression_attribute_names("#hash", "hash")
+            .consistent_read(true)
+            .build()
+            .expect("keys to read");
+        let LegacyKeys { client, table } = &self.keys;
+        let answer = client.batch_get_item().request_items(table, wanted).send().await;
+        let answer = answer.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+        if answer.unprocessed_keys.is_some_and(|unread| !unread.is_empty()) {
+            let cause = "it left keys unprocessed".to_owned();
+            return Err(Error::Unavailable { service: "DynamoDB", cause });
+        }
+        let items = answer.responses.unwrap_or_default().remove(table).unwrap_or_default();
+        let present: HashSet<Vec<u8>> = items
+            .into_iter()
+            .filter_map(|mut item| item.remove("hash")?.as_b().ok().map(|hash| hash.as_ref().to_vec()))
+            .collect();
+        Ok(keys.iter().filter(|key| !present.contains(key.hash.as_bytes().as_slice())).collect())
+    }
+
+    /// Writes new keys, at most [`MOST_AT_ONCE`], and the event: all of them or none. It says how many it has written.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::UserRemoved`]: one of the users was removed.
+    /// - [`Error::Conflict`]: one of the keys is there by now.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn import(&self, keys: &[&LegacyKey], event: &Event) -> Result<usize, Error> {
+        let mut changes = vec![self.activity.put(event)?];
+        for key in keys {
+            changes.push(self.put(key)?);
+        }
+        let users: HashSet<_> = keys.iter().map(|key| (&key.workspace_id, &key.user_id)).collect();
+        let first_user = changes.len();
+        changes.extend(
+            users.into_iter().map(|(workspace, user)| self.workspaces.check_not_removed(workspace, user)),
+        );
+        let total = changes.len();
+        match transaction::commit(&self.keys.client, changes).await? {
+            Outcome::Committed => Ok(keys.len()),
+            Outcome::Refused(refused) if (first_user..total).any(|index| refused.condition_failed(index)) => {
+                Err(Error::UserRemoved)
+            }
+            Outcome::Refused(refused) if (1..first_user).any(|index| refused.condition_failed(index)) => {
+                Err(Error::Conflict)
+            }
+            Outcome::Refused(refused) => Err(refused.unexpected()),
+        }
+    }
+
+    /// Deletes a key, if it is there, and writes the event.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn delete(&self, hash: &SecretHash, event: &Event) -> Result<(), Error> {
+        const KEY: usize = 0;
+        let changes = vec![self.remove(hash), self.activity.put(event)?];
+        match transaction::commit(&self.keys.client, changes).await? {
+            Outcome::Committed => Ok(()),
+            Outcome::Refused(refused) if refused.condition_failed(KEY) => Ok(()),
+            Outcome::Refused(refused) => Err(refused.unexpected()),
+        }
+    }
+
+    fn remove(&self, hash: &SecretHash) -> TransactWriteItem {
+        let delete = Delete::builder()
+            .table_name(&self.keys.table)
+            .set_key(Some(key(hash)))
+            .condition_expression("attribute_exists(#hash)")
+            .expression_attribute_names("#hash", "hash")
+            .build()
+            .expect("a table and a key");
+        TransactWriteItem::builder().delete(delete).build()
+    }
+
+    fn put(&self, new: &LegacyKey) -> Result<TransactWriteItem, Error> {
+        let item: HashMap<String, AttributeValue> =
+            serde_dynamo::to_item(new).map_err(|_| broken("legacy key"))?;
+        let put = Put::builder()
+            .table_name(&self.keys.table)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(#hash)")
+            .expression_attribute_names("#hash", "hash")
+            .build()
+            .expect("a table and an item");
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+}
+
+fn key(hash: &SecretHash) -> HashMap<String, AttributeValue> {
+    HashMap::from([("hash".to_owned(), bytes(hash.as_bytes()))])
+}
