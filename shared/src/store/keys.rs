@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::caller::WorkspaceId;
 use crate::credential::KeyId;
@@ -128,12 +129,12 @@ impl Keys {
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: the item is not a key.
+    /// - [`Error::Broken`]: the item is not a key, or is another one.
     pub async fn hashed(&self, id: KeyId) -> Result<Option<HashedKey>, Error> {
         let answer =
             self.client.get_item().table_name(&self.table).key("key_id", text(&id)).consistent_read(true);
         let answer = answer.send().await.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        answer.item.map(serde_dynamo::from_item).transpose().map_err(|_| broken("key"))
+        answer.item.map(|item| key_of(id, item)).transpose()
     }
 
     /// Reads a key without its hashes, strongly consistent. A key past its ttl is gone.
@@ -141,7 +142,7 @@ impl Keys {
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: the item is not a key.
+    /// - [`Error::Broken`]: the item is not a key, or is another one.
     pub async fn unhashed(&self, id: KeyId, now: DateTime<Utc>) -> Result<Option<UnhashedKey>, Error> {
         let answer = self
             .client
@@ -159,8 +160,7 @@ impl Keys {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let stored: Option<UnhashedKey> =
-            answer.item.map(serde_dynamo::from_item).transpose().map_err(|_| broken("key"))?;
+        let stored: Option<UnhashedKey> = answer.item.map(|item| key_of(id, item)).transpose()?;
         Ok(stored.filter(|stored| !stored.key.is_gone(now)))
     }
 
@@ -371,6 +371,15 @@ impl Keys {
             .expect("a table and a key");
         TransactWriteItem::builder().delete(delete).build()
     }
+}
+
+/// Reads an item as the key that was asked for. Whatever stands between may answer one request with another's item, and a
+/// key's own id is what says whose it is.
+fn key_of<T: DeserializeOwned>(id: KeyId, item: HashMap<String, AttributeValue>) -> Result<T, Error> {
+    if item.get("key_id") != Some(&text(&id)) {
+        return Err(broken("key"));
+    }
+    serde_dynamo::from_item(item).map_err(|_| broken("key"))
 }
 
 /// That somebody else was faster is no failure.
