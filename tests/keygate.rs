@@ -24,6 +24,7 @@ mod interruptions;
 mod list_keys;
 mod list_walks;
 mod metrics;
+mod pepper_status;
 mod permissions;
 mod races;
 mod rotate_key;

@@ -37,7 +37,12 @@ TOOLS = ROOT / ".local" / "tools"
 
 # Here all functions share one processor, and unoptimised they are slow to start: when many start at once, the usual
 # budget may not be enough. One that fails to start is worse here than on AWS, too: the emulator then ends all of them.
-PARAMETERS = {"AuthorizerBudgetMs": "4000", "LogLevel": "debug"}
+PARAMETERS = {
+    "AuthorizerBudgetMs": "4000",
+    "LogLevel": "debug",
+    # Nobody listens to it, but the alarms are deployed.
+    "AlarmTopicArn": "arn:aws:sns:us-east-1:000000000000:keygate-alarms",
+}
 
 
 class Stack:
