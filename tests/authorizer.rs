@@ -1,7 +1,7 @@
 //! The custom authorizer, in front of the management API, a REST API and an HTTP API.
 
 use aws_sdk_dynamodb::types::AttributeValue::{N, S};
-use keygate::credential::{Brand, Credential, KeyId, Secret};
+use keygate::credential::{Brand, Credential, KeyId, Kind, Secret};
 use reqwest::Method;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -13,8 +13,11 @@ use crate::support::workspace::{Workspace, id_of, keys_url};
 /// A well-formed key of that id with a secret that nobody was given.
 fn made_up(id: &str) -> String {
     let secret = [7; 32];
-    let credential =
-        Credential { key_id: id.parse().expect("an id"), secret: Secret::from_bytes(&secret.into()) };
+    let credential = Credential {
+        key_id: id.parse().expect("an id"),
+        kind: Kind::ApiKey,
+        secret: Secret::from_bytes(&secret.into()),
+    };
     credential.to_text(&brand()).expose_secret().to_owned()
 }
 

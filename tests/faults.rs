@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use keygate::credential::{Credential, Secret};
+use keygate::credential::{Credential, Kind};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -42,8 +42,7 @@ fn faults(throttled: &str, broken: &str) -> Vec<(String, Value)> {
 async fn whatever_dynamodb_does_the_answer_is_an_error_inside_the_budget_and_the_next_one_is_right() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
-    let secret = Secret::from_bytes(&[7; 32].into());
-    let made_up = Credential { key_id: id_of(&key).parse().expect("an id"), secret };
+    let made_up = Credential::draw(id_of(&key).parse().expect("an id"), Kind::ApiKey);
     let made_up = made_up.to_text(&"kg".parse().expect("a brand")).expose_secret().to_owned();
     database::mark_used(id_of(&key)).await;
 

@@ -40,10 +40,11 @@ ADMINISTRATOR = {"workspace": "acme", "user": "alice@example.com"}
 class Deployment:
     """Keygate in the emulator of one local stack."""
 
-    def __init__(self, folder: Path, emulator_url: str, dynamodb_url: str) -> None:
+    def __init__(self, folder: Path, emulator_url: str, dynamodb_url: str, oauth_url: str) -> None:
         self.folder = folder
         self.emulator_url = emulator_url
         self.dynamodb_url = dynamodb_url
+        self.oauth_url = oauth_url
         self.session = boto3.Session(ACCESS_KEY_ID, SECRET_ACCESS_KEY, region_name=REGION)
 
     def client(self, service: str, url: str = ""):
@@ -152,6 +153,7 @@ class Deployment:
         creator = configuration(FunctionName=keygate["CreateKeyFunctionName"])
         return {
             "KEYGATE_API_URL": api_url,
+            "KEYGATE_OAUTH_URL": self.oauth_url,
             "KEYGATE_ADMIN_KEY": self.administrator_key(keygate["CreateKeyFunctionName"], api_url, known_key),
             "KEYGATE_REST_EXAMPLE_URL": f"{execute}/{examples['RestExampleApiId']}/{rest_stage}",
             "KEYGATE_HTTP_EXAMPLE_URL": f"{execute}/{examples['HttpExampleApiId']}",
@@ -160,6 +162,7 @@ class Deployment:
             # The same for every tool of AWS, which the emulator's own tables are of no interest to.
             "AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb_url,
             "KEYGATE_KEYS_TABLE": keygate["KeysTableName"],
+            "KEYGATE_TOKENS_TABLE": keygate["TokensTableName"],
             "KEYGATE_WORKSPACES_TABLE": keygate["WorkspacesTableName"],
             "KEYGATE_ACTIVITY_TABLE": keygate["ActivityTableName"],
             "KEYGATE_AUTHORIZER_FUNCTION": keygate["AuthorizerFunctionName"],

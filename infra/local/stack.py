@@ -1,4 +1,4 @@
-"""The local stack: DynamoDB Local, the AWS emulator, a recorder between them, and Keygate deployed into it.
+"""The local stack: DynamoDB Local, the AWS emulator, what stands before and between them, and Keygate deployed into it.
 
     stack.py up      starts what is not running, builds, deploys, and writes the addresses to FOLDER/env
     stack.py down    ends it
@@ -46,7 +46,7 @@ PARAMETERS = {
 
 
 class Stack:
-    """One local stack: its folder, its three processes, and what is deployed into them."""
+    """One local stack: its folder, its four processes, and what is deployed into them."""
 
     def __init__(self, folder: Path, free_ports: bool = False) -> None:
         self.folder = folder
@@ -62,6 +62,7 @@ class Stack:
         dynamodb_port = port("dynamodb-local", "KEYGATE_DYNAMODB_PORT", 28000)
         emulator_port = port("emulator", "KEYGATE_EMULATOR_PORT", 24566)
         recorder_port = port("recorder", "KEYGATE_RECORDER_PORT", 28100)
+        self.oauth_port = port("oauth-front", "KEYGATE_OAUTH_PORT", 28200)
         dynamodb_url, emulator_url, recorder_url = (
             f"http://127.0.0.1:{port}" for port in (dynamodb_port, emulator_port, recorder_port)
         )
@@ -110,13 +111,14 @@ class Stack:
             ],
             folder=folder / "run",
         )
-        self.deployment = Deployment(folder, emulator_url, dynamodb_url)
+        self.oauth_url = f"http://127.0.0.1:{self.oauth_port}"
+        self.deployment = Deployment(folder, emulator_url, dynamodb_url, self.oauth_url)
 
     def up(self) -> dict[str, str]:
         """Brings the stack up and returns the environment that it wrote for shells and tests."""
         for service in (self.dynamodb, self.emulator, self.recorder):
             service.check_port()
-        steps = Steps(9)
+        steps = Steps(10)
         with steps.step("Build the functions"):
             binaries = build_functions()
         if not (self.dynamodb.running() and self.emulator.running()) and self.down():
@@ -134,10 +136,14 @@ class Stack:
         with steps.step(f"Deploy infra/template.yaml as {STACK}"):
             self.deployment.stage(binaries)
             cors = {"CorsAllowOrigin": self.origin} if self.origin else {}
-            self.deployment.deploy(STACK, "template.yaml", PARAMETERS | cors)
+            self.deployment.deploy(STACK, "template.yaml", PARAMETERS | cors | {"OAuthIssuer": self.oauth_url})
         with steps.step("Add the gateway responses, which the emulator does not import"):
             keygate = self.deployment.outputs(STACK)
             self.deployment.put_gateway_responses(keygate["ApiId"], keygate["StageName"], self.origin)
+        with steps.step(f"Give the OAuth API a host of its own, port {self.oauth_port}"):
+            front = self.oauth_front(keygate["OAuthApiId"])
+            if not front.running():
+                front.start()
         with steps.step(f"Deploy infra/examples/template.yaml as {EXAMPLES_STACK}"):
             authorizer = {"AuthorizerFunctionArn": keygate["AuthorizerFunctionArn"]}
             self.deployment.deploy(EXAMPLES_STACK, "examples/template.yaml", authorizer)
@@ -149,9 +155,23 @@ class Stack:
             write_dotenv(self.env_file, environment)
         return environment
 
+    def oauth_front(self, api: str) -> Service:
+        """What makes the OAuth API with that id look as it does on AWS."""
+        return Service(
+            name="oauth-front",
+            port=self.oauth_port,
+            port_variable="KEYGATE_OAUTH_PORT",
+            command=[
+                *(sys.executable, str(HERE / "front.py"), "--port", str(self.oauth_port)),
+                *("--emulator-port", str(self.emulator.port)),
+                *("--host", f"{api}.execute-api.localhost:{self.emulator.port}"),
+            ],
+            folder=self.folder / "run",
+        )
+
     def down(self) -> bool:
         """Ends the stack's processes and removes what was about them; False if none was running."""
-        services = (self.recorder, self.emulator, self.dynamodb)
+        services = (self.oauth_front(""), self.recorder, self.emulator, self.dynamodb)
         stopped = [stop(service.record) for service in services]
         for leftover in (self.env_file, self.calls, self.folder / "watch.env"):
             leftover.unlink(missing_ok=True)

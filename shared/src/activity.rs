@@ -5,7 +5,7 @@ use serde::Serialize;
 use ulid::Ulid;
 
 use crate::caller::{UserId, WorkspaceId};
-use crate::credential::{KeyId, generate_ulid};
+use crate::credential::{KeyId, TokenId, generate_ulid};
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -31,6 +31,26 @@ pub enum Action {
     /// A call came with a key: allowed or refused.
     #[serde(rename = "key.used")]
     KeyUsed,
+    /// A key was traded for tokens.
+    #[serde(rename = "token.issued")]
+    TokenIssued,
+    /// A refresh token was traded for others.
+    #[serde(rename = "token.refreshed")]
+    TokenRefreshed,
+    /// A token was revoked, with its family if it is a refresh token; or without an id, every token of the key.
+    #[serde(rename = "token.revoked")]
+    TokenRevoked,
+    /// A refresh token was used again, and its family revoked.
+    #[serde(rename = "token.reused")]
+    TokenReused,
+}
+
+impl Action {
+    /// Whether it changes what a key or a user may do. What is only use, and as frequent as that, is none.
+    #[must_use]
+    pub fn is_management(self) -> bool {
+        !matches!(self, Self::KeyUsed | Self::TokenIssued | Self::TokenRefreshed)
+    }
 }
 
 /// What came of a call.
@@ -79,6 +99,8 @@ pub struct Event {
     pub action: Action,
     /// The key it was done to.
     pub key_id: KeyId,
+    /// The token of the key, if it is about one.
+    pub token_id: Option<TokenId>,
     /// Whose key that is.
     pub target: UserId,
     /// By which request; of several calls, by the first.
@@ -106,11 +128,18 @@ impl Event {
             actor: actor.clone(),
             action,
             key_id,
+            token_id: None,
             target: target.clone(),
             origin,
             outcome: None,
             count: 1,
         }
+    }
+
+    /// The same event, about a token of the key.
+    #[must_use]
+    pub fn about_token(self, token_id: TokenId) -> Self {
+        Self { token_id: Some(token_id), ..self }
     }
 
     /// The event of a call with a key.

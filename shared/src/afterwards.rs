@@ -21,13 +21,15 @@ use tokio::time::{Instant, timeout_at};
 use crate::activity::Outcome;
 use crate::authorize::Lookup;
 use crate::calls::{Call, Calls};
-use crate::credential::KeyId;
+use crate::credential::{KeyId, TokenId};
 use crate::error::Error;
 use crate::logging;
 use crate::metrics::{Counter, Latency, Metrics};
 use crate::pepper::SecretHash;
 use crate::store::activity::Activity;
 use crate::store::keys::Keys;
+use crate::store::tokens::Tokens;
+use crate::verify::{Known, Proof};
 
 /// How many events one invocation writes. It adds one at most, so what has gathered gets less with each.
 const EVENTS_AT_ONCE: usize = 2;
@@ -53,15 +55,29 @@ pub struct Followup {
     pub used: Option<Use>,
 }
 
-/// The use of a key that was accepted.
+/// The use of a key that was accepted, itself or by a token of it.
 #[derive(Debug)]
 pub struct Use {
     /// The key.
     pub key_id: KeyId,
     /// When it had last been used, as far as is written.
     pub last_used_at: Option<DateTime<Utc>>,
-    /// Its hash was made under another pepper than the current one.
+    /// The token, and the same of it.
+    pub token: Option<(TokenId, Option<DateTime<Utc>>)>,
+    /// The key's hash was made under another pepper than the current one.
     pub rehash: Option<Rehash>,
+}
+
+impl Use {
+    /// The use of what is known.
+    #[must_use]
+    pub fn of(known: &Known, rehash: Option<Rehash>) -> Self {
+        let token = match &known.proof {
+            Proof::Token(known) => Some((known.token.token_id, known.token.last_used_at)),
+            Proof::Secret | Proof::PreviousSecret(_) => None,
+        };
+        Self { key_id: known.key.key_id, last_used_at: known.key.last_used_at, token, rehash }
+    }
 }
 
 /// The hash of the secret that was presented, as it is stored and as it should be.
@@ -78,6 +94,8 @@ pub struct Rehash {
 pub struct Writer {
     /// Where keys are.
     pub keys: Keys,
+    /// Where tokens are.
+    pub tokens: Tokens,
     /// Where events are.
     pub activity: Activity,
     /// How long a key may be used before it is written again that it was.
@@ -148,8 +166,14 @@ impl Writer {
 
     async fn write_use(&self, used: &Use, at: DateTime<Utc>) -> Result<(), Error> {
         let due = at - self.last_used_interval;
-        if used.last_used_at.is_none_or(|last| last <= due) {
+        let is_due = |last: Option<DateTime<Utc>>| last.is_none_or(|last| last <= due);
+        if is_due(used.last_used_at) {
             self.keys.mark_used(used.key_id, at, due).await?;
+        }
+        if let Some((token_id, last)) = used.token
+            && is_due(last)
+        {
+            self.tokens.mark_used((used.key_id, token_id), at, due).await?;
         }
         if let Some(Rehash { stored, renewed }) = &used.rehash {
             self.keys.rehash(used.key_id, stored, renewed).await?;

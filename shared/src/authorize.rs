@@ -1,6 +1,6 @@
 //! From a presented credential to a decision.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use thiserror::Error as ThisError;
@@ -8,17 +8,16 @@ use thiserror::Error as ThisError;
 use crate::activity::Holder;
 use crate::afterwards::{Rehash, Use};
 use crate::cache::Cache;
-use crate::credential::{Brand, Credential, KeyId, Malformed};
+use crate::caller::Caller;
+use crate::credential::{Brand, Credential, KeyId, Kind, Malformed};
 use crate::error::Error;
-use crate::pepper::{Peppers, SecretHash};
-use crate::record::{HashedKey, Key, Status};
-use crate::store::keys::Keys;
+use crate::verify::{Checked, Matched, Unfit, Verified, Verifier};
 
 /// What comes of a presented credential.
 #[derive(Debug)]
 pub enum Decision {
-    /// It is the credential of this key, and the key works.
-    Accepted(Box<Key>),
+    /// It works, and this is who calls with it.
+    Accepted(Box<Caller>),
     /// It is not.
     Refused(Refusal),
 }
@@ -41,18 +40,15 @@ pub enum Refusal {
     /// It is not a credential of this deployment.
     #[error("malformed: {0}")]
     Malformed(Malformed),
-    /// No key has its id.
-    #[error("unknown key {0}")]
+    /// No key has its id, or the key has no such token.
+    #[error("unknown: {0}")]
     Unknown(KeyId),
-    /// The key has another secret.
-    #[error("wrong secret for key {0}")]
+    /// The key, or its token, has another secret.
+    #[error("wrong secret for {0}")]
     WrongSecret(KeyId),
-    /// The key's time is over.
-    #[error("key {0} is expired")]
-    Expired(KeyId),
-    /// The key is switched off.
-    #[error("key {0} is disabled")]
-    Disabled(KeyId),
+    /// It is this key or a token of it, and does not work.
+    #[error("{word} key or token of {0}", word = .1.word())]
+    Unfit(KeyId, Unfit),
 }
 
 impl Refusal {
@@ -67,8 +63,7 @@ impl Refusal {
             Self::Malformed(_) => "malformed",
             Self::Unknown(_) => "unknown",
             Self::WrongSecret(_) => "wrong_secret",
-            Self::Expired(_) => "expired",
-            Self::Disabled(_) => "disabled",
+            Self::Unfit(_, unfit) => unfit.word(),
         }
     }
 }
@@ -106,68 +101,30 @@ impl Decided {
         Self { decision: Decision::Refused(refusal), holder: None, lookup: Lookup::None, used: None }
     }
 
-    fn new(checked: Checked, lookup: Lookup, now: DateTime<Utc>) -> Self {
-        let holder = checked.holder();
-        Self { decision: decision(checked, now), holder, lookup, used: None }
+    fn new(checked: &Checked, lookup: Lookup, now: DateTime<Utc>) -> Self {
+        Self { decision: decision(checked, now), holder: checked.holder(), lookup, used: None }
     }
 }
 
-/// Checks credentials. It needs one read of one item for each, and none for what is malformed.
+/// Checks credentials. It needs one read for each, and none for what is malformed.
 #[derive(Debug)]
 pub struct Authorizer {
     /// The word credentials begin with.
     pub brand: Brand,
-    /// What stored hashes were made under.
-    pub peppers: Peppers,
-    /// Where keys are.
-    pub keys: Keys,
+    /// What compares them with what is stored.
+    pub verifier: Verifier,
     /// What this environment has checked before.
     pub cache: Cache<Checked>,
 }
 
-/// What came of comparing a credential with what is stored, whatever the time.
-#[derive(Clone, Debug)]
-pub enum Checked {
-    /// It is one of this key's.
-    Known {
-        /// The key as it was read.
-        key: Box<Key>,
-        /// Until when the secret works, if it is the one before a rotation.
-        until: Option<DateTime<Utc>>,
-    },
-    /// The key has another secret.
-    WrongSecret(Holder),
-    /// There is no such key.
-    Unknown(KeyId),
-}
-
-impl Checked {
-    fn holder(&self) -> Option<Holder> {
-        match self {
-            Self::Known { key, .. } => Some(holder(key)),
-            Self::WrongSecret(holder) => Some(holder.clone()),
-            Self::Unknown(_) => None,
-        }
-    }
-
-    /// Whether it still says something: the secret before a rotation may work no more.
-    fn holds(&self, now: DateTime<Utc>) -> bool {
-        !matches!(self, Self::Known { until: Some(until), .. } if *until <= now)
-    }
-
-    fn is_known(&self) -> bool {
-        matches!(self, Self::Known { .. })
-    }
-}
-
 impl Authorizer {
-    /// Decides on the value of an `Authorization` header: `Bearer` in any case, then the key (RFC 6750, section 2.1;
+    /// Decides on the value of an `Authorization` header: `Bearer` in any case, then the credential (RFC 6750, section 2.1;
     /// RFC 9110, section 11.1).
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the store did not answer in time, and the cache may not be used in its place.
-    /// - [`Error::UnknownPepper`]: the key's hash was made under a version that is not listed.
+    /// - [`Error::UnknownPepper`]: the stored hash was made under a version that is not listed.
     /// - [`Error::Broken`]: the stored item cannot be read.
     ///
     /// None of them says anything about the credential, and none of them lets it pass.
@@ -176,96 +133,54 @@ impl Authorizer {
             Ok(credential) => credential,
             Err(refusal) => return Ok(Decided::refused(refusal)),
         };
-        if let Some(checked) = self.cache.fresh(&credential, now).filter(|checked| checked.holds(now)) {
-            return Ok(Decided::new(checked, Lookup::Cache, now));
+        if let Kind::RefreshToken(_) = credential.kind {
+            return Ok(Decided::refused(Refusal::Unfit(credential.key_id, Unfit::RefreshToken)));
         }
-        let asked = Instant::now();
-        let stored = match self.keys.hashed(credential.key_id).await {
-            Ok(stored) => stored.filter(|stored| !stored.key.is_gone(now)),
+        if let Some(checked) = self.cache.fresh(&credential, now).filter(|checked| checked.holds(now)) {
+            return Ok(Decided::new(&checked, Lookup::Cache, now));
+        }
+        let verified = match self.verifier.verify(&credential, now).await {
+            Ok(verified) => verified,
             Err(failure @ Error::Unavailable { .. }) => {
                 // Only what was accepted: a refusal is no reason to do without the store.
                 let stale = self.cache.stale(&credential, now);
-                let stale =
-                    stale.filter(|checked| checked.is_known() && checked.holds(now)).ok_or(failure)?;
+                let was_accepted =
+                    |checked: &Checked| matches!(checked, Checked::Known(_)) && checked.holds(now);
+                let stale = stale.filter(was_accepted).ok_or(failure)?;
                 tracing::warn!(key_id = %credential.key_id, "decided without the store, which fails");
-                return Ok(Decided::new(stale, Lookup::Stale, now));
+                return Ok(Decided::new(&stale, Lookup::Stale, now));
             }
             Err(failure) => return Err(failure),
         };
-        let lookup = Lookup::Store(asked.elapsed());
-        let (checked, matched) = self.check(&credential, stored, now)?;
-        self.cache.remember(&credential, checked.clone(), now);
-        let mut decided = Decided::new(checked, lookup, now);
-        if let (Decision::Accepted(key), Some(matched)) = (&decided.decision, matched) {
-            let rehash = self.rehash(&credential, matched);
-            decided.used = Some(Use { key_id: key.key_id, last_used_at: key.last_used_at, rehash });
+        let Verified { checked, matched, took } = verified;
+        let mut decided = Decided::new(&checked, Lookup::Store(took), now);
+        if let (Decision::Accepted(_), Checked::Known(known)) = (&decided.decision, &checked) {
+            let rehash = matched.and_then(|matched| self.rehash(&credential, matched));
+            decided.used = Some(Use::of(known, rehash));
         }
+        self.cache.remember(&credential, checked, now);
         Ok(decided)
     }
 
-    /// Compares a credential with what is stored under its id, and says which hash is its own.
-    fn check(
-        &self,
-        credential: &Credential,
-        stored: Option<HashedKey>,
-        now: DateTime<Utc>,
-    ) -> Result<(Checked, Option<Matched>), Error> {
-        let Some(stored) = stored else {
-            self.peppers.verify_nothing(credential);
-            return Ok((Checked::Unknown(credential.key_id), None));
-        };
-        let mut matched = None;
-        let mut unknown_pepper = None;
-        for hash in stored.hashes(now) {
-            // Every hash is compared, so that the time tells nothing of which one matched.
-            match self.peppers.verify(credential, &hash) {
-                Ok(equal) => matched = matched.or(equal.then_some(hash)),
-                Err(unknown) => unknown_pepper = Some(unknown),
-            }
-        }
-        match (matched, unknown_pepper) {
-            (Some(hash), _) => {
-                let is_current = hash == stored.hash;
-                let until = stored.key.previous_expires_at.filter(|_| !is_current);
-                let known = Checked::Known { key: Box::new(stored.key), until };
-                Ok((known, Some(Matched { hash, is_current })))
-            }
-            (None, Some(unknown)) => Err(unknown.into()),
-            (None, None) => Ok((Checked::WrongSecret(holder(&stored.key)), None)),
-        }
-    }
-
-    /// The renewal of a hash that is not under the current pepper. A secret that works only until an overlap ends is
+    /// The renewal of a key's hash that is not under the current pepper. A secret that works only until an overlap ends is
     /// not worth one.
     fn rehash(&self, credential: &Credential, matched: Matched) -> Option<Rehash> {
-        let renewed = self.peppers.renew(credential, &matched.hash).filter(|_| matched.is_current)?;
+        let renewed =
+            self.verifier.peppers.renew(credential, &matched.hash).filter(|_| matched.is_current)?;
         Some(Rehash { stored: matched.hash, renewed })
     }
 }
 
-/// The stored hash that a credential was found to be the one of.
-#[derive(Debug)]
-struct Matched {
-    hash: SecretHash,
-    /// Not that of the secret before a rotation.
-    is_current: bool,
-}
-
 /// What comes of a checked credential at an instant.
-fn decision(checked: Checked, now: DateTime<Utc>) -> Decision {
+fn decision(checked: &Checked, now: DateTime<Utc>) -> Decision {
     match checked {
-        Checked::Known { key, .. } => match key.status(now) {
-            Status::Active => Decision::Accepted(key),
-            Status::Expired => Decision::Refused(Refusal::Expired(key.key_id)),
-            Status::Disabled => Decision::Refused(Refusal::Disabled(key.key_id)),
+        Checked::Known(known) => match known.caller(now) {
+            Ok(caller) => Decision::Accepted(Box::new(caller)),
+            Err(unfit) => Decision::Refused(Refusal::Unfit(known.key.key_id, unfit)),
         },
         Checked::WrongSecret(holder) => Decision::Refused(Refusal::WrongSecret(holder.key_id)),
-        Checked::Unknown(key_id) => Decision::Refused(Refusal::Unknown(key_id)),
+        Checked::Unknown(key_id) => Decision::Refused(Refusal::Unknown(*key_id)),
     }
-}
-
-fn holder(key: &Key) -> Holder {
-    Holder { workspace_id: key.workspace_id.clone(), user_id: key.user_id.clone(), key_id: key.key_id }
 }
 
 fn parse(authorization: Option<&str>, brand: &Brand) -> Result<Credential, Refusal> {

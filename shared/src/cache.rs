@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 
-use crate::credential::Credential;
+use crate::credential::{Credential, TokenId};
 
 /// The most credentials that are remembered: some megabytes at worst.
 const CAPACITY: usize = 1_000;
@@ -81,9 +81,13 @@ impl<Checked: Clone> Cache<Checked> {
 }
 
 fn digest(credential: &Credential) -> [u8; 32] {
+    let Credential { key_id, kind, secret } = credential;
+    let token_id = kind.token_id().map_or([0; 16], TokenId::to_bytes);
     Sha256::new()
-        .chain_update(credential.key_id.to_bytes())
-        .chain_update(credential.secret.expose())
+        .chain_update(kind.word())
+        .chain_update(key_id.to_bytes())
+        .chain_update(token_id)
+        .chain_update(secret.expose())
         .finalize()
         .into()
 }
@@ -91,6 +95,7 @@ fn digest(credential: &Credential) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::credential::Kind;
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(seconds, 0).unwrap()
@@ -118,7 +123,7 @@ mod tests {
             assert_eq!(cache.fresh(&credential, at(second)).is_some(), fresh, "{second}");
             assert_eq!(cache.stale(&credential, at(second)).is_some(), stale, "{second}");
         }
-        let same_key = Credential::renew(credential.key_id);
+        let same_key = Credential::draw(credential.key_id, Kind::ApiKey);
         assert_eq!(cache.fresh(&same_key, at(11)), None, "another secret is another credential");
     }
 

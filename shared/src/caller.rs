@@ -1,11 +1,13 @@
 //! Who calls, and what they may do.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::credential::KeyId;
 use crate::endpoint::{self, EndpointRule};
 use crate::error::Error;
 use crate::scope::{Scope, WORKSPACE_ADMIN};
+use crate::time;
 use crate::word::{consists_of, word};
 
 word! {
@@ -26,7 +28,7 @@ word! {
     InvalidUserId: "must be 1 to 128 characters of A-Z, a-z, 0-9, '.', '_', ':', '@', '|', '+', '=' and '-'"
 }
 
-/// The authenticated sender of a request, as the authorizer told the management API, and as `GET /me` shows it.
+/// The authenticated sender of a request: as the authorizer finds it, as it tells the backend, and as `GET /me` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Caller {
     /// The tenant of everything the caller can see.
@@ -43,8 +45,9 @@ pub struct Caller {
     pub endpoints: Vec<EndpointRule>,
     /// What was presented.
     pub credential: CredentialKind,
-    /// When it stops working, as it is shown.
-    pub expires_at: Option<String>,
+    /// When it stops working.
+    #[serde(serialize_with = "time::serialize")]
+    pub expires_at: Option<DateTime<Utc>>,
 }
 
 /// Which kind of credential was presented.
@@ -53,6 +56,8 @@ pub struct Caller {
 pub enum CredentialKind {
     /// The key itself.
     ApiKey,
+    /// A token that was made with it.
+    AccessToken,
 }
 
 impl Caller {
@@ -75,15 +80,22 @@ impl Caller {
         }
     }
 
-    /// Demands every scope and endpoint rule of a key: nobody hands out more than they have. A caller without rules
-    /// holds every rule. Any other holds what its own cover, and so never a key without rules; that goes for
-    /// administrators too, who would have no use for rules that they can get around.
+    /// Demands what handing out a key takes: a key, and every scope and endpoint rule of the one that is handed out.
+    ///
+    /// Nobody hands out more than they have. A caller without rules holds every rule. Any other holds what its own cover, and
+    /// so never a key without rules; that goes for administrators too, who would have no use for rules that they can get
+    /// around. A token would outlive itself in a key that it got.
     ///
     /// # Errors
     ///
+    /// - [`Error::NotAKey`]: the caller came with something else than an API key.
     /// - [`Error::InsufficientScope`]: names the first scope that the caller does not hold.
     /// - [`Error::InsufficientEndpoints`]: names the first rule that it does not hold.
     pub fn require_all(&self, scopes: &[Scope], endpoints: &[EndpointRule]) -> Result<(), Error> {
+        match self.credential {
+            CredentialKind::ApiKey => {}
+            CredentialKind::AccessToken => return Err(Error::NotAKey),
+        }
         scopes.iter().try_for_each(|scope| self.require(scope.as_str()))?;
         if self.endpoints.is_empty() {
             return Ok(());
@@ -172,6 +184,12 @@ mod tests {
                 assert_eq!(answer.is_ok(), granted, "{held:?} for {demanded:?} with {scopes:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_token_hands_out_no_key() {
+        let token = Caller { credential: CredentialKind::AccessToken, ..caller(&[WORKSPACE_ADMIN]) };
+        assert!(matches!(token.require_all(&[], &[]), Err(Error::NotAKey)));
     }
 
     #[test]

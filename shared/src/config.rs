@@ -120,6 +120,15 @@ impl Environment {
         self.required("ACTIVITY_TABLE", "must be the name of the table of activity")
     }
 
+    /// `TOKENS_TABLE`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is not set.
+    pub fn tokens_table(&self) -> Result<String, InvalidVariable> {
+        self.required("TOKENS_TABLE", "must be the name of the table of tokens")
+    }
+
     /// `PEPPERS`: every version whose hashes are honoured. New hashes are made under the highest, unless `PEPPER_VERSION`
     /// names another one: a version has to be known everywhere before it is used anywhere.
     ///
@@ -314,6 +323,42 @@ impl Environment {
     #[must_use]
     pub fn metrics_stack(&self) -> String {
         self.text("METRICS_STACK").unwrap_or("keygate").to_owned()
+    }
+
+    /// `ACCESS_TOKEN_SECONDS`: the longest life of an access token; 3600 unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no number from 60 to 86400.
+    pub fn access_token_lifetime(&self) -> Result<TimeDelta, InvalidVariable> {
+        self.number("ACCESS_TOKEN_SECONDS", 3600, 60..=86_400)
+            .map(|seconds| TimeDelta::seconds(seconds.into()))
+    }
+
+    /// `REFRESH_TOKEN_DAYS`: how long access tokens can be renewed without the key; 30 unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no number from 1 to 365.
+    pub fn refresh_token_lifetime(&self) -> Result<TimeDelta, InvalidVariable> {
+        self.number("REFRESH_TOKEN_DAYS", 30, 1..=365).map(|days| TimeDelta::days(days.into()))
+    }
+
+    /// `OAUTH_ISSUER`: the address at which clients find the OAuth API, without a `/` at its end (RFC 8414, section 2).
+    /// Unless set it is the API's own host.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no such address.
+    pub fn oauth_issuer(&self) -> Result<Option<String>, InvalidVariable> {
+        let Some(issuer) = self.text("OAUTH_ISSUER") else { return Ok(None) };
+        let rest = issuer.strip_prefix("https://").or(issuer.strip_prefix("http://127.0.0.1:"));
+        if rest.is_some_and(|rest| !rest.is_empty() && !rest.ends_with('/') && !rest.contains(['?', '#'])) {
+            return Ok(Some(issuer.to_owned()));
+        }
+        let must_be =
+            "must be an address such as https://auth.example.com, without a / at its end".to_owned();
+        Err(InvalidVariable { name: "OAUTH_ISSUER", must_be })
     }
 
     /// `LOG_LEVEL`: `info` unless set.

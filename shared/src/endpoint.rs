@@ -67,6 +67,28 @@ impl EndpointRule {
         Some((one.map_or(&METHODS[..], |index| &METHODS[index..=index]), path))
     }
 
+    /// The rule for what both rules allow, if there is anything.
+    fn overlap(&self, other: &Self) -> Option<Self> {
+        let (Some((method, path)), Some((other_method, other_path))) =
+            (self.0.split_once(' '), other.0.split_once(' '))
+        else {
+            return (self == other).then(|| self.clone());
+        };
+        let method = match (method, other_method) {
+            ("*", narrower) | (narrower, "*") => narrower,
+            (one, other) if one == other => one,
+            _ => return None,
+        };
+        let path = if includes(path, other_path) {
+            other_path
+        } else if includes(other_path, path) {
+            path
+        } else {
+            return None;
+        };
+        Some(Self(format!("{method} {path}")))
+    }
+
     /// What the rule allows, as the end of resources that begin with a stage's ARN and `/`
     /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-control-access-using-iam-policies-to-invoke-api.html>).
     fn resources(&self) -> Vec<String> {
@@ -135,6 +157,22 @@ fn includes(rule: &str, path: &str) -> bool {
         Some(beginning) => path.starts_with(beginning),
         None => path == rule,
     }
+}
+
+/// The rules for what two lists of rules both allow, where no rule allows everything; `None` if that is nothing.
+#[must_use]
+pub fn common(one: &[EndpointRule], other: &[EndpointRule]) -> Option<Vec<EndpointRule>> {
+    if one.is_empty() || other.is_empty() {
+        return Some([one, other].concat());
+    }
+    let mut common: Vec<EndpointRule> = Vec::new();
+    for rule in one.iter().flat_map(|one| other.iter().filter_map(|other| one.overlap(other))) {
+        if !cover(&common, &rule) {
+            common.retain(|wider| !cover(std::slice::from_ref(&rule), wider));
+            common.push(rule);
+        }
+    }
+    (!common.is_empty()).then_some(common)
 }
 
 /// Whether an answer of the authorizer has room for the rules, written out and as they stand, and the scopes of a key,
@@ -284,7 +322,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_two_lists_have_in_common_is_the_narrower_of_each_two_rules() {
+        let list = |texts: &str| rules(&texts.split_terminator(", ").collect::<Vec<_>>());
+        for (one, other, expected) in [
+            ("", "", Some("")),
+            ("", "GET /a", Some("GET /a")),
+            ("GET /a", "PUT /a, GET /b", None),
+            ("* /a/*", "GET /a/b, GET /b", Some("GET /a/b")),
+            ("GET /*", "* /a/*, * /a/b", Some("GET /a/*")),
+            ("* /*", "* /a", Some("* /a")),
+            ("$connect, GET /a", "$connect", Some("$connect")),
+            ("$connect", "* /*", None),
+        ] {
+            assert_eq!(common(&list(one), &list(other)), expected.map(list), "{one} and {other}");
+            assert_eq!(common(&list(other), &list(one)), expected.map(list), "{other} and {one}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_two_lists_have_in_common_is_what_both_allow(
+            one in prop::collection::vec("(\\*|GET|PUT) /(\\*|a(/b)?(/\\*)?)", 1..4),
+            other in prop::collection::vec("(\\*|GET|PUT) /(\\*|a(/b)?(/\\*)?)", 1..4),
+            method in "GET|PUT|POST",
+            path in "(/[abc]){0,3}/?",
+        ) {
+            let parse = |texts: &[String]| texts.iter().map(|rule| rule.parse().unwrap()).collect::<Vec<EndpointRule>>();
+            let (one, other) = (parse(&one), parse(&other));
+            let both = allow(&one, &method, &path) && allow(&other, &method, &path);
+            let common = common(&one, &other).unwrap_or_default();
+            prop_assert_eq!(allow(&common, &method, &path), both, "{:?}", common);
+        }
+
         #[test]
         fn what_is_covered_allows_nothing_else(
             held in prop::collection::vec("(\\*|GET|PUT) /(\\*|a(/b)?(/\\*)?)", 1..4),

@@ -29,12 +29,18 @@ pub enum Error {
     /// The endpoint rules of the caller's own key do not cover this one, or, as there is none, a key without rules.
     #[error("the caller's endpoint rules do not cover {}", .0.as_ref().map_or("a key without any", EndpointRule::as_str))]
     InsufficientEndpoints(Option<EndpointRule>),
+    /// The caller came with an access token, and this takes an API key.
+    #[error("the caller came with something else than an API key")]
+    NotAKey,
     /// The key belongs to another user of the workspace and the caller is no administrator.
     #[error("the key belongs to another user")]
     NotYourKey,
     /// There is no such key in the caller's workspace.
     #[error("no such key")]
     NotFound,
+    /// The key has no such token, or not any more.
+    #[error("no such token")]
+    NoSuchToken,
     /// A key of the workspace has that name.
     #[error("the name is taken")]
     NameTaken,
@@ -84,6 +90,12 @@ impl Error {
     #[must_use]
     pub fn invalid(field: InvalidField) -> Self {
         Self::Invalid { fields: vec![field] }
+    }
+
+    /// Whether the same request may succeed a little later.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Busy | Self::Unavailable { .. })
     }
 
     /// A failure of `service`, with the texts of `cause` and of everything that caused it.

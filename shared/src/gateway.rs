@@ -21,6 +21,7 @@ use aws_lambda_events::apigw::{
     ApiGatewayV2CustomAuthorizerSimpleResponse,
 };
 use aws_lambda_events::iam::{IamPolicyEffect, IamPolicyStatement};
+use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use thiserror::Error as ThisError;
 
@@ -31,9 +32,8 @@ use crate::config::AuthorizerAnswer;
 use crate::credential;
 use crate::endpoint::{self, EndpointRule};
 use crate::error::Error;
-use crate::keys::rfc3339;
-use crate::record::Key;
 use crate::scope::Scope;
+use crate::time::rfc3339;
 
 /// What REST and WebSocket APIs take as a 401.
 pub const UNAUTHORIZED: &str = "Unauthorized";
@@ -239,24 +239,25 @@ impl Event {
     #[must_use]
     pub fn outcome(&self, decision: &Decision, form: AuthorizerAnswer) -> Outcome {
         match decision {
-            Decision::Accepted(key) if self.is_allowed(key, form) => Outcome::Allowed,
+            Decision::Accepted(caller) if self.is_allowed(caller, form) => Outcome::Allowed,
             Decision::Accepted(_) => Outcome::Refused(OUTSIDE_ENDPOINTS),
             Decision::Refused(refusal) => Outcome::Refused(refusal.word()),
         }
     }
 
-    /// Whether the key's endpoint rules allow the call at hand.
-    fn is_allowed(&self, key: &Key, form: AuthorizerAnswer) -> bool {
-        if key.endpoints.is_empty() {
+    /// Whether the caller's endpoint rules allow the call at hand.
+    fn is_allowed(&self, caller: &Caller, form: AuthorizerAnswer) -> bool {
+        let rules = &caller.endpoints;
+        if rules.is_empty() {
             return true;
         }
         match (&self.api, form) {
             (Api::Http2 { .. }, AuthorizerAnswer::Simple) => false,
-            (Api::Http2 { method, path }, _) => endpoint::allow(&key.endpoints, method, path),
-            (Api::WebSocket, _) => endpoint::allow_connect(&key.endpoints),
+            (Api::Http2 { method, path }, _) => endpoint::allow(rules, method, path),
+            (Api::WebSocket, _) => endpoint::allow_connect(rules),
             (Api::Rest | Api::Http1, _) => match method_and_path(&self.arn) {
                 (Some(method), path) => {
-                    endpoint::allow(&key.endpoints, method, &format!("/{}", path.unwrap_or_default()))
+                    endpoint::allow(rules, method, &format!("/{}", path.unwrap_or_default()))
                 }
                 (None, _) => false,
             },
@@ -300,34 +301,34 @@ impl Event {
             }
             (Decision::Refused(_), Api::Http2 { .. }, _) => Ok(simple(false, None)),
             (
-                Decision::Accepted(key),
+                Decision::Accepted(caller),
                 Api::Http2 { .. },
                 AuthorizerAnswer::Simple | AuthorizerAnswer::SimpleUncached,
             ) => {
-                let is_allowed = self.is_allowed(key, form);
-                Ok(simple(is_allowed, is_allowed.then(|| Context::of(key)).as_ref()))
+                let is_allowed = self.is_allowed(caller, form);
+                Ok(simple(is_allowed, is_allowed.then(|| Context::of(caller)).as_ref()))
             }
-            (Decision::Accepted(key), ..) => {
-                Ok(policy(key.user_id.as_str(), self.statements(key), Some(&Context::of(key))))
+            (Decision::Accepted(caller), ..) => {
+                Ok(policy(caller.user_id.as_str(), self.statements(caller), Some(&Context::of(caller))))
             }
         }
     }
 
-    /// What a key may call: the whole stage, or what its endpoint rules allow.
+    /// What a caller may call: the whole stage, or what its endpoint rules allow.
     ///
     /// API Gateway may keep an answer for the credential and use it for the next call, which need not be to the same
     /// method; so the answer must never be made of the one that is called.
-    fn statements(&self, key: &Key) -> Vec<IamPolicyStatement> {
+    fn statements(&self, caller: &Caller) -> Vec<IamPolicyStatement> {
         let stage = self.stage();
-        if key.endpoints.is_empty() {
-            return vec![allow(vec![format!("{stage}/*")], key)];
+        if caller.endpoints.is_empty() {
+            return vec![allow(vec![format!("{stage}/*")], caller)];
         }
-        let allowed = endpoint::allowed_resources(&key.endpoints);
+        let allowed = endpoint::allowed_resources(&caller.endpoints);
         let allowed = allowed.iter().map(|end| format!("{stage}/{end}")).collect();
         let partition = self.arn.split(':').nth(1).unwrap_or("*");
         let ambiguous =
             endpoint::AMBIGUOUS_RESOURCES.map(|end| format!("arn:{partition}:execute-api:*:*:{end}"));
-        vec![allow(allowed, key), statement(IamPolicyEffect::Deny, ambiguous.into())]
+        vec![allow(allowed, caller), statement(IamPolicyEffect::Deny, ambiguous.into())]
     }
 
     /// The ARN of the stage that is called, whose partition, region and account are those of the API.
@@ -387,10 +388,11 @@ fn context_value(context: Option<&Context>) -> serde_json::Value {
     }
 }
 
-/// Lets a key through, and says in the policy itself until when: API Gateway may use it again after the key expired.
-fn allow(resources: Vec<String>, key: &Key) -> IamPolicyStatement {
+/// Lets a caller through, and says in the policy itself until when: API Gateway may use it again after the credential
+/// expired.
+fn allow(resources: Vec<String>, caller: &Caller) -> IamPolicyStatement {
     let mut allow = statement(IamPolicyEffect::Allow, resources);
-    allow.condition = key.expires_at.map(|expires_at| {
+    allow.condition = caller.expires_at.map(|expires_at| {
         let before = HashMap::from([("aws:CurrentTime".to_owned(), vec![rfc3339(expires_at)])]);
         HashMap::from([("DateLessThan".to_owned(), before)])
     });
@@ -424,18 +426,18 @@ pub struct Context {
 }
 
 impl Context {
-    fn of(key: &Key) -> Self {
-        let scopes: Vec<&str> = key.scopes.iter().map(Scope::as_str).collect();
-        let endpoints: Vec<&str> = key.endpoints.iter().map(EndpointRule::as_str).collect();
+    fn of(caller: &Caller) -> Self {
+        let scopes: Vec<&str> = caller.scopes.iter().map(Scope::as_str).collect();
+        let endpoints: Vec<&str> = caller.endpoints.iter().map(EndpointRule::as_str).collect();
         Self {
-            user_id: key.user_id.to_string(),
-            workspace_id: key.workspace_id.to_string(),
-            key_id: key.key_id.to_string(),
-            key_name: key.name.to_string(),
+            user_id: caller.user_id.to_string(),
+            workspace_id: caller.workspace_id.to_string(),
+            key_id: caller.key_id.to_string(),
+            key_name: caller.key_name.clone(),
             scopes: scopes.join(" "),
             endpoints: (!endpoints.is_empty()).then(|| endpoints.join(",")),
-            credential: CredentialKind::ApiKey,
-            expires_at: key.expires_at.map(rfc3339),
+            credential: caller.credential,
+            expires_at: caller.expires_at.map(rfc3339),
         }
     }
 }
@@ -451,6 +453,7 @@ impl TryFrom<Context> for Caller {
         let scopes = context.scopes.split_whitespace().map(str::parse).collect::<Result<_, _>>();
         let endpoints = context.endpoints.iter().flat_map(|rules| rules.split(','));
         let endpoints = endpoints.map(str::parse).collect::<Result<_, _>>();
+        let expires_at = context.expires_at.as_deref().map(DateTime::parse_from_rfc3339).transpose();
         Ok(Self {
             workspace_id: context.workspace_id.parse().map_err(|_| broken("workspaceId"))?,
             user_id: context.user_id.parse().map_err(|_| broken("userId"))?,
@@ -459,7 +462,7 @@ impl TryFrom<Context> for Caller {
             scopes: scopes.map_err(|_| broken("scopes"))?,
             endpoints: endpoints.map_err(|_| broken("endpoints"))?,
             credential: context.credential,
-            expires_at: context.expires_at,
+            expires_at: expires_at.map_err(|_| broken("expiresAt"))?.map(Into::into),
         })
     }
 }
@@ -471,30 +474,21 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::record::Name;
     use crate::scope::MOST_SCOPES;
 
     const ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/GET/orders/7";
     const CONNECT_ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/$connect";
 
-    fn key(expires_at: Option<&str>) -> Box<Key> {
-        let time = |text| DateTime::parse_from_rfc3339(text).unwrap().into();
-        Box::new(Key {
+    fn caller(expires_at: Option<&str>) -> Box<Caller> {
+        Box::new(Caller {
             key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
             workspace_id: "acme".parse().unwrap(),
             user_id: "alice".parse().unwrap(),
-            name: Name::parse("build server").unwrap(),
-            description: None,
+            key_name: "build server".to_owned(),
             scopes: vec!["orders:read".parse().unwrap(), "orders:write".parse().unwrap()],
             endpoints: Vec::new(),
-            created_at: time("2026-01-01T00:00:00Z"),
-            created_by: "alice".parse().unwrap(),
-            revision: 1,
-            expires_at: expires_at.map(time),
-            ttl: None,
-            disabled_at: None,
-            previous_expires_at: None,
-            last_used_at: None,
+            credential: CredentialKind::ApiKey,
+            expires_at: expires_at.map(|text| DateTime::parse_from_rfc3339(text).unwrap().into()),
         })
     }
 
@@ -609,7 +603,7 @@ mod tests {
     #[test]
     fn an_accepted_key_may_call_the_whole_stage_whatever_was_called() {
         for event in [token(), websocket(), http1(&json!({})), http2()] {
-            let answer = answer(&event, &Decision::Accepted(key(None)), AuthorizerAnswer::Policy).unwrap();
+            let answer = answer(&event, &Decision::Accepted(caller(None)), AuthorizerAnswer::Policy).unwrap();
             assert_eq!(answer["principalId"], "alice");
             assert_eq!(
                 answer["policyDocument"],
@@ -627,7 +621,7 @@ mod tests {
     }
 
     fn restricted(rules: &[&str]) -> Decision {
-        let mut key = key(None);
+        let mut key = caller(None);
         key.endpoints = rules.iter().map(|rule| rule.parse().unwrap()).collect();
         Decision::Accepted(key)
     }
@@ -746,7 +740,7 @@ mod tests {
     }
 
     fn with_rules(rules: &[EndpointRule]) -> Decision {
-        let mut key = key(None);
+        let mut key = caller(None);
         key.endpoints = rules.to_vec();
         Decision::Accepted(key)
     }
@@ -778,8 +772,8 @@ mod tests {
             rules in prop::collection::btree_set("(\\*|GET|OPTIONS) /[a-z]{1,180}(/\\*)?", 1..=endpoint::MOST_RULES),
             scopes in prop::collection::btree_set("[a-z]{1,64}", 0..=MOST_SCOPES),
         ) {
-            let mut longest = key(Some("2027-01-01T00:00:00Z"));
-            longest.name = Name::parse(&"𝄞".repeat(100)).unwrap();
+            let mut longest = caller(Some("2027-01-01T00:00:00Z"));
+            longest.key_name = "𝄞".repeat(100);
             longest.user_id = "u".repeat(128).parse().unwrap();
             longest.workspace_id = "w".repeat(64).parse().unwrap();
             longest.endpoints = rules.iter().map(|rule| rule.parse().unwrap()).collect();
@@ -802,7 +796,7 @@ mod tests {
 
     #[test]
     fn a_policy_ends_when_its_key_does() {
-        let decision = Decision::Accepted(key(Some("2027-01-01T00:00:00Z")));
+        let decision = Decision::Accepted(caller(Some("2027-01-01T00:00:00Z")));
         let answer = answer(&token(), &decision, AuthorizerAnswer::Policy).unwrap();
         let condition = &answer["policyDocument"]["Statement"][0]["Condition"];
         assert_eq!(condition, &json!({"DateLessThan": {"aws:CurrentTime": ["2027-01-01T00:00:00Z"]}}));
@@ -828,7 +822,7 @@ mod tests {
 
     #[test]
     fn simple_responses_are_for_payload_2_0_alone() {
-        let accepted = Decision::Accepted(key(None));
+        let accepted = Decision::Accepted(caller(None));
         let simple = answer(&http2(), &accepted, AuthorizerAnswer::Simple).unwrap();
         assert_eq!((&simple["isAuthorized"], &simple["context"]["userId"]), (&json!(true), &json!("alice")));
         for event in [token(), websocket(), http1(&json!({}))] {
@@ -839,7 +833,7 @@ mod tests {
 
     #[test]
     fn the_management_api_reads_the_context_that_the_authorizer_wrote() {
-        let mut key = key(None);
+        let mut key = caller(None);
         let caller = Caller::try_from(Context::of(&key)).unwrap();
         assert_eq!((caller.user_id.as_str(), caller.workspace_id.as_str()), ("alice", "acme"));
         assert_eq!((caller.scopes, caller.endpoints), (key.scopes.clone(), Vec::new()));

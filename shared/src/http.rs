@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use crate::activity::Origin;
 use crate::caller::Caller;
 use crate::config::Environment;
-use crate::credential::KeyId;
+use crate::credential::{KeyId, TokenId};
 use crate::error::{Error, InvalidField};
 use crate::gateway::Context;
 use crate::keys::precondition::{IfMatch, entity_tag};
@@ -116,6 +116,7 @@ pub fn caller(request: &Request) -> Result<Caller, Error> {
 pub fn origin(request: &Request) -> Origin {
     let source = match request.request_context_ref() {
         Some(RequestContext::ApiGatewayV1(context)) => context.identity.source_ip.clone(),
+        Some(RequestContext::ApiGatewayV2(context)) => context.http.source_ip.clone(),
         _ => None,
     };
     Origin {
@@ -132,6 +133,16 @@ pub fn origin(request: &Request) -> Origin {
 /// - [`Error::NotFound`]: it is not the id of a key.
 pub fn key_id(request: &Request) -> Result<KeyId, Error> {
     request.path_parameters_ref().and_then(|path| path.first("id")?.parse().ok()).ok_or(Error::NotFound)
+}
+
+/// The token's id in the path. What is no id at all is the id of no token.
+///
+/// # Errors
+///
+/// - [`Error::NoSuchToken`]: it is not the id of a token.
+pub fn token_id(request: &Request) -> Result<Option<TokenId>, Error> {
+    let id = request.path_parameters_ref().and_then(|path| path.first("token_id"));
+    id.map(|id| id.parse().map_err(|_| Error::NoSuchToken)).transpose()
 }
 
 /// Which states of a key the request is for. Of several such headers `lambda_http` hands over the last.
@@ -202,9 +213,10 @@ pub fn problem(error: &Error, request: &Request) -> Response<Body> {
 }
 
 /// What a client quotes when it asks about an answer.
-fn request_id(request: &Request) -> Option<String> {
+pub(crate) fn request_id(request: &Request) -> Option<String> {
     let of_gateway = match request.request_context_ref() {
         Some(RequestContext::ApiGatewayV1(context)) => context.request_id.clone(),
+        Some(RequestContext::ApiGatewayV2(context)) => context.request_id.clone(),
         _ => None,
     };
     of_gateway.or_else(|| request.lambda_context_ref().map(|context| context.request_id.clone()))
@@ -289,12 +301,19 @@ impl<'a> Problem<'a> {
                 };
                 (StatusCode::FORBIDDEN, "insufficient_endpoints", "Insufficient endpoints", detail)
             }
+            Error::NotAKey => {
+                let detail = "This takes an API key. An access token cannot do it.".to_owned();
+                (StatusCode::FORBIDDEN, "insufficient_credential", "Insufficient credential", detail)
+            }
             Error::NotYourKey => {
                 let detail = "Only administrators of the workspace may act for other users.".to_owned();
                 (StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail)
             }
             Error::NotFound => {
                 (StatusCode::NOT_FOUND, "not_found", "Not found", "The workspace has no such key.".to_owned())
+            }
+            Error::NoSuchToken => {
+                (StatusCode::NOT_FOUND, "not_found", "Not found", "The key has no such token.".to_owned())
             }
             Error::NameTaken => {
                 let detail = "A key of this workspace already has this name.".to_owned();

@@ -15,18 +15,19 @@
 //! 4. [`scope`], [`endpoint`] and [`caller`] say what a caller may do, and where; [`record`] is what is stored of a key,
 //!    [`activity`] what is remembered of its life, [`replay`] how a repeated create gets the same secret again, [`error`]
 //!    what can go wrong and [`fields`] how all invalid fields are named at once.
-//! 5. [`authorize`] is the decision: a credential in, its key or a reason for the refusal out. [`cache`] saves the reading
-//!    where an operator wants that. [`afterwards`] is what is left to be written once the caller has its answer; [`calls`]
+//! 5. [`verify`] compares a credential with what is stored; [`authorize`] is the decision: a credential in, its caller or a
+//!    reason for the refusal out. [`cache`] saves the reading where an operator wants that. [`afterwards`] is what is left to be written once the caller has its answer; [`calls`]
 //!    counts them for the audit trail, and [`metrics`] for the operator.
-//! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete.
+//! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete; [`tokens`] likewise.
 //! 7. [`store`] keeps records in `DynamoDB`, one file a table; [`kms`] derives the peppers; [`aws`] makes the clients
 //!    of both.
 //! 8. [`gateway`] reads API Gateway's authorizer events and writes its answers; [`http`] does the same for the
-//!    management API.
+//!    management API, [`oauth`] for the OAuth API.
 //!
-//! Dependencies point one way: functions → [`http`], [`gateway`] → use cases → [`store`], [`kms`] → [`record`],
+//! Dependencies point one way: functions → [`http`], [`oauth`], [`gateway`] → use cases → [`store`], [`kms`] → [`record`],
 //! [`credential`]. The clock is an argument everywhere; randomness comes from the operating system.
 
+mod time;
 mod word;
 
 pub mod config;
@@ -51,6 +52,8 @@ pub mod afterwards;
 pub mod authorize;
 pub mod cache;
 pub mod keys;
+pub mod tokens;
+pub mod verify;
 
 pub mod aws;
 pub mod kms;
@@ -58,3 +61,4 @@ pub mod store;
 
 pub mod gateway;
 pub mod http;
+pub mod oauth;

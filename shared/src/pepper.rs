@@ -1,10 +1,10 @@
 //! Peppers: what turns a secret into the hash that is stored.
 //!
 //! ```text
-//! hash = HMAC-SHA-256(pepper, label ‖ kind ‖ key id ‖ secret)      every field preceded by its length
+//! hash = HMAC-SHA-256(pepper, label ‖ kind ‖ key id ‖ token id, of a token ‖ secret)
 //! ```
 //!
-//! A secret has 256 bits of entropy, so a fast MAC is right and a password hash is not. A table alone cannot be
+//! every field preceded by its length. A secret has 256 bits of entropy, so a fast MAC is right and a password hash is not. A table alone cannot be
 //! searched for secrets: that takes the pepper, which exists only in the memory of running functions. Every stored
 //! hash has the version of its pepper beside it, so that peppers can be replaced while keys live on.
 
@@ -17,7 +17,7 @@ use sha2::Sha256;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::credential::{API_KEY_KIND, Credential};
+use crate::credential::Credential;
 
 /// Separates these hashes from any other use of the same pepper.
 ///
@@ -182,7 +182,12 @@ impl Peppers {
 }
 
 fn mac(pepper: &MacKey, credential: &Credential) -> Hmac<Sha256> {
-    pepper.mac(&[LABEL, API_KEY_KIND.as_bytes(), &credential.key_id.to_bytes(), credential.secret.expose()])
+    let Credential { key_id, kind, secret } = credential;
+    let (label, kind_word, key_id) = (LABEL, kind.word().as_bytes(), key_id.to_bytes());
+    match kind.token_id() {
+        None => pepper.mac(&[label, kind_word, &key_id, secret.expose()]),
+        Some(token_id) => pepper.mac(&[label, kind_word, &key_id, &token_id.to_bytes(), secret.expose()]),
+    }
 }
 
 /// A hash made under a pepper that this deployment does not list.
@@ -199,7 +204,7 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
 
     use super::*;
-    use crate::credential::{KeyId, Secret};
+    use crate::credential::{KeyId, Kind, Secret};
 
     fn pepper(version: u32, first_byte: u8) -> MacKey {
         let mut key = Zeroizing::new([0; 32]);
@@ -217,7 +222,7 @@ mod tests {
         let mut secret = Zeroizing::new([0; 32]);
         secret.iter_mut().zip(0..).for_each(|(byte, value)| *byte = value);
         let key_id = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
-        Credential { key_id, secret: Secret::from_bytes(&secret) }
+        Credential { key_id, kind: Kind::ApiKey, secret: Secret::from_bytes(&secret) }
     }
 
     /// HMAC-SHA-256 (RFC 2104) over the length-prefixed fields, from an independent implementation.
@@ -226,6 +231,14 @@ mod tests {
         let hash = peppers(vec![pepper(7, 100)]).hash(&credential());
         assert_eq!(STANDARD.encode(hash.hash), "/clY8BeZAj0AVcCxScpRwEgu6majkD9OUD0EhopiOSk=");
         assert_eq!(hash.pepper_version(), 7);
+        let token_id = "01JD4A0000F9K3W7RT2M8Q0001".parse().unwrap();
+        for (kind, expected) in [
+            (Kind::AccessToken(token_id), "BzUdxBT2ZtoxJs4OCkhwV4rQPWTuc7sr3M6/QqTi7jA="),
+            (Kind::RefreshToken(token_id), "XfRzQ0GC/raVv2gqb9ieR2FmRbZrP2f3jeYIGiuPB50="),
+        ] {
+            let hash = peppers(vec![pepper(7, 100)]).hash(&Credential { kind, ..credential() });
+            assert_eq!(STANDARD.encode(hash.hash), expected, "{kind:?}");
+        }
     }
 
     #[test]

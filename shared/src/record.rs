@@ -1,4 +1,4 @@
-//! What is stored of a key, and its status at an instant.
+//! What is stored of a key and of a token, and their status at an instant.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use thiserror::Error;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::caller::{UserId, WorkspaceId};
-use crate::credential::KeyId;
+use crate::credential::{FamilyId, KeyId, TokenId};
 use crate::endpoint::EndpointRule;
 use crate::pepper::{PreviousHash, SecretHash};
 use crate::scope::Scope;
@@ -181,6 +181,9 @@ pub struct HashedKey {
     /// The same for the secret before the last rotation.
     #[serde(flatten)]
     pub previous: Option<PreviousHash>,
+    /// Which of its tokens work.
+    #[serde(flatten)]
+    pub generation: Generation,
 }
 
 impl HashedKey {
@@ -191,6 +194,126 @@ impl HashedKey {
         std::iter::once(self.hash.clone()).chain(previous)
     }
 }
+
+/// The tokens of a key that work are those that were made under its present generation. Revoking all of them, however many
+/// there are, is counting it up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generation {
+    #[serde(default, rename = "token_generation")]
+    number: u64,
+}
+
+/// A key as what is asked of its tokens needs it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct TokenKey {
+    /// The key.
+    #[serde(flatten)]
+    pub key: Key,
+    /// Which of its tokens work.
+    #[serde(flatten)]
+    pub generation: Generation,
+}
+
+/// What is known of a token, without anything that could be checked against its secret.
+///
+/// Times are whole seconds, in the table as numbers since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// The key that it was made with.
+    pub key_id: KeyId,
+    /// Its public id.
+    #[serde(rename = "entry", with = "token_entry")]
+    pub token_id: TokenId,
+    /// What it is for.
+    pub kind: TokenKind,
+    /// What it carries to the backend, as far as its key still does.
+    pub scopes: Vec<Scope>,
+    /// Where its key could be used when it was made; everywhere, if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointRule>,
+    /// That of its key when it was made.
+    #[serde(flatten)]
+    pub generation: Generation,
+    /// When it was made.
+    #[serde(with = "chrono::serde::ts_seconds")]
+    pub created_at: DateTime<Utc>,
+    /// When it stops working, and when `DynamoDB` may delete it.
+    #[serde(with = "chrono::serde::ts_seconds")]
+    pub expires_at: DateTime<Utc>,
+    /// When it was last used.
+    #[serde(with = "zero_until_used")]
+    pub last_used_at: Option<DateTime<Utc>>,
+}
+
+/// What a token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenKind {
+    /// It opens APIs.
+    AccessToken,
+    /// It gets another access token and another refresh token, once.
+    RefreshToken,
+}
+
+/// A token with the hash of its secret, as only those read it who compare secrets.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct HashedToken {
+    /// The token.
+    #[serde(flatten)]
+    pub token: Token,
+    /// What a presented secret is checked against.
+    #[serde(flatten)]
+    pub hash: SecretHash,
+}
+
+/// A refresh token, those that come after it, and their access tokens: what is revoked together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Family {
+    /// The key of all of them.
+    pub key_id: KeyId,
+    /// Its id, which those of its tokens begin with.
+    #[serde(rename = "entry", with = "family_entry")]
+    pub family_id: FamilyId,
+    /// The one refresh token that has not been used.
+    pub current: TokenId,
+    /// Since when none of them works.
+    #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<DateTime<Utc>>,
+    /// When the last of its refresh tokens stops working, however often it is renewed.
+    #[serde(with = "chrono::serde::ts_seconds")]
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Declares how an id stands in the attribute `entry`: behind a word that says what the item is.
+macro_rules! entry {
+    ($module:ident, $id:ident, $prefix:literal) => {
+        pub(crate) mod $module {
+            use serde::de::Error;
+            use serde::{Deserialize, Deserializer, Serializer};
+
+            use crate::credential::$id;
+
+            pub(crate) const PREFIX: &str = $prefix;
+
+            pub(crate) fn text(id: $id) -> String {
+                format!("{PREFIX}{id}")
+            }
+
+            pub(crate) fn serialize<S: Serializer>(id: &$id, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&text(*id))
+            }
+
+            pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$id, D::Error> {
+                let entry = String::deserialize(deserializer)?;
+                let id = entry.strip_prefix(PREFIX).and_then(|id| id.parse().ok());
+                id.ok_or_else(|| D::Error::custom("another kind of entry"))
+            }
+        }
+    };
+}
+
+entry! { token_entry, TokenId, "TOKEN#" }
+entry! { family_entry, FamilyId, "FAMILY#" }
 
 mod zero_until_used {
     use chrono::{DateTime, Utc};

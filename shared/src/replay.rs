@@ -20,7 +20,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::caller::Caller;
-use crate::credential::{Credential, KeyId, Secret, fill_with_random_bytes};
+use crate::credential::{Credential, KeyId, Kind, Secret, fill_with_random_bytes};
 use crate::error::{Error, InvalidField, Place};
 use crate::pepper::MacKey;
 
@@ -120,7 +120,7 @@ impl Repeatable<'_> {
 
     fn credential(&self, key_id: KeyId, nonce: &[u8; 32]) -> Credential {
         let secret = Zeroizing::new(self.mac(SECRET, &[&key_id.to_bytes(), nonce]));
-        Credential { key_id, secret: Secret::from_bytes(&secret) }
+        Credential { key_id, kind: Kind::ApiKey, secret: Secret::from_bytes(&secret) }
     }
 
     fn request_digest(&self) -> [u8; 32] {

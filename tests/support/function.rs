@@ -105,6 +105,7 @@ impl Function {
             .env("AWS_ENDPOINT_URL_KMS", variable("AWS_ENDPOINT_URL"))
             .envs(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| (name, variable(name))))
             .env("KEYS_TABLE", variable("KEYGATE_KEYS_TABLE"))
+            .env("TOKENS_TABLE", variable("KEYGATE_TOKENS_TABLE"))
             .env("WORKSPACES_TABLE", variable("KEYGATE_WORKSPACES_TABLE"))
             .env("ACTIVITY_TABLE", variable("KEYGATE_ACTIVITY_TABLE"))
             .env("LOG_LEVEL", "debug")

@@ -16,6 +16,8 @@ use keygate::metrics::{Latency, Metrics};
 use keygate::pepper::Peppers;
 use keygate::store::activity::Activity;
 use keygate::store::keys::Keys;
+use keygate::store::tokens::Tokens;
+use keygate::verify::Verifier;
 use keygate::{kms, logging};
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
@@ -27,7 +29,8 @@ async fn main() -> Result<(), Error> {
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), environment.authorizer_budget()?)?;
     let keys = Keys::new(aws.dynamodb.clone(), environment.keys_table()?);
-    let writer = Arc::new(writer(&environment, &aws, keys.clone())?);
+    let tokens = Tokens::new(aws.dynamodb.clone(), environment.tokens_table()?, environment.keys_table()?);
+    let writer = Arc::new(writer(&environment, &aws, keys.clone(), tokens.clone())?);
     // All three before the first call, and at the same time.
     let started = Instant::now();
     let peppers = async {
@@ -39,15 +42,22 @@ async fn main() -> Result<(), Error> {
         tokio::join!(peppers, keys.connect(), Afterwards::start(Arc::clone(&writer)));
     connected?;
     let cache = Cache::new(environment.cache_seconds()?, environment.stale_if_error()?);
-    let authorizer = Authorizer { brand: environment.brand()?, peppers: peppers?, keys, cache };
+    let verifier = Verifier { peppers: peppers?, keys, tokens };
+    let authorizer = Authorizer { brand: environment.brand()?, verifier, cache };
     let (form, afterwards) = (environment.authorizer_answer()?, afterwards?);
     lambda_runtime::run(service_fn(|event| respond(&authorizer, &afterwards, form, event))).await
 }
 
-fn writer(environment: &Environment, aws: &Aws, keys: Keys) -> Result<Writer, InvalidVariable> {
+fn writer(
+    environment: &Environment,
+    aws: &Aws,
+    keys: Keys,
+    tokens: Tokens,
+) -> Result<Writer, InvalidVariable> {
     let retention = environment.activity_retention()?;
     Ok(Writer {
         keys,
+        tokens,
         activity: Activity::new(aws.dynamodb.clone(), environment.activity_table()?, retention),
         last_used_interval: environment.last_used_interval()?,
         budget: environment.after_budget()?,

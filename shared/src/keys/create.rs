@@ -10,13 +10,14 @@ use crate::credential::{Brand, Credential};
 use crate::endpoint::{self, EndpointRule, MOST_RULES};
 use crate::error::{Error, InvalidField, Place};
 use crate::fields::{self, Fields, Wrong};
+use crate::keys::RevealedKey;
 use crate::keys::expiry::MaxLifetime;
-use crate::keys::{RevealedKey, whole_second};
 use crate::pepper::{MacKey, Peppers};
-use crate::record::{HashedKey, Key, LONGEST_DESCRIPTION, Name, Status, ttl};
+use crate::record::{Generation, HashedKey, Key, LONGEST_DESCRIPTION, Name, Status, ttl};
 use crate::replay::{IdempotencyKey, Memory, Repeatable};
 use crate::scope::{KEYS_WRITE, MOST_SCOPES, Scope};
 use crate::store::{Bootstrap, Creation, Extra, Store};
+use crate::time::whole_second;
 
 /// What a caller asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -213,7 +214,8 @@ impl KeyCreator {
             previous_expires_at: None,
             last_used_at: None,
         };
-        HashedKey { key, hash: self.peppers.hash(credential), previous: None }
+        let hash = self.peppers.hash(credential);
+        HashedKey { key, hash, previous: None, generation: Generation::default() }
     }
 
     /// The answer to a request that was there before: the same, if the key still has that secret and works.

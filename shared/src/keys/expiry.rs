@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::fields::{self, Wrong};
-use crate::keys::{rfc3339, whole_second};
+use crate::time::{rfc3339, whole_second};
 
 /// The longest life of a key where the deployment sets none, so that every time fits everywhere: a hundred years.
 const LONGEST_LIFE: TimeDelta = TimeDelta::days(36_525);

@@ -119,7 +119,7 @@ fn parse_order(value: &str) -> Result<bool, String> {
     }
 }
 
-fn parse_limit(value: &str) -> Result<usize, String> {
+pub(crate) fn parse_limit(value: &str) -> Result<usize, String> {
     let digits = Some(value).filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
     let limit =
         digits.and_then(|digits| digits.parse().ok()).filter(|limit| (1..=LARGEST_LIMIT).contains(limit));

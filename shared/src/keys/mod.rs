@@ -9,7 +9,7 @@ pub mod precondition;
 pub mod rotate;
 pub mod update;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, Serializer};
 
@@ -18,9 +18,15 @@ use crate::credential::{Brand, Credential, KeyId};
 use crate::error::Error;
 use crate::record::{Key, Status};
 use crate::store::keys::{Keys, UnhashedKey};
+use crate::time::rfc3339;
 
 /// The key of that id in the caller's workspace. A key of another workspace is none.
-async fn find(keys: &Keys, caller: &Caller, id: KeyId, now: DateTime<Utc>) -> Result<UnhashedKey, Error> {
+pub(crate) async fn find(
+    keys: &Keys,
+    caller: &Caller,
+    id: KeyId,
+    now: DateTime<Utc>,
+) -> Result<UnhashedKey, Error> {
     let stored = keys.unhashed(id, now).await?;
     stored.filter(|stored| stored.key.workspace_id == caller.workspace_id).ok_or(Error::NotFound)
 }
@@ -117,15 +123,4 @@ impl RevealedKey {
 
 fn expose<S: Serializer>(key: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(key.expose_secret())
-}
-
-/// A time to the second, as it is kept.
-fn whole_second(time: DateTime<Utc>) -> DateTime<Utc> {
-    DateTime::from_timestamp(time.timestamp(), 0).unwrap_or(time)
-}
-
-/// A time as it is shown everywhere: RFC 3339, in UTC, to the second.
-#[must_use]
-pub fn rfc3339(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

@@ -4,14 +4,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::activity::{Action, Event, Origin};
 use crate::caller::Caller;
-use crate::credential::{Brand, Credential, KeyId};
+use crate::credential::{Brand, Credential, KeyId, Kind};
 use crate::error::Error;
 use crate::fields::{Fields, Wrong};
 use crate::keys::precondition::IfMatch;
-use crate::keys::{RevealedKey, find, whole_second};
+use crate::keys::{RevealedKey, find};
 use crate::pepper::Peppers;
 use crate::scope::KEYS_WRITE;
 use crate::store::Store;
+use crate::time::whole_second;
 
 /// The longest overlap, in seconds: thirty days.
 const LONGEST_OVERLAP: i64 = 30 * 24 * 60 * 60;
@@ -20,10 +21,11 @@ const LONGEST_OVERLAP: i64 = 30 * 24 * 60 * 60;
 #[derive(Debug, PartialEq, Eq)]
 pub struct RotateKey {
     overlap: TimeDelta,
+    revoke_tokens: bool,
 }
 
 impl RotateKey {
-    /// Reads a request's body; an empty one asks for no overlap.
+    /// Reads a request's body; an empty one asks for no overlap, and leaves the key's tokens as they are.
     ///
     /// # Errors
     ///
@@ -35,7 +37,13 @@ impl RotateKey {
             let seconds = value.as_i64().filter(|seconds| (0..=LONGEST_OVERLAP).contains(seconds));
             seconds.ok_or_else(|| Wrong::new(&format!("must be a whole number from 0 to {LONGEST_OVERLAP}")))
         });
-        fields.finish(Some(Self { overlap: TimeDelta::seconds(overlap.unwrap_or(0)) }))
+        let revoke_tokens = fields.optional("revoke_tokens", |value| {
+            value.as_bool().ok_or_else(|| Wrong::new(&"must be true or false"))
+        });
+        fields.finish(Some(Self {
+            overlap: TimeDelta::seconds(overlap.unwrap_or(0)),
+            revoke_tokens: revoke_tokens.unwrap_or(false),
+        }))
     }
 }
 
@@ -56,8 +64,8 @@ impl KeyRotator {
     ///
     /// # Errors
     ///
-    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys, or does not hold
-    ///   every scope and endpoint rule of the key.
+    /// - [`Error::NotAKey`], [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys, or
+    ///   does not hold every scope and endpoint rule of the key.
     /// - [`Error::NotFound`]: the workspace has no such key.
     /// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
     /// - [`Error::PreconditionFailed`], [`Error::Conflict`]: the key has another revision, or got one meanwhile.
@@ -77,11 +85,11 @@ impl KeyRotator {
         caller.require_all(&key.scopes, &key.endpoints)?;
         if_match.check(key.revision)?;
         let overlap_ends = (!request.overlap.is_zero()).then(|| whole_second(now) + request.overlap);
-        let credential = Credential::renew(id);
+        let credential = Credential::draw(id, Kind::ApiKey);
         let author = (&caller.workspace_id, &caller.user_id);
         let event = Event::new(Action::KeyRotated, author, (id, &key.user_id), origin, now);
-        let written =
-            self.store.rotate_key(&key, &self.peppers.hash(&credential), overlap_ends, &event).await;
+        let hash = self.peppers.hash(&credential);
+        let written = self.store.rotate_key(&key, &hash, overlap_ends, request.revoke_tokens, &event).await;
         written.map_err(|error| if_match.lost(error))?;
         key.previous_expires_at = overlap_ends;
         key.revision += 1;
@@ -106,9 +114,14 @@ mod tests {
         ] {
             assert_eq!(seconds(body).unwrap(), expected, "{body}");
         }
-        for body in
-            [r#"{"overlap_seconds":-1}"#, r#"{"overlap_seconds":2592001}"#, r#"{"overlap":1}"#, "[]", " "]
-        {
+        for body in [
+            r#"{"overlap_seconds":-1}"#,
+            r#"{"overlap_seconds":2592001}"#,
+            r#"{"overlap":1}"#,
+            r#"{"revoke_tokens":1}"#,
+            "[]",
+            " ",
+        ] {
             assert!(seconds(body).is_err(), "{body}");
         }
     }

@@ -11,10 +11,11 @@ use crate::fields::{self, Fields, Patch, Wrong};
 use crate::keys::create::{description, endpoints, scopes};
 use crate::keys::expiry::MaxLifetime;
 use crate::keys::precondition::IfMatch;
-use crate::keys::{DetailedKey, find, whole_second};
+use crate::keys::{DetailedKey, find};
 use crate::record::{Key, Name, ttl};
 use crate::scope::{KEYS_WRITE, Scope};
 use crate::store::Store;
+use crate::time::whole_second;
 
 /// A merge patch (RFC 7396) of a key.
 #[derive(Debug, Default, PartialEq, Eq)]

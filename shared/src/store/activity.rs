@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::activity::{Action, Event, Outcome};
 use crate::caller::{UserId, WorkspaceId};
-use crate::credential::KeyId;
+use crate::credential::{KeyId, TokenId};
 use crate::error::Error;
 use crate::store::broken;
 
@@ -29,11 +29,13 @@ pub struct Activity {
 struct Item<'a> {
     actor: String,
     event: String,
-    /// Not of calls: the index by workspace is of what was changed, and would else be of nothing but calls.
+    /// Not of use: the index by workspace is of what was changed, and would else be of nothing but use.
     #[serde(skip_serializing_if = "Option::is_none")]
     workspace_id: Option<&'a WorkspaceId>,
     action: Action,
     key_id: KeyId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_id: Option<TokenId>,
     target: &'a UserId,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
@@ -105,9 +107,10 @@ impl Activity {
         serde_dynamo::to_item(Item {
             actor: format!("{}#{}", event.workspace_id, event.actor),
             event: event.position(),
-            workspace_id: (event.action != Action::KeyUsed).then_some(&event.workspace_id),
+            workspace_id: event.action.is_management().then_some(&event.workspace_id),
             action: event.action,
             key_id: event.key_id,
+            token_id: event.token_id,
             target: &event.target,
             method: event.origin.method.as_deref(),
             path: event.origin.path.as_deref(),

@@ -3,9 +3,6 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::http::HttpResponse;
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -15,8 +12,12 @@ use crate::caller::WorkspaceId;
 use crate::credential::KeyId;
 use crate::error::Error;
 use crate::pepper::SecretHash;
-use crate::record::{HashedKey, Key};
-use crate::store::{broken, bytes, number, text};
+use crate::record::{HashedKey, Key, TokenKey};
+use crate::store::{broken, bytes, number, text, unless_condition_failed};
+
+/// A key without its hashes. The roles name the same attributes: whoever asks for another one is denied.
+pub(super) const UNHASHED: &str = "key_id, workspace_id, user_id, #name, name_folded, description, scopes, endpoints, created_at, created_by, revision, \
+     expires_at, #ttl, disabled_at, last_used_at, previous_expires_at";
 
 /// How many items a query reads at once when not every one is wanted.
 const FILTERED_READ: usize = 250;
@@ -144,24 +145,35 @@ impl Keys {
     /// - [`Error::Unavailable`]: the database did not answer.
     /// - [`Error::Broken`]: the item is not a key, or is another one.
     pub async fn unhashed(&self, id: KeyId, now: DateTime<Utc>) -> Result<Option<UnhashedKey>, Error> {
+        let stored: Option<UnhashedKey> = self.read(id, UNHASHED).await?;
+        Ok(stored.filter(|stored| !stored.key.is_gone(now)))
+    }
+
+    /// Reads a key with what decides about its tokens, strongly consistent. A key past its ttl is gone.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: the item is not a key, or is another one.
+    pub async fn of_tokens(&self, id: KeyId, now: DateTime<Utc>) -> Result<Option<TokenKey>, Error> {
+        let stored: Option<TokenKey> = self.read(id, &format!("{UNHASHED}, token_generation")).await?;
+        Ok(stored.filter(|stored| !stored.key.is_gone(now)))
+    }
+
+    async fn read<T: DeserializeOwned>(&self, id: KeyId, attributes: &str) -> Result<Option<T>, Error> {
         let answer = self
             .client
             .get_item()
             .table_name(&self.table)
             .key("key_id", text(&id))
-            // The roles name the same attributes: whoever asks for another one is denied.
-            .projection_expression(
-                "key_id, workspace_id, user_id, #name, name_folded, description, scopes, endpoints, created_at, \
-                 created_by, revision, expires_at, #ttl, disabled_at, last_used_at, previous_expires_at",
-            )
+            .projection_expression(attributes)
             .expression_attribute_names("#name", "name")
             .expression_attribute_names("#ttl", "ttl")
             .consistent_read(true)
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let stored: Option<UnhashedKey> = answer.item.map(|item| key_of(id, item)).transpose()?;
-        Ok(stored.filter(|stored| !stored.key.is_gone(now)))
+        answer.item.map(|item| key_of(id, item)).transpose()
     }
 
     /// Walks through an index until `limit` keys are found that are `wanted`; `None` wants every one. Keys past their
@@ -328,21 +340,25 @@ impl Keys {
         TransactWriteItem::builder().update(update).build()
     }
 
-    /// The change that gives `before` another hash and keeps the one it has until `overlap_ends`, if at all. The
-    /// database moves the hash itself, so nobody has to read it.
+    /// The change that gives `before` another hash and keeps the one it has until `overlap_ends`, if at all; its tokens are
+    /// revoked, if so asked. The database moves the hash itself, so nobody has to read it.
     pub(super) fn rotate(
         &self,
         before: &Key,
         hash: &SecretHash,
         overlap_ends: Option<DateTime<Utc>>,
+        revoke_tokens: bool,
     ) -> TransactWriteItem {
         let renew = "#hash = :hash, pepper_version = :version, revision = :revision";
         let keep =
             "previous_hash = #hash, previous_pepper_version = pepper_version, previous_expires_at = :ends";
-        let expression = match overlap_ends {
+        let mut expression = match overlap_ends {
             Some(_) => format!("SET {keep}, {renew}"),
             None => format!("SET {renew} REMOVE previous_hash, previous_pepper_version, previous_expires_at"),
         };
+        if revoke_tokens {
+            expression = format!("{expression} {NEXT_GENERATION}");
+        }
         let mut update = Update::builder()
             .table_name(&self.table)
             .key("key_id", text(&before.key_id))
@@ -356,7 +372,23 @@ impl Keys {
         if let Some(ends) = overlap_ends {
             update = update.expression_attribute_values(":ends", number(&ends.timestamp()));
         }
+        if revoke_tokens {
+            update = update.expression_attribute_values(":one", number(&1));
+        }
         let update = update.build().expect("a table, a key and an update");
+        TransactWriteItem::builder().update(update).build()
+    }
+
+    /// The change that revokes every token of a key, which is no change of the key.
+    pub(super) fn next_generation(&self, id: KeyId) -> TransactWriteItem {
+        let update = Update::builder()
+            .table_name(&self.table)
+            .key("key_id", text(&id))
+            .update_expression(NEXT_GENERATION)
+            .condition_expression("attribute_exists(key_id)")
+            .expression_attribute_values(":one", number(&1))
+            .build()
+            .expect("a table, a key and an update");
         TransactWriteItem::builder().update(update).build()
     }
 
@@ -382,21 +414,8 @@ fn key_of<T: DeserializeOwned>(id: KeyId, item: HashMap<String, AttributeValue>)
     serde_dynamo::from_item(item).map_err(|_| broken("key"))
 }
 
-/// That somebody else was faster is no failure.
-fn unless_condition_failed(
-    written: Result<UpdateItemOutput, SdkError<UpdateItemError, HttpResponse>>,
-) -> Result<(), Error> {
-    match written {
-        Err(failure)
-            if !failure
-                .as_service_error()
-                .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-        {
-            Err(Error::unavailable("DynamoDB", &failure))
-        }
-        _ => Ok(()),
-    }
-}
+/// Makes an end of every token of the key.
+const NEXT_GENERATION: &str = "ADD token_generation :one";
 
 impl Walk<'_> {
     /// Where a query goes on, in the database's form.

@@ -12,10 +12,14 @@
 
 pub mod activity;
 pub mod keys;
+pub mod tokens;
 mod transaction;
 pub mod workspaces;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
@@ -193,7 +197,8 @@ impl Store {
         }
     }
 
-    /// Gives a stored key another hash, keeps the one it has until `overlap_ends`, if at all, and writes the event.
+    /// Gives a stored key another hash, keeps the one it has until `overlap_ends`, if at all, revokes its tokens, if so
+    /// asked, and writes the event.
     ///
     /// # Errors
     ///
@@ -204,10 +209,12 @@ impl Store {
         before: &Key,
         hash: &SecretHash,
         overlap_ends: Option<DateTime<Utc>>,
+        revoke_tokens: bool,
         event: &Event,
     ) -> Result<(), Error> {
         const KEY: usize = 0;
-        let changes = vec![self.keys.rotate(before, hash, overlap_ends), self.activity.put(event)?];
+        let rotation = self.keys.rotate(before, hash, overlap_ends, revoke_tokens);
+        let changes = vec![rotation, self.activity.put(event)?];
         match transaction::commit(&self.client, changes).await? {
             Outcome::Committed => Ok(()),
             Outcome::Refused(refused) if refused.condition_failed(KEY) => Err(Error::Conflict),
@@ -252,6 +259,22 @@ fn number(value: &impl ToString) -> AttributeValue {
 
 fn bytes(value: &[u8]) -> AttributeValue {
     AttributeValue::B(Blob::new(value))
+}
+
+/// That somebody else was faster is no failure.
+fn unless_condition_failed(
+    written: Result<UpdateItemOutput, SdkError<UpdateItemError, HttpResponse>>,
+) -> Result<(), Error> {
+    match written {
+        Err(failure)
+            if !failure
+                .as_service_error()
+                .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+        {
+            Err(Error::unavailable("DynamoDB", &failure))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// An item that cannot be read or written. What exactly is wrong is not said: serde's messages can quote values.

@@ -1,0 +1,39 @@
+//! `POST /oauth/introspect`: says what a credential is worth.
+
+use chrono::Utc;
+use keygate::aws::{Aws, MANAGEMENT_BUDGET};
+use keygate::config::Environment;
+use keygate::pepper::Peppers;
+use keygate::store::keys::Keys;
+use keygate::store::tokens::Tokens;
+use keygate::tokens::OAuthError;
+use keygate::tokens::introspect::{Introspection, Introspector};
+use keygate::verify::Verifier;
+use keygate::{http, kms, logging, oauth};
+use lambda_http::{Body, Error, Request, Response};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let environment = Environment::of_process();
+    logging::init(module_path!(), environment.log_level()?);
+    let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
+    let peppers = Peppers(kms::derive(&aws.kms, environment.peppers()?).await?);
+    let (keys_table, tokens_table) = (environment.keys_table()?, environment.tokens_table()?);
+    let keys = Keys::new(aws.dynamodb.clone(), keys_table.clone());
+    let tokens = Tokens::new(aws.dynamodb, tokens_table, keys_table);
+    let verifier = Verifier { peppers, keys, tokens };
+    let introspector = Introspector { brand: environment.brand()?, verifier };
+    http::serve(&environment, |request| respond(&introspector, request)).await
+}
+
+async fn respond(introspector: &Introspector, request: Request) -> Response<Body> {
+    match introspect(introspector, &request).await {
+        Ok(introspection) => oauth::json(&introspection),
+        Err(error) => oauth::refusal(&error, &request),
+    }
+}
+
+async fn introspect(introspector: &Introspector, request: &Request) -> Result<Introspection, OAuthError> {
+    let (authorization, parameters) = (oauth::authorization(request), oauth::parameters(request)?);
+    introspector.introspect(authorization, &parameters, Utc::now()).await
+}

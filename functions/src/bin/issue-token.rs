@@ -1,0 +1,48 @@
+//! `POST /oauth/token`: trades a key, or a refresh token, for tokens. `GET /.well-known/oauth-authorization-server`: what a
+//! client can find out by itself.
+
+use chrono::Utc;
+use keygate::aws::{Aws, MANAGEMENT_BUDGET};
+use keygate::config::Environment;
+use keygate::pepper::Peppers;
+use keygate::store::tokens::TokenStore;
+use keygate::tokens::OAuthError;
+use keygate::tokens::issue::{IssuedTokens, TokenIssuer};
+use keygate::tokens::metadata::Metadata;
+use keygate::verify::Verifier;
+use keygate::{http, kms, logging, oauth};
+use lambda_http::http::Method;
+use lambda_http::{Body, Error, Request, Response};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let environment = Environment::of_process();
+    logging::init(module_path!(), environment.log_level()?);
+    let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
+    let peppers = Peppers(kms::derive(&aws.kms, environment.peppers()?).await?);
+    let store = TokenStore::new(aws.dynamodb, &environment)?;
+    let issuer = TokenIssuer {
+        brand: environment.brand()?,
+        verifier: Verifier::new(peppers, &store),
+        store,
+        access_lifetime: environment.access_token_lifetime()?,
+        refresh_lifetime: environment.refresh_token_lifetime()?,
+    };
+    let address = environment.oauth_issuer()?;
+    http::serve(&environment, |request| respond(&issuer, address.as_deref(), request)).await
+}
+
+async fn respond(issuer: &TokenIssuer, address: Option<&str>, request: Request) -> Response<Body> {
+    if *request.method() == Method::GET {
+        return oauth::json(&Metadata::new(&oauth::issuer(&request, address)));
+    }
+    match issue(issuer, &request).await {
+        Ok(tokens) => oauth::json(&tokens),
+        Err(error) => oauth::refusal(&error, &request),
+    }
+}
+
+async fn issue(issuer: &TokenIssuer, request: &Request) -> Result<IssuedTokens, OAuthError> {
+    let parameters = oauth::parameters(request)?;
+    issuer.issue(oauth::authorization(request), &parameters, http::origin(request), Utc::now()).await
+}

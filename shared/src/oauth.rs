@@ -1,0 +1,137 @@
+//! The OAuth API over `lambda_http`: requests in, answers and errors out (RFC 6749, sections 5.1 and 5.2).
+
+use lambda_http::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use lambda_http::http::{HeaderValue, StatusCode};
+use lambda_http::request::RequestContext;
+use lambda_http::{Body, Request, RequestExt, Response};
+use serde::Serialize;
+
+use crate::http::{LONGEST_BODY, request_id};
+use crate::tokens::OAuthError;
+use crate::tokens::client::Scheme;
+use crate::tokens::parameters::Parameters;
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// The value of the `Authorization` header, if there is one.
+#[must_use]
+pub fn authorization(request: &Request) -> Option<&str> {
+    request.headers().get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default())
+}
+
+/// The parameters in the body.
+///
+/// # Errors
+///
+/// - [`OAuthError::InvalidRequest`]: the body is no form, too long, or has a parameter twice.
+pub fn parameters(request: &Request) -> Result<Parameters, OAuthError> {
+    let declared =
+        request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !declared.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM) {
+        return Err(OAuthError::InvalidRequest(format!("The body must be {FORM}.")));
+    }
+    let body: &[u8] = request.body();
+    if body.len() > LONGEST_BODY {
+        let detail = format!("The body may have at most {} KiB.", LONGEST_BODY / 1024);
+        return Err(OAuthError::InvalidRequest(detail));
+    }
+    Parameters::parse(body)
+}
+
+/// The address at which the client found this API, unless one is `configured`.
+#[must_use]
+pub fn issuer(request: &Request, configured: Option<&str>) -> String {
+    if let Some(issuer) = configured {
+        return issuer.to_owned();
+    }
+    let host = match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => context.domain_name.as_deref(),
+        _ => None,
+    };
+    let host = host.or_else(|| request.headers().get(HOST).and_then(|host| host.to_str().ok()));
+    format!("https://{}", host.unwrap_or_default())
+}
+
+/// An answer with a body. None may be stored on its way.
+pub fn json(body: &impl Serialize) -> Response<Body> {
+    with_body(StatusCode::OK, body)
+}
+
+/// The answer to a request that was done and has nothing to say (RFC 7009, section 2.2).
+#[must_use]
+pub fn done() -> Response<Body> {
+    uncached(Response::new(Body::Empty))
+}
+
+/// The answer to a request that was refused or failed, after everything that is known of it went to the log.
+#[must_use]
+pub fn refusal(error: &OAuthError, request: &Request) -> Response<Body> {
+    #[derive(Serialize)]
+    struct Refused<'a> {
+        error: &'static str,
+        error_description: &'a str,
+    }
+    let (status, code, description) = match error {
+        OAuthError::InvalidRequest(detail) => (StatusCode::BAD_REQUEST, "invalid_request", detail.as_str()),
+        OAuthError::InvalidClient(..) => {
+            let description = "The client must be authenticated with an API key that works.";
+            (StatusCode::UNAUTHORIZED, "invalid_client", description)
+        }
+        OAuthError::InvalidGrant(_) => {
+            let description = "The token does not work, or is another client's.";
+            (StatusCode::BAD_REQUEST, "invalid_grant", description)
+        }
+        OAuthError::UnsupportedGrantType => {
+            let description = "grant_type must be client_credentials or refresh_token.";
+            (StatusCode::BAD_REQUEST, "unsupported_grant_type", description)
+        }
+        OAuthError::InvalidScope(detail) => (StatusCode::BAD_REQUEST, "invalid_scope", detail.as_str()),
+        OAuthError::UnsupportedTokenType => {
+            let description = "An API key is deleted, disabled or rotated over the management API.";
+            (StatusCode::BAD_REQUEST, "unsupported_token_type", description)
+        }
+        OAuthError::Failed(failure) if failure.is_passing() => {
+            let description = "The service is temporarily unavailable. Try again later.";
+            (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", description)
+        }
+        OAuthError::Failed(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "server_error", "The request could not be processed.")
+        }
+    };
+    let request_id = request_id(request);
+    if status.is_server_error() {
+        tracing::error!(request_id, code, %error, "request failed");
+    } else {
+        tracing::info!(request_id, code, %error, "request refused");
+    }
+    let mut answer = with_body(status, &Refused { error: code, error_description: description });
+    let headers = answer.headers_mut();
+    if let OAuthError::InvalidClient(_, scheme) = error {
+        let challenge = match scheme {
+            Scheme::Basic => "Basic realm=\"keygate\"",
+            Scheme::Bearer => "Bearer realm=\"keygate\", error=\"invalid_token\"",
+        };
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    answer
+}
+
+fn with_body(status: StatusCode, body: &impl Serialize) -> Response<Body> {
+    let body = serde_json::to_string(body).expect("what this crate answers with can be written as JSON");
+    let mut answer = Response::new(Body::Text(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    uncached(answer)
+}
+
+/// Both headers are demanded of an answer that holds a token (RFC 6749, section 5.1).
+fn uncached(mut answer: Response<Body>) -> Response<Body> {
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    answer
+}

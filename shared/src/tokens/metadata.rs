@@ -1,0 +1,41 @@
+//! What a client finds out by itself (RFC 8414).
+
+use serde::Serialize;
+
+/// The ways in which a client may present its key.
+const CLIENT_AUTHENTICATION: [&str; 2] = ["client_secret_basic", "client_secret_post"];
+
+/// The metadata of the OAuth API (RFC 8414, section 2).
+#[derive(Debug, Serialize)]
+pub struct Metadata {
+    issuer: String,
+    token_endpoint: String,
+    revocation_endpoint: String,
+    introspection_endpoint: String,
+    grant_types_supported: [&'static str; 2],
+    /// None: there is no authorization endpoint.
+    response_types_supported: [&'static str; 0],
+    token_endpoint_auth_methods_supported: [&'static str; 2],
+    /// Nobody has to say who they are: holding the token is enough.
+    revocation_endpoint_auth_methods_supported: [&'static str; 3],
+    introspection_endpoint_auth_methods_supported: [&'static str; 2],
+}
+
+impl Metadata {
+    /// That of the API at `issuer`.
+    #[must_use]
+    pub fn new(issuer: &str) -> Self {
+        let [basic, post] = CLIENT_AUTHENTICATION;
+        Self {
+            issuer: issuer.to_owned(),
+            token_endpoint: format!("{issuer}/oauth/token"),
+            revocation_endpoint: format!("{issuer}/oauth/revoke"),
+            introspection_endpoint: format!("{issuer}/oauth/introspect"),
+            grant_types_supported: ["client_credentials", "refresh_token"],
+            response_types_supported: [],
+            token_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,
+            revocation_endpoint_auth_methods_supported: [basic, post, "none"],
+            introspection_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,
+        }
+    }
+}

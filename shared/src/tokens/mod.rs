@@ -1,0 +1,45 @@
+//! What can be done with access and refresh tokens: one use case a file.
+//!
+//! A key's holder trades the key for tokens that work for a while, may carry fewer scopes, and can be revoked while the key
+//! stays as it is. The interface is OAuth 2.0 (RFC 6749, sections 4.4 and 6; RFC 7009; RFC 7662; RFC 8414), in which a key
+//! is a client: its id is the client's, its text the client's secret.
+
+pub mod client;
+pub mod introspect;
+pub mod issue;
+pub mod list;
+pub mod metadata;
+pub mod parameters;
+pub mod revoke;
+
+use thiserror::Error as ThisError;
+
+use crate::error::Error;
+
+/// Why a request of an OAuth client was refused (RFC 6749, section 5.2; RFC 7009, section 2.2.1). Nothing was changed, unless
+/// a variant says otherwise.
+#[derive(Debug, ThisError)]
+pub enum OAuthError {
+    /// A parameter is missing, there twice, or not what it must be. The text is for the client.
+    #[error("invalid request")]
+    InvalidRequest(String),
+    /// The client is not who it says. The reason is for the log.
+    #[error("invalid client: {0}")]
+    InvalidClient(&'static str, client::Scheme),
+    /// The refresh token does not work, or is another client's. The reason is for the log. Where it was used before, its
+    /// family is revoked by now.
+    #[error("invalid grant: {0}")]
+    InvalidGrant(&'static str),
+    /// There is no such grant.
+    #[error("unsupported grant type")]
+    UnsupportedGrantType,
+    /// A scope is none, or more than the key or the refresh token has. The text is for the client.
+    #[error("invalid scope")]
+    InvalidScope(String),
+    /// What is to be revoked is an API key.
+    #[error("an API key, which is revoked over the management API alone")]
+    UnsupportedTokenType,
+    /// The store or something else failed.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}

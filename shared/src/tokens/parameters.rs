@@ -1,0 +1,56 @@
+//! The parameters of a request of an OAuth client.
+
+use std::collections::HashMap;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::tokens::OAuthError;
+
+/// The parameters of a form (`application/x-www-form-urlencoded`; RFC 6749, appendix B). Some are secrets, so none is shown.
+#[derive(Debug)]
+pub struct Parameters(HashMap<String, SecretString>);
+
+impl Parameters {
+    /// Reads a body. A parameter without a value counts as not sent (RFC 6749, section 3.2).
+    ///
+    /// # Errors
+    ///
+    /// - [`OAuthError::InvalidRequest`]: a parameter is there twice.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use keygate::tokens::parameters::Parameters;
+    ///
+    /// let parameters = Parameters::parse(b"scope=orders%3Aread+offline_access&resource=").unwrap();
+    /// assert_eq!(parameters.optional("scope"), Some("orders:read offline_access"));
+    /// assert_eq!(parameters.optional("resource"), None);
+    /// assert!(Parameters::parse(b"token=a&token=b").is_err());
+    /// ```
+    pub fn parse(body: &[u8]) -> Result<Self, OAuthError> {
+        let mut parameters = HashMap::new();
+        for (name, value) in form_urlencoded::parse(body).filter(|(_, value)| !value.is_empty()) {
+            let value = SecretString::from(value.into_owned());
+            if parameters.insert(name.clone().into_owned(), value).is_some() {
+                // Whatever stands there as a name may be a secret in the wrong place.
+                return Err(OAuthError::InvalidRequest("A parameter is there twice.".to_owned()));
+            }
+        }
+        Ok(Self(parameters))
+    }
+
+    /// The value of a parameter, if it was sent.
+    #[must_use]
+    pub fn optional(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(ExposeSecret::expose_secret)
+    }
+
+    /// The value of a parameter that must have been sent.
+    ///
+    /// # Errors
+    ///
+    /// - [`OAuthError::InvalidRequest`]: it was not.
+    pub fn required(&self, name: &str) -> Result<&str, OAuthError> {
+        self.optional(name).ok_or_else(|| OAuthError::InvalidRequest(format!("{name} is required.")))
+    }
+}

@@ -1,0 +1,297 @@
+//! What a credential is worth: compared with what is stored under its id, whatever the time.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+use crate::activity::Holder;
+use crate::caller::{Caller, CredentialKind};
+use crate::credential::{Credential, KeyId, Kind};
+use crate::endpoint;
+use crate::error::Error;
+use crate::pepper::{Peppers, SecretHash};
+use crate::record::{Family, Generation, HashedKey, Key, Status, Token, TokenKey, TokenKind};
+use crate::store::keys::Keys;
+use crate::store::tokens::{StoredToken, TokenStore, Tokens};
+
+/// Compares credentials with what is stored. Each takes one strongly consistent read: of a key, or at once of a token, its
+/// family and its key.
+#[derive(Debug)]
+pub struct Verifier {
+    /// What stored hashes were made under.
+    pub peppers: Peppers,
+    /// Where keys are.
+    pub keys: Keys,
+    /// Where tokens are.
+    pub tokens: Tokens,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Verified {
+    /// What came of the comparison.
+    pub checked: Checked,
+    /// The stored hash of a key that it matched.
+    pub matched: Option<Matched>,
+    /// How long the store took.
+    pub took: Duration,
+}
+
+/// What came of comparing a credential with what is stored, whatever the time.
+#[derive(Clone, Debug)]
+pub enum Checked {
+    /// It is a key, or a token of one, that there is.
+    Known(Box<Known>),
+    /// The key, or its token, has another secret.
+    WrongSecret(Holder),
+    /// There is no such key, or it has no such token.
+    Unknown(KeyId),
+}
+
+/// A credential whose secret is the right one.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The key that it is, or was made with.
+    pub key: Key,
+    /// Which tokens of the key work.
+    pub generation: Generation,
+    /// What it is.
+    pub proof: Proof,
+}
+
+/// With which secret a key is known.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// Its own.
+    Secret,
+    /// The one before the last rotation, which works until then.
+    PreviousSecret(DateTime<Utc>),
+    /// That of a token.
+    Token(Box<KnownToken>),
+}
+
+/// A token whose secret is the right one.
+#[derive(Clone, Debug)]
+pub struct KnownToken {
+    /// The token.
+    pub token: Token,
+    /// Its family, if it is in one and that is there.
+    pub family: Option<Family>,
+    /// Whether it was revoked, alone or with others.
+    pub is_revoked: bool,
+}
+
+/// Why a credential whose secret is the right one does not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// Its time, or that of its key, is over.
+    Expired,
+    /// Its key is switched off.
+    Disabled,
+    /// It was revoked, alone or with others.
+    Revoked,
+    /// It is a refresh token, and this takes what opens APIs.
+    RefreshToken,
+    /// Its own endpoint rules and its key's have nothing in common, or more than an answer has room for.
+    NowhereToUse,
+}
+
+/// The stored hash that a credential was found to be the one of.
+#[derive(Debug)]
+pub struct Matched {
+    /// The hash.
+    pub hash: SecretHash,
+    /// Not that of the secret before a rotation.
+    pub is_current: bool,
+}
+
+impl Unfit {
+    /// The reason in one word, as metrics and the audit trail have it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Disabled => "disabled",
+            Self::Revoked => "revoked",
+            Self::RefreshToken => "refresh_token",
+            Self::NowhereToUse => "nowhere_to_use",
+        }
+    }
+}
+
+impl Verifier {
+    /// Takes the tables from those of tokens.
+    #[must_use]
+    pub fn new(peppers: Peppers, store: &TokenStore) -> Self {
+        Self { peppers, keys: store.keys.clone(), tokens: store.tokens.clone() }
+    }
+
+    /// Compares a credential with what is stored under its id.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the store did not answer in time.
+    /// - [`Error::UnknownPepper`]: the stored hash was made under a version that is not listed.
+    /// - [`Error::Broken`]: the stored item cannot be read.
+    ///
+    /// None of them says anything about the credential, and none of them lets it pass.
+    pub async fn verify(&self, credential: &Credential, now: DateTime<Utc>) -> Result<Verified, Error> {
+        let asked = Instant::now();
+        match credential.kind {
+            Kind::ApiKey => {
+                let stored = self.keys.hashed(credential.key_id).await?;
+                let took = asked.elapsed();
+                let stored = stored.filter(|stored| !stored.key.is_gone(now));
+                let (checked, matched) = self.check_key(credential, stored, now)?;
+                Ok(Verified { checked, matched, took })
+            }
+            Kind::AccessToken(token_id) | Kind::RefreshToken(token_id) => {
+                let (key, token) = self.tokens.with_key(credential.key_id, token_id, now).await?;
+                let took = asked.elapsed();
+                Ok(Verified { checked: self.check_token(credential, key, token)?, matched: None, took })
+            }
+        }
+    }
+
+    /// Compares a key with what is stored, and says which hash is its own.
+    fn check_key(
+        &self,
+        credential: &Credential,
+        stored: Option<HashedKey>,
+        now: DateTime<Utc>,
+    ) -> Result<(Checked, Option<Matched>), Error> {
+        let Some(stored) = stored else {
+            self.peppers.verify_nothing(credential);
+            return Ok((Checked::Unknown(credential.key_id), None));
+        };
+        let mut matched = None;
+        let mut unknown_pepper = None;
+        for hash in stored.hashes(now) {
+            // Every hash is compared, so that the time tells nothing of which one matched.
+            match self.peppers.verify(credential, &hash) {
+                Ok(equal) => matched = matched.or(equal.then_some(hash)),
+                Err(unknown) => unknown_pepper = Some(unknown),
+            }
+        }
+        match (matched, unknown_pepper) {
+            (Some(hash), _) => {
+                let is_current = hash == stored.hash;
+                let proof = match stored.key.previous_expires_at {
+                    Some(end) if !is_current => Proof::PreviousSecret(end),
+                    _ => Proof::Secret,
+                };
+                let known = Known { key: stored.key, generation: stored.generation, proof };
+                Ok((Checked::Known(Box::new(known)), Some(Matched { hash, is_current })))
+            }
+            (None, Some(unknown)) => Err(unknown.into()),
+            (None, None) => Ok((Checked::WrongSecret(holder(&stored.key)), None)),
+        }
+    }
+
+    /// Compares a token with what is stored. Without its key it is none.
+    fn check_token(
+        &self,
+        credential: &Credential,
+        key: Option<TokenKey>,
+        token: Option<StoredToken>,
+    ) -> Result<Checked, Error> {
+        let (Some(TokenKey { key, generation }), Some(StoredToken { hashed, family })) = (key, token) else {
+            self.peppers.verify_nothing(credential);
+            return Ok(Checked::Unknown(credential.key_id));
+        };
+        // The kind is part of what is hashed: one kind of token is never taken for the other.
+        if !self.peppers.verify(credential, &hashed.hash)? {
+            return Ok(Checked::WrongSecret(holder(&key)));
+        }
+        let token = hashed.token;
+        let family_works = || family.as_ref().is_some_and(|family| family.revoked_at.is_none());
+        let is_revoked =
+            token.generation != generation || token.token_id.family().is_some() && !family_works();
+        let proof = Proof::Token(Box::new(KnownToken { token, family, is_revoked }));
+        Ok(Checked::Known(Box::new(Known { key, generation, proof })))
+    }
+}
+
+impl Checked {
+    /// The key that the credential names, if there is one.
+    #[must_use]
+    pub fn holder(&self) -> Option<Holder> {
+        match self {
+            Self::Known(known) => Some(holder(&known.key)),
+            Self::WrongSecret(holder) => Some(holder.clone()),
+            Self::Unknown(_) => None,
+        }
+    }
+
+    /// Whether it still says something: the secret before a rotation may work no more.
+    #[must_use]
+    pub fn holds(&self, now: DateTime<Utc>) -> bool {
+        match self {
+            Self::Known(known) => !matches!(known.proof, Proof::PreviousSecret(end) if end <= now),
+            Self::WrongSecret(_) | Self::Unknown(_) => true,
+        }
+    }
+}
+
+impl Known {
+    /// Who calls with it at an instant, and with what.
+    ///
+    /// A token has no more than its key has by now: the scopes and endpoints are those that both have, and the key's being
+    /// switched off or expired goes for it too.
+    ///
+    /// # Errors
+    ///
+    /// The credential does not work, for the reason that [`Unfit`] says.
+    pub fn caller(&self, now: DateTime<Utc>) -> Result<Caller, Unfit> {
+        self.works(now)?;
+        let key = &self.key;
+        let mut caller = Caller {
+            workspace_id: key.workspace_id.clone(),
+            user_id: key.user_id.clone(),
+            key_id: key.key_id,
+            key_name: key.name.to_string(),
+            scopes: key.scopes.clone(),
+            endpoints: key.endpoints.clone(),
+            credential: CredentialKind::ApiKey,
+            expires_at: key.expires_at,
+        };
+        if let Proof::Token(known) = &self.proof {
+            let token = &known.token;
+            if token.kind == TokenKind::RefreshToken {
+                return Err(Unfit::RefreshToken);
+            }
+            let is_admin = caller.is_admin();
+            caller.scopes.clone_from(&token.scopes);
+            caller.scopes.retain(|scope| is_admin || key.scopes.contains(scope));
+            let endpoints = endpoint::common(&token.endpoints, &key.endpoints);
+            caller.endpoints = endpoints
+                .filter(|endpoints| endpoint::fit(endpoints, &caller.scopes))
+                .ok_or(Unfit::NowhereToUse)?;
+            caller.credential = CredentialKind::AccessToken;
+            caller.expires_at = key.expires_at.into_iter().chain([token.expires_at]).min();
+        }
+        Ok(caller)
+    }
+
+    /// Whether it works at an instant, as whatever it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::caller`], but for what concerns only those that open APIs.
+    pub fn works(&self, now: DateTime<Utc>) -> Result<(), Unfit> {
+        match self.key.status(now) {
+            Status::Active => {}
+            Status::Expired => return Err(Unfit::Expired),
+            Status::Disabled => return Err(Unfit::Disabled),
+        }
+        match &self.proof {
+            Proof::Token(known) if known.is_revoked => Err(Unfit::Revoked),
+            Proof::Token(known) if known.token.expires_at <= now => Err(Unfit::Expired),
+            Proof::Token(_) | Proof::Secret | Proof::PreviousSecret(_) => Ok(()),
+        }
+    }
+}
+
+fn holder(key: &Key) -> Holder {
+    Holder { workspace_id: key.workspace_id.clone(), user_id: key.user_id.clone(), key_id: key.key_id }
+}
