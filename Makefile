@@ -136,6 +136,6 @@ bootstrap: setup ## Create the first administrator key in AWS: WORKSPACE=acme US
 	@$(CLI)/python -B infra/local/bootstrap.py --stack "$(STACK)" --workspace "$(WORKSPACE)" --user-id "$(USER_ID)" \
 		--name "$(NAME)" $(if $(BREAK_GLASS),--break-glass)
 
-pepper-status: setup ## Count the keys that are left on each version of the pepper: STACK=keygate
+pepper-status: setup ## Count what is left on each version of the pepper: STACK=keygate
 ##. Of the local stack: set -a; . .local/env; set +a; make pepper-status
 	@$(CLI)/python -B infra/local/pepper_status.py --stack "$(STACK)"

@@ -79,6 +79,19 @@ async fn metrics_are_written_whatever_the_level_of_the_log() {
     assert!(levels.iter().all(|level| level == "ERROR"), "Lambda would drop others: {levels:?}");
 }
 
+#[test]
+fn every_function_may_send_traces_where_they_are_on() {
+    let template = include_str!("../infra/template.yaml");
+    let (_, policy) = template.split_once("\n  TracePolicy:\n").expect("the policy");
+    let (policy, _) = policy.split_once("PolicyDocument:").expect("its document");
+    let resources = template.lines().filter_map(|line| line.strip_prefix("  ")?.strip_suffix("Function:"));
+    let functions: Vec<_> = resources.filter(|name| !name.starts_with(' ') && !name.is_empty()).collect();
+    assert!(functions.len() > 8, "{functions:?}");
+    for function in functions {
+        assert!(policy.contains(&format!("- !Ref {function}Role\n")), "{function}");
+    }
+}
+
 /// Every metric that the authorizer can write, by the names of its lines.
 const METRICS: [&str; 8] =
     ["Allowed", "Denied", "Errors", "CacheHits", "StaleHits", "NotWritten", "StoreLatency", "KmsLatency"];

@@ -1,7 +1,7 @@
 """Gives the OAuth API a host of its own, as it has on AWS: clients look for its description at the root of the host.
 
-The emulator serves every API on one port and tells them apart by the name in `Host`, which no resolver knows. This passes
-requests on with that name.
+The emulator serves every API on one port and tells them apart by the name in `Host`, which no resolver knows. This
+passes requests on with that name.
 
     front.py --port 28200 --emulator-port 24566 --host 1a2b3c.execute-api.localhost:24566
 """
@@ -18,9 +18,7 @@ from recorder import CONNECTION_LOST, HEAD_LIMIT, close, no_delay, read_message
 HOST = re.compile(rb"(?<=\r\n)host:[^\r\n]*", re.IGNORECASE)
 
 
-async def serve(
-    client: tuple[asyncio.StreamReader, asyncio.StreamWriter], emulator_port: int, host: str
-) -> None:
+async def serve(client: tuple[asyncio.StreamReader, asyncio.StreamWriter], emulator_port: int, host: str) -> None:
     """Serves one client's connection, over one connection to the emulator."""
     reader, writer = client
     no_delay(writer)

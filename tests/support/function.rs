@@ -313,10 +313,11 @@ impl Database {
         let answer = forwarded.send().await.expect("the database answers");
         let (status, body) = (answer.status(), answer.bytes().await.expect("a whole answer"));
         let said: Value = serde_json::from_slice(&body).expect("an answer in JSON");
-        // Of one table; of a transaction there is a list, and nobody asks.
-        if let Some(units) = said["ConsumedCapacity"]["CapacityUnits"].as_f64() {
-            self.capacity.lock().unwrap().push((operation.to_owned(), units));
-        }
+        let consumed = &said["ConsumedCapacity"];
+        // Of several tables it is a list.
+        let tables = consumed.as_array().map_or(std::slice::from_ref(consumed), Vec::as_slice);
+        let units = tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum();
+        self.capacity.lock().unwrap().push((operation.to_owned(), units));
         (status, JSON, body)
     }
 }
