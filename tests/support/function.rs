@@ -214,7 +214,7 @@ impl Drop for Function {
     fn drop(&mut self) {
         self.database.kill();
         if std::thread::panicking() {
-            println!("{}", self.log());
+            println!("{}", std::fs::read_to_string(&self.log).unwrap_or_default());
         }
     }
 }
