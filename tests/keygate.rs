@@ -5,6 +5,7 @@
 
 mod support;
 
+mod access_tokens;
 mod afterwards;
 mod authorizer;
 mod authorizer_matrix;
@@ -21,12 +22,16 @@ mod faults;
 mod get_key;
 mod idempotent_create;
 mod interruptions;
+mod introspect_token;
+mod issue_token;
 mod list_keys;
+mod list_tokens;
 mod list_walks;
 mod metrics;
 mod pepper_status;
 mod permissions;
 mod races;
+mod revoke_token;
 mod rotate_key;
 mod update_key;
 mod whoami;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::support::oauth::token_id_of;
 use crate::support::stack::{Answer, variable};
 use crate::support::workspace::{Workspace, id_of, text, unique};
 
@@ -19,17 +20,22 @@ const CALLERS: [&str; 6] = [
 ];
 
 /// Every route of the management API, with the status that each caller gets.
-const TABLE: [(&str, &str, [u16; 6]); 11] = [
+const TABLE: [(&str, &str, [u16; 6]); 16] = [
     ("POST", "/api-keys", [401, 403, 201, 201, 201, 201]),
     ("GET", "/api-keys", [401, 403, 200, 200, 200, 200]),
     ("GET", "/api-keys/{id}", [401, 403, 200, 200, 200, 404]),
     ("PATCH", "/api-keys/{id}", [401, 403, 200, 403, 200, 404]),
     ("POST", "/api-keys/{id}/rotate", [401, 403, 200, 403, 200, 404]),
     ("DELETE", "/api-keys/{id}", [401, 403, 204, 403, 204, 404]),
+    ("GET", "/api-keys/{id}/tokens", [401, 403, 200, 200, 200, 404]),
+    ("DELETE", "/api-keys/{id}/tokens", [401, 403, 204, 403, 204, 404]),
+    ("DELETE", "/api-keys/{id}/tokens/{token_id}", [401, 403, 204, 403, 204, 404]),
     ("GET", "/me", [401, 200, 200, 200, 200, 200]),
     ("OPTIONS", "/api-keys", [204; 6]),
     ("OPTIONS", "/api-keys/{id}", [204; 6]),
     ("OPTIONS", "/api-keys/{id}/rotate", [204; 6]),
+    ("OPTIONS", "/api-keys/{id}/tokens", [204; 6]),
+    ("OPTIONS", "/api-keys/{id}/tokens/{token_id}", [204; 6]),
     ("OPTIONS", "/me", [204; 6]),
 ];
 
@@ -79,7 +85,10 @@ async fn every_caller_gets_what_the_table_says() {
     for (method, path, statuses) in TABLE {
         for ((caller, credential), status) in CALLERS.iter().zip(&credentials).zip(statuses) {
             let target = workspace.key_of("bob", &["keys:read"]).await;
-            let url = format!("{}{}", variable("KEYGATE_API_URL"), path.replace("{id}", id_of(&target)));
+            let mut url = format!("{}{}", variable("KEYGATE_API_URL"), path.replace("{id}", id_of(&target)));
+            if url.contains("{token_id}") {
+                url = url.replace("{token_id}", token_id_of(&workspace.access_token(&target).await));
+            }
             let body = match (method, path) {
                 ("POST", "/api-keys") => Some(json!({"name": unique("key")})),
                 ("PATCH", _) => Some(json!({"description": "changed"})),

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use keygate::credential::TokenId;
 use serde_json::{Value, json};
 
 use crate::support::stack::{dynamodb, variable};
@@ -36,6 +37,11 @@ pub(crate) async fn contents(workspace: &str) -> Contents {
 
 /// The calls of a user in the audit trail, in their order.
 pub(crate) async fn calls(workspace: &str, user: &str) -> Vec<Value> {
+    events_of(workspace, user, "key.used").await
+}
+
+/// What a user has done of one kind, in its order.
+pub(crate) async fn events_of(workspace: &str, user: &str, action: &str) -> Vec<Value> {
     let query = dynamodb()
         .query()
         .table_name(variable("KEYGATE_ACTIVITY_TABLE"))
@@ -44,7 +50,7 @@ pub(crate) async fn calls(workspace: &str, user: &str) -> Vec<Value> {
         .consistent_read(true);
     let items: Vec<Item> =
         query.into_paginator().items().send().collect::<Result<_, _>>().await.expect("the table can be read");
-    items.iter().map(to_json).filter(|event| event["action"] == "key.used").collect()
+    items.iter().map(to_json).filter(|event| event["action"] == action).collect()
 }
 
 async fn of_workspace(table: &str, index: Option<&str>, workspace: &str) -> Vec<Value> {
@@ -234,6 +240,44 @@ fn value_as_read(value: &AttributeValue) -> Value {
         AttributeValue::B(bytes) => json!({"B": STANDARD.encode(bytes)}),
         AttributeValue::L(list) => json!({"L": list.iter().map(value_as_read).collect::<Vec<_>>()}),
         other => panic!("an attribute of a type that Keygate does not use: {other:?}"),
+    }
+}
+
+/// A stored token, its hash included.
+pub(crate) async fn token(key_id: &str, token_id: &str) -> Value {
+    let item = dynamodb()
+        .get_item()
+        .table_name(variable("KEYGATE_TOKENS_TABLE"))
+        .key("key_id", AttributeValue::S(key_id.to_owned()))
+        .key("entry", AttributeValue::S(format!("TOKEN#{token_id}")))
+        .consistent_read(true);
+    to_json(&item.send().await.expect("the table can be read").item.expect("the token is there"))
+}
+
+/// Writes that many more access tokens of a key, copies of one that it has.
+pub(crate) async fn put_tokens(key: &str, count: u32) {
+    let key_id = key.split('_').nth(2).expect("a key");
+    let table = variable("KEYGATE_TOKENS_TABLE");
+    let client = dynamodb();
+    let query = client
+        .query()
+        .table_name(&table)
+        .key_condition_expression("key_id = :key")
+        .expression_attribute_values(":key", AttributeValue::S(key_id.to_owned()));
+    let copied = query.send().await.expect("the table can be read").items.expect("tokens").remove(0);
+    let puts: Vec<_> = (0..count)
+        .map(|_| {
+            let mut copy = copied.clone();
+            let entry = format!("TOKEN#{}", TokenId::generate(chrono::Utc::now()));
+            copy.insert("entry".to_owned(), AttributeValue::S(entry));
+            let put = PutRequest::builder().set_item(Some(copy)).build().expect("an item");
+            WriteRequest::builder().put_request(put).build()
+        })
+        .collect();
+    for chunk in puts.chunks(25) {
+        let written = client.batch_write_item().request_items(&table, chunk.to_vec()).send().await;
+        let left = written.expect("the table can be written to").unprocessed_items.unwrap_or_default();
+        assert!(left.is_empty(), "{left:?}");
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) enum Disturbance {
     Down,
     /// The database answers everything with this text, as if it were an answer.
     Says(String),
+    /// The database leaves a batch unread.
+    Unprocessed,
 }
 
 /// A running function.
@@ -251,6 +253,10 @@ async fn pass_on(
             database.kill();
             (StatusCode::SERVICE_UNAVAILABLE, JSON, Bytes::new())
         }
+        Disturbance::Unprocessed => {
+            let unprocessed = json!({"Responses": {}, "UnprocessedKeys": request["RequestItems"]});
+            (StatusCode::OK, JSON, unprocessed.to_string().into())
+        }
         Disturbance::Conflicts(_) => (StatusCode::BAD_REQUEST, JSON, conflict(count)),
         Disturbance::Hold => {
             database.held.notify_one();
@@ -276,6 +282,7 @@ impl Database {
         match current {
             Disturbance::Down | Disturbance::Says(_) => current,
             Disturbance::WritesFail if operation == "PutItem" => current,
+            Disturbance::Unprocessed if operation == "BatchGetItem" => current,
             _ if !matches!(operation, "TransactWriteItems" | "UpdateItem") => Disturbance::None,
             Disturbance::Conflicts(0) => Disturbance::None,
             Disturbance::Conflicts(left) => {

@@ -63,9 +63,11 @@ impl Answer {
             headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
         let (status, headers) = (response.status().as_u16(), headers.collect());
         let text = response.text().await.expect("a whole answer");
-        if let Some((_, key)) = text.split_once("\"key\":\"") {
-            let key = key.split('"').next().expect("the end of the key");
-            remember_secret(&key[key.len() - 49..][..43]);
+        for member in ["key", "access_token", "refresh_token"] {
+            if let Some((_, credential)) = text.split_once(&format!("\"{member}\":\"")) {
+                let credential = credential.split('"').next().expect("its end");
+                remember_secret(&credential[credential.len() - 49..][..43]);
+            }
         }
         Self { status, headers, text }
     }

@@ -13,7 +13,7 @@ use crate::support::stack::{Answer, Api, variable};
 pub(crate) const PAST_RETENTION: &str = "past-retention";
 
 /// A new workspace with an administrator called `admin`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Workspace {
     pub(crate) api: Api,
     pub(crate) id: String,
