@@ -99,3 +99,19 @@ async fn what_is_remembered_is_not_read_again() {
         assert_eq!(consumed(&authorizer).await, []);
     }
 }
+
+#[tokio::test]
+async fn a_token_is_read_with_its_key_at_once() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let token = workspace.access_token(&key).await;
+    let authorizer = Function::start("authorize", &[]).await;
+    authorizer.take_capacity();
+    authorizer.invoke(call(&token)).await.expect("a policy");
+    // A unit for each of the two, in one call.
+    let first = consumed(&authorizer).await;
+    let reads: Vec<_> = first.iter().filter(|(operation, _)| operation == "BatchGetItem").collect();
+    assert_eq!(reads, [&("BatchGetItem".to_owned(), 2.0)], "{first:?}");
+    authorizer.invoke(call(&token)).await.expect("a policy");
+    assert_eq!(consumed(&authorizer).await, of([("BatchGetItem", 2.0)]));
+}
