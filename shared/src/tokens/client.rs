@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
+use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
 use crate::credential::{Brand, Credential, KeyId, Kind};
@@ -130,8 +131,10 @@ fn of_header(authorization: &str, brand: &Brand) -> Result<Presented, OAuthError
     let decoded = Zeroizing::new(STANDARD.decode(rest).map_err(|_| not_basic())?);
     let text = std::str::from_utf8(&decoded).map_err(|_| not_basic())?;
     let (id, secret) = text.split_once(':').ok_or_else(not_basic)?;
-    // Both are encoded as in a form (RFC 6749, section 2.3.1), which changes nothing of an id or of a key.
-    of_id_and_secret(id, secret, brand)
+    // Both are encoded as in a form (RFC 6749, section 2.3.1): some clients encode the `_` of a key, and others nothing.
+    let decoded = |text| percent_decode_str(text).decode_utf8().map_err(|_| not_basic());
+    let secret = Zeroizing::new(decoded(secret)?.into_owned());
+    of_id_and_secret(&decoded(id)?, &secret, brand)
 }
 
 fn of_id_and_secret(id: &str, secret: &str, brand: &Brand) -> Result<Presented, OAuthError> {
@@ -185,6 +188,7 @@ mod tests {
             (None, form(id), "Basic"),
             (Some(basic(&format!("{id}:{key}"))), String::new(), "Basic"),
             (Some(basic(&format!("{id}:{key}"))), format!("client_id={id}"), "Basic"),
+            (Some(basic(&format!("{id}:{}", key.replace('_', "%5F")))), String::new(), "Basic"),
             (Some(format!("bearer  {key}")), String::new(), "Bearer"),
             (Some(format!("Bearer {key}")), form(id), "invalid request"),
             (None, format!("client_secret={key}"), "invalid request"),
