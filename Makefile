@@ -110,8 +110,9 @@ against-stack:
 ##@ Documentation
 
 .PHONY: docs
-docs: setup ## Render infra/openapi.yaml as one page that needs no network: .local/docs/api.html
-	@$(CLI)/python -B infra/local/render_api.py .local/docs/api.html
+docs: setup ## Render the OpenAPI documents as pages that need no network: .local/docs/api.html and oauth.html
+	@$(CLI)/python -B infra/local/render_api.py infra/openapi.yaml .local/docs/api.html
+	@$(CLI)/python -B infra/local/render_api.py infra/oauth.yaml .local/docs/oauth.html
 
 ##@ AWS
 

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::support::database::events_of;
 use crate::support::function::{Disturbance, Function, request};
-use crate::support::workspace::{Workspace, id_of, unique};
+use crate::support::workspace::{Workspace, id_of, text, unique};
 
 fn create(workspace: &Workspace, name: &str) -> Value {
     request(workspace, ("POST", "/api-keys"), None, &[], &json!({"name": name}))
@@ -70,6 +71,63 @@ async fn when_the_database_fails_the_answer_is_a_503() {
     let answer = function.invoke(create(&workspace, "ci")).await.expect("an answer");
     assert_eq!(answer["statusCode"], 503, "{answer}");
     assert_eq!(workspace.contents().await.keys.len(), 1);
+}
+
+/// The event that the OAuth API makes of a request.
+fn form(path: &str, body: &str) -> Value {
+    json!({
+        "version": "2.0", "routeKey": format!("POST {path}"), "rawPath": path, "rawQueryString": "",
+        "headers": {"content-type": "application/x-www-form-urlencoded"}, "isBase64Encoded": false, "body": body,
+        "requestContext": {"requestId": "r", "stage": "$default", "domainName": "auth.example.com", "timeEpoch": 0,
+            "http": {"method": "POST", "path": path, "protocol": "HTTP/1.1", "sourceIp": "203.0.113.7", "userAgent": "t"}},
+    })
+}
+
+/// Either the refresh token was not used and works, or it was, and then nobody has what it got: it ends its family.
+#[tokio::test]
+async fn a_renewal_that_is_killed_leaves_the_refresh_token_used_or_unused() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    for (disturbance, works) in [(Disturbance::KillBefore, true), (Disturbance::KillAfter, false)] {
+        let tokens = workspace.tokens(&key, "offline_access").await;
+        let refresh = text(&tokens, "refresh_token");
+        let function = Function::start("issue-token", &[]).await;
+        function.disturb(disturbance);
+        let request = form("/oauth/token", &format!("grant_type=refresh_token&refresh_token={refresh}"));
+        function.invoke_until_killed(request).await;
+        assert!(workspace.accepts(text(&tokens, "access_token")).await);
+        assert_eq!(workspace.refresh(refresh).await.status == 200, works, "{disturbance:?}");
+        assert_eq!(workspace.accepts(text(&tokens, "access_token")).await, works, "{disturbance:?}");
+    }
+    workspace.contents().await;
+}
+
+#[tokio::test]
+async fn tokens_come_with_their_event_or_not_at_all() {
+    let workspace = Workspace::new().await;
+    for (disturbance, written) in [(Disturbance::KillBefore, 0), (Disturbance::KillAfter, 1)] {
+        let key = workspace.key_of("bob", &["keys:read"]).await;
+        let function = Function::start("issue-token", &[]).await;
+        function.disturb(disturbance);
+        let client = format!("client_id={}&client_secret={key}", id_of(&key));
+        let request = form("/oauth/token", &format!("grant_type=client_credentials&{client}"));
+        function.invoke_until_killed(request).await;
+        let listed = workspace.list_tokens(&key, id_of(&key), "").await.json();
+        assert_eq!(listed["items"].as_array().map(Vec::len), Some(written), "{disturbance:?}");
+        let events = events_of(&workspace.id, "bob", "token.issued").await;
+        assert_eq!(events.iter().filter(|event| event["key_id"] == id_of(&key)).count(), written);
+    }
+    let function = Function::start("issue-token", &[]).await;
+    function.disturb(Disturbance::Down);
+    let client = format!("client_id={}&client_secret={}", id_of(&workspace.admin), workspace.admin);
+    let request = form("/oauth/token", &format!("grant_type=client_credentials&{client}"));
+    let answer = function.invoke(request).await.expect("an answer");
+    assert_eq!(
+        (&answer["statusCode"], &answer["headers"]["retry-after"]),
+        (&json!(503), &json!("1")),
+        "{answer}"
+    );
+    workspace.contents().await;
 }
 
 /// A deployment that forgot the authorizer must not serve anybody.

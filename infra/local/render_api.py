@@ -1,6 +1,6 @@
-"""Renders infra/openapi.yaml as one HTML page that needs nothing from the network: what `make docs` runs.
+"""Renders an OpenAPI document as one HTML page that needs nothing from the network: what `make docs` runs.
 
-render_api.py PAGE
+render_api.py DOCUMENT PAGE
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENT = ROOT / "infra" / "openapi.yaml"
 REDOC = ROOT / ".local" / "tools" / "redoc" / "redoc.standalone.js"
 
 # The policy lets the page load nothing at all, so that what the viewer would like to fetch (its maker's logo) is not.
@@ -49,9 +48,11 @@ OPTIONS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("document", type=Path)
     parser.add_argument("page", type=Path)
-    page = parser.parse_args().page
-    document = without_deployment(yaml.safe_load(DOCUMENT.read_text(encoding="utf-8")))
+    arguments = parser.parse_args()
+    page = arguments.page
+    document = without_deployment(yaml.safe_load(arguments.document.read_text(encoding="utf-8")))
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(
         PAGE.format(
