@@ -135,11 +135,11 @@ async fn what_is_not_the_item_that_was_asked_for_allows_nothing() {
         ("a workspace that is a number", with("workspace_id", json!({"N": "1"}))),
         ("a pepper that nobody lists", with("pepper_version", json!({"N": "4000000000"}))),
     ] {
-        authorizer.disturb(Disturbance::Says(text));
+        authorizer.disturb(Disturbance::Says(text.leak()));
         let error = authorizer.invoke(call(&key)).await.expect_err(garbage);
         assert_ne!(error, "Unauthorized", "{garbage}: a failure is no refusal");
     }
-    authorizer.disturb(Disturbance::Says(whole));
+    authorizer.disturb(Disturbance::Says(whole.leak()));
     authorizer.invoke(call(&key)).await.expect("the item itself is right");
     authorizer.disturb(Disturbance::None);
     authorizer.invoke(call(&key)).await.expect("it recovers at once");

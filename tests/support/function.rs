@@ -22,7 +22,7 @@ use crate::support::workspace::{Workspace, id_of, unique};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What happens to the calls of the database that a test wants disturbed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disturbance {
     /// Nothing.
     None,
@@ -39,7 +39,7 @@ pub(crate) enum Disturbance {
     /// The database answers everything with an internal error.
     Down,
     /// The database answers everything with this text, as if it were an answer.
-    Says(String),
+    Says(&'static str),
     /// The database leaves a batch unread.
     Unprocessed,
 }
@@ -278,7 +278,7 @@ impl Database {
     /// What is to happen to the call at hand; conflicts are used up one by one.
     fn take_disturbance(&self, operation: &str) -> Disturbance {
         let mut disturbance = self.disturbance.lock().unwrap();
-        let current = disturbance.clone();
+        let current = *disturbance;
         match current {
             Disturbance::Down | Disturbance::Says(_) => current,
             Disturbance::WritesFail if operation == "PutItem" => current,
