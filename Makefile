@@ -66,6 +66,7 @@ invoke: setup ## Send an event of tests/fixtures/events to a function of `make w
 ##@ Checks
 
 .PHONY: test lint unit templates e2e against-stack
+SCRIPTS := infra/local tests/schemathesis tests/clients bench
 test: setup ## Everything that CI checks: the four below
 	@$(MAKE) lint
 	@$(MAKE) unit
@@ -79,9 +80,9 @@ lint: setup ## Format, clippy, rustdoc, and the scripts of infra/local
 	@# Those of other systems too, which no build needs and which the next one reads.
 	@$(PHASE) "fetch every crate of Cargo.lock" cargo fetch $(LOCKED)
 	@$(PHASE) "dependencies: bans, licences, sources" $(CLI)/cargo-deny --offline check bans licenses sources
-	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache infra/local tests/schemathesis tests/clients
-	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff infra/local tests/schemathesis tests/clients
-	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh
+	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache $(SCRIPTS)
+	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff $(SCRIPTS)
+	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh bench/*/*.sh
 
 unit: ## The unit tests and the examples in the documentation
 	@$(PHASE) "unit tests" cargo test $(LOCKED) --package keygate --lib
@@ -106,6 +107,22 @@ against-stack:
 	@cargo test $(LOCKED) --package keygate-tests -- $(or $(ARGS),--skip whole_run::)
 	@$(if $(ARGS),,$(PHASE) "random requests: schemathesis" $(CLI)/python -B infra/local/fuzz.py --no-color)
 	@$(if $(ARGS),,cargo test $(LOCKED) --package keygate-tests -- whole_run::)
+
+##@ Measurements
+
+.PHONY: bench measure
+bench: setup ## Measure the authorizer beside what it is compared with, and write docs/benchmarks.md. Ten minutes
+##. Takes two processors and Node.js 20. ARGS="--rounds 41", or ARGS="--only no-op authorize" to write nothing
+	@$(PHASE) "build what is measured, optimised" cargo build $(LOCKED) --release \
+		--package keygate-functions --package keygate-bench --bin authorize --bin no-op --bin get-item
+	@$(PHASE) "build the local stack's functions" cargo build $(LOCKED) --package keygate-functions --bins
+	@$(PHASE) "authorizer in Node.js" bench/node/build.sh
+	@$(PHASE) "authorizer in Python" bench/python/build.sh
+	@# On the first processor: the last one is for the function that is measured.
+	@taskset --cpu-list 0 $(STACK_PY) --folder .local/bench/stack run -- $(MAKE) measure
+
+measure:
+	@$(CLI)/python -B bench/run.py $(ARGS)
 
 ##@ Documentation
 

@@ -5,6 +5,7 @@
 
 mod support;
 
+mod access_log;
 mod access_tokens;
 mod afterwards;
 mod authorizer;
@@ -24,6 +25,7 @@ mod idempotent_create;
 mod interruptions;
 mod introspect_token;
 mod issue_token;
+mod list_activity;
 mod list_keys;
 mod list_tokens;
 mod list_walks;
@@ -32,6 +34,7 @@ mod oauth_clients;
 mod pepper_status;
 mod permissions;
 mod races;
+mod remove_user;
 mod revoke_token;
 mod rotate_key;
 mod update_key;

@@ -20,7 +20,7 @@ const CALLERS: [&str; 6] = [
 ];
 
 /// Every route of the management API, with the status that each caller gets.
-const TABLE: [(&str, &str, [u16; 6]); 16] = [
+const TABLE: [(&str, &str, [u16; 6]); 21] = [
     ("POST", "/api-keys", [401, 403, 201, 201, 201, 201]),
     ("GET", "/api-keys", [401, 403, 200, 200, 200, 200]),
     ("GET", "/api-keys/{id}", [401, 403, 200, 200, 200, 404]),
@@ -30,12 +30,17 @@ const TABLE: [(&str, &str, [u16; 6]); 16] = [
     ("GET", "/api-keys/{id}/tokens", [401, 403, 200, 200, 200, 404]),
     ("DELETE", "/api-keys/{id}/tokens", [401, 403, 204, 403, 204, 404]),
     ("DELETE", "/api-keys/{id}/tokens/{token_id}", [401, 403, 204, 403, 204, 404]),
+    ("GET", "/activity", [401, 403, 403, 403, 200, 200]),
+    ("DELETE", "/users/{user_id}", [401, 403, 403, 403, 202, 202]),
+    ("PUT", "/users/{user_id}", [401, 403, 403, 403, 204, 204]),
     ("GET", "/me", [401, 200, 200, 200, 200, 200]),
     ("OPTIONS", "/api-keys", [204; 6]),
     ("OPTIONS", "/api-keys/{id}", [204; 6]),
     ("OPTIONS", "/api-keys/{id}/rotate", [204; 6]),
     ("OPTIONS", "/api-keys/{id}/tokens", [204; 6]),
     ("OPTIONS", "/api-keys/{id}/tokens/{token_id}", [204; 6]),
+    ("OPTIONS", "/activity", [204; 6]),
+    ("OPTIONS", "/users/{user_id}", [204; 6]),
     ("OPTIONS", "/me", [204; 6]),
 ];
 
@@ -85,11 +90,12 @@ async fn every_caller_gets_what_the_table_says() {
     for (method, path, statuses) in TABLE {
         for ((caller, credential), status) in CALLERS.iter().zip(&credentials).zip(statuses) {
             let target = workspace.key_of("bob", &["keys:read"]).await;
-            let mut url = format!("{}{}", variable("KEYGATE_API_URL"), path.replace("{id}", id_of(&target)));
+            let path = path.replace("{id}", id_of(&target)).replace("{user_id}", &unique("user"));
+            let mut url = format!("{}{path}", variable("KEYGATE_API_URL"));
             if url.contains("{token_id}") {
                 url = url.replace("{token_id}", token_id_of(&workspace.access_token(&target).await));
             }
-            let body = match (method, path) {
+            let body = match (method, path.as_str()) {
                 ("POST", "/api-keys") => Some(json!({"name": unique("key")})),
                 ("PATCH", _) => Some(json!({"description": "changed"})),
                 _ => None,

@@ -6,6 +6,7 @@ files: gateway responses from openapi.yaml, and in DynamoDB Local the tables, as
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -75,7 +76,9 @@ class Deployment:
         command += ["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
         command += ["--no-confirm-changeset", "--no-fail-on-empty-changeset"]
         if parameters:
-            command += ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
+            # In quotes, as the SAM CLI reads them: a value may be JSON.
+            overrides = [f"{name}={json.dumps(value)}" for name, value in parameters.items()]
+            command += ["--parameter-overrides", *overrides]
         environment = os.environ | aws_environment(self.emulator_url)
         # Its own folder, so that nothing of the user's is read or written; and it polls the emulator more often.
         environment |= {"SAM_CLI_TELEMETRY": "0", "SAM_CLI_POLL_DELAY": "0.5"}
@@ -167,6 +170,7 @@ class Deployment:
             "KEYGATE_ACTIVITY_TABLE": keygate["ActivityTableName"],
             "KEYGATE_AUTHORIZER_FUNCTION": keygate["AuthorizerFunctionName"],
             "KEYGATE_CREATE_KEY_FUNCTION": keygate["CreateKeyFunctionName"],
+            "KEYGATE_CLEAR_USER_FUNCTION": keygate["ClearUserFunctionName"],
             "KEYGATE_PEPPERS": authorizer["Environment"]["Variables"]["PEPPERS"],
             "KEYGATE_REPLAY_KEY": creator["Environment"]["Variables"]["REPLAY_KEY"],
             "KEYGATE_CALLS_LOG": str(calls),

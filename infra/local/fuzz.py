@@ -1,4 +1,4 @@
-"""Sends random requests to the deployed API and holds its answers against infra/openapi.yaml, by schemathesis.
+"""Sends random requests to the deployed APIs and holds their answers against their documents, by schemathesis.
 
 Works in a new workspace of its own, as its administrator: its requests delete, disable and rotate keys. Takes the
 stack's addresses from the environment.
@@ -25,20 +25,29 @@ SCHEMATHESIS = ROOT / ".local" / "tools" / "fuzz" / "bin" / "schemathesis"
 
 def main() -> int:
     try:
+        key = administrator_key(f"fuzz-{secrets.token_hex(8)}")
         environment = os.environ | {
-            "KEYGATE_FUZZ_KEY": administrator_key(f"fuzz-{secrets.token_hex(8)}"),
+            "KEYGATE_FUZZ_KEY": key,
             "HYPOTHESIS_STORAGE_DIRECTORY": str(ROOT / ".local" / "run" / "hypothesis"),
         }
+        management, oauth = os.environ["KEYGATE_API_URL"], os.environ["KEYGATE_OAUTH_URL"]
     except KeyError as error:
         print(f"fuzz: {error} is not set: it takes the environment of a stack, .local/env", file=sys.stderr)
         return 1
     except (BotoCoreError, ClientError, Refused) as error:
         print(f"fuzz: no administrator key: {error}", file=sys.stderr)
         return 1
-    command = [str(SCHEMATHESIS), "--config-file", "schemathesis.toml", "run", "../../infra/openapi.yaml"]
-    command += ["--url", os.environ["KEYGATE_API_URL"], *sys.argv[1:]]
-    # In the folder of the configuration, because the paths in it are relative to where schemathesis runs.
-    return subprocess.run(command, cwd=ROOT / "tests" / "schemathesis", env=environment, check=False).returncode
+    for configuration, document, options in (
+        ("schemathesis.toml", "openapi.yaml", ["--url", management]),
+        ("oauth.toml", "oauth.yaml", ["--url", oauth, "--auth", f"{key.split('_')[2]}:{key}"]),
+    ):
+        command = [str(SCHEMATHESIS), "--config-file", configuration, "run", f"../../infra/{document}"]
+        # In the folder of the configuration, because the paths in it are relative to where schemathesis runs.
+        folder = ROOT / "tests" / "schemathesis"
+        done = subprocess.run([*command, *options, *sys.argv[1:]], cwd=folder, env=environment, check=False)
+        if done.returncode != 0:
+            return done.returncode
+    return 0
 
 
 def administrator_key(workspace: str) -> str:

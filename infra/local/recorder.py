@@ -1,15 +1,16 @@
 """Stands between the functions and their services, and writes down what each call needs permission for.
 
-The functions reach DynamoDB Local and the emulator's KMS through this proxy. Every call becomes one line of JSON:
+The functions reach DynamoDB Local and the emulator's KMS and Lambda through this proxy. Every call becomes one line of
+JSON:
 
     {"time": "…", "function": "create-key", "operation": "TransactWriteItems",
      "actions": [["dynamodb:PutItem", "keygate-keys"], ["dynamodb:Query", "keygate-keys/index/by_name"]]}
 
-Neither bodies nor credentials are written, only IAM actions and the table, index or key that each is about. The line is
-there before the call is passed on, so whoever has the answer finds the line. That is how the tests compare the
-functions' roles with what they do, and how they show that a refusal cost no database read.
+Neither bodies nor credentials are written, only IAM actions and the table, index, key or function that each is about.
+The line is there before the call is passed on, so whoever has the answer finds the line. That is how the tests compare
+the functions' roles with what they do, and how they show that a refusal cost no database read.
 
-    recorder.py --port 28100 --dynamodb-port 28000 --kms-port 24566 --calls .local/calls.jsonl
+    recorder.py --port 28100 --dynamodb-port 28000 --emulator-port 24566 --calls .local/calls.jsonl
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ import socket
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import unquote
 
 # The Rust SDK ends both user agents with the application's name, which is `keygate-` and the binary's name.
 APPLICATION = re.compile(rb"\bapp/(?:keygate-)?([A-Za-z0-9_-]+)")
+INVOCATION = re.compile(rb"POST /2015-03-31/functions/([^/ ]+)/invocations[ ?]")
 HEAD_LIMIT = 64 * 1024
 CONNECTION_LOST = (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 
@@ -47,8 +50,8 @@ class Message:
 class Recorder:
     """The proxy: where calls go, and the file in which they are written down."""
 
-    def __init__(self, dynamodb_port: int, kms_port: int, calls: str) -> None:
-        self.upstreams = {"dynamodb": dynamodb_port, "kms": kms_port}
+    def __init__(self, dynamodb_port: int, emulator_port: int, calls: str) -> None:
+        self.upstreams = {"dynamodb": dynamodb_port, "kms": emulator_port, "lambda": emulator_port}
         self.calls = calls
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -108,7 +111,12 @@ class Recorder:
 
 
 def target(request: Message) -> tuple[str, str]:
-    """The service and the operation that a request names, as in `X-Amz-Target: DynamoDB_20120810.GetItem`."""
+    """The service and the operation that a request names, as in `X-Amz-Target: DynamoDB_20120810.GetItem`.
+
+    Lambda has paths instead: a request to invoke a function is one of `InvokeFunction`, and the function.
+    """
+    if invocation := INVOCATION.match(request.head):
+        return "lambda", f"InvokeFunction {unquote(invocation[1].decode())}"
     prefix, _, operation = request.header(b"X-Amz-Target").decode("latin-1").partition(".")
     return {"DynamoDB_20120810": "dynamodb", "TrentService": "kms"}.get(prefix, ""), operation
 
@@ -123,11 +131,14 @@ TRANSACTION_ACTIONS = {
 
 
 def actions(service: str, operation: str, body: bytes) -> list[list[str]]:
-    """The IAM actions that a call needs, each with the table, index or key that it is needed on.
+    """The IAM actions that a call needs, each with the table, index, key or function that it is needed on.
 
     A transaction needs the action of each of its items (Amazon DynamoDB developer guide, "Using IAM with DynamoDB
     transactions"); a query of an index needs the index and not the table.
     """
+    if service == "lambda":
+        action, _, function = operation.partition(" ")
+        return [[f"lambda:{action}", function]]
     try:
         call = json.loads(body)
         if service == "kms":
@@ -196,10 +207,10 @@ async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--dynamodb-port", type=int, required=True)
-    parser.add_argument("--kms-port", type=int, required=True)
+    parser.add_argument("--emulator-port", type=int, required=True)
     parser.add_argument("--calls", required=True)
     arguments = parser.parse_args()
-    recorder = Recorder(arguments.dynamodb_port, arguments.kms_port, arguments.calls)
+    recorder = Recorder(arguments.dynamodb_port, arguments.emulator_port, arguments.calls)
     server = await asyncio.start_server(recorder.serve, "127.0.0.1", arguments.port, limit=HEAD_LIMIT, backlog=1024)
     async with server:
         await server.serve_forever()

@@ -42,6 +42,9 @@ PARAMETERS = {
     "LogLevel": "debug",
     # Nobody listens to it, but the alarms are deployed.
     "AlarmTopicArn": "arn:aws:sns:us-east-1:000000000000:keygate-alarms",
+    # The emulator writes no access logs; what a test puts there is read as if it did.
+    "RecordedLogGroup": f"/aws/apigateway/{STACK}/access",
+    "UserRemovalPattern": '{"source": ["example.users"], "detail-type": ["user removed"]}',
 }
 
 
@@ -91,6 +94,7 @@ class Stack:
                 **aws_environment(emulator_url),
                 "AWS_ENDPOINT_URL_DYNAMODB": recorder_url,
                 "AWS_ENDPOINT_URL_KMS": recorder_url,
+                "AWS_ENDPOINT_URL_LAMBDA": recorder_url,
                 "GATEWAY_PORT": str(emulator_port),
                 "BIND_HOST": "127.0.0.1",
                 "IOT_MTLS_ENABLED": "0",
@@ -106,7 +110,7 @@ class Stack:
             port_variable="KEYGATE_RECORDER_PORT",
             command=[
                 *(sys.executable, str(HERE / "recorder.py"), "--port", str(recorder_port)),
-                *("--dynamodb-port", str(dynamodb_port), "--kms-port", str(emulator_port)),
+                *("--dynamodb-port", str(dynamodb_port), "--emulator-port", str(emulator_port)),
                 *("--calls", str(self.calls)),
             ],
             folder=folder / "run",

@@ -1,14 +1,17 @@
-//! Events of the audit trail: who did what to which key, from where, and what came of it.
+//! Events of the audit trail: who did what to which key or user, from where, and what came of it.
 
-use chrono::{DateTime, SecondsFormat, Utc};
-use serde::Serialize;
+use chrono::{DateTime, Datelike, SecondsFormat, TimeDelta, Utc};
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as ValueError;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use ulid::Ulid;
 
 use crate::caller::{UserId, WorkspaceId};
-use crate::credential::{KeyId, TokenId, generate_ulid};
+use crate::credential::{self, KeyId, TokenId, generate_ulid};
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// A key was made over the management API.
     #[serde(rename = "key.created")]
@@ -43,6 +46,15 @@ pub enum Action {
     /// A refresh token was used again, and its family revoked.
     #[serde(rename = "token.reused")]
     TokenReused,
+    /// A user was removed: no key can be made for them from then on, and those that there are go.
+    #[serde(rename = "user.removed")]
+    UserRemoved,
+    /// A removed user may have keys again.
+    #[serde(rename = "user.reinstated")]
+    UserReinstated,
+    /// A key of a removed user became another user's, and its secret ends.
+    #[serde(rename = "key.transferred")]
+    KeyTransferred,
 }
 
 impl Action {
@@ -51,7 +63,21 @@ impl Action {
     pub fn is_management(self) -> bool {
         !matches!(self, Self::KeyUsed | Self::TokenIssued | Self::TokenRefreshed)
     }
+
+    /// The action's name, as it is written and shown.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidAction`] when there is none of that name.
+    pub fn parse(name: &str) -> Result<Self, InvalidAction> {
+        Self::deserialize(name.into_deserializer()).map_err(|_: ValueError| InvalidAction)
+    }
 }
+
+/// A text that is no [`Action`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("must be an action of the audit trail, such as key.created")]
+pub struct InvalidAction;
 
 /// What came of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,6 +110,17 @@ pub struct Origin {
     pub source: Option<String>,
 }
 
+/// The longest text of a request that is kept, in bytes.
+const LONGEST_TEXT: usize = 512;
+
+impl Origin {
+    /// Whether a text of a request may be kept: it is not endless, and no credential that somebody put in the wrong place.
+    #[must_use]
+    pub fn may_keep(text: &str) -> bool {
+        text.len() <= LONGEST_TEXT && !credential::is_within(text)
+    }
+}
+
 /// One event, never changed once it is written: of a change, in the transaction that makes it; of calls, after them.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -97,11 +134,11 @@ pub struct Event {
     pub actor: UserId,
     /// What was done.
     pub action: Action,
-    /// The key it was done to.
-    pub key_id: KeyId,
+    /// The key it was done to; none, if it was done to a user.
+    pub key_id: Option<KeyId>,
     /// The token of the key, if it is about one.
     pub token_id: Option<TokenId>,
-    /// Whose key that is.
+    /// Whose key that is, or which user it was done to.
     pub target: UserId,
     /// By which request; of several calls, by the first.
     pub origin: Origin,
@@ -112,12 +149,24 @@ pub struct Event {
 }
 
 impl Event {
-    /// The event of a change made `now`.
+    /// The event of a change of a key made `now`.
     #[must_use]
     pub fn new(
         action: Action,
-        (workspace_id, actor): (&WorkspaceId, &UserId),
+        author: (&WorkspaceId, &UserId),
         (key_id, target): (KeyId, &UserId),
+        origin: Origin,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self { key_id: Some(key_id), ..Self::of_user(action, author, target, origin, now) }
+    }
+
+    /// The event of a change of a user made `now`.
+    #[must_use]
+    pub fn of_user(
+        action: Action,
+        (workspace_id, actor): (&WorkspaceId, &UserId),
+        target: &UserId,
         origin: Origin,
         now: DateTime<Utc>,
     ) -> Self {
@@ -127,7 +176,7 @@ impl Event {
             workspace_id: workspace_id.clone(),
             actor: actor.clone(),
             action,
-            key_id,
+            key_id: None,
             token_id: None,
             target: target.clone(),
             origin,
@@ -153,6 +202,128 @@ impl Event {
     /// Where it stands among its actor's events: in order of time, down to the millisecond.
     #[must_use]
     pub fn position(&self) -> String {
-        format!("{}#{}", self.at.to_rfc3339_opts(SecondsFormat::Millis, true), self.id)
+        format!("{}#{}", millisecond(self.at), self.id)
+    }
+}
+
+/// A time as events are ordered by it.
+fn millisecond(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// An event as it is read and shown. Its words are as they were written: the trail outlives the versions that wrote it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Recorded {
+    /// Tells it from every other event.
+    pub id: String,
+    /// When it happened, to the millisecond.
+    pub at: String,
+    /// Who did it.
+    pub actor: UserId,
+    /// What was done.
+    pub action: String,
+    /// The key it was done to.
+    pub key_id: Option<KeyId>,
+    /// The token of the key, if it is about one.
+    pub token_id: Option<String>,
+    /// Whose key that is, or which user it was done to.
+    pub target: UserId,
+    /// HTTP method of the request.
+    pub method: Option<String>,
+    /// Path, or of a call the route.
+    pub path: Option<String>,
+    /// IP address of the sender.
+    pub source: Option<String>,
+    /// `done` of a change; `allowed` or `refused` of a call.
+    pub outcome: String,
+    /// Why a call was refused.
+    pub reason: Option<String>,
+    /// How many calls it stands for.
+    pub count: u32,
+}
+
+/// A part of the time, from its begin and up to its end, in the form in which events are ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Period {
+    /// Not after the first event of it.
+    pub from: String,
+    /// After the last one.
+    pub to: String,
+}
+
+impl Period {
+    /// From an instant on, up to another one and not at it. What is not said is without end.
+    #[must_use]
+    pub fn new(from: Option<DateTime<Utc>>, to: Option<DateTime<Utc>>) -> Self {
+        // A digit is before, and a colon after every year.
+        Self { from: from.map_or_else(|| "0".to_owned(), edge), to: to.map_or_else(|| ":".to_owned(), edge) }
+    }
+
+    /// Whether an event can be in it that stands there.
+    #[must_use]
+    pub fn contains(&self, position: &str) -> bool {
+        self.from.as_str() <= position && position < self.to.as_str()
+    }
+}
+
+/// The first millisecond that is not before an instant, within the years that have four digits.
+fn edge(time: DateTime<Utc>) -> String {
+    let begun = time.timestamp_subsec_nanos() % 1_000_000;
+    let rest = if begun == 0 { 0 } else { i64::from(1_000_000 - begun) };
+    let whole = time.checked_add_signed(TimeDelta::nanoseconds(rest)).unwrap_or(time);
+    match whole.year() {
+        ..0 => "0".to_owned(),
+        0..10_000 => millisecond(whole),
+        _ => ":".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        DateTime::parse_from_rfc3339(text).unwrap().into()
+    }
+
+    #[test]
+    fn a_period_begins_at_its_first_instant_and_ends_before_its_last() {
+        let event = |time: &str| format!("{}#01JD3V6Y4N8Q2Z5X7W9B0C1D2E", millisecond(at(time)));
+        let period = |from, to| Period::new(Some(at(from)), Some(at(to)));
+        let second = period("2026-11-25T10:00:00Z", "2026-11-25T11:00:01+01:00");
+        for (time, within) in [
+            ("2026-11-25T09:59:59.999Z", false),
+            ("2026-11-25T10:00:00.000Z", true),
+            ("2026-11-25T10:00:00.999Z", true),
+            ("2026-11-25T10:00:01.000Z", false),
+        ] {
+            assert_eq!(second.contains(&event(time)), within, "{time}");
+        }
+        // Events are written to the millisecond: what happened within one happened when it began.
+        let finer = period("2026-11-25T10:00:00.0005Z", "2026-11-25T10:00:00.0015Z");
+        assert!(!finer.contains(&event("2026-11-25T10:00:00.000Z")));
+        assert!(finer.contains(&event("2026-11-25T10:00:00.001Z")));
+        assert!(!finer.contains(&event("2026-11-25T10:00:00.002Z")));
+    }
+
+    #[test]
+    fn a_period_without_an_edge_has_all_events_there_are() {
+        let event = format!("{}#01JD3V6Y4N8Q2Z5X7W9B0C1D2E", millisecond(at("2026-11-25T10:00:00Z")));
+        assert!(Period::new(None, None).contains(&event));
+        let (first, last) = (at("0000-01-01T00:00:00+23:59"), at("9999-12-31T23:59:59.9999-23:59"));
+        assert!(Period::new(Some(first), Some(last)).contains(&event));
+        assert!(!Period::new(None, Some(first)).contains(&event));
+        assert!(!Period::new(Some(last), None).contains(&event));
+    }
+
+    #[test]
+    fn actions_are_called_as_they_are_written() {
+        for action in [Action::KeyCreated, Action::UserRemoved] {
+            let name = serde_json::to_value(action).unwrap();
+            assert_eq!(Action::parse(name.as_str().unwrap()), Ok(action));
+        }
+        for wrong in ["", "KeyCreated", "key.create", "key.created "] {
+            assert_eq!(Action::parse(wrong), Err(InvalidAction), "{wrong}");
+        }
     }
 }

@@ -123,7 +123,7 @@ impl Writer {
         let deadline = Instant::now() + self.budget;
         let use_of_key = async {
             if let Some(used) = used {
-                self.attempt(used.key_id, deadline, self.write_use(&used, at)).await;
+                self.attempt(Some(used.key_id), deadline, self.write_use(&used, at)).await;
             }
         };
         let trail = async {
@@ -183,7 +183,7 @@ impl Writer {
 
     async fn attempt(
         &self,
-        key_id: KeyId,
+        key_id: Option<KeyId>,
         deadline: Instant,
         writing: impl Future<Output = Result<(), Error>>,
     ) {
@@ -194,8 +194,8 @@ impl Writer {
         }
     }
 
-    fn not_written(&self, key_id: KeyId, error: &dyn std::fmt::Display) {
-        tracing::warn!(%key_id, %error, "not written after the answer");
+    fn not_written(&self, key_id: Option<KeyId>, error: &dyn std::fmt::Display) {
+        tracing::warn!(key_id = key_id.map(|id| id.to_string()), %error, "not written after the answer");
         lock(&self.metrics).count(Counter::NotWritten);
     }
 
@@ -285,6 +285,8 @@ struct Queue {
 /// Waits until the handler is done with the invocation that the extension was told of, and writes what it has left.
 async fn write_next(queue: Arc<Queue>) -> Result<(), lambda_extension::Error> {
     if let Some(followup) = queue.to_write.lock().await.recv().await {
+        // The handler has only just returned: let the runtime send the answer first.
+        tokio::task::yield_now().await;
         Box::pin(queue.writer.write(followup)).await;
     }
     Ok(())

@@ -61,6 +61,8 @@ pub struct AwsSettings {
     pub dynamodb_endpoint: Option<String>,
     /// `AWS_ENDPOINT_URL_KMS`, or `AWS_ENDPOINT_URL` for all services.
     pub kms_endpoint: Option<String>,
+    /// `AWS_ENDPOINT_URL_LAMBDA`, or `AWS_ENDPOINT_URL` for all services.
+    pub lambda_endpoint: Option<String>,
     /// `AWS_CA_BUNDLE`: the path of a PEM file with more roots to trust.
     pub ca_bundle: Option<String>,
 }
@@ -118,6 +120,15 @@ impl Environment {
     /// [`InvalidVariable`] when it is not set.
     pub fn activity_table(&self) -> Result<String, InvalidVariable> {
         self.required("ACTIVITY_TABLE", "must be the name of the table of activity")
+    }
+
+    /// `CLEAR_USER_FUNCTION`: the function that does what is left of a removal.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is not set.
+    pub fn clear_user_function(&self) -> Result<String, InvalidVariable> {
+        self.required("CLEAR_USER_FUNCTION", "must be the name of the function that clears removed users")
     }
 
     /// `TOKENS_TABLE`.
@@ -394,6 +405,7 @@ impl Environment {
             session_token: self.text("AWS_SESSION_TOKEN").map(SecretString::from),
             dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB"),
             kms_endpoint: endpoint("AWS_ENDPOINT_URL_KMS"),
+            lambda_endpoint: endpoint("AWS_ENDPOINT_URL_LAMBDA"),
             ca_bundle: self.text("AWS_CA_BUNDLE").map(str::to_owned),
         })
     }

@@ -50,6 +50,12 @@ pub enum Error {
     /// The user was removed and has not been reinstated.
     #[error("the user was removed")]
     UserRemoved,
+    /// The user was reinstated, or removed anew, while their keys were being deleted.
+    #[error("the user was reinstated meanwhile")]
+    UserReinstated,
+    /// The caller would remove themself.
+    #[error("nobody removes themself")]
+    OwnUser,
     /// The workspace has users already, and the invocation did not say `break_glass`.
     #[error("the workspace has users already")]
     AlreadyBootstrapped,
@@ -104,15 +110,20 @@ impl Error {
     /// included.
     #[must_use]
     pub fn unavailable(service: &'static str, cause: &dyn std::error::Error) -> Self {
-        let mut text = cause.to_string();
-        let mut source = cause.source();
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        Self::Unavailable { service, cause: text }
+        Self::Unavailable { service, cause: chain(cause) }
     }
+}
+
+/// The texts of an error and of everything that caused it.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 /// One thing that is wrong with a request.

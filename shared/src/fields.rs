@@ -1,5 +1,7 @@
-//! The fields of a JSON body, checked all at once: whoever sends three wrong fields learns of three.
+//! The fields of a JSON body and the parameters of a query, checked all at once: whoever sends three wrong ones learns of
+//! three.
 
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, InvalidField, Place};
@@ -184,6 +186,78 @@ where
         taken.push(element);
     }
     Ok(taken)
+}
+
+/// The parameters of a query, checked all at once as the fields of a body are.
+#[derive(Debug)]
+pub struct Parameters<'a> {
+    untaken: Vec<(&'a str, &'a str)>,
+    invalid: Vec<InvalidField>,
+}
+
+impl<'a> Parameters<'a> {
+    /// Reads the parameters. One that is there twice could mean either, and so is invalid.
+    pub fn new(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut read = Self { untaken: Vec::new(), invalid: Vec::new() };
+        for (name, value) in parameters {
+            if read.has(name) {
+                read.refuse(name, "must be there once");
+            } else {
+                read.untaken.push((name, value));
+            }
+        }
+        read
+    }
+
+    /// Whether a parameter is there that was not taken yet.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.untaken.iter().any(|(untaken, _)| *untaken == name)
+    }
+
+    /// Takes a parameter that may be absent. One that `check` refuses counts as absent, and as invalid.
+    pub fn optional<T>(&mut self, name: &str, check: impl FnOnce(&'a str) -> Result<T, String>) -> Option<T> {
+        let index = self.untaken.iter().position(|(untaken, _)| *untaken == name)?;
+        let (_, value) = self.untaken.remove(index);
+        check(value).map_err(|must_be| self.refuse(name, &must_be)).ok()
+    }
+
+    /// Adds that a parameter is invalid.
+    pub fn refuse(&mut self, name: &str, must_be: &str) {
+        let place = Place::Parameter(name.to_owned());
+        self.invalid.push(InvalidField { place, detail: must_be.to_owned() });
+    }
+
+    /// Ends the reading: whatever was not taken is unknown. `made` is what was made of the parameters.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: names every invalid parameter, and the unknown ones up to a limit.
+    pub fn finish<T>(mut self, made: T) -> Result<T, Error> {
+        for (name, _) in std::mem::take(&mut self.untaken).into_iter().take(MOST_UNKNOWN) {
+            self.refuse(name, "is not a parameter of this request");
+        }
+        if self.invalid.is_empty() { Ok(made) } else { Err(Error::Invalid { fields: self.invalid }) }
+    }
+}
+
+/// Checks that a parameter is a word.
+///
+/// # Errors
+///
+/// What the parser says it must be.
+pub fn word<T: std::str::FromStr<Err: ToString>>(value: &str) -> Result<T, String> {
+    value.parse().map_err(|invalid: T::Err| invalid.to_string())
+}
+
+/// Checks that a parameter is a time.
+///
+/// # Errors
+///
+/// That it must be one.
+pub fn time(value: &str) -> Result<DateTime<Utc>, String> {
+    let time = DateTime::parse_from_rfc3339(value).map_err(|_| "must be a time in the form of RFC 3339")?;
+    Ok(time.into())
 }
 
 fn pointer(path: &[&str]) -> Place {

@@ -70,9 +70,6 @@ enum Api {
 /// The reason, in one word, why a call that its key's endpoint rules do not allow is refused.
 const OUTSIDE_ENDPOINTS: &str = "outside_endpoints";
 
-/// The longest path that the audit trail takes.
-const LONGEST_PATH: usize = 512;
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawEvent {
@@ -165,7 +162,7 @@ impl RawEvent {
         let path = self.resource.take().or(route).or(path_of_arn);
         Origin {
             method: self.http_method.take().or(method_of_http).or(method_of_arn.map(str::to_owned)),
-            path: path.filter(|path| path.len() <= LONGEST_PATH && !credential::is_within(path)),
+            path: path.filter(|path| Origin::may_keep(path)),
             source: source_of_http.or(identity.and_then(|identity| identity.source_ip)),
         }
     }

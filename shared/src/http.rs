@@ -11,14 +11,15 @@ use lambda_http::http::header::{
 use lambda_http::http::{HeaderValue, Method, StatusCode};
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response, service_fn};
+use percent_encoding::percent_decode_str;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::activity::Origin;
-use crate::caller::Caller;
+use crate::caller::{Caller, InvalidUserId, UserId};
 use crate::config::Environment;
 use crate::credential::{KeyId, TokenId};
-use crate::error::{Error, InvalidField};
+use crate::error::{Error, InvalidField, Place};
 use crate::gateway::Context;
 use crate::keys::precondition::{IfMatch, entity_tag};
 use crate::replay::IdempotencyKey;
@@ -86,7 +87,7 @@ impl Cors {
         }
         let mut answer = no_content();
         for (name, value) in [
-            (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, DELETE"),
+            (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, PATCH, DELETE"),
             (ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, If-Match, Idempotency-Key"),
             (ACCESS_CONTROL_MAX_AGE, "7200"),
         ] {
@@ -143,6 +144,23 @@ pub fn key_id(request: &Request) -> Result<KeyId, Error> {
 pub fn token_id(request: &Request) -> Result<Option<TokenId>, Error> {
     let id = request.path_parameters_ref().and_then(|path| path.first("token_id"));
     id.map(|id| id.parse().map_err(|_| Error::NoSuchToken)).transpose()
+}
+
+/// The user's id in the path. A client has to write some of its characters as percent and two digits, which API Gateway
+/// hands on as it was sent.
+///
+/// # Errors
+///
+/// - [`Error::Invalid`]: it is not the id of a user.
+pub fn user_id(request: &Request) -> Result<UserId, Error> {
+    let parameters = request.path_parameters_ref();
+    let encoded = parameters.and_then(|path| path.first("user_id")).unwrap_or_default();
+    // No user's id has a percent sign, so it makes no difference whether it was decoded on the way.
+    let decoded = percent_decode_str(encoded).decode_utf8_lossy();
+    decoded.parse().map_err(|invalid: InvalidUserId| {
+        let place = Place::Parameter("user_id".to_owned());
+        Error::invalid(InvalidField { place, detail: invalid.to_string() })
+    })
 }
 
 /// Which states of a key the request is for. Of several such headers `lambda_http` hands over the last.
@@ -331,7 +349,13 @@ impl<'a> Problem<'a> {
                 let detail = "The workspace has users. One of its administrators can create keys.".to_owned();
                 (StatusCode::CONFLICT, "already_bootstrapped", "Already bootstrapped", detail)
             }
-            Error::Conflict => {
+            Error::OwnUser => {
+                let detail =
+                    "Nobody can remove themself. Another user with the scope users:write can.".to_owned();
+                (StatusCode::CONFLICT, "own_user", "Own user", detail)
+            }
+            // The second never comes to an answer: it ends work that nobody waits for.
+            Error::Conflict | Error::UserReinstated => {
                 let detail = "The key was changed at the same time. Read it and try again.".to_owned();
                 (StatusCode::CONFLICT, "conflict", "Conflict", detail)
             }

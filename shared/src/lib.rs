@@ -14,13 +14,15 @@
 //! 3. [`pepper`] turns the secret into the hash that is stored and compares the two in constant time.
 //! 4. [`scope`], [`endpoint`] and [`caller`] say what a caller may do, and where; [`record`] is what is stored of a key,
 //!    [`activity`] what is remembered of its life, [`replay`] how a repeated create gets the same secret again, [`error`]
-//!    what can go wrong and [`fields`] how all invalid fields are named at once.
+//!    what can go wrong, [`fields`] how all invalid fields are named at once, and [`page`] how a list is walked through.
 //! 5. [`verify`] compares a credential with what is stored; [`authorize`] is the decision: a credential in, its caller or a
 //!    reason for the refusal out. [`cache`] saves the reading where an operator wants that. [`afterwards`] is what is left to be written once the caller has its answer; [`calls`]
 //!    counts them for the audit trail, and [`metrics`] for the operator.
-//! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete; [`tokens`] likewise.
-//! 7. [`store`] keeps records in `DynamoDB`, one file a table; [`kms`] derives the peppers; [`aws`] makes the clients
-//!    of both.
+//! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete. So have [`tokens`], [`users`], remove and
+//!    reinstate, and [`audit`], to read the trail and to write into it what an access log says.
+//! 7. [`store`] keeps records in `DynamoDB`, one file a table, and reads what is stored of a credential; [`kms`] derives
+//!    the peppers; [`aws`] makes the clients of both, and [`handover`] leaves to another function what takes longer than a
+//!    request may.
 //! 8. [`gateway`] reads API Gateway's authorizer events and writes its answers; [`http`] does the same for the
 //!    management API, [`oauth`] for the OAuth API.
 //!
@@ -41,6 +43,7 @@ pub mod caller;
 pub mod endpoint;
 pub mod error;
 pub mod fields;
+pub mod page;
 pub mod record;
 pub mod replay;
 pub mod scope;
@@ -49,13 +52,16 @@ pub mod calls;
 pub mod metrics;
 
 pub mod afterwards;
+pub mod audit;
 pub mod authorize;
 pub mod cache;
 pub mod keys;
 pub mod tokens;
+pub mod users;
 pub mod verify;
 
 pub mod aws;
+pub mod handover;
 pub mod kms;
 pub mod store;
 

@@ -6,6 +6,10 @@ use crate::word::{consists_of, word};
 pub const KEYS_READ: &str = "keys:read";
 /// Acts on the caller's own keys.
 pub const KEYS_WRITE: &str = "keys:write";
+/// Sees the workspace's audit trail.
+pub const ACTIVITY_READ: &str = "activity:read";
+/// Removes users of the workspace, with their keys, and reinstates them.
+pub const USERS_WRITE: &str = "users:write";
 /// Holds every scope and acts on everyone's keys.
 pub const WORKSPACE_ADMIN: &str = "workspace:admin";
 

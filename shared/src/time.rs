@@ -8,6 +8,11 @@ pub(crate) fn whole_second(time: DateTime<Utc>) -> DateTime<Utc> {
     DateTime::from_timestamp(time.timestamp(), 0).unwrap_or(time)
 }
 
+/// A time to the millisecond: as fine as two changes of one user are told apart.
+pub(crate) fn whole_millisecond(time: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or(time)
+}
+
 /// A time as it is shown everywhere: RFC 3339, in UTC, to the second.
 pub(crate) fn rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)

@@ -11,8 +11,7 @@ use crate::endpoint;
 use crate::error::Error;
 use crate::pepper::{Peppers, SecretHash};
 use crate::record::{Family, Generation, HashedKey, Key, Status, Token, TokenKey, TokenKind};
-use crate::store::keys::Keys;
-use crate::store::tokens::{StoredToken, TokenStore, Tokens};
+use crate::store::reader::{Reader, StoredToken};
 
 /// Compares credentials with what is stored. Each takes one strongly consistent read: of a key, or at once of a token, its
 /// family and its key.
@@ -20,10 +19,8 @@ use crate::store::tokens::{StoredToken, TokenStore, Tokens};
 pub struct Verifier {
     /// What stored hashes were made under.
     pub peppers: Peppers,
-    /// Where keys are.
-    pub keys: Keys,
-    /// Where tokens are.
-    pub tokens: Tokens,
+    /// Where keys and tokens are.
+    pub reader: Reader,
 }
 
 /// What was found.
@@ -120,12 +117,6 @@ impl Unfit {
 }
 
 impl Verifier {
-    /// Takes the tables from those of tokens.
-    #[must_use]
-    pub fn new(peppers: Peppers, store: &TokenStore) -> Self {
-        Self { peppers, keys: store.keys.clone(), tokens: store.tokens.clone() }
-    }
-
     /// Compares a credential with what is stored under its id.
     ///
     /// # Errors
@@ -139,14 +130,14 @@ impl Verifier {
         let asked = Instant::now();
         match credential.kind {
             Kind::ApiKey => {
-                let stored = self.keys.hashed(credential.key_id).await?;
+                let stored = self.reader.hashed(credential.key_id).await?;
                 let took = asked.elapsed();
                 let stored = stored.filter(|stored| !stored.key.is_gone(now));
                 let (checked, matched) = self.check_key(credential, stored, now)?;
                 Ok(Verified { checked, matched, took })
             }
             Kind::AccessToken(token_id) | Kind::RefreshToken(token_id) => {
-                let (key, token) = self.tokens.with_key(credential.key_id, token_id, now).await?;
+                let (key, token) = self.reader.with_key(credential.key_id, token_id, now).await?;
                 let took = asked.elapsed();
                 Ok(Verified { checked: self.check_token(credential, key, token)?, matched: None, took })
             }

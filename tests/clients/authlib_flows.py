@@ -23,7 +23,12 @@ def main(issuer: str, api: str) -> None:
     client_id = key.split("_")[2]
     server = requests.get(f"{issuer}/.well-known/oauth-authorization-server", timeout=30).json()
     for method in server["token_endpoint_auth_methods_supported"]:
-        session = OAuth2Session(client_id, key, token_endpoint_auth_method=method, scope="orders:read offline_access")
+        session = OAuth2Session(
+            client_id,
+            key,
+            token_endpoint_auth_method=method,
+            scope="orders:read offline_access",
+        )
         first = session.fetch_token(server["token_endpoint"], grant_type="client_credentials")
         assert session.get(api, timeout=30).status_code == 200
 
@@ -44,7 +49,11 @@ def main(issuer: str, api: str) -> None:
             assert error.error == "invalid_grant", error
         else:
             raise AssertionError("a refresh token was good for two")
-        old = requests.get(api, headers={"Authorization": f"Bearer {first['access_token']}"}, timeout=30)
+        old = requests.get(
+            api,
+            headers={"Authorization": f"Bearer {first['access_token']}"},
+            timeout=30,
+        )
         assert old.status_code == 401, "its family has ended"
     print("every flow went as it should")
 

@@ -80,7 +80,7 @@ impl Contents {
 
     /// Checks what must hold between the tables at every instant: no key without its name, its member entry and its
     /// place in its user's count, none of these without its key, all with the same ttl, and no key without the event of
-    /// its making.
+    /// its making. A user is marked as removed if the last event of that says so.
     #[track_caller]
     pub(crate) fn assert_consistent(&self) {
         let keys: BTreeSet<String> = self.keys.iter().map(|key| string(&key["key_id"])).collect();
@@ -122,15 +122,31 @@ impl Contents {
             let id = &key["key_id"];
             let made: usize = MAKING.map(|action| self.events_of(action, id)).iter().sum();
             assert_eq!((made, self.events_of("key.deleted", id)), (1, 0), "the events of {id}: {self:#?}");
-            let changed = self.events_of("key.updated", id) + self.events_of("key.rotated", id);
+            let actions = ["key.updated", "key.rotated", "key.transferred"];
+            let changed: usize = actions.map(|action| self.events_of(action, id)).iter().sum();
             assert_eq!(
                 key["revision"],
                 json!(made + changed),
                 "every change of {id} has its event: {self:#?}"
             );
         }
+        for (user, entry) in self.entries_of("USER#") {
+            let of_user = |action| {
+                let events = self.events.iter().filter(|event| event["target"] == user);
+                events.filter(|event| event["action"] == action).count()
+            };
+            let is_removed = usize::from(entry.get("removed_at").is_some());
+            assert_eq!(
+                of_user("user.removed"),
+                of_user("user.reinstated") + is_removed,
+                "every removal of {user} has its event: {self:#?}"
+            );
+        }
         for event in &self.events {
-            let id = &event["key_id"];
+            let Some(id) = event.get("key_id") else {
+                assert!(string(&event["action"]).starts_with("user."), "an event of no key: {event}");
+                continue;
+            };
             let exists = keys.contains(&string(id));
             assert_ne!(
                 exists,
@@ -194,6 +210,29 @@ pub(crate) async fn end_retention(key_id: &str) {
     }
 }
 
+/// Lets the retention of a workspace's changes end, without waiting for it: they are past their ttl.
+pub(crate) async fn end_retention_of_activity(workspace: &str) {
+    let query = dynamodb()
+        .query()
+        .table_name(variable("KEYGATE_ACTIVITY_TABLE"))
+        .index_name("by_workspace")
+        .key_condition_expression("workspace_id = :workspace")
+        .expression_attribute_values(":workspace", AttributeValue::S(workspace.to_owned()));
+    for item in query.send().await.expect("the table can be read").items.expect("events") {
+        dynamodb()
+            .update_item()
+            .table_name(variable("KEYGATE_ACTIVITY_TABLE"))
+            .key("actor", item["actor"].clone())
+            .key("event", item["event"].clone())
+            .update_expression("SET #ttl = :past")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":past", AttributeValue::N("1700000000".to_owned()))
+            .send()
+            .await
+            .expect("the event can be changed");
+    }
+}
+
 /// Lets the memory of a workspace's idempotent creates end, as it does after ten minutes.
 pub(crate) async fn end_memory(workspace: &str) {
     for (entry, _) in
@@ -211,6 +250,18 @@ pub(crate) async fn end_memory(workspace: &str) {
             .await
             .expect("the entry can be changed");
     }
+}
+
+/// Whether a user is marked as removed and has no key any more.
+pub(crate) async fn is_cleared(workspace: &str, user: &str) -> bool {
+    let item = dynamodb()
+        .get_item()
+        .table_name(variable("KEYGATE_WORKSPACES_TABLE"))
+        .key("workspace_id", AttributeValue::S(workspace.to_owned()))
+        .key("entry", AttributeValue::S(format!("USER#{user}")))
+        .consistent_read(true);
+    let user = item.send().await.expect("the table can be read").item.map(|item| to_json(&item));
+    user.is_some_and(|user| user.get("removed_at").is_some() && user["key_count"] == 0)
 }
 
 /// A stored key, its hash included.

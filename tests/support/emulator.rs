@@ -14,6 +14,37 @@ pub(crate) async fn invoke(api: &Api, function: &str, event: &Value) -> Value {
     Answer::of(request.send().await.expect("the emulator answers")).await.json()
 }
 
+/// Invokes a function directly without waiting for it.
+pub(crate) async fn invoke_later(api: &Api, function: &str, event: &Value) {
+    let url = format!("{}/2015-03-31/functions/{function}/invocations", variable("AWS_ENDPOINT_URL"));
+    let request = signed(api.client().post(url), "lambda").header("X-Amz-Invocation-Type", "Event");
+    let answer =
+        Answer::of(request.body(event.to_string()).send().await.expect("the emulator answers")).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+}
+
+/// Puts an event on the default bus.
+pub(crate) async fn put_event(api: &Api, source: &str, kind: &str, detail: &Value) {
+    let entry = json!({"Source": source, "DetailType": kind, "Detail": detail.to_string()});
+    let request = signed(api.client().post(variable("AWS_ENDPOINT_URL")), "events")
+        .header("X-Amz-Target", "AWSEvents.PutEvents")
+        .header("Content-Type", "application/x-amz-json-1.1")
+        .body(json!({"Entries": [entry]}).to_string());
+    let answer = Answer::of(request.send().await.expect("the emulator answers")).await.json();
+    assert_eq!(answer["FailedEntryCount"], 0, "{answer}");
+}
+
+/// Writes lines into a log of a group, as API Gateway does.
+pub(crate) async fn put_log_lines(api: &Api, group: &str, stream: &str, lines: &[String]) {
+    let log = json!({"logGroupName": group, "logStreamName": stream});
+    logs(api, "CreateLogStream", log.clone()).await;
+    let now = chrono::Utc::now().timestamp_millis();
+    let events: Vec<_> = lines.iter().map(|line| json!({"timestamp": now, "message": line})).collect();
+    let mut put = log;
+    put["logEvents"] = json!(events);
+    logs(api, "PutLogEvents", put).await;
+}
+
 /// The configurations of the deployed functions of Keygate.
 pub(crate) async fn functions(api: &Api) -> Vec<Value> {
     let url = format!("{}/2015-03-31/functions/", variable("AWS_ENDPOINT_URL"));

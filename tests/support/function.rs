@@ -30,6 +30,9 @@ pub(crate) enum Disturbance {
     KillBefore,
     /// The function is killed after its transaction was made and before it hears of it.
     KillAfter,
+    /// The function is killed before the call after that many reaches the database. What was done by the calls before stays
+    /// done, whether or not the function heard of it; so this is every way to be killed.
+    KillBeforeCall(u32),
     /// As many transactions as that conflict with another one.
     Conflicts(u32),
     /// The next write is held back until it is released.
@@ -105,6 +108,8 @@ impl Function {
             .envs(simulator.lambda_env_vars())
             .env("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{address}"))
             .env("AWS_ENDPOINT_URL_KMS", variable("AWS_ENDPOINT_URL"))
+            .env("AWS_ENDPOINT_URL_LAMBDA", variable("AWS_ENDPOINT_URL"))
+            .env("CLEAR_USER_FUNCTION", variable("KEYGATE_CLEAR_USER_FUNCTION"))
             .envs(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| (name, variable(name))))
             .env("KEYS_TABLE", variable("KEYGATE_KEYS_TABLE"))
             .env("TOKENS_TABLE", variable("KEYGATE_TOKENS_TABLE"))
@@ -138,6 +143,18 @@ impl Function {
         self.simulator.enqueue_payload(event).await;
         let dead = || async { self.database.process.lock().unwrap().is_none() };
         self.simulator.wait_for(dead, PATIENCE).await.expect("the function is killed in time");
+    }
+
+    /// Hands over an event that the function may not survive: whether it has.
+    pub(crate) async fn survives(&self, event: Value) -> bool {
+        let id = self.simulator.enqueue_payload(event).await;
+        let is_dead = || self.database.process.lock().unwrap().is_none();
+        let is_over = || async {
+            let state = self.simulator.get_invocation_state(&id).await.expect("the invocation");
+            is_dead() || !matches!(state.status, InvocationStatus::Pending | InvocationStatus::InProgress)
+        };
+        self.simulator.wait_for(is_over, PATIENCE).await.expect("an end in time");
+        !is_dead()
     }
 
     pub(crate) fn disturb(&self, disturbance: Disturbance) {
@@ -263,7 +280,9 @@ async fn pass_on(
             database.released.notified().await;
             database.forward(&headers, &operation, request).await
         }
-        Disturbance::None => database.forward(&headers, &operation, request).await,
+        Disturbance::None | Disturbance::KillBeforeCall(_) => {
+            database.forward(&headers, &operation, request).await
+        }
         Disturbance::KillAfter => {
             let answer = database.forward(&headers, &operation, request).await;
             database.kill();
@@ -282,6 +301,11 @@ impl Database {
         match current {
             Disturbance::Down | Disturbance::Says(_) => current,
             Disturbance::WritesFail if operation == "PutItem" => current,
+            Disturbance::KillBeforeCall(0) => Disturbance::KillBefore,
+            Disturbance::KillBeforeCall(left) => {
+                *disturbance = Disturbance::KillBeforeCall(left - 1);
+                Disturbance::None
+            }
             Disturbance::Unprocessed if operation == "BatchGetItem" => current,
             _ if !matches!(operation, "TransactWriteItems" | "UpdateItem") => Disturbance::None,
             Disturbance::Conflicts(0) => Disturbance::None,

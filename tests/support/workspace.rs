@@ -101,6 +101,32 @@ impl Workspace {
         self.send((Method::DELETE, &format!("/{id}")), key, &[], None).await
     }
 
+    /// Sends a request without a body to any route.
+    pub(crate) async fn call(&self, method: Method, route: &str, key: &str) -> Answer {
+        let url = format!("{}{route}", variable("KEYGATE_API_URL"));
+        self.api.send(method, &url, Some(key), None).await
+    }
+
+    /// A page of the audit trail, which must be answered.
+    pub(crate) async fn activity(&self, query: &str) -> Value {
+        let answer = self.call(Method::GET, &format!("/activity{query}"), &self.admin).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    }
+
+    /// Removes a user as the administrator, which must be accepted, and waits until it is done.
+    pub(crate) async fn remove(&self, user: &str, query: &str) -> Contents {
+        let answer = self.call(Method::DELETE, &format!("/users/{user}{query}"), &self.admin).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        self.when_cleared(user).await
+    }
+
+    /// What the tables hold once a removed user has no key any more.
+    pub(crate) async fn when_cleared(&self, user: &str) -> Contents {
+        while !database::is_cleared(&self.id, user).await {}
+        self.contents().await
+    }
+
     /// Whether an API behind the authorizer accepts a key.
     pub(crate) async fn accepts(&self, key: &str) -> bool {
         let answer = self.api.rest_example(Some(&format!("Bearer {key}"))).await;

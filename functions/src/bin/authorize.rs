@@ -16,6 +16,7 @@ use keygate::metrics::{Latency, Metrics};
 use keygate::pepper::Peppers;
 use keygate::store::activity::Activity;
 use keygate::store::keys::Keys;
+use keygate::store::reader::Reader;
 use keygate::store::tokens::Tokens;
 use keygate::verify::Verifier;
 use keygate::{kms, logging};
@@ -28,9 +29,8 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), environment.authorizer_budget()?)?;
-    let keys = Keys::new(aws.dynamodb.clone(), environment.keys_table()?);
-    let tokens = Tokens::new(aws.dynamodb.clone(), environment.tokens_table()?, environment.keys_table()?);
-    let writer = Arc::new(writer(&environment, &aws, keys.clone(), tokens.clone())?);
+    let writer = Arc::new(writer(&environment, &aws)?);
+    let reader = Reader::new(aws.direct, &environment)?;
     // All three before the first call, and at the same time.
     let started = Instant::now();
     let peppers = async {
@@ -39,25 +39,20 @@ async fn main() -> Result<(), Error> {
         Ok::<_, Error>(Peppers(peppers))
     };
     let (peppers, connected, afterwards) =
-        tokio::join!(peppers, keys.connect(), Afterwards::start(Arc::clone(&writer)));
+        tokio::join!(peppers, reader.connect(), Afterwards::start(Arc::clone(&writer)));
     connected?;
     let cache = Cache::new(environment.cache_seconds()?, environment.stale_if_error()?);
-    let verifier = Verifier { peppers: peppers?, keys, tokens };
+    let verifier = Verifier { peppers: peppers?, reader };
     let authorizer = Authorizer { brand: environment.brand()?, verifier, cache };
     let (form, afterwards) = (environment.authorizer_answer()?, afterwards?);
     lambda_runtime::run(service_fn(|event| respond(&authorizer, &afterwards, form, event))).await
 }
 
-fn writer(
-    environment: &Environment,
-    aws: &Aws,
-    keys: Keys,
-    tokens: Tokens,
-) -> Result<Writer, InvalidVariable> {
+fn writer(environment: &Environment, aws: &Aws) -> Result<Writer, InvalidVariable> {
     let retention = environment.activity_retention()?;
     Ok(Writer {
-        keys,
-        tokens,
+        keys: Keys::new(aws.dynamodb.clone(), environment.keys_table()?),
+        tokens: Tokens::new(aws.dynamodb.clone(), environment.tokens_table()?),
         activity: Activity::new(aws.dynamodb.clone(), environment.activity_table()?, retention),
         last_used_interval: environment.last_used_interval()?,
         budget: environment.after_budget()?,

@@ -4,8 +4,7 @@ use chrono::Utc;
 use keygate::aws::{Aws, MANAGEMENT_BUDGET};
 use keygate::config::Environment;
 use keygate::pepper::Peppers;
-use keygate::store::keys::Keys;
-use keygate::store::tokens::Tokens;
+use keygate::store::reader::Reader;
 use keygate::tokens::OAuthError;
 use keygate::tokens::introspect::{Introspection, Introspector};
 use keygate::verify::Verifier;
@@ -18,10 +17,7 @@ async fn main() -> Result<(), Error> {
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
     let peppers = Peppers(kms::derive(&aws.kms, environment.peppers()?).await?);
-    let (keys_table, tokens_table) = (environment.keys_table()?, environment.tokens_table()?);
-    let keys = Keys::new(aws.dynamodb.clone(), keys_table.clone());
-    let tokens = Tokens::new(aws.dynamodb, tokens_table, keys_table);
-    let verifier = Verifier { peppers, keys, tokens };
+    let verifier = Verifier { peppers, reader: Reader::new(aws.direct, &environment)? };
     let introspector = Introspector { brand: environment.brand()?, verifier };
     http::serve(&environment, |request| respond(&introspector, request)).await
 }

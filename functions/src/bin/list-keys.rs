@@ -4,7 +4,9 @@ use chrono::Utc;
 use keygate::aws::{Aws, MANAGEMENT_BUDGET};
 use keygate::config::Environment;
 use keygate::credential::Brand;
-use keygate::keys::list::{self, KeyPage, ListKeys};
+use keygate::keys::ShownKey;
+use keygate::keys::list::{self, ListKeys};
+use keygate::page::Page;
 use keygate::store::keys::Keys;
 use keygate::{http, logging};
 use lambda_http::http::StatusCode;
@@ -27,7 +29,11 @@ async fn respond(keys: &Keys, brand: &Brand, request: Request) -> Response<Body>
     }
 }
 
-async fn list(keys: &Keys, brand: &Brand, request: &Request) -> Result<KeyPage, keygate::error::Error> {
+async fn list(
+    keys: &Keys,
+    brand: &Brand,
+    request: &Request,
+) -> Result<Page<ShownKey>, keygate::error::Error> {
     let caller = http::caller(request)?;
     let parameters = request.query_string_parameters_ref();
     let wanted = ListKeys::parse(parameters.into_iter().flat_map(|parameters| parameters.iter()))?;

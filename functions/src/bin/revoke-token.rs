@@ -4,6 +4,7 @@ use chrono::Utc;
 use keygate::aws::{Aws, MANAGEMENT_BUDGET};
 use keygate::config::Environment;
 use keygate::pepper::Peppers;
+use keygate::store::reader::Reader;
 use keygate::store::tokens::TokenStore;
 use keygate::tokens::OAuthError;
 use keygate::tokens::revoke::{self, TokenRevoker};
@@ -18,9 +19,11 @@ async fn main() -> Result<(), Error> {
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
     let peppers = Peppers(kms::derive(&aws.kms, environment.peppers()?).await?);
-    let store = TokenStore::new(aws.dynamodb, &environment)?;
-    let revoker =
-        TokenRevoker { brand: environment.brand()?, verifier: Verifier::new(peppers, &store), store };
+    let revoker = TokenRevoker {
+        brand: environment.brand()?,
+        verifier: Verifier { peppers, reader: Reader::new(aws.direct, &environment)? },
+        store: TokenStore::new(aws.dynamodb, &environment)?,
+    };
     http::serve(&environment, |request| respond(&revoker, request)).await
 }
 

@@ -40,7 +40,7 @@ pub async fn delete(
         if_match.check(stored.key.revision)?;
         let author = (&caller.workspace_id, &caller.user_id);
         let event = Event::new(Action::KeyDeleted, author, (id, &stored.key.user_id), origin.clone(), now);
-        match store.delete_key(&stored, &event).await {
+        match store.delete_key(&stored, None, &event).await {
             // Deleted or changed since it was read: the next reading tells.
             Err(Error::Conflict) => {}
             done => return done,

@@ -1,6 +1,7 @@
 //! Rotating a key: another secret for the same id, with a time in which both work.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
 
 use crate::activity::{Action, Event, Origin};
 use crate::caller::Caller;
@@ -15,7 +16,7 @@ use crate::store::Store;
 use crate::time::whole_second;
 
 /// The longest overlap, in seconds: thirty days.
-const LONGEST_OVERLAP: i64 = 30 * 24 * 60 * 60;
+pub const LONGEST_OVERLAP: i64 = 30 * 24 * 60 * 60;
 
 /// What a caller asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,10 +34,7 @@ impl RotateKey {
     pub fn parse(body: &[u8]) -> Result<Self, Error> {
         let body = if body.is_empty() { b"{}" } else { body };
         let mut fields = Fields::parse(body)?;
-        let overlap = fields.optional("overlap_seconds", |value| {
-            let seconds = value.as_i64().filter(|seconds| (0..=LONGEST_OVERLAP).contains(seconds));
-            seconds.ok_or_else(|| Wrong::new(&format!("must be a whole number from 0 to {LONGEST_OVERLAP}")))
-        });
+        let overlap = fields.optional("overlap_seconds", overlap);
         let revoke_tokens = fields.optional("revoke_tokens", |value| {
             value.as_bool().ok_or_else(|| Wrong::new(&"must be true or false"))
         });
@@ -45,6 +43,21 @@ impl RotateKey {
             revoke_tokens: revoke_tokens.unwrap_or(false),
         }))
     }
+}
+
+/// Checks how long a secret goes on after another one has taken its place, in seconds.
+///
+/// # Errors
+///
+/// That it must be a number, and how large at most.
+pub(crate) fn overlap(value: &Value) -> Result<i64, Wrong> {
+    let seconds = value.as_i64().filter(|seconds| (0..=LONGEST_OVERLAP).contains(seconds));
+    seconds.ok_or_else(|| Wrong::new(&must_be_an_overlap()))
+}
+
+/// What is said of a text that is no overlap.
+pub(crate) fn must_be_an_overlap() -> String {
+    format!("must be a whole number from 0 to {LONGEST_OVERLAP}")
 }
 
 /// What rotating keys takes.

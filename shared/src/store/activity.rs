@@ -5,14 +5,16 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
-use chrono::TimeDelta;
-use serde::Serialize;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
 
-use crate::activity::{Action, Event, Outcome};
+use crate::activity::{Action, Event, Outcome, Period, Recorded};
 use crate::caller::{UserId, WorkspaceId};
 use crate::credential::{KeyId, TokenId};
 use crate::error::Error;
-use crate::store::broken;
+use crate::page::Found;
+use crate::store::walk::{Item as StoredItem, walk};
+use crate::store::{broken, text};
 
 /// Events are added and never changed.
 const NOTHING_THERE: &str = "attribute_not_exists(event)";
@@ -33,7 +35,8 @@ struct Item<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     workspace_id: Option<&'a WorkspaceId>,
     action: Action,
-    key_id: KeyId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<KeyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_id: Option<TokenId>,
     target: &'a UserId,
@@ -50,11 +53,113 @@ struct Item<'a> {
     ttl: i64,
 }
 
+/// An event in the form in which it is stored, to be read.
+#[derive(Deserialize)]
+struct StoredEvent {
+    event: String,
+    action: String,
+    key_id: Option<KeyId>,
+    token_id: Option<String>,
+    target: UserId,
+    method: Option<String>,
+    path: Option<String>,
+    source: Option<String>,
+    outcome: String,
+    reason: Option<String>,
+    count: u32,
+    ttl: i64,
+}
+
+/// Whose events are walked through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trail<'a> {
+    /// All changes in the workspace. What is only use, calls and tokens, is not among them.
+    Workspace,
+    /// What a user did, calls with their keys included.
+    Actor(&'a UserId),
+    /// What was done to a key and with it.
+    Key(KeyId),
+}
+
+/// Where an event stands in every one of these, whether or not it is still there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Who did it.
+    pub actor: UserId,
+    /// Where it stands among this actor's events, see [`Event::position`].
+    pub event: String,
+}
+
+/// A walk through a part of the audit trail, in one direction.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk<'a> {
+    /// The tenant.
+    pub workspace: &'a WorkspaceId,
+    /// Whose events of it.
+    pub trail: Trail<'a>,
+    /// Of what time.
+    pub period: &'a Period,
+    /// From old to new.
+    pub ascending: bool,
+    /// After which event; from the edge, if not said.
+    pub after: Option<&'a Position>,
+}
+
 impl Activity {
     /// Takes the table's name and how long an event is kept.
     #[must_use]
     pub fn new(client: Client, table: String, retention: TimeDelta) -> Self {
         Self { client, table, retention }
+    }
+
+    /// Walks through a part of the trail until `limit` events are found that are `wanted`; `None` wants every one. Events
+    /// past their ttl are gone. What it reads is bounded, so it may come back with fewer events, even none, and a place to
+    /// go on.
+    ///
+    /// Nothing of another workspace is in what it finds. The index by key is not of a workspace: what is another's in it is
+    /// left out, and ends the walk where the next place would be one of them.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: an item is not an event.
+    pub async fn walk(
+        &self,
+        walk: Walk<'_>,
+        limit: usize,
+        wanted: Option<&(dyn Fn(&Recorded) -> bool + Send + Sync)>,
+        now: DateTime<Utc>,
+    ) -> Result<Found<Position, Recorded>, Error> {
+        let (index, attribute, value) = walk.partition();
+        let start = walk.after.map(|position| {
+            HashMap::from([
+                (attribute.to_owned(), text(&value)),
+                ("actor".to_owned(), text(&stored_actor(walk.workspace, &position.actor))),
+                ("event".to_owned(), text(&position.event)),
+            ])
+        });
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .set_index_name(index.map(str::to_owned))
+            .key_condition_expression("#partition = :partition AND event BETWEEN :from AND :to")
+            .expression_attribute_names("#partition", attribute)
+            .expression_attribute_values(":partition", text(&value))
+            .expression_attribute_values(":from", text(&walk.period.from))
+            .expression_attribute_values(":to", text(&walk.period.to))
+            .scan_index_forward(walk.ascending);
+        let read = |item: StoredItem| {
+            let Some(position) = walk.position(&item)? else { return Ok(None) };
+            let stored: StoredEvent = serde_dynamo::from_item(item).map_err(|_| broken("event"))?;
+            if stored.ttl <= now.timestamp() {
+                return Ok(None);
+            }
+            let event = stored.shown(&position)?;
+            Ok(wanted.is_none_or(|wanted| wanted(&event)).then_some((position, event)))
+        };
+        let place = |item: &StoredItem| walk.position(item);
+        self::walk(query, start, limit, wanted.is_none(), place, read).await
     }
 
     /// Adds an event of calls, once: an event that is there already is the same, written by an attempt whose answer was
@@ -98,14 +203,14 @@ impl Activity {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    fn item(&self, event: &Event) -> Result<HashMap<String, AttributeValue>, Error> {
+    fn item(&self, event: &Event) -> Result<StoredItem, Error> {
         let (outcome, reason) = match event.outcome {
             None => ("done", None),
             Some(Outcome::Allowed) => ("allowed", None),
             Some(Outcome::Refused(reason)) => ("refused", Some(reason)),
         };
         serde_dynamo::to_item(Item {
-            actor: format!("{}#{}", event.workspace_id, event.actor),
+            actor: stored_actor(&event.workspace_id, &event.actor),
             event: event.position(),
             workspace_id: event.action.is_management().then_some(&event.workspace_id),
             action: event.action,
@@ -122,4 +227,54 @@ impl Activity {
         })
         .map_err(|_| broken("event"))
     }
+}
+
+impl Walk<'_> {
+    /// The index, if not the table itself, with the attribute that it begins with and the value of it.
+    fn partition(&self) -> (Option<&'static str>, &'static str, String) {
+        match self.trail {
+            Trail::Workspace => (Some("by_workspace"), "workspace_id", self.workspace.to_string()),
+            Trail::Actor(user) => (None, "actor", stored_actor(self.workspace, user)),
+            Trail::Key(id) => (Some("by_key"), "key_id", id.to_string()),
+        }
+    }
+
+    /// Where an item stands; nowhere, if it is another workspace's.
+    fn position(&self, item: &StoredItem) -> Result<Option<Position>, Error> {
+        let value = |attribute: &str| match item.get(attribute) {
+            Some(AttributeValue::S(value)) => Ok(value),
+            _ => Err(broken("event")),
+        };
+        let (workspace, actor) = value("actor")?.split_once('#').ok_or_else(|| broken("event"))?;
+        if workspace != self.workspace.as_str() {
+            return Ok(None);
+        }
+        let actor = actor.parse().map_err(|_| broken("event"))?;
+        Ok(Some(Position { actor, event: value("event")?.clone() }))
+    }
+}
+
+impl StoredEvent {
+    fn shown(self, position: &Position) -> Result<Recorded, Error> {
+        let (at, id) = self.event.split_once('#').ok_or_else(|| broken("event"))?;
+        Ok(Recorded {
+            id: id.to_owned(),
+            at: at.to_owned(),
+            actor: position.actor.clone(),
+            action: self.action,
+            key_id: self.key_id,
+            token_id: self.token_id,
+            target: self.target,
+            method: self.method,
+            path: self.path,
+            source: self.source,
+            outcome: self.outcome,
+            reason: self.reason,
+            count: self.count,
+        })
+    }
+}
+
+fn stored_actor(workspace: &WorkspaceId, user: &UserId) -> String {
+    format!("{workspace}#{user}")
 }

@@ -5,25 +5,21 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use crate::caller::WorkspaceId;
-use crate::credential::KeyId;
+use crate::caller::{UserId, WorkspaceId};
+use crate::credential::{KeyId, fill_with_random_bytes};
 use crate::error::Error;
+use crate::page::Found;
 use crate::pepper::SecretHash;
 use crate::record::{HashedKey, Key, TokenKey};
+use crate::store::walk::{Item, walk};
 use crate::store::{broken, bytes, number, text, unless_condition_failed};
 
 /// A key without its hashes. The roles name the same attributes: whoever asks for another one is denied.
 pub(super) const UNHASHED: &str = "key_id, workspace_id, user_id, #name, name_folded, description, scopes, endpoints, created_at, created_by, revision, \
      expires_at, #ttl, disabled_at, last_used_at, previous_expires_at";
-
-/// How many items a query reads at once when not every one is wanted.
-const FILTERED_READ: usize = 250;
-/// How often a page is continued where not enough of what was read is wanted. With [`FILTERED_READ`] it bounds what a
-/// page costs, whatever is asked for.
-const MOST_READS: usize = 4;
 
 /// The table.
 #[derive(Clone, Debug)]
@@ -76,7 +72,7 @@ impl Sort {
 }
 
 /// Where a key stands in an index, whether or not it is still there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// The value that the index is sorted by.
     pub sort_value: String,
@@ -97,32 +93,11 @@ pub struct Walk<'a> {
     pub after: Option<&'a Position>,
 }
 
-/// What a walk found.
-#[derive(Debug)]
-pub struct Found {
-    /// The wanted keys in the order of the walk, at most as many as asked for.
-    pub keys: Vec<(Position, Key)>,
-    /// Where to go on; nowhere, if the walk has come to the edge.
-    pub rest: Option<Position>,
-}
-
 impl Keys {
     /// Takes the table's name.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
-    }
-
-    /// Opens a connection to the table, so that the first read need not wait for one. It reads an item that cannot
-    /// exist, because reading items is all that the authorizer's role may do.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Unavailable`]: the database did not answer.
-    pub async fn connect(&self) -> Result<(), Error> {
-        let nothing = self.client.get_item().table_name(&self.table).key("key_id", text("connect"));
-        nothing.send().await.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        Ok(())
     }
 
     /// Reads a key with its hash: one item, strongly consistent, so that a deleted key is refused at once.
@@ -189,46 +164,24 @@ impl Keys {
         limit: usize,
         wanted: Option<&(dyn Fn(&Key) -> bool + Send + Sync)>,
         now: DateTime<Utc>,
-    ) -> Result<Found, Error> {
-        // One more than asked for tells whether there is more.
-        let enough = limit + 1;
-        let mut keys: Vec<(Position, Key)> = Vec::with_capacity(enough);
-        let mut after = walk.after.map(|position| walk.start(position)).transpose()?;
-        for round in 0..MOST_READS {
-            // Where every key is wanted, only keys that are gone make a second read necessary.
-            let read = if wanted.is_none() && round == 0 { enough } else { FILTERED_READ };
-            let answer = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .index_name(walk.sort.index())
-                .key_condition_expression("workspace_id = :workspace")
-                .expression_attribute_values(":workspace", text(walk.workspace))
-                .scan_index_forward(walk.ascending)
-                .limit(i32::try_from(read).unwrap_or(i32::MAX))
-                .set_exclusive_start_key(after.take())
-                .send()
-                .await
-                .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-            for item in answer.items.unwrap_or_default() {
-                let position = position(walk.sort, &item)?;
-                let key: Key = serde_dynamo::from_item(item).map_err(|_| broken("key"))?;
-                if !key.is_gone(now) && wanted.is_none_or(|wanted| wanted(&key)) {
-                    keys.push((position, key));
-                }
-            }
-            after = answer.last_evaluated_key;
-            if after.is_none() || keys.len() >= enough {
-                break;
-            }
-        }
-        let rest = if keys.len() > limit {
-            keys.truncate(limit);
-            keys.last().map(|(position, _)| position.clone())
-        } else {
-            after.map(|item| position(walk.sort, &item)).transpose()?
+    ) -> Result<Found<Position, Key>, Error> {
+        let start = walk.after.map(|position| walk.start(position)).transpose()?;
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(walk.sort.index())
+            .key_condition_expression("workspace_id = :workspace")
+            .expression_attribute_values(":workspace", text(walk.workspace))
+            .scan_index_forward(walk.ascending);
+        let read = |item| {
+            let position = position(walk.sort, &item)?;
+            let key: Key = serde_dynamo::from_item(item).map_err(|_| broken("key"))?;
+            let is_wanted = !key.is_gone(now) && wanted.is_none_or(|wanted| wanted(&key));
+            Ok(is_wanted.then_some((position, key)))
         };
-        Ok(Found { keys, rest })
+        let place = |item: &Item| position(walk.sort, item).map(Some);
+        self::walk(query, start, limit, wanted.is_none(), place, read).await
     }
 
     /// Writes that a key was used, unless it was written since `due`, and never backwards. That a key was used changes
@@ -277,8 +230,7 @@ impl Keys {
     ///
     /// - [`Error::Broken`]: the key cannot be written as an item.
     pub(super) fn put(&self, new: &HashedKey) -> Result<TransactWriteItem, Error> {
-        let mut item: HashMap<String, AttributeValue> =
-            serde_dynamo::to_item(new).map_err(|_| broken("key"))?;
+        let mut item: Item = serde_dynamo::to_item(new).map_err(|_| broken("key"))?;
         item.insert("name_folded".to_owned(), text(&new.key.name.folded()));
         let put = Put::builder()
             .table_name(&self.table)
@@ -392,6 +344,46 @@ impl Keys {
         TransactWriteItem::builder().update(update).build()
     }
 
+    /// The change that makes `before` the key of `heir`, with a hash that is no secret's. The one that it has works until
+    /// `overlap_ends`, if at all; its tokens end.
+    ///
+    /// Nobody is given a secret, so none is made: of 32 random bytes nobody knows what they are the hash of, under whichever
+    /// pepper.
+    pub(super) fn transfer(
+        &self,
+        before: &Key,
+        heir: &UserId,
+        overlap_ends: Option<DateTime<Utc>>,
+    ) -> TransactWriteItem {
+        let mut nobodys = [0; 32];
+        fill_with_random_bytes(&mut nobodys);
+        let hand_over = "user_id = :heir, #hash = :nobodys, revision = :revision";
+        let keep =
+            "previous_hash = #hash, previous_pepper_version = pepper_version, previous_expires_at = :ends";
+        let expression = match overlap_ends {
+            Some(_) => format!("SET {keep}, {hand_over} {NEXT_GENERATION}"),
+            None => format!(
+                "SET {hand_over} REMOVE previous_hash, previous_pepper_version, previous_expires_at {NEXT_GENERATION}"
+            ),
+        };
+        let mut update = Update::builder()
+            .table_name(&self.table)
+            .key("key_id", text(&before.key_id))
+            .update_expression(expression)
+            .condition_expression("revision = :before")
+            .expression_attribute_names("#hash", "hash")
+            .expression_attribute_values(":before", number(&before.revision))
+            .expression_attribute_values(":revision", number(&(before.revision + 1)))
+            .expression_attribute_values(":one", number(&1))
+            .expression_attribute_values(":heir", text(heir))
+            .expression_attribute_values(":nobodys", bytes(&nobodys));
+        if let Some(ends) = overlap_ends {
+            update = update.expression_attribute_values(":ends", number(&ends.timestamp()));
+        }
+        let update = update.build().expect("a table, a key and an update");
+        TransactWriteItem::builder().update(update).build()
+    }
+
     /// The change that deletes a key as it was read.
     pub(super) fn delete(&self, key: &Key) -> TransactWriteItem {
         let delete = Delete::builder()
@@ -419,7 +411,7 @@ const NEXT_GENERATION: &str = "ADD token_generation :one";
 
 impl Walk<'_> {
     /// Where a query goes on, in the database's form.
-    fn start(&self, position: &Position) -> Result<HashMap<String, AttributeValue>, Error> {
+    fn start(&self, position: &Position) -> Result<Item, Error> {
         let mut start = HashMap::from([
             ("workspace_id".to_owned(), text(self.workspace)),
             ("key_id".to_owned(), text(&position.key_id)),
@@ -439,7 +431,7 @@ impl Walk<'_> {
     }
 }
 
-fn position(sort: Sort, item: &HashMap<String, AttributeValue>) -> Result<Position, Error> {
+fn position(sort: Sort, item: &Item) -> Result<Position, Error> {
     let value = |attribute: &str| match item.get(attribute) {
         Some(AttributeValue::S(value) | AttributeValue::N(value)) => Ok(value.clone()),
         _ => Err(Error::Broken(format!("a stored key has no {attribute}"))),

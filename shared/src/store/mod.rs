@@ -7,13 +7,15 @@
 //! | `keys` | the key | everything of it, its hash included |
 //! | `workspaces` | `NAME#<folded name>` | which key has the name |
 //! | `workspaces` | `MEMBER#<user>#<key id>` | the key is the user's |
-//! | `workspaces` | `USER#<user>` | how many keys the user has |
+//! | `workspaces` | `USER#<user>` | how many keys the user has, and whether they were removed |
 //! | `activity` | an event | who made, changed or deleted it |
 
 pub mod activity;
 pub mod keys;
+pub mod reader;
 pub mod tokens;
 mod transaction;
+mod walk;
 pub mod workspaces;
 
 use aws_sdk_dynamodb::Client;
@@ -25,6 +27,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 
 use crate::activity::Event;
+use crate::caller::{UserId, WorkspaceId};
 use crate::config::{Environment, InvalidVariable};
 use crate::error::Error;
 use crate::pepper::SecretHash;
@@ -32,7 +35,7 @@ use crate::record::{HashedKey, Key};
 use crate::replay::{Memory, Replay};
 use activity::Activity;
 use keys::{Keys, UnhashedKey};
-use transaction::Outcome;
+use transaction::{Outcome, Refused};
 use workspaces::Workspaces;
 
 /// The tables of a function that makes changes.
@@ -83,7 +86,7 @@ impl Store {
     pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
             keys: Keys::new(client.clone(), environment.keys_table()?),
-            workspaces: Workspaces::new(environment.workspaces_table()?),
+            workspaces: Workspaces::new(client.clone(), environment.workspaces_table()?),
             activity: Activity::new(
                 client.clone(),
                 environment.activity_table()?,
@@ -141,9 +144,7 @@ impl Store {
             };
         }
         Err(if refused.condition_failed(USER) {
-            let removed =
-                refused.item_before(USER).is_some_and(|user| user.contains_key(workspaces::REMOVED_AT));
-            if removed { Error::UserRemoved } else { Error::QuotaReached(quota) }
+            no_more_keys(&refused, USER, quota)
         } else if refused.condition_failed(NAME) {
             Error::NameTaken
         } else if refused.condition_failed(KEY) {
@@ -223,30 +224,144 @@ impl Store {
     }
 
     /// Deletes a key with its name, its member entry and its place in its user's count, and writes the event: all of
-    /// it or nothing.
+    /// it or nothing. Of a removed user, only as long as they are `removed_at` that time.
     ///
     /// # Errors
     ///
     /// - [`Error::NotFound`]: another key has the name, so the time of this one is over.
     /// - [`Error::Conflict`]: the key was changed or deleted since it was read.
+    /// - [`Error::UserReinstated`]: the user is not removed any more, or anew.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-    pub async fn delete_key(&self, stored: &UnhashedKey, event: &Event) -> Result<(), Error> {
+    pub async fn delete_key(
+        &self,
+        stored: &UnhashedKey,
+        removed_at: Option<DateTime<Utc>>,
+        event: &Event,
+    ) -> Result<(), Error> {
         const KEY: usize = 0;
         const NAME: usize = 1;
+        const USER: usize = 3;
         let changes = vec![
             self.keys.delete(&stored.key),
             self.workspaces.delete_name(stored),
             self.workspaces.delete_member(stored),
-            self.workspaces.count_one_less(stored),
+            self.workspaces.count_one_less(stored, removed_at),
             self.activity.put(event)?,
         ];
         match transaction::commit(&self.client, changes).await? {
             Outcome::Committed => Ok(()),
+            Outcome::Refused(refused) if refused.condition_failed(USER) => Err(Error::UserReinstated),
             Outcome::Refused(refused) if refused.condition_failed(KEY) => Err(Error::Conflict),
             Outcome::Refused(refused) if refused.condition_failed(NAME) => Err(Error::NotFound),
             Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }
+
+    /// Makes a key of a user who is `removed_at` that time the key of `heir`, with its member entry and its place in their
+    /// counts, and writes the event: all of it or nothing. The secret that it has works until `overlap_ends`, if at all.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::UserReinstated`]: the user is not removed any more, or anew.
+    /// - [`Error::Conflict`]: the key was changed or deleted since it was read.
+    /// - [`Error::QuotaReached`]: the heir has `quota` keys.
+    /// - [`Error::UserRemoved`]: the heir was removed.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn transfer_key(
+        &self,
+        stored: &UnhashedKey,
+        heir: &UserId,
+        quota: u32,
+        removed_at: DateTime<Utc>,
+        overlap_ends: Option<DateTime<Utc>>,
+        event: &Event,
+    ) -> Result<(), Error> {
+        const KEY: usize = 0;
+        const USER: usize = 1;
+        const HEIR: usize = 2;
+        let after = Key { user_id: heir.clone(), ..stored.key.clone() };
+        let changes = vec![
+            self.keys.transfer(&stored.key, heir, overlap_ends),
+            self.workspaces.count_one_less(stored, Some(removed_at)),
+            self.workspaces.count_one_more(&after, quota),
+            self.workspaces.delete_member(stored),
+            self.workspaces.put_member(&after),
+            self.activity.put(event)?,
+        ];
+        match transaction::commit(&self.client, changes).await? {
+            Outcome::Committed => Ok(()),
+            Outcome::Refused(refused) if refused.condition_failed(USER) => Err(Error::UserReinstated),
+            Outcome::Refused(refused) if refused.condition_failed(KEY) => Err(Error::Conflict),
+            Outcome::Refused(refused) if refused.condition_failed(HEIR) => {
+                Err(no_more_keys(&refused, HEIR, quota))
+            }
+            Outcome::Refused(refused) => Err(refused.unexpected()),
+        }
+    }
+
+    /// Marks a user as removed `at` a time, unless they are, and writes the event: both or neither. `heir`, if there is one,
+    /// must not be removed.
+    ///
+    /// Returns since when they are removed; `None` if they were reinstated or removed anew after that time, so that this
+    /// removal is over.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::UserRemoved`]: the heir was removed.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn remove_user(
+        &self,
+        (workspace, user): (&WorkspaceId, &UserId),
+        heir: Option<&UserId>,
+        event: &Event,
+        at: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, Error> {
+        const USER: usize = 0;
+        const HEIR: usize = 2;
+        let mut changes = vec![self.workspaces.mark_removed(workspace, user, at), self.activity.put(event)?];
+        changes.extend(heir.map(|heir| self.workspaces.check_not_removed(workspace, heir)));
+        let Outcome::Refused(refused) = transaction::commit(&self.client, changes).await? else {
+            return Ok(Some(at));
+        };
+        if refused.condition_failed(HEIR) {
+            return Err(Error::UserRemoved);
+        }
+        if !refused.condition_failed(USER) {
+            return Err(refused.unexpected());
+        }
+        let user = refused.item_before(USER).ok_or_else(|| broken("user"))?;
+        let Some(removed_at) = user.get(workspaces::REMOVED_AT) else { return Ok(None) };
+        let milliseconds = removed_at.as_n().ok().and_then(|number| number.parse().ok());
+        let removed_at = milliseconds.and_then(DateTime::from_timestamp_millis);
+        let removed_at = removed_at.ok_or_else(|| broken("user"))?;
+        Ok(Some(removed_at).filter(|removed_at| *removed_at <= at))
+    }
+
+    /// Takes the mark from a removed user, and writes the event: both or neither. Whoever has no mark stays as they are.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn reinstate_user(
+        &self,
+        workspace: &WorkspaceId,
+        user: &UserId,
+        event: &Event,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        const USER: usize = 0;
+        let changes = vec![self.workspaces.unmark_removed(workspace, user, now), self.activity.put(event)?];
+        match transaction::commit(&self.client, changes).await? {
+            Outcome::Refused(refused) if !refused.condition_failed(USER) => Err(refused.unexpected()),
+            Outcome::Committed | Outcome::Refused(_) => Ok(()),
+        }
+    }
+}
+
+/// Why a user whose entry is at `index` cannot have one more key.
+fn no_more_keys(refused: &Refused, index: usize, quota: u32) -> Error {
+    let removed = refused.item_before(index).is_some_and(|user| user.contains_key(workspaces::REMOVED_AT));
+    if removed { Error::UserRemoved } else { Error::QuotaReached(quota) }
 }
 
 fn text(value: &(impl ToString + ?Sized)) -> AttributeValue {

@@ -21,9 +21,9 @@ use crate::activity::Event;
 use crate::config::{Environment, InvalidVariable};
 use crate::credential::{FamilyId, KeyId, TokenId};
 use crate::error::Error;
-use crate::record::{Family, HashedToken, Token, TokenKey, TokenKind, family_entry, token_entry};
+use crate::record::{Family, HashedToken, Token, TokenKind, family_entry, token_entry};
 use crate::store::activity::Activity;
-use crate::store::keys::{Keys, UNHASHED};
+use crate::store::keys::Keys;
 use crate::store::transaction::{self, Outcome};
 use crate::store::{broken, number, text, unless_condition_failed};
 
@@ -39,7 +39,6 @@ const BATCH: usize = 100;
 pub struct Tokens {
     client: Client,
     table: String,
-    keys_table: String,
 }
 
 /// The tables of a function that makes, changes or removes tokens.
@@ -53,68 +52,11 @@ pub struct TokenStore {
     client: Client,
 }
 
-/// A token, and what decides about it.
-#[derive(Debug)]
-pub struct StoredToken {
-    /// The token.
-    pub hashed: HashedToken,
-    /// Its family, if it is in one.
-    pub family: Option<Family>,
-}
-
 impl Tokens {
-    /// Takes the names of the tables of tokens and of keys.
+    /// Takes the table's name.
     #[must_use]
-    pub fn new(client: Client, table: String, keys_table: String) -> Self {
-        Self { client, table, keys_table }
-    }
-
-    /// Reads a token, its family and its key at once, strongly consistent, so that what was revoked is refused at once. A
-    /// key past its ttl is gone.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Unavailable`]: the database did not answer, or left something unread.
-    /// - [`Error::Broken`]: an item is not what it should be.
-    pub async fn with_key(
-        &self,
-        key_id: KeyId,
-        token_id: TokenId,
-        now: DateTime<Utc>,
-    ) -> Result<(Option<TokenKey>, Option<StoredToken>), Error> {
-        let entries = [Some(token_entry::text(token_id)), token_id.family().map(family_entry::text)];
-        let entries = entries.into_iter().flatten().map(|entry| key(key_id, &entry)).collect();
-        let entries = KeysAndAttributes::builder().set_keys(Some(entries)).consistent_read(true);
-        let keys = KeysAndAttributes::builder()
-            .keys(HashMap::from([("key_id".to_owned(), text(&key_id))]))
-            .projection_expression(format!("{UNHASHED}, token_generation"))
-            .expression_attribute_names("#name", "name")
-            .expression_attribute_names("#ttl", "ttl")
-            .consistent_read(true);
-        let mut read = self.batch([(self.table.clone(), entries), (self.keys_table.clone(), keys)]).await?;
-        let mut take = |table: &str| read.remove(table).unwrap_or_default();
-        let key: Option<TokenKey> = only(take(&self.keys_table), "key")?;
-        let mut token: Option<HashedToken> = None;
-        let mut family: Option<Family> = None;
-        for item in take(&self.table) {
-            if is_token(&item) {
-                token = only(vec![item], "token")?;
-            } else {
-                family = only(vec![item], "family")?;
-            }
-        }
-        let is_asked_for = key.as_ref().is_none_or(|key| key.key.key_id == key_id)
-            && token
-                .as_ref()
-                .is_none_or(|hashed| (hashed.token.key_id, hashed.token.token_id) == (key_id, token_id))
-            && family
-                .as_ref()
-                .is_none_or(|family| (family.key_id, Some(family.family_id)) == (key_id, token_id.family()));
-        if !is_asked_for {
-            return Err(broken("token"));
-        }
-        let key = key.filter(|key| !key.key.is_gone(now));
-        Ok((key, token.map(|hashed| StoredToken { hashed, family })))
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
     }
 
     /// Reads tokens of a key without their hashes, newest first, from behind `after` on, and where to go on. It reads one
@@ -303,10 +245,9 @@ impl TokenStore {
     ///
     /// [`InvalidVariable`] when one of them is missing or wrong.
     pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
-        let keys_table = environment.keys_table()?;
         Ok(Self {
-            tokens: Tokens::new(client.clone(), environment.tokens_table()?, keys_table.clone()),
-            keys: Keys::new(client.clone(), keys_table),
+            tokens: Tokens::new(client.clone(), environment.tokens_table()?),
+            keys: Keys::new(client.clone(), environment.keys_table()?),
             activity: Activity::new(
                 client.clone(),
                 environment.activity_table()?,
@@ -414,12 +355,6 @@ pub enum Revoked {
 
 fn key(key_id: KeyId, entry: &str) -> HashMap<String, AttributeValue> {
     HashMap::from([("key_id".to_owned(), text(&key_id)), ("entry".to_owned(), text(entry))])
-}
-
-fn is_token(item: &HashMap<String, AttributeValue>) -> bool {
-    item.get("entry")
-        .and_then(|entry| entry.as_s().ok())
-        .is_some_and(|entry| entry.starts_with(token_entry::PREFIX))
 }
 
 fn only<T: DeserializeOwned>(

@@ -4,14 +4,16 @@
 //! | --- | --- |
 //! | `NAME#<folded name>` | `key_id`, `ttl`? |
 //! | `MEMBER#<user>#<key id>` | `ttl`? |
-//! | `USER#<user>` | `key_count`, `removed_at`? |
+//! | `USER#<user>` | `key_count`, `removed_at`?, `reinstated_at`?, both in milliseconds |
 //! | `REPLAY#<digest>` | of an idempotent create, see [`crate::replay`]; `ttl` |
 //! | `BOOTSTRAP` | none: that it exists says that the workspace has had an administrator |
 
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+    AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+    Update,
 };
 use chrono::{DateTime, Utc};
 
@@ -29,14 +31,46 @@ pub(super) const REMOVED_AT: &str = "removed_at";
 /// The table.
 #[derive(Clone, Debug)]
 pub struct Workspaces {
+    client: Client,
     table: String,
 }
 
 impl Workspaces {
     /// Takes the table's name.
     #[must_use]
-    pub fn new(table: String) -> Self {
-        Self { table }
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// The keys of a user, strongly consistent. A key past its ttl may be among them.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: an entry names no key.
+    pub async fn members(&self, workspace: &WorkspaceId, user: &UserId) -> Result<Vec<KeyId>, Error> {
+        // No user's id has the character that ends it here.
+        let prefix = format!("MEMBER#{user}#");
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("workspace_id = :workspace AND begins_with(entry, :prefix)")
+            .expression_attribute_values(":workspace", text(workspace))
+            .expression_attribute_values(":prefix", text(&prefix))
+            .projection_expression("entry")
+            .consistent_read(true);
+        let entries: Vec<_> = query
+            .into_paginator()
+            .items()
+            .send()
+            .collect::<Result<_, _>>()
+            .await
+            .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+        let key_id = |item: &HashMap<String, AttributeValue>| {
+            item.get("entry")?.as_s().ok()?.strip_prefix(&prefix)?.parse().ok()
+        };
+        entries.iter().map(|item| key_id(item).ok_or_else(|| broken("member"))).collect()
     }
 
     /// Gives the name to the key, unless another one has it. An entry past its ttl is one that `DynamoDB` has not got
@@ -118,13 +152,78 @@ impl Workspaces {
         TransactWriteItem::builder().update(update).build()
     }
 
-    /// Counts one key of the user less. It has no condition: a wrong count must never keep a key from being deleted.
-    pub(super) fn count_one_less(&self, stored: &UnhashedKey) -> TransactWriteItem {
-        let update = Update::builder()
+    /// Counts one key of the user less. A wrong count must never keep a key from being deleted, so there is no condition on
+    /// it; only on the user, where the key goes because they were `removed_at` that time.
+    pub(super) fn count_one_less(
+        &self,
+        stored: &UnhashedKey,
+        removed_at: Option<DateTime<Utc>>,
+    ) -> TransactWriteItem {
+        let mut update = Update::builder()
             .table_name(&self.table)
             .set_key(Some(entry(&stored.key.workspace_id, &user_entry(&stored.key.user_id))))
             .update_expression("ADD key_count :minus_one")
-            .expression_attribute_values(":minus_one", number(&-1))
+            .expression_attribute_values(":minus_one", number(&-1));
+        if let Some(removed_at) = removed_at {
+            update = update
+                .condition_expression("#removed_at = :removed_at")
+                .expression_attribute_names("#removed_at", REMOVED_AT)
+                .expression_attribute_values(":removed_at", number(&removed_at.timestamp_millis()));
+        }
+        let update = update.build().expect("a table, a key and an update");
+        TransactWriteItem::builder().update(update).build()
+    }
+
+    /// Marks a user as removed, unless they are, or have been reinstated since.
+    pub(super) fn mark_removed(
+        &self,
+        workspace: &WorkspaceId,
+        user: &UserId,
+        at: DateTime<Utc>,
+    ) -> TransactWriteItem {
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(entry(workspace, &user_entry(user))))
+            // Whoever never had a key has a count of none from now on.
+            .update_expression("SET #removed_at = :at ADD key_count :zero")
+            .condition_expression(
+                "attribute_not_exists(#removed_at) AND (attribute_not_exists(reinstated_at) OR reinstated_at < :at)",
+            )
+            .expression_attribute_names("#removed_at", REMOVED_AT)
+            .expression_attribute_values(":at", number(&at.timestamp_millis()))
+            .expression_attribute_values(":zero", number(&0))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .expect("a table, a key and an update");
+        TransactWriteItem::builder().update(update).build()
+    }
+
+    /// Demands that a user is not removed.
+    pub(super) fn check_not_removed(&self, workspace: &WorkspaceId, user: &UserId) -> TransactWriteItem {
+        let check = ConditionCheck::builder()
+            .table_name(&self.table)
+            .set_key(Some(entry(workspace, &user_entry(user))))
+            .condition_expression("attribute_not_exists(#removed_at)")
+            .expression_attribute_names("#removed_at", REMOVED_AT)
+            .build()
+            .expect("a table, a key and a condition");
+        TransactWriteItem::builder().condition_check(check).build()
+    }
+
+    /// Takes the mark from a removed user.
+    pub(super) fn unmark_removed(
+        &self,
+        workspace: &WorkspaceId,
+        user: &UserId,
+        now: DateTime<Utc>,
+    ) -> TransactWriteItem {
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(entry(workspace, &user_entry(user))))
+            .update_expression("SET reinstated_at = :now REMOVE #removed_at")
+            .condition_expression("attribute_exists(#removed_at)")
+            .expression_attribute_names("#removed_at", REMOVED_AT)
+            .expression_attribute_values(":now", number(&now.timestamp_millis()))
             .build()
             .expect("a table, a key and an update");
         TransactWriteItem::builder().update(update).build()

@@ -8,14 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::caller::Caller;
 use crate::credential::{KeyId, TokenId};
 use crate::error::{Error, InvalidField, Place};
-use crate::keys::list::parse_limit;
+use crate::fields::Parameters;
+use crate::page;
 use crate::record::{Family, Token, TokenKind};
 use crate::scope::KEYS_READ;
 use crate::store::keys::Keys;
 use crate::store::tokens::Tokens;
 use crate::time::rfc3339;
-
-const DEFAULT_LIMIT: usize = 25;
 
 /// How many tokens are read at once where not every one of those read before works.
 const READ: usize = 250;
@@ -36,27 +35,10 @@ impl ListTokens {
     ///
     /// - [`Error::Invalid`]: names every parameter that is wrong, unknown or there twice.
     pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
-        let (mut limit, mut cursor) = (None, None);
-        let mut invalid = Vec::new();
-        for (name, value) in parameters {
-            let taken = match name {
-                "limit" if limit.is_none() => parse_limit(value).map(|value| limit = Some(value)),
-                "cursor" if cursor.is_none() => {
-                    cursor = Some(value.to_owned());
-                    Ok(())
-                }
-                "limit" | "cursor" => Err("must be there once".to_owned()),
-                _ => Err("is not a parameter of this request".to_owned()),
-            };
-            if let Err(detail) = taken {
-                invalid.push(InvalidField { place: Place::Parameter(name.to_owned()), detail });
-            }
-        }
-        if invalid.is_empty() {
-            Ok(Self { limit: limit.unwrap_or(DEFAULT_LIMIT), cursor })
-        } else {
-            Err(Error::Invalid { fields: invalid })
-        }
+        let mut parameters = Parameters::new(parameters);
+        let limit = parameters.optional("limit", page::limit).unwrap_or(page::DEFAULT_LIMIT);
+        let cursor = parameters.optional("cursor", |value| Ok(value.to_owned()));
+        parameters.finish(Self { limit, cursor })
     }
 }
 

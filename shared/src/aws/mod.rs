@@ -1,19 +1,19 @@
 //! The clients of AWS, made for a short cold start: from what Lambda sets in the environment rather than from a
 //! search for profiles, over TLS by `ring` with compiled-in roots rather than the machine's.
 
+pub mod direct;
+mod transport;
+
 use std::time::Duration;
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{AppName, BehaviorVersion, Credentials, Region, SharedHttpClient};
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use aws_sdk_dynamodb::config::{AppName, BehaviorVersion, Credentials, Region};
 use secrecy::ExposeSecret;
 
 use crate::config::{AwsSettings, InvalidVariable};
+use direct::Direct;
+use transport::Transport;
 
 /// How long a management function waits for one call of AWS, retries included.
 pub const MANAGEMENT_BUDGET: Duration = Duration::from_secs(3);
@@ -25,12 +25,16 @@ pub struct Aws {
     pub dynamodb: aws_sdk_dynamodb::Client,
     /// The source of peppers.
     pub kms: aws_sdk_kms::Client,
+    /// What invokes other functions.
+    pub lambda: aws_sdk_lambda::Client,
+    /// The database, for the read that everybody waits for.
+    pub direct: Direct,
 }
 
 impl Aws {
     /// Makes the clients of `function`, whose name AWS logs with every call. Nothing is sent yet.
     ///
-    /// `budget` bounds one call with its retries: half of it one attempt, a quarter of it connecting.
+    /// `budget` bounds one call with its retries: half of it one attempt, a quarter of it connecting over TCP.
     ///
     /// # Errors
     ///
@@ -40,7 +44,7 @@ impl Aws {
     ///
     /// When `function` is not a word of letters, digits and hyphens.
     pub fn new(settings: &AwsSettings, function: &str, budget: Duration) -> Result<Self, InvalidVariable> {
-        let http = http_client(settings.ca_bundle.as_deref())?;
+        let http = Transport::new(settings.ca_bundle.as_deref(), budget / 4)?;
         let credentials = Credentials::new(
             &settings.access_key_id,
             settings.secret_access_key.expose_secret(),
@@ -50,11 +54,8 @@ impl Aws {
         );
         let region = Region::new(settings.region.clone());
         let name = AppName::new(format!("keygate-{function}")).expect("a function's name is a word");
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(budget / 4)
-            .operation_attempt_timeout(budget / 2)
-            .operation_timeout(budget)
-            .build();
+        let timeouts =
+            TimeoutConfig::builder().operation_attempt_timeout(budget / 2).operation_timeout(budget).build();
         let retries = RetryConfig::standard().with_initial_backoff(Duration::from_millis(50));
 
         let mut dynamodb = aws_sdk_dynamodb::Config::builder()
@@ -69,58 +70,39 @@ impl Aws {
 
         let mut kms = aws_sdk_kms::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
-            .http_client(http)
-            .credentials_provider(credentials)
+            .http_client(http.clone())
+            .credentials_provider(credentials.clone())
+            .region(region.clone())
+            .app_name(name.clone())
+            .timeout_config(timeouts.clone())
+            .retry_config(retries.clone());
+        kms.set_endpoint_url(settings.kms_endpoint.clone());
+
+        let mut lambda = aws_sdk_lambda::Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .http_client(http.clone())
+            .credentials_provider(credentials.clone())
             .region(region)
             .app_name(name)
             .timeout_config(timeouts)
             .retry_config(retries);
-        kms.set_endpoint_url(settings.kms_endpoint.clone());
+        lambda.set_endpoint_url(settings.lambda_endpoint.clone());
 
         Ok(Self {
             dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
             kms: aws_sdk_kms::Client::from_conf(kms.build()),
+            lambda: aws_sdk_lambda::Client::from_conf(lambda.build()),
+            direct: Direct::new(settings, credentials, http, function, budget),
         })
     }
 }
 
-fn http_client(ca_bundle: Option<&str>) -> Result<SharedHttpClient, InvalidVariable> {
-    let mut trusted = TrustStore::empty().with_pem_certificate(public_roots());
-    if let Some(path) = ca_bundle {
-        let bundle = std::fs::read(path)
-            .ok()
-            .filter(|bundle| bundle.windows(PEM_BEGIN.len()).any(|window| window == PEM_BEGIN.as_bytes()))
-            .ok_or_else(|| InvalidVariable {
-                name: "AWS_CA_BUNDLE",
-                must_be: "must be the path of a file with PEM certificates".to_owned(),
-            })?;
-        trusted.add_pem_certificate(bundle);
-    }
-    let context =
-        TlsContext::builder().with_trust_store(trusted).build().expect("a trust store is all it takes");
-    Ok(Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(context).build_https())
-}
-
-const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-const PEM_END: &str = "-----END CERTIFICATE-----";
-
-/// Mozilla's root certificates in the one form that the SDK's client takes.
-fn public_roots() -> String {
-    let mut pem = String::new();
-    for certificate in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
-        pem.push_str(PEM_BEGIN);
-        pem.push('\n');
-        STANDARD.encode_string(certificate, &mut pem);
-        pem.push('\n');
-        pem.push_str(PEM_END);
-        pem.push('\n');
-    }
-    pem
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::error::Error;
 
     fn settings(ca_bundle: Option<&str>) -> AwsSettings {
         AwsSettings {
@@ -131,17 +113,18 @@ mod tests {
             // Nothing listens there.
             dynamodb_endpoint: Some("https://127.0.0.1:1".to_owned()),
             kms_endpoint: None,
+            lambda_endpoint: None,
             ca_bundle: ca_bundle.map(str::to_owned),
         }
     }
 
-    /// The roots are read when the first connection is opened, and what cannot be read there is a panic.
     #[tokio::test]
-    async fn the_compiled_in_roots_can_be_read() {
+    async fn that_nobody_answers_is_a_failure_of_both_ways_to_the_database() {
         let aws = Aws::new(&settings(None), "test", Duration::from_secs(2)).unwrap();
         let failure = aws.dynamodb.list_tables().send().await.unwrap_err();
         assert!(matches!(failure, aws_sdk_dynamodb::error::SdkError::DispatchFailure(_)), "{failure:?}");
-        assert!(webpki_root_certs::TLS_SERVER_ROOT_CERTS.len() > 50);
+        let failure = aws.direct.call::<Value>("ListTables", &json!({})).await.unwrap_err();
+        assert!(matches!(failure, Error::Unavailable { service: "DynamoDB", .. }), "{failure:?}");
     }
 
     #[test]

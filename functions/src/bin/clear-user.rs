@@ -1,0 +1,38 @@
+//! Removes a user that remove-user was asked to, or that an event names, and deletes their keys or hands them over.
+//!
+//! It is invoked asynchronously: Lambda tries again where it fails or runs out of time, and it goes on where it stopped.
+
+use chrono::Utc;
+use keygate::aws::{Aws, MANAGEMENT_BUDGET};
+use keygate::config::Environment;
+use keygate::logging;
+use keygate::store::Store;
+use keygate::users::clear::UserClearer;
+use keygate::users::remove::Removal;
+use lambda_http::lambda_runtime::{self, LambdaEvent};
+use lambda_http::{Error, service_fn};
+use serde_json::value::RawValue;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let environment = Environment::of_process();
+    logging::init(module_path!(), environment.log_level()?);
+    let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
+    let clearer =
+        UserClearer { store: Store::new(aws.dynamodb, &environment)?, quota: environment.keys_per_user()? };
+    lambda_runtime::run(service_fn(|event| clear(&clearer, event))).await
+}
+
+async fn clear(clearer: &UserClearer, event: LambdaEvent<Box<RawValue>>) -> Result<(), Error> {
+    let now = Utc::now();
+    let removal = Removal::parse(event.payload.get().as_bytes(), now)
+        .inspect_err(|error| tracing::error!(?error, "not a removal"))?;
+    let (workspace_id, user_id) = (removal.workspace_id.as_str(), removal.user_id.as_str());
+    let done = clearer
+        .clear(&removal, now)
+        .await
+        .inspect_err(|error| tracing::error!(workspace_id, user_id, %error, "not done yet"))?;
+    let (deleted, transferred, is_over) = (done.deleted, done.transferred, done.is_over);
+    tracing::info!(workspace_id, user_id, deleted, transferred, is_over, "user cleared");
+    Ok(())
+}

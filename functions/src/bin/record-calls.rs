@@ -1,0 +1,39 @@
+//! Calls in the access logs of APIs, written into the audit trail: subscribed to a group of logs, where one is configured.
+//!
+//! It is invoked asynchronously: Lambda tries again where it fails, and what is written already is not written twice.
+
+use aws_lambda_events::cloudwatch_logs::LogsEvent;
+use keygate::audit::access_log::{self, Line, LogSource};
+use keygate::aws::{Aws, MANAGEMENT_BUDGET};
+use keygate::config::Environment;
+use keygate::logging;
+use keygate::store::activity::Activity;
+use lambda_http::lambda_runtime::{self, LambdaEvent};
+use lambda_http::{Error, service_fn};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let environment = Environment::of_process();
+    logging::init(module_path!(), environment.log_level()?);
+    let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
+    let activity =
+        Activity::new(aws.dynamodb, environment.activity_table()?, environment.activity_retention()?);
+    lambda_runtime::run(service_fn(|event| record(&activity, event))).await
+}
+
+async fn record(activity: &Activity, event: LambdaEvent<LogsEvent>) -> Result<(), Error> {
+    let data = event.payload.aws_logs.data;
+    // CloudWatch Logs tries out whether it may invoke the function, with a line of its own.
+    if data.message_type != "DATA_MESSAGE" {
+        return Ok(());
+    }
+    let source = LogSource { owner: &data.owner, group: &data.log_group, stream: &data.log_stream };
+    let entries = data.log_events.iter();
+    let lines = entries.map(|entry| Line { id: &entry.id, at: entry.timestamp, text: &entry.message });
+    let recorded = access_log::record(activity, source, lines)
+        .await
+        .inspect_err(|error| tracing::error!(%error, "not every call was recorded"))?;
+    let access_log::Recorded { calls, anonymous, invalid } = recorded;
+    tracing::info!(calls, anonymous, invalid, "calls recorded");
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! The reads that everybody waits for: of whatever is stored of a presented credential. They go without the SDK's client.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_dynamo::{AttributeValue, Item};
+use serde_json::{Map, Value, json};
+
+use crate::aws::direct::Direct;
+use crate::config::{Environment, InvalidVariable};
+use crate::credential::{KeyId, TokenId};
+use crate::error::Error;
+use crate::record::{Family, HashedKey, HashedToken, TokenKey, family_entry, token_entry};
+use crate::store::broken;
+use crate::store::keys::UNHASHED;
+
+/// The tables `keys` and `tokens`, for reading one credential after the other. Each takes one request.
+#[derive(Debug)]
+pub struct Reader {
+    direct: Direct,
+    keys_table: String,
+    tokens_table: String,
+}
+
+/// A token, and what decides about it.
+#[derive(Debug)]
+pub struct StoredToken {
+    /// The token.
+    pub hashed: HashedToken,
+    /// Its family, if it is in one.
+    pub family: Option<Family>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct OneItem {
+    item: Option<Item>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Batch {
+    responses: HashMap<String, Vec<Item>>,
+    #[serde(default)]
+    unprocessed_keys: Map<String, Value>,
+}
+
+impl Reader {
+    /// Takes the names of the tables from the environment.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when one of them is missing.
+    pub fn new(direct: Direct, environment: &Environment) -> Result<Self, InvalidVariable> {
+        Ok(Self { direct, keys_table: environment.keys_table()?, tokens_table: environment.tokens_table()? })
+    }
+
+    /// Opens a connection to the database, so that the first read need not wait for one. It reads an item that cannot
+    /// exist, because reading items is all that the authorizer's role may do.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    pub async fn connect(&self) -> Result<(), Error> {
+        self.key("connect", false).await?;
+        Ok(())
+    }
+
+    /// Reads a key with its hash: one item, strongly consistent, so that a deleted key is refused at once.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: the item is not a key, or is another one.
+    pub async fn hashed(&self, id: KeyId) -> Result<Option<HashedKey>, Error> {
+        let stored: Option<HashedKey> = only(self.key(&id.to_string(), true).await?, "key")?;
+        if stored.as_ref().is_some_and(|stored| stored.key.key_id != id) {
+            return Err(broken("key"));
+        }
+        Ok(stored)
+    }
+
+    /// Reads a token, its family and its key at once, strongly consistent, so that what was revoked is refused at once. A
+    /// key past its ttl is gone.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer, or left something unread.
+    /// - [`Error::Broken`]: an item is not what it should be.
+    pub async fn with_key(
+        &self,
+        key_id: KeyId,
+        token_id: TokenId,
+        now: DateTime<Utc>,
+    ) -> Result<(Option<TokenKey>, Option<StoredToken>), Error> {
+        let entries = [Some(token_entry::text(token_id)), token_id.family().map(family_entry::text)];
+        let entry = |entry| json!({"key_id": {"S": key_id}, "entry": {"S": entry}});
+        let entries: Vec<_> = entries.into_iter().flatten().map(entry).collect();
+        let request = json!({"RequestItems": {
+            &self.tokens_table: {"Keys": entries, "ConsistentRead": true},
+            &self.keys_table: {
+                "Keys": [{"key_id": {"S": key_id}}],
+                "ProjectionExpression": format!("{UNHASHED}, token_generation"),
+                "ExpressionAttributeNames": {"#name": "name", "#ttl": "ttl"},
+                "ConsistentRead": true,
+            },
+        }});
+        let mut read: Batch = self.direct.call("BatchGetItem", &request).await?;
+        if !read.unprocessed_keys.is_empty() {
+            let cause = "it left keys unprocessed".to_owned();
+            return Err(Error::Unavailable { service: "DynamoDB", cause });
+        }
+        let mut take = |table: &str| read.responses.remove(table).unwrap_or_default();
+        let key: Option<TokenKey> = only(take(&self.keys_table), "key")?;
+        let (tokens, families): (Vec<_>, Vec<_>) = take(&self.tokens_table).into_iter().partition(is_token);
+        let token: Option<HashedToken> = only(tokens, "token")?;
+        let family: Option<Family> = only(families, "family")?;
+        let is_asked_for = key.as_ref().is_none_or(|key| key.key.key_id == key_id)
+            && token
+                .as_ref()
+                .is_none_or(|hashed| (hashed.token.key_id, hashed.token.token_id) == (key_id, token_id))
+            && family
+                .as_ref()
+                .is_none_or(|family| (family.key_id, Some(family.family_id)) == (key_id, token_id.family()));
+        if !is_asked_for {
+            return Err(broken("token"));
+        }
+        let key = key.filter(|key| !key.key.is_gone(now));
+        Ok((key, token.map(|hashed| StoredToken { hashed, family })))
+    }
+
+    async fn key(&self, id: &str, consistent: bool) -> Result<Option<Item>, Error> {
+        let request = json!({
+            "TableName": self.keys_table, "Key": {"key_id": {"S": id}}, "ConsistentRead": consistent,
+        });
+        let read: OneItem = self.direct.call("GetItem", &request).await?;
+        Ok(read.item)
+    }
+}
+
+fn is_token(item: &Item) -> bool {
+    matches!(item.get("entry"), Some(AttributeValue::S(entry)) if entry.starts_with(token_entry::PREFIX))
+}
+
+fn only<T: DeserializeOwned>(items: impl IntoIterator<Item = Item>, what: &str) -> Result<Option<T>, Error> {
+    let item = items.into_iter().next();
+    item.map(serde_dynamo::from_item).transpose().map_err(|_| broken(what))
+}

@@ -1,0 +1,114 @@
+//! Removing a user: the second step, which deletes their keys or hands them over.
+
+use chrono::{DateTime, Utc};
+
+use crate::activity::{Action, Event, Origin};
+use crate::credential::KeyId;
+use crate::error::Error;
+use crate::store::Store;
+use crate::store::keys::UnhashedKey;
+use crate::users::remove::Removal;
+
+/// How often a key is read again because somebody else changed it between the reading and the writing.
+const ATTEMPTS: usize = 4;
+
+/// What clearing users takes.
+#[derive(Debug)]
+pub struct UserClearer {
+    /// Where keys are.
+    pub store: Store,
+    /// How many keys a user may have.
+    pub quota: u32,
+}
+
+/// What came of the keys of a removed user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cleared {
+    /// So many were deleted.
+    pub deleted: u32,
+    /// So many are another user's now.
+    pub transferred: u32,
+    /// The removal is over: the user was reinstated since it was asked for, or is being removed anew.
+    pub is_over: bool,
+}
+
+impl UserClearer {
+    /// Marks the user as removed, unless they are, and deletes every key of theirs or hands it over. Run again, it goes on
+    /// with what is left.
+    ///
+    /// A key that cannot be handed over, because the other user has as many as a user may have or was removed too, is
+    /// deleted. One that is handed over gets a hash that is no secret's. The secret that it has goes on until the overlap
+    /// ends, counted from the removal; then nobody has one until the key is rotated.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Conflict`], [`Error::Busy`], [`Error::Unavailable`]: not everything is done yet. Try again.
+    pub async fn clear(&self, removal: &Removal, now: DateTime<Utc>) -> Result<Cleared, Error> {
+        let mut cleared = Cleared::default();
+        let event = removal.event(Origin::default(), now);
+        let removed_at = self.store.remove_user(removal.whom(), None, &event, removal.time).await?;
+        let Some(removed_at) = removed_at else {
+            return Ok(Cleared { is_over: true, ..cleared });
+        };
+        for id in self.store.workspaces.members(&removal.workspace_id, &removal.user_id).await? {
+            match self.clear_key(id, removal, removed_at, now).await {
+                Ok(Some(Action::KeyTransferred)) => cleared.transferred += 1,
+                Ok(Some(_)) => cleared.deleted += 1,
+                Ok(None) => {}
+                Err(Error::UserReinstated) => return Ok(Cleared { is_over: true, ..cleared }),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(cleared)
+    }
+
+    /// What was done to the key, if it was there.
+    async fn clear_key(
+        &self,
+        id: KeyId,
+        removal: &Removal,
+        removed_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Action>, Error> {
+        for _ in 0..ATTEMPTS {
+            let stored = self.store.keys.unhashed(id, now).await?.filter(|stored| {
+                stored.key.workspace_id == removal.workspace_id && stored.key.user_id == removal.user_id
+            });
+            // Deleted meanwhile, or its time is over.
+            let Some(stored) = stored else { return Ok(None) };
+            let author = (&removal.workspace_id, &removal.actor);
+            match self.transfer(&stored, removal, removed_at, now).await {
+                Ok(true) => return Ok(Some(Action::KeyTransferred)),
+                Ok(false) | Err(Error::QuotaReached(_) | Error::UserRemoved) => {}
+                Err(Error::Conflict) => continue,
+                Err(error) => return Err(error),
+            }
+            let target = (id, &removal.user_id);
+            let event = Event::new(Action::KeyDeleted, author, target, Origin::default(), now);
+            match self.store.delete_key(&stored, Some(removed_at), &event).await {
+                Ok(()) => return Ok(Some(Action::KeyDeleted)),
+                Err(Error::NotFound) => return Ok(None),
+                Err(Error::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Conflict)
+    }
+
+    /// Whether the removal hands keys over, and this one was.
+    async fn transfer(
+        &self,
+        stored: &UnhashedKey,
+        removal: &Removal,
+        removed_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        let Some(heir) = &removal.transfer_to else { return Ok(false) };
+        let author = (&removal.workspace_id, &removal.actor);
+        let target = (stored.key.key_id, heir);
+        let event = Event::new(Action::KeyTransferred, author, target, Origin::default(), now);
+        let overlap_ends = Some(removal.overlap_ends(removed_at)).filter(|ends| now < *ends);
+        self.store.transfer_key(stored, heir, self.quota, removed_at, overlap_ends, &event).await?;
+        Ok(true)
+    }
+}

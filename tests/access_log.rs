@@ -1,0 +1,123 @@
+//! Calls of an access log in the audit trail.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chrono::Utc;
+use flate2::Compression;
+use flate2::read::GzEncoder;
+use serde_json::{Value, json};
+use std::io::Read;
+
+use crate::support::database::calls;
+use crate::support::emulator::put_log_lines;
+use crate::support::function::{Disturbance, Function};
+use crate::support::stack::variable;
+use crate::support::workspace::{Workspace, id_of, unique};
+
+/// What API Gateway writes of a call with that key.
+fn line(workspace: &Workspace, user: &str, key: &str) -> Value {
+    json!({"requestId": "c6af9ac6", "ip": "203.0.113.7", "method": "GET", "resourcePath": "/orders/{id}", "status": "200",
+        "errorType": "-", "userId": user, "workspaceId": workspace.id, "keyId": id_of(key), "credential": "api_key"})
+}
+
+/// What `CloudWatch` Logs makes of lines for a function that is subscribed to them
+/// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.html>).
+fn delivery(stream: &str, lines: &[String]) -> Value {
+    let now = Utc::now().timestamp_millis();
+    let entries: Vec<_> = lines
+        .iter()
+        .enumerate()
+        .map(|(index, line)| json!({"id": format!("{index:056}"), "timestamp": now, "message": line}))
+        .collect();
+    let data = json!({"messageType": "DATA_MESSAGE", "owner": "123456789012", "logGroup": "access", "logStream": stream,
+        "subscriptionFilters": ["calls"], "logEvents": entries})
+    .to_string();
+    let mut compressed = Vec::new();
+    GzEncoder::new(data.as_bytes(), Compression::fast())
+        .read_to_end(&mut compressed)
+        .expect("it can be compressed");
+    json!({"awslogs": {"data": STANDARD.encode(compressed)}})
+}
+
+#[tokio::test]
+async fn every_line_of_a_call_with_a_key_is_an_event_once_however_often_it_is_delivered() {
+    let (workspace, function) = tokio::join!(Workspace::new(), Function::start("record-calls", &[]));
+    let key = workspace.key_of("bob", &[]).await;
+    let mut refused = line(&workspace, "bob", &key);
+    refused["errorType"] = json!("ACCESS_DENIED");
+    let call = line(&workspace, "bob", &key).to_string();
+    let event = delivery(&unique("log"), &[call.clone(), call, refused.to_string()]);
+    for _ in 0..2 {
+        assert_eq!(function.invoke(event.clone()).await, Ok(Value::Null));
+    }
+    let events = calls(&workspace.id, "bob").await;
+    assert_eq!(events.len(), 3, "{events:#?}");
+    let outcomes: Vec<_> = events.iter().map(|event| event["outcome"].as_str().expect("a text")).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == "refused").count(), 1, "{events:#?}");
+    for event in &events {
+        let origin = ["method", "path", "source"].map(|name| event[name].clone());
+        assert_eq!(origin, [json!("GET"), json!("/orders/{id}"), json!("203.0.113.7")], "{event}");
+        assert_eq!((&event["key_id"], &event["count"]), (&json!(id_of(&key)), &json!(1)));
+    }
+    let of_key = workspace.activity(&format!("?key_id={}&action=key.used", id_of(&key))).await;
+    assert_eq!(of_key["items"].as_array().map(Vec::len), Some(3));
+    workspace.contents().await;
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_is_written_when_it_is_delivered_again() {
+    let (workspace, function) = tokio::join!(Workspace::new(), Function::start("record-calls", &[]));
+    let key = workspace.key_of("bob", &[]).await;
+    let lines = vec![line(&workspace, "bob", &key).to_string(); 20];
+    let event = delivery(&unique("log"), &lines);
+    function.disturb(Disturbance::WritesFail);
+    assert!(function.invoke(event.clone()).await.is_err(), "Lambda is to try again");
+    function.disturb(Disturbance::KillBeforeCall(7));
+    assert!(!function.survives(event.clone()).await);
+    assert!(calls(&workspace.id, "bob").await.len() < lines.len());
+    let next = Function::start("record-calls", &[]).await;
+    assert!(next.invoke(event).await.is_ok());
+    assert_eq!(calls(&workspace.id, "bob").await.len(), lines.len());
+}
+
+#[tokio::test]
+async fn what_names_no_key_is_counted_and_nobodys() {
+    let (workspace, function) = tokio::join!(Workspace::new(), Function::start("record-calls", &[]));
+    let key = workspace.key_of("bob", &[]).await;
+    let with = |member: &str, value: &str| {
+        let mut line = line(&workspace, "bob", &key);
+        line[member] = json!(value);
+        line.to_string()
+    };
+    let mut anonymous = line(&workspace, "-", &key);
+    anonymous["workspaceId"] = json!("-");
+    anonymous["keyId"] = json!("-");
+    let lines = [
+        anonymous.to_string(),
+        with("workspaceId", "-"),
+        with("workspaceId", &format!("{}#bob", workspace.id)),
+        with("userId", "bob#x"),
+        with("keyId", "x"),
+        "GET /orders 200".to_owned(),
+        with("userId", "carol"),
+    ];
+    assert!(function.invoke(delivery(&unique("log"), &lines)).await.is_ok());
+    let counts = |line: &Value| (line["calls"].clone(), line["anonymous"].clone(), line["invalid"].clone());
+    let logged = function.log_lines();
+    let counted = logged.iter().find(|line| line["message"] == "calls recorded").expect("a line");
+    assert_eq!(counts(counted), (json!(1), json!(1), json!(5)));
+    assert!(calls(&workspace.id, "bob").await.is_empty());
+    assert_eq!(calls(&workspace.id, "carol").await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_configured_log_group_is_read() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let group = format!("/aws/apigateway/{}/access", variable("KEYGATE_STACK"));
+    put_log_lines(&workspace.api, &group, &unique("log"), &[line(&workspace, "bob", &key).to_string()]).await;
+    while calls(&workspace.id, "bob").await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(calls(&workspace.id, "bob").await[0]["path"], "/orders/{id}");
+}
