@@ -43,7 +43,8 @@ setup: ## Install the pinned tools into .local/tools; every other target does it
 .PHONY: dev down logs watch invoke
 dev: setup ## Start the stack, deploy Keygate into it, and show the main job with curl
 ##. Run it again to deploy changes. Ports: KEYGATE_EMULATOR_PORT=24566 KEYGATE_DYNAMODB_PORT=28000
-##. KEYGATE_RECORDER_PORT=28100 KEYGATE_OAUTH_PORT=28200. Addresses and the administrator key: set -a; . .local/env; set +a
+##. KEYGATE_RECORDER_PORT=28100 KEYGATE_OAUTH_PORT=28200 KEYGATE_PUMP_PORT=28300. Addresses and the
+##. administrator key: set -a; . .local/env; set +a
 	@$(STACK_PY) --folder $(FOLDER) up
 	@infra/local/demo.sh $(FOLDER)
 

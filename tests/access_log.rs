@@ -10,7 +10,7 @@ use std::io::Read;
 
 use crate::support::database::calls;
 use crate::support::emulator::put_log_lines;
-use crate::support::function::{Disturbance, Function};
+use crate::support::function::{Disturbance, Function, Moment};
 use crate::support::stack::variable;
 use crate::support::workspace::{Workspace, id_of, unique};
 
@@ -72,7 +72,7 @@ async fn what_could_not_be_written_is_written_when_it_is_delivered_again() {
     let event = delivery(&unique("log"), &lines);
     function.disturb(Disturbance::WritesFail);
     assert!(function.invoke(event.clone()).await.is_err(), "Lambda is to try again");
-    function.disturb(Disturbance::KillBeforeCall(7));
+    function.disturb(Disturbance::KillAt(7, Moment::Before));
     assert!(!function.survives(event.clone()).await);
     assert!(calls(&workspace.id, "bob").await.len() < lines.len());
     let next = Function::start("record-calls", &[]).await;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::database::Contents;
 use crate::support::emulator::{invoke_later, put_event};
-use crate::support::function::{Disturbance, Function, request};
+use crate::support::function::{Disturbance, Function, Moment, request};
 use crate::support::stack::variable;
 use crate::support::workspace::{Workspace, id_of, text};
 
@@ -273,7 +273,7 @@ async fn a_removal_that_is_undone_half_way_leaves_the_rest_alone() {
     event["time"] = json!((Utc::now() - TimeDelta::seconds(5)).to_rfc3339_opts(SecondsFormat::Secs, true));
     let (killed, next) = tokio::join!(Function::start("clear-user", &[]), Function::start("clear-user", &[]));
     // The mark, the entries, the first key and its deletion, the second key.
-    killed.disturb(Disturbance::KillBeforeCall(5));
+    killed.disturb(Disturbance::KillAt(5, Moment::Before));
     assert!(!killed.survives(event.clone()).await);
     assert_eq!(users(&workspace.contents().await)["USER#bob"], (1, true));
     workspace.call(Method::PUT, "/users/bob", &workspace.admin).await;
@@ -294,7 +294,7 @@ async fn wherever_a_removal_is_killed_the_next_run_ends_it_as_one_run_does() {
             let mut event = removal(&workspace, "bob");
             event["transfer_to"] = transfer_to.clone();
             let function = Function::start("clear-user", &[("KEYS_PER_USER", "2")]).await;
-            function.disturb(Disturbance::KillBeforeCall(calls));
+            function.disturb(Disturbance::KillAt(calls, Moment::Before));
             let survived = function.survives(event.clone()).await;
             let between = workspace.contents().await;
             assert!(finisher.invoke(event).await.is_ok());

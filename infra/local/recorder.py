@@ -1,14 +1,15 @@
 """Stands between the functions and their services, and writes down what each call needs permission for.
 
-The functions reach DynamoDB Local and the emulator's KMS and Lambda through this proxy. Every call becomes one line of
+The functions reach DynamoDB Local and the emulator's other services through this proxy. Every call becomes one line of
 JSON:
 
     {"time": "…", "function": "create-key", "operation": "TransactWriteItems",
      "actions": [["dynamodb:PutItem", "keygate-keys"], ["dynamodb:Query", "keygate-keys/index/by_name"]]}
 
-Neither bodies nor credentials are written, only IAM actions and the table, index, key or function that each is about.
-The line is there before the call is passed on, so whoever has the answer finds the line. That is how the tests compare
-the functions' roles with what they do, and how they show that a refusal cost no database read.
+Neither bodies nor credentials are written, only IAM actions and what each is about. The line is there before the call
+is passed on, so whoever has the answer finds the line. That is how the tests compare the functions' roles with what
+they do, and how they show that a refusal cost no database read. What API Gateway is told to do is answered here: the
+emulator has no such call.
 
     recorder.py --port 28100 --dynamodb-port 28000 --emulator-port 24566 --calls .local/calls.jsonl
 """
@@ -51,7 +52,8 @@ class Recorder:
     """The proxy: where calls go, and the file in which they are written down."""
 
     def __init__(self, dynamodb_port: int, emulator_port: int, calls: str) -> None:
-        self.upstreams = {"dynamodb": dynamodb_port, "kms": emulator_port, "lambda": emulator_port}
+        emulated = ("kms", "events", "sqs", "lambda")
+        self.upstreams = {"dynamodb": dynamodb_port, **dict.fromkeys(emulated, emulator_port)}
         self.calls = calls
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -65,6 +67,10 @@ class Recorder:
         try:
             while request := await read_message(reader):
                 service, operation = target(request)
+                if service == "apigateway":
+                    self.record(service, operation, request)
+                    writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+                    continue
                 if service not in self.upstreams:
                     writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                     break
@@ -101,7 +107,7 @@ class Recorder:
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "function": application[1].decode() if application else None,
             "operation": operation,
-            "actions": actions(service, operation, request.body),
+            "actions": actions(service, operation, request),
         }
         file = os.open(self.calls, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -118,7 +124,10 @@ def target(request: Message) -> tuple[str, str]:
     if invocation := INVOCATION.match(request.head):
         return "lambda", f"InvokeFunction {unquote(invocation[1].decode())}"
     prefix, _, operation = request.header(b"X-Amz-Target").decode("latin-1").partition(".")
-    return {"DynamoDB_20120810": "dynamodb", "TrentService": "kms"}.get(prefix, ""), operation
+    if not prefix and b"/apigateway/aws4_request" in request.header(b"Authorization"):
+        return "apigateway", request.head.partition(b" ")[0].decode("latin-1")
+    services = {"DynamoDB_20120810": "dynamodb", "TrentService": "kms", "AWSEvents": "events", "AmazonSQS": "sqs"}
+    return services.get(prefix, ""), operation
 
 
 TRANSACTION_ACTIONS = {
@@ -130,8 +139,8 @@ TRANSACTION_ACTIONS = {
 }
 
 
-def actions(service: str, operation: str, body: bytes) -> list[list[str]]:
-    """The IAM actions that a call needs, each with the table, index, key or function that it is needed on.
+def actions(service: str, operation: str, request: Message) -> list[list[str]]:
+    """The IAM actions that a call needs, each with the table, index, key, function, bus, queue or path that it is for.
 
     A transaction needs the action of each of its items (Amazon DynamoDB developer guide, "Using IAM with DynamoDB
     transactions"); a query of an index needs the index and not the table.
@@ -139,8 +148,16 @@ def actions(service: str, operation: str, body: bytes) -> list[list[str]]:
     if service == "lambda":
         action, _, function = operation.partition(" ")
         return [[f"lambda:{action}", function]]
+    if service == "apigateway":
+        path = request.head.split(b" ", 2)[1].decode("latin-1")
+        return [[f"apigateway:{operation}", unquote(path.removeprefix("/v2"))]]
     try:
-        call = json.loads(body)
+        call = json.loads(request.body)
+        if service == "events":
+            buses = dict.fromkeys(entry["EventBusName"] for entry in call["Entries"])
+            return [[f"events:{operation}", f"event-bus/{bus}"] for bus in buses]
+        if service == "sqs":
+            return [[f"sqs:{operation}", call["QueueUrl"].rpartition("/")[2]]]
         if service == "kms":
             return [[f"kms:{operation}", call.get("KeyId", "")]]
         if "TransactItems" in call:

@@ -1,4 +1,4 @@
-"""The three processes of a local stack: started in the background, found again by later commands, stopped.
+"""The processes of a local stack: started in the background, found again by later commands, stopped.
 
 Each process leaves a record of its id, start time, port and command in the stack's folder. A later command believes
 the record only if a process of that id and start time is alive, so a recycled id is never taken for ours, nor killed.

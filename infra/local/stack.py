@@ -45,6 +45,9 @@ PARAMETERS = {
     # The emulator writes no access logs; what a test puts there is read as if it did.
     "RecordedLogGroup": f"/aws/apigateway/{STACK}/access",
     "UserRemovalPattern": '{"source": ["example.users"], "detail-type": ["user removed"]}',
+    "AnnounceMinutes": "2",
+    # There are no caches to clear here, so these need not exist: the recorder writes down that they were to be cleared.
+    "AuthorizerCaches": "restapis/local/stages/test,apis/local/stages/$default",
 }
 
 
@@ -66,6 +69,7 @@ class Stack:
         emulator_port = port("emulator", "KEYGATE_EMULATOR_PORT", 24566)
         recorder_port = port("recorder", "KEYGATE_RECORDER_PORT", 28100)
         self.oauth_port = port("oauth-front", "KEYGATE_OAUTH_PORT", 28200)
+        pump_port = port("pump", "KEYGATE_PUMP_PORT", 28300)
         dynamodb_url, emulator_url, recorder_url = (
             f"http://127.0.0.1:{port}" for port in (dynamodb_port, emulator_port, recorder_port)
         )
@@ -95,6 +99,9 @@ class Stack:
                 "AWS_ENDPOINT_URL_DYNAMODB": recorder_url,
                 "AWS_ENDPOINT_URL_KMS": recorder_url,
                 "AWS_ENDPOINT_URL_LAMBDA": recorder_url,
+                "AWS_ENDPOINT_URL_EVENTBRIDGE": recorder_url,
+                "AWS_ENDPOINT_URL_SQS": recorder_url,
+                "AWS_ENDPOINT_URL_API_GATEWAY": recorder_url,
                 "GATEWAY_PORT": str(emulator_port),
                 "BIND_HOST": "127.0.0.1",
                 "IOT_MTLS_ENABLED": "0",
@@ -115,28 +122,32 @@ class Stack:
             ],
             folder=folder / "run",
         )
+        self.pump = Service(
+            name="pump",
+            port=pump_port,
+            port_variable="KEYGATE_PUMP_PORT",
+            command=[
+                *(sys.executable, str(HERE / "pump.py"), "--port", str(pump_port)),
+                *("--dynamodb-port", str(dynamodb_port), "--emulator-port", str(emulator_port)),
+            ],
+            folder=folder / "run",
+        )
         self.oauth_url = f"http://127.0.0.1:{self.oauth_port}"
         self.deployment = Deployment(folder, emulator_url, dynamodb_url, self.oauth_url)
 
     def up(self) -> dict[str, str]:
         """Brings the stack up and returns the environment that it wrote for shells and tests."""
-        for service in (self.dynamodb, self.emulator, self.recorder):
+        for service in (self.dynamodb, self.emulator, self.recorder, self.pump):
             service.check_port()
-        steps = Steps(10)
+        steps = Steps(11)
         with steps.step("Build the functions"):
             binaries = build_functions()
         if not (self.dynamodb.running() and self.emulator.running()) and self.down():
             print("      (a part of the stack was not running, or on another port: all of it starts afresh)")
         self.emulator_files.mkdir(parents=True, exist_ok=True)
-        for service, title in (
-            (self.dynamodb, "Start DynamoDB Local"),
-            (self.emulator, "Start the AWS emulator"),
-            (self.recorder, "Start the recorder between the functions and both"),
-        ):
-            running = service.running()
-            with steps.step(f"{title}, port {service.port}{' (runs already)' if running else ''}"):
-                if not running:
-                    service.start()
+        self.start(steps, self.dynamodb, "Start DynamoDB Local")
+        self.start(steps, self.emulator, "Start the AWS emulator")
+        self.start(steps, self.recorder, "Start the recorder between the functions and both")
         with steps.step(f"Deploy infra/template.yaml as {STACK}"):
             self.deployment.stage(binaries)
             cors = {"CorsAllowOrigin": self.origin} if self.origin else {}
@@ -153,11 +164,19 @@ class Stack:
             self.deployment.deploy(EXAMPLES_STACK, "examples/template.yaml", authorizer)
         with steps.step("Create the deployed tables in DynamoDB Local"):
             self.deployment.create_tables()
+        self.start(steps, self.pump, "Start the pump from the tables' streams to the functions")
         with steps.step("Bootstrap the administrator key of alice@example.com in workspace acme"):
             known_key = read_dotenv(self.env_file).get("KEYGATE_ADMIN_KEY")
             environment = self.deployment.environment(self.calls, known_key)
             write_dotenv(self.env_file, environment)
         return environment
+
+    def start(self, steps: Steps, service: Service, title: str) -> None:
+        """Starts a process unless it runs."""
+        running = service.running()
+        with steps.step(f"{title}, port {service.port}{' (runs already)' if running else ''}"):
+            if not running:
+                service.start()
 
     def oauth_front(self, api: str) -> Service:
         """What makes the OAuth API with that id look as it does on AWS."""
@@ -175,7 +194,7 @@ class Stack:
 
     def down(self) -> bool:
         """Ends the stack's processes and removes what was about them; False if none was running."""
-        services = (self.oauth_front(""), self.recorder, self.emulator, self.dynamodb)
+        services = (self.pump, self.oauth_front(""), self.recorder, self.emulator, self.dynamodb)
         stopped = [stop(service.record) for service in services]
         for leftover in (self.env_file, self.calls, self.folder / "watch.env"):
             leftover.unlink(missing_ok=True)

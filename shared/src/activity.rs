@@ -4,6 +4,7 @@ use chrono::{DateTime, Datelike, SecondsFormat, TimeDelta, Utc};
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as ValueError;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 use ulid::Ulid;
 
@@ -55,6 +56,18 @@ pub enum Action {
     /// A key of a removed user became another user's, and its secret ends.
     #[serde(rename = "key.transferred")]
     KeyTransferred,
+    /// A key will stop working in a few days.
+    #[serde(rename = "key.expiring")]
+    KeyExpiring,
+    /// A key has stopped working, because its time is over.
+    #[serde(rename = "key.expired")]
+    KeyExpired,
+    /// The secret before a key's last rotation has stopped working.
+    #[serde(rename = "key.overlap_ended")]
+    KeyOverlapEnded,
+    /// An expired key was removed at the end of its retention.
+    #[serde(rename = "key.purged")]
+    KeyPurged,
 }
 
 impl Action {
@@ -121,6 +134,17 @@ impl Origin {
     }
 }
 
+/// What an event says beyond who did what to which key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// Of an update: the fields that have another value now.
+    pub changed: Vec<&'static str>,
+    /// When the key stops working, or has stopped.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Of a notice: how many days before.
+    pub days_left: Option<u32>,
+}
+
 /// One event, never changed once it is written: of a change, in the transaction that makes it; of calls, after them.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -140,6 +164,8 @@ pub struct Event {
     pub token_id: Option<TokenId>,
     /// Whose key that is, or which user it was done to.
     pub target: UserId,
+    /// What else there is to say.
+    pub details: Details,
     /// By which request; of several calls, by the first.
     pub origin: Origin,
     /// What came of a call. A change is an event only if it was made.
@@ -179,6 +205,7 @@ impl Event {
             key_id: None,
             token_id: None,
             target: target.clone(),
+            details: Details::default(),
             origin,
             outcome: None,
             count: 1,
@@ -189,6 +216,25 @@ impl Event {
     #[must_use]
     pub fn about_token(self, token_id: TokenId) -> Self {
         Self { token_id: Some(token_id), ..self }
+    }
+
+    /// The event of what happened to a key `at` an instant by the passing of time alone. It is the same, its id included,
+    /// however often it is made, so that it is in the trail once.
+    ///
+    /// # Panics
+    ///
+    /// Before 1970.
+    #[must_use]
+    pub fn of_clock(action: Action, holder: &Holder, details: Details, at: DateTime<Utc>) -> Self {
+        let Holder { workspace_id, user_id, key_id } = holder;
+        let clock = UserId::of_clock();
+        let of_change = Self::new(action, (workspace_id, &clock), (*key_id, user_id), Origin::default(), at);
+        let digest =
+            Sha256::new().chain_update(key_id.to_bytes()).chain_update(format!("{action:?}")).finalize();
+        let mut unique = [0; 16];
+        unique.copy_from_slice(&digest[..16]);
+        let id = Ulid::from_parts(of_change.id.timestamp_ms(), u128::from_be_bytes(unique));
+        Self { id, details, ..of_change }
     }
 
     /// The event of a call with a key.

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use thiserror::Error as ThisError;
 
 use crate::credential::KeyId;
 use crate::endpoint::{self, EndpointRule};
@@ -28,13 +29,36 @@ word! {
     InvalidUserId: "must be 1 to 128 characters of A-Z, a-z, 0-9, '.', '_', ':', '@', '|', '+', '=' and '-'"
 }
 
+/// How the ids begin that stand in the audit trail for what nobody of the workspace did.
+const NOBODYS: &str = "keygate:";
+
 impl UserId {
-    /// Who does in the audit trail what an event of another system asks for, and nobody of the workspace.
+    /// Who does in the audit trail what an event of another system asks for.
     #[must_use]
     pub fn of_events() -> Self {
-        Self("keygate:users".to_owned())
+        Self(format!("{NOBODYS}users"))
+    }
+
+    /// Who does in the audit trail what happens by the passing of time alone.
+    #[must_use]
+    pub fn of_clock() -> Self {
+        Self(format!("{NOBODYS}clock"))
+    }
+
+    /// The user, if keys can be theirs: not an id that stands for nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`NobodysUserId`] when it is such an id.
+    pub fn somebody(self) -> Result<Self, NobodysUserId> {
+        if self.0.starts_with(NOBODYS) { Err(NobodysUserId) } else { Ok(self) }
     }
 }
+
+/// A [`UserId`] that no user can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
+#[error("must not begin with {NOBODYS}")]
+pub struct NobodysUserId;
 
 /// The authenticated sender of a request: as the authorizer finds it, as it tells the backend, and as `GET /me` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use thiserror::Error;
 use tracing::Level;
 
+use crate::clearing::Stage;
 use crate::credential::Brand;
 
 /// The environment variables of a function. One that is set to nothing counts as not set.
@@ -63,8 +64,41 @@ pub struct AwsSettings {
     pub kms_endpoint: Option<String>,
     /// `AWS_ENDPOINT_URL_LAMBDA`, or `AWS_ENDPOINT_URL` for all services.
     pub lambda_endpoint: Option<String>,
+    /// `AWS_ENDPOINT_URL_EVENTBRIDGE`, or `AWS_ENDPOINT_URL` for all services.
+    pub events_endpoint: Option<String>,
+    /// `AWS_ENDPOINT_URL_SQS`, or `AWS_ENDPOINT_URL` for all services.
+    pub queues_endpoint: Option<String>,
+    /// `AWS_ENDPOINT_URL_API_GATEWAY`, or `AWS_ENDPOINT_URL` for all services.
+    pub gateway_endpoint: Option<String>,
+    /// `URL_SUFFIX`: the domain that the endpoints of the region's services are in; `amazonaws.com` unless set.
+    pub url_suffix: String,
     /// `AWS_CA_BUNDLE`: the path of a PEM file with more roots to trust.
     pub ca_bundle: Option<String>,
+}
+
+impl AwsSettings {
+    /// Where `EventBridge` is.
+    #[must_use]
+    pub fn events_url(&self) -> String {
+        self.url("events", self.events_endpoint.as_ref())
+    }
+
+    /// Where SQS is.
+    #[must_use]
+    pub fn queues_url(&self) -> String {
+        self.url("sqs", self.queues_endpoint.as_ref())
+    }
+
+    /// Where API Gateway is told what to do.
+    #[must_use]
+    pub fn gateway_url(&self) -> String {
+        self.url("apigateway", self.gateway_endpoint.as_ref())
+    }
+
+    fn url(&self, service: &str, endpoint: Option<&String>) -> String {
+        let usual = || format!("https://{service}.{}.{}", self.region, self.url_suffix);
+        endpoint.map_or_else(usual, |endpoint| endpoint.trim_end_matches('/').to_owned())
+    }
 }
 
 /// The form in which the authorizer answers an HTTP API's payload 2.0. Every other event is answered with a policy.
@@ -330,6 +364,40 @@ impl Environment {
         }
     }
 
+    /// `EVENT_BUS`: the name of the bus that events go to; `default` unless set.
+    #[must_use]
+    pub fn event_bus(&self) -> String {
+        self.text("EVENT_BUS").unwrap_or("default").to_owned()
+    }
+
+    /// `AUTHORIZER_CACHES`: the stages whose authorizer caches are to be cleared, separated by commas.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is not set, or one is no [`Stage`].
+    pub fn authorizer_caches(&self) -> Result<Vec<Stage>, InvalidVariable> {
+        const NAME: &str = "AUTHORIZER_CACHES";
+        const MUST_BE: &str =
+            "must be restapis/{id}/stages/{stage} or apis/{id}/stages/{stage}, several separated by commas";
+        let list = self.required(NAME, MUST_BE)?;
+        let stages = list.split(',').map(|stage| stage.trim().parse());
+        stages
+            .collect::<Result<_, _>>()
+            .map_err(|_| InvalidVariable { name: NAME, must_be: MUST_BE.to_owned() })
+    }
+
+    /// `CLEAR_AGAIN_QUEUE`: the URL of the queue that says when to clear caches again.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is not set.
+    pub fn clear_again_queue(&self) -> Result<String, InvalidVariable> {
+        self.required(
+            "CLEAR_AGAIN_QUEUE",
+            "must be the URL of the queue that says when to clear caches again",
+        )
+    }
+
     /// `METRICS_STACK`: the deployment that metrics are of; `keygate` unless set.
     #[must_use]
     pub fn metrics_stack(&self) -> String {
@@ -406,6 +474,10 @@ impl Environment {
             dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB"),
             kms_endpoint: endpoint("AWS_ENDPOINT_URL_KMS"),
             lambda_endpoint: endpoint("AWS_ENDPOINT_URL_LAMBDA"),
+            events_endpoint: endpoint("AWS_ENDPOINT_URL_EVENTBRIDGE"),
+            queues_endpoint: endpoint("AWS_ENDPOINT_URL_SQS"),
+            gateway_endpoint: endpoint("AWS_ENDPOINT_URL_API_GATEWAY"),
+            url_suffix: self.text("URL_SUFFIX").unwrap_or("amazonaws.com").to_owned(),
             ca_bundle: self.text("AWS_CA_BUNDLE").map(str::to_owned),
         })
     }

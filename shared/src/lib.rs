@@ -15,16 +15,20 @@
 //! 4. [`scope`], [`endpoint`] and [`caller`] say what a caller may do, and where; [`record`] is what is stored of a key,
 //!    [`activity`] what is remembered of its life, [`replay`] how a repeated create gets the same secret again, [`error`]
 //!    what can go wrong, [`fields`] how all invalid fields are named at once, and [`page`] how a list is walked through.
+//!    [`clock`] says what time does to a key.
 //! 5. [`verify`] compares a credential with what is stored; [`authorize`] is the decision: a credential in, its caller or a
-//!    reason for the refusal out. [`cache`] saves the reading where an operator wants that. [`afterwards`] is what is left to be written once the caller has its answer; [`calls`]
-//!    counts them for the audit trail, and [`metrics`] for the operator.
-//! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete. So have [`tokens`], [`users`], remove and
-//!    reinstate, and [`audit`], to read the trail and to write into it what an access log says.
+//!    reason for the refusal out. [`cache`] saves the reading where an operator wants that. [`afterwards`] is what is left
+//!    to be written once the caller has its answer; [`calls`] counts them for the audit trail, and [`metrics`] for the
+//!    operator.
+//! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete, and those that nobody asks for: announce,
+//!    purge, recount. So have [`tokens`], [`users`], remove and reinstate, and [`audit`], to read the trail and to write
+//!    into it what an access log says.
 //! 7. [`store`] keeps records in `DynamoDB`, one file a table, and reads what is stored of a credential; [`kms`] derives
 //!    the peppers; [`aws`] makes the clients of both, and [`handover`] leaves to another function what takes longer than a
 //!    request may.
-//! 8. [`gateway`] reads API Gateway's authorizer events and writes its answers; [`http`] does the same for the
-//!    management API, [`oauth`] for the OAuth API.
+//! 8. [`publish`] puts events on `EventBridge`, [`clearing`] clears API Gateway's caches.
+//! 9. [`gateway`] reads API Gateway's authorizer events and writes its answers; [`http`] does the same for the management
+//!    API, [`oauth`] for the OAuth API, [`background`] for batches of streams and queues.
 //!
 //! Dependencies point one way: functions → [`http`], [`oauth`], [`gateway`] → use cases → [`store`], [`kms`] → [`record`],
 //! [`credential`]. The clock is an argument everywhere; randomness comes from the operating system.
@@ -40,6 +44,7 @@ pub mod pepper;
 
 pub mod activity;
 pub mod caller;
+pub mod clock;
 pub mod endpoint;
 pub mod error;
 pub mod fields;
@@ -65,6 +70,10 @@ pub mod handover;
 pub mod kms;
 pub mod store;
 
+pub mod clearing;
+pub mod publish;
+
+pub mod background;
 pub mod gateway;
 pub mod http;
 pub mod oauth;

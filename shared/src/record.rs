@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use unicode_normalization::UnicodeNormalization;
 
+use crate::activity::Holder;
 use crate::caller::{UserId, WorkspaceId};
 use crate::credential::{FamilyId, KeyId, TokenId};
 use crate::endpoint::EndpointRule;
@@ -126,6 +127,9 @@ pub struct Key {
     /// Until when the secret before the last rotation works. It is in the past, or missing, when there is none.
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub previous_expires_at: Option<DateTime<Utc>>,
+    /// When the passing of time does something to it next; see [`crate::clock`].
+    #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<DateTime<Utc>>,
     /// When it was last used. Stored as 0 until then, because an index holds only items that have its attribute.
     #[serde(with = "zero_until_used")]
     pub last_used_at: Option<DateTime<Utc>>,
@@ -154,6 +158,13 @@ impl Key {
         } else {
             Status::Active
         }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn holder(&self) -> Holder {
+        let Self { workspace_id, user_id, key_id, .. } = self;
+        Holder { workspace_id: workspace_id.clone(), user_id: user_id.clone(), key_id: *key_id }
     }
 
     /// Whether the key is past its `ttl`, and so to be treated as deleted although `DynamoDB` may not have got to it.
@@ -357,6 +368,7 @@ mod tests {
             ttl: ttl(expires_at, TimeDelta::seconds(100)),
             disabled_at: disabled.then(|| time(2)),
             previous_expires_at: None,
+            due_at: None,
             last_used_at: None,
         }
     }

@@ -175,7 +175,7 @@ impl Verifier {
                 Ok((Checked::Known(Box::new(known)), Some(Matched { hash, is_current })))
             }
             (None, Some(unknown)) => Err(unknown.into()),
-            (None, None) => Ok((Checked::WrongSecret(holder(&stored.key)), None)),
+            (None, None) => Ok((Checked::WrongSecret(stored.key.holder()), None)),
         }
     }
 
@@ -192,7 +192,7 @@ impl Verifier {
         };
         // The kind is part of what is hashed: one kind of token is never taken for the other.
         if !self.peppers.verify(credential, &hashed.hash)? {
-            return Ok(Checked::WrongSecret(holder(&key)));
+            return Ok(Checked::WrongSecret(key.holder()));
         }
         let token = hashed.token;
         let family_works = || family.as_ref().is_some_and(|family| family.revoked_at.is_none());
@@ -208,7 +208,7 @@ impl Checked {
     #[must_use]
     pub fn holder(&self) -> Option<Holder> {
         match self {
-            Self::Known(known) => Some(holder(&known.key)),
+            Self::Known(known) => Some(known.key.holder()),
             Self::WrongSecret(holder) => Some(holder.clone()),
             Self::Unknown(_) => None,
         }
@@ -281,8 +281,4 @@ impl Known {
             Proof::Token(_) | Proof::Secret | Proof::PreviousSecret(_) => Ok(()),
         }
     }
-}
-
-fn holder(key: &Key) -> Holder {
-    Holder { workspace_id: key.workspace_id.clone(), user_id: key.user_id.clone(), key_id: key.key_id }
 }

@@ -59,6 +59,14 @@ pub(crate) async fn functions(api: &Api) -> Vec<Value> {
         .collect()
 }
 
+/// Invokes the deployed function whose name in the template is that, as a schedule or a stream does.
+pub(crate) async fn run(api: &Api, logical_name: &str, event: &Value) -> Value {
+    let functions = functions(api).await;
+    let mut names = functions.iter().filter_map(|function| function["FunctionName"].as_str());
+    let name = names.find(|name| name.contains(logical_name)).expect("a deployed function");
+    invoke(api, name, event).await
+}
+
 /// Every policy document that is written into a role.
 pub(crate) async fn role_policies(api: &Api, role: &str) -> Vec<Value> {
     let names = iam(api, &[("Action", "ListRolePolicies"), ("RoleName", role)]).await;
@@ -147,7 +155,7 @@ pub(crate) async fn generate_mac(api: &Api, key: &str, message: &str) -> Vec<u8>
 }
 
 /// The emulator reads the service and the region out of a signature, and does not check it.
-fn signed(request: reqwest::RequestBuilder, service: &str) -> reqwest::RequestBuilder {
+pub(crate) fn signed(request: reqwest::RequestBuilder, service: &str) -> reqwest::RequestBuilder {
     let (id, region) = (variable("AWS_ACCESS_KEY_ID"), variable("AWS_REGION"));
     let scope = format!("{id}/20260101/{region}/{service}/aws4_request");
     request.header(

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use lambda_simulator::{FreezeMode, InvocationStatus, Simulator};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -30,21 +30,31 @@ pub(crate) enum Disturbance {
     KillBefore,
     /// The function is killed after its transaction was made and before it hears of it.
     KillAfter,
-    /// The function is killed before the call after that many reaches the database. What was done by the calls before stays
-    /// done, whether or not the function heard of it; so this is every way to be killed.
-    KillBeforeCall(u32),
     /// As many transactions as that conflict with another one.
     Conflicts(u32),
     /// The next write is held back until it is released.
     Hold,
     /// The database answers every write with an internal error.
     WritesFail,
-    /// The database answers everything with an internal error.
+    /// The database answers everything with an internal error, and so does every other service.
     Down,
     /// The database answers everything with this text, as if it were an answer.
     Says(&'static str),
+    /// The function is killed at one of its calls, counted from 0: before it is made, or after and before its answer.
+    KillAt(u32, Moment),
+    /// Events of one kind are not taken.
+    RefuseEvents(&'static str),
+    /// API Gateway answers with that status.
+    RefuseClearing(u16),
     /// The database leaves a batch unread.
     Unprocessed,
+}
+
+/// Where in a call a function is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    Before,
+    After,
 }
 
 /// A running function.
@@ -83,6 +93,7 @@ impl Function {
             .region(variable("AWS_REGION"))
             .freeze_mode(FreezeMode::Process)
             .extension_ready_timeout(PATIENCE)
+            .invocation_timeout(Duration::from_mins(1))
             .build()
             .await
             .expect("a Runtime API");
@@ -110,6 +121,10 @@ impl Function {
             .env("AWS_ENDPOINT_URL_KMS", variable("AWS_ENDPOINT_URL"))
             .env("AWS_ENDPOINT_URL_LAMBDA", variable("AWS_ENDPOINT_URL"))
             .env("CLEAR_USER_FUNCTION", variable("KEYGATE_CLEAR_USER_FUNCTION"))
+            .envs(
+                ["EVENTBRIDGE", "SQS", "API_GATEWAY"]
+                    .map(|service| (format!("AWS_ENDPOINT_URL_{service}"), format!("http://{address}"))),
+            )
             .envs(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| (name, variable(name))))
             .env("KEYS_TABLE", variable("KEYGATE_KEYS_TABLE"))
             .env("TOKENS_TABLE", variable("KEYGATE_TOKENS_TABLE"))
@@ -252,21 +267,34 @@ fn binary(name: &str) -> PathBuf {
 
 async fn pass_on(
     State(database): State<Arc<Database>>,
+    method: Method,
+    uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> (StatusCode, [(&'static str, &'static str); 1], Bytes) {
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-    let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-    let request: Value = serde_json::from_slice(&body).expect("a request in JSON");
+    let (operation, request) = if target.is_empty() {
+        (format!("{method} {uri}"), Value::Null)
+    } else {
+        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        (operation, serde_json::from_slice(&body).expect("a request in JSON"))
+    };
     let count = request["TransactItems"].as_array().map_or(0, Vec::len);
     database.calls.lock().unwrap().push((operation.clone(), request.clone()));
+    let answer = async {
+        if target.starts_with("DynamoDB_") {
+            database.forward(&headers, &operation, request.clone()).await
+        } else {
+            (StatusCode::OK, JSON, elsewhere(&operation, &request, Disturbance::None))
+        }
+    };
 
     match database.take_disturbance(&operation) {
         Disturbance::Says(text) => (StatusCode::OK, JSON, text.into()),
         Disturbance::Down | Disturbance::WritesFail => {
             (StatusCode::INTERNAL_SERVER_ERROR, JSON, Bytes::new())
         }
-        Disturbance::KillBefore => {
+        Disturbance::KillBefore | Disturbance::KillAt(_, Moment::Before) => {
             database.kill();
             (StatusCode::SERVICE_UNAVAILABLE, JSON, Bytes::new())
         }
@@ -278,17 +306,43 @@ async fn pass_on(
         Disturbance::Hold => {
             database.held.notify_one();
             database.released.notified().await;
-            database.forward(&headers, &operation, request).await
+            answer.await
         }
-        Disturbance::None | Disturbance::KillBeforeCall(_) => {
-            database.forward(&headers, &operation, request).await
+        Disturbance::RefuseClearing(status) => {
+            (StatusCode::from_u16(status).expect("a status"), JSON, Bytes::new())
         }
-        Disturbance::KillAfter => {
-            let answer = database.forward(&headers, &operation, request).await;
+        refused @ Disturbance::RefuseEvents(_) => {
+            (StatusCode::OK, JSON, elsewhere(&operation, &request, refused))
+        }
+        Disturbance::None => answer.await,
+        Disturbance::KillAfter | Disturbance::KillAt(_, Moment::After) => {
+            let answer = answer.await;
             database.kill();
             answer
         }
     }
+}
+
+/// What a service answers that is none of the stack's: `EventBridge` takes events, SQS messages, and API Gateway clears.
+fn elsewhere(operation: &str, request: &Value, disturbance: Disturbance) -> Bytes {
+    let answer = match operation {
+        "PutEvents" => {
+            let entries = request["Entries"].as_array().expect("entries").iter();
+            let answers: Vec<_> = entries
+                .map(|entry| match disturbance {
+                    Disturbance::RefuseEvents(kind) if entry["DetailType"] == kind => {
+                        json!({"ErrorCode": "InternalFailure", "ErrorMessage": "not now"})
+                    }
+                    _ => json!({"EventId": unique("event")}),
+                })
+                .collect();
+            let failed = answers.iter().filter(|answer| answer["ErrorCode"].is_string()).count();
+            json!({"FailedEntryCount": failed, "Entries": answers})
+        }
+        "SendMessage" => json!({"MessageId": unique("message")}),
+        _ => return Bytes::new(),
+    };
+    answer.to_string().into()
 }
 
 const JSON: [(&str, &str); 1] = [("content-type", "application/x-amz-json-1.0")];
@@ -299,13 +353,14 @@ impl Database {
         let mut disturbance = self.disturbance.lock().unwrap();
         let current = *disturbance;
         match current {
-            Disturbance::Down | Disturbance::Says(_) => current,
-            Disturbance::WritesFail if operation == "PutItem" => current,
-            Disturbance::KillBeforeCall(0) => Disturbance::KillBefore,
-            Disturbance::KillBeforeCall(left) => {
-                *disturbance = Disturbance::KillBeforeCall(left - 1);
+            Disturbance::Down | Disturbance::Says(_) | Disturbance::KillAt(0, _) => current,
+            Disturbance::KillAt(left, moment) => {
+                *disturbance = Disturbance::KillAt(left - 1, moment);
                 Disturbance::None
             }
+            Disturbance::RefuseEvents(_) if operation == "PutEvents" => current,
+            Disturbance::RefuseClearing(_) if operation.starts_with("DELETE ") => current,
+            Disturbance::WritesFail if operation == "PutItem" => current,
             Disturbance::Unprocessed if operation == "BatchGetItem" => current,
             _ if !matches!(operation, "TransactWriteItems" | "UpdateItem") => Disturbance::None,
             Disturbance::Conflicts(0) => Disturbance::None,

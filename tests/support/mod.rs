@@ -6,4 +6,5 @@ pub(crate) mod faults;
 pub(crate) mod function;
 pub(crate) mod oauth;
 pub(crate) mod stack;
+pub(crate) mod tables;
 pub(crate) mod workspace;

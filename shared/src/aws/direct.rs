@@ -259,6 +259,10 @@ mod tests {
             dynamodb_endpoint: Some(endpoint.to_owned()),
             kms_endpoint: None,
             lambda_endpoint: None,
+            events_endpoint: None,
+            queues_endpoint: None,
+            gateway_endpoint: None,
+            url_suffix: "amazonaws.com".to_owned(),
             ca_bundle: None,
         };
         Aws::new(&settings, "test", budget).unwrap().direct

@@ -2,6 +2,7 @@
 //! search for profiles, over TLS by `ring` with compiled-in roots rather than the machine's.
 
 pub mod direct;
+pub mod signed;
 mod transport;
 
 use std::time::Duration;
@@ -14,6 +15,9 @@ use secrecy::ExposeSecret;
 use crate::config::{AwsSettings, InvalidVariable};
 use direct::Direct;
 use transport::Transport;
+
+/// How long a function that nobody waits for waits for one call of AWS, retries included.
+pub const BACKGROUND_BUDGET: Duration = Duration::from_secs(6);
 
 /// How long a management function waits for one call of AWS, retries included.
 pub const MANAGEMENT_BUDGET: Duration = Duration::from_secs(3);
@@ -45,18 +49,10 @@ impl Aws {
     /// When `function` is not a word of letters, digits and hyphens.
     pub fn new(settings: &AwsSettings, function: &str, budget: Duration) -> Result<Self, InvalidVariable> {
         let http = Transport::new(settings.ca_bundle.as_deref(), budget / 4)?;
-        let credentials = Credentials::new(
-            &settings.access_key_id,
-            settings.secret_access_key.expose_secret(),
-            settings.session_token.as_ref().map(|token| token.expose_secret().to_owned()),
-            None,
-            "environment",
-        );
+        let credentials = credentials(settings);
         let region = Region::new(settings.region.clone());
         let name = AppName::new(format!("keygate-{function}")).expect("a function's name is a word");
-        let timeouts =
-            TimeoutConfig::builder().operation_attempt_timeout(budget / 2).operation_timeout(budget).build();
-        let retries = RetryConfig::standard().with_initial_backoff(Duration::from_millis(50));
+        let (timeouts, retries) = (timeouts(budget), retries());
 
         let mut dynamodb = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
@@ -97,6 +93,25 @@ impl Aws {
     }
 }
 
+/// Those of the function's role.
+fn credentials(settings: &AwsSettings) -> Credentials {
+    Credentials::new(
+        &settings.access_key_id,
+        settings.secret_access_key.expose_secret(),
+        settings.session_token.as_ref().map(|token| token.expose_secret().to_owned()),
+        None,
+        "environment",
+    )
+}
+
+fn timeouts(budget: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().operation_attempt_timeout(budget / 2).operation_timeout(budget).build()
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig::standard().with_initial_backoff(Duration::from_millis(50))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -114,6 +129,10 @@ mod tests {
             dynamodb_endpoint: Some("https://127.0.0.1:1".to_owned()),
             kms_endpoint: None,
             lambda_endpoint: None,
+            events_endpoint: None,
+            queues_endpoint: None,
+            gateway_endpoint: None,
+            url_suffix: "amazonaws.com".to_owned(),
             ca_bundle: ca_bundle.map(str::to_owned),
         }
     }

@@ -1,11 +1,14 @@
 //! What can be done with keys: one use case a file.
 
+pub mod announce;
 pub mod create;
 pub mod delete;
 pub mod expiry;
 pub mod get;
 pub mod list;
 pub mod precondition;
+pub mod purge;
+pub mod recount;
 pub mod rotate;
 pub mod update;
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::activity::{Action, Event, Origin};
 use crate::caller::Caller;
+use crate::clock::{Timetable, announced_until};
 use crate::credential::{Brand, Credential, KeyId, Kind};
 use crate::error::Error;
 use crate::fields::{Fields, Wrong};
@@ -93,20 +94,21 @@ impl KeyRotator {
         now: DateTime<Utc>,
     ) -> Result<RevealedKey, Error> {
         caller.require(KEYS_WRITE)?;
-        let mut key = find(&self.store.keys, caller, id, now).await?.key;
+        let key = find(&self.store.keys, caller, id, now).await?.key;
         caller.require_to_act_for(&key.user_id)?;
         caller.require_all(&key.scopes, &key.endpoints)?;
         if_match.check(key.revision)?;
-        let overlap_ends = (!request.overlap.is_zero()).then(|| whole_second(now) + request.overlap);
+        let mut after = key.clone();
+        after.previous_expires_at = (!request.overlap.is_zero()).then(|| whole_second(now) + request.overlap);
+        after.due_at = Timetable::from(&after).next_due(announced_until(key.due_at, now));
+        after.revision += 1;
         let credential = Credential::draw(id, Kind::ApiKey);
         let author = (&caller.workspace_id, &caller.user_id);
         let event = Event::new(Action::KeyRotated, author, (id, &key.user_id), origin, now);
         let hash = self.peppers.hash(&credential);
-        let written = self.store.rotate_key(&key, &hash, overlap_ends, request.revoke_tokens, &event).await;
+        let written = self.store.rotate_key(&key, &after, &hash, request.revoke_tokens, &event).await;
         written.map_err(|error| if_match.lost(error))?;
-        key.previous_expires_at = overlap_ends;
-        key.revision += 1;
-        Ok(RevealedKey::new(&key, &credential, &self.brand, now))
+        Ok(RevealedKey::new(&after, &credential, &self.brand, now))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::activity::{Action, Event, Origin};
+use crate::activity::{Action, Details, Event, Origin};
 use crate::caller::Caller;
+use crate::clock::{Timetable, announced_until};
 use crate::credential::{Brand, KeyId};
 use crate::endpoint::{self, EndpointRule};
 use crate::error::{Error, InvalidField, Place};
@@ -65,6 +66,7 @@ impl KeyPatch {
         if self.expires_at != Patch::Keep {
             self.expires_at.apply(&mut after.expires_at);
             after.ttl = ttl(after.expires_at, retention);
+            after.due_at = Timetable::from(&after).next_due(announced_until(before.due_at, now));
         }
         let mut disabled = before.disabled_at.is_some();
         self.disabled.apply_or(false, &mut disabled);
@@ -123,12 +125,27 @@ impl KeyUpdater {
         if after != stored.key {
             after.revision += 1;
             let author = (&caller.workspace_id, &caller.user_id);
-            let event = Event::new(Action::KeyUpdated, author, (id, &after.user_id), origin, now);
+            let of_update = Event::new(Action::KeyUpdated, author, (id, &after.user_id), origin, now);
+            let details = Details { changed: changed(&stored.key, &after), ..Details::default() };
+            let event = Event { details, ..of_update };
             let written = self.store.update_key(&stored, &after, &event, now).await;
             written.map_err(|error| if_match.lost(error))?;
         }
         Ok(DetailedKey::new(&after, &self.brand, now))
     }
+}
+
+/// The fields, as a patch calls them, that have another value after a change.
+fn changed(before: &Key, after: &Key) -> Vec<&'static str> {
+    let fields = [
+        ("name", before.name != after.name),
+        ("description", before.description != after.description),
+        ("scopes", before.scopes != after.scopes),
+        ("endpoints", before.endpoints != after.endpoints),
+        ("expires_at", before.expires_at != after.expires_at),
+        ("disabled", before.disabled_at != after.disabled_at),
+    ];
+    fields.into_iter().filter(|(_, changed)| *changed).map(|(field, _)| field).collect()
 }
 
 /// Whether a change lets the holder of a key do more, or for longer: other scopes or endpoint rules, a later expiry,

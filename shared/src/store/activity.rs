@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::activity::{Action, Event, Outcome, Period, Recorded};
@@ -40,6 +40,12 @@ struct Item<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     token_id: Option<TokenId>,
     target: &'a UserId,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    changed: &'a [&'static str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    days_left: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -217,6 +223,9 @@ impl Activity {
             key_id: event.key_id,
             token_id: event.token_id,
             target: &event.target,
+            changed: &event.details.changed,
+            expires_at: event.details.expires_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)),
+            days_left: event.details.days_left,
             method: event.origin.method.as_deref(),
             path: event.origin.path.as_deref(),
             source: event.origin.source.as_deref(),

@@ -1,14 +1,18 @@
-//! The table `keys`: one item a key, found by its id; four indexes without hashes, found by workspace.
+//! The table `keys`: one item a key, found by its id; indexes without hashes: four by workspace, and `by_due` by when time
+//! does something to a key.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::builders::UpdateBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, Update};
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::activity::Holder;
 use crate::caller::{UserId, WorkspaceId};
+use crate::clock::Timetable;
 use crate::credential::{KeyId, fill_with_random_bytes};
 use crate::error::Error;
 use crate::page::Found;
@@ -19,7 +23,11 @@ use crate::store::{broken, bytes, number, text, unless_condition_failed};
 
 /// A key without its hashes. The roles name the same attributes: whoever asks for another one is denied.
 pub(super) const UNHASHED: &str = "key_id, workspace_id, user_id, #name, name_folded, description, scopes, endpoints, created_at, created_by, revision, \
-     expires_at, #ttl, disabled_at, last_used_at, previous_expires_at";
+     expires_at, #ttl, disabled_at, last_used_at, previous_expires_at, due_at";
+
+/// Over how many parts of the index the keys of an hour are spread, so that many keys which expire in the same hour can be
+/// written at the same time. A change would leave keys in parts that nobody reads.
+const DUE_SHARDS: u8 = 4;
 
 /// The table.
 #[derive(Clone, Debug)]
@@ -36,6 +44,33 @@ pub struct UnhashedKey {
     pub key: Key,
     /// The name as it is compared, and as its entry is called.
     pub name_folded: String,
+}
+
+/// What the index of what is due has of a key.
+#[derive(Clone, Debug, Deserialize)]
+pub struct DueKey {
+    /// The key.
+    pub key_id: KeyId,
+    /// Its tenant.
+    pub workspace_id: WorkspaceId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// Which state of the key this is.
+    pub revision: u64,
+    /// When time does something to it next.
+    #[serde(with = "chrono::serde::ts_seconds")]
+    pub due_at: DateTime<Utc>,
+    /// What decides that.
+    #[serde(flatten)]
+    pub timetable: Timetable,
+}
+
+impl DueKey {
+    /// The key, and whose it is.
+    #[must_use]
+    pub fn holder(&self) -> Holder {
+        Holder { workspace_id: self.workspace_id.clone(), user_id: self.user_id.clone(), key_id: self.key_id }
+    }
 }
 
 /// The order of a list. Each is an index of its own.
@@ -184,6 +219,42 @@ impl Keys {
         self::walk(query, start, limit, wanted.is_none(), place, read).await
     }
 
+    /// The keys that are due within the hour of `hour`, up to `now`. The index is a little behind the table. What is not a
+    /// key is logged and left out.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    pub async fn due(&self, hour: DateTime<Utc>, now: DateTime<Utc>) -> Result<Vec<DueKey>, Error> {
+        let mut keys = Vec::new();
+        for shard in 0..DUE_SHARDS {
+            let items = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name("by_due")
+                .key_condition_expression("due_bucket = :bucket AND due_at <= :now")
+                .expression_attribute_values(":bucket", AttributeValue::S(due_bucket(hour, shard)))
+                .expression_attribute_values(":now", number(&now.timestamp()))
+                .into_paginator()
+                .items()
+                .send()
+                .collect::<Result<Vec<_>, _>>()
+                .await
+                .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+            for item in items {
+                let key_id = item.get("key_id").cloned();
+                if let Ok(due) = serde_dynamo::from_item(item) {
+                    keys.push(due);
+                } else {
+                    // It must not hold up all others.
+                    tracing::error!(?key_id, error = %broken("key"), "key left out");
+                }
+            }
+        }
+        Ok(keys)
+    }
+
     /// Writes that a key was used, unless it was written since `due`, and never backwards. That a key was used changes
     /// no revision.
     ///
@@ -232,6 +303,9 @@ impl Keys {
     pub(super) fn put(&self, new: &HashedKey) -> Result<TransactWriteItem, Error> {
         let mut item: Item = serde_dynamo::to_item(new).map_err(|_| broken("key"))?;
         item.insert("name_folded".to_owned(), text(&new.key.name.folded()));
+        item.extend(
+            new.key.due_at.map(|due_at| ("due_bucket".to_owned(), bucket_of(new.key.key_id, due_at))),
+        );
         let put = Put::builder()
             .table_name(&self.table)
             .set_item(Some(item))
@@ -275,6 +349,13 @@ impl Keys {
             ("expires_at", ":expires", "expires_at = :expires", seconds(after.expires_at)),
             ("#ttl", ":ttl", "#ttl = :ttl", seconds(after.ttl)),
             ("disabled_at", ":disabled", "disabled_at = :disabled", seconds(after.disabled_at)),
+            ("due_at", ":due", "due_at = :due", seconds(after.due_at)),
+            (
+                "due_bucket",
+                ":bucket",
+                "due_bucket = :bucket",
+                after.due_at.map(|due_at| bucket_of(after.key_id, due_at)),
+            ),
         ] {
             match value {
                 Some(value) => {
@@ -284,51 +365,125 @@ impl Keys {
                 None => remove.push(name),
             }
         }
-        let mut expression = format!("SET {}", set.join(", "));
-        if !remove.is_empty() {
-            expression = format!("{expression} REMOVE {}", remove.join(", "));
-        }
-        let update = update.update_expression(expression).build().expect("a table, a key and an update");
-        TransactWriteItem::builder().update(update).build()
+        let update = update.update_expression(expression(&set, &remove)).build();
+        TransactWriteItem::builder().update(update.expect("a table, a key and an update")).build()
     }
 
-    /// The change that gives `before` another hash and keeps the one it has until `overlap_ends`, if at all; its tokens are
-    /// revoked, if so asked. The database moves the hash itself, so nobody has to read it.
+    /// The change that makes of `before` what `after` says about its overlap, gives it another hash, and keeps the one
+    /// it has if there is an overlap; its tokens are revoked, if so asked. The database moves the hash itself, so nobody
+    /// has to read it.
     pub(super) fn rotate(
         &self,
         before: &Key,
+        after: &Key,
         hash: &SecretHash,
-        overlap_ends: Option<DateTime<Utc>>,
         revoke_tokens: bool,
     ) -> TransactWriteItem {
-        let renew = "#hash = :hash, pepper_version = :version, revision = :revision";
-        let keep =
-            "previous_hash = #hash, previous_pepper_version = pepper_version, previous_expires_at = :ends";
-        let mut expression = match overlap_ends {
-            Some(_) => format!("SET {keep}, {renew}"),
-            None => format!("SET {renew} REMOVE previous_hash, previous_pepper_version, previous_expires_at"),
-        };
-        if revoke_tokens {
-            expression = format!("{expression} {NEXT_GENERATION}");
-        }
+        let update = self
+            .replace_hash(before, after, "pepper_version = :version", revoke_tokens)
+            .expression_attribute_values(":hash", bytes(hash.as_bytes()))
+            .expression_attribute_values(":version", number(&hash.pepper_version()));
+        let update = update.build().expect("a table, a key and an update");
+        TransactWriteItem::builder().update(update).build()
+    }
+
+    /// The change that makes `before` the key of another user, with a hash that is no secret's. The one that it has works
+    /// until the overlap of `after` ends, if there is one; its tokens end.
+    ///
+    /// Nobody is given a secret, so none is made: of 32 random bytes nobody knows what they are the hash of, under whichever
+    /// pepper.
+    pub(super) fn transfer(&self, before: &Key, after: &Key) -> TransactWriteItem {
+        let mut nobodys = [0; 32];
+        fill_with_random_bytes(&mut nobodys);
+        let update = self
+            .replace_hash(before, after, "user_id = :user", true)
+            .expression_attribute_values(":hash", bytes(&nobodys))
+            .expression_attribute_values(":user", text(&after.user_id));
+        let update = update.build().expect("a table, a key and an update");
+        TransactWriteItem::builder().update(update).build()
+    }
+
+    /// What a rotation and a transfer have in common. The database moves the hash itself, so nobody has to read it.
+    fn replace_hash(
+        &self,
+        before: &Key,
+        after: &Key,
+        assignment: &'static str,
+        revoke_tokens: bool,
+    ) -> UpdateBuilder {
+        let mut set = vec!["#hash = :hash, revision = :revision", assignment];
+        let mut remove = Vec::new();
         let mut update = Update::builder()
             .table_name(&self.table)
             .key("key_id", text(&before.key_id))
-            .update_expression(expression)
             .condition_expression("revision = :before")
             .expression_attribute_names("#hash", "hash")
             .expression_attribute_values(":before", number(&before.revision))
-            .expression_attribute_values(":revision", number(&(before.revision + 1)))
-            .expression_attribute_values(":hash", bytes(hash.as_bytes()))
-            .expression_attribute_values(":version", number(&hash.pepper_version()));
-        if let Some(ends) = overlap_ends {
+            .expression_attribute_values(":revision", number(&after.revision));
+        if let Some(ends) = after.previous_expires_at {
+            set.push(
+                "previous_hash = #hash, previous_pepper_version = pepper_version, previous_expires_at = :ends",
+            );
             update = update.expression_attribute_values(":ends", number(&ends.timestamp()));
+        } else {
+            remove.push(OVERLAP);
         }
+        if let Some(due_at) = after.due_at {
+            set.push(DUE_NEXT);
+            update = update
+                .expression_attribute_values(":next", number(&due_at.timestamp()))
+                .expression_attribute_values(":bucket", bucket_of(after.key_id, due_at));
+        } else {
+            remove.push(NOTHING_DUE);
+        }
+        let mut expression = expression(&set, &remove);
         if revoke_tokens {
+            expression.push_str(NEXT_GENERATION);
             update = update.expression_attribute_values(":one", number(&1));
         }
-        let update = update.build().expect("a table, a key and an update");
-        TransactWriteItem::builder().update(update).build()
+        update.update_expression(expression)
+    }
+
+    /// The change that says of a key what is due next, once what was due is announced. The end of an overlap takes the
+    /// previous hash away.
+    pub(super) fn move_on(
+        &self,
+        due: &DueKey,
+        next: Option<DateTime<Utc>>,
+        overlap_ended: bool,
+    ) -> TransactWriteItem {
+        let mut set = Vec::new();
+        let mut remove = Vec::new();
+        let mut update = Update::builder()
+            .table_name(&self.table)
+            .key("key_id", text(&due.key_id))
+            .condition_expression("revision = :revision AND due_at = :due")
+            .expression_attribute_values(":revision", number(&due.revision))
+            .expression_attribute_values(":due", number(&due.due_at.timestamp()));
+        if overlap_ended {
+            remove.push(OVERLAP);
+        }
+        if let Some(next) = next {
+            set.push(DUE_NEXT);
+            update = update
+                .expression_attribute_values(":next", number(&next.timestamp()))
+                .expression_attribute_values(":bucket", bucket_of(due.key_id, next));
+        } else {
+            remove.push(NOTHING_DUE);
+        }
+        let update = update.update_expression(expression(&set, &remove)).build();
+        TransactWriteItem::builder().update(update.expect("a table, a key and an update")).build()
+    }
+
+    /// The condition that there is no such key.
+    pub(super) fn absent(&self, id: KeyId) -> TransactWriteItem {
+        let check = ConditionCheck::builder()
+            .table_name(&self.table)
+            .key("key_id", text(&id))
+            .condition_expression("attribute_not_exists(key_id)")
+            .build()
+            .expect("a table, a key and a condition");
+        TransactWriteItem::builder().condition_check(check).build()
     }
 
     /// The change that revokes every token of a key, which is no change of the key.
@@ -341,46 +496,6 @@ impl Keys {
             .expression_attribute_values(":one", number(&1))
             .build()
             .expect("a table, a key and an update");
-        TransactWriteItem::builder().update(update).build()
-    }
-
-    /// The change that makes `before` the key of `heir`, with a hash that is no secret's. The one that it has works until
-    /// `overlap_ends`, if at all; its tokens end.
-    ///
-    /// Nobody is given a secret, so none is made: of 32 random bytes nobody knows what they are the hash of, under whichever
-    /// pepper.
-    pub(super) fn transfer(
-        &self,
-        before: &Key,
-        heir: &UserId,
-        overlap_ends: Option<DateTime<Utc>>,
-    ) -> TransactWriteItem {
-        let mut nobodys = [0; 32];
-        fill_with_random_bytes(&mut nobodys);
-        let hand_over = "user_id = :heir, #hash = :nobodys, revision = :revision";
-        let keep =
-            "previous_hash = #hash, previous_pepper_version = pepper_version, previous_expires_at = :ends";
-        let expression = match overlap_ends {
-            Some(_) => format!("SET {keep}, {hand_over} {NEXT_GENERATION}"),
-            None => format!(
-                "SET {hand_over} REMOVE previous_hash, previous_pepper_version, previous_expires_at {NEXT_GENERATION}"
-            ),
-        };
-        let mut update = Update::builder()
-            .table_name(&self.table)
-            .key("key_id", text(&before.key_id))
-            .update_expression(expression)
-            .condition_expression("revision = :before")
-            .expression_attribute_names("#hash", "hash")
-            .expression_attribute_values(":before", number(&before.revision))
-            .expression_attribute_values(":revision", number(&(before.revision + 1)))
-            .expression_attribute_values(":one", number(&1))
-            .expression_attribute_values(":heir", text(heir))
-            .expression_attribute_values(":nobodys", bytes(&nobodys));
-        if let Some(ends) = overlap_ends {
-            update = update.expression_attribute_values(":ends", number(&ends.timestamp()));
-        }
-        let update = update.build().expect("a table, a key and an update");
         TransactWriteItem::builder().update(update).build()
     }
 
@@ -408,6 +523,28 @@ fn key_of<T: DeserializeOwned>(id: KeyId, item: HashMap<String, AttributeValue>)
 
 /// Makes an end of every token of the key.
 const NEXT_GENERATION: &str = "ADD token_generation :one";
+/// What an overlap adds to a key.
+const OVERLAP: &str = "previous_hash, previous_pepper_version, previous_expires_at";
+/// What is due next, and where the index of that has the key.
+const DUE_NEXT: &str = "due_at = :next, due_bucket = :bucket";
+/// The same of a key to which time does nothing.
+const NOTHING_DUE: &str = "due_at, due_bucket";
+
+fn expression(set: &[&str], remove: &[&str]) -> String {
+    let clause = |word: &str, parts: &[&str]| match parts {
+        [] => String::new(),
+        parts => format!("{word} {} ", parts.join(", ")),
+    };
+    clause("SET", set) + &clause("REMOVE", remove)
+}
+
+fn bucket_of(id: KeyId, due_at: DateTime<Utc>) -> AttributeValue {
+    AttributeValue::S(due_bucket(due_at, id.to_bytes()[15] % DUE_SHARDS))
+}
+
+fn due_bucket(hour: DateTime<Utc>, shard: u8) -> String {
+    format!("{}#{shard}", hour.format("%Y-%m-%dT%H"))
+}
 
 impl Walk<'_> {
     /// Where a query goes on, in the database's form.

@@ -8,7 +8,7 @@
 //! | `workspaces` | `NAME#<folded name>` | which key has the name |
 //! | `workspaces` | `MEMBER#<user>#<key id>` | the key is the user's |
 //! | `workspaces` | `USER#<user>` | how many keys the user has, and whether they were removed |
-//! | `activity` | an event | who made, changed or deleted it |
+//! | `activity` | an event | who made, changed or deleted it, or what time did to it |
 
 pub mod activity;
 pub mod keys;
@@ -26,7 +26,7 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 
-use crate::activity::Event;
+use crate::activity::{Event, Holder};
 use crate::caller::{UserId, WorkspaceId};
 use crate::config::{Environment, InvalidVariable};
 use crate::error::Error;
@@ -34,7 +34,7 @@ use crate::pepper::SecretHash;
 use crate::record::{HashedKey, Key};
 use crate::replay::{Memory, Replay};
 use activity::Activity;
-use keys::{Keys, UnhashedKey};
+use keys::{DueKey, Keys, UnhashedKey};
 use transaction::{Outcome, Refused};
 use workspaces::Workspaces;
 
@@ -178,7 +178,8 @@ impl Store {
         let mut changes = vec![self.keys.update(&before.key, after), self.activity.put(event)?];
         if renamed {
             changes.push(self.workspaces.put_name(after, now));
-            changes.push(self.workspaces.delete_name(before));
+            let (workspace, folded) = (&before.key.workspace_id, &before.name_folded);
+            changes.push(self.workspaces.delete_name(workspace, folded, before.key.key_id));
         } else if moved {
             changes.push(self.workspaces.renew_name(after));
         }
@@ -198,8 +199,8 @@ impl Store {
         }
     }
 
-    /// Gives a stored key another hash, keeps the one it has until `overlap_ends`, if at all, revokes its tokens, if so
-    /// asked, and writes the event.
+    /// Gives a stored key another hash, keeps the one it has for as long as `after` says, if at all, revokes its tokens, if
+    /// so asked, and writes the event.
     ///
     /// # Errors
     ///
@@ -208,13 +209,13 @@ impl Store {
     pub async fn rotate_key(
         &self,
         before: &Key,
+        after: &Key,
         hash: &SecretHash,
-        overlap_ends: Option<DateTime<Utc>>,
         revoke_tokens: bool,
         event: &Event,
     ) -> Result<(), Error> {
         const KEY: usize = 0;
-        let rotation = self.keys.rotate(before, hash, overlap_ends, revoke_tokens);
+        let rotation = self.keys.rotate(before, after, hash, revoke_tokens);
         let changes = vec![rotation, self.activity.put(event)?];
         match transaction::commit(&self.client, changes).await? {
             Outcome::Committed => Ok(()),
@@ -241,11 +242,12 @@ impl Store {
         const KEY: usize = 0;
         const NAME: usize = 1;
         const USER: usize = 3;
+        let holder = stored.key.holder();
         let changes = vec![
             self.keys.delete(&stored.key),
-            self.workspaces.delete_name(stored),
-            self.workspaces.delete_member(stored),
-            self.workspaces.count_one_less(stored, removed_at),
+            self.workspaces.delete_name(&holder.workspace_id, &stored.name_folded, holder.key_id),
+            self.workspaces.delete_member(&holder),
+            self.workspaces.count_one_less(&holder, removed_at),
             self.activity.put(event)?,
         ];
         match transaction::commit(&self.client, changes).await? {
@@ -257,8 +259,8 @@ impl Store {
         }
     }
 
-    /// Makes a key of a user who is `removed_at` that time the key of `heir`, with its member entry and its place in their
-    /// counts, and writes the event: all of it or nothing. The secret that it has works until `overlap_ends`, if at all.
+    /// Makes a key of a user who is `removed_at` that time another user's, with its member entry and its place in their
+    /// counts, and writes the event: all of it or nothing. The secret that it has works until the overlap of `after` ends.
     ///
     /// # Errors
     ///
@@ -269,23 +271,22 @@ impl Store {
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn transfer_key(
         &self,
-        stored: &UnhashedKey,
-        heir: &UserId,
+        before: &Key,
+        after: &Key,
         quota: u32,
         removed_at: DateTime<Utc>,
-        overlap_ends: Option<DateTime<Utc>>,
         event: &Event,
     ) -> Result<(), Error> {
         const KEY: usize = 0;
         const USER: usize = 1;
         const HEIR: usize = 2;
-        let after = Key { user_id: heir.clone(), ..stored.key.clone() };
+        let holder = before.holder();
         let changes = vec![
-            self.keys.transfer(&stored.key, heir, overlap_ends),
-            self.workspaces.count_one_less(stored, Some(removed_at)),
-            self.workspaces.count_one_more(&after, quota),
-            self.workspaces.delete_member(stored),
-            self.workspaces.put_member(&after),
+            self.keys.transfer(before, after),
+            self.workspaces.count_one_less(&holder, Some(removed_at)),
+            self.workspaces.count_one_more(after, quota),
+            self.workspaces.delete_member(&holder),
+            self.workspaces.put_member(after),
             self.activity.put(event)?,
         ];
         match transaction::commit(&self.client, changes).await? {
@@ -294,6 +295,88 @@ impl Store {
             Outcome::Refused(refused) if refused.condition_failed(KEY) => Err(Error::Conflict),
             Outcome::Refused(refused) if refused.condition_failed(HEIR) => {
                 Err(no_more_keys(&refused, HEIR, quota))
+            }
+            Outcome::Refused(refused) => Err(refused.unexpected()),
+        }
+    }
+
+    /// Writes what has happened to a key by the passing of time, and what is due next, together. The end of an overlap
+    /// takes the previous hash away. That changes no revision: nobody did it. Whether the key still was as it was read.
+    ///
+    /// An event that is there already was written for the same: by a run whose changes somebody who changed the key at
+    /// the same time has overwritten. The key moves on all the same.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn announce(
+        &self,
+        due: &DueKey,
+        next: Option<DateTime<Utc>>,
+        overlap_ended: bool,
+        events: &[Event],
+    ) -> Result<bool, Error> {
+        const KEY: usize = 0;
+        let mut missing: Vec<&Event> = events.iter().collect();
+        loop {
+            let mut changes = vec![self.keys.move_on(due, next, overlap_ended)];
+            for event in &missing {
+                changes.push(self.activity.put(event)?);
+            }
+            let Outcome::Refused(refused) = transaction::commit(&self.client, changes).await? else {
+                return Ok(true);
+            };
+            if refused.condition_failed(KEY) {
+                return Ok(false);
+            }
+            let written = missing.len();
+            let mut index = KEY;
+            missing.retain(|_| {
+                index += 1;
+                !refused.condition_failed(index)
+            });
+            if missing.len() == written {
+                return Err(refused.unexpected());
+            }
+        }
+    }
+
+    /// Takes away what is left of a key that `DynamoDB` has removed: its name, if it is still its own, its member entry
+    /// and its place in its user's count; and writes the event. Whether anything was left: all of it happens once, with
+    /// the member entry, however often it is asked for.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn purge_key(
+        &self,
+        holder: &Holder,
+        name_folded: Option<&str>,
+        event: &Event,
+    ) -> Result<bool, Error> {
+        const KEY: usize = 0;
+        const MEMBER: usize = 1;
+        const NAME: usize = 4;
+        let mut changes = vec![
+            self.keys.absent(holder.key_id),
+            self.workspaces.delete_present_member(holder),
+            self.workspaces.count_one_less(holder, None),
+            self.activity.put(event)?,
+        ];
+        changes.extend(
+            name_folded.map(|name| self.workspaces.delete_name(&holder.workspace_id, name, holder.key_id)),
+        );
+        match transaction::commit(&self.client, changes).await? {
+            Outcome::Committed => Ok(true),
+            // A key that is there has been restored, and one that is no member is purged.
+            Outcome::Refused(refused)
+                if refused.condition_failed(KEY) || refused.condition_failed(MEMBER) =>
+            {
+                Ok(false)
+            }
+            // Another key has the name by now, and keeps it.
+            Outcome::Refused(refused) if refused.condition_failed(NAME) => {
+                Box::pin(self.purge_key(holder, None, event)).await
             }
             Outcome::Refused(refused) => Err(refused.unexpected()),
         }

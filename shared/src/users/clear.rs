@@ -3,8 +3,10 @@
 use chrono::{DateTime, Utc};
 
 use crate::activity::{Action, Event, Origin};
+use crate::clock::{Timetable, announced_until};
 use crate::credential::KeyId;
 use crate::error::Error;
+use crate::record::Key;
 use crate::store::Store;
 use crate::store::keys::UnhashedKey;
 use crate::users::remove::Removal;
@@ -50,8 +52,8 @@ impl UserClearer {
         let Some(removed_at) = removed_at else {
             return Ok(Cleared { is_over: true, ..cleared });
         };
-        for id in self.store.workspaces.members(&removal.workspace_id, &removal.user_id).await? {
-            match self.clear_key(id, removal, removed_at, now).await {
+        for member in self.store.workspaces.members(&removal.workspace_id, &removal.user_id).await? {
+            match self.clear_key(member.key_id, removal, removed_at, now).await {
                 Ok(Some(Action::KeyTransferred)) => cleared.transferred += 1,
                 Ok(Some(_)) => cleared.deleted += 1,
                 Ok(None) => {}
@@ -107,8 +109,11 @@ impl UserClearer {
         let author = (&removal.workspace_id, &removal.actor);
         let target = (stored.key.key_id, heir);
         let event = Event::new(Action::KeyTransferred, author, target, Origin::default(), now);
-        let overlap_ends = Some(removal.overlap_ends(removed_at)).filter(|ends| now < *ends);
-        self.store.transfer_key(stored, heir, self.quota, removed_at, overlap_ends, &event).await?;
+        let mut after = Key { user_id: heir.clone(), ..stored.key.clone() };
+        after.previous_expires_at = Some(removal.overlap_ends(removed_at)).filter(|ends| now < *ends);
+        after.due_at = Timetable::from(&after).next_due(announced_until(stored.key.due_at, now));
+        after.revision += 1;
+        self.store.transfer_key(&stored.key, &after, self.quota, removed_at, &event).await?;
         Ok(true)
     }
 }

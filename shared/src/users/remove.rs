@@ -36,7 +36,9 @@ impl Keys {
         parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, Error> {
         let mut parameters = Parameters::new(parameters);
-        let transfer_to = parameters.optional("transfer_to", word);
+        let transfer_to = parameters.optional("transfer_to", |value| {
+            word::<UserId>(value)?.somebody().map_err(|nobody| nobody.to_string())
+        });
         if transfer_to.as_ref() == Some(user) {
             parameters.refuse("transfer_to", ANOTHER_USER);
         }
@@ -82,10 +84,9 @@ impl Removal {
         let transfer_to = fields.optional("transfer_to", |value| {
             fields::parsed(value).and_then(|transfer_to| {
                 if Some(&transfer_to) == user_id.as_ref() {
-                    Err(Wrong::new(&ANOTHER_USER))
-                } else {
-                    Ok(transfer_to)
+                    return Err(Wrong::new(&ANOTHER_USER));
                 }
+                UserId::somebody(transfer_to).map_err(|nobody| Wrong::new(&nobody))
             })
         });
         let overlap_seconds = fields.optional("overlap_seconds", rotate::overlap).unwrap_or(DEFAULT_OVERLAP);
@@ -214,6 +215,7 @@ mod tests {
         for (name, value) in [
             ("transfer_to", "alice"),
             ("transfer_to", ""),
+            ("transfer_to", "keygate:users"),
             ("overlap_seconds", "2592001"),
             ("overlap_seconds", "-1"),
             ("overlap_seconds", "+1"),

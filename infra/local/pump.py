@@ -1,0 +1,169 @@
+"""Hands the streams of DynamoDB Local to the functions that the template maps them to, as Lambda does on AWS.
+
+The emulator keeps the mappings, but cannot read a stream of another DynamoDB than its own. This reads them from it, and
+for each the stream of the table's copy in DynamoDB Local: what passes the mapping's filter is handed over in order, in
+batches, until the function says that it is done. A batch that keeps failing is given up, with a line in the log.
+Nothing is remembered beyond the process: after a restart every record comes again, which a function has to bear anyhow.
+
+    pump.py --port 28200 --dynamodb-port 28000 --emulator-port 24566
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import socket
+import sys
+import threading
+import time
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+PAUSE_SECONDS = 0.2
+MAPPINGS_EVERY_SECONDS = 2
+ATTEMPTS = 5
+
+
+class Mapping:
+    """One mapping, and how far its stream has been read: the iterator of each shard."""
+
+    def __init__(self, description: dict) -> None:
+        self.function = description["FunctionArn"]
+        self.source = description["EventSourceArn"]
+        self.table = self.source.partition(":table/")[2].partition("/")[0]
+        self.batch_size = description.get("BatchSize", 100)
+        filters = description.get("FilterCriteria", {}).get("Filters", [])
+        self.patterns = [json.loads(entry["Pattern"]) for entry in filters]
+        self.iterators: dict[str, str | None] = {}
+
+    def wants(self, record: dict) -> bool:
+        return not self.patterns or any(matches(pattern, record) for pattern in self.patterns)
+
+
+def matches(pattern: dict, value: object) -> bool:
+    """Whether a record has all that a pattern names (AWS Lambda guide, "Filter rule syntax"): values, or existence."""
+    if not isinstance(value, dict):
+        return False
+    for name, wanted in pattern.items():
+        if isinstance(wanted, dict):
+            if not matches(wanted, value.get(name)):
+                return False
+        elif not any(rule == value.get(name) or rule == {"exists": name in value} for rule in wanted):
+            return False
+    return True
+
+
+class Pump:
+    """Reads the mappings, and moves records."""
+
+    def __init__(self, dynamodb_port: int, emulator_port: int) -> None:
+        session = boto3.Session("keygatelocal", "keygatelocal", region_name="us-east-1")
+        config = Config(retries={"mode": "standard"}, read_timeout=120)
+
+        def client(service: str, port: int):
+            return session.client(service, endpoint_url=f"http://127.0.0.1:{port}", config=config)
+
+        self.tables, self.streams = client("dynamodb", dynamodb_port), client("dynamodbstreams", dynamodb_port)
+        self.functions = client("lambda", emulator_port)
+        self.mappings: dict[str, Mapping] = {}
+
+    def refresh(self) -> None:
+        """Takes over new mappings, and forgets those that are gone."""
+        found = self.functions.list_event_source_mappings()["EventSourceMappings"]
+        found = {entry["UUID"]: entry for entry in found if ":table/" in entry["EventSourceArn"]}
+        known = {uuid: mapping for uuid, mapping in self.mappings.items() if uuid in found}
+        self.mappings = {uuid: Mapping(entry) for uuid, entry in found.items()} | known
+
+    def move(self, mapping: Mapping) -> None:
+        """Hands over what is new in the stream of one mapping."""
+        stream = self.tables.describe_table(TableName=mapping.table)["Table"]["LatestStreamArn"]
+        shards = self.streams.describe_stream(StreamArn=stream)["StreamDescription"]["Shards"]
+        for shard in (shard["ShardId"] for shard in shards):
+            if shard not in mapping.iterators:
+                mapping.iterators[shard] = self.streams.get_shard_iterator(
+                    StreamArn=stream, ShardId=shard, ShardIteratorType="TRIM_HORIZON"
+                )["ShardIterator"]
+            if not (iterator := mapping.iterators[shard]):
+                continue  # a closed shard that has been read to its end
+            page = self.streams.get_records(ShardIterator=iterator, Limit=mapping.batch_size)
+            records = [record for record in map(self.lambda_record(mapping), page["Records"]) if mapping.wants(record)]
+            if records:
+                self.hand_over(mapping, records)
+            mapping.iterators[shard] = page.get("NextShardIterator")
+
+    def lambda_record(self, mapping: Mapping):
+        """Turns a record into the form in which Lambda hands it over."""
+
+        def convert(record: dict) -> dict:
+            identity = record.get("userIdentity")
+            change = dict(record["dynamodb"])
+            change["ApproximateCreationDateTime"] = change["ApproximateCreationDateTime"].timestamp()
+            converted = {name: record[name] for name in ("eventID", "eventName", "eventVersion")}
+            converted |= {"eventSource": "aws:dynamodb", "awsRegion": "us-east-1", "eventSourceARN": mapping.source}
+            if identity:
+                converted["userIdentity"] = {"type": identity["Type"], "principalId": identity["PrincipalId"]}
+            return converted | {"dynamodb": change}
+
+        return convert
+
+    def hand_over(self, mapping: Mapping, records: list[dict]) -> None:
+        """Invokes the function with a batch, from the record on that it says it could not handle, some times."""
+        for attempt in range(ATTEMPTS):
+            payload = json.dumps({"Records": records}, default=lambda raw: base64.b64encode(raw).decode())
+            answer = self.functions.invoke(FunctionName=mapping.function, Payload=payload)
+            result = json.loads(answer["Payload"].read() or "null")
+            if "FunctionError" not in answer:
+                failures = [failure["itemIdentifier"] for failure in (result or {}).get("batchItemFailures", [])]
+                numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
+                if not failures:
+                    return
+                records = records[min(map(numbers.index, failures)) :]
+            time.sleep(PAUSE_SECONDS * 2**attempt)
+        print(f"given up: {len(records)} records for {mapping.function}", flush=True)
+
+    def run(self) -> None:
+        refreshed = float("-inf")
+        while True:
+            try:
+                if time.monotonic() - refreshed > MAPPINGS_EVERY_SECONDS:
+                    self.refresh()
+                    refreshed = time.monotonic()
+                threads = [threading.Thread(target=self.attempt, args=(entry,)) for entry in self.mappings.values()]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+            except (BotoCoreError, ClientError) as error:
+                print(f"mappings: {error}", flush=True)
+            time.sleep(PAUSE_SECONDS)
+
+    def attempt(self, mapping: Mapping) -> None:
+        try:
+            self.move(mapping)
+        except (BotoCoreError, ClientError) as error:
+            mapping.iterators.clear()  # an iterator may be too old: from the beginning, which does no harm
+            print(f"{mapping.table}: {error}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--dynamodb-port", type=int, required=True)
+    parser.add_argument("--emulator-port", type=int, required=True)
+    arguments = parser.parse_args()
+    # Nothing is asked for there: whoever started this sees that it runs.
+    listener = socket.create_server(("127.0.0.1", arguments.port), backlog=16)
+    threading.Thread(target=lambda: [listener.accept()[0].close() for _ in iter(int, 1)], daemon=True).start()
+    Pump(arguments.dynamodb_port, arguments.emulator_port).run()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except OSError as error:
+        sys.exit(f"pump: {error}")
+    except KeyboardInterrupt:
+        pass

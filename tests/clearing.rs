@@ -1,0 +1,155 @@
+//! Revocation that reaches every cache: `clear-caches`.
+
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use serde_json::{Value, json};
+
+use crate::support::function::{Disturbance, Function, Moment};
+use crate::support::stack::variable;
+use crate::support::tables::batch;
+use crate::support::workspace::{Workspace, id_of};
+
+const REST: &str = "DELETE /restapis/abc123/stages/prod/cache/authorizers";
+const HTTP: &str = "DELETE /v2/apis/def456/stages/%24default/cache/authorizers";
+
+async fn start(own_word: &str) -> Function {
+    let variables = [
+        ("AUTHORIZER_CACHES", "restapis/abc123/stages/prod,apis/def456/stages/$default"),
+        ("CLEAR_AGAIN_QUEUE", "https://sqs.eu-west-1.amazonaws.com/123456789012/clear-again"),
+        ("CACHE_SECONDS", "30"),
+        ("STALE_IF_ERROR_SECONDS", own_word),
+    ];
+    Function::start("clear-caches", &variables).await
+}
+
+/// The record of an event, as far as this function looks at it.
+fn record(action: &str, changed: Option<&[&str]>) -> Value {
+    let mut image = json!({"action": {"S": action}});
+    if let Some(changed) = changed {
+        image["changed"] = json!({"L": changed.iter().map(|field| json!({"S": field})).collect::<Vec<_>>()});
+    }
+    json!({"eventID": "1", "eventName": "INSERT", "awsRegion": "eu-west-1", "eventSource": "aws:dynamodb",
+        "dynamodb": {"ApproximateCreationDateTime": 1_700_000_000.0, "SequenceNumber": "1", "SizeBytes": 1,
+            "NewImage": image}})
+}
+
+/// The batch of messages that the queue hands over.
+fn messages(clear_at: &[i64]) -> Value {
+    let message = |at: &i64| json!({"messageId": "1", "body": json!({"clear_at": at}).to_string(), "eventSource": "aws:sqs"});
+    json!({"Records": clear_at.iter().map(message).collect::<Vec<_>>()})
+}
+
+fn operations(function: &Function) -> Vec<String> {
+    function.take_calls().into_iter().map(|(operation, _)| operation).collect()
+}
+
+#[tokio::test]
+async fn a_batch_of_revocations_clears_every_stage_once_and_asks_to_be_told_again() {
+    let function = start("0").await;
+    let many: Vec<Value> = (0..50).map(|_| record("key.deleted", None)).collect();
+    let before = Utc::now().timestamp();
+    function.invoke(batch(&many)).await.expect("an answer");
+    let calls = function.take_calls();
+    let operations: Vec<_> = calls.iter().map(|(operation, _)| operation.as_str()).collect();
+    assert_eq!(operations, ["SendMessage", REST, HTTP]);
+    // For as long as a function may take its own word, and as one may be at work with what it has read.
+    assert_eq!(calls[0].1["DelaySeconds"], 40);
+    let again: Value =
+        serde_json::from_str(calls[0].1["MessageBody"].as_str().expect("a body")).expect("JSON");
+    assert!((40..=100).contains(&(again["clear_at"].as_i64().expect("a time") - before)), "{again}");
+}
+
+#[tokio::test]
+async fn only_what_revokes_clears() {
+    let function = start("0").await;
+    for (action, changed, clears) in [
+        ("key.updated", Some(&["disabled"][..]), true),
+        ("key.updated", Some(&["scopes"]), true),
+        ("key.updated", Some(&["endpoints"]), true),
+        ("key.updated", Some(&["expires_at"]), true),
+        ("key.updated", Some(&["name", "description"]), false),
+        ("key.rotated", None, true),
+        ("key.overlap_ended", None, true),
+        ("user.removed", None, true),
+        ("key.created", None, false),
+        ("key.expiring", None, false),
+    ] {
+        function.invoke(batch(&[record(action, changed)])).await.expect("an answer");
+        assert_eq!(!operations(&function).is_empty(), clears, "{action} {changed:?}");
+    }
+    let mut strange = record("key.created", None);
+    strange["dynamodb"]["NewImage"] = json!({"action": {"N": "1"}});
+    function.invoke(batch(&[strange])).await.expect("an answer");
+    assert_eq!(operations(&function).len(), 3, "what cannot be read may be anything");
+}
+
+#[tokio::test]
+async fn when_the_time_has_come_it_clears_again_once_for_all_messages() {
+    let function = start("0").await;
+    let now = Utc::now().timestamp();
+    function.invoke(messages(&[now - 5, now - 1, now])).await.expect("an answer");
+    assert_eq!(operations(&function), [REST, HTTP]);
+}
+
+/// A queue holds a message back for a quarter of an hour at most.
+#[tokio::test]
+async fn a_time_that_is_further_away_than_a_message_can_wait_is_asked_for_again() {
+    let function = start("3600").await;
+    function.invoke(batch(&[record("key.deleted", None)])).await.expect("an answer");
+    assert_eq!(function.take_calls()[0].1["DelaySeconds"], 900);
+    let later = Utc::now().timestamp() + 1000;
+    function.invoke(messages(&[later - 500, later])).await.expect("an answer");
+    let calls = function.take_calls();
+    assert_eq!(calls.len(), 1, "nothing is due: {calls:?}");
+    assert_eq!(calls[0].1["DelaySeconds"], 900);
+    assert_eq!(calls[0].1["MessageBody"], json!({"clear_at": later}).to_string());
+}
+
+#[tokio::test]
+async fn a_stage_that_cannot_be_cleared_keeps_no_other_from_it_and_one_that_is_not_there_is_no_failure() {
+    let function = start("0").await;
+    function.disturb(Disturbance::RefuseClearing(404));
+    function.invoke(batch(&[record("key.deleted", None)])).await.expect("an answer");
+    assert_eq!(operations(&function), ["SendMessage", REST, HTTP]);
+    assert!(function.log_lines().iter().any(|line| line["level"] == "ERROR"), "but somebody is told");
+
+    function.disturb(Disturbance::RefuseClearing(400));
+    let error = function.invoke(batch(&[record("key.deleted", None)])).await.expect_err("it comes again");
+    assert!(error.contains("API Gateway"), "{error}");
+    assert_eq!(operations(&function), ["SendMessage", REST, HTTP]);
+    function.disturb(Disturbance::None);
+    function.invoke(batch(&[record("key.deleted", None)])).await.expect("an answer");
+}
+
+#[tokio::test]
+async fn killed_at_any_point_and_run_again_it_has_cleared_everything_and_will_again() {
+    for at in 0..3 {
+        for moment in [Moment::Before, Moment::After] {
+            let killed = start("0").await;
+            killed.disturb(Disturbance::KillAt(at, moment));
+            assert!(!killed.survives(batch(&[record("key.deleted", None)])).await, "{at} {moment:?}");
+            let again = start("0").await;
+            again.invoke(batch(&[record("key.deleted", None)])).await.expect("an answer");
+            assert_eq!(operations(&again), ["SendMessage", REST, HTTP], "{at} {moment:?}");
+        }
+    }
+}
+
+/// Through the deployed mapping: a stage is cleared after a deletion, and again when the queue says so.
+#[tokio::test]
+async fn deleting_a_key_clears_the_deployed_stages_at_once_and_again() {
+    let cleared = || {
+        let calls = std::fs::read_to_string(variable("KEYGATE_CALLS_LOG")).expect("the calls are recorded");
+        calls.lines().filter(|line| line.contains("/restapis/local/stages/test/cache/authorizers")).count()
+    };
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("admin", &[]).await;
+    let before = cleared();
+    assert_eq!(workspace.delete(&workspace.admin, id_of(&key)).await.status, 204);
+    let started = Instant::now();
+    while cleared() < before + 2 {
+        assert!(started.elapsed() < Duration::from_secs(90), "cleared {} times", cleared() - before);
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,268 @@
+//! Time as an event: `announce-due`.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use crate::support::database::{Contents, string};
+use crate::support::emulator;
+use crate::support::function::{Disturbance, Function, Moment, request};
+use crate::support::tables::{Tables, revealed};
+use crate::support::workspace::{Workspace, id_of, text};
+
+const DAY: i64 = 86_400;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Tables of a test's own, and who changes keys in them.
+struct Deployment {
+    tables: Tables,
+    creator: Function,
+    updater: Function,
+    rotator: Function,
+    deleter: Function,
+    clock: Function,
+}
+
+impl Deployment {
+    async fn new() -> Self {
+        let tables = Tables::new().await;
+        let (creator, updater, rotator, deleter, clock) = tokio::join!(
+            tables.start("create-key"),
+            tables.start("update-key"),
+            tables.start("rotate-key"),
+            tables.start("delete-key"),
+            tables.start("announce-due")
+        );
+        Self { tables, creator, updater, rotator, deleter, clock }
+    }
+
+    async fn create(&self, body: &Value) -> String {
+        let event = request(&self.tables.workspace, ("POST", "/api-keys"), None, &[], body);
+        id_of(&revealed(&self.creator.invoke(event).await.expect("an answer"))).to_owned()
+    }
+
+    async fn update(&self, id: &str, body: &Value) {
+        let event = request(&self.tables.workspace, ("PATCH", "/api-keys/{id}"), Some(id), &[], body);
+        let answer = self.updater.invoke(event).await.expect("an answer");
+        assert_eq!(answer["statusCode"], 200, "{answer}");
+    }
+
+    async fn rotate(&self, id: &str, overlap: i64) {
+        let body = json!({"overlap_seconds": overlap});
+        let event = request(&self.tables.workspace, ("POST", "/api-keys/{id}/rotate"), Some(id), &[], &body);
+        revealed(&self.rotator.invoke(event).await.expect("an answer"));
+    }
+
+    async fn delete(&self, id: &str) {
+        let event =
+            request(&self.tables.workspace, ("DELETE", "/api-keys/{id}"), Some(id), &[], &Value::Null);
+        assert_eq!(self.deleter.invoke(event).await.expect("an answer")["statusCode"], 204);
+    }
+
+    /// Lets the clock begin its next run that many hours ago.
+    async fn note_hours_ago(&self, hours: i64) {
+        let hour = (Utc::now().timestamp() / 3600 - hours) * 3600;
+        let note = json!({"workspace_id": "#keygate", "entry": "ANNOUNCED", "note": hour});
+        self.tables.put_entry(&note).await;
+    }
+
+    async fn key(&self, id: &str) -> Value {
+        self.tables.key(id).await.expect("the key is there")
+    }
+
+    /// Makes what time does to a key happen: moves its times into the past, as if that much time had gone by.
+    async fn let_time_pass(&self, id: &str, seconds: i64) {
+        let key = self.key(id).await;
+        let times = ["expires_at", "ttl", "previous_expires_at", "due_at"];
+        let moved: Vec<_> =
+            times.iter().filter_map(|name| Some((*name, key[name].as_i64()? - seconds))).collect();
+        self.tables.move_times(id, &key, &moved).await;
+    }
+
+    /// Runs the clock until something has happened to a key: what.
+    async fn announce(&self, id: &str) -> Value {
+        let started = Instant::now();
+        loop {
+            self.clock.invoke(json!({})).await.expect("a run");
+            let contents = self.tables.contents().await;
+            if let Some(event) = events(&contents, id).first() {
+                return (*event).clone();
+            }
+            assert!(started.elapsed() < PATIENCE, "{contents:#?}");
+        }
+    }
+}
+
+fn events<'a>(contents: &'a Contents, id: &str) -> Vec<&'a Value> {
+    let of_clock = |event: &&Value| string(&event["actor"]).ends_with("#keygate:clock");
+    contents.events.iter().filter(of_clock).filter(|event| event["key_id"] == id).collect()
+}
+
+fn actions(contents: &Contents, id: &str) -> Vec<String> {
+    events(contents, id).iter().map(|event| string(&event["action"])).collect()
+}
+
+#[tokio::test]
+async fn a_key_is_announced_7_days_and_1_day_before_it_expires_and_when_it_does() {
+    let deployment = Deployment::new().await;
+    for (expires_in, action, days_left) in [
+        (7 * DAY + 1, "key.expiring", json!(7)),
+        (DAY + 1, "key.expiring", json!(1)),
+        (1, "key.expired", Value::Null),
+    ] {
+        let id = deployment.create(&json!({"name": "ci", "expires_in": expires_in})).await;
+        let event = deployment.announce(&id).await;
+        assert_eq!((&event["action"], &event["days_left"]), (&json!(action), &days_left), "{event}");
+        let expires_at = DateTime::parse_from_rfc3339(text(&event, "expires_at")).expect("a time");
+        assert_eq!(json!(expires_at.timestamp()), deployment.key(&id).await["expires_at"]);
+        assert_eq!((&event["target"], &event["outcome"]), (&json!("admin"), &json!("done")));
+        deployment.delete(&id).await;
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_an_overlap_is_announced_and_takes_the_previous_hash_away() {
+    let deployment = Deployment::new().await;
+    let id = id_of(&deployment.tables.workspace.admin).to_owned();
+    deployment.rotate(&id, 1).await;
+    assert!(deployment.key(&id).await["previous_hash"].is_array());
+    assert_eq!(deployment.announce(&id).await["action"], "key.overlap_ended");
+    let key = deployment.key(&id).await;
+    for gone in ["previous_hash", "previous_pepper_version", "previous_expires_at", "due_at", "due_bucket"] {
+        assert!(key.get(gone).is_none(), "{gone}: {key}");
+    }
+    assert_eq!(key["revision"], 2, "nobody has changed it");
+}
+
+#[tokio::test]
+async fn what_time_does_next_follows_every_change() {
+    let deployment = Deployment::new().await;
+    let id = deployment.create(&json!({"name": "ci", "expires_in": 10 * DAY})).await;
+    let due_in = async || Some(deployment.key(&id).await.get("due_at")?.as_i64()? - Utc::now().timestamp());
+    let near =
+        |due: Option<i64>, expected: i64| due.is_some_and(|due| (expected - 60..=expected).contains(&due));
+    assert!(near(due_in().await, 3 * DAY), "the first notice");
+    deployment.rotate(&id, DAY).await;
+    assert!(near(due_in().await, DAY), "the end of the overlap");
+    deployment.rotate(&id, 0).await;
+    assert!(near(due_in().await, 3 * DAY), "the notice again");
+    let later = (Utc::now() + TimeDelta::days(100)).to_rfc3339();
+    deployment.update(&id, &json!({"expires_at": later})).await;
+    assert!(near(due_in().await, 93 * DAY), "the notice before the later expiry");
+    deployment.update(&id, &json!({"name": "other"})).await;
+    assert!(near(due_in().await, 93 * DAY), "no other");
+    deployment.update(&id, &json!({"expires_at": null})).await;
+    assert_eq!(due_in().await, None);
+}
+
+#[tokio::test]
+async fn after_an_outage_everything_is_announced_once_and_a_notice_that_comes_too_late_is_not() {
+    let deployment = Deployment::new().await;
+    let expired = deployment.create(&json!({"name": "expired", "expires_in": 8 * DAY})).await;
+    let expiring = deployment.create(&json!({"name": "expiring", "expires_in": 10 * DAY})).await;
+    deployment.rotate(&expired, DAY).await;
+    for id in [&expired, &expiring] {
+        deployment.let_time_pass(id, 9 * DAY).await;
+    }
+    deployment.note_hours_ago(9 * 24).await;
+    deployment.clock.invoke(json!({})).await.expect("the run after the outage");
+    let contents = deployment.tables.contents().await;
+    assert_eq!(actions(&contents, &expired), ["key.overlap_ended", "key.expired"]);
+    assert_eq!(actions(&contents, &expiring), ["key.expiring"]);
+    assert_eq!(events(&contents, &expiring)[0]["days_left"], 1);
+
+    deployment.clock.take_calls();
+    deployment.clock.invoke(json!({})).await.expect("one more run");
+    let queries = deployment.clock.take_calls().iter().filter(|(operation, _)| operation == "Query").count();
+    // This hour and the one before, or, if it is just over, one more.
+    assert!(queries == 8 || queries == 12, "what is caught up with is not read again: {queries}");
+    assert_eq!(deployment.tables.contents().await.events.len(), contents.events.len());
+}
+
+#[tokio::test]
+async fn killed_at_any_point_and_run_again_the_clock_leaves_what_one_clean_run_does() {
+    let deployment = Deployment::new().await;
+    // A key to which two things have happened in an outage of hours.
+    let prepare = async |name: &str| {
+        let id = deployment.create(&json!({"name": name, "expires_in": 3600})).await;
+        deployment.rotate(&id, 1800).await;
+        deployment.let_time_pass(&id, 2 * 3600).await;
+        deployment.note_hours_ago(3).await;
+        id
+    };
+    let expected = ["key.overlap_ended", "key.expired"];
+    let clean = prepare("clean").await;
+    deployment.clock.invoke(json!({})).await.expect("a run");
+    assert_eq!(actions(&deployment.tables.contents().await, &clean), expected);
+    let calls = deployment.clock.take_calls();
+
+    // Between two queries nothing has happened. Around every other call, and before the first query, something may have.
+    let first_query = calls.iter().position(|(operation, _)| operation == "Query");
+    let is_point =
+        |(at, (operation, _)): &(usize, &(String, Value))| operation != "Query" || Some(*at) == first_query;
+    let points: Vec<usize> = calls.iter().enumerate().filter(is_point).map(|(at, _)| at).collect();
+    assert!(points.len() >= 5, "a note is read, one is written, and there are two transactions: {calls:?}");
+    for at in points {
+        for moment in [Moment::Before, Moment::After] {
+            let id = prepare(&format!("{at} {moment:?}")).await;
+            let killed = deployment.tables.start("announce-due").await;
+            killed.disturb(Disturbance::KillAt(u32::try_from(at).expect("a small number"), moment));
+            assert!(!killed.survives(json!({})).await, "{at} {moment:?}");
+            deployment.clock.invoke(json!({})).await.expect("a run");
+            let contents = deployment.tables.contents().await;
+            assert_eq!(actions(&contents, &id), expected, "{at} {moment:?}");
+            let key = deployment.key(&id).await;
+            assert!(
+                key.get("previous_hash").is_none() && key["due_at"] == key["ttl"],
+                "{at} {moment:?} {key}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_extended_while_the_clock_runs_has_not_expired() {
+    let deployment = Deployment::new().await;
+    let id = deployment.create(&json!({"name": "ci", "expires_in": 3600})).await;
+    deployment.let_time_pass(&id, 3601).await;
+    let later = json!({"expires_at": (Utc::now() + TimeDelta::days(2)).to_rfc3339()});
+    let meanwhile = deployment.update(&id, &later);
+    deployment.clock.invoke_while(json!({}), meanwhile).await;
+    deployment.clock.invoke(json!({})).await.expect("one more run");
+    assert_eq!(actions(&deployment.tables.contents().await, &id), [""; 0]);
+}
+
+/// Somebody changes a key at the same time, and with what they read write back that it is due.
+#[tokio::test]
+async fn what_is_announced_already_is_not_announced_again() {
+    let deployment = Deployment::new().await;
+    let id = deployment.create(&json!({"name": "ci", "expires_in": 3600})).await;
+    deployment.let_time_pass(&id, 3601).await;
+    let before = deployment.key(&id).await;
+    assert_eq!(deployment.announce(&id).await["action"], "key.expired");
+    let due_at = before["due_at"].as_i64().expect("a time");
+    deployment.tables.move_times(&id, &before, &[("due_at", due_at)]).await;
+    deployment.clock.invoke(json!({})).await.expect("one more run");
+    assert_eq!(actions(&deployment.tables.contents().await, &id), ["key.expired"]);
+    let key = deployment.key(&id).await;
+    assert_eq!(key["due_at"], key["ttl"], "it has moved on all the same");
+}
+
+#[tokio::test]
+async fn the_deployed_clock_announces_too() {
+    let workspace = Workspace::new().await;
+    workspace.rotate(&workspace.admin, id_of(&workspace.admin), &json!({"overlap_seconds": 1})).await;
+    let started = Instant::now();
+    while workspace.contents().await.events_of("key.overlap_ended", &json!(id_of(&workspace.admin))) == 0 {
+        assert!(started.elapsed() < PATIENCE, "nothing is announced");
+        emulator::run(&workspace.api, "AnnounceDue", &json!({})).await;
+    }
+}
+
+#[tokio::test]
+async fn nobody_can_have_an_id_that_is_keygates_own() {
+    let workspace = Workspace::new().await;
+    let body = json!({"name": "mine", "user_id": "keygate:clock"});
+    assert_eq!(workspace.create(&workspace.admin, &body).await.invalid_places(), ["/user_id"]);
+}

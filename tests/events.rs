@@ -1,0 +1,154 @@
+//! Events on their way out: `publish-events`.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::database::string;
+use crate::support::function::{Disturbance, Function, Moment, request};
+use crate::support::stack::variable;
+use crate::support::tables::{Tables, batch, revealed};
+use crate::support::workspace::{Workspace, id_of};
+
+/// Tables in which a key was made, changed, rotated and deleted, and the records of that.
+async fn life_of_a_key() -> (Tables, String, Vec<Value>) {
+    let tables = Tables::new().await;
+    let workspace = &tables.workspace;
+    let create = request(workspace, ("POST", "/api-keys"), None, &[], &json!({"name": "ci"}));
+    let created = tables.start("create-key").await.invoke(create).await.expect("an answer");
+    let id = id_of(&revealed(&created)).to_owned();
+    let route = |method, path| (method, path);
+    for (function, route, body) in [
+        ("update-key", route("PATCH", "/api-keys/{id}"), json!({"disabled": true, "description": "d"})),
+        ("rotate-key", route("POST", "/api-keys/{id}/rotate"), json!({})),
+        ("delete-key", route("DELETE", "/api-keys/{id}"), Value::Null),
+    ] {
+        let event = request(workspace, route, Some(&id), &[], &body);
+        let answer = tables.start(function).await.invoke(event).await.expect("an answer");
+        assert!(matches!(answer["statusCode"].as_u64(), Some(200 | 204)), "{answer}");
+        if function == "rotate-key" {
+            revealed(&answer);
+        }
+    }
+    let is_last = |record: &Value| record["dynamodb"]["NewImage"]["action"]["S"] == "key.deleted";
+    let records = tables.activity_stream().await.records_with(is_last).await;
+    (tables, id, records)
+}
+
+/// What was sent to `EventBridge`, batch by batch.
+fn sent(publisher: &Function) -> Vec<Vec<Value>> {
+    let calls = publisher.take_calls().into_iter();
+    calls.map(|(_, request)| request["Entries"].as_array().expect("entries").clone()).collect()
+}
+
+fn details(entries: &[Value]) -> Vec<Value> {
+    let details = entries.iter().map(|entry| entry["Detail"].as_str().expect("a text"));
+    details.map(|detail| serde_json::from_str(detail).expect("JSON")).collect()
+}
+
+#[tokio::test]
+async fn every_change_is_published_with_what_happened_and_an_id() {
+    let (tables, id, records) = life_of_a_key().await;
+    let publisher = tables.start_with("publish-events", &[("EVENT_BUS", "keys")]).await;
+    let answer = publisher.invoke(batch(&records)).await.expect("an answer");
+    assert_eq!(answer, json!({"batchItemFailures": []}));
+    let batches = sent(&publisher);
+    let entries = batches.concat();
+    let kinds: Vec<_> = entries.iter().map(|entry| string(&entry["DetailType"])).collect();
+    assert_eq!(kinds, ["key.bootstrapped", "key.created", "key.updated", "key.rotated", "key.deleted"]);
+    for entry in &entries {
+        assert_eq!(
+            (&entry["Source"], &entry["EventBusName"]),
+            (&json!("keygate"), &json!("keys")),
+            "{entry}"
+        );
+    }
+    let details = details(&entries);
+    let ids: BTreeSet<_> = details.iter().map(|detail| string(&detail["id"])).collect();
+    assert_eq!(ids.len(), details.len(), "{details:?}");
+
+    let mut updated = details[2].clone();
+    let stored = tables.contents().await.events;
+    let stored = stored.iter().find(|event| event["action"] == "key.updated").expect("the event");
+    let position = format!("{}#{}", string(&updated["time"]), string(&updated["id"]));
+    assert_eq!(stored["event"], position, "the event of the trail, by its time and id");
+    for generated in ["id", "time"] {
+        updated.as_object_mut().expect("an object").remove(generated);
+    }
+    let expected = json!({
+        "action": "key.updated", "workspace_id": tables.workspace.id, "actor": "admin", "user_id": "admin",
+        "key_id": id, "changed": ["description", "disabled"], "method": "PATCH", "path": "/api-keys/{id}".replace("{id}", &id),
+        "source_ip": "203.0.113.7",
+    });
+    assert_eq!(updated, expected);
+}
+
+#[tokio::test]
+async fn what_was_not_taken_comes_again_from_there_on() {
+    let (tables, _, records) = life_of_a_key().await;
+    let publisher = tables.start("publish-events").await;
+    publisher.disturb(Disturbance::RefuseEvents("key.updated"));
+    let answer = publisher.invoke(batch(&records)).await.expect("an answer");
+    let refused = &records[2]["dynamodb"]["SequenceNumber"];
+    assert_eq!(answer["batchItemFailures"], json!([{"itemIdentifier": refused}]));
+
+    publisher.disturb(Disturbance::Down);
+    let answer = publisher.invoke(batch(&records)).await.expect("an answer");
+    let first = &records[0]["dynamodb"]["SequenceNumber"];
+    assert_eq!(answer["batchItemFailures"], json!([{"itemIdentifier": first}]));
+}
+
+#[tokio::test]
+async fn a_batch_is_published_ten_at_a_time_and_a_record_that_is_no_event_is_named() {
+    let (tables, _, records) = life_of_a_key().await;
+    let mut many: Vec<Value> = records.iter().cycle().take(23).cloned().collect();
+    many[7]["dynamodb"]["NewImage"] = json!({"workspace_id": {"S": "acme"}});
+    many[7]["dynamodb"]["SequenceNumber"] = json!("poison");
+    let publisher = tables.start("publish-events").await;
+    let answer = publisher.invoke(batch(&many)).await.expect("an answer");
+    assert_eq!(answer["batchItemFailures"], json!([{"itemIdentifier": "poison"}]));
+    let sizes: Vec<_> = sent(&publisher).iter().map(Vec::len).collect();
+    assert_eq!(sizes, [10, 10, 2]);
+}
+
+#[tokio::test]
+async fn killed_at_any_point_and_run_again_it_has_published_everything_under_the_same_ids() {
+    let (tables, _, records) = life_of_a_key().await;
+    let many: Vec<Value> = records.iter().cycle().take(15).cloned().collect();
+    let publisher = tables.start("publish-events").await;
+    let ids = |batches: Vec<Vec<Value>>| -> BTreeSet<String> {
+        details(&batches.concat()).iter().map(|detail| string(&detail["id"])).collect()
+    };
+    publisher.invoke(batch(&many)).await.expect("an answer");
+    let clean = ids(sent(&publisher));
+    assert_eq!(clean.len(), records.len());
+    for at in 0..2 {
+        for moment in [Moment::Before, Moment::After] {
+            let killed = tables.start("publish-events").await;
+            killed.disturb(Disturbance::KillAt(at, moment));
+            assert!(!killed.survives(batch(&many)).await, "{at} {moment:?}");
+            publisher.invoke(batch(&many)).await.expect("an answer");
+            let again = ids(sent(&publisher));
+            assert_eq!(again, clean, "{at} {moment:?}");
+            assert!(ids(sent(&killed)).is_subset(&clean), "{at} {moment:?}");
+        }
+    }
+}
+
+/// Through the deployed mappings, and only what changes something.
+#[tokio::test]
+async fn a_change_reaches_the_bus_and_a_call_does_not() {
+    let published = || {
+        let calls = std::fs::read_to_string(variable("KEYGATE_CALLS_LOG")).expect("the calls are recorded");
+        calls.lines().filter(|line| line.contains("\"events:PutEvents\", \"event-bus/default\"")).count()
+    };
+    let before = published();
+    let workspace = Workspace::new().await;
+    assert!(workspace.accepts(&workspace.admin).await);
+    let started = Instant::now();
+    while published() == before {
+        assert!(started.elapsed() < Duration::from_mins(1), "nothing is published");
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,285 @@
+//! Tables of a test's own, made as the deployed ones are: nothing but what the test starts reads or changes them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{AttributeValue, BillingMode, GlobalSecondaryIndex, TimeToLiveSpecification};
+use chrono::DateTime;
+use serde_json::{Value, json};
+
+use crate::support::database::{Contents, TABLES, contents_of, to_json};
+use crate::support::emulator::signed;
+use crate::support::function::Function;
+use crate::support::stack::{Api, dynamodb, remember_secret, variable};
+use crate::support::workspace::{Workspace, unique};
+
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Keys, workspaces, activity and tokens, with one workspace in them.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    names: [String; 4],
+    pub(crate) workspace: Workspace,
+}
+
+/// A table's stream, as far as it has been read.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    api: Api,
+    arn: String,
+    iterators: BTreeMap<String, String>,
+}
+
+impl Tables {
+    /// Copies the deployed tables without what is in them, and bootstraps a workspace.
+    pub(crate) async fn new() -> Self {
+        let mut names = TABLES.map(|name| unique(name.to_lowercase().trim_start_matches("keygate_")));
+        for (copy, original) in names.iter_mut().zip(TABLES) {
+            create_like(copy, &variable(original)).await;
+        }
+        let nobody = Workspace { api: Api::default(), id: unique("own"), admin: String::new() };
+        let mut tables = Self { names, workspace: nobody };
+        let creator = tables.start("create-key").await;
+        let bootstrap =
+            json!({"bootstrap": {"workspace_id": tables.workspace.id, "user_id": "admin", "name": "first"}});
+        tables.workspace.admin = revealed(&creator.invoke(bootstrap).await.expect("the first key"));
+        tables
+    }
+
+    /// Starts a function on these tables.
+    pub(crate) async fn start(&self, function: &str) -> Function {
+        self.start_with(function, &[]).await
+    }
+
+    pub(crate) async fn start_with(&self, function: &str, variables: &[(&str, &str)]) -> Function {
+        let [keys, workspaces, activity, tokens] = &self.names;
+        let tables = [
+            ("KEYS_TABLE", &**keys),
+            ("WORKSPACES_TABLE", &**workspaces),
+            ("ACTIVITY_TABLE", &**activity),
+            ("TOKENS_TABLE", &**tokens),
+        ];
+        Function::start(function, &[&tables[..], variables].concat()).await
+    }
+
+    /// What the tables hold, after the check that it fits together.
+    pub(crate) async fn contents(&self) -> Contents {
+        let contents = self.unchecked_contents().await;
+        contents.assert_consistent();
+        contents
+    }
+
+    pub(crate) async fn unchecked_contents(&self) -> Contents {
+        contents_of(&self.workspace.id, &self.names).await
+    }
+
+    /// A stored key, hash and all.
+    pub(crate) async fn key(&self, id: &str) -> Option<Value> {
+        let item = dynamodb()
+            .get_item()
+            .table_name(&self.names[0])
+            .key("key_id", AttributeValue::S(id.to_owned()))
+            .consistent_read(true);
+        item.send().await.expect("the table can be read").item.as_ref().map(to_json)
+    }
+
+    /// Gives a stored key other times, and the place in the index of what is due that goes with them.
+    pub(crate) async fn move_times(&self, id: &str, key: &Value, times: &[(&str, i64)]) {
+        let mut update = dynamodb()
+            .update_item()
+            .table_name(&self.names[0])
+            .key("key_id", AttributeValue::S(id.to_owned()));
+        let mut assignments = Vec::new();
+        for (index, (name, seconds)) in times.iter().enumerate() {
+            assignments.push(format!("#n{index} = :n{index}"));
+            update = update
+                .expression_attribute_names(format!("#n{index}"), *name)
+                .expression_attribute_values(format!(":n{index}"), AttributeValue::N(seconds.to_string()));
+        }
+        if let Some((_, due_at)) = times.iter().find(|(name, _)| *name == "due_at") {
+            let (_, shard) = key["due_bucket"].as_str().and_then(|it| it.split_once('#')).expect("a bucket");
+            let hour = DateTime::from_timestamp(*due_at, 0).expect("a time").format("%Y-%m-%dT%H");
+            assignments.push("due_bucket = :bucket".to_owned());
+            update =
+                update.expression_attribute_values(":bucket", AttributeValue::S(format!("{hour}#{shard}")));
+        }
+        let update = update.update_expression(format!("SET {}", assignments.join(", ")));
+        update.send().await.expect("the key can be changed");
+        self.move_entries(id, times).await;
+    }
+
+    /// Lets the entries of a key go with its ttl.
+    async fn move_entries(&self, id: &str, times: &[(&str, i64)]) {
+        let Some((_, ttl)) = times.iter().find(|(name, _)| *name == "ttl") else { return };
+        for (entry, item) in self.unchecked_contents().await.entries {
+            let name = match () {
+                () if item["key_id"] == id => "ttl",
+                () if entry.starts_with("MEMBER#") && entry.ends_with(id) => "gone_at",
+                () => continue,
+            };
+            let mut item = item;
+            item[name] = json!(ttl);
+            self.put_entry(&item).await;
+        }
+    }
+
+    /// Puts an entry into `workspaces`, past everything that keeps it in step.
+    pub(crate) async fn put_entry(&self, entry: &Value) {
+        put_entry(&self.names[1], entry).await;
+    }
+
+    /// Removes a key's item alone, as the database does at the end of its time.
+    pub(crate) async fn remove_key(&self, id: &str) {
+        remove_key(&self.names[0], id).await;
+    }
+
+    /// Removes an entry, as the database does at the end of its time.
+    pub(crate) async fn remove_entry(&self, entry: &str) {
+        let delete = dynamodb()
+            .delete_item()
+            .table_name(&self.names[1])
+            .key("workspace_id", AttributeValue::S(self.workspace.id.clone()))
+            .key("entry", AttributeValue::S(entry.to_owned()));
+        delete.send().await.expect("the entry can be removed");
+    }
+
+    /// Lets the database remove keys at the end of their time.
+    pub(crate) async fn enable_ttl(&self) {
+        let ttl = TimeToLiveSpecification::builder().attribute_name("ttl").enabled(true).build();
+        let update = dynamodb()
+            .update_time_to_live()
+            .table_name(&self.names[0])
+            .time_to_live_specification(ttl.expect("an attribute"));
+        update.send().await.expect("the time to live can be set");
+    }
+
+    pub(crate) async fn keys_stream(&self) -> Stream {
+        Stream::of(&self.names[0]).await
+    }
+
+    pub(crate) async fn activity_stream(&self) -> Stream {
+        Stream::of(&self.names[2]).await
+    }
+}
+
+impl Stream {
+    async fn of(table: &str) -> Self {
+        let described =
+            dynamodb().describe_table().table_name(table).send().await.expect("the table is there");
+        let arn = described.table.and_then(|table| table.latest_stream_arn).expect("the table has a stream");
+        Self { api: Api::default(), arn, iterators: BTreeMap::new() }
+    }
+
+    /// What is new, as Lambda hands it to a function.
+    pub(crate) async fn records(&mut self) -> Vec<Value> {
+        let described = self.ask("DescribeStream", json!({"StreamArn": self.arn})).await;
+        let shards = described["StreamDescription"]["Shards"].as_array().expect("shards").clone();
+        let mut records = Vec::new();
+        for shard in shards.iter().map(|shard| shard["ShardId"].as_str().expect("an id").to_owned()) {
+            let iterator = if let Some(iterator) = self.iterators.get(&shard) {
+                iterator.clone()
+            } else {
+                let start =
+                    json!({"StreamArn": self.arn, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"});
+                let answer = self.ask("GetShardIterator", start).await;
+                answer["ShardIterator"].as_str().expect("an iterator").to_owned()
+            };
+            let page = self.ask("GetRecords", json!({"ShardIterator": iterator})).await;
+            records.extend(page["Records"].as_array().expect("records").iter().map(lambda_record));
+            if let Some(next) = page["NextShardIterator"].as_str() {
+                self.iterators.insert(shard, next.to_owned());
+            }
+        }
+        records
+    }
+
+    /// The same, as soon as there is a record that is wanted.
+    pub(crate) async fn records_with(&mut self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let started = std::time::Instant::now();
+        let mut found = Vec::new();
+        while !found.iter().any(&wanted) {
+            assert!(started.elapsed() < PATIENCE, "there is no such record among {found:#?}");
+            found.extend(self.records().await);
+        }
+        found
+    }
+
+    async fn ask(&self, operation: &str, parameters: Value) -> Value {
+        let request = signed(self.api.client().post(variable("KEYGATE_DYNAMODB_URL")), "dynamodb")
+            .header("X-Amz-Target", format!("DynamoDBStreams_20120810.{operation}"))
+            .header("X-Amz-Date", "20260101T000000Z")
+            .header("Content-Type", "application/x-amz-json-1.0")
+            .body(parameters.to_string());
+        let answer =
+            request.send().await.expect("the database answers").text().await.expect("a whole answer");
+        serde_json::from_str(&answer).expect("JSON")
+    }
+}
+
+/// The event of a batch.
+pub(crate) fn batch(records: &[Value]) -> Value {
+    json!({"Records": records})
+}
+
+/// A record as Lambda has it: other letters in the identity's names, and more about where it comes from.
+fn lambda_record(record: &Value) -> Value {
+    let mut converted = record.clone();
+    if let Some(identity) = record["userIdentity"].as_object() {
+        converted["userIdentity"] = json!({"type": identity["Type"], "principalId": identity["PrincipalId"]});
+    }
+    converted["awsRegion"] = json!("eu-west-1");
+    converted["eventSource"] = json!("aws:dynamodb");
+    converted
+}
+
+/// The text of the key that a function answers with. It is remembered, because it must be found nowhere.
+pub(crate) fn revealed(answer: &Value) -> String {
+    let body = answer["body"].as_str().map(|body| serde_json::from_str::<Value>(body).expect("JSON"));
+    let key = body.as_ref().unwrap_or(answer)["key"].as_str().unwrap_or_else(|| panic!("a key: {answer}"));
+    remember_secret(&key[key.len() - 49..][..43]);
+    key.to_owned()
+}
+
+/// Puts an entry into a table, past everything that keeps it in step.
+pub(crate) async fn put_entry(table: &str, entry: &Value) {
+    let item = entry.as_object().expect("an object").iter().map(|(name, value)| {
+        let value = value
+            .as_str()
+            .map_or_else(|| AttributeValue::N(value.to_string()), |text| AttributeValue::S(text.to_owned()));
+        (name.clone(), value)
+    });
+    let put = dynamodb().put_item().table_name(table).set_item(Some(item.collect()));
+    put.send().await.expect("the entry can be written");
+}
+
+/// Removes a key's item alone from a table.
+pub(crate) async fn remove_key(table: &str, id: &str) {
+    let delete = dynamodb().delete_item().table_name(table).key("key_id", AttributeValue::S(id.to_owned()));
+    delete.send().await.expect("the key can be removed");
+}
+
+async fn create_like(copy: &str, original: &str) {
+    let description =
+        dynamodb().describe_table().table_name(original).send().await.expect("the table is there");
+    let table = description.table.expect("a description");
+    let indexes = table.global_secondary_indexes.unwrap_or_default().into_iter().map(|index| {
+        GlobalSecondaryIndex::builder()
+            .set_index_name(index.index_name)
+            .set_key_schema(index.key_schema)
+            .set_projection(index.projection)
+            .build()
+            .expect("an index")
+    });
+    let indexes: Vec<_> = indexes.collect();
+    dynamodb()
+        .create_table()
+        .table_name(copy)
+        .billing_mode(BillingMode::PayPerRequest)
+        .set_attribute_definitions(table.attribute_definitions)
+        .set_key_schema(table.key_schema)
+        .set_global_secondary_indexes((!indexes.is_empty()).then_some(indexes))
+        .set_stream_specification(table.stream_specification)
+        .send()
+        .await
+        .expect("the table can be created");
+}
