@@ -134,7 +134,7 @@ docs: setup ## Render the OpenAPI documents as pages that need no network: .loca
 
 ##@ AWS
 
-.PHONY: build deploy bootstrap
+.PHONY: build deploy bootstrap pepper-status
 build: setup ## Build the functions for AWS, optimised, and record their sizes in docs/sizes.md
 ##. ARCH=arm64 builds for Graviton; rustup then downloads that target once
 	@$(WITH_CLI) cargo lambda build $(LOCKED) --release --package keygate-functions $(ARCH_FLAG) \
@@ -154,3 +154,7 @@ bootstrap: setup ## Create the first administrator key in AWS: WORKSPACE=acme US
 	@$(if $(and $(WORKSPACE),$(USER_ID)),,$(error say whose key it is: make bootstrap WORKSPACE=acme USER_ID=alice@example.com))
 	@$(CLI)/python -B infra/local/bootstrap.py --stack "$(STACK)" --workspace "$(WORKSPACE)" --user-id "$(USER_ID)" \
 		--name "$(NAME)" $(if $(BREAK_GLASS),--break-glass)
+
+pepper-status: setup ## Count what is left on each version of the pepper: STACK=keygate
+##. Of the local stack: set -a; . .local/env; set +a; make pepper-status
+	@$(CLI)/python -B infra/local/pepper_status.py --stack "$(STACK)"

@@ -34,7 +34,7 @@ async fn an_access_token_opens_every_kind_of_api_and_says_what_it_is() {
             assert_eq!(caller[member], value, "{caller}");
         }
     }
-    assert_eq!(workspace.api.connect(Some(&token)).await, 101);
+    assert_eq!(workspace.api.connect(Some(&bearer)).await, 101);
     let me = workspace
         .api
         .send(reqwest::Method::GET, &format!("{}/me", variable("KEYGATE_API_URL")), Some(&token), None)

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::support::database;
+use crate::support::faults::Faults;
 use crate::support::function::{Disturbance, Function, token_event};
 use crate::support::stack::variable;
 use crate::support::workspace::{Workspace, id_of, text};
@@ -59,6 +60,36 @@ async fn the_answer_does_not_wait_for_what_is_written_after_it() {
     assert_eq!(Box::pin(answer).await["principalId"], "bob");
     while database::key(id_of(&key)).await["last_used_at"] == 0 {}
     workspace.contents().await;
+}
+
+#[tokio::test]
+async fn everything_is_written_by_the_time_the_environment_is_frozen() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let authorizer = Function::start("authorize", &[]).await;
+    authorizer.invoke(call(&key)).await.expect("a policy");
+    authorizer.frozen().await;
+    assert_ne!(database::key(id_of(&key)).await["last_used_at"], 0);
+    assert_eq!(database::calls(&workspace.id, "bob").await.len(), 1);
+    workspace.contents().await;
+}
+
+/// Frozen for longer than a connection is kept, it finds none of them any more.
+#[tokio::test]
+async fn a_frozen_environment_goes_on_although_its_connections_have_ended() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let mut dynamodb = Faults::before(&variable("KEYGATE_DYNAMODB_URL")).await;
+    let url = dynamodb.url();
+    let authorizer = Function::start("authorize", &[("AWS_ENDPOINT_URL_DYNAMODB", &url)]).await;
+    authorizer.invoke(call(&key)).await.expect("a policy");
+    authorizer.frozen().await;
+    dynamodb.restart().await;
+    authorizer.invoke(call(&key)).await.expect("a policy");
+    authorizer.terminate().await;
+    let counts: Vec<_> =
+        database::calls(&workspace.id, "bob").await.iter().map(|event| event["count"].clone()).collect();
+    assert_eq!(counts, [1, 1], "what waited in the frozen environment is written when it ends");
 }
 
 #[tokio::test]

@@ -147,7 +147,7 @@ fn http_event(authorization: &str) -> Value {
 async fn garbage_costs_no_read_and_every_other_credential_one() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
-    let authorizer = Function::start("authorize", &[]).await;
+    let authorizer = Function::start("authorize", &[("CALL_ACTIVITY", "off")]).await;
     let operations = |function: &Function| -> Vec<String> {
         // What is written after an answer comes when it comes.
         let reads = function.take_calls().into_iter().filter(|(operation, _)| operation.contains("Get"));

@@ -85,6 +85,23 @@ async fn a_credential_is_accepted_or_refused_alike_in_every_kind_of_event_and_fo
             }
         }
     }
+    // The kinds that are deployed here, as their clients see them.
+    for (state, authorization, accepted) in &states {
+        let authorization = authorization.as_deref();
+        let (rest, http, websocket) = tokio::join!(
+            workspace.api.rest_example(authorization),
+            workspace.api.http_example(authorization),
+            workspace.api.connect(authorization)
+        );
+        let expected = match (accepted, authorization) {
+            (true, _) => (200, 200),
+            (false, None) => (401, 401),
+            (false, Some(_)) => (401, 403),
+        };
+        assert_eq!((rest.status, http.status), expected, "{state}: REST, HTTP");
+        // Of a WebSocket API's `Unauthorized` the emulator makes a 500, where AWS makes a 401.
+        assert_eq!(websocket == 101, *accepted, "{state}: WebSocket, {websocket}");
+    }
 }
 
 fn assert_decision(

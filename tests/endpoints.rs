@@ -47,7 +47,8 @@ async fn a_key_with_rules_connects_to_a_websocket_api_if_one_of_them_says_so() {
         [(&[][..], 101), (&["$connect"], 101), (&["GET /orders", "$connect"], 101), (&["* /*"], 403)]
     {
         let key = key_with(&workspace, rules).await;
-        assert_eq!(workspace.api.connect(Some(text(&key, "key"))).await, status, "{rules:?}");
+        let bearer = format!("Bearer {}", text(&key, "key"));
+        assert_eq!(workspace.api.connect(Some(&bearer)).await, status, "{rules:?}");
     }
     assert_eq!(workspace.api.connect(None).await, 401);
 }

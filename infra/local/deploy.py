@@ -162,6 +162,8 @@ class Deployment:
             "KEYGATE_HTTP_EXAMPLE_URL": f"{execute}/{examples['HttpExampleApiId']}",
             "KEYGATE_WEBSOCKET_EXAMPLE_URL": f"{execute}/{examples['WebSocketExampleApiId']}/{websocket_stage}",
             "KEYGATE_DYNAMODB_URL": self.dynamodb_url,
+            # The same for every tool of AWS, which the emulator's own tables are of no interest to.
+            "AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb_url,
             "KEYGATE_KEYS_TABLE": keygate["KeysTableName"],
             "KEYGATE_TOKENS_TABLE": keygate["TokensTableName"],
             "KEYGATE_WORKSPACES_TABLE": keygate["WorkspacesTableName"],

@@ -40,6 +40,8 @@ TOOLS = ROOT / ".local" / "tools"
 PARAMETERS = {
     "AuthorizerBudgetMs": "4000",
     "LogLevel": "debug",
+    # Nobody listens to it, but the alarms are deployed.
+    "AlarmTopicArn": "arn:aws:sns:us-east-1:000000000000:keygate-alarms",
     # The emulator writes no access logs; what a test puts there is read as if it did.
     "RecordedLogGroup": f"/aws/apigateway/{STACK}/access",
     "UserRemovalPattern": '{"source": ["example.users"], "detail-type": ["user removed"]}',

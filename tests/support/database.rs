@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use keygate::credential::TokenId;
 use serde_json::{Value, json};
 
@@ -274,12 +276,32 @@ pub(crate) async fn is_cleared(workspace: &str, user: &str) -> bool {
 
 /// A stored key, its hash included.
 pub(crate) async fn key(id: &str) -> Value {
-    let item = dynamodb()
+    to_json(&item(id).await)
+}
+
+async fn item(id: &str) -> Item {
+    let read = dynamodb()
         .get_item()
         .table_name(variable("KEYGATE_KEYS_TABLE"))
         .key("key_id", AttributeValue::S(id.to_owned()))
         .consistent_read(true);
-    to_json(&item.send().await.expect("the table can be read").item.expect("the key is there"))
+    read.send().await.expect("the table can be read").item.expect("the key is there")
+}
+
+/// A stored key, its hash included, in the form in which DynamoDB answers.
+pub(crate) async fn as_read(id: &str) -> Value {
+    let stored = item(id).await;
+    stored.iter().map(|(name, value)| (name.clone(), value_as_read(value))).collect()
+}
+
+fn value_as_read(value: &AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(text) => json!({"S": text}),
+        AttributeValue::N(number) => json!({"N": number}),
+        AttributeValue::B(bytes) => json!({"B": STANDARD.encode(bytes)}),
+        AttributeValue::L(list) => json!({"L": list.iter().map(value_as_read).collect::<Vec<_>>()}),
+        other => panic!("an attribute of a type that Keygate does not use: {other:?}"),
+    }
 }
 
 /// A stored token, its hash included.

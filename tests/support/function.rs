@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
-use lambda_simulator::{InvocationStatus, Simulator};
+use lambda_simulator::{FreezeMode, InvocationStatus, Simulator};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -38,6 +38,8 @@ pub(crate) enum Disturbance {
     WritesFail,
     /// The database answers everything with an internal error, and so does every other service.
     Down,
+    /// The database answers everything with this text, as if it were an answer.
+    Says(&'static str),
     /// The function is killed at one of its calls, counted from 0: before it is made, or after and before its answer.
     KillAt(u32, Moment),
     /// Events of one kind are not taken.
@@ -68,16 +70,29 @@ struct Database {
     disturbance: Mutex<Disturbance>,
     /// The operations that arrived, with their bodies.
     calls: Mutex<Vec<(String, Value)>>,
+    /// What the database says that each operation has consumed.
+    capacity: Mutex<Vec<(String, f64)>>,
     process: Mutex<Option<Child>>,
     held: Notify,
     released: Notify,
 }
 
 impl Function {
-    /// Starts the function called `name` with additional variables, and waits until it asks for its first event.
+    /// Starts the function called `name` with additional variables, and waits until it asks for its first event. As in
+    /// Lambda it is frozen whenever it has nothing to do for an invocation any more.
     pub(crate) async fn start(name: &str, variables: &[(&str, &str)]) -> Self {
+        let function = Self::launch(name, variables).await;
+        let initialized = || async { function.simulator.is_initialized().await };
+        function.simulator.wait_for(initialized, PATIENCE).await.expect("the function starts");
+        function
+    }
+
+    /// Starts a function and does not wait for it.
+    pub(crate) async fn launch(name: &str, variables: &[(&str, &str)]) -> Self {
         let simulator = Simulator::builder()
             .region(variable("AWS_REGION"))
+            .freeze_mode(FreezeMode::Process)
+            .extension_ready_timeout(PATIENCE)
             .invocation_timeout(Duration::from_mins(1))
             .build()
             .await
@@ -86,6 +101,7 @@ impl Function {
             client: reqwest::Client::new(),
             disturbance: Mutex::new(Disturbance::None),
             calls: Mutex::default(),
+            capacity: Mutex::default(),
             process: Mutex::default(),
             held: Notify::new(),
             released: Notify::new(),
@@ -120,11 +136,9 @@ impl Function {
             .envs(variables.iter().copied())
             .stdout(log_file.try_clone().expect("a second handle"))
             .stderr(log_file);
-        *database.process.lock().unwrap() = Some(process.spawn().expect("the function can be started"));
-        simulator
-            .wait_for(|| async { simulator.is_initialized().await }, PATIENCE)
-            .await
-            .expect("the function starts");
+        let process = process.spawn().expect("the function can be started");
+        simulator.register_freeze_pid(process.id());
+        *database.process.lock().unwrap() = Some(process);
         Self { simulator, database, log }
     }
 
@@ -184,24 +198,48 @@ impl Function {
         answer
     }
 
-    /// Tells the function, as Lambda does, that its environment ends, and waits until it has.
+    /// Waits until the function is frozen, which it is as soon as it and its extension have nothing left to do.
+    pub(crate) async fn frozen(&self) {
+        self.simulator.wait_for_frozen(PATIENCE).await.expect("the function is done in time");
+    }
+
+    /// Tells the function, as Lambda does, that its environment ends, and waits until it has. It has had an event.
     pub(crate) async fn terminate(&self) {
+        self.frozen().await;
+        let process = self.database.process.lock().unwrap().as_ref().expect("a running function").id();
+        // One that is frozen hears nothing before it goes on.
+        for signal in ["-TERM", "-CONT"] {
+            let told = Command::new("kill").args([signal, &process.to_string()]).status();
+            assert!(told.expect("a shell's kill").success());
+        }
+        assert!(self.ended().await.success());
+    }
+
+    /// Waits until the function has ended by itself.
+    pub(crate) async fn ended(&self) -> ExitStatus {
         let mut process = self.database.process.lock().unwrap().take().expect("a running function");
-        let told = Command::new("kill").args(["-TERM", &process.id().to_string()]).status();
-        assert!(told.expect("a shell's kill").success());
         let ended = tokio::task::spawn_blocking(move || process.wait()).await.expect("no panic");
-        assert!(ended.expect("the function ends").success());
+        ended.expect("the function ends")
     }
 
     /// The lines that the function has written to its log, as far as they are JSON.
     pub(crate) fn log_lines(&self) -> Vec<Value> {
-        let log = std::fs::read_to_string(&self.log).expect("the log");
-        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        self.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Everything that the function has written to its log.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("the log")
     }
 
     /// The database calls since the last time this was asked: operations with their bodies.
     pub(crate) fn take_calls(&self) -> Vec<(String, Value)> {
         std::mem::take(&mut self.database.calls.lock().unwrap())
+    }
+
+    /// What was consumed since the last time this was asked: operations with their units of capacity, indexes included.
+    pub(crate) fn take_capacity(&self) -> Vec<(String, f64)> {
+        std::mem::take(&mut self.database.capacity.lock().unwrap())
     }
 }
 
@@ -245,13 +283,14 @@ async fn pass_on(
     database.calls.lock().unwrap().push((operation.clone(), request.clone()));
     let answer = async {
         if target.starts_with("DynamoDB_") {
-            database.forward(&headers, body).await
+            database.forward(&headers, &operation, request.clone()).await
         } else {
             (StatusCode::OK, JSON, elsewhere(&operation, &request, Disturbance::None))
         }
     };
 
     match database.take_disturbance(&operation) {
+        Disturbance::Says(text) => (StatusCode::OK, JSON, text.into()),
         Disturbance::Down | Disturbance::WritesFail => {
             (StatusCode::INTERNAL_SERVER_ERROR, JSON, Bytes::new())
         }
@@ -314,7 +353,7 @@ impl Database {
         let mut disturbance = self.disturbance.lock().unwrap();
         let current = *disturbance;
         match current {
-            Disturbance::Down | Disturbance::KillAt(0, _) => current,
+            Disturbance::Down | Disturbance::Says(_) | Disturbance::KillAt(0, _) => current,
             Disturbance::KillAt(left, moment) => {
                 *disturbance = Disturbance::KillAt(left - 1, moment);
                 Disturbance::None
@@ -347,16 +386,25 @@ impl Database {
     async fn forward(
         &self,
         headers: &HeaderMap,
-        body: Bytes,
+        operation: &str,
+        mut request: Value,
     ) -> (StatusCode, [(&'static str, &'static str); 1], Bytes) {
-        let mut request = self.client.post(variable("KEYGATE_DYNAMODB_URL")).body(body);
+        request["ReturnConsumedCapacity"] = json!("TOTAL");
+        let mut forwarded = self.client.post(variable("KEYGATE_DYNAMODB_URL")).body(request.to_string());
         for name in ["x-amz-target", "authorization", "x-amz-date", "content-type"] {
             if let Some(value) = headers.get(name) {
-                request = request.header(name, value.as_bytes());
+                forwarded = forwarded.header(name, value.as_bytes());
             }
         }
-        let answer = request.send().await.expect("the database answers");
-        (answer.status(), JSON, answer.bytes().await.expect("a whole answer"))
+        let answer = forwarded.send().await.expect("the database answers");
+        let (status, body) = (answer.status(), answer.bytes().await.expect("a whole answer"));
+        let said: Value = serde_json::from_slice(&body).expect("an answer in JSON");
+        let consumed = &said["ConsumedCapacity"];
+        // Of several tables it is a list.
+        let tables = consumed.as_array().map_or(std::slice::from_ref(consumed), Vec::as_slice);
+        let units = tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum();
+        self.capacity.lock().unwrap().push((operation.to_owned(), units));
+        (status, JSON, body)
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod database;
 pub(crate) mod emulator;
+pub(crate) mod faults;
 pub(crate) mod function;
 pub(crate) mod oauth;
 pub(crate) mod stack;

@@ -164,7 +164,7 @@ impl Api {
 
     /// Asks the WebSocket API of the example stack for a connection (RFC 6455, section 4.1): the status, 101 if it is
     /// made. It ends at once.
-    pub(crate) async fn connect(&self, key: Option<&str>) -> u16 {
+    pub(crate) async fn connect(&self, authorization: Option<&str>) -> u16 {
         let mut handshake = self.0.get(variable("KEYGATE_WEBSOCKET_EXAMPLE_URL"));
         for (name, value) in [
             ("Connection", "Upgrade"),
@@ -174,8 +174,8 @@ impl Api {
         ] {
             handshake = handshake.header(name, value);
         }
-        if let Some(key) = key {
-            handshake = handshake.bearer_auth(key);
+        if let Some(authorization) = authorization {
+            handshake = handshake.header("Authorization", authorization);
         }
         handshake.send().await.expect("an answer of the stack").status().as_u16()
     }

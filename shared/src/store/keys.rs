@@ -140,12 +140,12 @@ impl Keys {
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: the item is not a key.
+    /// - [`Error::Broken`]: the item is not a key, or is another one.
     pub async fn hashed(&self, id: KeyId) -> Result<Option<HashedKey>, Error> {
         let answer =
             self.client.get_item().table_name(&self.table).key("key_id", text(&id)).consistent_read(true);
         let answer = answer.send().await.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        answer.item.map(serde_dynamo::from_item).transpose().map_err(|_| broken("key"))
+        answer.item.map(|item| key_of(id, item)).transpose()
     }
 
     /// Reads a key without its hashes, strongly consistent. A key past its ttl is gone.
@@ -153,7 +153,7 @@ impl Keys {
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: the item is not a key.
+    /// - [`Error::Broken`]: the item is not a key, or is another one.
     pub async fn unhashed(&self, id: KeyId, now: DateTime<Utc>) -> Result<Option<UnhashedKey>, Error> {
         let stored: Option<UnhashedKey> = self.read(id, UNHASHED).await?;
         Ok(stored.filter(|stored| !stored.key.is_gone(now)))
@@ -164,7 +164,7 @@ impl Keys {
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: the item is not a key.
+    /// - [`Error::Broken`]: the item is not a key, or is another one.
     pub async fn of_tokens(&self, id: KeyId, now: DateTime<Utc>) -> Result<Option<TokenKey>, Error> {
         let stored: Option<TokenKey> = self.read(id, &format!("{UNHASHED}, token_generation")).await?;
         Ok(stored.filter(|stored| !stored.key.is_gone(now)))
@@ -183,7 +183,7 @@ impl Keys {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        answer.item.map(serde_dynamo::from_item).transpose().map_err(|_| broken("key"))
+        answer.item.map(|item| key_of(id, item)).transpose()
     }
 
     /// Walks through an index until `limit` keys are found that are `wanted`; `None` wants every one. Keys past their
@@ -510,6 +510,15 @@ impl Keys {
             .expect("a table and a key");
         TransactWriteItem::builder().delete(delete).build()
     }
+}
+
+/// Reads an item as the key that was asked for. Whatever stands between may answer one request with another's item, and a
+/// key's own id is what says whose it is.
+fn key_of<T: DeserializeOwned>(id: KeyId, item: HashMap<String, AttributeValue>) -> Result<T, Error> {
+    if item.get("key_id") != Some(&text(&id)) {
+        return Err(broken("key"));
+    }
+    serde_dynamo::from_item(item).map_err(|_| broken("key"))
 }
 
 /// Makes an end of every token of the key.

@@ -86,9 +86,13 @@ impl Reader {
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: the item is not a key.
+    /// - [`Error::Broken`]: the item is not a key, or is another one.
     pub async fn hashed(&self, id: KeyId) -> Result<Option<HashedKey>, Error> {
-        only(self.key(&id.to_string(), true).await?, "key")
+        let stored: Option<HashedKey> = only(self.key(&id.to_string(), true).await?, "key")?;
+        if stored.as_ref().is_some_and(|stored| stored.key.key_id != id) {
+            return Err(broken("key"));
+        }
+        Ok(stored)
     }
 
     /// Reads a token, its family and its key at once, strongly consistent, so that what was revoked is refused at once. A

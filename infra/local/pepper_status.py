@@ -1,0 +1,63 @@
+"""Counts how many hashes are left on each version of the pepper: what says when an old one can be taken away.
+
+It reads no hash, but the version that stands beside each. It takes `dynamodb:Scan` of two tables, all of which is read
+at half a read unit for 4 kB, and `cloudformation:DescribeStacks`.
+
+    pepper_status.py --stack keygate
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--stack", required=True)
+    arguments = parser.parse_args()
+    session = boto3.Session()
+    try:
+        (stack,) = session.client("cloudformation").describe_stacks(StackName=arguments.stack)["Stacks"]
+        output = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        dynamodb, now = session.client("dynamodb"), int(time.time())
+        keys: Counter[int] = Counter()
+        overlaps: Counter[int] = Counter()
+        for key in hashed(dynamodb, output["KeysTableName"], now):
+            keys[key["pepper_version"]] += 1
+            if key.get("previous_expires_at", 0) > now:
+                overlaps[key["previous_pepper_version"]] += 1
+        tokens = Counter(token["pepper_version"] for token in hashed(dynamodb, output["TokensTableName"], now))
+    except (BotoCoreError, ClientError) as error:
+        print(f"pepper-status: {error}", file=sys.stderr)
+        return 1
+    print(f"{'version':>10} {'keys':>10} {'overlaps':>10} {'tokens':>10}")
+    for version in sorted(keys | overlaps | tokens):
+        print(f"{version:>10} {keys[version]:>10} {overlaps[version]:>10} {tokens[version]:>10}")
+    return 0
+
+
+def hashed(dynamodb, table: str, now: int) -> Iterator[dict[str, int]]:
+    """What the items of a table say of the peppers of their hashes.
+
+    Those past their ttl are gone, whether or not DynamoDB has come to removing them.
+    """
+    pages = dynamodb.get_paginator("scan").paginate(
+        TableName=table,
+        ProjectionExpression="pepper_version, previous_pepper_version, previous_expires_at",
+        FilterExpression="attribute_exists(pepper_version) AND (attribute_not_exists(#ttl) OR #ttl > :now)",
+        ExpressionAttributeNames={"#ttl": "ttl"},
+        ExpressionAttributeValues={":now": {"N": str(now)}},
+    )
+    for item in pages.search("Items"):
+        yield {name: int(value["N"]) for name, value in item.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

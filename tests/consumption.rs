@@ -1,0 +1,117 @@
+//! What an authorization consumes, in DynamoDB's own units: half a read unit for 4 kB, a whole one if strongly consistent,
+//! and a write unit for 1 kB, in the table and in each index that has to follow.
+
+use keygate::credential::{Credential, KeyId, Kind};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+
+use crate::support::database;
+use crate::support::function::{Function, token_event};
+use crate::support::workspace::{Workspace, id_of};
+
+fn call(key: &str) -> Value {
+    token_event(&format!("Bearer {key}"))
+}
+
+/// What the calls so far have consumed, once the function has nothing left to do: each kind of call in its order.
+async fn consumed(function: &Function) -> Vec<(String, f64)> {
+    function.frozen().await;
+    let mut consumed = function.take_capacity();
+    consumed.sort_by(|one, other| one.0.cmp(&other.0));
+    consumed
+}
+
+fn of<const N: usize>(expected: [(&str, f64); N]) -> Vec<(String, f64)> {
+    expected.map(|(operation, units)| (operation.to_owned(), units)).into()
+}
+
+#[tokio::test]
+async fn an_authorization_is_one_read_and_the_first_of_its_interval_two_writes() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &["orders:read"]).await;
+    let authorizer = Function::start("authorize", &[]).await;
+    authorizer.take_capacity();
+    authorizer.invoke(call(&key)).await.expect("a policy");
+    // The event in its table and in the index by key; last use in the table and in four indexes, one of which is ordered by
+    // it and so takes two writes.
+    let first = [("GetItem", 1.0), ("PutItem", 2.0), ("UpdateItem", 6.0)];
+    assert_eq!(consumed(&authorizer).await, of(first));
+    for _ in 0..5 {
+        authorizer.invoke(call(&key)).await.expect("a policy");
+        assert_eq!(consumed(&authorizer).await, of([("GetItem", 1.0)]));
+    }
+    // All five are one event, whenever it is written.
+    authorizer.terminate().await;
+    assert_eq!(authorizer.take_capacity(), of([("PutItem", 2.0)]));
+    let calls = database::calls(&workspace.id, "bob").await;
+    assert_eq!(calls.iter().filter_map(|event| event["count"].as_u64()).collect::<Vec<_>>(), [1, 5]);
+}
+
+#[tokio::test]
+async fn a_route_more_is_an_event_more_and_no_other_write() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let authorizer = Function::start("authorize", &[]).await;
+    authorizer.invoke(call(&key)).await.expect("a policy");
+    consumed(&authorizer).await;
+    for (method, path) in [("GET", "users"), ("POST", "orders")] {
+        let mut event = call(&key);
+        let arn =
+            event["methodArn"].as_str().expect("an ARN").replace("GET/orders", &format!("{method}/{path}"));
+        event["methodArn"] = arn.into();
+        authorizer.invoke(event).await.expect("a policy");
+        assert_eq!(consumed(&authorizer).await, of([("GetItem", 1.0), ("PutItem", 2.0)]));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_one_read_of_what_exists_or_not_and_garbage_is_none() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let authorizer = Function::start("authorize", &[]).await;
+    authorizer.take_capacity();
+    let secret_of = |id: KeyId| Credential::draw(id, Kind::ApiKey).to_text(&"kg".parse().expect("a brand"));
+    let unknown = secret_of(KeyId::generate(chrono::Utc::now()));
+    for _ in 0..2 {
+        authorizer.invoke(call(unknown.expose_secret())).await.expect_err("a refusal");
+        assert_eq!(consumed(&authorizer).await, of([("GetItem", 1.0)]), "and nothing in the trail");
+        for garbage in ["", "kg_key_", &key[..key.len() - 1], &key.to_lowercase()] {
+            authorizer.invoke(call(garbage)).await.expect_err("a refusal");
+            assert_eq!(consumed(&authorizer).await, []);
+        }
+    }
+    let wrong = secret_of(id_of(&key).parse().expect("an id"));
+    authorizer.invoke(call(wrong.expose_secret())).await.expect_err("a refusal");
+    assert_eq!(consumed(&authorizer).await, of([("GetItem", 1.0), ("PutItem", 2.0)]), "once a minute");
+    authorizer.invoke(call(wrong.expose_secret())).await.expect_err("a refusal");
+    assert_eq!(consumed(&authorizer).await, of([("GetItem", 1.0)]));
+}
+
+#[tokio::test]
+async fn what_is_remembered_is_not_read_again() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let authorizer = Function::start("authorize", &[("CACHE_SECONDS", "300")]).await;
+    authorizer.invoke(call(&key)).await.expect("a policy");
+    consumed(&authorizer).await;
+    for _ in 0..5 {
+        authorizer.invoke(call(&key)).await.expect("a policy");
+        assert_eq!(consumed(&authorizer).await, []);
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_read_with_its_key_at_once() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let token = workspace.access_token(&key).await;
+    let authorizer = Function::start("authorize", &[]).await;
+    authorizer.take_capacity();
+    authorizer.invoke(call(&token)).await.expect("a policy");
+    // A unit for each of the two, in one call.
+    let first = consumed(&authorizer).await;
+    let reads: Vec<_> = first.iter().filter(|(operation, _)| operation == "BatchGetItem").collect();
+    assert_eq!(reads, [&("BatchGetItem".to_owned(), 2.0)], "{first:?}");
+    authorizer.invoke(call(&token)).await.expect("a policy");
+    assert_eq!(consumed(&authorizer).await, of([("BatchGetItem", 2.0)]));
+}

@@ -1,0 +1,87 @@
+//! How many hashes are left on each version of the pepper.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::function::{Function, request, token_event};
+use crate::support::stack::{remember_secret, variable};
+use crate::support::workspace::{Workspace, id_of};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// What `make pepper-status` says of a version: its keys, secrets before a rotation, and tokens.
+fn status(version: &str) -> Option<[u32; 3]> {
+    let done = Command::new(format!("{ROOT}/.local/tools/cli/bin/python"))
+        .args(["-B", "infra/local/pepper_status.py", "--stack", &variable("KEYGATE_STACK")])
+        .current_dir(ROOT)
+        .output()
+        .expect("the script runs; `make setup` installs what it takes");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let table = String::from_utf8(done.stdout).expect("UTF-8");
+    let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(lines.next().expect("a heading"), ["version", "keys", "overlaps", "tokens"]);
+    let line = lines.find(|line| line[0] == version)?;
+    Some([line[1], line[2], line[3]].map(|number| number.parse().expect("a number")))
+}
+
+#[tokio::test]
+async fn the_hashes_of_a_version_are_counted_until_the_last_of_them_is_gone() {
+    let workspace = Workspace::new().await;
+    // One that is nobody else's, so that the count is of this test alone.
+    let version = (u32::MAX - std::process::id()).to_string();
+    assert_eq!(status(&version), None);
+    let deployed = variable("KEYGATE_PEPPERS");
+    let key = deployed.splitn(3, ':').nth(2).expect("version, label and key");
+    let peppers = format!("{deployed},{version}:keygate-pepper-of-a-test:{key}");
+    let settings = [("PEPPERS", peppers.as_str())];
+    let (creator, authorizer, issuer) = tokio::join!(
+        Function::start("create-key", &settings),
+        Function::start("authorize", &settings),
+        Function::start("issue-token", &settings)
+    );
+    let mut keys = Vec::new();
+    for name in ["one", "two"] {
+        let event = request(&workspace, ("POST", "/api-keys"), None, &[], &json!({"name": name}));
+        let answer = creator.invoke(event).await.expect("an answer");
+        let body: Value = serde_json::from_str(answer["body"].as_str().expect("a body")).expect("JSON");
+        let key = body["key"].as_str().expect("a key").to_owned();
+        remember_secret(&key[key.len() - 49..][..43]);
+        authorizer.invoke(token_event(&format!("Bearer {key}"))).await.expect("a key under that version");
+        keys.push(key);
+    }
+    assert_eq!(status(&version), Some([2, 0, 0]));
+
+    let client = format!("client_id={}&client_secret={}", id_of(&keys[0]), keys[0]);
+    let answer = issuer.invoke(token_request(&format!("grant_type=client_credentials&{client}"))).await;
+    let answer = answer.expect("an answer");
+    let body: Value = serde_json::from_str(answer["body"].as_str().expect("a body")).expect("JSON");
+    let token = body["access_token"].as_str().unwrap_or_else(|| panic!("a token: {body}"));
+    remember_secret(&token[token.len() - 49..][..43]);
+    assert_eq!(status(&version), Some([2, 0, 1]));
+
+    // The deployed functions rotate to version 1, and the secret before goes on under the other.
+    let overlap = json!({"overlap_seconds": 3600});
+    assert_eq!(workspace.rotate(&workspace.admin, id_of(&keys[0]), &overlap).await.status, 200);
+    assert_eq!(status(&version), Some([1, 1, 1]));
+    for key in &keys {
+        assert_eq!(workspace.rotate(&workspace.admin, id_of(key), &json!({})).await.status, 200);
+    }
+    assert_eq!(status(&version), Some([0, 0, 1]), "the token, until its time is over");
+    workspace.contents().await;
+}
+
+/// The event that an HTTP API makes of a request for a token.
+fn token_request(body: &str) -> Value {
+    json!({
+        "version": "2.0", "routeKey": "POST /oauth/token", "rawPath": "/oauth/token", "rawQueryString": "",
+        "headers": {"content-type": "application/x-www-form-urlencoded"},
+        "requestContext": {
+            "apiId": "abcdef123", "domainName": "localhost", "stage": "$default", "routeKey": "POST /oauth/token",
+            "requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef", "timeEpoch": 0,
+            "http": {"method": "POST", "path": "/oauth/token", "protocol": "HTTP/1.1", "sourceIp": "203.0.113.7",
+                "userAgent": "test"},
+        },
+        "body": body, "isBase64Encoded": false,
+    })
+}
