@@ -21,9 +21,7 @@ os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"
 def main(issuer: str, api: str) -> None:
     key = os.environ["KEY"]
     client_id = key.split("_")[2]
-    server = requests.get(
-        f"{issuer}/.well-known/oauth-authorization-server", timeout=30
-    ).json()
+    server = requests.get(f"{issuer}/.well-known/oauth-authorization-server", timeout=30).json()
     for method in server["token_endpoint_auth_methods_supported"]:
         session = OAuth2Session(
             client_id,
@@ -31,32 +29,22 @@ def main(issuer: str, api: str) -> None:
             token_endpoint_auth_method=method,
             scope="orders:read offline_access",
         )
-        first = session.fetch_token(
-            server["token_endpoint"], grant_type="client_credentials"
-        )
+        first = session.fetch_token(server["token_endpoint"], grant_type="client_credentials")
         assert session.get(api, timeout=30).status_code == 200
 
-        session.refresh_token(
-            server["token_endpoint"], refresh_token=first["refresh_token"]
-        )
+        session.refresh_token(server["token_endpoint"], refresh_token=first["refresh_token"])
         assert session.token["access_token"] != first["access_token"]
         assert session.get(api, timeout=30).status_code == 200
 
-        told = session.introspect_token(
-            server["introspection_endpoint"], token=session.token["access_token"]
-        ).json()
+        told = session.introspect_token(server["introspection_endpoint"], token=session.token["access_token"]).json()
         assert (told["active"], told["client_id"]) == (True, client_id), told
 
-        revoked = session.revoke_token(
-            server["revocation_endpoint"], token=session.token["access_token"]
-        )
+        revoked = session.revoke_token(server["revocation_endpoint"], token=session.token["access_token"])
         assert revoked.status_code == 200, revoked
         assert session.get(api, timeout=30).status_code == 401
 
         try:
-            session.refresh_token(
-                server["token_endpoint"], refresh_token=first["refresh_token"]
-            )
+            session.refresh_token(server["token_endpoint"], refresh_token=first["refresh_token"])
         except OAuthError as error:
             assert error.error == "invalid_grant", error
         else:
