@@ -10,8 +10,8 @@ separated by spaces:
 
 A key in plain text is hashed here, so that only its SHA-256 leaves the machine; who has only digests gives those.
 
-Beside the file, in FILE.progress, stands how many of its lines are imported. Run again, it goes on behind them, unless one of
-them has changed. Keys that are there already are left as they are, so nothing is lost without that file. It takes
+Beside the file, in FILE.progress, stands how many of its lines are imported. Run again, it goes on behind them, unless
+one of them has changed. Keys that are there already are left as they are, so nothing is lost without it. It takes
 `lambda:InvokeFunction` on the function and `cloudformation:DescribeStacks`.
 """
 
@@ -39,7 +39,7 @@ LONGEST_PAUSE = 20.0
 # Others are at work on the same items, or a service is not there: what these say passes.
 PASSING_CODES = {"conflict", "unavailable"}
 PASSING_ERRORS = {"TooManyRequestsException", "ServiceException", "ResourceConflictException", "EC2ThrottledException"}
-COLUMNS = {"key", "sha256", "user_id", "name", "scopes"}
+FIELDS = {"key", "sha256", "user_id", "name", "scopes"}
 
 
 class Refused(Exception):
@@ -55,7 +55,7 @@ class Lines:
         self.sha256 = hashlib.sha256()
 
     def __iter__(self) -> Iterator[str]:
-        with open(self.path, encoding="utf-8", newline="") as file:
+        with open(self.path, encoding="utf-8-sig", newline="") as file:
             for line in file:
                 self.count += 1
                 self.sha256.update(line.encode())
@@ -64,10 +64,7 @@ class Lines:
     def records(self) -> Iterator[tuple[int, object]]:
         """Each record as it stands in the file, with the number of its last line."""
         if self.path.suffix.lower() == ".csv":
-            rows = csv.DictReader(self, restkey="too many columns")
-            if unknown := set(rows.fieldnames or []) - COLUMNS:
-                raise Refused(f"line 1: {len(unknown)} columns are none of {', '.join(sorted(COLUMNS))}")
-            for row in rows:
+            for row in csv.DictReader(self, restkey="beyond the heading"):
                 key = {name: value for name, value in row.items() if value}
                 yield self.count, key | ({"scopes": key["scopes"].split()} if "scopes" in key else {})
         else:
@@ -80,7 +77,7 @@ class Lines:
 
 
 class Progress:
-    """How far the import of one file into one workspace of one stack is, in a file beside it. It says nothing of any key."""
+    """How far the import of one file into one workspace of one stack is, in a file beside it that holds no key."""
 
     def __init__(self, file: Path, stack: str, workspace: str) -> None:
         self.path = file.with_name(f"{file.name}.progress")
@@ -106,12 +103,19 @@ class Progress:
         os.replace(temporary, self.path)
 
 
-def digested(record: object) -> object:
-    """The record with the SHA-256 of its key in place of the key. What is no record is left to the function to refuse."""
-    if not isinstance(record, dict) or not isinstance(record.get("key"), str) or "sha256" in record:
+def digested(line: int, record: object) -> dict:
+    """The record with the SHA-256 of its key in place of the key, so that no key in plain text is ever sent.
+
+    That is why a record that may hold one elsewhere is refused here; all else is for the function to judge.
+    """
+    if not isinstance(record, dict):
+        raise Refused(f"line {line}: must be a JSON object")
+    if unknown := len(record.keys() - FIELDS):
+        raise Refused(f"line {line}: {unknown} of its fields are none of {', '.join(sorted(FIELDS))}")
+    if "key" not in record:
         return record
-    if not record["key"]:
-        return record
+    if "sha256" in record or not isinstance(record["key"], str) or not record["key"]:
+        raise Refused(f"line {line}: key must be a text that is not empty, and not beside sha256")
     digest = hashlib.sha256(record["key"].encode()).hexdigest()
     return {name: value for name, value in record.items() if name != "key"} | {"sha256": digest}
 
@@ -182,7 +186,7 @@ def import_file(client, function: str, arguments: argparse.Namespace) -> None:
     for line, record in lines.records():
         if line <= known:
             continue
-        batch.append((line, digested(record)))
+        batch.append((line, digested(line, record)))
         if len(batch) == arguments.batch_size:
             finish()
     finish()

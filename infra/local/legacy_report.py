@@ -1,8 +1,8 @@
 """Tells which users still call with legacy keys, and when they last did: the most recent first.
 
 It reads the index by user, which is as old as a moment, and no hash. It takes `dynamodb:Scan` of that index, or with a
-workspace `dynamodb:Query`, at half a read unit for 4 kB, and `cloudformation:DescribeStacks`. When a key was last used is
-written at most once in LastUsedInterval, so it may be later by that.
+workspace `dynamodb:Query`, at half a read unit for 4 kB, and `cloudformation:DescribeStacks`. When a key was last used
+is written at most once in LastUsedInterval, so it may be later by that.
 
     legacy_report.py --stack keygate --workspace acme
 """

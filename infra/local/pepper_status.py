@@ -1,7 +1,7 @@
 """Counts how many hashes are left on each version of the pepper: what says when an old one can be taken away.
 
-It reads no hash, but the version that stands beside each. It takes `dynamodb:Scan` of two tables, and of a third while legacy keys are honoured, all of which is read
-at half a read unit for 4 kB, and `cloudformation:DescribeStacks`.
+It reads no hash, but the version that stands beside each. It takes `dynamodb:Scan` of two tables, and of a third while
+legacy keys are honoured, all of which is read at half a read unit for 4 kB, and `cloudformation:DescribeStacks`.
 
     pepper_status.py --stack keygate
 """

@@ -25,7 +25,7 @@ async fn main() -> Result<(), Error> {
 
 async fn respond(importer: &LegacyImporter, request: Request) -> Response<Body> {
     match import(importer, &request).await {
-        Ok(imported) => http::json(StatusCode::OK, &imported),
+        Ok(done) => http::json(StatusCode::OK, &done),
         Err(error) => http::problem(&error, &request),
     }
 }
