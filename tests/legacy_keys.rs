@@ -65,7 +65,7 @@ async fn a_legacy_key_is_honoured_by_every_api_and_marked_wherever_it_is_seen() 
     assert_eq!((&me["deprecated"], &me["sunset"]), (&json!(false), &Value::Null), "{me}");
 
     while calls(&workspace.id, "bob").await.is_empty() {}
-    let trail = workspace.activity("?user_id=bob").await;
+    let trail = workspace.activity("?actor=bob").await;
     let call = &trail["items"][0];
     assert_eq!((&call["action"], &call["credential"]), (&json!("key.used"), &json!("legacy_key")), "{trail}");
     let imports = workspace.contents().await.events;
