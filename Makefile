@@ -106,8 +106,9 @@ e2e: setup ## The integration and end-to-end tests, against a stack of their own
 
 # What concerns a whole run comes last, when everything else has left its traces.
 against-stack:
-	@cargo test $(LOCKED) --package keygate-tests -- $(or $(ARGS),--skip whole_run::)
+	@cargo test $(LOCKED) --package keygate-tests -- $(or $(ARGS),--skip whole_run:: --skip story::)
 	@$(if $(ARGS),,$(PHASE) "random requests: schemathesis" $(CLI)/python -B infra/local/fuzz.py --no-color)
+	@$(if $(ARGS),,cargo test $(LOCKED) --package keygate-tests -- story::)
 	@$(if $(ARGS),,cargo test $(LOCKED) --package keygate-tests -- whole_run::)
 
 ##@ Measurements

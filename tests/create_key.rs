@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::stack::variable;
 use crate::support::workspace::{Workspace, id_of, keys_url};
 
 #[tokio::test]
@@ -112,20 +111,9 @@ async fn a_user_has_at_most_as_many_keys_as_the_quota_says() {
 
 #[tokio::test]
 async fn a_removed_user_gets_no_key() {
-    use aws_sdk_dynamodb::types::AttributeValue::{N, S};
-
     let workspace = Workspace::new().await;
     workspace.created(json!({"name": "before", "user_id": "bob"})).await;
-    crate::support::stack::dynamodb()
-        .update_item()
-        .table_name(variable("KEYGATE_WORKSPACES_TABLE"))
-        .key("workspace_id", S(workspace.id.clone()))
-        .key("entry", S("USER#bob".to_owned()))
-        .update_expression("SET removed_at = :now")
-        .expression_attribute_values(":now", N("1".to_owned()))
-        .send()
-        .await
-        .expect("the user can be marked as removed");
+    workspace.remove("bob", "").await;
     let after = json!({"name": "after", "user_id": "bob"});
     workspace.create(&workspace.admin, &after).await.assert_problem(409, "user_removed");
 }

@@ -192,17 +192,14 @@ async fn answering(text: &'static str) -> String {
     format!("http://{address}")
 }
 
-/// A file that passes for certificates and holds none makes the client of AWS panic.
+/// Without what was to be trusted nothing is spoken to.
 #[tokio::test]
-async fn a_panic_ends_the_environment_at_once_and_says_where_it_was() {
+async fn a_bundle_that_holds_no_certificate_ends_the_environment_and_is_named() {
     let bundle = run_folder().join(unique("bundle"));
     let nothing = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     std::fs::write(&bundle, nothing).expect("a file");
     let settings = [("AWS_CA_BUNDLE", bundle.to_str().expect("a path in UTF-8"))];
     let function = Function::launch("authorize", &settings).await;
     assert!(!function.ended().await.success());
-    let lines = function.log_lines();
-    let panic = lines.iter().find(|line| line["level"] == "ERROR").expect("a line");
-    assert_eq!(panic["message"], "panic: this environment ends", "{lines:?}");
-    assert!(panic["at"].as_str().is_some_and(|at| at.contains(".rs:")), "{panic}");
+    assert!(function.log().contains("AWS_CA_BUNDLE"), "{}", function.log());
 }

@@ -42,6 +42,7 @@ mod races;
 mod remove_user;
 mod revoke_token;
 mod rotate_key;
+mod story;
 mod update_key;
 mod whoami;
 mod whole_run;

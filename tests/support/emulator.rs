@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use crate::support::stack::{Answer, Api, variable};
+use crate::support::workspace::text;
 
 /// Invokes a function directly, as somebody with `lambda:InvokeFunction` may.
 pub(crate) async fn invoke(api: &Api, function: &str, event: &Value) -> Value {
@@ -65,6 +66,25 @@ pub(crate) async fn run(api: &Api, logical_name: &str, event: &Value) -> Value {
     let mut names = functions.iter().filter_map(|function| function["FunctionName"].as_str());
     let name = names.find(|name| name.contains(logical_name)).expect("a deployed function");
     invoke(api, name, event).await
+}
+
+/// Gives a deployed function's variable another value, as a deployment with another parameter does, and returns the one that
+/// it had.
+pub(crate) async fn set_variable(api: &Api, logical_name: &str, variable_name: &str, value: &str) -> String {
+    let functions = functions(api).await;
+    let mut functions = functions.iter();
+    let is_wanted = |function: &&Value| text(function, "FunctionName").contains(logical_name);
+    let function = functions.find(is_wanted).expect("a deployed function");
+    let mut variables = function["Environment"]["Variables"].clone();
+    let before = text(&variables, variable_name).to_owned();
+    variables[variable_name] = json!(value);
+    let name = text(function, "FunctionName");
+    let url = format!("{}/2015-03-31/functions/{name}/configuration", variable("AWS_ENDPOINT_URL"));
+    let body = json!({"Environment": {"Variables": variables}}).to_string();
+    let request = signed(api.client().put(url), "lambda").body(body);
+    let answer = Answer::of(request.send().await.expect("the emulator answers")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    before
 }
 
 /// Every policy document that is written into a role.

@@ -19,7 +19,7 @@ use crate::page::Found;
 use crate::pepper::SecretHash;
 use crate::record::{HashedKey, Key, TokenKey};
 use crate::store::walk::{Item, walk};
-use crate::store::{broken, bytes, number, text, unless_condition_failed};
+use crate::store::{broken, bytes, mark_used, number, text, unless_condition_failed};
 
 /// A key without its hashes. The roles name the same attributes: whoever asks for another one is denied.
 pub(super) const UNHASHED: &str = "key_id, workspace_id, user_id, #name, name_folded, description, scopes, endpoints, created_at, created_by, revision, \
@@ -262,17 +262,7 @@ impl Keys {
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
     pub async fn mark_used(&self, id: KeyId, at: DateTime<Utc>, due: DateTime<Utc>) -> Result<(), Error> {
-        let update = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key("key_id", text(&id))
-            .update_expression("SET last_used_at = :at")
-            // A key that is gone has no such attribute, and stays gone.
-            .condition_expression("last_used_at <= :due")
-            .expression_attribute_values(":at", number(&at.timestamp()))
-            .expression_attribute_values(":due", number(&due.timestamp()));
-        unless_condition_failed(update.send().await)
+        mark_used(&self.client, &self.table, HashMap::from([("key_id".to_owned(), text(&id))]), at, due).await
     }
 
     /// Replaces a key's hash by one of the same secret under a newer pepper, if it is still the one that was read.

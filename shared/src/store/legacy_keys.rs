@@ -20,7 +20,7 @@ use crate::record::LegacyKey;
 use crate::store::activity::Activity;
 use crate::store::transaction::{self, Outcome};
 use crate::store::workspaces::Workspaces;
-use crate::store::{broken, bytes, number, text, unless_condition_failed};
+use crate::store::{broken, bytes, mark_used, text};
 
 /// The most keys that are imported in one transaction: of 100 items one is the event, and each key may have a user of its own
 /// who must not be removed.
@@ -74,17 +74,7 @@ impl LegacyKeys {
         at: DateTime<Utc>,
         due: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let update = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key(hash)))
-            .update_expression("SET last_used_at = :at")
-            // A key that is gone has no such attribute, and stays gone.
-            .condition_expression("last_used_at <= :due")
-            .expression_attribute_values(":at", number(&at.timestamp()))
-            .expression_attribute_values(":due", number(&due.timestamp()));
-        unless_condition_failed(update.send().await)
+        mark_used(&self.client, &self.table, key(hash), at, due).await
     }
 
     /// A user's keys, as far as the index has them by now: what was imported a moment ago may be missing.

@@ -19,6 +19,8 @@ mod transaction;
 mod walk;
 pub mod workspaces;
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::SdkError;
@@ -458,6 +460,26 @@ fn number(value: &impl ToString) -> AttributeValue {
 
 fn bytes(value: &[u8]) -> AttributeValue {
     AttributeValue::B(Blob::new(value))
+}
+
+/// Writes that an item was used, unless it was written since `due`, and never backwards. What is gone has no such attribute,
+/// and stays gone.
+async fn mark_used(
+    client: &Client,
+    table: &str,
+    key: HashMap<String, AttributeValue>,
+    at: DateTime<Utc>,
+    due: DateTime<Utc>,
+) -> Result<(), Error> {
+    let update = client
+        .update_item()
+        .table_name(table)
+        .set_key(Some(key))
+        .update_expression("SET last_used_at = :at")
+        .condition_expression("last_used_at <= :due")
+        .expression_attribute_values(":at", number(&at.timestamp()))
+        .expression_attribute_values(":due", number(&due.timestamp()));
+    unless_condition_failed(update.send().await)
 }
 
 /// That somebody else was faster is no failure.

@@ -25,7 +25,7 @@ use crate::record::{Family, HashedToken, Token, TokenKind, family_entry, token_e
 use crate::store::activity::Activity;
 use crate::store::keys::Keys;
 use crate::store::transaction::{self, Outcome};
-use crate::store::{broken, number, text, unless_condition_failed};
+use crate::store::{broken, mark_used, number, text};
 
 /// What a token is without its hash, for roles that may not read one.
 const UNHASHED_TOKEN: &str =
@@ -166,17 +166,7 @@ impl Tokens {
         at: DateTime<Utc>,
         due: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let update = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key(key_id, &token_entry::text(token_id))))
-            .update_expression("SET last_used_at = :at")
-            // A token that is gone has no such attribute, and stays gone.
-            .condition_expression("last_used_at <= :due")
-            .expression_attribute_values(":at", number(&at.timestamp()))
-            .expression_attribute_values(":due", number(&due.timestamp()));
-        unless_condition_failed(update.send().await)
+        mark_used(&self.client, &self.table, key(key_id, &token_entry::text(token_id)), at, due).await
     }
 
     fn put(&self, token: &HashedToken) -> Result<TransactWriteItem, Error> {
