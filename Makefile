@@ -21,6 +21,7 @@ STACK ?= keygate
 WORKSPACE ?=
 USER_ID ?=
 NAME ?= first administrator key
+FILE ?=
 
 .PHONY: help
 help: ## Print this
@@ -135,7 +136,7 @@ docs: setup ## Render the OpenAPI documents as pages that need no network: .loca
 
 ##@ AWS
 
-.PHONY: build deploy bootstrap pepper-status
+.PHONY: build deploy bootstrap pepper-status import-legacy-keys legacy-report
 build: setup ## Build the functions for AWS, optimised, and record their sizes in docs/sizes.md
 ##. ARCH=arm64 builds for Graviton; rustup then downloads that target once
 	@$(WITH_CLI) cargo lambda build $(LOCKED) --release --package keygate-functions $(ARCH_FLAG) \
@@ -159,3 +160,12 @@ bootstrap: setup ## Create the first administrator key in AWS: WORKSPACE=acme US
 pepper-status: setup ## Count what is left on each version of the pepper: STACK=keygate
 ##. Of the local stack: set -a; . .local/env; set +a; make pepper-status
 	@$(CLI)/python -B infra/local/pepper_status.py --stack "$(STACK)"
+
+import-legacy-keys: setup ## Import keys of an earlier mechanism: FILE=keys.jsonl WORKSPACE=acme STACK=keygate
+##. The file's form is in docs/legacy-keys.md. Interrupted, it goes on when it is run again
+##. Into the local stack: set -a; . .local/env; set +a; make import-legacy-keys ...
+	@$(if $(and $(WORKSPACE),$(FILE)),,$(error say what goes where: make import-legacy-keys FILE=keys.jsonl WORKSPACE=acme))
+	@$(CLI)/python -B infra/local/import_legacy.py --stack "$(STACK)" --workspace "$(WORKSPACE)" "$(FILE)"
+
+legacy-report: setup ## Tell which users still call with legacy keys, and when last: STACK=keygate WORKSPACE=acme or none
+	@$(CLI)/python -B infra/local/legacy_report.py --stack "$(STACK)" $(if $(WORKSPACE),--workspace "$(WORKSPACE)")

@@ -5,6 +5,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use crate::support::function::{Function, event};
+use crate::support::legacy::{LEGACY, imported, legacy_key};
 use crate::support::workspace::{Workspace, id_of, text};
 
 /// AWS's published sample of each kind of event, and how its API is refused.
@@ -59,6 +60,7 @@ async fn a_credential_is_accepted_or_refused_alike_in_every_kind_of_event_and_fo
     workspace.delete(&workspace.admin, id_of(&deleted)).await;
     let expired = workspace.created(json!({"name": "short", "expires_in": 1})).await;
     while workspace.accepts(text(&expired, "key")).await {}
+    let legacy = imported(&workspace, "bob", &[]).await;
 
     let bearer = |key: &str| Some(format!("Bearer {key}"));
     let states = [
@@ -75,9 +77,13 @@ async fn a_credential_is_accepted_or_refused_alike_in_every_kind_of_event_and_fo
         ("of an expired key", bearer(text(&expired, "key")), false),
         ("of a disabled key", bearer(&disabled), false),
         ("of a deleted key", bearer(&deleted), false),
+        ("a legacy key", bearer(&legacy), true),
+        ("of an unknown legacy key", bearer(&legacy_key()), false),
+        ("of another shape than legacy keys", bearer(&legacy[1..]), false),
     ];
     for form in ["policy", "simple"] {
-        let authorizer = Function::start("authorize", &[("AUTHORIZER_ANSWER", form)]).await;
+        let settings = [("AUTHORIZER_ANSWER", form), LEGACY[0], LEGACY[1]];
+        let authorizer = Function::start("authorize", &settings).await;
         for (name, refused) in EVENTS {
             for (state, authorization, accepted) in &states {
                 let answer = authorizer.invoke(carrying(name, authorization.as_deref())).await;

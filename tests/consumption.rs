@@ -3,10 +3,11 @@
 
 use keygate::credential::{Credential, KeyId, Kind};
 use secrecy::ExposeSecret;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::database;
 use crate::support::function::{Function, token_event};
+use crate::support::legacy::{LEGACY, legacy_key};
 use crate::support::workspace::{Workspace, id_of};
 
 fn call(key: &str) -> Value {
@@ -114,4 +115,26 @@ async fn a_token_is_read_with_its_key_at_once() {
     assert_eq!(reads, [&("BatchGetItem".to_owned(), 2.0)], "{first:?}");
     authorizer.invoke(call(&token)).await.expect("a policy");
     assert_eq!(consumed(&authorizer).await, of([("BatchGetItem", 2.0)]));
+}
+
+#[tokio::test]
+async fn a_legacy_key_costs_what_a_key_does_or_less() {
+    let workspace = Workspace::new().await;
+    let importer = Function::start("import-legacy-keys", &LEGACY).await;
+    let keys: Vec<_> = (0..49).map(|_| legacy_key()).collect();
+    let batch: Value = keys.iter().map(|key| json!({"key": key, "user_id": "bob", "name": "old"})).collect();
+    let event = json!({"import": {"workspace_id": workspace.id, "keys": batch}});
+    assert_eq!(importer.invoke(event).await, Ok(json!({"imported": 49, "present": 0})));
+    // A read of each; a transactional write of each in its table and a write in its index; and of all the event with its
+    // index, and that the user was not removed.
+    let imported = consumed(&importer).await;
+    assert_eq!(imported, of([("BatchGetItem", 49.0), ("TransactWriteItems", 152.0)]));
+
+    let authorizer = Function::start("authorize", &LEGACY).await;
+    authorizer.take_capacity();
+    authorizer.invoke(call(&keys[0])).await.expect("a policy");
+    let first = [("BatchGetItem", 1.0), ("PutItem", 2.0), ("UpdateItem", 2.0)];
+    assert_eq!(consumed(&authorizer).await, of(first));
+    authorizer.invoke(call(&keys[0])).await.expect("a policy");
+    assert_eq!(consumed(&authorizer).await, of([("BatchGetItem", 1.0)]));
 }

@@ -28,6 +28,7 @@ mod idempotent_create;
 mod interruptions;
 mod introspect_token;
 mod issue_token;
+mod legacy_keys;
 mod list_activity;
 mod list_keys;
 mod list_tokens;

@@ -5,13 +5,14 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::support::function::{Function, request, token_event};
+use crate::support::legacy::{LEGACY, legacy_key};
 use crate::support::stack::{remember_secret, variable};
 use crate::support::workspace::{Workspace, id_of};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// What `make pepper-status` says of a version: its keys, secrets before a rotation, and tokens.
-fn status(version: &str) -> Option<[u32; 3]> {
+/// What `make pepper-status` says of a version: its keys, secrets before a rotation, tokens, and legacy keys.
+fn status(version: &str) -> Option<[u32; 4]> {
     let done = Command::new(format!("{ROOT}/.local/tools/cli/bin/python"))
         .args(["-B", "infra/local/pepper_status.py", "--stack", &variable("KEYGATE_STACK")])
         .current_dir(ROOT)
@@ -20,9 +21,9 @@ fn status(version: &str) -> Option<[u32; 3]> {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let table = String::from_utf8(done.stdout).expect("UTF-8");
     let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    assert_eq!(lines.next().expect("a heading"), ["version", "keys", "overlaps", "tokens"]);
+    assert_eq!(lines.next().expect("a heading"), ["version", "keys", "overlaps", "tokens", "legacy"]);
     let line = lines.find(|line| line[0] == version)?;
-    Some([line[1], line[2], line[3]].map(|number| number.parse().expect("a number")))
+    Some([line[1], line[2], line[3], line[4]].map(|number| number.parse().expect("a number")))
 }
 
 #[tokio::test]
@@ -50,7 +51,7 @@ async fn the_hashes_of_a_version_are_counted_until_the_last_of_them_is_gone() {
         authorizer.invoke(token_event(&format!("Bearer {key}"))).await.expect("a key under that version");
         keys.push(key);
     }
-    assert_eq!(status(&version), Some([2, 0, 0]));
+    assert_eq!(status(&version), Some([2, 0, 0, 0]));
 
     let client = format!("client_id={}&client_secret={}", id_of(&keys[0]), keys[0]);
     let answer = issuer.invoke(token_request(&format!("grant_type=client_credentials&{client}"))).await;
@@ -58,16 +59,23 @@ async fn the_hashes_of_a_version_are_counted_until_the_last_of_them_is_gone() {
     let body: Value = serde_json::from_str(answer["body"].as_str().expect("a body")).expect("JSON");
     let token = body["access_token"].as_str().unwrap_or_else(|| panic!("a token: {body}"));
     remember_secret(&token[token.len() - 49..][..43]);
-    assert_eq!(status(&version), Some([2, 0, 1]));
+    assert_eq!(status(&version), Some([2, 0, 1, 0]));
+
+    let settings = [("PEPPERS", peppers.as_str()), LEGACY[0]];
+    let importer = Function::start("import-legacy-keys", &settings).await;
+    let keys_to_import = json!([{"key": legacy_key(), "user_id": "bob", "name": "old"}]);
+    let event = json!({"import": {"workspace_id": workspace.id, "keys": keys_to_import}});
+    assert_eq!(importer.invoke(event).await, Ok(json!({"imported": 1, "present": 0})));
+    assert_eq!(status(&version), Some([2, 0, 1, 1]));
 
     // The deployed functions rotate to version 1, and the secret before goes on under the other.
     let overlap = json!({"overlap_seconds": 3600});
     assert_eq!(workspace.rotate(&workspace.admin, id_of(&keys[0]), &overlap).await.status, 200);
-    assert_eq!(status(&version), Some([1, 1, 1]));
+    assert_eq!(status(&version), Some([1, 1, 1, 1]));
     for key in &keys {
         assert_eq!(workspace.rotate(&workspace.admin, id_of(key), &json!({})).await.status, 200);
     }
-    assert_eq!(status(&version), Some([0, 0, 1]), "the token, until its time is over");
+    assert_eq!(status(&version), Some([0, 0, 1, 1]), "what is not renewed: the token and the legacy key");
     workspace.contents().await;
 }
 

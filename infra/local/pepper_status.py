@@ -1,7 +1,7 @@
 """Counts how many hashes are left on each version of the pepper: what says when an old one can be taken away.
 
-It reads no hash, but the version that stands beside each. It takes `dynamodb:Scan` of two tables, all of which is read
-at half a read unit for 4 kB, and `cloudformation:DescribeStacks`.
+It reads no hash, but the version that stands beside each. It takes `dynamodb:Scan` of two tables, and of a third while
+legacy keys are honoured, all of which is read at half a read unit for 4 kB, and `cloudformation:DescribeStacks`.
 
     pepper_status.py --stack keygate
 """
@@ -34,12 +34,16 @@ def main() -> int:
             if key.get("previous_expires_at", 0) > now:
                 overlaps[key["previous_pepper_version"]] += 1
         tokens = Counter(token["pepper_version"] for token in hashed(dynamodb, output["TokensTableName"], now))
+        legacy: Counter[int] = Counter()
+        if table := output.get("LegacyKeysTableName"):
+            legacy.update(key["pepper_version"] for key in hashed(dynamodb, table, now))
     except (BotoCoreError, ClientError) as error:
         print(f"pepper-status: {error}", file=sys.stderr)
         return 1
-    print(f"{'version':>10} {'keys':>10} {'overlaps':>10} {'tokens':>10}")
-    for version in sorted(keys | overlaps | tokens):
-        print(f"{version:>10} {keys[version]:>10} {overlaps[version]:>10} {tokens[version]:>10}")
+    counts = {"keys": keys, "overlaps": overlaps, "tokens": tokens, "legacy": legacy}
+    print(f"{'version':>10}", *(f"{name:>10}" for name in counts))
+    for version in sorted(keys | overlaps | tokens | legacy):
+        print(f"{version:>10}", *(f"{count[version]:>10}" for count in counts.values()))
     return 0
 
 

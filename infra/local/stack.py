@@ -35,6 +35,8 @@ from services import Service, StackError, alive_record, port_taken, stop
 HERE = Path(__file__).resolve().parent
 TOOLS = ROOT / ".local" / "tools"
 
+LEGACY_PATTERN = "old-[0-9a-f]{32}"
+
 # Here all functions share one processor, and unoptimised they are slow to start: when many start at once, the usual
 # budget may not be enough. One that fails to start is worse here than on AWS, too: the emulator then ends all of them.
 PARAMETERS = {
@@ -45,6 +47,10 @@ PARAMETERS = {
     # The emulator writes no access logs; what a test puts there is read as if it did.
     "RecordedLogGroup": f"/aws/apigateway/{STACK}/access",
     "UserRemovalPattern": '{"source": ["example.users"], "detail-type": ["user removed"]}',
+    # Far away: what happens at the sunset is tested with functions of another one.
+    "LegacySunset": "2099-12-31T23:59:59Z",
+    "LegacyPattern": LEGACY_PATTERN,
+    "LegacyHeader": "X-Legacy-Key",
     "AnnounceMinutes": "2",
     # There are no caches to clear here, so these need not exist: the recorder writes down that they were to be cleared.
     "AuthorizerCaches": "restapis/local/stages/test,apis/local/stages/$default",
@@ -161,7 +167,8 @@ class Stack:
                 front.start()
         with steps.step(f"Deploy infra/examples/template.yaml as {EXAMPLES_STACK}"):
             authorizer = {"AuthorizerFunctionArn": keygate["AuthorizerFunctionArn"]}
-            self.deployment.deploy(EXAMPLES_STACK, "examples/template.yaml", authorizer)
+            legacy = {"LegacyPattern": LEGACY_PATTERN}
+            self.deployment.deploy(EXAMPLES_STACK, "examples/template.yaml", authorizer | legacy)
         with steps.step("Create the deployed tables in DynamoDB Local"):
             self.deployment.create_tables()
         self.start(steps, self.pump, "Start the pump from the tables' streams to the functions")

@@ -130,6 +130,7 @@ impl Function {
             .env("TOKENS_TABLE", variable("KEYGATE_TOKENS_TABLE"))
             .env("WORKSPACES_TABLE", variable("KEYGATE_WORKSPACES_TABLE"))
             .env("ACTIVITY_TABLE", variable("KEYGATE_ACTIVITY_TABLE"))
+            .env("LEGACY_KEYS_TABLE", variable("KEYGATE_LEGACY_KEYS_TABLE"))
             .env("LOG_LEVEL", "debug")
             .env("PEPPERS", variable("KEYGATE_PEPPERS"))
             .env("REPLAY_KEY", variable("KEYGATE_REPLAY_KEY"))

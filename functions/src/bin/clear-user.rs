@@ -7,6 +7,7 @@ use keygate::aws::{Aws, MANAGEMENT_BUDGET};
 use keygate::config::Environment;
 use keygate::logging;
 use keygate::store::Store;
+use keygate::store::legacy_keys::LegacyStore;
 use keygate::users::clear::UserClearer;
 use keygate::users::remove::Removal;
 use lambda_http::lambda_runtime::{self, LambdaEvent};
@@ -18,8 +19,12 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
-    let clearer =
-        UserClearer { store: Store::new(aws.dynamodb, &environment)?, quota: environment.keys_per_user()? };
+    let legacy = environment.legacy_sunset()?.map(|_| LegacyStore::new(aws.dynamodb.clone(), &environment));
+    let clearer = UserClearer {
+        store: Store::new(aws.dynamodb, &environment)?,
+        legacy: legacy.transpose()?,
+        quota: environment.keys_per_user()?,
+    };
     lambda_runtime::run(service_fn(|event| clear(&clearer, event))).await
 }
 

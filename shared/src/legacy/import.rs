@@ -1,9 +1,9 @@
 //! Importing legacy keys, a batch at a time.
 //!
 //! A batch is written in transactions of at most as many keys as one takes, each with an event that says how many. Keys that
-//! are there already are left as they are, so a batch can be sent again.
+//! are there already, under whichever pepper, are left as they are, so a batch can be sent again.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -13,11 +13,14 @@ use crate::credential::KeyId;
 use crate::error::{Error, InvalidField, Place};
 use crate::fields::{self, Fields, Wrong};
 use crate::legacy::LegacyCredential;
-use crate::pepper::Peppers;
+use crate::pepper::{Peppers, SecretHash};
 use crate::record::{LegacyKey, Name};
 use crate::scope::{MOST_SCOPES, Scope};
 use crate::store::legacy_keys::{LegacyStore, MOST_AT_ONCE};
 use crate::time::whole_second;
+
+/// How long after the sunset a key is kept: whoever postpones the sunset, even after it has passed, finds every key.
+const KEPT_AFTER_SUNSET: TimeDelta = TimeDelta::days(365);
 
 /// The most keys of one batch.
 pub const LARGEST_BATCH: usize = 1_000;
@@ -159,16 +162,17 @@ impl LegacyImporter {
     ///
     /// # Errors
     ///
-    /// - [`Error::UserRemoved`]: one of the users was removed from the workspace. Keys of a batch before may be imported.
+    /// - [`Error::UserRemoved`]: one of the users was removed from the workspace. Some of the others may be imported.
+    /// - [`Error::Conflict`]: somebody else imports one of the keys at the same time.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later. Some may be imported.
     pub async fn import(&self, request: ImportLegacyKeys, now: DateTime<Utc>) -> Result<Imported, Error> {
         let nobody = UserId::of_import();
         let author = (&request.workspace_id, &nobody);
-        let mut keys: Vec<LegacyKey> = Vec::with_capacity(request.keys.len());
+        let total = request.keys.len();
+        let mut keys: Vec<(LegacyKey, Vec<SecretHash>)> = Vec::with_capacity(total);
         for new in request.keys {
-            let hash = self.peppers.hash_legacy(&new.credential);
-            keys.push(LegacyKey {
-                hash,
+            let key = LegacyKey {
+                hash: self.peppers.hash_legacy(&new.credential),
                 key_id: KeyId::generate(now),
                 workspace_id: request.workspace_id.clone(),
                 user_id: new.user_id,
@@ -176,15 +180,20 @@ impl LegacyImporter {
                 scopes: new.scopes,
                 imported_at: whole_second(now),
                 last_used_at: None,
-                ttl: self.sunset,
-            });
+                ttl: whole_second(self.sunset) + KEPT_AFTER_SUNSET,
+            };
+            keys.push((key, self.peppers.hashes_of_legacy(&new.credential)));
         }
-        let total = keys.len();
-        keys.sort_unstable_by(|one, other| one.hash.as_bytes().cmp(other.hash.as_bytes()));
-        keys.dedup_by(|one, other| one.hash == other.hash);
+        // The first of those that are there twice stays.
+        keys.sort_by(|(one, _), (other, _)| one.hash.as_bytes().cmp(other.hash.as_bytes()));
+        keys.dedup_by(|(one, _), (other, _)| one.hash == other.hash);
         let mut imported = 0;
         for keys in keys.chunks(MOST_AT_ONCE) {
-            let new = self.store.absent(keys).await?;
+            let hashes: Vec<_> = keys.iter().flat_map(|(_, hashes)| hashes).collect();
+            let present = self.store.present(&hashes).await?;
+            let is_present = |hash: &SecretHash| present.contains(hash.as_bytes().as_slice());
+            let new = keys.iter().filter(|(_, hashes)| !hashes.iter().any(is_present));
+            let new: Vec<_> = new.map(|(key, _)| key).collect();
             if new.is_empty() {
                 continue;
             }

@@ -1,16 +1,19 @@
 //! The table `legacy-keys`: one item a key, found by its hash. It exists only while a sunset is configured.
 //!
-//! The index `by_user` (`workspace_id`, `user_id`) holds no hash but the one that is the table's key, which every index has.
+//! The index `by_user` (`workspace_id`, `user_id`) holds no hash but the one that is the table's key, which every index has; and
+//! beside it what removing a user and the report of who still calls with legacy keys take.
 
 use std::collections::{HashMap, HashSet};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, TransactWriteItem};
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 
 use crate::activity::Event;
 use crate::caller::{UserId, WorkspaceId};
 use crate::config::{Environment, InvalidVariable};
+use crate::credential::KeyId;
 use crate::error::Error;
 use crate::pepper::SecretHash;
 use crate::record::LegacyKey;
@@ -23,11 +26,25 @@ use crate::store::{broken, bytes, mark_used, text};
 /// who must not be removed.
 pub const MOST_AT_ONCE: usize = 49;
 
+/// The most items that one request reads.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>
+const MOST_READ_AT_ONCE: usize = 100;
+
 /// The table.
 #[derive(Clone, Debug)]
 pub struct LegacyKeys {
     client: Client,
     table: String,
+}
+
+/// What the index holds of a legacy key.
+#[derive(Debug, Deserialize)]
+pub struct IndexedLegacyKey {
+    /// What it is found by.
+    #[serde(flatten)]
+    pub hash: SecretHash,
+    /// Its id in the audit trail.
+    pub key_id: KeyId,
 }
 
 /// The tables of a function that imports or removes legacy keys.
@@ -60,13 +77,17 @@ impl LegacyKeys {
         mark_used(&self.client, &self.table, key(hash), at, due).await
     }
 
-    /// The hashes of a user's keys, as far as the index has them by now.
+    /// A user's keys, as far as the index has them by now: what was imported a moment ago may be missing.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
     /// - [`Error::Broken`]: an item is not a key.
-    pub async fn of_user(&self, workspace: &WorkspaceId, user: &UserId) -> Result<Vec<LegacyKey>, Error> {
+    pub async fn of_user(
+        &self,
+        workspace: &WorkspaceId,
+        user: &UserId,
+    ) -> Result<Vec<IndexedLegacyKey>, Error> {
         let query = self
             .client
             .query()
@@ -95,7 +116,7 @@ impl LegacyStore {
         })
     }
 
-    /// Those of at most 100 keys that are not there.
+    /// Those of the hashes under which a key is stored.
     ///
     /// # Errors
     ///
@@ -103,28 +124,32 @@ impl LegacyStore {
     ///
     /// # Panics
     ///
-    /// When there is no key to look for.
-    pub async fn absent<'a>(&self, keys: &'a [LegacyKey]) -> Result<Vec<&'a LegacyKey>, Error> {
-        let wanted = KeysAndAttributes::builder()
-            .set_keys(Some(keys.iter().map(|new| key(&new.hash)).collect()))
-            .projection_expression("#hash")
-            .expression_attribute_names("#hash", "hash")
-            .consistent_read(true)
-            .build()
-            .expect("keys to read");
+    /// Never: a request has keys to read.
+    pub async fn present(&self, hashes: &[&SecretHash]) -> Result<HashSet<Vec<u8>>, Error> {
         let LegacyKeys { client, table } = &self.keys;
-        let answer = client.batch_get_item().request_items(table, wanted).send().await;
-        let answer = answer.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        if answer.unprocessed_keys.is_some_and(|unread| !unread.is_empty()) {
-            let cause = "it left keys unprocessed".to_owned();
-            return Err(Error::Unavailable { service: "DynamoDB", cause });
+        let mut present = HashSet::new();
+        for hashes in hashes.chunks(MOST_READ_AT_ONCE) {
+            let wanted = KeysAndAttributes::builder()
+                .set_keys(Some(hashes.iter().map(|hash| key(hash)).collect()))
+                .projection_expression("#hash")
+                .expression_attribute_names("#hash", "hash")
+                .consistent_read(true)
+                .build()
+                .expect("keys to read");
+            let answer = client.batch_get_item().request_items(table, wanted).send().await;
+            let answer = answer.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+            if answer.unprocessed_keys.is_some_and(|unread| !unread.is_empty()) {
+                let cause = "it left keys unprocessed".to_owned();
+                return Err(Error::Unavailable { service: "DynamoDB", cause });
+            }
+            let items = answer.responses.unwrap_or_default().remove(table).unwrap_or_default();
+            present.extend(
+                items.into_iter().filter_map(|mut item| {
+                    item.remove("hash")?.as_b().ok().map(|hash| hash.as_ref().to_vec())
+                }),
+            );
         }
-        let items = answer.responses.unwrap_or_default().remove(table).unwrap_or_default();
-        let present: HashSet<Vec<u8>> = items
-            .into_iter()
-            .filter_map(|mut item| item.remove("hash")?.as_b().ok().map(|hash| hash.as_ref().to_vec()))
-            .collect();
-        Ok(keys.iter().filter(|key| !present.contains(key.hash.as_bytes().as_slice())).collect())
+        Ok(present)
     }
 
     /// Writes new keys, at most [`MOST_AT_ONCE`], and the event: all of them or none. It says how many it has written.
@@ -132,7 +157,7 @@ impl LegacyStore {
     /// # Errors
     ///
     /// - [`Error::UserRemoved`]: one of the users was removed.
-    /// - [`Error::Conflict`]: one of the keys is there by now.
+    /// - [`Error::Conflict`]: one of the keys is there by now. Try again, and it is left alone.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn import(&self, keys: &[&LegacyKey], event: &Event) -> Result<usize, Error> {
         let mut changes = vec![self.activity.put(event)?];
@@ -157,17 +182,30 @@ impl LegacyStore {
         }
     }
 
-    /// Deletes a key, if it is there, and writes the event.
+    /// Deletes a key of a user who is `removed_at` that time, and writes the event: both or neither. Whether it was there.
     ///
     /// # Errors
     ///
+    /// - [`Error::UserReinstated`]: the user is not removed any more, or anew.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-    pub async fn delete(&self, hash: &SecretHash, event: &Event) -> Result<(), Error> {
+    pub async fn delete(
+        &self,
+        hash: &SecretHash,
+        (workspace, user): (&WorkspaceId, &UserId),
+        removed_at: DateTime<Utc>,
+        event: &Event,
+    ) -> Result<bool, Error> {
         const KEY: usize = 0;
-        let changes = vec![self.remove(hash), self.activity.put(event)?];
+        const USER: usize = 1;
+        let changes = vec![
+            self.remove(hash),
+            self.workspaces.check_removed(workspace, user, removed_at),
+            self.activity.put(event)?,
+        ];
         match transaction::commit(&self.keys.client, changes).await? {
-            Outcome::Committed => Ok(()),
-            Outcome::Refused(refused) if refused.condition_failed(KEY) => Ok(()),
+            Outcome::Committed => Ok(true),
+            Outcome::Refused(refused) if refused.condition_failed(USER) => Err(Error::UserReinstated),
+            Outcome::Refused(refused) if refused.condition_failed(KEY) => Ok(false),
             Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }

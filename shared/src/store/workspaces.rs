@@ -371,6 +371,24 @@ impl Workspaces {
         TransactWriteItem::builder().condition_check(check).build()
     }
 
+    /// Demands that a user is `removed_at` that time.
+    pub(super) fn check_removed(
+        &self,
+        workspace: &WorkspaceId,
+        user: &UserId,
+        removed_at: DateTime<Utc>,
+    ) -> TransactWriteItem {
+        let check = ConditionCheck::builder()
+            .table_name(&self.table)
+            .set_key(Some(entry(workspace, &user_entry(user))))
+            .condition_expression("#removed_at = :removed_at")
+            .expression_attribute_names("#removed_at", REMOVED_AT)
+            .expression_attribute_values(":removed_at", number(&removed_at.timestamp_millis()))
+            .build()
+            .expect("a table, a key and a condition");
+        TransactWriteItem::builder().condition_check(check).build()
+    }
+
     /// Takes the mark from a removed user.
     pub(super) fn unmark_removed(
         &self,

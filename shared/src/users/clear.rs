@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::record::Key;
 use crate::store::Store;
 use crate::store::keys::UnhashedKey;
+use crate::store::legacy_keys::LegacyStore;
 use crate::users::remove::Removal;
 
 /// How often a key is read again because somebody else changed it between the reading and the writing.
@@ -19,6 +20,8 @@ const ATTEMPTS: usize = 4;
 pub struct UserClearer {
     /// Where keys are.
     pub store: Store,
+    /// Where legacy keys are, if any are honoured.
+    pub legacy: Option<LegacyStore>,
     /// How many keys a user may have.
     pub quota: u32,
 }
@@ -42,6 +45,8 @@ impl UserClearer {
     /// deleted. One that is handed over gets a hash that is no secret's. The secret that it has goes on until the overlap
     /// ends, counted from the removal; then nobody has one until the key is rotated.
     ///
+    /// Legacy keys are deleted, and are never handed over: their secret cannot be taken from whoever has it but by that.
+    ///
     /// # Errors
     ///
     /// - [`Error::Conflict`], [`Error::Busy`], [`Error::Unavailable`]: not everything is done yet. Try again.
@@ -61,7 +66,22 @@ impl UserClearer {
                 Err(error) => return Err(error),
             }
         }
+        if let Some(legacy) = &self.legacy {
+            for key in legacy.keys.of_user(&removal.workspace_id, &removal.user_id).await? {
+                let event = Self::deletion(key.key_id, removal, now);
+                match legacy.delete(&key.hash, removal.whom(), removed_at, &event).await {
+                    Ok(was_there) => cleared.deleted += u32::from(was_there),
+                    Err(Error::UserReinstated) => return Ok(Cleared { is_over: true, ..cleared }),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
         Ok(cleared)
+    }
+
+    fn deletion(id: KeyId, removal: &Removal, now: DateTime<Utc>) -> Event {
+        let author = (&removal.workspace_id, &removal.actor);
+        Event::new(Action::KeyDeleted, author, (id, &removal.user_id), Origin::default(), now)
     }
 
     /// What was done to the key, if it was there.
@@ -78,15 +98,13 @@ impl UserClearer {
             });
             // Deleted meanwhile, or its time is over.
             let Some(stored) = stored else { return Ok(None) };
-            let author = (&removal.workspace_id, &removal.actor);
             match self.transfer(&stored, removal, removed_at, now).await {
                 Ok(true) => return Ok(Some(Action::KeyTransferred)),
                 Ok(false) | Err(Error::QuotaReached(_) | Error::UserRemoved) => {}
                 Err(Error::Conflict) => continue,
                 Err(error) => return Err(error),
             }
-            let target = (id, &removal.user_id);
-            let event = Event::new(Action::KeyDeleted, author, target, Origin::default(), now);
+            let event = Self::deletion(id, removal, now);
             match self.store.delete_key(&stored, Some(removed_at), &event).await {
                 Ok(()) => return Ok(Some(Action::KeyDeleted)),
                 Err(Error::NotFound) => return Ok(None),

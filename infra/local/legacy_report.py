@@ -1,0 +1,83 @@
+"""Tells which users still call with legacy keys, and when they last did: the most recent first.
+
+It reads the index by user, which is as old as a moment, and no hash. It takes `dynamodb:Scan` of that index, or with a
+workspace `dynamodb:Query`, at half a read unit for 4 kB, and `cloudformation:DescribeStacks`. When a key was last used
+is written at most once in LastUsedInterval, so it may be later by that.
+
+    legacy_report.py --stack keygate --workspace acme
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+
+@dataclass
+class User:
+    """The legacy keys of one user: how many there are and were ever used, and when one last was, in Unix seconds."""
+
+    keys: int = 0
+    used: int = 0
+    last_used_at: int = 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--stack", required=True)
+    parser.add_argument("--workspace")
+    arguments = parser.parse_args()
+    session = boto3.Session()
+    users: dict[tuple[str, str], User] = {}
+    try:
+        (stack,) = session.client("cloudformation").describe_stacks(StackName=arguments.stack)["Stacks"]
+        output = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        table = output.get("LegacyKeysTableName")
+        if not table:
+            print("legacy-report: the stack honours no legacy keys", file=sys.stderr)
+            return 1
+        for workspace, user_id, last_used_at in keys(session.client("dynamodb"), table, arguments.workspace):
+            user = users.setdefault((workspace, user_id), User())
+            user.keys += 1
+            user.used += last_used_at > 0
+            user.last_used_at = max(user.last_used_at, last_used_at)
+    except (BotoCoreError, ClientError) as error:
+        print(f"legacy-report: {error}", file=sys.stderr)
+        return 1
+    rows = [("workspace", "user", "keys", "used", "last used")]
+    for (workspace, user_id), user in sorted(users.items(), key=lambda entry: (-entry[1].last_used_at, entry[0])):
+        last = datetime.fromtimestamp(user.last_used_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if user.used else "never"
+        rows.append((workspace, user_id, str(user.keys), str(user.used), last))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def keys(dynamodb, table: str, workspace: str | None) -> Iterator[tuple[str, str, int]]:
+    """Workspace, user and last use of each legacy key. Those past their ttl are gone, removed or not."""
+    request = {
+        "TableName": table,
+        "IndexName": "by_user",
+        "ProjectionExpression": "workspace_id, user_id, last_used_at",
+        "FilterExpression": "#ttl > :now",
+        "ExpressionAttributeNames": {"#ttl": "ttl"},
+        "ExpressionAttributeValues": {":now": {"N": str(int(time.time()))}},
+    }
+    if workspace:
+        request["KeyConditionExpression"] = "workspace_id = :workspace"
+        request["ExpressionAttributeValues"][":workspace"] = {"S": workspace}
+    pages = dynamodb.get_paginator("query" if workspace else "scan").paginate(**request)
+    for item in pages.search("Items"):
+        yield item["workspace_id"]["S"], item["user_id"]["S"], int(item["last_used_at"]["N"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
