@@ -41,6 +41,7 @@ mod races;
 mod remove_user;
 mod revoke_token;
 mod rotate_key;
+mod unused_keys;
 mod update_key;
 mod whoami;
 mod whole_run;

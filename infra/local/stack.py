@@ -46,6 +46,7 @@ PARAMETERS = {
     "RecordedLogGroup": f"/aws/apigateway/{STACK}/access",
     "UserRemovalPattern": '{"source": ["example.users"], "detail-type": ["user removed"]}',
     "AnnounceMinutes": "2",
+    "DisableUnusedDays": "90",
     # There are no caches to clear here, so these need not exist: the recorder writes down that they were to be cleared.
     "AuthorizerCaches": "restapis/local/stages/test,apis/local/stages/$default",
 }

@@ -273,7 +273,8 @@ mod tests {
         for parameters in [[("order", "asc")], [("sort", "name")], [("name", "a")], [("status", "active")]] {
             assert_ne!(query(&parameters).checksum(&acme), checksum, "{parameters:?}");
         }
-        let unused = |days: &'static str| query(&[("status", "unused"), ("unused_days", days)]).checksum(&acme);
+        let unused =
+            |days: &'static str| query(&[("status", "unused"), ("unused_days", days)]).checksum(&acme);
         assert_ne!(unused("90"), unused("91"));
         assert_ne!(unused("90"), query(&[("status", "unused")]).checksum(&acme));
         assert!(read(&cursor().write(checksum), checksum + 1, Sort::CreatedAt).is_err());
