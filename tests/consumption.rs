@@ -120,14 +120,14 @@ async fn a_token_is_read_with_its_key_at_once() {
 #[tokio::test]
 async fn a_legacy_key_costs_what_a_key_does_or_less() {
     let workspace = Workspace::new().await;
-    let importer = Function::start("import-legacy-keys", &LEGACY).await;
+    let function = Function::start("import-legacy-keys", &LEGACY).await;
     let keys: Vec<_> = (0..49).map(|_| legacy_key()).collect();
     let batch: Value = keys.iter().map(|key| json!({"key": key, "user_id": "bob", "name": "old"})).collect();
     let event = json!({"import": {"workspace_id": workspace.id, "keys": batch}});
-    assert_eq!(importer.invoke(event).await, Ok(json!({"imported": 49, "present": 0})));
+    assert_eq!(function.invoke(event).await, Ok(json!({"imported": 49, "present": 0})));
     // A read of each; a transactional write of each in its table and a write in its index; and of all the event with its
     // index, and that the user was not removed.
-    let imported = consumed(&importer).await;
+    let imported = consumed(&function).await;
     assert_eq!(imported, of([("BatchGetItem", 49.0), ("TransactWriteItems", 152.0)]));
 
     let authorizer = Function::start("authorize", &LEGACY).await;
