@@ -43,6 +43,7 @@ mod remove_user;
 mod revoke_token;
 mod rotate_key;
 mod story;
+mod unused_keys;
 mod update_key;
 mod whoami;
 mod whole_run;

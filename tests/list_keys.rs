@@ -112,6 +112,10 @@ async fn a_hostile_query_is_a_400_that_names_every_parameter() {
         ("?cursor=%00%ff", vec!["cursor"]),
         ("?cursor=eyJrZXlfaWQiOiJ4In0", vec!["cursor"]),
         ("?colour=red&limit=x", vec!["colour", "limit"]),
+        ("?status=unused&unused_days=0", vec!["unused_days"]),
+        ("?status=unused&unused_days=3651", vec!["unused_days"]),
+        ("?status=active&unused_days=90", vec!["unused_days"]),
+        ("?unused_days=90", vec!["unused_days"]),
     ];
     for (query, parameters) in table {
         let mut places = workspace.list(&workspace.admin, query).await.invalid_places();
@@ -173,6 +177,7 @@ async fn filters_combine() {
         ("?status=disabled".to_owned(), vec!["deploy"]),
         ("?status=active&user_id=bob".to_owned(), vec!["CI Frankfurt"]),
         ("?status=unused&sort=name".to_owned(), vec!["ci dublin", "CI Frankfurt", "deploy"]),
+        ("?status=unused&unused_days=1".to_owned(), vec![]),
         ("?status=expired".to_owned(), vec![]),
         (format!("?name=ci&user_id=bob&created_after={created_at}"), vec!["CI Frankfurt"]),
         (format!("?name=ci&user_id=bob&created_before={created_at}"), vec![]),

@@ -33,8 +33,10 @@ use crate::support::workspace::unique;
 const CASES: u32 = 6;
 /// When the random keys are listed: late enough that no database deletes by its own clock what is gone by this one.
 const NOW: i64 = 4_000_000_000;
-/// When the oldest key is created.
-const OLDEST: i64 = NOW - 1_000_000;
+/// How long without use is asked for.
+const UNUSED_DAYS: i64 = 11;
+/// When the oldest key is created: so that of those that were never used, half are unused for that long.
+const OLDEST: i64 = NOW - UNUSED_DAYS * 86_400 - 15;
 /// When the first used key was last used: numbers of nine digits and of ten, which sort otherwise as text.
 const FIRST_USE: i64 = 999_999_998;
 
@@ -183,11 +185,12 @@ struct Filter {
     /// From which second to before which, after [`OLDEST`].
     created: (Option<i64>, Option<i64>),
     status: Option<&'static str>,
+    unused_days: Option<i64>,
 }
 
 /// Each filter, and some of them combined.
-const FILTERS: [Filter; 10] = {
-    let all = Filter { name: None, user: None, created: (None, None), status: None };
+const FILTERS: [Filter; 11] = {
+    let all = Filter { name: None, user: None, created: (None, None), status: None, unused_days: None };
     [
         all,
         Filter { name: Some(("ＳＴＲＡẞ", "strass")), ..all },
@@ -197,6 +200,7 @@ const FILTERS: [Filter; 10] = {
         Filter { status: Some("expired"), ..all },
         Filter { status: Some("disabled"), ..all },
         Filter { status: Some("unused"), ..all },
+        Filter { status: Some("unused"), unused_days: Some(UNUSED_DAYS), ..all },
         Filter { name: Some(("o", "o")), user: Some("alice"), ..all },
         Filter { created: (Some(5), None), status: Some("active"), ..all },
     ]
@@ -214,6 +218,7 @@ impl Filter {
             ("created_after", self.created.0.map(time)),
             ("created_before", self.created.1.map(time)),
             ("status", self.status.map(str::to_owned)),
+            ("unused_days", self.unused_days.map(|days| days.to_string())),
         ];
         parameters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
@@ -230,6 +235,8 @@ impl Filter {
                 Some("active") => life != Life::Expired && !disabled,
                 Some("expired") => life == Life::Expired,
                 Some("disabled") => life != Life::Expired && disabled,
+                // Those that were used were so long ago.
+                Some("unused") if self.unused_days.is_some() => used.is_some() || created <= 15,
                 Some("unused") => used.is_none(),
                 _ => true,
             }

@@ -5,7 +5,7 @@ for each the stream of the table's copy in DynamoDB Local: what passes the mappi
 batches, until the function says that it is done. A batch that keeps failing is given up, with a line in the log.
 Nothing is remembered beyond the process: after a restart every record comes again, which a function has to bear anyhow.
 
-    pump.py --port 28200 --dynamodb-port 28000 --emulator-port 24566
+    pump.py --port 28300 --dynamodb-port 28000 --emulator-port 24566
 """
 
 from __future__ import annotations

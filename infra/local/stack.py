@@ -52,6 +52,7 @@ PARAMETERS = {
     "LegacyPattern": LEGACY_PATTERN,
     "LegacyHeader": "X-Legacy-Key",
     "AnnounceMinutes": "2",
+    "DisableUnusedDays": "90",
     # There are no caches to clear here, so these need not exist: the recorder writes down that they were to be cleared.
     "AuthorizerCaches": "restapis/local/stages/test,apis/local/stages/$default",
 }

@@ -68,6 +68,9 @@ pub enum Action {
     /// The secret before a key's last rotation has stopped working.
     #[serde(rename = "key.overlap_ended")]
     KeyOverlapEnded,
+    /// Nobody uses a key: it will be disabled in a few days, unless somebody does.
+    #[serde(rename = "key.unused")]
+    KeyUnused,
     /// An expired key was removed at the end of its retention.
     #[serde(rename = "key.purged")]
     KeyPurged,

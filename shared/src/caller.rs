@@ -45,6 +45,12 @@ impl UserId {
         Self(format!("{NOBODYS}clock"))
     }
 
+    /// Who does in the audit trail what is done to keys because nobody uses them.
+    #[must_use]
+    pub fn of_unused() -> Self {
+        Self(format!("{NOBODYS}unused"))
+    }
+
     /// Who does in the audit trail what is imported.
     #[must_use]
     pub fn of_import() -> Self {

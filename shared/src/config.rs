@@ -12,6 +12,7 @@ use tracing::Level;
 
 use crate::clearing::Stage;
 use crate::credential::Brand;
+use crate::keys::unused::UnusedRules;
 use crate::legacy::LegacyRules;
 use crate::time::whole_second;
 
@@ -372,6 +373,19 @@ impl Environment {
         self.text("EVENT_BUS").unwrap_or("default").to_owned()
     }
 
+    /// When keys are disabled that nobody uses: after `DISABLE_UNUSED_DAYS` without use, and announced `UNUSED_NOTICE_DAYS`
+    /// before; 14 unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when `DISABLE_UNUSED_DAYS` is not set, or no number from 2 to 3650; or when `UNUSED_NOTICE_DAYS` is
+    /// no number from 1 up to and without that.
+    pub fn unused_rules(&self) -> Result<UnusedRules, InvalidVariable> {
+        let days = self.number("DISABLE_UNUSED_DAYS", 0, 2..=3650)?;
+        let notice_days = self.number("UNUSED_NOTICE_DAYS", 14, 1..=days - 1)?;
+        Ok(UnusedRules { days, notice_days })
+    }
+
     /// `AUTHORIZER_CACHES`: the stages whose authorizer caches are to be cleared, separated by commas.
     ///
     /// # Errors
@@ -591,6 +605,25 @@ mod tests {
         assert_eq!(empty.authorizer_answer(), Ok(AuthorizerAnswer::Policy));
         assert_eq!(empty.authorizer_budget(), Ok(Duration::from_secs(2)));
         assert_eq!(empty.log_level(), Ok(Level::INFO));
+    }
+
+    #[test]
+    fn unused_keys_are_announced_before_they_are_disabled_or_nothing_starts() {
+        let rules = |days, notice_days| {
+            environment(&[("DISABLE_UNUSED_DAYS", days), ("UNUSED_NOTICE_DAYS", notice_days)]).unused_rules()
+        };
+        assert_eq!(rules("90", ""), Ok(UnusedRules { days: 90, notice_days: 14 }));
+        assert_eq!(rules("2", "1"), Ok(UnusedRules { days: 2, notice_days: 1 }));
+        for (days, notice_days, wrong) in [
+            ("", "", "DISABLE_UNUSED_DAYS"),
+            ("0", "1", "DISABLE_UNUSED_DAYS"),
+            ("1", "1", "DISABLE_UNUSED_DAYS"),
+            ("3651", "14", "DISABLE_UNUSED_DAYS"),
+            ("14", "", "UNUSED_NOTICE_DAYS"),
+            ("90", "0", "UNUSED_NOTICE_DAYS"),
+        ] {
+            assert_eq!(rules(days, notice_days).unwrap_err().name, wrong, "{days} {notice_days}");
+        }
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! The fields of a JSON body and the parameters of a query, checked all at once: whoever sends three wrong ones learns of
 //! three.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
@@ -151,7 +155,7 @@ impl Wrong {
 /// # Errors
 ///
 /// What the parser says it must be.
-pub fn parsed<T: std::str::FromStr<Err: ToString>>(value: &Value) -> Result<T, Wrong> {
+pub fn parsed<T: FromStr<Err: ToString>>(value: &Value) -> Result<T, Wrong> {
     string(value)?.parse().map_err(|invalid| Wrong::new(&invalid))
 }
 
@@ -172,7 +176,7 @@ pub fn string(value: &Value) -> Result<&str, Wrong> {
 /// That it must be such an array; or which element is wrong, and what the parser says it must be.
 pub fn distinct<T>(value: &Value, most: usize, what: &str) -> Result<Vec<T>, Wrong>
 where
-    T: std::str::FromStr<Err: ToString> + PartialEq,
+    T: FromStr<Err: ToString> + PartialEq,
 {
     let must_be = || Wrong::new(&format!("must be an array of at most {most} {what}"));
     let values = value.as_array().filter(|values| values.len() <= most).ok_or_else(must_be)?;
@@ -246,7 +250,7 @@ impl<'a> Parameters<'a> {
 /// # Errors
 ///
 /// What the parser says it must be.
-pub fn word<T: std::str::FromStr<Err: ToString>>(value: &str) -> Result<T, String> {
+pub fn word<T: FromStr<Err: ToString>>(value: &str) -> Result<T, String> {
     value.parse().map_err(|invalid: T::Err| invalid.to_string())
 }
 
@@ -258,6 +262,17 @@ pub fn word<T: std::str::FromStr<Err: ToString>>(value: &str) -> Result<T, Strin
 pub fn time(value: &str) -> Result<DateTime<Utc>, String> {
     let time = DateTime::parse_from_rfc3339(value).map_err(|_| "must be a time in the form of RFC 3339")?;
     Ok(time.into())
+}
+
+/// Checks that a parameter is a whole number within a range, written with digits alone.
+///
+/// # Errors
+///
+/// That it must be one.
+pub fn number<T: FromStr + PartialOrd + Display>(value: &str, range: RangeInclusive<T>) -> Result<T, String> {
+    let digits = Some(value).filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = digits.and_then(|digits| digits.parse().ok()).filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("must be a whole number from {} to {}", range.start(), range.end()))
 }
 
 fn pointer(path: &[&str]) -> Place {

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, InvalidField, Place};
+use crate::fields::number;
 
 /// How many items a page has unless said.
 pub const DEFAULT_LIMIT: usize = 25;
@@ -18,10 +19,7 @@ const LARGEST_LIMIT: usize = 100;
 ///
 /// That it must be a number within its bounds.
 pub fn limit(value: &str) -> Result<usize, String> {
-    let digits = Some(value).filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
-    let limit =
-        digits.and_then(|digits| digits.parse().ok()).filter(|limit| (1..=LARGEST_LIMIT).contains(limit));
-    limit.ok_or_else(|| format!("must be a whole number from 1 to {LARGEST_LIMIT}"))
+    number(value, 1..=LARGEST_LIMIT)
 }
 
 /// A page, as it is answered.

@@ -160,6 +160,12 @@ impl Key {
         }
     }
 
+    /// Since when nobody has used it: since its last use, or its creation if there was none.
+    #[must_use]
+    pub fn unused_since(&self) -> DateTime<Utc> {
+        self.last_used_at.unwrap_or(self.created_at)
+    }
+
     /// Whose it is.
     #[must_use]
     pub fn holder(&self) -> Holder {

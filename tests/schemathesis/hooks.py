@@ -99,7 +99,10 @@ def before_call(context: Any, case: schemathesis.Case, kwargs: dict[str, Any]) -
 
 
 def make_answerable(query: dict[str, Any], path: dict[str, Any]) -> None:
-    """Sees to what a schema cannot say: who used what, a range that begins before it ends, another user than this."""
+    """Sees to what a schema cannot say: who used what, a range that begins before it ends, another user than this, and
+    which parameters come together."""
+    if "unused_days" in query:
+        query["status"] = "unused"
     if query.get("action") in USES or query.get("outcome") in ("allowed", "refused"):
         query.setdefault("actor", "ada@example.com")
     if "from" in query:

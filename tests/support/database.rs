@@ -346,6 +346,20 @@ pub(crate) async fn put_tokens(key: &str, count: u32) {
     }
 }
 
+/// Gives a stored key other times that it is in no index of what is due by.
+pub(crate) async fn move_times(id: &str, times: &[(&str, i64)]) {
+    for (name, seconds) in times {
+        let update = dynamodb()
+            .update_item()
+            .table_name(variable("KEYGATE_KEYS_TABLE"))
+            .key("key_id", AttributeValue::S(id.to_owned()))
+            .update_expression("SET #name = :seconds")
+            .expression_attribute_names("#name", *name)
+            .expression_attribute_values(":seconds", AttributeValue::N(seconds.to_string()));
+        update.send().await.expect("the key can be changed");
+    }
+}
+
 /// Writes that a key was used just now, so that the authorizer has no reason to.
 pub(crate) async fn mark_used(id: &str) {
     dynamodb()

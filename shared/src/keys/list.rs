@@ -1,11 +1,11 @@
 //! Listing the keys of a workspace: sorted, filtered, page by page, in both directions.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::caller::{Caller, UserId, WorkspaceId};
 use crate::credential::Brand;
 use crate::error::Error;
-use crate::fields::{Parameters, time, word};
+use crate::fields::{Parameters, number, time, word};
 use crate::keys::ShownKey;
 use crate::page::{self, Cursor, Page};
 use crate::record::{Key, LONGEST_NAME, Status, fold};
@@ -14,6 +14,9 @@ use crate::store::keys::{Keys, Position, Sort, Walk};
 
 /// The longest value that an index is sorted by, in bytes: the folded name.
 const LONGEST_SORT_VALUE: usize = 512;
+
+/// The longest time without use that can be asked for, in days.
+const MOST_UNUSED_DAYS: u32 = 3650;
 
 /// What a caller asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +37,8 @@ struct Filter {
     created_after: Option<DateTime<Utc>>,
     created_before: Option<DateTime<Utc>>,
     status: Option<WantedStatus>,
+    /// Of unused keys: not used for so many days. Those that were never used, if it is not said.
+    unused_days: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,12 +62,18 @@ impl ListKeys {
             parameters.optional("order", parse_order).unwrap_or(matches!(sort, Sort::Name | Sort::User));
         let limit = parameters.optional("limit", page::limit).unwrap_or(page::DEFAULT_LIMIT);
         let cursor = parameters.optional("cursor", |value| Ok(value.to_owned()));
+        let status = parameters.optional("status", parse_status);
+        let unused_days = parameters.optional("unused_days", |value| match status {
+            Some(WantedStatus::Unused) => number(value, 1..=MOST_UNUSED_DAYS),
+            _ => Err("must come with status=unused".to_owned()),
+        });
         let filter = Filter {
             name: parameters.optional("name", parse_name_part),
             user_id: parameters.optional("user_id", word),
             created_after: parameters.optional("created_after", time),
             created_before: parameters.optional("created_before", time),
-            status: parameters.optional("status", parse_status),
+            status,
+            unused_days,
         };
         parameters.finish(Self { sort, ascending, filter, limit, cursor })
     }
@@ -125,7 +136,10 @@ impl Filter {
                 WantedStatus::Active => key.status(now) == Status::Active,
                 WantedStatus::Expired => key.status(now) == Status::Expired,
                 WantedStatus::Disabled => key.status(now) == Status::Disabled,
-                WantedStatus::Unused => key.last_used_at.is_none(),
+                WantedStatus::Unused => match self.unused_days {
+                    Some(days) => key.unused_since() <= now - TimeDelta::days(days.into()),
+                    None => key.last_used_at.is_none(),
+                },
             })
     }
 }
@@ -215,6 +229,19 @@ mod tests {
     }
 
     #[test]
+    fn the_days_without_use_are_asked_for_of_unused_keys_alone() {
+        for days in ["1", "90", "3650"] {
+            assert!(ListKeys::parse([("unused_days", days), ("status", "unused")]).is_ok(), "{days}");
+        }
+        for wrong in ["0", "3651", "-1", "+5", "", "1.5", "99999999999999999999"] {
+            let parameters = [("status", "unused"), ("unused_days", wrong)];
+            assert_eq!(wrong_parameters(&parameters), ["?unused_days"], "{wrong}");
+        }
+        assert_eq!(wrong_parameters(&[("unused_days", "90")]), ["?unused_days"]);
+        assert_eq!(wrong_parameters(&[("status", "active"), ("unused_days", "90")]), ["?unused_days"]);
+    }
+
+    #[test]
     fn times_are_listed_from_the_newest_and_words_from_the_first() {
         for (sort, ascending) in
             [("name", true), ("user", true), ("created_at", false), ("last_used_at", false)]
@@ -246,6 +273,10 @@ mod tests {
         for parameters in [[("order", "asc")], [("sort", "name")], [("name", "a")], [("status", "active")]] {
             assert_ne!(query(&parameters).checksum(&acme), checksum, "{parameters:?}");
         }
+        let unused =
+            |days: &'static str| query(&[("status", "unused"), ("unused_days", days)]).checksum(&acme);
+        assert_ne!(unused("90"), unused("91"));
+        assert_ne!(unused("90"), query(&[("status", "unused")]).checksum(&acme));
         assert!(read(&cursor().write(checksum), checksum + 1, Sort::CreatedAt).is_err());
     }
 

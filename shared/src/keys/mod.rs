@@ -10,6 +10,7 @@ pub mod precondition;
 pub mod purge;
 pub mod recount;
 pub mod rotate;
+pub mod unused;
 pub mod update;
 
 use chrono::{DateTime, Utc};

@@ -29,6 +29,9 @@ pub(super) const UNHASHED: &str = "key_id, workspace_id, user_id, #name, name_fo
 /// written at the same time. A change would leave keys in parts that nobody reads.
 const DUE_SHARDS: u8 = 4;
 
+/// How many keys one page of a scan reads.
+const PAGE: i32 = 500;
+
 /// The table.
 #[derive(Clone, Debug)]
 pub struct Keys {
@@ -71,6 +74,55 @@ impl DueKey {
     pub fn holder(&self) -> Holder {
         Holder { workspace_id: self.workspace_id.clone(), user_id: self.user_id.clone(), key_id: self.key_id }
     }
+}
+
+/// What is read of a key that nobody uses.
+#[derive(Clone, Debug, Deserialize)]
+pub struct UnusedKey {
+    /// The key.
+    pub key_id: KeyId,
+    /// Its tenant.
+    pub workspace_id: WorkspaceId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// Which state of the key this is.
+    pub revision: u64,
+    /// When it was made.
+    #[serde(with = "chrono::serde::ts_seconds")]
+    pub created_at: DateTime<Utc>,
+    /// When it was last used; 1970, if never.
+    #[serde(with = "chrono::serde::ts_seconds")]
+    pub last_used_at: DateTime<Utc>,
+    /// When it was last announced that it will be disabled.
+    #[serde(default, with = "chrono::serde::ts_seconds_option")]
+    pub unused_notice_at: Option<DateTime<Utc>>,
+    /// Of which state of the key.
+    pub unused_notice_revision: Option<u64>,
+}
+
+impl UnusedKey {
+    /// Since when nobody has used it: since its last use, or its creation if there was none.
+    #[must_use]
+    pub fn unused_since(&self) -> DateTime<Utc> {
+        self.created_at.max(self.last_used_at)
+    }
+
+    /// When it was announced that it will be disabled. A notice is over when the key is used or changed: whoever switches
+    /// a key on again has as long as everybody else.
+    #[must_use]
+    pub fn noticed_at(&self) -> Option<DateTime<Utc>> {
+        let is_of_this_state = self.unused_notice_revision == Some(self.revision);
+        self.unused_notice_at.filter(|at| is_of_this_state && self.last_used_at < *at)
+    }
+}
+
+/// What comes of a key's being unused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consequence {
+    /// It is announced that it will be disabled.
+    Notice,
+    /// It is disabled.
+    Disabling,
 }
 
 /// The order of a list. Each is an index of its own.
@@ -253,6 +305,50 @@ impl Keys {
             }
         }
         Ok(keys)
+    }
+
+    /// A page of the active keys of all workspaces that nobody has used `since`, and the place where the next one begins. The
+    /// index is a little behind the table. What is not a key is logged and left out.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    pub async fn unused(
+        &self,
+        since: DateTime<Utc>,
+        now: DateTime<Utc>,
+        place: Option<&str>,
+    ) -> Result<(Vec<UnusedKey>, Option<String>), Error> {
+        let answer = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .index_name(Sort::LastUsedAt.index())
+            .filter_expression(
+                "last_used_at <= :since AND created_at <= :since AND attribute_not_exists(disabled_at) \
+                 AND (attribute_not_exists(expires_at) OR expires_at > :now)",
+            )
+            .projection_expression(
+                "key_id, workspace_id, user_id, revision, created_at, last_used_at, unused_notice_at, unused_notice_revision",
+            )
+            .expression_attribute_values(":since", number(&since.timestamp()))
+            .expression_attribute_values(":now", number(&now.timestamp()))
+            .limit(PAGE)
+            .set_exclusive_start_key(place.and_then(place_in_index))
+            .send()
+            .await
+            .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+        let mut keys = Vec::new();
+        for item in answer.items.unwrap_or_default() {
+            let key_id = item.get("key_id").cloned();
+            if let Ok(key) = serde_dynamo::from_item(item) {
+                keys.push(key);
+            } else {
+                // It must not hold up all others.
+                tracing::error!(?key_id, error = %broken("key"), "key left out");
+            }
+        }
+        Ok((keys, answer.last_evaluated_key.as_ref().and_then(place_of)))
     }
 
     /// Writes that a key was used, unless it was written since `due`, and never backwards. That a key was used changes
@@ -465,6 +561,37 @@ impl Keys {
         TransactWriteItem::builder().update(update.expect("a table, a key and an update")).build()
     }
 
+    /// The change of a key that is unused, if it is as it was read and nobody has used it since: what comes of it `at` a
+    /// time. A notice that was given is not given again.
+    pub(super) fn unused_change(
+        &self,
+        key: &UnusedKey,
+        consequence: Consequence,
+        at: DateTime<Utc>,
+    ) -> TransactWriteItem {
+        let update = Update::builder()
+            .table_name(&self.table)
+            .key("key_id", text(&key.key_id))
+            .expression_attribute_values(":revision", number(&key.revision))
+            .expression_attribute_values(":used", number(&key.last_used_at.timestamp()))
+            .expression_attribute_values(":at", number(&at.timestamp()));
+        let update = match consequence {
+            Consequence::Notice => update
+                .update_expression("SET unused_notice_at = :at, unused_notice_revision = :revision")
+                // The index may not have the notice of a moment ago.
+                .condition_expression(
+                    "revision = :revision AND last_used_at = :used AND (attribute_not_exists(unused_notice_at) \
+                     OR unused_notice_revision <> :revision OR unused_notice_at <= :used)",
+                ),
+            Consequence::Disabling => update
+                .update_expression("SET disabled_at = :at, revision = :next")
+                .condition_expression("revision = :revision AND last_used_at = :used")
+                .expression_attribute_values(":next", number(&(key.revision + 1))),
+        };
+        let update = update.build().expect("a table, a key and an update");
+        TransactWriteItem::builder().update(update).build()
+    }
+
     /// The condition that there is no such key.
     pub(super) fn absent(&self, id: KeyId) -> TransactWriteItem {
         let check = ConditionCheck::builder()
@@ -509,6 +636,22 @@ fn key_of<T: DeserializeOwned>(id: KeyId, item: HashMap<String, AttributeValue>)
         return Err(broken("key"));
     }
     serde_dynamo::from_item(item).map_err(|_| broken("key"))
+}
+
+/// Where a page of the index by last use begins, in a text: no part of it has spaces.
+fn place_of(item: &Item) -> Option<String> {
+    let text = |name: &str| item.get(name)?.as_s().ok();
+    let last_used_at = item.get("last_used_at")?.as_n().ok()?;
+    Some(format!("{} {last_used_at} {}", text("workspace_id")?, text("key_id")?))
+}
+
+fn place_in_index(place: &str) -> Option<Item> {
+    let [workspace, last_used_at, key_id] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().ok()?;
+    Some(HashMap::from([
+        ("workspace_id".to_owned(), text(workspace)),
+        ("last_used_at".to_owned(), AttributeValue::N(last_used_at.to_owned())),
+        ("key_id".to_owned(), text(key_id)),
+    ]))
 }
 
 /// Makes an end of every token of the key.

@@ -37,7 +37,7 @@ use crate::pepper::SecretHash;
 use crate::record::{HashedKey, Key};
 use crate::replay::{Memory, Replay};
 use activity::Activity;
-use keys::{DueKey, Keys, UnhashedKey};
+use keys::{Consequence, DueKey, Keys, UnhashedKey, UnusedKey};
 use transaction::{Outcome, Refused};
 use workspaces::Workspaces;
 
@@ -341,6 +341,27 @@ impl Store {
             if missing.len() == written {
                 return Err(refused.unexpected());
             }
+        }
+    }
+
+    /// Writes what comes of a key's being unused at the time of the event, and the event: both or neither. Whether the key
+    /// still was as it was read, and unused.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn unused_key(
+        &self,
+        key: &UnusedKey,
+        consequence: Consequence,
+        event: &Event,
+    ) -> Result<bool, Error> {
+        const KEY: usize = 0;
+        let change = self.keys.unused_change(key, consequence, event.at);
+        match transaction::commit(&self.client, vec![change, self.activity.put(event)?]).await? {
+            Outcome::Committed => Ok(true),
+            Outcome::Refused(refused) if refused.condition_failed(KEY) => Ok(false),
+            Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }
 

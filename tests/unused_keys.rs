@@ -1,0 +1,288 @@
+//! Keys that nobody uses: `disable-unused-keys`, and the list of them.
+
+use chrono::Utc;
+use serde_json::{Value, json};
+
+use crate::support::database::{Contents, key, move_times, string};
+use crate::support::emulator;
+use crate::support::function::{Disturbance, Function, Moment, request};
+use crate::support::tables::{Tables, revealed};
+use crate::support::workspace::{Workspace, id_of, text};
+
+const DAY: i64 = 86_400;
+
+/// Tables of a test's own, and who works on them. Keys are disabled after 90 days, and announced 14 days before.
+struct Deployment {
+    tables: Tables,
+    creator: Function,
+    updater: Function,
+    disabler: Function,
+}
+
+impl Deployment {
+    async fn new() -> Self {
+        let tables = Tables::new().await;
+        let (creator, updater, disabler) =
+            tokio::join!(tables.start("create-key"), tables.start("update-key"), start(&tables));
+        Self { tables, creator, updater, disabler }
+    }
+
+    /// Makes a key that nobody has used since it was made, so many days ago.
+    async fn create(&self, name: &str, days_ago: i64) -> String {
+        let body = json!({"name": name, "expires_in": 1000 * DAY});
+        let event = request(&self.tables.workspace, ("POST", "/api-keys"), None, &[], &body);
+        let id = id_of(&revealed(&self.creator.invoke(event).await.expect("an answer"))).to_owned();
+        self.let_days_pass(&id, days_ago).await;
+        id
+    }
+
+    async fn update(&self, id: &str, body: &Value) {
+        let event = request(&self.tables.workspace, ("PATCH", "/api-keys/{id}"), Some(id), &[], body);
+        let answer = self.updater.invoke(event).await.expect("an answer");
+        assert_eq!(answer["statusCode"], 200, "{answer}");
+    }
+
+    async fn key(&self, id: &str) -> Value {
+        self.tables.key(id).await.expect("the key is there")
+    }
+
+    /// Moves what has happened to a key into the past.
+    async fn let_days_pass(&self, id: &str, days: i64) {
+        let key = self.key(id).await;
+        self.tables.move_times(id, &key, &passed(&key, days)).await;
+    }
+
+    /// Writes that a key was used so many days ago.
+    async fn mark_used(&self, id: &str, days_ago: i64) {
+        let at = Utc::now().timestamp() - days_ago * DAY;
+        self.tables.move_times(id, &Value::Null, &[("last_used_at", at)]).await;
+    }
+
+    async fn run(&self) {
+        self.disabler.invoke(json!({})).await.expect("a run");
+    }
+
+    /// What has happened to a key because nobody uses it.
+    async fn actions(&self, id: &str) -> Vec<String> {
+        let contents = self.tables.contents().await;
+        events(&contents, id).iter().map(|event| string(&event["action"])).collect()
+    }
+
+    async fn is_disabled(&self, id: &str) -> bool {
+        self.key(id).await.get("disabled_at").is_some()
+    }
+}
+
+async fn start(tables: &Tables) -> Function {
+    tables.start_with("disable-unused-keys", &[("DISABLE_UNUSED_DAYS", "90")]).await
+}
+
+/// The times of a key that say whether it is unused, so many days earlier.
+fn passed(key: &Value, days: i64) -> Vec<(&'static str, i64)> {
+    let times = ["created_at", "last_used_at", "unused_notice_at"];
+    let of_key = times.iter().filter_map(|name| Some((*name, key[*name].as_i64()?)));
+    of_key.filter(|(_, at)| *at > 0).map(|(name, at)| (name, at - days * DAY)).collect()
+}
+
+fn events<'a>(contents: &'a Contents, id: &str) -> Vec<&'a Value> {
+    let of_unused = |event: &&Value| string(&event["actor"]).ends_with("#keygate:unused");
+    contents.events.iter().filter(of_unused).filter(|event| event["key_id"] == id).collect()
+}
+
+#[tokio::test]
+async fn a_key_that_nobody_uses_is_announced_and_14_days_later_disabled() {
+    let deployment = Deployment::new().await;
+    let id = deployment.create("ci", 75).await;
+    deployment.run().await;
+    assert_eq!(deployment.actions(&id).await, [""; 0], "75 days are none of 76");
+
+    deployment.let_days_pass(&id, 1).await;
+    for _ in 0..2 {
+        deployment.run().await;
+        assert_eq!(deployment.actions(&id).await, ["key.unused"], "it is announced once");
+    }
+    let contents = deployment.tables.contents().await;
+    let notice = events(&contents, &id)[0];
+    assert_eq!((&notice["days_left"], &notice["target"]), (&json!(14), &json!("admin")), "{notice}");
+    assert_eq!(deployment.key(&id).await["revision"], 1, "nobody has changed it");
+
+    deployment.let_days_pass(&id, 13).await;
+    deployment.run().await;
+    assert!(!deployment.is_disabled(&id).await, "a day before");
+
+    deployment.let_days_pass(&id, 1).await;
+    for _ in 0..2 {
+        deployment.run().await;
+        assert_eq!(deployment.actions(&id).await, ["key.unused", "key.updated"], "it is disabled once");
+    }
+    let contents = deployment.tables.contents().await;
+    assert_eq!(events(&contents, &id)[1]["changed"], json!(["disabled"]));
+    let key = deployment.key(&id).await;
+    assert!(key["disabled_at"].is_i64() && key["revision"] == 2, "{key}");
+}
+
+#[tokio::test]
+async fn a_key_that_was_unused_for_long_has_its_notice_all_the_same() {
+    let deployment = Deployment::new().await;
+    let id = deployment.create("ci", 400).await;
+    deployment.run().await;
+    deployment.let_days_pass(&id, 13).await;
+    deployment.run().await;
+    assert_eq!(deployment.actions(&id).await, ["key.unused"]);
+    assert!(!deployment.is_disabled(&id).await);
+}
+
+#[tokio::test]
+async fn a_key_that_is_used_after_its_notice_is_left_alone_for_another_90_days() {
+    let deployment = Deployment::new().await;
+    let id = deployment.create("ci", 76).await;
+    deployment.run().await;
+    deployment.let_days_pass(&id, 10).await;
+    deployment.mark_used(&id, 5).await;
+    deployment.let_days_pass(&id, 70).await;
+    deployment.run().await;
+    assert_eq!(deployment.actions(&id).await, ["key.unused"], "75 days after its use");
+    deployment.let_days_pass(&id, 15).await;
+    deployment.run().await;
+    assert_eq!(deployment.actions(&id).await, ["key.unused", "key.unused"], "a notice of its own");
+    assert!(!deployment.is_disabled(&id).await, "90 days after its use, because that notice came late");
+}
+
+#[tokio::test]
+async fn a_key_that_is_switched_on_again_has_another_notice_first() {
+    let deployment = Deployment::new().await;
+    let id = deployment.create("ci", 90).await;
+    deployment.run().await;
+    deployment.let_days_pass(&id, 14).await;
+    deployment.run().await;
+    assert!(deployment.is_disabled(&id).await);
+    deployment.update(&id, &json!({"disabled": false})).await;
+    deployment.let_days_pass(&id, 1).await;
+    deployment.run().await;
+    assert_eq!(deployment.actions(&id).await, ["key.unused", "key.updated", "key.unused"]);
+    assert!(!deployment.is_disabled(&id).await);
+    deployment.let_days_pass(&id, 14).await;
+    deployment.run().await;
+    assert!(deployment.is_disabled(&id).await);
+}
+
+#[tokio::test]
+async fn what_does_not_work_anyway_is_not_announced() {
+    let deployment = Deployment::new().await;
+    let expired = deployment.create("expired", 400).await;
+    let key = deployment.key(&expired).await;
+    let just_now = ("expires_at", Utc::now().timestamp() - 1);
+    deployment.tables.move_times(&expired, &key, &[just_now]).await;
+    let disabled = deployment.create("disabled", 400).await;
+    deployment.update(&disabled, &json!({"disabled": true})).await;
+    deployment.run().await;
+    for id in [&expired, &disabled] {
+        assert_eq!(deployment.actions(id).await, [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_use_or_a_change_at_the_same_time_is_faster_than_either_step() {
+    let deployment = Deployment::new().await;
+    for (days_after_notice, expected) in [(None, &[][..]), (Some(14), &["key.unused"])] {
+        for is_used in [true, false] {
+            let name = format!("{days_after_notice:?} {is_used}");
+            let id = deployment.create(&name, 90).await;
+            if let Some(days) = days_after_notice {
+                deployment.run().await;
+                deployment.let_days_pass(&id, days).await;
+            }
+            let meanwhile = async {
+                if is_used {
+                    deployment.mark_used(&id, 0).await;
+                } else {
+                    deployment.update(&id, &json!({"description": "needed at the end of the year"})).await;
+                }
+            };
+            Box::pin(deployment.disabler.invoke_while(json!({}), meanwhile)).await;
+            assert_eq!(deployment.actions(&id).await, expected, "{name}");
+            assert!(!deployment.is_disabled(&id).await, "{name}");
+            // The next run leaves it alone, so that what it holds back is a step for the next key.
+            deployment.mark_used(&id, 0).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_goes_on_where_the_last_one_came_to() {
+    let deployment = Deployment::new().await;
+    let (passed, ahead) = (deployment.create("passed", 400).await, deployment.create("ahead", 400).await);
+    deployment.mark_used(&passed, 300).await;
+    deployment.mark_used(&ahead, 200).await;
+    let last_used_at = &deployment.key(&passed).await["last_used_at"];
+    let place = format!("{} {last_used_at} {passed}", deployment.tables.workspace.id);
+    let note = json!({"workspace_id": "#keygate", "entry": "UNUSED", "note": place});
+    deployment.tables.put_entry(&note).await;
+    deployment.run().await;
+    assert_eq!(deployment.actions(&passed).await, [""; 0]);
+    assert_eq!(deployment.actions(&ahead).await, ["key.unused"]);
+    deployment.run().await;
+    assert_eq!(deployment.actions(&passed).await, ["key.unused"], "from the beginning again");
+}
+
+#[tokio::test]
+async fn killed_at_any_point_and_run_again_it_leaves_what_one_clean_run_does() {
+    let deployment = Deployment::new().await;
+    // One key to announce, and one to disable.
+    let prepare = async |name: &str| {
+        let to_disable = deployment.create(&format!("{name}: to disable"), 90).await;
+        deployment.run().await;
+        deployment.let_days_pass(&to_disable, 14).await;
+        (to_disable, deployment.create(&format!("{name}: to announce"), 76).await)
+    };
+    let check = async |(to_disable, to_announce): &(String, String), when: &str| {
+        assert_eq!(deployment.actions(to_disable).await, ["key.unused", "key.updated"], "{when}");
+        assert!(deployment.is_disabled(to_disable).await, "{when}");
+        assert_eq!(deployment.actions(to_announce).await, ["key.unused"], "{when}");
+        assert!(!deployment.is_disabled(to_announce).await, "{when}");
+        // It is of no concern to what comes next.
+        deployment.mark_used(to_announce, 0).await;
+    };
+    let clean = prepare("clean").await;
+    deployment.disabler.take_calls();
+    deployment.run().await;
+    let calls = deployment.disabler.take_calls();
+    check(&clean, "clean").await;
+    assert_eq!(calls.len(), 5, "a note is read, one is written, one page and two transactions: {calls:?}");
+
+    for at in 0..calls.len() {
+        for moment in [Moment::Before, Moment::After] {
+            let when = format!("{at} {moment:?}");
+            let keys = prepare(&when).await;
+            let killed = start(&deployment.tables).await;
+            killed.disturb(Disturbance::KillAt(u32::try_from(at).expect("a small number"), moment));
+            assert!(!killed.survives(json!({})).await, "{when}");
+            deployment.run().await;
+            check(&keys, &when).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_deployed_function_announces_and_disables_what_the_list_has_as_unused() {
+    let workspace = Workspace::new().await;
+    let id = text(&workspace.created(json!({"name": "ci"})).await, "id").to_owned();
+    let let_days_pass = async |days| move_times(&id, &passed(&key(&id).await, days)).await;
+    let listed = async |days: i64| {
+        let query = format!("?status=unused&unused_days={days}");
+        let page = workspace.list(&workspace.admin, &query).await.json();
+        page["items"].as_array().expect("items").iter().map(|key| string(&key["id"])).collect::<Vec<_>>()
+    };
+    let_days_pass(76).await;
+    assert_eq!(listed(76).await, [&*id]);
+    assert_eq!(listed(77).await, [""; 0]);
+    emulator::run(&workspace.api, "DisableUnusedKeys", &json!({})).await;
+    assert_eq!(workspace.contents().await.events_of("key.unused", &json!(id)), 1);
+
+    let_days_pass(14).await;
+    emulator::run(&workspace.api, "DisableUnusedKeys", &json!({})).await;
+    assert_eq!(workspace.get(&workspace.admin, &id).await.json()["status"], "disabled");
+    let trail = workspace.activity(&format!("?key_id={id}&action=key.updated")).await;
+    assert_eq!(trail["items"][0]["actor"], "keygate:unused", "{trail}");
+    assert_eq!(listed(90).await, [&*id], "it still is unused");
+}
