@@ -228,7 +228,7 @@ async fn an_import_names_what_is_wrong_and_takes_nothing_for_a_removed_user() {
     assert!(!wrong.to_string().contains(&secret));
     workspace.remove("bob", "").await;
     let refused = import(&workspace, json!([{"key": secret, "user_id": "bob", "name": "old"}])).await;
-    assert_eq!(refused["code"], "user_removed", "{refused}");
+    assert_eq!(refused["errors"][0]["pointer"], "/keys/0/user_id", "{refused}");
     assert!(stored(&workspace).await.is_empty());
 }
 

@@ -162,15 +162,16 @@ impl LegacyImporter {
     ///
     /// # Errors
     ///
-    /// - [`Error::UserRemoved`]: one of the users was removed from the workspace. Some of the others may be imported.
+    /// - [`Error::Invalid`]: names the keys whose users were removed from the workspace. Some of the others may be imported.
     /// - [`Error::Conflict`]: somebody else imports one of the keys at the same time.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later. Some may be imported.
     pub async fn import(&self, request: ImportLegacyKeys, now: DateTime<Utc>) -> Result<Imported, Error> {
         let nobody = UserId::of_import();
         let author = (&request.workspace_id, &nobody);
         let total = request.keys.len();
-        let mut keys: Vec<(LegacyKey, Vec<SecretHash>)> = Vec::with_capacity(total);
-        for new in request.keys {
+        let mut keys: Vec<Candidate> = Vec::with_capacity(total);
+        for (index, new) in request.keys.into_iter().enumerate() {
+            let hashes = self.peppers.hashes_of_legacy(&new.credential);
             let key = LegacyKey {
                 hash: self.peppers.hash_legacy(&new.credential),
                 key_id: KeyId::generate(now),
@@ -182,18 +183,18 @@ impl LegacyImporter {
                 last_used_at: None,
                 ttl: whole_second(self.sunset) + KEPT_AFTER_SUNSET,
             };
-            keys.push((key, self.peppers.hashes_of_legacy(&new.credential)));
+            keys.push(Candidate { key, hashes, index });
         }
         // The first of those that are there twice stays.
-        keys.sort_by(|(one, _), (other, _)| one.hash.as_bytes().cmp(other.hash.as_bytes()));
-        keys.dedup_by(|(one, _), (other, _)| one.hash == other.hash);
+        keys.sort_by(|one, other| one.key.hash.as_bytes().cmp(other.key.hash.as_bytes()));
+        keys.dedup_by(|one, other| one.key.hash == other.key.hash);
         let mut imported = 0;
         for keys in keys.chunks(MOST_AT_ONCE) {
-            let hashes: Vec<_> = keys.iter().flat_map(|(_, hashes)| hashes).collect();
+            let hashes: Vec<_> = keys.iter().flat_map(|candidate| &candidate.hashes).collect();
             let present = self.store.present(&hashes).await?;
             let is_present = |hash: &SecretHash| present.contains(hash.as_bytes().as_slice());
-            let new = keys.iter().filter(|(_, hashes)| !hashes.iter().any(is_present));
-            let new: Vec<_> = new.map(|(key, _)| key).collect();
+            let new = keys.iter().filter(|candidate| !candidate.hashes.iter().any(is_present));
+            let new: Vec<_> = new.map(|candidate| &candidate.key).collect();
             if new.is_empty() {
                 continue;
             }
@@ -202,9 +203,30 @@ impl LegacyImporter {
                 count,
                 ..Event::of_user(Action::LegacyImported, author, &nobody, Origin::default(), now)
             };
-            imported += self.store.import(&new, &event).await?;
+            let removed = self.store.import(&new, &event).await?;
+            if !removed.is_empty() {
+                let theirs = keys.iter().filter(|candidate| removed.contains(&candidate.key.user_id));
+                return Err(Error::Invalid { fields: theirs.map(Candidate::of_removed_user).collect() });
+            }
+            imported += new.len();
         }
         Ok(Imported { imported, present: total - imported })
+    }
+}
+
+/// A key that may be there already.
+struct Candidate {
+    key: LegacyKey,
+    /// What it may be stored under, one for each pepper.
+    hashes: Vec<SecretHash>,
+    /// Its place in the batch.
+    index: usize,
+}
+
+impl Candidate {
+    fn of_removed_user(&self) -> InvalidField {
+        let place = Place::Pointer(format!("/keys/{}/user_id", self.index));
+        InvalidField { place, detail: "must not be a user who was removed".to_owned() }
     }
 }
 

@@ -28,7 +28,8 @@ impl LegacyRules {
     /// The pattern for texts that match `pattern` as a whole; `None` if it is no regular expression.
     #[must_use]
     pub fn pattern(pattern: &str) -> Option<Regex> {
-        Regex::new(&format!("^(?:{pattern})$")).ok()
+        // By itself first: one that closes our group would match a part of a text.
+        Regex::new(pattern).and_then(|_| Regex::new(&format!("^(?:{pattern})$"))).ok()
     }
 
     /// The legacy key that a text may be.
@@ -88,7 +89,9 @@ mod tests {
         ] {
             assert_eq!(rules.recognise(text).is_some(), matches, "{text:?}");
         }
-        assert!(LegacyRules::pattern("(").is_none());
+        for wrong in ["(", "a)|(?:b"] {
+            assert!(LegacyRules::pattern(wrong).is_none(), "{wrong}");
+        }
     }
 
     /// FIPS 180-4 has this digest of `abc`.

@@ -152,33 +152,39 @@ impl LegacyStore {
         Ok(present)
     }
 
-    /// Writes new keys, at most [`MOST_AT_ONCE`], and the event: all of them or none. It says how many it has written.
+    /// Writes new keys, at most [`MOST_AT_ONCE`], and the event: all of them, or none if there are users who were removed,
+    /// which it returns.
     ///
     /// # Errors
     ///
-    /// - [`Error::UserRemoved`]: one of the users was removed.
     /// - [`Error::Conflict`]: one of the keys is there by now. Try again, and it is left alone.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-    pub async fn import(&self, keys: &[&LegacyKey], event: &Event) -> Result<usize, Error> {
+    pub async fn import<'a>(
+        &self,
+        keys: &[&'a LegacyKey],
+        event: &Event,
+    ) -> Result<HashSet<&'a UserId>, Error> {
         let mut changes = vec![self.activity.put(event)?];
         for key in keys {
             changes.push(self.put(key)?);
         }
         let users: HashSet<_> = keys.iter().map(|key| (&key.workspace_id, &key.user_id)).collect();
+        let users: Vec<_> = users.into_iter().collect();
         let first_user = changes.len();
-        changes.extend(
-            users.into_iter().map(|(workspace, user)| self.workspaces.check_not_removed(workspace, user)),
-        );
-        let total = changes.len();
-        match transaction::commit(&self.keys.client, changes).await? {
-            Outcome::Committed => Ok(keys.len()),
-            Outcome::Refused(refused) if (first_user..total).any(|index| refused.condition_failed(index)) => {
-                Err(Error::UserRemoved)
-            }
-            Outcome::Refused(refused) if (1..first_user).any(|index| refused.condition_failed(index)) => {
-                Err(Error::Conflict)
-            }
-            Outcome::Refused(refused) => Err(refused.unexpected()),
+        changes
+            .extend(users.iter().map(|(workspace, user)| self.workspaces.check_not_removed(workspace, user)));
+        let Outcome::Refused(refused) = transaction::commit(&self.keys.client, changes).await? else {
+            return Ok(HashSet::new());
+        };
+        let removed =
+            users.iter().enumerate().filter(|(index, _)| refused.condition_failed(first_user + index));
+        let removed: HashSet<_> = removed.map(|(_, (_, user))| *user).collect();
+        if !removed.is_empty() {
+            Ok(removed)
+        } else if (1..first_user).any(|index| refused.condition_failed(index)) {
+            Err(Error::Conflict)
+        } else {
+            Err(refused.unexpected())
         }
     }
 
