@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{AppName, BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::config::{AppName, BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+use aws_types::SdkConfig;
 use secrecy::ExposeSecret;
 
 use crate::config::{AwsSettings, InvalidVariable};
@@ -50,38 +51,20 @@ impl Aws {
     pub fn new(settings: &AwsSettings, function: &str, budget: Duration) -> Result<Self, InvalidVariable> {
         let http = Transport::new(settings.ca_bundle.as_deref(), budget / 4)?;
         let credentials = credentials(settings);
-        let region = Region::new(settings.region.clone());
-        let name = AppName::new(format!("keygate-{function}")).expect("a function's name is a word");
-        let (timeouts, retries) = (timeouts(budget), retries());
-
-        let mut dynamodb = aws_sdk_dynamodb::Config::builder()
+        let shared = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .http_client(http.clone())
-            .credentials_provider(credentials.clone())
-            .region(region.clone())
-            .app_name(name.clone())
-            .timeout_config(timeouts.clone())
-            .retry_config(retries.clone());
+            .credentials_provider(SharedCredentialsProvider::new(credentials.clone()))
+            .region(Region::new(settings.region.clone()))
+            .app_name(AppName::new(format!("keygate-{function}")).expect("a function's name is a word"))
+            .timeout_config(timeouts(budget))
+            .retry_config(retries())
+            .build();
+        let mut dynamodb = aws_sdk_dynamodb::config::Builder::from(&shared);
         dynamodb.set_endpoint_url(settings.dynamodb_endpoint.clone());
-
-        let mut kms = aws_sdk_kms::Config::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .http_client(http.clone())
-            .credentials_provider(credentials.clone())
-            .region(region.clone())
-            .app_name(name.clone())
-            .timeout_config(timeouts.clone())
-            .retry_config(retries.clone());
+        let mut kms = aws_sdk_kms::config::Builder::from(&shared);
         kms.set_endpoint_url(settings.kms_endpoint.clone());
-
-        let mut lambda = aws_sdk_lambda::Config::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .http_client(http.clone())
-            .credentials_provider(credentials.clone())
-            .region(region)
-            .app_name(name)
-            .timeout_config(timeouts)
-            .retry_config(retries);
+        let mut lambda = aws_sdk_lambda::config::Builder::from(&shared);
         lambda.set_endpoint_url(settings.lambda_endpoint.clone());
 
         Ok(Self {
