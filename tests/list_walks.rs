@@ -477,6 +477,7 @@ impl<'a> Workspace<'a> {
             scopes: vec!["keys:read".parse().expect("a scope")],
             endpoints: Vec::new(),
             credential: CredentialKind::ApiKey,
+            old_secret: None,
             expires_at: None,
         };
         let keys = Keys::new(table.client.clone(), table.name.clone());

@@ -262,7 +262,10 @@ fn assert_conditions(role: &str, action: &str, condition: &Value) {
         }
         // What is put by a function that makes no changes is an event.
         "dynamodb:PutItem" if role.contains("authorizerole") || role.contains("recordcallsrole") => {}
-        "dynamodb:PutItem" | "dynamodb:UpdateItem" | "dynamodb:DeleteItem" => {
+        "dynamodb:PutItem"
+        | "dynamodb:UpdateItem"
+        | "dynamodb:DeleteItem"
+        | "dynamodb:ConditionCheckItem" => {
             let enclosing = &condition["ForAnyValue:StringEquals"]["dynamodb:EnclosingOperation"];
             assert_eq!(enclosing, "TransactWriteItems", "{role} {action}");
         }

@@ -73,7 +73,7 @@ impl Use {
     pub fn of(known: &Known, rehash: Option<Rehash>) -> Self {
         let last_used_at = known.key.last_used_at;
         let used = match &known.proof {
-            Proof::Secret | Proof::PreviousSecret(_) => vec![(Used::Key, last_used_at)],
+            Proof::Secret | Proof::PreviousSecret(..) => vec![(Used::Key, last_used_at)],
             Proof::Token(known) => {
                 vec![(Used::Key, last_used_at), (Used::Token(known.token.token_id), known.token.last_used_at)]
             }

@@ -7,6 +7,7 @@ use thiserror::Error as ThisError;
 use crate::credential::KeyId;
 use crate::endpoint::{self, EndpointRule};
 use crate::error::Error;
+use crate::rights::OldSecret;
 use crate::scope::{Scope, WORKSPACE_ADMIN};
 use crate::time;
 use crate::word::{consists_of, word};
@@ -72,6 +73,15 @@ impl UserId {
 #[error("must not begin with {NOBODYS}")]
 pub struct NobodysUserId;
 
+/// On whose behalf a change is made.
+#[derive(Clone, Copy, Debug)]
+pub enum Actor<'a> {
+    /// A user of the workspace, with whichever credential. A user who was removed changes nothing.
+    User(&'a WorkspaceId, &'a UserId),
+    /// Keygate itself: what time does, what an event asks for, and what is left of a removal that was accepted.
+    Keygate,
+}
+
 /// The authenticated sender of a request: as the authorizer finds it, and as it tells the backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Caller {
@@ -89,7 +99,10 @@ pub struct Caller {
     pub endpoints: Vec<EndpointRule>,
     /// What was presented.
     pub credential: CredentialKind,
-    /// When it stops working.
+    /// Which secret of an API key it is, if not the current one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old_secret: Option<OldSecret>,
+    /// When it stops working: what was presented, not the key behind it.
     #[serde(serialize_with = "time::serialize")]
     pub expires_at: Option<DateTime<Utc>>,
 }
@@ -138,6 +151,12 @@ impl CredentialKind {
 }
 
 impl Caller {
+    /// On whose behalf the caller changes something.
+    #[must_use]
+    pub fn actor(&self) -> Actor<'_> {
+        Actor::User(&self.workspace_id, &self.user_id)
+    }
+
     /// From when on no credential of this kind works: of a legacy key its sunset, which is when it expires.
     #[must_use]
     pub fn sunset(&self) -> Option<DateTime<Utc>> {
@@ -163,22 +182,17 @@ impl Caller {
         }
     }
 
-    /// Demands what handing out a key takes: a key, and every scope and endpoint rule of the one that is handed out.
+    /// Demands what handing out a key takes: every scope and endpoint rule of the one that is handed out.
     ///
     /// Nobody hands out more than they have. A caller without rules holds every rule. Any other holds what its own cover, and
     /// so never a key without rules; that goes for administrators too, who would have no use for rules that they can get
-    /// around. A token would outlive itself in a key that it got.
+    /// around. Which credentials may hand out keys at all, [`crate::rights`] says.
     ///
     /// # Errors
     ///
-    /// - [`Error::NotAKey`]: the caller came with something else than an API key of Keygate.
     /// - [`Error::InsufficientScope`]: names the first scope that the caller does not hold.
     /// - [`Error::InsufficientEndpoints`]: names the first rule that it does not hold.
     pub fn require_all(&self, scopes: &[Scope], endpoints: &[EndpointRule]) -> Result<(), Error> {
-        match self.credential {
-            CredentialKind::ApiKey => {}
-            CredentialKind::AccessToken | CredentialKind::LegacyKey => return Err(Error::NotAKey),
-        }
         scopes.iter().try_for_each(|scope| self.require(scope.as_str()))?;
         if self.endpoints.is_empty() {
             return Ok(());
@@ -216,6 +230,7 @@ mod tests {
             scopes: scopes.iter().map(|scope| scope.parse().unwrap()).collect(),
             endpoints: Vec::new(),
             credential: CredentialKind::ApiKey,
+            old_secret: None,
             expires_at: None,
         }
     }
@@ -267,12 +282,6 @@ mod tests {
                 assert_eq!(answer.is_ok(), granted, "{held:?} for {demanded:?} with {scopes:?}");
             }
         }
-    }
-
-    #[test]
-    fn a_token_hands_out_no_key() {
-        let token = Caller { credential: CredentialKind::AccessToken, ..caller(&[WORKSPACE_ADMIN]) };
-        assert!(matches!(token.require_all(&[], &[]), Err(Error::NotAKey)));
     }
 
     #[test]

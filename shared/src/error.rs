@@ -6,6 +6,7 @@ use thiserror::Error as ThisError;
 use crate::credential::KeyId;
 use crate::endpoint::EndpointRule;
 use crate::pepper::UnknownPepper;
+use crate::rights::Presented;
 
 /// Why a use case did not do what was asked. Unless a variant says otherwise, nothing was changed.
 #[derive(Debug, ThisError)]
@@ -29,12 +30,15 @@ pub enum Error {
     /// The endpoint rules of the caller's own key do not cover this one, or, as there is none, a key without rules.
     #[error("the caller's endpoint rules do not cover {}", .0.as_ref().map_or("a key without any", EndpointRule::as_str))]
     InsufficientEndpoints(Option<EndpointRule>),
-    /// The caller came with an access token, and this takes an API key.
-    #[error("the caller came with something else than an API key")]
-    NotAKey,
+    /// What the caller presented may not do this, whatever its scopes.
+    #[error("{0} may not do this")]
+    InsufficientCredential(Presented),
     /// The key belongs to another user of the workspace and the caller is no administrator.
     #[error("the key belongs to another user")]
     NotYourKey,
+    /// The user has more keys than can be sorted for a list of them.
+    #[error("the user has more keys than can be listed in an order")]
+    TooManyKeys,
     /// There is no such key in the caller's workspace.
     #[error("no such key")]
     NotFound,
@@ -50,11 +54,14 @@ pub enum Error {
     /// The user was removed and has not been reinstated.
     #[error("the user was removed")]
     UserRemoved,
+    /// The caller's own user was removed: nothing is changed on their behalf, whichever credential they still have.
+    #[error("the caller's user was removed")]
+    CallerRemoved,
     /// The user was reinstated, or removed anew, while their keys were being deleted.
     #[error("the user was reinstated meanwhile")]
     UserReinstated,
-    /// The caller would remove themself.
-    #[error("nobody removes themself")]
+    /// The caller would remove or reinstate their own user.
+    #[error("the user is the caller's own")]
     OwnUser,
     /// The workspace has users already, and the invocation did not say `break_glass`.
     #[error("the workspace has users already")]

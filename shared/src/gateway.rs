@@ -32,6 +32,7 @@ use crate::config::AuthorizerAnswer;
 use crate::credential;
 use crate::endpoint::{self, EndpointRule};
 use crate::error::Error;
+use crate::rights::OldSecret;
 use crate::scope::Scope;
 use crate::time::rfc3339;
 
@@ -428,6 +429,9 @@ pub struct Context {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     endpoints: Option<String>,
     credential: CredentialKind,
+    /// Of an API key alone, and absent for its current secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    old_secret: Option<OldSecret>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
     /// Of a legacy key alone: from when on none works.
@@ -447,6 +451,7 @@ impl Context {
             scopes: scopes.join(" "),
             endpoints: (!endpoints.is_empty()).then(|| endpoints.join(",")),
             credential: caller.credential,
+            old_secret: caller.old_secret,
             expires_at: caller.expires_at.map(rfc3339),
             legacy_sunset: caller.sunset().map(rfc3339),
         }
@@ -473,6 +478,7 @@ impl TryFrom<Context> for Caller {
             scopes: scopes.map_err(|_| broken("scopes"))?,
             endpoints: endpoints.map_err(|_| broken("endpoints"))?,
             credential: context.credential,
+            old_secret: context.old_secret,
             expires_at: expires_at.map_err(|_| broken("expiresAt"))?.map(Into::into),
         })
     }
@@ -499,6 +505,7 @@ mod tests {
             scopes: vec!["orders:read".parse().unwrap(), "orders:write".parse().unwrap()],
             endpoints: Vec::new(),
             credential: CredentialKind::ApiKey,
+            old_secret: None,
             expires_at: expires_at.map(|text| DateTime::parse_from_rfc3339(text).unwrap().into()),
         })
     }

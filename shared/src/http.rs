@@ -285,105 +285,97 @@ fn as_number<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok,
 }
 
 impl<'a> Problem<'a> {
-    /// The one place that turns an error of the domain into a status, and decides what a client learns of it.
     fn of(error: &'a Error, request_id: Option<String>) -> Self {
-        let mut errors: &[InvalidField] = &[];
-        let mut key_id = None;
-        let (status, code, title, detail) = match error {
-            Error::Invalid { fields } => {
-                errors = fields;
-                let detail = "The request has invalid fields.".to_owned();
-                (StatusCode::BAD_REQUEST, "invalid_request", "Invalid request", detail)
-            }
-            Error::TooLarge(longest) => {
-                let detail = format!("The body may have at most {} KiB.", longest / 1024);
-                (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "Payload too large", detail)
-            }
-            Error::NotJson => {
-                let detail = "The body must be application/json.".to_owned();
-                (
-                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                    "unsupported_media_type",
-                    "Unsupported media type",
-                    detail,
-                )
-            }
-            Error::InsufficientScope(scope) => {
-                let detail = format!("This requires the scope {scope}.");
-                (StatusCode::FORBIDDEN, "insufficient_scope", "Insufficient scope", detail)
-            }
-            Error::InsufficientEndpoints(rule) => {
-                let detail = match rule {
-                    Some(rule) => format!("The endpoint rules of the caller's key do not cover {rule}."),
-                    None => "The caller's key has endpoint rules, and this one has none.".to_owned(),
-                };
-                (StatusCode::FORBIDDEN, "insufficient_endpoints", "Insufficient endpoints", detail)
-            }
-            Error::NotAKey => {
-                let detail = "This takes an API key. An access token cannot do it.".to_owned();
-                (StatusCode::FORBIDDEN, "insufficient_credential", "Insufficient credential", detail)
-            }
-            Error::NotYourKey => {
-                let detail = "Only administrators of the workspace may act for other users.".to_owned();
-                (StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail)
-            }
-            Error::NotFound => {
-                (StatusCode::NOT_FOUND, "not_found", "Not found", "The workspace has no such key.".to_owned())
-            }
-            Error::NoSuchToken => {
-                (StatusCode::NOT_FOUND, "not_found", "Not found", "The key has no such token.".to_owned())
-            }
-            Error::NameTaken => {
-                let detail = "A key of this workspace already has this name.".to_owned();
-                (StatusCode::CONFLICT, "name_taken", "Name taken", detail)
-            }
-            Error::QuotaReached(quota) => {
-                let detail = format!("The user has {quota} keys, and may have no more.");
-                (StatusCode::CONFLICT, "quota_exceeded", "Quota exceeded", detail)
-            }
-            Error::UserRemoved => {
-                let detail = "The user was removed from the workspace and can get no key.".to_owned();
-                (StatusCode::CONFLICT, "user_removed", "User removed", detail)
-            }
-            Error::AlreadyBootstrapped => {
-                let detail = "The workspace has users. One of its administrators can create keys.".to_owned();
-                (StatusCode::CONFLICT, "already_bootstrapped", "Already bootstrapped", detail)
-            }
-            Error::OwnUser => {
-                let detail =
-                    "Nobody can remove themself. Another user with the scope users:write can.".to_owned();
-                (StatusCode::CONFLICT, "own_user", "Own user", detail)
-            }
-            // The second never comes to an answer: it ends work that nobody waits for.
-            Error::Conflict | Error::UserReinstated => {
-                let detail = "The key was changed at the same time. Read it and try again.".to_owned();
-                (StatusCode::CONFLICT, "conflict", "Conflict", detail)
-            }
-            Error::PreconditionFailed => {
-                let detail = "The key was changed since that ETag.".to_owned();
-                (StatusCode::PRECONDITION_FAILED, "precondition_failed", "Precondition failed", detail)
-            }
-            Error::IdempotencyMismatch => {
-                let detail = "This Idempotency-Key came with another body before.".to_owned();
-                (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_mismatch", "Idempotency mismatch", detail)
-            }
-            Error::IdempotencyConflict(id) => {
-                key_id = Some(*id);
-                let detail =
-                    "An earlier request with this Idempotency-Key made a key that was rotated, disabled or deleted, or is expired."
-                        .to_owned();
-                (StatusCode::CONFLICT, "idempotency_conflict", "Idempotency conflict", detail)
-            }
-            Error::Busy | Error::Unavailable { .. } => {
-                let detail = "The service is temporarily unavailable. Try again later.".to_owned();
-                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Service unavailable", detail)
-            }
-            Error::UnknownPepper(_) | Error::Broken(_) => {
-                let detail = "The request could not be processed.".to_owned();
-                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
-            }
-        };
+        let (status, code, title) = kind(error);
+        let errors: &[InvalidField] = if let Error::Invalid { fields } = error { fields } else { &[] };
+        let key_id = if let Error::IdempotencyConflict(id) = error { Some(*id) } else { None };
         let kind = format!("urn:keygate:problem:{}", code.replace('_', "-"));
-        Self { kind, title, status, detail, code, request_id, errors, key_id }
+        Self { kind, title, status, detail: detail(error), code, request_id, errors, key_id }
     }
+}
+
+/// The one place that turns an error of the domain into a status, with its code and its title.
+fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
+    match error {
+        Error::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid_request", "Invalid request"),
+        Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "Payload too large"),
+        Error::NotJson => {
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type")
+        }
+        Error::InsufficientScope(_) => (StatusCode::FORBIDDEN, "insufficient_scope", "Insufficient scope"),
+        Error::InsufficientEndpoints(_) => {
+            (StatusCode::FORBIDDEN, "insufficient_endpoints", "Insufficient endpoints")
+        }
+        Error::InsufficientCredential(_) => {
+            (StatusCode::FORBIDDEN, "insufficient_credential", "Insufficient credential")
+        }
+        Error::NotYourKey => (StatusCode::FORBIDDEN, "forbidden", "Forbidden"),
+        Error::CallerRemoved => (StatusCode::FORBIDDEN, "caller_removed", "Caller removed"),
+        Error::NotFound | Error::NoSuchToken => (StatusCode::NOT_FOUND, "not_found", "Not found"),
+        Error::TooManyKeys => (StatusCode::CONFLICT, "too_many_keys", "Too many keys"),
+        Error::NameTaken => (StatusCode::CONFLICT, "name_taken", "Name taken"),
+        Error::QuotaReached(_) => (StatusCode::CONFLICT, "quota_exceeded", "Quota exceeded"),
+        Error::UserRemoved => (StatusCode::CONFLICT, "user_removed", "User removed"),
+        Error::AlreadyBootstrapped => (StatusCode::CONFLICT, "already_bootstrapped", "Already bootstrapped"),
+        Error::OwnUser => (StatusCode::CONFLICT, "own_user", "Own user"),
+        // The second never comes to an answer: it ends work that no client waits for.
+        Error::Conflict | Error::UserReinstated => (StatusCode::CONFLICT, "conflict", "Conflict"),
+        Error::PreconditionFailed => {
+            (StatusCode::PRECONDITION_FAILED, "precondition_failed", "Precondition failed")
+        }
+        Error::IdempotencyMismatch => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_mismatch", "Idempotency mismatch")
+        }
+        Error::IdempotencyConflict(_) => {
+            (StatusCode::CONFLICT, "idempotency_conflict", "Idempotency conflict")
+        }
+        Error::Busy | Error::Unavailable { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Service unavailable")
+        }
+        Error::UnknownPepper(_) | Error::Broken(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error")
+        }
+    }
+}
+
+/// What a client learns of an error of the domain.
+fn detail(error: &Error) -> String {
+    let text = match error {
+        Error::Invalid { .. } => "The request has invalid fields.",
+        Error::TooLarge(longest) => return format!("The body may have at most {} KiB.", longest / 1024),
+        Error::NotJson => "The body must be application/json.",
+        Error::InsufficientScope(scope) => return format!("This requires the scope {scope}."),
+        Error::InsufficientEndpoints(Some(rule)) => {
+            return format!("The endpoint rules of the caller's key do not cover {rule}.");
+        }
+        Error::InsufficientEndpoints(None) => "The caller's key has endpoint rules, and this one has none.",
+        Error::InsufficientCredential(presented) => {
+            return format!("This takes an API key with its current secret, not {presented}.");
+        }
+        Error::NotYourKey => "Only administrators of the workspace may act for other users.",
+        Error::CallerRemoved => "Your user was removed from this workspace.",
+        Error::NotFound => "The workspace has no such key.",
+        Error::NoSuchToken => "The key has no such token.",
+        Error::TooManyKeys => {
+            "You have more keys than can be listed. Delete some, or ask with the scope keys:read."
+        }
+        Error::NameTaken => "A key of this workspace already has this name.",
+        Error::QuotaReached(quota) => return format!("The user has {quota} keys, and may have no more."),
+        Error::UserRemoved => "The user was removed from the workspace and can get no key.",
+        Error::AlreadyBootstrapped => "The workspace has users. One of its administrators can create keys.",
+        Error::OwnUser => {
+            "Users can neither remove nor reinstate themselves. Another user with the scope users:write can."
+        }
+        Error::Conflict | Error::UserReinstated => {
+            "The key was changed at the same time. Read it and try again."
+        }
+        Error::PreconditionFailed => "The key was changed since that ETag.",
+        Error::IdempotencyMismatch => "This Idempotency-Key came with another body before.",
+        Error::IdempotencyConflict(_) => {
+            "An earlier request with this Idempotency-Key made a key that was rotated, disabled or deleted, or is expired."
+        }
+        Error::Busy | Error::Unavailable { .. } => "The service is temporarily unavailable. Try again later.",
+        Error::UnknownPepper(_) | Error::Broken(_) => "The request could not be processed.",
+    };
+    text.to_owned()
 }

@@ -12,7 +12,7 @@
 //! 2. [`credential`] takes the presented text apart: `kg_key_<id>_<secret><checksum>`. What does not parse goes no
 //!    further.
 //! 3. [`pepper`] turns the secret into the hash that is stored and compares the two in constant time.
-//! 4. [`scope`], [`endpoint`] and [`caller`] say what a caller may do, and where; [`record`] is what is stored of a key,
+//! 4. [`scope`], [`endpoint`], [`rights`] and [`caller`] say what a caller may do, and where; [`record`] is what is stored of a key,
 //!    [`activity`] what is remembered of its life, [`replay`] how a repeated create gets the same secret again, [`error`]
 //!    what can go wrong, [`fields`] how all invalid fields are named at once, and [`page`] how a list is walked through.
 //!    [`clock`] says what time does to a key.
@@ -51,6 +51,7 @@ pub mod fields;
 pub mod page;
 pub mod record;
 pub mod replay;
+pub mod rights;
 pub mod scope;
 
 pub mod calls;

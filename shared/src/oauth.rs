@@ -8,6 +8,7 @@ use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde::Serialize;
 
+use crate::error::Error;
 use crate::http::{LONGEST_BODY, request_id};
 use crate::tokens::OAuthError;
 use crate::tokens::client::Scheme;
@@ -78,6 +79,14 @@ pub fn refusal(error: &OAuthError, request: &Request) -> Response<Body> {
         OAuthError::InvalidClient(..) => {
             let description = "The client must be authenticated with an API key that works.";
             (StatusCode::UNAUTHORIZED, "invalid_client", description)
+        }
+        OAuthError::UnauthorizedClient(_) => {
+            let description = "This takes an API key with its current secret.";
+            (StatusCode::BAD_REQUEST, "unauthorized_client", description)
+        }
+        OAuthError::Failed(Error::CallerRemoved) => {
+            let description = "The user of this client was removed.";
+            (StatusCode::BAD_REQUEST, "unauthorized_client", description)
         }
         OAuthError::InvalidGrant(_) => {
             let description = "The token does not work, or is another client's.";

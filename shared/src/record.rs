@@ -127,12 +127,29 @@ pub struct Key {
     /// Until when the secret before the last rotation works. It is in the past, or missing, when there is none.
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub previous_expires_at: Option<DateTime<Utc>>,
+    /// Whether that secret is the one of the user from whom the key was taken over.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub previous_transferred: bool,
+    /// Whether the key was handed over and not rotated since: its hash is of no secret, and only the previous one is in use.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unclaimed: bool,
+    /// How often it got another hash. What was made with a previous secret ends with the rotation that ends that secret.
+    #[serde(default)]
+    pub rotation: u64,
     /// When the passing of time does something to it next; see [`crate::clock`].
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub due_at: Option<DateTime<Utc>>,
     /// When it was last used. Stored as 0 until then, because an index holds only items that have its attribute.
     #[serde(with = "zero_until_used")]
     pub last_used_at: Option<DateTime<Utc>>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde's `skip_serializing_if` calls"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Whether a key works, and if not, why.
@@ -173,6 +190,12 @@ impl Key {
         Holder { workspace_id: workspace_id.clone(), user_id: user_id.clone(), key_id: *key_id }
     }
 
+    /// Whether a secret is in use that is not the current one.
+    #[must_use]
+    pub fn in_overlap(&self, now: DateTime<Utc>) -> bool {
+        self.previous_expires_at.is_some_and(|end| now < end)
+    }
+
     /// Whether the key is past its `ttl`, and so to be treated as deleted although `DynamoDB` may not have got to it.
     #[must_use]
     pub fn is_gone(&self, now: DateTime<Utc>) -> bool {
@@ -206,8 +229,7 @@ pub struct HashedKey {
 impl HashedKey {
     /// The hashes of the secrets that work at an instant, the current one first.
     pub fn hashes(&self, now: DateTime<Utc>) -> impl Iterator<Item = SecretHash> {
-        let overlap = self.key.previous_expires_at.is_some_and(|end| now < end);
-        let previous = self.previous.as_ref().filter(|_| overlap).map(SecretHash::from);
+        let previous = self.previous.as_ref().filter(|_| self.key.in_overlap(now)).map(SecretHash::from);
         std::iter::once(self.hash.clone()).chain(previous)
     }
 }
@@ -251,6 +273,10 @@ pub struct Token {
     /// That of its key when it was made.
     #[serde(flatten)]
     pub generation: Generation,
+    /// Of a token that was made with a previous secret: how often its key had got another hash by then. It ends with the next
+    /// time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_in_overlap: Option<u64>,
     /// When it was made.
     #[serde(with = "chrono::serde::ts_seconds")]
     pub created_at: DateTime<Utc>,
@@ -260,6 +286,15 @@ pub struct Token {
     /// When it was last used.
     #[serde(with = "zero_until_used")]
     pub last_used_at: Option<DateTime<Utc>>,
+}
+
+impl Token {
+    /// Whether the secret or the generation that it was made under has ended since.
+    #[must_use]
+    pub fn has_ended_with(&self, key: &TokenKey) -> bool {
+        self.generation != key.generation
+            || self.made_in_overlap.is_some_and(|rotation| rotation != key.key.rotation)
+    }
 }
 
 /// What a token is for.
@@ -348,6 +383,9 @@ impl LegacyKey {
             due_at: None,
             disabled_at: None,
             previous_expires_at: None,
+            previous_transferred: false,
+            unclaimed: false,
+            rotation: 0,
             last_used_at: self.last_used_at,
         }
     }
@@ -426,6 +464,9 @@ mod tests {
             ttl: ttl(expires_at, TimeDelta::seconds(100)),
             disabled_at: disabled.then(|| time(2)),
             previous_expires_at: None,
+            previous_transferred: false,
+            unclaimed: false,
+            rotation: 0,
             due_at: None,
             last_used_at: None,
         }

@@ -159,6 +159,7 @@ mod tests {
             scopes: Vec::new(),
             endpoints: Vec::new(),
             credential: CredentialKind::ApiKey,
+            old_secret: None,
             expires_at: None,
         }
     }

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::legacy::LegacyCredential;
 use crate::pepper::{Peppers, SecretHash};
 use crate::record::{Family, Generation, HashedKey, Key, Status, Token, TokenKey, TokenKind};
+use crate::rights::{OldSecret, Presented};
 use crate::store::reader::{Reader, StoredToken};
 
 /// Compares credentials with what is stored. Each takes one strongly consistent read: of a key, or at once of a token, its
@@ -62,8 +63,8 @@ pub struct Known {
 pub enum Proof {
     /// Its own.
     Secret,
-    /// The one before the last rotation, which works until then.
-    PreviousSecret(DateTime<Utc>),
+    /// The one before the last rotation or handover, which works until then.
+    PreviousSecret(OldSecret, DateTime<Utc>),
     /// That of a token.
     Token(Box<KnownToken>),
     /// It is a legacy key, stored under this hash.
@@ -196,7 +197,11 @@ impl Verifier {
             (Some(hash), _) => {
                 let is_current = hash == stored.hash;
                 let proof = match stored.key.previous_expires_at {
-                    Some(end) if !is_current => Proof::PreviousSecret(end),
+                    Some(end) if !is_current => {
+                        let transferred = stored.key.previous_transferred;
+                        let old = if transferred { OldSecret::Transferred } else { OldSecret::Previous };
+                        Proof::PreviousSecret(old, end)
+                    }
                     _ => Proof::Secret,
                 };
                 let known = Known { key: stored.key, generation: stored.generation, proof };
@@ -214,18 +219,18 @@ impl Verifier {
         key: Option<TokenKey>,
         token: Option<StoredToken>,
     ) -> Result<Checked, Error> {
-        let (Some(TokenKey { key, generation }), Some(StoredToken { hashed, family })) = (key, token) else {
+        let (Some(key), Some(StoredToken { hashed, family })) = (key, token) else {
             self.peppers.verify_nothing(credential);
             return Ok(Checked::Unknown(Some(credential.key_id)));
         };
         // The kind is part of what is hashed: one kind of token is never taken for the other.
         if !self.peppers.verify(credential, &hashed.hash)? {
-            return Ok(Checked::WrongSecret(key.holder()));
+            return Ok(Checked::WrongSecret(key.key.holder()));
         }
         let token = hashed.token;
         let family_works = || family.as_ref().is_some_and(|family| family.revoked_at.is_none());
-        let is_revoked =
-            token.generation != generation || token.token_id.family().is_some() && !family_works();
+        let is_revoked = token.has_ended_with(&key) || token.token_id.family().is_some() && !family_works();
+        let TokenKey { key, generation } = key;
         let proof = Proof::Token(Box::new(KnownToken { token, family, is_revoked }));
         Ok(Checked::Known(Box::new(Known { key, generation, proof })))
     }
@@ -246,7 +251,7 @@ impl Checked {
     #[must_use]
     pub fn holds(&self, now: DateTime<Utc>) -> bool {
         match self {
-            Self::Known(known) => !matches!(known.proof, Proof::PreviousSecret(end) if end <= now),
+            Self::Known(known) => !matches!(known.proof, Proof::PreviousSecret(_, end) if end <= now),
             Self::WrongSecret(_) | Self::Unknown(_) => true,
         }
     }
@@ -272,10 +277,14 @@ impl Known {
             scopes: key.scopes.clone(),
             endpoints: key.endpoints.clone(),
             credential: CredentialKind::ApiKey,
-            expires_at: key.expires_at,
+            old_secret: None,
+            expires_at: self.ends_at(),
         };
         if let Proof::LegacyKey(_) = self.proof {
             caller.credential = CredentialKind::LegacyKey;
+        }
+        if let Proof::PreviousSecret(old_secret, _) = self.proof {
+            caller.old_secret = Some(old_secret);
         }
         if let Proof::Token(known) = &self.proof {
             let token = &known.token;
@@ -290,9 +299,30 @@ impl Known {
                 .filter(|endpoints| endpoint::fit(endpoints, &caller.scopes))
                 .ok_or(Unfit::NowhereToUse)?;
             caller.credential = CredentialKind::AccessToken;
-            caller.expires_at = key.expires_at.into_iter().chain([token.expires_at]).min();
         }
         Ok(caller)
+    }
+
+    /// What was presented, as far as rights depend on it.
+    #[must_use]
+    pub fn presented(&self) -> Presented {
+        match &self.proof {
+            Proof::Secret => Presented::CurrentSecret,
+            Proof::PreviousSecret(old, _) => Presented::new(CredentialKind::ApiKey, Some(*old)),
+            Proof::Token(_) => Presented::AccessToken,
+            Proof::LegacyKey(_) => Presented::LegacyKey,
+        }
+    }
+
+    /// When what was presented stops working: with its key, or before, with the overlap or the token that it is of.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<DateTime<Utc>> {
+        let own = match &self.proof {
+            Proof::PreviousSecret(_, end) => Some(*end),
+            Proof::Token(known) => Some(known.token.expires_at),
+            Proof::Secret | Proof::LegacyKey(_) => None,
+        };
+        self.key.expires_at.into_iter().chain(own).min()
     }
 
     /// Whether it works at an instant, as whatever it is.
@@ -310,7 +340,8 @@ impl Known {
         match &self.proof {
             Proof::Token(known) if known.is_revoked => Err(Unfit::Revoked),
             Proof::Token(known) if known.token.expires_at <= now => Err(Unfit::Expired),
-            Proof::Token(_) | Proof::Secret | Proof::PreviousSecret(_) | Proof::LegacyKey(_) => Ok(()),
+            Proof::PreviousSecret(_, end) if *end <= now => Err(Unfit::Expired),
+            Proof::Token(_) | Proof::Secret | Proof::PreviousSecret(..) | Proof::LegacyKey(_) => Ok(()),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::credential::KeyId;
 use crate::error::Error;
 use crate::fields::{Parameters, time, word};
 use crate::page::{self, Cursor, Page};
+use crate::rights::Operation;
 use crate::scope::ACTIVITY_READ;
 use crate::store::activity::{Activity, Position, Trail, Walk};
 
@@ -110,6 +111,7 @@ pub async fn list(
     now: DateTime<Utc>,
 ) -> Result<Page<Recorded>, Error> {
     caller.require(ACTIVITY_READ)?;
+    caller.may(Operation::ReadActivity)?;
     let workspace = &caller.workspace_id;
     let query = request.checksum(workspace);
     // The database takes no place outside of what it is asked for.

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::activity::{Action, Event, Origin};
-use crate::caller::{Caller, UserId, WorkspaceId};
+use crate::caller::{Actor, Caller, UserId, WorkspaceId};
 use crate::clock::Timetable;
 use crate::credential::{Brand, Credential};
 use crate::endpoint::{self, EndpointRule, MOST_RULES};
@@ -16,6 +16,7 @@ use crate::keys::expiry::MaxLifetime;
 use crate::pepper::{MacKey, Peppers};
 use crate::record::{Generation, HashedKey, Key, LONGEST_DESCRIPTION, Name, Status, ttl};
 use crate::replay::{IdempotencyKey, Memory, Repeatable};
+use crate::rights::Operation;
 use crate::scope::{KEYS_WRITE, MOST_SCOPES, Scope};
 use crate::store::{Bootstrap, Creation, Extra, Store};
 use crate::time::whole_second;
@@ -127,6 +128,8 @@ impl KeyCreator {
     ///
     /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys, or asks for a
     ///   scope or a rule that it does not hold; or the request was there before, and its key has got such a one since.
+    /// - [`Error::InsufficientCredential`]: the caller came with something that makes no keys.
+    /// - [`Error::CallerRemoved`]: the caller's user was removed, also where the request was there before.
     /// - [`Error::NotYourKey`]: the key would be another user's, and the caller is no administrator.
     /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: as [`Store::create_key`] says.
     /// - [`Error::IdempotencyMismatch`]: the `Idempotency-Key` came with another body before.
@@ -141,6 +144,7 @@ impl KeyCreator {
         now: DateTime<Utc>,
     ) -> Result<RevealedKey, Error> {
         caller.require(KEYS_WRITE)?;
+        caller.may(Operation::CreateKey)?;
         let user_id = request.user_id.clone().unwrap_or_else(|| caller.user_id.clone());
         caller.require_to_act_for(&user_id)?;
         caller.require_all(&request.scopes, &request.endpoints)?;
@@ -158,7 +162,8 @@ impl KeyCreator {
         let new = self.draft(author, &user_id, request, &credential, now);
         let event = Event::new(Action::KeyCreated, author, (new.key.key_id, &user_id), origin, now);
         let extra = replay.as_ref().map(Extra::Replay);
-        match (self.store.create_key(&new, self.quota, extra, &event, now).await?, repeatable) {
+        match (self.store.create_key(caller.actor(), &new, self.quota, extra, &event, now).await?, repeatable)
+        {
             (Creation::Remembered(memory), Some(repeatable)) => {
                 self.answer_again(&repeatable, &memory, now).await
             }
@@ -191,7 +196,9 @@ impl KeyCreator {
         let credential = Credential::generate(now);
         let new = self.draft(author, &request.user_id, key, &credential, now);
         let event = Event::new(action, author, (new.key.key_id, &request.user_id), Origin::default(), now);
-        self.store.create_key(&new, self.quota, Some(Extra::Bootstrap(bootstrap)), &event, now).await?;
+        self.store
+            .create_key(Actor::Keygate, &new, self.quota, Some(Extra::Bootstrap(bootstrap)), &event, now)
+            .await?;
         Ok(RevealedKey::new(&new.key, &credential, &self.brand, now))
     }
 
@@ -220,6 +227,9 @@ impl KeyCreator {
             ttl,
             disabled_at: None,
             previous_expires_at: None,
+            previous_transferred: false,
+            unclaimed: false,
+            rotation: 0,
             due_at: timetable.next_due(now),
             last_used_at: None,
         };

@@ -8,6 +8,7 @@ use crate::credential::KeyId;
 use crate::error::Error;
 use crate::keys::find;
 use crate::keys::precondition::IfMatch;
+use crate::rights::Operation;
 use crate::scope::KEYS_WRITE;
 use crate::store::Store;
 
@@ -20,6 +21,8 @@ const ATTEMPTS: usize = 4;
 /// # Errors
 ///
 /// - [`Error::InsufficientScope`]: the caller may not write keys.
+/// - [`Error::InsufficientCredential`]: the caller came with the old secret of this key.
+/// - [`Error::CallerRemoved`]: the caller's user was removed.
 /// - [`Error::NotFound`]: the workspace has no such key.
 /// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
 /// - [`Error::PreconditionFailed`]: the key has another revision.
@@ -34,13 +37,14 @@ pub async fn delete(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     caller.require(KEYS_WRITE)?;
+    caller.may_to(Operation::DeleteKey, id)?;
     for _ in 0..ATTEMPTS {
         let stored = find(&store.keys, caller, id, now).await?;
         caller.require_to_act_for(&stored.key.user_id)?;
         if_match.check(stored.key.revision)?;
         let author = (&caller.workspace_id, &caller.user_id);
         let event = Event::new(Action::KeyDeleted, author, (id, &stored.key.user_id), origin.clone(), now);
-        match store.delete_key(&stored, None, &event).await {
+        match store.delete_key(caller.actor(), &stored, None, &event).await {
             // Deleted or changed since it was read: the next reading tells.
             Err(Error::Conflict) => {}
             done => return done,

@@ -5,15 +5,15 @@ use chrono::{DateTime, Utc};
 use crate::caller::Caller;
 use crate::credential::{Brand, KeyId};
 use crate::error::Error;
-use crate::keys::{DetailedKey, find};
-use crate::scope::KEYS_READ;
+use crate::keys::{DetailedKey, ReadableKeys, find};
 use crate::store::keys::Keys;
 
-/// Reads a key of the caller's workspace.
+/// Reads a key of the caller's workspace, or with `keys:write` alone one of the caller's own.
 ///
 /// # Errors
 ///
-/// - [`Error::InsufficientScope`]: the caller may not read keys.
+/// - [`Error::InsufficientScope`]: the caller may not read keys, or not those of others.
+/// - [`Error::InsufficientCredential`]: the caller came with the secret of a former user.
 /// - [`Error::NotFound`]: the workspace has no such key.
 /// - [`Error::Unavailable`]: try again later.
 pub async fn get(
@@ -23,7 +23,8 @@ pub async fn get(
     id: KeyId,
     now: DateTime<Utc>,
 ) -> Result<DetailedKey, Error> {
-    caller.require(KEYS_READ)?;
+    let readable = ReadableKeys::of(caller)?;
     let stored = find(keys, caller, id, now).await?;
+    readable.require(&stored.key.user_id)?;
     Ok(DetailedKey::new(&stored.key, brand, now))
 }

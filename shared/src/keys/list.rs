@@ -6,10 +6,9 @@ use crate::caller::{Caller, UserId, WorkspaceId};
 use crate::credential::Brand;
 use crate::error::Error;
 use crate::fields::{Parameters, number, time, word};
-use crate::keys::ShownKey;
+use crate::keys::{ReadableKeys, ShownKey};
 use crate::page::{self, Cursor, Page};
 use crate::record::{Key, LONGEST_NAME, Status, fold};
-use crate::scope::KEYS_READ;
 use crate::store::keys::{Keys, Position, Sort, Walk};
 
 /// The longest value that an index is sorted by, in bytes: the folded name.
@@ -79,9 +78,9 @@ impl ListKeys {
     }
 
     /// Tells this query from every other one of any workspace. The limit is not part of it: it may change on the way.
-    fn checksum(&self, workspace: &WorkspaceId) -> u32 {
+    fn checksum(&self, workspace: &WorkspaceId, readable: ReadableKeys<'_>) -> u32 {
         let Self { sort, ascending, filter, .. } = self;
-        crc32fast::hash(format!("{workspace} {sort:?} {ascending} {filter:?}").as_bytes())
+        crc32fast::hash(format!("{workspace} {readable:?} {sort:?} {ascending} {filter:?}").as_bytes())
     }
 }
 
@@ -144,14 +143,16 @@ impl Filter {
     }
 }
 
-/// Lists the keys of the caller's workspace.
+/// Lists the keys of the caller's workspace, or with `keys:write` alone the caller's own.
 ///
 /// What it reads is bounded: a page of a filtered list may have fewer keys than asked for, even none, and still a
 /// cursor to go on with.
 ///
 /// # Errors
 ///
-/// - [`Error::InsufficientScope`]: the caller may not read keys.
+/// - [`Error::InsufficientCredential`]: the caller came with the secret of a former user.
+/// - [`Error::InsufficientScope`]: the caller may not read keys, or asks for those of others and may read their own alone.
+/// - [`Error::TooManyKeys`]: the caller may read their own keys alone, and has too many to sort.
 /// - [`Error::Invalid`]: the cursor is not one of this query.
 /// - [`Error::Unavailable`]: try again later.
 pub async fn list(
@@ -161,9 +162,12 @@ pub async fn list(
     request: &ListKeys,
     now: DateTime<Utc>,
 ) -> Result<Page<ShownKey>, Error> {
-    caller.require(KEYS_READ)?;
+    let readable = ReadableKeys::of(caller)?;
+    if let Some(user) = &request.filter.user_id {
+        readable.require(user)?;
+    }
     let workspace = &caller.workspace_id;
-    let query = request.checksum(workspace);
+    let query = request.checksum(workspace, readable);
     let fits = |position: &Position| fits(request.sort, position);
     let from = request.cursor.as_ref().map(|cursor| Cursor::read(cursor, query, fits)).transpose()?;
     let backward = from.as_ref().is_some_and(|cursor| cursor.backward);
@@ -173,7 +177,13 @@ pub async fn list(
     let wanted: Option<&(dyn Fn(&Key) -> bool + Send + Sync)> =
         if request.filter.wants_all() { None } else { Some(&wanted) };
     let walk = Walk { workspace, sort: request.sort, ascending: request.ascending != backward, after };
-    let found = keys.walk(walk, request.limit, wanted, now).await?;
+    let found = match readable {
+        ReadableKeys::All => keys.walk(walk, request.limit, wanted, now).await?,
+        // Not by the index of everybody's keys: its cursors would tell of keys that the caller may not see.
+        ReadableKeys::Of(user) => {
+            walk.through(keys.of_user(workspace, user, now).await?, request.limit, wanted)
+        }
+    };
     Ok(found.page(from.as_ref(), query, |(_, key)| ShownKey::new(&key, brand, now)))
 }
 
@@ -266,17 +276,18 @@ mod tests {
         let query = |parameters: &[(&'static str, &'static str)]| {
             ListKeys::parse(parameters.iter().copied()).unwrap()
         };
-        let checksum = query(&[]).checksum(&acme);
+        let checksum = query(&[]).checksum(&acme, ReadableKeys::All);
         assert_eq!(read(&cursor().write(checksum), checksum, Sort::CreatedAt).unwrap(), cursor());
-        assert_eq!(query(&[("limit", "7")]).checksum(&acme), checksum);
-        assert_ne!(query(&[]).checksum(&other), checksum);
+        assert_eq!(query(&[("limit", "7")]).checksum(&acme, ReadableKeys::All), checksum);
+        assert_ne!(query(&[]).checksum(&other, ReadableKeys::All), checksum);
         for parameters in [[("order", "asc")], [("sort", "name")], [("name", "a")], [("status", "active")]] {
-            assert_ne!(query(&parameters).checksum(&acme), checksum, "{parameters:?}");
+            assert_ne!(query(&parameters).checksum(&acme, ReadableKeys::All), checksum, "{parameters:?}");
         }
-        let unused =
-            |days: &'static str| query(&[("status", "unused"), ("unused_days", days)]).checksum(&acme);
+        let unused = |days: &'static str| {
+            query(&[("status", "unused"), ("unused_days", days)]).checksum(&acme, ReadableKeys::All)
+        };
         assert_ne!(unused("90"), unused("91"));
-        assert_ne!(unused("90"), query(&[("status", "unused")]).checksum(&acme));
+        assert_ne!(unused("90"), query(&[("status", "unused")]).checksum(&acme, ReadableKeys::All));
         assert!(read(&cursor().write(checksum), checksum + 1, Sort::CreatedAt).is_err());
     }
 

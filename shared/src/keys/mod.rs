@@ -10,6 +10,7 @@ pub mod precondition;
 pub mod purge;
 pub mod recount;
 pub mod rotate;
+pub mod succession;
 pub mod unused;
 pub mod update;
 
@@ -17,10 +18,12 @@ use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, Serializer};
 
-use crate::caller::Caller;
+use crate::caller::{Caller, UserId};
 use crate::credential::{Brand, Credential, KeyId};
 use crate::error::Error;
 use crate::record::{Key, Status};
+use crate::rights::Operation;
+use crate::scope::{KEYS_READ, KEYS_WRITE};
 use crate::store::keys::{Keys, UnhashedKey};
 use crate::time::rfc3339;
 
@@ -33,6 +36,44 @@ pub(crate) async fn find(
 ) -> Result<UnhashedKey, Error> {
     let stored = keys.unhashed(id, now).await?;
     stored.filter(|stored| stored.key.workspace_id == caller.workspace_id).ok_or(Error::NotFound)
+}
+
+/// Whose keys a caller may read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ReadableKeys<'a> {
+    /// Those of every user of the workspace.
+    All,
+    /// Those of one user: what a caller may change, they may see.
+    Of(&'a UserId),
+}
+
+impl<'a> ReadableKeys<'a> {
+    /// What the caller's scopes give: `keys:read` everything, `keys:write` the caller's own.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InsufficientCredential`]: the caller came with the secret of a former user.
+    /// - [`Error::InsufficientScope`]: the caller may not read keys.
+    pub(crate) fn of(caller: &'a Caller) -> Result<Self, Error> {
+        caller.may(Operation::ReadKeys)?;
+        match caller.require(KEYS_READ) {
+            Ok(()) => Ok(Self::All),
+            Err(_) if caller.require(KEYS_WRITE).is_ok() => Ok(Self::Of(&caller.user_id)),
+            Err(refused) => Err(refused),
+        }
+    }
+
+    /// Demands that keys of `user` are among them.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InsufficientScope`]: they are not.
+    pub(crate) fn require(self, user: &UserId) -> Result<(), Error> {
+        match self {
+            Self::Of(own) if own != user => Err(Error::InsufficientScope(KEYS_READ.to_owned())),
+            Self::All | Self::Of(_) => Ok(()),
+        }
+    }
 }
 
 /// A key as the management API shows it: everything but what could be checked against its secret.

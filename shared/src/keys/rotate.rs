@@ -5,16 +5,16 @@ use serde_json::Value;
 
 use crate::activity::{Action, Event, Origin};
 use crate::caller::Caller;
-use crate::clock::{Timetable, announced_until};
 use crate::credential::{Brand, Credential, KeyId, Kind};
 use crate::error::Error;
 use crate::fields::{Fields, Wrong};
 use crate::keys::precondition::IfMatch;
+use crate::keys::succession::rotated;
 use crate::keys::{RevealedKey, find};
 use crate::pepper::Peppers;
+use crate::rights::Operation;
 use crate::scope::KEYS_WRITE;
 use crate::store::Store;
-use crate::time::whole_second;
 
 /// The longest overlap, in seconds: thirty days.
 pub const LONGEST_OVERLAP: i64 = 30 * 24 * 60 * 60;
@@ -27,7 +27,8 @@ pub struct RotateKey {
 }
 
 impl RotateKey {
-    /// Reads a request's body; an empty one asks for no overlap, and leaves the key's tokens as they are.
+    /// Reads a request's body; an empty one asks for no overlap. The key's tokens are revoked with a secret that ends at once, and
+    /// go on where there is an overlap, unless the body says otherwise.
     ///
     /// # Errors
     ///
@@ -39,10 +40,10 @@ impl RotateKey {
         let revoke_tokens = fields.optional("revoke_tokens", |value| {
             value.as_bool().ok_or_else(|| Wrong::new(&"must be true or false"))
         });
-        fields.finish(Some(Self {
-            overlap: TimeDelta::seconds(overlap.unwrap_or(0)),
-            revoke_tokens: revoke_tokens.unwrap_or(false),
-        }))
+        let overlap = TimeDelta::seconds(overlap.unwrap_or(0));
+        // A secret that ends at once may be in the wrong hands, and so may be what was made with it.
+        let revoke_tokens = revoke_tokens.unwrap_or(overlap.is_zero());
+        fields.finish(Some(Self { overlap, revoke_tokens }))
     }
 }
 
@@ -78,8 +79,10 @@ impl KeyRotator {
     ///
     /// # Errors
     ///
-    /// - [`Error::NotAKey`], [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys, or
-    ///   does not hold every scope and endpoint rule of the key.
+    /// - [`Error::InsufficientCredential`]: the caller came with something else than an API key, or with the old secret of this one.
+    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys, or does not hold every
+    ///   scope and endpoint rule of the key.
+    /// - [`Error::CallerRemoved`]: the caller's user was removed.
     /// - [`Error::NotFound`]: the workspace has no such key.
     /// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
     /// - [`Error::PreconditionFailed`], [`Error::Conflict`]: the key has another revision, or got one meanwhile.
@@ -94,19 +97,18 @@ impl KeyRotator {
         now: DateTime<Utc>,
     ) -> Result<RevealedKey, Error> {
         caller.require(KEYS_WRITE)?;
+        caller.may_to(Operation::RotateKey, id)?;
         let key = find(&self.store.keys, caller, id, now).await?.key;
         caller.require_to_act_for(&key.user_id)?;
         caller.require_all(&key.scopes, &key.endpoints)?;
         if_match.check(key.revision)?;
-        let mut after = key.clone();
-        after.previous_expires_at = (!request.overlap.is_zero()).then(|| whole_second(now) + request.overlap);
-        after.due_at = Timetable::from(&after).next_due(announced_until(key.due_at, now));
-        after.revision += 1;
+        let after = rotated(&key, request.overlap, now);
         let credential = Credential::draw(id, Kind::ApiKey);
         let author = (&caller.workspace_id, &caller.user_id);
         let event = Event::new(Action::KeyRotated, author, (id, &key.user_id), origin, now);
         let hash = self.peppers.hash(&credential);
-        let written = self.store.rotate_key(&key, &after, &hash, request.revoke_tokens, &event).await;
+        let written =
+            self.store.rotate_key(caller.actor(), &key, &after, &hash, request.revoke_tokens, &event).await;
         written.map_err(|error| if_match.lost(error))?;
         Ok(RevealedKey::new(&after, &credential, &self.brand, now))
     }
@@ -115,6 +117,20 @@ impl KeyRotator {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_end_with_a_secret_that_ends_at_once_unless_said_otherwise() {
+        for (body, revokes) in [
+            ("", true),
+            (r#"{"overlap_seconds":0}"#, true),
+            (r#"{"overlap_seconds":0,"revoke_tokens":false}"#, false),
+            (r#"{"overlap_seconds":60}"#, false),
+            (r#"{"overlap_seconds":60,"revoke_tokens":null}"#, false),
+            (r#"{"overlap_seconds":60,"revoke_tokens":true}"#, true),
+        ] {
+            assert_eq!(RotateKey::parse(body.as_bytes()).unwrap().revoke_tokens, revokes, "{body}");
+        }
+    }
 
     #[test]
     fn an_overlap_is_0_to_30_days_and_0_unless_said() {

@@ -14,6 +14,7 @@ use crate::keys::expiry::MaxLifetime;
 use crate::keys::precondition::IfMatch;
 use crate::keys::{DetailedKey, find};
 use crate::record::{Key, Name, ttl};
+use crate::rights::Operation;
 use crate::scope::{KEYS_WRITE, Scope};
 use crate::store::Store;
 use crate::time::whole_second;
@@ -88,10 +89,12 @@ pub struct KeyUpdater {
 
 impl KeyUpdater {
     /// Changes a key of the caller, or as an administrator anyone's of the workspace. What changes nothing writes
-    /// nothing.
+    /// nothing. Switching a key off revokes its tokens for good.
     ///
     /// # Errors
     ///
+    /// - [`Error::InsufficientCredential`]: the caller came with the old secret of this key, or with something that widens no key.
+    /// - [`Error::CallerRemoved`]: the caller's user was removed.
     /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys; or the change
     ///   widens the key, and the caller does not hold every scope and endpoint rule that it has before and after.
     /// - [`Error::Invalid`]: with the change, rules and scopes are more than an answer of the authorizer has room for.
@@ -110,11 +113,13 @@ impl KeyUpdater {
         now: DateTime<Utc>,
     ) -> Result<DetailedKey, Error> {
         caller.require(KEYS_WRITE)?;
+        caller.may_to(Operation::ChangeKey, id)?;
         let stored = find(&self.store.keys, caller, id, now).await?;
         caller.require_to_act_for(&stored.key.user_id)?;
         if_match.check(stored.key.revision)?;
         let mut after = patch.applied_to(&stored.key, self.retention, now);
         if widens(&stored.key, &after) {
+            caller.may_to(Operation::WidenKey, id)?;
             caller.require_all(&stored.key.scopes, &stored.key.endpoints)?;
             caller.require_all(&after.scopes, &after.endpoints)?;
         }
@@ -122,13 +127,15 @@ impl KeyUpdater {
             let place = Place::Pointer("/endpoints".to_owned());
             return Err(Error::invalid(InvalidField { place, detail: endpoint::MUST_FIT.to_owned() }));
         }
-        if after != stored.key {
+        if after == stored.key {
+            self.store.change_nothing(caller.actor()).await?;
+        } else {
             after.revision += 1;
             let author = (&caller.workspace_id, &caller.user_id);
             let of_update = Event::new(Action::KeyUpdated, author, (id, &after.user_id), origin, now);
             let details = Details { changed: changed(&stored.key, &after), ..Details::default() };
             let event = Event { details, ..of_update };
-            let written = self.store.update_key(&stored, &after, &event, now).await;
+            let written = self.store.update_key(caller.actor(), &stored, &after, &event, now).await;
             written.map_err(|error| if_match.lost(error))?;
         }
         Ok(DetailedKey::new(&after, &self.brand, now))

@@ -1,6 +1,7 @@
 //! The table `keys`: one item a key, found by its id; indexes without hashes: four by workspace, and `by_due` by when time
 //! does something to a key.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
@@ -23,7 +24,7 @@ use crate::store::{broken, bytes, mark_used, number, text, unless_condition_fail
 
 /// A key without its hashes. The roles name the same attributes: whoever asks for another one is denied.
 pub(super) const UNHASHED: &str = "key_id, workspace_id, user_id, #name, name_folded, description, scopes, endpoints, created_at, created_by, revision, \
-     expires_at, #ttl, disabled_at, last_used_at, previous_expires_at, due_at";
+     expires_at, #ttl, disabled_at, last_used_at, previous_expires_at, previous_transferred, unclaimed, rotation, due_at";
 
 /// Over how many parts of the index the keys of an hour are spread, so that many keys which expire in the same hour can be
 /// written at the same time. A change would leave keys in parts that nobody reads.
@@ -31,6 +32,9 @@ const DUE_SHARDS: u8 = 4;
 
 /// How many keys one page of a scan reads.
 const PAGE: i32 = 500;
+
+/// How many pages of a user's keys are read at most, of up to a megabyte each: thousands of keys.
+const MOST_PAGES_OF_USER: usize = 4;
 
 /// The table.
 #[derive(Clone, Debug)]
@@ -146,6 +150,29 @@ impl Sort {
             Self::CreatedAt => "by_created_at",
             Self::LastUsedAt => "by_last_used_at",
         }
+    }
+
+    /// Where a key stands in the index.
+    fn position(self, key: &Key) -> Position {
+        let sort_value = match self {
+            Self::Name => key.name.folded(),
+            Self::User => key.user_id.to_string(),
+            Self::CreatedAt => key.key_id.to_string(),
+            Self::LastUsedAt => key.last_used_at.map_or(0, |at| at.timestamp()).to_string(),
+        };
+        Position { sort_value, key_id: key.key_id }
+    }
+
+    /// Which of two positions comes first from small to large values; keys of the same value by their id.
+    fn order(self, one: &Position, other: &Position) -> Ordering {
+        let by_value = match self {
+            Self::LastUsedAt => {
+                let seconds = |position: &Position| position.sort_value.parse().unwrap_or(0_i64);
+                seconds(one).cmp(&seconds(other))
+            }
+            Self::Name | Self::User | Self::CreatedAt => one.sort_value.cmp(&other.sort_value),
+        };
+        by_value.then_with(|| one.key_id.to_bytes().cmp(&other.key_id.to_bytes()))
     }
 
     fn attribute(self) -> &'static str {
@@ -269,6 +296,45 @@ impl Keys {
         };
         let place = |item: &Item| position(walk.sort, item).map(Some);
         self::walk(query, start, limit, wanted.is_none(), place, read).await
+    }
+
+    /// All keys of a user, in the order of the index, which is a little behind the table. Keys past their ttl are gone. What it reads
+    /// is bounded.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::TooManyKeys`]: the user has more keys than the bound lets it read.
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: an item is not a key.
+    pub async fn of_user(
+        &self,
+        workspace: &WorkspaceId,
+        user: &UserId,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Key>, Error> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(Sort::User.index())
+            .key_condition_expression("workspace_id = :workspace AND user_id = :user")
+            .expression_attribute_values(":workspace", text(workspace))
+            .expression_attribute_values(":user", text(user));
+        let mut keys = Vec::new();
+        let mut start = None;
+        for _ in 0..MOST_PAGES_OF_USER {
+            let answer = query.clone().set_exclusive_start_key(start.take()).send().await;
+            let answer = answer.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+            for item in answer.items.unwrap_or_default() {
+                let key: Key = serde_dynamo::from_item(item).map_err(|_| broken("key"))?;
+                keys.extend((!key.is_gone(now)).then_some(key));
+            }
+            start = answer.last_evaluated_key;
+            if start.is_none() {
+                return Ok(keys);
+            }
+        }
+        Err(Error::TooManyKeys)
     }
 
     /// The keys that are due within the hour of `hour`, up to `now`. The index is a little behind the table. What is not a
@@ -451,13 +517,18 @@ impl Keys {
                 None => remove.push(name),
             }
         }
-        let update = update.update_expression(expression(&set, &remove)).build();
+        let mut expression = expression(&set, &remove);
+        // What is switched off stays revoked when it is switched on again.
+        if before.disabled_at.is_none() && after.disabled_at.is_some() {
+            expression.push_str(NEXT_GENERATION);
+            update = update.expression_attribute_values(":one", number(&1));
+        }
+        let update = update.update_expression(expression).build();
         TransactWriteItem::builder().update(update.expect("a table, a key and an update")).build()
     }
 
-    /// The change that makes of `before` what `after` says about its overlap, gives it another hash, and keeps the one
-    /// it has if there is an overlap; its tokens are revoked, if so asked. The database moves the hash itself, so nobody
-    /// has to read it.
+    /// The change that makes of `before` what `after` says about its secrets, gives it another hash, and revokes its tokens, if so
+    /// asked.
     pub(super) fn rotate(
         &self,
         before: &Key,
@@ -473,23 +544,23 @@ impl Keys {
         TransactWriteItem::builder().update(update).build()
     }
 
-    /// The change that makes `before` the key of another user, with a hash that is no secret's. The one that it has works
-    /// until the overlap of `after` ends, if there is one; its tokens end.
+    /// The change that makes `before` the key of another user, with a hash that is no secret's. The secret in use goes on as
+    /// `after` says; its tokens end.
     ///
-    /// Nobody is given a secret, so none is made: of 32 random bytes nobody knows what they are the hash of, under whichever
-    /// pepper.
+    /// The new user is given no secret, so none is made: no one knows what 32 random bytes are the hash of, under any pepper.
     pub(super) fn transfer(&self, before: &Key, after: &Key) -> TransactWriteItem {
-        let mut nobodys = [0; 32];
-        fill_with_random_bytes(&mut nobodys);
+        let mut of_no_secret = [0; 32];
+        fill_with_random_bytes(&mut of_no_secret);
         let update = self
             .replace_hash(before, after, "user_id = :user", true)
-            .expression_attribute_values(":hash", bytes(&nobodys))
+            .expression_attribute_values(":hash", bytes(&of_no_secret))
             .expression_attribute_values(":user", text(&after.user_id));
         let update = update.build().expect("a table, a key and an update");
         TransactWriteItem::builder().update(update).build()
     }
 
-    /// What a rotation and a transfer have in common. The database moves the hash itself, so nobody has to read it.
+    /// What a rotation and a handover have in common. The database moves the hash of the secret in use itself, so no function has
+    /// to read it. That of an unclaimed key is the previous one already.
     fn replace_hash(
         &self,
         before: &Key,
@@ -497,7 +568,7 @@ impl Keys {
         assignment: &'static str,
         revoke_tokens: bool,
     ) -> UpdateBuilder {
-        let mut set = vec!["#hash = :hash, revision = :revision", assignment];
+        let mut set = vec!["#hash = :hash, revision = :revision, rotation = :rotation", assignment];
         let mut remove = Vec::new();
         let mut update = Update::builder()
             .table_name(&self.table)
@@ -505,14 +576,30 @@ impl Keys {
             .condition_expression("revision = :before")
             .expression_attribute_names("#hash", "hash")
             .expression_attribute_values(":before", number(&before.revision))
-            .expression_attribute_values(":revision", number(&after.revision));
-        if let Some(ends) = after.previous_expires_at {
-            set.push(
-                "previous_hash = #hash, previous_pepper_version = pepper_version, previous_expires_at = :ends",
-            );
-            update = update.expression_attribute_values(":ends", number(&ends.timestamp()));
+            .expression_attribute_values(":revision", number(&after.revision))
+            .expression_attribute_values(":rotation", number(&after.rotation));
+        match after.previous_expires_at {
+            Some(ends) => {
+                if !before.unclaimed {
+                    set.push("previous_hash = #hash, previous_pepper_version = pepper_version");
+                }
+                set.push("previous_expires_at = :ends");
+                update = update.expression_attribute_values(":ends", number(&ends.timestamp()));
+                if after.previous_transferred {
+                    set.push("previous_transferred = :true");
+                } else {
+                    remove.push("previous_transferred");
+                }
+            }
+            None => remove.push(OVERLAP),
+        }
+        if after.unclaimed {
+            set.push("unclaimed = :true");
         } else {
-            remove.push(OVERLAP);
+            remove.push("unclaimed");
+        }
+        if after.unclaimed || after.previous_expires_at.is_some() && after.previous_transferred {
+            update = update.expression_attribute_values(":true", AttributeValue::Bool(true));
         }
         if let Some(due_at) = after.due_at {
             set.push(DUE_NEXT);
@@ -584,9 +671,10 @@ impl Keys {
                      OR unused_notice_revision <> :revision OR unused_notice_at <= :used)",
                 ),
             Consequence::Disabling => update
-                .update_expression("SET disabled_at = :at, revision = :next")
+                .update_expression(format!("SET disabled_at = :at, revision = :next {NEXT_GENERATION}"))
                 .condition_expression("revision = :revision AND last_used_at = :used")
-                .expression_attribute_values(":next", number(&(key.revision + 1))),
+                .expression_attribute_values(":next", number(&(key.revision + 1)))
+                .expression_attribute_values(":one", number(&1)),
         };
         let update = update.build().expect("a table, a key and an update");
         TransactWriteItem::builder().update(update).build()
@@ -657,7 +745,7 @@ fn place_in_index(place: &str) -> Option<Item> {
 /// Makes an end of every token of the key.
 const NEXT_GENERATION: &str = "ADD token_generation :one";
 /// What an overlap adds to a key.
-const OVERLAP: &str = "previous_hash, previous_pepper_version, previous_expires_at";
+const OVERLAP: &str = "previous_hash, previous_pepper_version, previous_expires_at, previous_transferred";
 /// What is due next, and where the index of that has the key.
 const DUE_NEXT: &str = "due_at = :next, due_bucket = :bucket";
 /// The same of a key to which time does nothing.
@@ -680,6 +768,35 @@ fn due_bucket(hour: DateTime<Utc>, shard: u8) -> String {
 }
 
 impl Walk<'_> {
+    /// Walks through keys that are all there, as through an index.
+    #[must_use]
+    pub fn through(
+        &self,
+        keys: Vec<Key>,
+        limit: usize,
+        wanted: Option<&(dyn Fn(&Key) -> bool + Send + Sync)>,
+    ) -> Found<Position, Key> {
+        let mut keys: Vec<_> = keys
+            .into_iter()
+            .filter(|key| wanted.is_none_or(|wanted| wanted(key)))
+            .map(|key| (self.sort.position(&key), key))
+            .collect();
+        let order = |one: &Position, other: &Position| {
+            let order = self.sort.order(one, other);
+            if self.ascending { order } else { order.reverse() }
+        };
+        keys.sort_by(|(one, _), (other, _)| order(one, other));
+        let mut items: Vec<_> = keys
+            .into_iter()
+            .filter(|(position, _)| self.after.is_none_or(|after| order(after, position).is_lt()))
+            .take(limit + 1)
+            .collect();
+        let has_more = items.len() > limit;
+        items.truncate(limit);
+        let rest = items.last().filter(|_| has_more).map(|(position, _)| position.clone());
+        Found { items, rest }
+    }
+
     /// Where a query goes on, in the database's form.
     fn start(&self, position: &Position) -> Result<Item, Error> {
         let mut start = HashMap::from([

@@ -11,14 +11,14 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use crate::activity::Event;
-use crate::caller::{UserId, WorkspaceId};
+use crate::caller::{Actor, UserId, WorkspaceId};
 use crate::config::{Environment, InvalidVariable};
 use crate::credential::KeyId;
 use crate::error::Error;
 use crate::pepper::SecretHash;
 use crate::record::LegacyKey;
 use crate::store::activity::Activity;
-use crate::store::transaction::{self, Outcome};
+use crate::store::transaction::{Outcome, Transaction};
 use crate::store::workspaces::Workspaces;
 use crate::store::{broken, bytes, mark_used, text};
 
@@ -164,24 +164,27 @@ impl LegacyStore {
         keys: &[&'a LegacyKey],
         event: &Event,
     ) -> Result<HashSet<&'a UserId>, Error> {
-        let mut changes = vec![self.activity.put(event)?];
+        let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
+        transaction.add(self.activity.put(event)?);
+        let mut new = Vec::with_capacity(keys.len());
         for key in keys {
-            changes.push(self.put(key)?);
+            new.push(transaction.add(self.put(key)?));
         }
         let users: HashSet<_> = keys.iter().map(|key| (&key.workspace_id, &key.user_id)).collect();
-        let users: Vec<_> = users.into_iter().collect();
-        let first_user = changes.len();
-        changes
-            .extend(users.iter().map(|(workspace, user)| self.workspaces.check_not_removed(workspace, user)));
-        let Outcome::Refused(refused) = transaction::commit(&self.keys.client, changes).await? else {
+        let users: Vec<_> = users
+            .into_iter()
+            .map(|(workspace, user)| {
+                (transaction.add_user(user, self.workspaces.check_not_removed(workspace, user)), user)
+            })
+            .collect();
+        let Outcome::Refused(refused) = transaction.commit(&self.keys.client).await? else {
             return Ok(HashSet::new());
         };
-        let removed =
-            users.iter().enumerate().filter(|(index, _)| refused.condition_failed(first_user + index));
-        let removed: HashSet<_> = removed.map(|(_, (_, user))| *user).collect();
+        let removed: HashSet<_> =
+            users.into_iter().filter(|(check, _)| refused.failed(*check)).map(|(_, user)| user).collect();
         if !removed.is_empty() {
             Ok(removed)
-        } else if (1..first_user).any(|index| refused.condition_failed(index)) {
+        } else if new.into_iter().any(|key| refused.failed(key)) {
             Err(Error::Conflict)
         } else {
             Err(refused.unexpected())
@@ -201,17 +204,14 @@ impl LegacyStore {
         removed_at: DateTime<Utc>,
         event: &Event,
     ) -> Result<bool, Error> {
-        const KEY: usize = 0;
-        const USER: usize = 1;
-        let changes = vec![
-            self.remove(hash),
-            self.workspaces.check_removed(workspace, user, removed_at),
-            self.activity.put(event)?,
-        ];
-        match transaction::commit(&self.keys.client, changes).await? {
+        let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
+        let key = transaction.add(self.remove(hash));
+        let user = transaction.add_user(user, self.workspaces.check_removed(workspace, user, removed_at));
+        transaction.add(self.activity.put(event)?);
+        match transaction.commit(&self.keys.client).await? {
             Outcome::Committed => Ok(true),
-            Outcome::Refused(refused) if refused.condition_failed(USER) => Err(Error::UserReinstated),
-            Outcome::Refused(refused) if refused.condition_failed(KEY) => Ok(false),
+            Outcome::Refused(refused) if refused.failed(user) => Err(Error::UserReinstated),
+            Outcome::Refused(refused) if refused.failed(key) => Ok(false),
             Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }

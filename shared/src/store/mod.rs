@@ -30,7 +30,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 
 use crate::activity::{Event, Holder};
-use crate::caller::{UserId, WorkspaceId};
+use crate::caller::{Actor, UserId, WorkspaceId};
 use crate::config::{Environment, InvalidVariable};
 use crate::error::Error;
 use crate::pepper::SecretHash;
@@ -38,8 +38,8 @@ use crate::record::{HashedKey, Key};
 use crate::replay::{Memory, Replay};
 use activity::Activity;
 use keys::{Consequence, DueKey, Keys, UnhashedKey, UnusedKey};
-use transaction::{Outcome, Refused};
-use workspaces::Workspaces;
+use transaction::{Change, Outcome, Refused, Transaction};
+use workspaces::{UserCondition, Workspaces};
 
 /// The tables of a function that makes changes.
 #[derive(Debug)]
@@ -103,6 +103,7 @@ impl Store {
     ///
     /// # Errors
     ///
+    /// - [`Error::CallerRemoved`]: the actor was removed.
     /// - [`Error::NameTaken`]: another key of the workspace has the name, and is not past its ttl.
     /// - [`Error::QuotaReached`]: the user has `quota` keys.
     /// - [`Error::UserRemoved`]: the user was removed.
@@ -110,47 +111,46 @@ impl Store {
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn create_key(
         &self,
+        actor: Actor<'_>,
         new: &HashedKey,
         quota: u32,
         extra: Option<Extra<'_>>,
         event: &Event,
         now: DateTime<Utc>,
     ) -> Result<Creation, Error> {
-        const KEY: usize = 0;
-        const NAME: usize = 1;
-        const USER: usize = 3;
-        const EXTRA: usize = 5;
         let workspace = &new.key.workspace_id;
-        let mut changes = vec![
-            self.keys.put(new)?,
-            self.workspaces.put_name(&new.key, now),
-            self.workspaces.put_member(&new.key),
-            self.workspaces.count_one_more(&new.key, quota),
-            self.activity.put(event)?,
-        ];
-        if let Some(extra) = extra {
-            changes.push(match extra {
-                Extra::Bootstrap(bootstrap) => self.workspaces.put_bootstrap(workspace, bootstrap),
-                Extra::Replay(replay) => self.workspaces.put_replay(workspace, replay, now)?,
-            });
-        }
-        let Outcome::Refused(refused) = transaction::commit(&self.client, changes).await? else {
+        let mut transaction = Transaction::new(actor, &self.workspaces);
+        let key = transaction.add(self.keys.put(new)?);
+        let name = transaction.add(self.workspaces.put_name(&new.key, now));
+        transaction.add(self.workspaces.put_member(&new.key));
+        let user = transaction.add_user(&new.key.user_id, self.workspaces.count_one_more(&new.key, quota));
+        transaction.add(self.activity.put(event)?);
+        let extra = match extra {
+            Some(Extra::Bootstrap(bootstrap)) => {
+                Some(transaction.add(self.workspaces.put_bootstrap(workspace, bootstrap)))
+            }
+            Some(Extra::Replay(replay)) => {
+                Some(transaction.add(self.workspaces.put_replay(workspace, replay, now)?))
+            }
+            None => None,
+        };
+        let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
             return Ok(Creation::Created);
         };
         // That a request was there before goes first: the key that it made has the name now.
-        if refused.condition_failed(EXTRA) {
-            return match refused.item_before(EXTRA) {
+        if let Some(extra) = extra.filter(|extra| refused.failed(*extra)) {
+            return match refused.item_before(extra) {
                 Some(item) => serde_dynamo::from_item(item.clone())
                     .map(Creation::Remembered)
                     .map_err(|_| broken("replay")),
                 None => Err(Error::AlreadyBootstrapped),
             };
         }
-        Err(if refused.condition_failed(USER) {
-            no_more_keys(&refused, USER, quota)
-        } else if refused.condition_failed(NAME) {
+        Err(if refused.failed(user) {
+            no_more_keys(&refused, user, quota)
+        } else if refused.failed(name) {
             Error::NameTaken
-        } else if refused.condition_failed(KEY) {
+        } else if refused.failed(key) {
             Error::Broken(format!("a key {} exists already", new.key.key_id))
         } else {
             refused.unexpected()
@@ -162,42 +162,60 @@ impl Store {
     ///
     /// # Errors
     ///
+    /// - [`Error::CallerRemoved`]: the actor was removed.
     /// - [`Error::Conflict`]: the key was changed or deleted since it was read.
     /// - [`Error::NameTaken`]: another key of the workspace has the new name.
     /// - [`Error::NotFound`]: another key has the name that this one had, so the time of this one is over.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn update_key(
         &self,
+        actor: Actor<'_>,
         before: &UnhashedKey,
         after: &Key,
         event: &Event,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        const KEY: usize = 0;
-        const NAME: usize = 2;
-        const OLD_NAME: usize = 3;
         let renamed = before.name_folded != after.name.folded();
         let moved = before.key.ttl != after.ttl;
-        let mut changes = vec![self.keys.update(&before.key, after), self.activity.put(event)?];
+        let mut transaction = Transaction::new(actor, &self.workspaces);
+        let key = transaction.add(self.keys.update(&before.key, after));
+        transaction.add(self.activity.put(event)?);
+        let (mut new_name, mut own_name) = (None, None);
         if renamed {
-            changes.push(self.workspaces.put_name(after, now));
+            new_name = Some(transaction.add(self.workspaces.put_name(after, now)));
             let (workspace, folded) = (&before.key.workspace_id, &before.name_folded);
-            changes.push(self.workspaces.delete_name(workspace, folded, before.key.key_id));
+            let old_name = self.workspaces.delete_name(workspace, folded, before.key.key_id);
+            own_name = Some(transaction.add(old_name));
         } else if moved {
-            changes.push(self.workspaces.renew_name(after));
+            own_name = Some(transaction.add(self.workspaces.renew_name(after)));
         }
         if moved {
-            changes.push(self.workspaces.put_member(after));
+            transaction.add(self.workspaces.put_member(after));
         }
-        match transaction::commit(&self.client, changes).await? {
+        let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
+            return Ok(());
+        };
+        let failed = |change: Option<Change>| change.is_some_and(|change| refused.failed(change));
+        Err(if refused.failed(key) {
+            Error::Conflict
+        } else if failed(new_name) {
+            Error::NameTaken
+        } else if failed(own_name) {
+            Error::NotFound
+        } else {
+            refused.unexpected()
+        })
+    }
+
+    /// Demands of an actor whose request changes nothing what a change would demand of them.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::CallerRemoved`]: the actor was removed.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn change_nothing(&self, actor: Actor<'_>) -> Result<(), Error> {
+        match Transaction::new(actor, &self.workspaces).commit(&self.client).await? {
             Outcome::Committed => Ok(()),
-            Outcome::Refused(refused) if refused.condition_failed(KEY) => Err(Error::Conflict),
-            Outcome::Refused(refused) if renamed && refused.condition_failed(NAME) => Err(Error::NameTaken),
-            Outcome::Refused(refused)
-                if refused.condition_failed(NAME) || refused.condition_failed(OLD_NAME) =>
-            {
-                Err(Error::NotFound)
-            }
             Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }
@@ -207,22 +225,24 @@ impl Store {
     ///
     /// # Errors
     ///
+    /// - [`Error::CallerRemoved`]: the actor was removed.
     /// - [`Error::Conflict`]: the key was changed or deleted since it was read.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn rotate_key(
         &self,
+        actor: Actor<'_>,
         before: &Key,
         after: &Key,
         hash: &SecretHash,
         revoke_tokens: bool,
         event: &Event,
     ) -> Result<(), Error> {
-        const KEY: usize = 0;
-        let rotation = self.keys.rotate(before, after, hash, revoke_tokens);
-        let changes = vec![rotation, self.activity.put(event)?];
-        match transaction::commit(&self.client, changes).await? {
+        let mut transaction = Transaction::new(actor, &self.workspaces);
+        let key = transaction.add(self.keys.rotate(before, after, hash, revoke_tokens));
+        transaction.add(self.activity.put(event)?);
+        match transaction.commit(&self.client).await? {
             Outcome::Committed => Ok(()),
-            Outcome::Refused(refused) if refused.condition_failed(KEY) => Err(Error::Conflict),
+            Outcome::Refused(refused) if refused.failed(key) => Err(Error::Conflict),
             Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }
@@ -232,32 +252,36 @@ impl Store {
     ///
     /// # Errors
     ///
+    /// - [`Error::CallerRemoved`]: the actor was removed.
     /// - [`Error::NotFound`]: another key has the name, so the time of this one is over.
     /// - [`Error::Conflict`]: the key was changed or deleted since it was read.
     /// - [`Error::UserReinstated`]: the user is not removed any more, or anew.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn delete_key(
         &self,
+        actor: Actor<'_>,
         stored: &UnhashedKey,
         removed_at: Option<DateTime<Utc>>,
         event: &Event,
     ) -> Result<(), Error> {
-        const KEY: usize = 0;
-        const NAME: usize = 1;
-        const USER: usize = 3;
-        let holder = stored.key.holder();
-        let changes = vec![
-            self.keys.delete(&stored.key),
-            self.workspaces.delete_name(&holder.workspace_id, &stored.name_folded, holder.key_id),
-            self.workspaces.delete_member(&holder),
-            self.workspaces.count_one_less(&holder, removed_at),
-            self.activity.put(event)?,
-        ];
-        match transaction::commit(&self.client, changes).await? {
+        let owner = stored.key.holder();
+        let mut transaction = Transaction::new(actor, &self.workspaces);
+        let condition = match removed_at {
+            Some(removed_at) => UserCondition::RemovedAt(removed_at),
+            None if transaction.acts_as(&owner.user_id) => UserCondition::NotRemoved,
+            None => UserCondition::None,
+        };
+        let key = transaction.add(self.keys.delete(&stored.key));
+        let name = self.workspaces.delete_name(&owner.workspace_id, &stored.name_folded, owner.key_id);
+        let name = transaction.add(name);
+        transaction.add(self.workspaces.delete_member(&owner));
+        let user = transaction.add_user(&owner.user_id, self.workspaces.count_one_less(&owner, condition));
+        transaction.add(self.activity.put(event)?);
+        match transaction.commit(&self.client).await? {
             Outcome::Committed => Ok(()),
-            Outcome::Refused(refused) if refused.condition_failed(USER) => Err(Error::UserReinstated),
-            Outcome::Refused(refused) if refused.condition_failed(KEY) => Err(Error::Conflict),
-            Outcome::Refused(refused) if refused.condition_failed(NAME) => Err(Error::NotFound),
+            Outcome::Refused(refused) if refused.failed(user) => Err(Error::UserReinstated),
+            Outcome::Refused(refused) if refused.failed(key) => Err(Error::Conflict),
+            Outcome::Refused(refused) if refused.failed(name) => Err(Error::NotFound),
             Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }
@@ -280,25 +304,20 @@ impl Store {
         removed_at: DateTime<Utc>,
         event: &Event,
     ) -> Result<(), Error> {
-        const KEY: usize = 0;
-        const USER: usize = 1;
-        const HEIR: usize = 2;
-        let holder = before.holder();
-        let changes = vec![
-            self.keys.transfer(before, after),
-            self.workspaces.count_one_less(&holder, Some(removed_at)),
-            self.workspaces.count_one_more(after, quota),
-            self.workspaces.delete_member(&holder),
-            self.workspaces.put_member(after),
-            self.activity.put(event)?,
-        ];
-        match transaction::commit(&self.client, changes).await? {
+        let leaver = before.holder();
+        let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
+        let key = transaction.add(self.keys.transfer(before, after));
+        let condition = UserCondition::RemovedAt(removed_at);
+        let user = transaction.add_user(&leaver.user_id, self.workspaces.count_one_less(&leaver, condition));
+        let heir = transaction.add_user(&after.user_id, self.workspaces.count_one_more(after, quota));
+        transaction.add(self.workspaces.delete_member(&leaver));
+        transaction.add(self.workspaces.put_member(after));
+        transaction.add(self.activity.put(event)?);
+        match transaction.commit(&self.client).await? {
             Outcome::Committed => Ok(()),
-            Outcome::Refused(refused) if refused.condition_failed(USER) => Err(Error::UserReinstated),
-            Outcome::Refused(refused) if refused.condition_failed(KEY) => Err(Error::Conflict),
-            Outcome::Refused(refused) if refused.condition_failed(HEIR) => {
-                Err(no_more_keys(&refused, HEIR, quota))
-            }
+            Outcome::Refused(refused) if refused.failed(user) => Err(Error::UserReinstated),
+            Outcome::Refused(refused) if refused.failed(key) => Err(Error::Conflict),
+            Outcome::Refused(refused) if refused.failed(heir) => Err(no_more_keys(&refused, heir, quota)),
             Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }
@@ -319,28 +338,26 @@ impl Store {
         overlap_ended: bool,
         events: &[Event],
     ) -> Result<bool, Error> {
-        const KEY: usize = 0;
         let mut missing: Vec<&Event> = events.iter().collect();
         loop {
-            let mut changes = vec![self.keys.move_on(due, next, overlap_ended)];
-            for event in &missing {
-                changes.push(self.activity.put(event)?);
+            let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
+            let key = transaction.add(self.keys.move_on(due, next, overlap_ended));
+            let mut written = Vec::with_capacity(missing.len());
+            for event in missing {
+                written.push((transaction.add(self.activity.put(event)?), event));
             }
-            let Outcome::Refused(refused) = transaction::commit(&self.client, changes).await? else {
+            let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
                 return Ok(true);
             };
-            if refused.condition_failed(KEY) {
+            if refused.failed(key) {
                 return Ok(false);
             }
-            let written = missing.len();
-            let mut index = KEY;
-            missing.retain(|_| {
-                index += 1;
-                !refused.condition_failed(index)
-            });
-            if missing.len() == written {
+            let before = written.len();
+            written.retain(|(change, _)| !refused.failed(*change));
+            if written.len() == before {
                 return Err(refused.unexpected());
             }
+            missing = written.into_iter().map(|(_, event)| event).collect();
         }
     }
 
@@ -356,11 +373,12 @@ impl Store {
         consequence: Consequence,
         event: &Event,
     ) -> Result<bool, Error> {
-        const KEY: usize = 0;
-        let change = self.keys.unused_change(key, consequence, event.at);
-        match transaction::commit(&self.client, vec![change, self.activity.put(event)?]).await? {
+        let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
+        let change = transaction.add(self.keys.unused_change(key, consequence, event.at));
+        transaction.add(self.activity.put(event)?);
+        match transaction.commit(&self.client).await? {
             Outcome::Committed => Ok(true),
-            Outcome::Refused(refused) if refused.condition_failed(KEY) => Ok(false),
+            Outcome::Refused(refused) if refused.failed(change) => Ok(false),
             Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }
@@ -378,28 +396,21 @@ impl Store {
         name_folded: Option<&str>,
         event: &Event,
     ) -> Result<bool, Error> {
-        const KEY: usize = 0;
-        const MEMBER: usize = 1;
-        const NAME: usize = 4;
-        let mut changes = vec![
-            self.keys.absent(holder.key_id),
-            self.workspaces.delete_present_member(holder),
-            self.workspaces.count_one_less(holder, None),
-            self.activity.put(event)?,
-        ];
-        changes.extend(
-            name_folded.map(|name| self.workspaces.delete_name(&holder.workspace_id, name, holder.key_id)),
-        );
-        match transaction::commit(&self.client, changes).await? {
+        let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
+        let key = transaction.add(self.keys.absent(holder.key_id));
+        let member = transaction.add(self.workspaces.delete_present_member(holder));
+        let count = self.workspaces.count_one_less(holder, UserCondition::None);
+        transaction.add_user(&holder.user_id, count);
+        transaction.add(self.activity.put(event)?);
+        let name = name_folded.map(|name| {
+            transaction.add(self.workspaces.delete_name(&holder.workspace_id, name, holder.key_id))
+        });
+        match transaction.commit(&self.client).await? {
             Outcome::Committed => Ok(true),
             // A key that is there has been restored, and one that is no member is purged.
-            Outcome::Refused(refused)
-                if refused.condition_failed(KEY) || refused.condition_failed(MEMBER) =>
-            {
-                Ok(false)
-            }
+            Outcome::Refused(refused) if refused.failed(key) || refused.failed(member) => Ok(false),
             // Another key has the name by now, and keeps it.
-            Outcome::Refused(refused) if refused.condition_failed(NAME) => {
+            Outcome::Refused(refused) if name.is_some_and(|name| refused.failed(name)) => {
                 Box::pin(self.purge_key(holder, None, event)).await
             }
             Outcome::Refused(refused) => Err(refused.unexpected()),
@@ -414,29 +425,32 @@ impl Store {
     ///
     /// # Errors
     ///
+    /// - [`Error::CallerRemoved`]: the actor was removed.
     /// - [`Error::UserRemoved`]: the heir was removed.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn remove_user(
         &self,
+        actor: Actor<'_>,
         (workspace, user): (&WorkspaceId, &UserId),
         heir: Option<&UserId>,
         event: &Event,
         at: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, Error> {
-        const USER: usize = 0;
-        const HEIR: usize = 2;
-        let mut changes = vec![self.workspaces.mark_removed(workspace, user, at), self.activity.put(event)?];
-        changes.extend(heir.map(|heir| self.workspaces.check_not_removed(workspace, heir)));
-        let Outcome::Refused(refused) = transaction::commit(&self.client, changes).await? else {
+        let mut transaction = Transaction::new(actor, &self.workspaces);
+        let mark = transaction.add_user(user, self.workspaces.mark_removed(workspace, user, at));
+        transaction.add(self.activity.put(event)?);
+        let heir =
+            heir.map(|heir| transaction.add_user(heir, self.workspaces.check_not_removed(workspace, heir)));
+        let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
             return Ok(Some(at));
         };
-        if refused.condition_failed(HEIR) {
+        if heir.is_some_and(|heir| refused.failed(heir)) {
             return Err(Error::UserRemoved);
         }
-        if !refused.condition_failed(USER) {
+        if !refused.failed(mark) {
             return Err(refused.unexpected());
         }
-        let user = refused.item_before(USER).ok_or_else(|| broken("user"))?;
+        let user = refused.item_before(mark).ok_or_else(|| broken("user"))?;
         let Some(removed_at) = user.get(workspaces::REMOVED_AT) else { return Ok(None) };
         let milliseconds = removed_at.as_n().ok().and_then(|number| number.parse().ok());
         let removed_at = milliseconds.and_then(DateTime::from_timestamp_millis);
@@ -444,30 +458,34 @@ impl Store {
         Ok(Some(removed_at).filter(|removed_at| *removed_at <= at))
     }
 
-    /// Takes the mark from a removed user, and writes the event: both or neither. Whoever has no mark stays as they are.
+    /// Takes the mark from a removed user, and writes the event: both or neither. A user without a mark stays as they are.
+    /// Whether there was one.
     ///
     /// # Errors
     ///
+    /// - [`Error::CallerRemoved`]: the actor was removed.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn reinstate_user(
         &self,
-        workspace: &WorkspaceId,
-        user: &UserId,
+        actor: Actor<'_>,
+        (workspace, user): (&WorkspaceId, &UserId),
         event: &Event,
         now: DateTime<Utc>,
-    ) -> Result<(), Error> {
-        const USER: usize = 0;
-        let changes = vec![self.workspaces.unmark_removed(workspace, user, now), self.activity.put(event)?];
-        match transaction::commit(&self.client, changes).await? {
-            Outcome::Refused(refused) if !refused.condition_failed(USER) => Err(refused.unexpected()),
-            Outcome::Committed | Outcome::Refused(_) => Ok(()),
+    ) -> Result<bool, Error> {
+        let mut transaction = Transaction::new(actor, &self.workspaces);
+        let mark = transaction.add(self.workspaces.unmark_removed(workspace, user, now));
+        transaction.add(self.activity.put(event)?);
+        match transaction.commit(&self.client).await? {
+            Outcome::Committed => Ok(true),
+            Outcome::Refused(refused) if refused.failed(mark) => Ok(false),
+            Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }
 }
 
-/// Why a user whose entry is at `index` cannot have one more key.
-fn no_more_keys(refused: &Refused, index: usize, quota: u32) -> Error {
-    let removed = refused.item_before(index).is_some_and(|user| user.contains_key(workspaces::REMOVED_AT));
+/// Why a user, whose entry a change was about, cannot have one more key.
+fn no_more_keys(refused: &Refused, user: Change, quota: u32) -> Error {
+    let removed = refused.item_before(user).is_some_and(|user| user.contains_key(workspaces::REMOVED_AT));
     if removed { Error::UserRemoved } else { Error::QuotaReached(quota) }
 }
 

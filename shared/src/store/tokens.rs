@@ -18,18 +18,19 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::activity::Event;
+use crate::caller::Actor;
 use crate::config::{Environment, InvalidVariable};
 use crate::credential::{FamilyId, KeyId, TokenId};
 use crate::error::Error;
 use crate::record::{Family, HashedToken, Token, TokenKind, family_entry, token_entry};
 use crate::store::activity::Activity;
 use crate::store::keys::Keys;
-use crate::store::transaction::{self, Outcome};
+use crate::store::transaction::{Outcome, Transaction};
+use crate::store::workspaces::Workspaces;
 use crate::store::{broken, mark_used, number, text};
 
 /// What a token is without its hash, for roles that may not read one.
-const UNHASHED_TOKEN: &str =
-    "key_id, entry, kind, scopes, endpoints, token_generation, created_at, expires_at, last_used_at";
+const UNHASHED_TOKEN: &str = "key_id, entry, kind, scopes, endpoints, token_generation, made_in_overlap, created_at, expires_at, last_used_at";
 
 /// The most items that one request reads.
 const BATCH: usize = 100;
@@ -48,6 +49,7 @@ pub struct TokenStore {
     pub tokens: Tokens,
     /// Keys.
     pub keys: Keys,
+    workspaces: Workspaces,
     activity: Activity,
     client: Client,
 }
@@ -238,6 +240,7 @@ impl TokenStore {
         Ok(Self {
             tokens: Tokens::new(client.clone(), environment.tokens_table()?),
             keys: Keys::new(client.clone(), environment.keys_table()?),
+            workspaces: Workspaces::new(client.clone(), environment.workspaces_table()?),
             activity: Activity::new(
                 client.clone(),
                 environment.activity_table()?,
@@ -251,21 +254,24 @@ impl TokenStore {
     ///
     /// # Errors
     ///
+    /// - [`Error::CallerRemoved`]: the actor was removed.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn issue(
         &self,
+        actor: Actor<'_>,
         tokens: &[HashedToken],
         family: Option<&Family>,
         event: &Event,
     ) -> Result<(), Error> {
-        let mut changes = vec![self.activity.put(event)?];
+        let mut transaction = Transaction::new(actor, &self.workspaces);
+        transaction.add(self.activity.put(event)?);
         for token in tokens {
-            changes.push(self.tokens.put(token)?);
+            transaction.add(self.tokens.put(token)?);
         }
         if let Some(family) = family {
-            changes.push(self.tokens.put_family(family)?);
+            transaction.add(self.tokens.put_family(family)?);
         }
-        match transaction::commit(&self.client, changes).await? {
+        match transaction.commit(&self.client).await? {
             Outcome::Committed => Ok(()),
             Outcome::Refused(refused) => Err(refused.unexpected()),
         }
@@ -276,25 +282,25 @@ impl TokenStore {
     ///
     /// # Errors
     ///
+    /// - [`Error::CallerRemoved`]: the actor was removed.
     /// - [`Error::Conflict`]: the refresh token that was current is not any more, or the family is revoked.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn refresh(
         &self,
+        actor: Actor<'_>,
         family: &Family,
         tokens: &[HashedToken; 2],
         event: &Event,
     ) -> Result<(), Error> {
-        const FAMILY: usize = 0;
         let [access, refresh] = tokens;
-        let changes = vec![
-            self.tokens.renew_family(family, refresh.token.token_id),
-            self.tokens.put(access)?,
-            self.tokens.put(refresh)?,
-            self.activity.put(event)?,
-        ];
-        match transaction::commit(&self.client, changes).await? {
+        let mut transaction = Transaction::new(actor, &self.workspaces);
+        let renewed = transaction.add(self.tokens.renew_family(family, refresh.token.token_id));
+        transaction.add(self.tokens.put(access)?);
+        transaction.add(self.tokens.put(refresh)?);
+        transaction.add(self.activity.put(event)?);
+        match transaction.commit(&self.client).await? {
             Outcome::Committed => Ok(()),
-            Outcome::Refused(refused) if refused.condition_failed(FAMILY) => Err(Error::Conflict),
+            Outcome::Refused(refused) if refused.failed(renewed) => Err(Error::Conflict),
             Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }
@@ -303,16 +309,25 @@ impl TokenStore {
     ///
     /// # Errors
     ///
+    /// - [`Error::CallerRemoved`]: the actor was removed.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-    pub async fn revoke(&self, key_id: KeyId, what: Revoked, event: &Event) -> Result<bool, Error> {
-        const REVOKED: usize = 0;
+    pub async fn revoke(
+        &self,
+        actor: Actor<'_>,
+        key_id: KeyId,
+        what: Revoked,
+        event: &Event,
+    ) -> Result<bool, Error> {
         let revoked = match what {
             Revoked::Token(token_id) => self.tokens.delete(key_id, token_id),
             Revoked::Family(family_id) => self.tokens.revoke_family(key_id, family_id, event.at),
         };
-        match transaction::commit(&self.client, vec![revoked, self.activity.put(event)?]).await? {
+        let mut transaction = Transaction::new(actor, &self.workspaces);
+        let revoked = transaction.add(revoked);
+        transaction.add(self.activity.put(event)?);
+        match transaction.commit(&self.client).await? {
             Outcome::Committed => Ok(true),
-            Outcome::Refused(refused) if refused.condition_failed(REVOKED) => Ok(false),
+            Outcome::Refused(refused) if refused.failed(revoked) => Ok(false),
             Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }
@@ -321,14 +336,16 @@ impl TokenStore {
     ///
     /// # Errors
     ///
+    /// - [`Error::CallerRemoved`]: the actor was removed.
     /// - [`Error::NotFound`]: the key was deleted meanwhile.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-    pub async fn revoke_all(&self, key_id: KeyId, event: &Event) -> Result<(), Error> {
-        const KEY: usize = 0;
-        let changes = vec![self.keys.next_generation(key_id), self.activity.put(event)?];
-        match transaction::commit(&self.client, changes).await? {
+    pub async fn revoke_all(&self, actor: Actor<'_>, key_id: KeyId, event: &Event) -> Result<(), Error> {
+        let mut transaction = Transaction::new(actor, &self.workspaces);
+        let key = transaction.add(self.keys.next_generation(key_id));
+        transaction.add(self.activity.put(event)?);
+        match transaction.commit(&self.client).await? {
             Outcome::Committed => Ok(()),
-            Outcome::Refused(refused) if refused.condition_failed(KEY) => Err(Error::NotFound),
+            Outcome::Refused(refused) if refused.failed(key) => Err(Error::NotFound),
             Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }

@@ -36,6 +36,20 @@ use crate::store::{Bootstrap, broken, number, text};
 /// The attribute of a user that was removed.
 pub(super) const REMOVED_AT: &str = "removed_at";
 
+/// The condition that a user is not removed.
+const NOT_REMOVED: &str = "attribute_not_exists(#removed_at)";
+
+/// What the change of a user's entry demands of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UserCondition {
+    /// Nothing.
+    None,
+    /// They are not removed.
+    NotRemoved,
+    /// They were removed at that time, and not reinstated since.
+    RemovedAt(DateTime<Utc>),
+}
+
 /// Where scheduled functions note how far they are: no workspace has an id with a `#`.
 const OWN: &str = "#keygate";
 /// What is noted.
@@ -314,22 +328,26 @@ impl Workspaces {
     }
 
     /// Counts one key of the user less. A wrong count must never keep a key from being deleted, so there is no condition on
-    /// it; only on the user, where the key goes because they were `removed_at` that time.
-    pub(super) fn count_one_less(
-        &self,
-        holder: &Holder,
-        removed_at: Option<DateTime<Utc>>,
-    ) -> TransactWriteItem {
+    /// the count.
+    pub(super) fn count_one_less(&self, holder: &Holder, condition: UserCondition) -> TransactWriteItem {
         let mut update = Update::builder()
             .table_name(&self.table)
             .set_key(Some(entry(&holder.workspace_id, &user_entry(&holder.user_id))))
             .update_expression("ADD key_count :minus_one")
             .expression_attribute_values(":minus_one", number(&-1));
-        if let Some(removed_at) = removed_at {
-            update = update
-                .condition_expression("#removed_at = :removed_at")
-                .expression_attribute_names("#removed_at", REMOVED_AT)
-                .expression_attribute_values(":removed_at", number(&removed_at.timestamp_millis()));
+        match condition {
+            UserCondition::None => {}
+            UserCondition::NotRemoved => {
+                update = update
+                    .condition_expression(NOT_REMOVED)
+                    .expression_attribute_names("#removed_at", REMOVED_AT);
+            }
+            UserCondition::RemovedAt(removed_at) => {
+                update = update
+                    .condition_expression("#removed_at = :removed_at")
+                    .expression_attribute_names("#removed_at", REMOVED_AT)
+                    .expression_attribute_values(":removed_at", number(&removed_at.timestamp_millis()));
+            }
         }
         let update = update.build().expect("a table, a key and an update");
         TransactWriteItem::builder().update(update).build()
@@ -364,7 +382,7 @@ impl Workspaces {
         let check = ConditionCheck::builder()
             .table_name(&self.table)
             .set_key(Some(entry(workspace, &user_entry(user))))
-            .condition_expression("attribute_not_exists(#removed_at)")
+            .condition_expression(NOT_REMOVED)
             .expression_attribute_names("#removed_at", REMOVED_AT)
             .build()
             .expect("a table, a key and a condition");

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
 use crate::credential::{Brand, Credential, KeyId, Kind};
-use crate::record::TokenKey;
+use crate::rights::Operation;
 use crate::tokens::OAuthError;
 use crate::tokens::parameters::Parameters;
 use crate::verify::{Checked, Known, Verifier};
@@ -71,24 +71,27 @@ impl Presented {
         }
     }
 
-    /// The key of the client, which must be presented with it.
+    /// The key of the client, which must be presented with it, for an operation.
     ///
     /// # Errors
     ///
     /// - [`OAuthError::InvalidClient`]: the client is not presented with its key, or the key does not work.
+    /// - [`OAuthError::UnauthorizedClient`]: the secret that it is presented with may not do this.
     /// - [`OAuthError::Failed`]: nothing can be said about it.
     pub async fn authenticate(
         &self,
+        operation: Operation,
         verifier: &Verifier,
         now: DateTime<Utc>,
-    ) -> Result<TokenKey, OAuthError> {
+    ) -> Result<Known, OAuthError> {
         let Self::Key(credential, scheme) = self else {
             return Err(OAuthError::InvalidClient("no key", Scheme::Basic));
         };
         let reason = match verifier.verify(credential, now).await?.checked {
-            Checked::Known(known) => match (known.works(now), *known) {
-                (Ok(()), Known { key, generation, .. }) => return Ok(TokenKey { key, generation }),
-                (Err(unfit), _) => unfit.word(),
+            Checked::Known(known) => match known.works(now) {
+                Ok(()) if known.presented().may(operation, true) => return Ok(*known),
+                Ok(()) => return Err(OAuthError::UnauthorizedClient(known.presented())),
+                Err(unfit) => unfit.word(),
             },
             Checked::WrongSecret(_) => "wrong secret",
             Checked::Unknown(_) => "unknown key",
@@ -101,18 +104,20 @@ impl Presented {
     /// # Errors
     ///
     /// - [`OAuthError::InvalidClient`]: the client is presented with a key that does not work.
+    /// - [`OAuthError::UnauthorizedClient`]: the secret that it is presented with may not do this.
     /// - [`OAuthError::InvalidGrant`]: it is another key.
     /// - [`OAuthError::Failed`]: nothing can be said about it.
     pub async fn must_be(
         &self,
         key_id: KeyId,
+        operation: Operation,
         verifier: &Verifier,
         now: DateTime<Utc>,
     ) -> Result<(), OAuthError> {
         let presented = match self {
             Self::Nobody => return Ok(()),
             Self::Named(id) => *id,
-            Self::Key(..) => self.authenticate(verifier, now).await?.key.key_id,
+            Self::Key(..) => self.authenticate(operation, verifier, now).await?.key.key_id,
         };
         if presented == key_id { Ok(()) } else { Err(OAuthError::InvalidGrant("a token of another client")) }
     }

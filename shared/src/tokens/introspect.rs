@@ -7,6 +7,7 @@ use crate::caller::WorkspaceId;
 use crate::credential::{Brand, Credential};
 use crate::endpoint::EndpointRule;
 use crate::record::TokenKind;
+use crate::rights::Operation;
 use crate::scope::Scope;
 use crate::tokens::OAuthError;
 use crate::tokens::client::Presented;
@@ -71,7 +72,7 @@ impl Introspector {
     ) -> Result<Introspection, OAuthError> {
         let token = parameters.required("token")?;
         let client = Presented::parse(authorization, parameters, &self.brand)?;
-        let client = client.authenticate(&self.verifier, now).await?.key;
+        let client = client.authenticate(Operation::Introspect, &self.verifier, now).await?.key;
         let worthless = Introspection { active: false, of_active: None };
         let Ok(presented) = Credential::parse(token, &self.brand) else { return Ok(worthless) };
         let Checked::Known(known) = self.verifier.verify(&presented, now).await?.checked else {

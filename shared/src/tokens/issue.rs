@@ -11,10 +11,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, Serializer};
 
 use crate::activity::{Action, Event, Origin};
+use crate::caller::Actor;
 use crate::credential::{Brand, Credential, FamilyId, Kind, TokenId};
 use crate::endpoint::{self, EndpointRule};
 use crate::error::Error;
 use crate::record::{Family, HashedToken, Key, Token, TokenKey, TokenKind};
+use crate::rights::{self, Operation};
 use crate::scope::{MOST_SCOPES, Scope, WORKSPACE_ADMIN};
 use crate::store::tokens::{Revoked, TokenStore};
 use crate::time::whole_second;
@@ -154,12 +156,12 @@ impl TokenIssuer {
         let client = Presented::parse(authorization, parameters, &self.brand)?;
         match &request.grant {
             Grant::ClientCredentials => {
-                let key = client.authenticate(&self.verifier, now).await?;
-                self.issue_for_key(key, &request, origin, now).await
+                let client = client.authenticate(Operation::ObtainAccessToken, &self.verifier, now).await?;
+                self.issue_for_key(client, &request, origin, now).await
             }
             Grant::RefreshToken(presented) => {
                 let (key, used) = self.known(presented, now).await?;
-                client.must_be(key.key.key_id, &self.verifier, now).await?;
+                client.must_be(key.key.key_id, Operation::RenewTokens, &self.verifier, now).await?;
                 self.issue_for_refresh_token(key, *used, &request, origin, now).await
             }
         }
@@ -167,11 +169,21 @@ impl TokenIssuer {
 
     async fn issue_for_key(
         &self,
-        key: TokenKey,
+        client: Known,
         request: &TokenRequest,
         origin: Origin,
         now: DateTime<Utc>,
     ) -> Result<IssuedTokens, OAuthError> {
+        let presented = client.presented();
+        if request.offline && !presented.may(Operation::ObtainRefreshToken, true) {
+            let detail =
+                format!("{OFFLINE_ACCESS} takes an API key with its current secret, not {presented}.");
+            return Err(OAuthError::InvalidScope(detail));
+        }
+        let made_in_overlap = (presented == rights::Presented::PreviousSecret).then_some(client.key.rotation);
+        // What is made with a secret ends with it.
+        let client_ends_at = client.ends_at();
+        let key = TokenKey { key: client.key, generation: client.generation };
         let is_admin = key.key.scopes.iter().any(|scope| scope.as_str() == WORKSPACE_ADMIN);
         let scopes = match &request.scopes {
             None => key.key.scopes.clone(),
@@ -180,13 +192,14 @@ impl TokenIssuer {
                 wanted.clone()
             }
         };
-        let draft = Draft { key: &key, scopes, endpoints: key.key.endpoints.clone(), now };
+        let draft = Draft { key: &key, scopes, endpoints: key.key.endpoints.clone(), made_in_overlap, now };
         draft.must_fit()?;
-        let access_expires_at = self.access_expires_at(&key.key, request, now);
+        let access_expires_at = self.access_expires_at(client_ends_at, request, now);
+        let actor = Actor::User(&key.key.workspace_id, &key.key.user_id);
         if !request.offline {
             let access = draft.token(Kind::AccessToken(TokenId::generate(now)), access_expires_at);
             let event = event(Action::TokenIssued, &key.key, &access, origin, now);
-            self.store.issue(&[self.hashed(&access)], None, &event).await?;
+            self.store.issue(actor, &[self.hashed(&access)], None, &event).await?;
             return Ok(self.shown(&access, None, now));
         }
         let family_id = FamilyId::generate(now);
@@ -197,7 +210,9 @@ impl TokenIssuer {
         let family =
             Family { key_id: key.key.key_id, family_id, current: refresh_id, revoked_at: None, expires_at };
         let event = event(Action::TokenIssued, &key.key, &access, origin, now);
-        self.store.issue(&[self.hashed(&access), self.hashed(&refresh)], Some(&family), &event).await?;
+        self.store
+            .issue(actor, &[self.hashed(&access), self.hashed(&refresh)], Some(&family), &event)
+            .await?;
         Ok(self.shown(&access, Some(&refresh), now))
     }
 
@@ -224,14 +239,17 @@ impl TokenIssuer {
         let [access_id, refresh_id] = next(family.family_id, used.token_id.number())
             .ok_or(OAuthError::InvalidGrant("a family that has no more numbers"))?;
         let expires_at = sooner(family.expires_at, key.key.expires_at);
-        let draft = Draft { key: &key, scopes, endpoints: used.endpoints.clone(), now };
-        let access_expires_at = self.access_expires_at(&key.key, request, now).min(expires_at);
+        let draft =
+            Draft { key: &key, scopes, endpoints: used.endpoints.clone(), made_in_overlap: None, now };
+        let access_expires_at = self.access_expires_at(key.key.expires_at, request, now).min(expires_at);
         let access = draft.token(Kind::AccessToken(access_id), access_expires_at);
         // It has the same scopes as the one before, whatever was asked for this time (RFC 6749, section 6).
         let draft = Draft { scopes: used.scopes.clone(), ..draft };
         let refresh = draft.token(Kind::RefreshToken(refresh_id), expires_at);
         let event = event(Action::TokenRefreshed, &key.key, &access, origin.clone(), now);
-        match self.store.refresh(&family, &[self.hashed(&access), self.hashed(&refresh)], &event).await {
+        let actor = Actor::User(&key.key.workspace_id, &key.key.user_id);
+        match self.store.refresh(actor, &family, &[self.hashed(&access), self.hashed(&refresh)], &event).await
+        {
             Ok(()) => Ok(self.shown(&access, Some(&refresh), now)),
             // Somebody else used it at the same time.
             Err(Error::Conflict) => self.revoke_copied(&key.key, &used, &family, origin, now).await,
@@ -251,7 +269,8 @@ impl TokenIssuer {
         let author = (&key.workspace_id, &key.user_id);
         let event = Event::new(Action::TokenReused, author, (key.key_id, &key.user_id), origin, now)
             .about_token(used.token_id);
-        self.store.revoke(key.key_id, Revoked::Family(family.family_id), &event).await?;
+        let actor = Actor::User(&key.workspace_id, &key.user_id);
+        self.store.revoke(actor, key.key_id, Revoked::Family(family.family_id), &event).await?;
         Err(OAuthError::InvalidGrant("a refresh token that was used before"))
     }
 
@@ -275,9 +294,14 @@ impl TokenIssuer {
         Err(OAuthError::InvalidGrant(reason))
     }
 
-    fn access_expires_at(&self, key: &Key, request: &TokenRequest, now: DateTime<Utc>) -> DateTime<Utc> {
+    fn access_expires_at(
+        &self,
+        end: Option<DateTime<Utc>>,
+        request: &TokenRequest,
+        now: DateTime<Utc>,
+    ) -> DateTime<Utc> {
         let life = request.expires_in.map_or(self.access_lifetime, |wanted| wanted.min(self.access_lifetime));
-        sooner(whole_second(now) + life, key.expires_at)
+        sooner(whole_second(now) + life, end)
     }
 
     fn hashed(&self, new: &NewToken) -> HashedToken {
@@ -302,6 +326,8 @@ struct Draft<'a> {
     key: &'a TokenKey,
     scopes: Vec<Scope>,
     endpoints: Vec<EndpointRule>,
+    /// Where they are made with a previous secret: how often their key has got another hash.
+    made_in_overlap: Option<u64>,
     now: DateTime<Utc>,
 }
 
@@ -335,6 +361,7 @@ impl Draft<'_> {
             scopes: self.scopes.clone(),
             endpoints: self.endpoints.clone(),
             generation: self.key.generation,
+            made_in_overlap: self.made_in_overlap,
             created_at: whole_second(self.now),
             expires_at,
             last_used_at: None,

@@ -9,9 +9,9 @@ use crate::caller::Caller;
 use crate::credential::{KeyId, TokenId};
 use crate::error::{Error, InvalidField, Place};
 use crate::fields::Parameters;
+use crate::keys::ReadableKeys;
 use crate::page;
 use crate::record::{Family, Token, TokenKind};
-use crate::scope::KEYS_READ;
 use crate::store::keys::Keys;
 use crate::store::tokens::Tokens;
 use crate::time::rfc3339;
@@ -92,9 +92,10 @@ pub async fn list(
     request: &ListTokens,
     now: DateTime<Utc>,
 ) -> Result<TokenPage, Error> {
-    caller.require(KEYS_READ)?;
+    let readable = ReadableKeys::of(caller)?;
     let key = keys.of_tokens(key_id, now).await?;
     let key = key.filter(|key| key.key.workspace_id == caller.workspace_id).ok_or(Error::NotFound)?;
+    readable.require(&key.key.user_id)?;
     let mut after = request.cursor.as_ref().map(|cursor| Cursor::read(cursor, key_id)).transpose()?;
     let mut items: Vec<ShownToken> = Vec::new();
     for round in 0..MOST_READS {
@@ -105,7 +106,7 @@ pub async fn list(
         family_ids.dedup();
         let families = tokens.families(key_id, &family_ids).await?;
         for token in &page {
-            if token.generation != key.generation || !works(token, &families, now) {
+            if token.has_ended_with(&key) || !works(token, &families, now) {
                 continue;
             }
             if items.len() == request.limit {

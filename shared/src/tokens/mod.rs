@@ -15,6 +15,7 @@ pub mod revoke;
 use thiserror::Error as ThisError;
 
 use crate::error::Error;
+use crate::rights::Presented;
 
 /// Why a request of an OAuth client was refused (RFC 6749, section 5.2; RFC 7009, section 2.2.1). Nothing was changed, unless
 /// a variant says otherwise.
@@ -26,6 +27,9 @@ pub enum OAuthError {
     /// The client is not who it says. The reason is for the log.
     #[error("invalid client: {0}")]
     InvalidClient(&'static str, client::Scheme),
+    /// What the client presented may not do this, whatever its scopes.
+    #[error("{0} may not do this")]
+    UnauthorizedClient(Presented),
     /// The refresh token does not work, or is another client's. The reason is for the log. Where it was used before, its
     /// family is revoked by now.
     #[error("invalid grant: {0}")]

@@ -6,11 +6,12 @@
 use chrono::{DateTime, Utc};
 
 use crate::activity::{Action, Event, Origin};
-use crate::caller::Caller;
+use crate::caller::{Actor, Caller};
 use crate::credential::{Brand, Credential, KeyId, Kind, TokenId};
 use crate::error::Error;
 use crate::keys::find;
 use crate::record::{Key, TokenKind};
+use crate::rights::Operation;
 use crate::scope::KEYS_WRITE;
 use crate::store::tokens::{Revoked, TokenStore};
 use crate::tokens::OAuthError;
@@ -54,12 +55,12 @@ impl TokenRevoker {
             Err(_) => {
                 // Who sends nonsense must be no impostor either.
                 if let Presented::Key(..) = client {
-                    client.authenticate(&self.verifier, now).await?;
+                    client.authenticate(Operation::RevokePresentedToken, &self.verifier, now).await?;
                 }
                 return Ok(());
             }
         };
-        client.must_be(presented.key_id, &self.verifier, now).await?;
+        client.must_be(presented.key_id, Operation::RevokePresentedToken, &self.verifier, now).await?;
         let Checked::Known(known) = self.verifier.verify(&presented, now).await?.checked else {
             return Ok(());
         };
@@ -70,7 +71,8 @@ impl TokenRevoker {
             let event = Event::new(Action::TokenRevoked, author, (key.key_id, &key.user_id), origin, now)
                 .about_token(known.token.token_id);
             let what = revoked(known.token.token_id, known.token.kind);
-            self.store.revoke(key.key_id, what, &event).await?;
+            let actor = Actor::User(&key.workspace_id, &key.user_id);
+            self.store.revoke(actor, key.key_id, what, &event).await?;
         }
         Ok(())
     }
@@ -94,7 +96,7 @@ pub async fn revoke(
     let key = key_of(store, caller, key_id, now).await?;
     let kind = store.tokens.kind(key_id, token_id).await?.ok_or(Error::NoSuchToken)?;
     let event = event(caller, &key, origin, now).about_token(token_id);
-    if store.revoke(key_id, revoked(token_id, kind), &event).await? {
+    if store.revoke(caller.actor(), key_id, revoked(token_id, kind), &event).await? {
         Ok(())
     } else {
         Err(Error::NoSuchToken)
@@ -117,11 +119,12 @@ pub async fn revoke_all(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let key = key_of(store, caller, key_id, now).await?;
-    store.revoke_all(key_id, &event(caller, &key, origin, now)).await
+    store.revoke_all(caller.actor(), key_id, &event(caller, &key, origin, now)).await
 }
 
 async fn key_of(store: &TokenStore, caller: &Caller, id: KeyId, now: DateTime<Utc>) -> Result<Key, Error> {
     caller.require(KEYS_WRITE)?;
+    caller.may_to(Operation::RevokeTokens, id)?;
     let key = find(&store.keys, caller, id, now).await?.key;
     caller.require_to_act_for(&key.user_id)?;
     Ok(key)

@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 
 use crate::activity::{Action, Event, Origin};
-use crate::clock::{Timetable, announced_until};
+use crate::caller::Actor;
 use crate::credential::KeyId;
 use crate::error::Error;
-use crate::record::Key;
+use crate::keys::succession::handed_over;
 use crate::store::Store;
 use crate::store::keys::UnhashedKey;
 use crate::store::legacy_keys::LegacyStore;
@@ -42,8 +42,8 @@ impl UserClearer {
     /// with what is left.
     ///
     /// A key that cannot be handed over, because the other user has as many as a user may have or was removed too, is
-    /// deleted. One that is handed over gets a hash that is no secret's. The secret that it has goes on until the overlap
-    /// ends, counted from the removal; then nobody has one until the key is rotated.
+    /// deleted. One that is handed over gets a hash that is no secret's. The secret in use goes on until the overlap
+    /// ends, counted from the removal; then there is no secret until the key is rotated.
     ///
     /// Legacy keys are deleted, and are never handed over: their secret cannot be taken from whoever has it but by that.
     ///
@@ -53,7 +53,8 @@ impl UserClearer {
     pub async fn clear(&self, removal: &Removal, now: DateTime<Utc>) -> Result<Cleared, Error> {
         let mut cleared = Cleared::default();
         let event = removal.event(Origin::default(), now);
-        let removed_at = self.store.remove_user(removal.whom(), None, &event, removal.time).await?;
+        let removed_at =
+            self.store.remove_user(Actor::Keygate, removal.whom(), None, &event, removal.time).await?;
         let Some(removed_at) = removed_at else {
             return Ok(Cleared { is_over: true, ..cleared });
         };
@@ -105,7 +106,7 @@ impl UserClearer {
                 Err(error) => return Err(error),
             }
             let event = Self::deletion(id, removal, now);
-            match self.store.delete_key(&stored, Some(removed_at), &event).await {
+            match self.store.delete_key(Actor::Keygate, &stored, Some(removed_at), &event).await {
                 Ok(()) => return Ok(Some(Action::KeyDeleted)),
                 Err(Error::NotFound) => return Ok(None),
                 Err(Error::Conflict) => {}
@@ -127,10 +128,7 @@ impl UserClearer {
         let author = (&removal.workspace_id, &removal.actor);
         let target = (stored.key.key_id, heir);
         let event = Event::new(Action::KeyTransferred, author, target, Origin::default(), now);
-        let mut after = Key { user_id: heir.clone(), ..stored.key.clone() };
-        after.previous_expires_at = Some(removal.overlap_ends(removed_at)).filter(|ends| now < *ends);
-        after.due_at = Timetable::from(&after).next_due(announced_until(stored.key.due_at, now));
-        after.revision += 1;
+        let after = handed_over(&stored.key, heir, removal.overlap_ends(removed_at), now);
         self.store.transfer_key(&stored.key, &after, self.quota, removed_at, &event).await?;
         Ok(true)
     }

@@ -9,6 +9,7 @@ use crate::caller::{Caller, UserId, WorkspaceId};
 use crate::error::Error;
 use crate::fields::{self, Fields, Parameters, Wrong, word};
 use crate::keys::rotate::{self, LONGEST_OVERLAP};
+use crate::rights::Operation;
 use crate::scope::{Scope, USERS_WRITE};
 use crate::store::Store;
 use crate::time::whole_millisecond;
@@ -131,7 +132,9 @@ fn time(value: &Value) -> Result<DateTime<Utc>, Wrong> {
 /// # Errors
 ///
 /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not remove users, or not hand keys over.
+/// - [`Error::InsufficientCredential`]: the caller came with an access token, a legacy key or the secret of a former user.
 /// - [`Error::OwnUser`]: the user is the caller.
+/// - [`Error::CallerRemoved`]: the caller's user was removed.
 /// - [`Error::UserRemoved`]: the user who is to get the keys was removed.
 /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
 pub async fn remove(
@@ -143,6 +146,7 @@ pub async fn remove(
     now: DateTime<Utc>,
 ) -> Result<Removal, Error> {
     caller.require(USERS_WRITE)?;
+    caller.may(Operation::RemoveUser)?;
     if user_id == caller.user_id {
         return Err(Error::OwnUser);
     }
@@ -159,7 +163,9 @@ pub async fn remove(
     };
     let heir = removal.transfer_to.as_ref();
     // Only where clocks differ has it been undone after now.
-    let marked = store.remove_user(removal.whom(), heir, &removal.event(origin, now), removal.time).await?;
+    let marked = store
+        .remove_user(caller.actor(), removal.whom(), heir, &removal.event(origin, now), removal.time)
+        .await?;
     marked.ok_or(Error::Busy)?;
     Ok(removal)
 }

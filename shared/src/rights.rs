@@ -1,0 +1,272 @@
+//! What each kind of credential may do, whatever its scopes.
+//!
+//! A credential that is less than a key with its current secret must not become more: a token would outlive itself in a key that
+//! it made, and a secret that is on its way out would make itself permanent. So every operation of the management and OAuth APIs
+//! is decided here for every kind of credential, in one `match` without a default: a new operation, or a new kind, does not
+//! compile until somebody has decided it.
+
+use std::fmt;
+
+use crate::caller::{Caller, CredentialKind};
+use crate::credential::KeyId;
+use crate::error::Error;
+
+/// Which secret of an API key was presented, if not its current one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OldSecret {
+    /// The secret before the last rotation, which works until the overlap ends.
+    Previous,
+    /// The secret of the user from whom the key was taken over, which works until that overlap ends.
+    Transferred,
+}
+
+/// What is presented, as far as rights depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presented {
+    /// An API key with its current secret.
+    CurrentSecret,
+    /// An API key with the secret before its last rotation.
+    PreviousSecret,
+    /// An API key with the secret of the user from whom it was taken over.
+    TransferredSecret,
+    /// An access token.
+    AccessToken,
+    /// A legacy key.
+    LegacyKey,
+}
+
+/// What a request is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// See who the caller is.
+    ReadSelf,
+    /// List and show keys, and their tokens.
+    ReadKeys,
+    /// Read the audit trail.
+    ReadActivity,
+    /// Make a key.
+    CreateKey,
+    /// Give a key another secret.
+    RotateKey,
+    /// Change a key so that it can do no more than before: rename it, describe it, let it end sooner, switch it off.
+    ChangeKey,
+    /// Change a key so that it can do more, or for longer: other scopes or endpoint rules, a later expiry, switched on again.
+    WidenKey,
+    /// Delete a key.
+    DeleteKey,
+    /// Revoke tokens of a key.
+    RevokeTokens,
+    /// Remove a user, with or without handing their keys over.
+    RemoveUser,
+    /// Reinstate a user.
+    ReinstateUser,
+    /// Get an access token.
+    ObtainAccessToken,
+    /// Get a refresh token beside it.
+    ObtainRefreshToken,
+    /// Be the client that trades its refresh token for the next one.
+    RenewTokens,
+    /// Be the client that revokes a token which it presents.
+    RevokePresentedToken,
+    /// Ask what a credential is worth.
+    Introspect,
+}
+
+/// Whether a credential may do something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Right {
+    Granted,
+    /// To every key but the credential's own.
+    NotToOwnKey,
+    Denied,
+}
+
+impl Presented {
+    /// What was presented, by its kind and by which secret it is.
+    #[must_use]
+    pub fn new(kind: CredentialKind, old_secret: Option<OldSecret>) -> Self {
+        match (kind, old_secret) {
+            (CredentialKind::ApiKey, None) => Self::CurrentSecret,
+            (CredentialKind::ApiKey, Some(OldSecret::Previous)) => Self::PreviousSecret,
+            (CredentialKind::ApiKey, Some(OldSecret::Transferred)) => Self::TransferredSecret,
+            (CredentialKind::AccessToken, _) => Self::AccessToken,
+            (CredentialKind::LegacyKey, _) => Self::LegacyKey,
+        }
+    }
+
+    /// Whether it may do something to a key, or, where that is about no key, at all. `own_key` says that the key is the one that
+    /// the credential belongs to.
+    #[must_use]
+    pub fn may(self, operation: Operation, own_key: bool) -> bool {
+        match self.right(operation) {
+            Right::Granted => true,
+            Right::NotToOwnKey => !own_key,
+            Right::Denied => false,
+        }
+    }
+
+    #[expect(
+        clippy::match_same_arms,
+        reason = "one arm for each kind and right, so that the table can be read"
+    )]
+    fn right(self, operation: Operation) -> Right {
+        use Operation::{
+            ChangeKey, CreateKey, DeleteKey, Introspect, ObtainAccessToken, ObtainRefreshToken, ReadActivity,
+            ReadKeys, ReadSelf, ReinstateUser, RemoveUser, RenewTokens, RevokePresentedToken, RevokeTokens,
+            RotateKey, WidenKey,
+        };
+        match (self, operation) {
+            (Self::CurrentSecret, _) => Right::Granted,
+
+            // They call, read, and take away.
+            (
+                Self::AccessToken | Self::LegacyKey,
+                ReadSelf | ReadKeys | ReadActivity | ChangeKey | DeleteKey | RevokeTokens,
+            ) => Right::Granted,
+            (
+                Self::AccessToken | Self::LegacyKey,
+                CreateKey | RotateKey | WidenKey | RemoveUser | ReinstateUser | ObtainAccessToken
+                | ObtainRefreshToken | RenewTokens | RevokePresentedToken | Introspect,
+            ) => Right::Denied,
+
+            // It does what its key does, until it ends; its own end is none of its business.
+            (
+                Self::PreviousSecret,
+                ReadSelf | ReadKeys | ReadActivity | CreateKey | RemoveUser | ReinstateUser
+                | ObtainAccessToken | RenewTokens | RevokePresentedToken | Introspect,
+            ) => Right::Granted,
+            (Self::PreviousSecret, RotateKey | ChangeKey | WidenKey | DeleteKey | RevokeTokens) => {
+                Right::NotToOwnKey
+            }
+            (Self::PreviousSecret, ObtainRefreshToken) => Right::Denied,
+
+            // Its user has left. It keeps the adopter's APIs working until somebody has rotated the key.
+            (Self::TransferredSecret, ReadSelf) => Right::Granted,
+            (
+                Self::TransferredSecret,
+                ReadKeys | ReadActivity | CreateKey | RotateKey | ChangeKey | WidenKey | DeleteKey
+                | RevokeTokens | RemoveUser | ReinstateUser | ObtainAccessToken | ObtainRefreshToken
+                | RenewTokens | RevokePresentedToken | Introspect,
+            ) => Right::Denied,
+        }
+    }
+}
+
+/// What was presented, as a client is told.
+impl fmt::Display for Presented {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::CurrentSecret => "an API key",
+            Self::PreviousSecret => "the previous secret of an API key",
+            Self::TransferredSecret => "the former user's secret of an API key that was handed over",
+            Self::AccessToken => "an access token",
+            Self::LegacyKey => "a legacy key",
+        })
+    }
+}
+
+impl Caller {
+    /// What the caller presented.
+    #[must_use]
+    pub fn presented(&self) -> Presented {
+        Presented::new(self.credential, self.old_secret)
+    }
+
+    /// Demands that what the caller presented may do something that is about no key.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InsufficientCredential`]: it may not.
+    pub fn may(&self, operation: Operation) -> Result<(), Error> {
+        self.allowed(operation, false)
+    }
+
+    /// Demands that what the caller presented may do something to a key.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InsufficientCredential`]: it may not.
+    pub fn may_to(&self, operation: Operation, key: KeyId) -> Result<(), Error> {
+        self.allowed(operation, self.key_id == key)
+    }
+
+    fn allowed(&self, operation: Operation, own_key: bool) -> Result<(), Error> {
+        let presented = self.presented();
+        if presented.may(operation, own_key) { Ok(()) } else { Err(Error::InsufficientCredential(presented)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPERATIONS: [Operation; 16] = [
+        Operation::ReadSelf,
+        Operation::ReadKeys,
+        Operation::ReadActivity,
+        Operation::CreateKey,
+        Operation::RotateKey,
+        Operation::ChangeKey,
+        Operation::WidenKey,
+        Operation::DeleteKey,
+        Operation::RevokeTokens,
+        Operation::RemoveUser,
+        Operation::ReinstateUser,
+        Operation::ObtainAccessToken,
+        Operation::ObtainRefreshToken,
+        Operation::RenewTokens,
+        Operation::RevokePresentedToken,
+        Operation::Introspect,
+    ];
+
+    #[test]
+    fn a_key_with_its_current_secret_may_do_everything_that_its_scopes_allow() {
+        for operation in OPERATIONS {
+            assert!(Presented::CurrentSecret.may(operation, true), "{operation:?}");
+            assert!(Presented::CurrentSecret.may(operation, false), "{operation:?}");
+        }
+    }
+
+    #[test]
+    fn no_lesser_credential_makes_anything_that_outlives_it() {
+        for presented in [Presented::AccessToken, Presented::LegacyKey, Presented::TransferredSecret] {
+            for operation in [
+                Operation::CreateKey,
+                Operation::RotateKey,
+                Operation::WidenKey,
+                Operation::RemoveUser,
+                Operation::ReinstateUser,
+                Operation::ObtainAccessToken,
+                Operation::ObtainRefreshToken,
+            ] {
+                assert!(!presented.may(operation, false), "{presented:?} {operation:?}");
+                assert!(!presented.may(operation, true), "{presented:?} {operation:?}");
+            }
+        }
+        assert!(!Presented::PreviousSecret.may(Operation::ObtainRefreshToken, false));
+    }
+
+    #[test]
+    fn a_previous_secret_has_no_say_in_the_life_of_its_own_key() {
+        for operation in [
+            Operation::RotateKey,
+            Operation::ChangeKey,
+            Operation::WidenKey,
+            Operation::DeleteKey,
+            Operation::RevokeTokens,
+        ] {
+            assert!(!Presented::PreviousSecret.may(operation, true), "{operation:?}");
+            assert!(Presented::PreviousSecret.may(operation, false), "{operation:?}");
+        }
+    }
+
+    #[test]
+    fn the_secret_of_a_former_user_sees_who_it_is_and_nothing_else() {
+        let granted = OPERATIONS.into_iter().filter(|operation| {
+            Presented::TransferredSecret.may(*operation, false)
+                || Presented::TransferredSecret.may(*operation, true)
+        });
+        assert_eq!(granted.collect::<Vec<_>>(), [Operation::ReadSelf]);
+    }
+}
