@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::workspace::{Workspace, keys_url, text};
+use crate::support::workspace::{Workspace, id_of, keys_url, text};
 
 fn ids(page: &Value) -> Vec<String> {
     page["items"]
@@ -75,9 +75,61 @@ async fn a_workspace_never_sees_the_keys_of_another() {
 async fn listing_takes_the_scope_to_read_keys() {
     let workspace = Workspace::new().await;
     let reader = workspace.key_of("bob", &["keys:read"]).await;
-    let writer = workspace.key_of("bob", &["keys:write"]).await;
+    let other = workspace.key_of("bob", &["orders:read", "users:write"]).await;
     assert_eq!(workspace.list(&reader, "").await.status, 200);
-    workspace.list(&writer, "").await.assert_problem(403, "insufficient_scope");
+    workspace.list(&other, "").await.assert_problem(403, "insufficient_scope");
+    workspace.contents().await;
+}
+
+/// What a caller may change and delete, they may see; and nothing of anybody else's.
+#[tokio::test]
+async fn with_keys_write_alone_a_caller_reads_their_own_keys_and_no_others() {
+    let workspace = Workspace::new().await;
+    let mut own = Vec::new();
+    for name in ["delta", "alpha", "Charlie", "bravo", "echo"] {
+        let key = json!({"name": name, "user_id": "bob", "scopes": ["keys:write"]});
+        own.push(workspace.created(key).await);
+        workspace.key_of("carol", &["keys:write"]).await;
+    }
+    let (caller, id) = (text(&own[0], "key"), text(&own[0], "id"));
+    let carols = workspace.key_of("carol", &["keys:read"]).await;
+    for (sort, expected) in [
+        ("name&order=asc", ["alpha", "bravo", "Charlie", "delta", "echo"]),
+        ("name&order=desc", ["echo", "delta", "Charlie", "bravo", "alpha"]),
+        ("created_at&order=asc", ["delta", "alpha", "Charlie", "bravo", "echo"]),
+        ("created_at", ["echo", "bravo", "Charlie", "alpha", "delta"]),
+    ] {
+        let mut cursor = String::new();
+        let mut names = Vec::new();
+        loop {
+            let page = workspace.list(caller, &format!("?sort={sort}&limit=2{cursor}")).await.json();
+            names.extend(
+                page["items"].as_array().expect("items").iter().map(|key| text(key, "name").to_owned()),
+            );
+            let Some(next) = page["next_cursor"].as_str() else {
+                // And back again.
+                let back = page["prev_cursor"].as_str().expect("a way back");
+                let page =
+                    workspace.list(caller, &format!("?sort={sort}&limit=2&cursor={back}")).await.json();
+                let before =
+                    page["items"].as_array().expect("items").iter().map(|key| text(key, "name").to_owned());
+                assert_eq!(before.collect::<Vec<_>>(), names[2..4], "{page}");
+                break;
+            };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(names, expected, "{sort}");
+    }
+    let filtered = workspace.list(caller, "?name=a&user_id=bob&sort=name").await.json();
+    let names = filtered["items"].as_array().expect("items").iter().map(|key| text(key, "name"));
+    assert_eq!(names.collect::<Vec<_>>(), ["alpha", "bravo", "Charlie", "delta"]);
+    workspace.list(caller, "?user_id=carol").await.assert_problem(403, "insufficient_scope");
+
+    assert_eq!(workspace.get(caller, id).await.status, 200);
+    assert_eq!(workspace.list_tokens(caller, id, "").await.status, 200);
+    let carols = id_of(&carols);
+    workspace.get(caller, carols).await.assert_problem(403, "insufficient_scope");
+    workspace.list_tokens(caller, carols, "").await.assert_problem(403, "insufficient_scope");
     workspace.contents().await;
 }
 

@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::oauth::token_id_of;
+use crate::support::openapi;
 use crate::support::stack::{Answer, variable};
 use crate::support::workspace::{Workspace, id_of, text, unique};
 
@@ -46,27 +47,7 @@ const TABLE: [(&str, &str, [u16; 6]); 21] = [
 
 #[test]
 fn every_route_has_its_row_in_the_table() {
-    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/openapi.yaml"))
-        .expect("the document");
-    let paths = document
-        .split_once("\npaths:\n")
-        .expect("paths")
-        .1
-        .split_once("\ncomponents:")
-        .expect("components")
-        .0;
-    let mut routes = BTreeSet::new();
-    let mut path = "";
-    for line in paths.lines() {
-        if let Some(name) = line.strip_prefix("  /") {
-            path = name.trim_end_matches(':');
-        } else if let Some(key) = line.strip_prefix("    ").filter(|key| !key.starts_with([' ', '#', '-'])) {
-            let method = key.trim_end_matches(':').to_uppercase();
-            if ["GET", "PUT", "POST", "DELETE", "PATCH", "HEAD", "OPTIONS"].contains(&method.as_str()) {
-                routes.insert((method, format!("/{path}")));
-            }
-        }
-    }
+    let (paths, routes) = (openapi::paths("openapi.yaml"), openapi::routes("openapi.yaml"));
     // API Gateway applies no security that is for the whole document, so each operation has to have its own.
     let open = routes.iter().filter(|(method, _)| method == "OPTIONS").count();
     assert_eq!(paths.matches("\n      security: [{ bearer: [] }]\n").count(), routes.len() - open);

@@ -192,6 +192,7 @@ fn value_to_json(value: &AttributeValue) -> Value {
         AttributeValue::N(number) => json!(number.parse::<i64>().expect("whole numbers only")),
         AttributeValue::B(bytes) => json!(bytes.as_ref()),
         AttributeValue::L(list) => list.iter().map(value_to_json).collect(),
+        AttributeValue::Bool(value) => json!(value),
         AttributeValue::Null(_) => Value::Null,
         other => panic!("an attribute of a type that Keygate does not use: {other:?}"),
     }
@@ -278,6 +279,29 @@ pub(crate) async fn is_cleared(workspace: &str, user: &str) -> bool {
     user.is_some_and(|user| user.get("removed_at").is_some() && user["key_count"] == 0)
 }
 
+/// Marks a user as removed, or takes the mark away, as the first step of a removal does, and leaves their keys alone.
+pub(crate) async fn mark_removed(workspace: &str, user: &str, removed: bool) {
+    let at = chrono::Utc::now().timestamp_millis().to_string();
+    let update = dynamodb()
+        .update_item()
+        .table_name(variable("KEYGATE_WORKSPACES_TABLE"))
+        .key("workspace_id", AttributeValue::S(workspace.to_owned()))
+        .key("entry", AttributeValue::S(format!("USER#{user}")));
+    let update = if removed {
+        let at = AttributeValue::N(at);
+        update.update_expression("SET removed_at = :at").expression_attribute_values(":at", at)
+    } else {
+        update.update_expression("REMOVE removed_at")
+    };
+    update.send().await.expect("the entry can be changed");
+}
+
+/// Whether no user of a workspace who is marked as removed has a key any more.
+pub(crate) async fn is_cleared_of_removed(workspace: &str) -> bool {
+    let users = of_workspace(&variable("KEYGATE_WORKSPACES_TABLE"), None, workspace).await;
+    users.iter().filter(|user| user.get("removed_at").is_some()).all(|user| user["key_count"] == 0)
+}
+
 /// A stored key, its hash included.
 pub(crate) async fn key(id: &str) -> Value {
     to_json(&item(id).await)
@@ -303,6 +327,7 @@ fn value_as_read(value: &AttributeValue) -> Value {
         AttributeValue::S(text) => json!({"S": text}),
         AttributeValue::N(number) => json!({"N": number}),
         AttributeValue::B(bytes) => json!({"B": STANDARD.encode(bytes)}),
+        AttributeValue::Bool(value) => json!({"BOOL": value}),
         AttributeValue::L(list) => json!({"L": list.iter().map(value_as_read).collect::<Vec<_>>()}),
         other => panic!("an attribute of a type that Keygate does not use: {other:?}"),
     }

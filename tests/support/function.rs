@@ -1,6 +1,6 @@
 //! A function started by hand, with Lambda's Runtime API before it and a database behind it that can be disturbed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
@@ -32,6 +32,8 @@ pub(crate) enum Disturbance {
     KillAfter,
     /// As many transactions as that conflict with another one.
     Conflicts(u32),
+    /// Transactions on an item that another one is at work on conflict with it, as DynamoDB has it and DynamoDB Local does not.
+    Contention,
     /// The next write is held back until it is released.
     Hold,
     /// The database answers every write with an internal error.
@@ -303,7 +305,17 @@ async fn pass_on(
             let unprocessed = json!({"Responses": {}, "UnprocessedKeys": request["RequestItems"]});
             (StatusCode::OK, JSON, unprocessed.to_string().into())
         }
-        Disturbance::Conflicts(_) => (StatusCode::BAD_REQUEST, JSON, conflict(count)),
+        Disturbance::Conflicts(_) => (StatusCode::BAD_REQUEST, JSON, conflict(count, &[1])),
+        Disturbance::Contention => match at_work(&request) {
+            Ok(at_work) => {
+                let answer = answer.await;
+                // As long as the two phases of a transaction take.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                drop(at_work);
+                answer
+            }
+            Err(conflicting) => (StatusCode::BAD_REQUEST, JSON, conflict(count, &conflicting)),
+        },
         Disturbance::Hold => {
             database.held.notify_one();
             database.released.notified().await;
@@ -409,14 +421,60 @@ impl Database {
     }
 }
 
-/// What DynamoDB answers to a transaction of `count` items when another one is at work on the second.
-fn conflict(count: usize) -> Bytes {
+/// What DynamoDB answers to a transaction of `count` items when others are at work on some of them.
+fn conflict(count: usize, conflicting: &[usize]) -> Bytes {
     let mut reasons = vec![json!({"Code": "None"}); count];
-    reasons[1] = json!({"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"});
+    for index in conflicting {
+        reasons[*index] =
+            json!({"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"});
+    }
     let kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
     json!({"__type": kind, "Message": "Transaction cancelled", "CancellationReasons": reasons})
         .to_string()
         .into()
+}
+
+/// The items that transactions are at work on, of all functions that were started by hand.
+static AT_WORK: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// The items of one transaction, until it is over.
+struct AtWork(Vec<String>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        let mut all = AT_WORK.lock().unwrap();
+        for item in &self.0 {
+            all.remove(item);
+        }
+    }
+}
+
+/// Takes the items of a transaction, or says which of them another one is at work on.
+fn at_work(request: &Value) -> Result<AtWork, Vec<usize>> {
+    let operations = request["TransactItems"].as_array().cloned().unwrap_or_default();
+    let items: Vec<String> = operations
+        .iter()
+        .flat_map(|operation| operation.as_object().expect("an operation").values())
+        .map(|operation| {
+            let attributes = if operation["Key"].is_null() { &operation["Item"] } else { &operation["Key"] };
+            let key = ["key_id", "workspace_id", "entry", "actor", "event"].map(|name| &attributes[name]);
+            // An entry of `workspaces` has the id of a key as an attribute alone.
+            let key = if attributes["workspace_id"].is_null() || attributes["entry"].is_null() {
+                key.to_vec()
+            } else {
+                key[1..3].to_vec()
+            };
+            format!("{} {key:?}", operation["TableName"])
+        })
+        .collect();
+    let mut all = AT_WORK.lock().unwrap();
+    let conflicting: Vec<usize> =
+        items.iter().enumerate().filter(|(_, item)| all.contains(*item)).map(|(index, _)| index).collect();
+    if !conflicting.is_empty() {
+        return Err(conflicting);
+    }
+    all.extend(items.iter().cloned());
+    Ok(AtWork(items))
 }
 
 /// A recorded event.

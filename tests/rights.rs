@@ -1,0 +1,378 @@
+//! What each kind of credential may do, on every route that changes something, and what is left of it once its user is
+//! removed.
+
+use std::collections::BTreeSet;
+
+use keygate::rights::Presented;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::database;
+use crate::support::legacy::imported;
+use crate::support::oauth::{basic, token_id_of};
+use crate::support::openapi;
+use crate::support::stack::{Answer, variable};
+use crate::support::workspace::{Workspace, id_of, text, unique};
+
+const KINDS: [Presented; 5] = [
+    Presented::CurrentSecret,
+    Presented::PreviousSecret,
+    Presented::TransferredSecret,
+    Presented::AccessToken,
+    Presented::LegacyKey,
+];
+
+/// A request that changes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Create,
+    Rotate(Target),
+    Rename(Target),
+    Disable(Target),
+    Widen(Target),
+    Nothing(Target),
+    Delete(Target),
+    RevokeTokens(Target),
+    RevokeToken(Target),
+    RemoveUser,
+    HandOver,
+    Reinstate,
+    IssueToken,
+    IssueRefreshToken,
+    Refresh,
+    RevokePresented,
+}
+
+/// Which key a change is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Own,
+    Other,
+}
+
+const CHANGES: [Change; 24] = [
+    Change::Create,
+    Change::Rotate(Target::Own),
+    Change::Rotate(Target::Other),
+    Change::Rename(Target::Own),
+    Change::Rename(Target::Other),
+    Change::Disable(Target::Own),
+    Change::Disable(Target::Other),
+    Change::Widen(Target::Own),
+    Change::Widen(Target::Other),
+    Change::Nothing(Target::Own),
+    Change::Nothing(Target::Other),
+    Change::Delete(Target::Own),
+    Change::Delete(Target::Other),
+    Change::RevokeTokens(Target::Own),
+    Change::RevokeTokens(Target::Other),
+    Change::RevokeToken(Target::Own),
+    Change::RevokeToken(Target::Other),
+    Change::RemoveUser,
+    Change::HandOver,
+    Change::Reinstate,
+    Change::IssueToken,
+    Change::IssueRefreshToken,
+    Change::Refresh,
+    Change::RevokePresented,
+];
+
+impl Change {
+    /// The route, and whether it is one of the OAuth API.
+    fn route(self) -> (&'static str, &'static str, bool) {
+        match self {
+            Self::Create => ("POST", "/api-keys", false),
+            Self::Rotate(_) => ("POST", "/api-keys/{id}/rotate", false),
+            Self::Rename(_) | Self::Disable(_) | Self::Widen(_) | Self::Nothing(_) => {
+                ("PATCH", "/api-keys/{id}", false)
+            }
+            Self::Delete(_) => ("DELETE", "/api-keys/{id}", false),
+            Self::RevokeTokens(_) => ("DELETE", "/api-keys/{id}/tokens", false),
+            Self::RevokeToken(_) => ("DELETE", "/api-keys/{id}/tokens/{token_id}", false),
+            Self::RemoveUser | Self::HandOver => ("DELETE", "/users/{user_id}", false),
+            Self::Reinstate => ("PUT", "/users/{user_id}", false),
+            Self::IssueToken | Self::IssueRefreshToken | Self::Refresh => ("POST", "/oauth/token", true),
+            Self::RevokePresented => ("POST", "/oauth/revoke", true),
+        }
+    }
+
+    fn target(self) -> Option<Target> {
+        match self {
+            Self::Rotate(target)
+            | Self::Rename(target)
+            | Self::Disable(target)
+            | Self::Widen(target)
+            | Self::Nothing(target)
+            | Self::Delete(target)
+            | Self::RevokeTokens(target)
+            | Self::RevokeToken(target) => Some(target),
+            Self::Create
+            | Self::RemoveUser
+            | Self::HandOver
+            | Self::Reinstate
+            | Self::IssueToken
+            | Self::IssueRefreshToken
+            | Self::Refresh
+            | Self::RevokePresented => None,
+        }
+    }
+
+    /// The status of a change that is made.
+    fn made(self) -> u16 {
+        match self {
+            Self::Create => 201,
+            Self::Delete(_) | Self::RevokeTokens(_) | Self::RevokeToken(_) | Self::Reinstate => 204,
+            Self::RemoveUser | Self::HandOver => 202,
+            Self::Rotate(_)
+            | Self::Rename(_)
+            | Self::Disable(_)
+            | Self::Widen(_)
+            | Self::Nothing(_)
+            | Self::IssueToken
+            | Self::IssueRefreshToken
+            | Self::Refresh
+            | Self::RevokePresented => 200,
+        }
+    }
+}
+
+/// The refusal of a change by a user who is not removed; none, if it is made.
+fn refusal(kind: Presented, change: Change) -> Option<(u16, &'static str)> {
+    use Change::{
+        Create, Delete, Disable, HandOver, IssueRefreshToken, IssueToken, Nothing, Refresh, Reinstate,
+        RemoveUser, Rename, RevokePresented, RevokeToken, RevokeTokens, Rotate, Widen,
+    };
+    let insufficient = Some((403, "insufficient_credential"));
+    match kind {
+        Presented::CurrentSecret => None,
+        Presented::PreviousSecret => match change {
+            Create | RemoveUser | HandOver | Reinstate | IssueToken | Refresh | RevokePresented => None,
+            IssueRefreshToken => Some((400, "invalid_scope")),
+            Rotate(target) | Rename(target) | Disable(target) | Widen(target) | Nothing(target)
+            | Delete(target) | RevokeTokens(target) | RevokeToken(target) => match target {
+                Target::Own => insufficient,
+                Target::Other => None,
+            },
+        },
+        Presented::TransferredSecret => match change {
+            Create | Rotate(_) | Rename(_) | Disable(_) | Widen(_) | Nothing(_) | Delete(_)
+            | RevokeTokens(_) | RevokeToken(_) | RemoveUser | HandOver | Reinstate => insufficient,
+            IssueToken | IssueRefreshToken | RevokePresented => Some((400, "unauthorized_client")),
+            // The refresh tokens of a key end with its handover.
+            Refresh => Some((400, "invalid_grant")),
+        },
+        Presented::AccessToken | Presented::LegacyKey => match change {
+            Rename(_) | Disable(_) | Nothing(_) | Delete(_) | RevokeTokens(_) | RevokeToken(_) => None,
+            Create | Rotate(_) | Widen(_) | RemoveUser | HandOver | Reinstate => insufficient,
+            IssueToken | IssueRefreshToken | Refresh | RevokePresented => Some((401, "invalid_client")),
+        },
+    }
+}
+
+#[test]
+fn every_route_that_changes_something_has_its_row() {
+    let mut changing: BTreeSet<_> = openapi::routes("openapi.yaml")
+        .into_iter()
+        .filter(|(method, _)| method != "GET" && method != "OPTIONS")
+        .map(|(method, path)| (method, path, false))
+        .collect();
+    let oauth = openapi::routes("oauth.yaml").into_iter().filter(|(_, path)| path != "/oauth/introspect");
+    changing.extend(oauth.filter(|(method, _)| method == "POST").map(|(method, path)| (method, path, true)));
+    let rows =
+        CHANGES.map(Change::route).map(|(method, path, oauth)| (method.to_owned(), path.to_owned(), oauth));
+    assert_eq!(changing, BTreeSet::from(rows));
+}
+
+/// A credential of one kind, with what a change with it takes.
+struct Credential {
+    text: String,
+    /// The key that it belongs to, as far as it is an API key.
+    own_key: Option<String>,
+    /// A refresh token and an access token that were made with the current secret of that key, if there are any left.
+    refresh_token: String,
+    access_token: String,
+}
+
+/// A new credential of a kind for each change, all of one user, with the scope of an administrator.
+async fn credentials(workspace: &Workspace, kind: Presented, user: &str) -> Vec<Credential> {
+    let mut credentials = Vec::new();
+    let leaver = unique("leaver");
+    for _ in CHANGES {
+        let owner = if kind == Presented::TransferredSecret { &leaver } else { user };
+        let key = workspace.key_of(owner, &["workspace:admin"]).await;
+        let tokens = workspace.tokens(&key, "workspace:admin offline_access").await;
+        let token = |member| text(&tokens, member).to_owned();
+        let (refresh_token, access_token) = (token("refresh_token"), token("access_token"));
+        let own_key = Some(id_of(&key).to_owned());
+        let text = match kind {
+            Presented::CurrentSecret | Presented::TransferredSecret => key,
+            Presented::PreviousSecret => {
+                let overlap = json!({"overlap_seconds": 3600});
+                let rotated = workspace.rotate(&workspace.admin, id_of(&key), &overlap).await;
+                assert_eq!(rotated.status, 200, "{rotated:?}");
+                key
+            }
+            Presented::AccessToken => access_token.clone(),
+            Presented::LegacyKey => imported(workspace, user, &["workspace:admin"]).await,
+        };
+        let own_key = own_key.filter(|_| kind != Presented::LegacyKey);
+        credentials.push(Credential { text, own_key, refresh_token, access_token });
+    }
+    if kind == Presented::TransferredSecret {
+        workspace.remove(&leaver, &format!("?transfer_to={user}")).await;
+    }
+    credentials
+}
+
+/// Makes a change with a credential.
+async fn attempt(workspace: &Workspace, change: Change, credential: &Credential) -> Answer {
+    let Credential { text: caller, own_key, refresh_token, access_token } = credential;
+    let target = match change.target() {
+        Some(Target::Own) => own_key.clone().expect("a key of its own"),
+        _ => id_of(&workspace.key_of("target", &["orders:read"]).await).to_owned(),
+    };
+    let (method, path, is_oauth) = change.route();
+    if is_oauth {
+        let client = if own_key.is_some() { basic(caller) } else { format!("Bearer {caller}") };
+        let form: &[(&str, &str)] = match change {
+            Change::Refresh => &[("grant_type", "refresh_token"), ("refresh_token", refresh_token)],
+            Change::RevokePresented => &[("token", access_token)],
+            Change::IssueRefreshToken => {
+                &[("grant_type", "client_credentials"), ("scope", "workspace:admin offline_access")]
+            }
+            _ => &[("grant_type", "client_credentials")],
+        };
+        return workspace.oauth(path.rsplit('/').next().expect("an endpoint"), Some(&client), form).await;
+    }
+    let mut path = path.replace("{id}", &target).replace("{user_id}", &unique("user"));
+    if change == Change::HandOver {
+        path.push_str("?transfer_to=svc:heir");
+    }
+    if let Change::RevokeToken(of) = change {
+        let token = match of {
+            Target::Own => access_token.clone(),
+            Target::Other => {
+                let key = workspace.key_of("target", &[]).await;
+                path = path.replace(&target, id_of(&key));
+                workspace.access_token(&key).await
+            }
+        };
+        path = path.replace("{token_id}", token_id_of(&token));
+    }
+    let body: Option<Value> = match change {
+        Change::Create => Some(json!({"name": unique("key")})),
+        Change::Rename(_) => Some(json!({"name": unique("renamed")})),
+        Change::Disable(_) => Some(json!({"disabled": true})),
+        Change::Widen(_) => Some(json!({"scopes": ["orders:read", "orders:write", "workspace:admin"]})),
+        Change::Rotate(_) | Change::Nothing(_) => Some(json!({})),
+        _ => None,
+    };
+    let url = format!("{}{path}", variable("KEYGATE_API_URL"));
+    let method: Method = method.parse().expect("a method");
+    workspace.api.send(method, &url, Some(caller), body.as_ref()).await
+}
+
+async fn assert_row(kind: Presented) {
+    let workspace = Workspace::new().await;
+    for removed in [false, true] {
+        let user = unique("user");
+        let credentials = credentials(&workspace, kind, &user).await;
+        if removed {
+            database::mark_removed(&workspace.id, &user, true).await;
+        }
+        for (change, credential) in CHANGES.into_iter().zip(&credentials) {
+            if change.target() == Some(Target::Own) && credential.own_key.is_none() {
+                continue;
+            }
+            let answer = attempt(&workspace, change, credential).await;
+            let case = format!("{change:?} with {kind:?}, removed: {removed}");
+            let is_oauth = change.route().2;
+            let expected = match refusal(kind, change) {
+                None if removed && is_oauth => Some((400, "unauthorized_client")),
+                None if removed => Some((403, "caller_removed")),
+                refusal => refusal,
+            };
+            match expected {
+                None => assert_eq!(answer.status, change.made(), "{case}: {answer:?}"),
+                Some((status, code)) => {
+                    let member = if is_oauth { "error" } else { "code" };
+                    assert_eq!((answer.status, &answer.json()[member]), (status, &json!(code)), "{case}");
+                }
+            }
+        }
+        if removed {
+            database::mark_removed(&workspace.id, &user, false).await;
+        }
+    }
+    // Without the heir whose keys are still on their way, everything fits together.
+    crate::support::eventually(|| async { database::is_cleared_of_removed(&workspace.id).await }).await;
+    workspace.contents().await;
+}
+
+#[tokio::test]
+async fn a_key_with_its_current_secret_makes_every_change_unless_its_user_is_removed() {
+    assert_row(Presented::CurrentSecret).await;
+}
+
+#[tokio::test]
+async fn a_previous_secret_changes_everything_but_its_own_key() {
+    assert_row(Presented::PreviousSecret).await;
+}
+
+#[tokio::test]
+async fn the_secret_of_a_former_user_changes_nothing() {
+    assert_row(Presented::TransferredSecret).await;
+}
+
+#[tokio::test]
+async fn an_access_token_takes_away_and_makes_nothing() {
+    assert_row(Presented::AccessToken).await;
+}
+
+#[tokio::test]
+async fn a_legacy_key_takes_away_and_makes_nothing() {
+    assert_row(Presented::LegacyKey).await;
+}
+
+#[tokio::test]
+async fn every_kind_of_credential_has_its_row_and_sees_who_it_is() {
+    let workspace = Workspace::new().await;
+    for kind in KINDS {
+        // A kind that is added does not compile until it has its row above.
+        let (credential, old_secret) = match kind {
+            Presented::CurrentSecret => ("api_key", Value::Null),
+            Presented::PreviousSecret => ("api_key", json!("previous")),
+            Presented::TransferredSecret => ("api_key", json!("transferred")),
+            Presented::AccessToken => ("access_token", Value::Null),
+            Presented::LegacyKey => ("legacy_key", Value::Null),
+        };
+        let user = unique("user");
+        let caller = credentials(&workspace, kind, &user).await.remove(0).text;
+        let me = workspace.call(Method::GET, "/me", &caller).await.json();
+        assert_eq!((&me["user_id"], &me["credential"]), (&json!(user), &json!(credential)), "{me}");
+        assert_eq!(me["old_secret"], old_secret, "{me}");
+        let read = workspace.list(&caller, "").await;
+        let may_read = kind != Presented::TransferredSecret;
+        assert_eq!(read.status, if may_read { 200 } else { 403 }, "{kind:?}: {read:?}");
+        let backend = workspace.api.rest_example(Some(&format!("Bearer {caller}"))).await.json();
+        assert_eq!(backend["caller"]["oldSecret"], old_secret, "{backend}");
+    }
+}
+
+/// A repeat returns a secret, so it is refused like everything else.
+#[tokio::test]
+async fn a_removed_user_gets_no_secret_out_of_a_repeated_create() {
+    let workspace = Workspace::new().await;
+    let boss = workspace.key_of("boss", &["workspace:admin"]).await;
+    for for_user in ["boss", "svc:other"] {
+        let (body, key) = (json!({"name": unique("key"), "user_id": for_user}), unique("idempotency"));
+        let headers = [("Idempotency-Key", key.as_str())];
+        let send = || workspace.send((Method::POST, ""), &boss, &headers, Some(&body));
+        let first = send().await;
+        assert_eq!(first.status, 201, "{first:?}");
+        assert_eq!(send().await.text, first.text);
+        database::mark_removed(&workspace.id, "boss", true).await;
+        send().await.assert_problem(403, "caller_removed");
+        database::mark_removed(&workspace.id, "boss", false).await;
+    }
+}
