@@ -22,7 +22,7 @@ async fn a_caller_is_told_who_it_is() {
             "user_id": "svc:ci", "workspace_id": workspace.id, "key_id": created["id"], "key_name": "Build server",
             "scopes": ["orders:read", "a:b"],
             "endpoints": ["GET /me"], "credential": "api_key", "expires_at": created["expires_at"],
-            "deprecated": false, "sunset": null,
+            "old_secret": null, "deprecated": false, "sunset": null,
         })
     );
     workspace.contents().await;

@@ -100,7 +100,6 @@ pub struct Caller {
     /// What was presented.
     pub credential: CredentialKind,
     /// Which secret of an API key it is, if not the current one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub old_secret: Option<OldSecret>,
     /// When it stops working: what was presented, not the key behind it.
     #[serde(serialize_with = "time::serialize")]
