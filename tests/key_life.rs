@@ -8,8 +8,10 @@ use proptest::test_runner::{Config, RngSeed, TestRunner};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::function::{Function, token_event};
+use crate::support::emulator;
+use crate::support::function::token_event;
 use crate::support::oauth::basic;
+use crate::support::stack::variable;
 use crate::support::workspace::{Workspace, id_of, text, unique};
 
 /// How many lives are lived, and how many steps each has.
@@ -138,7 +140,6 @@ impl Model {
 
 struct Life {
     workspace: Workspace,
-    authorizer: Function,
     id: String,
     user: String,
     former: Option<String>,
@@ -149,7 +150,6 @@ impl Life {
     async fn begin(workspace: &Workspace) -> Self {
         let user = unique("user");
         let key = workspace.key_of(&user, &["orders:read"]).await;
-        let authorizer = Function::start("authorize", &[("CALL_ACTIVITY", "off")]).await;
         let model = Model {
             current: Some(key.clone()),
             previous: None,
@@ -159,7 +159,7 @@ impl Life {
             all: vec![key.clone()],
         };
         let id = id_of(&key).to_owned();
-        Self { workspace: workspace.clone(), authorizer, id, user, former: None, model }
+        Self { workspace: workspace.clone(), id, user, former: None, model }
     }
 
     /// Waits until nothing ends in this very moment.
@@ -329,14 +329,12 @@ impl Life {
     }
 
     async fn authorized(&self, credential: &str) -> Worth {
-        let answer = self.authorizer.invoke(token_event(&format!("Bearer {credential}"))).await;
-        let policy = match answer {
-            Ok(policy) => policy,
-            Err(error) => {
-                assert_eq!(error, "Unauthorized");
-                return Worth::Nothing;
-            }
-        };
+        let event = token_event(&format!("Bearer {credential}"));
+        let function = variable("KEYGATE_AUTHORIZER_FUNCTION");
+        let policy = emulator::invoke(&self.workspace.api, &function, &event).await;
+        if policy["errorMessage"] == "Unauthorized" {
+            return Worth::Nothing;
+        }
         let condition = &policy["policyDocument"]["Statement"][0]["Condition"];
         Worth::Until(time(&condition["DateLessThan"]["aws:CurrentTime"][0]))
     }

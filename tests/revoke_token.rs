@@ -131,12 +131,12 @@ async fn all_tokens_of_a_key_are_revoked_at_once_and_later_ones_work() {
 }
 
 #[tokio::test]
-async fn rotating_a_key_leaves_its_tokens_unless_asked_and_deleting_it_ends_them() {
+async fn rotating_with_an_overlap_leaves_tokens_unless_asked_and_disabling_or_deleting_ends_them() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let id = id_of(&key);
     let first = workspace.access_token(&key).await;
-    let key = workspace.rotate(&workspace.admin, id, &json!({})).await.json();
+    let key = workspace.rotate(&workspace.admin, id, &json!({"overlap_seconds": 60})).await.json();
     assert!(workspace.accepts(&first).await);
     let second = workspace.access_token(text(&key, "key")).await;
     let rotation = json!({"revoke_tokens": true, "overlap_seconds": 60});
@@ -149,7 +149,12 @@ async fn rotating_a_key_leaves_its_tokens_unless_asked_and_deleting_it_ends_them
     assert!(!workspace.accepts(text(&tokens, "access_token")).await);
     workspace.refresh(text(&tokens, "refresh_token")).await.assert_oauth_error(400, "invalid_grant");
     assert_eq!(workspace.update(&workspace.admin, id, &json!({"disabled": false})).await.status, 200);
-    assert!(workspace.accepts(text(&tokens, "access_token")).await, "what was off is on again");
+    assert!(
+        !workspace.accepts(text(&tokens, "access_token")).await,
+        "the key is on again, and its tokens stay revoked"
+    );
+    let tokens = workspace.tokens(text(&rotated, "key"), "offline_access").await;
+    assert!(workspace.accepts(text(&tokens, "access_token")).await);
     assert_eq!(workspace.delete(&workspace.admin, id).await.status, 204);
     assert!(!workspace.accepts(text(&tokens, "access_token")).await);
     workspace.refresh(text(&tokens, "refresh_token")).await.assert_oauth_error(400, "invalid_grant");

@@ -241,6 +241,8 @@ fn assert_conditions(role: &str, action: &str, condition: &Value) {
         // A count is corrected by itself, on condition that it is the one that was read.
         "dynamodb:UpdateItem" if role.contains("recountusersrole") => {
             assert_eq!(attributes(), ["workspace_id", "entry", "key_count"], "{role}");
+            let returned = &condition["StringEqualsIfExists"]["dynamodb:ReturnValues"];
+            assert_eq!(returned, "NONE", "{role}");
         }
         // Importing learns which hashes are there, and nothing else of the keys.
         "dynamodb:BatchGetItem" if role.contains("importlegacykeysrole") => {
