@@ -8,15 +8,16 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
 use chrono::Utc;
+use tokio::time::Instant;
 
 use crate::caller::{Actor, UserId};
 use crate::credential::generate_ulid;
 use crate::error::Error;
 use crate::store::workspaces::{REMOVED_AT, Workspaces};
 
-/// All transactions of one caller meet at the caller's entry, so a busy caller is in its own way. With these pauses the last
-/// attempt is begun within two seconds and a half, which leaves the handler time to answer.
-const ATTEMPTS: u32 = 10;
+/// How long a transaction is tried again while others are in its way. All transactions of one caller meet at the caller's entry,
+/// so a busy caller is in its own way. It leaves the handler time to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
@@ -148,7 +149,8 @@ impl<'a> Transaction<'a> {
             .transact_write_items()
             .set_transact_items(Some(self.items))
             .client_request_token(generate_ulid(Utc::now()).to_string());
-        for attempt in 0..ATTEMPTS {
+        let deadline = Instant::now() + PATIENCE;
+        for attempt in 0.. {
             let Err(failure) = request.clone().send().await else {
                 return Ok(Outcome::Committed);
             };
@@ -166,9 +168,11 @@ impl<'a> Transaction<'a> {
                 _ => return Err(Error::unavailable("DynamoDB", &failure)),
             }
             tracing::debug!(attempt, "transaction conflict");
-            if attempt + 1 < ATTEMPTS {
-                tokio::time::sleep(random_pause(attempt)).await;
+            let pause = random_pause(attempt);
+            if deadline < Instant::now() + pause {
+                break;
             }
+            tokio::time::sleep(pause).await;
         }
         Err(Error::Busy)
     }
@@ -176,7 +180,7 @@ impl<'a> Transaction<'a> {
 
 fn random_pause(attempt: u32) -> Duration {
     let share = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-    (FIRST_PAUSE * 2_u32.pow(attempt)).min(LONGEST_PAUSE).mul_f64(share)
+    FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt)).min(LONGEST_PAUSE).mul_f64(share)
 }
 
 #[cfg(test)]
@@ -237,8 +241,8 @@ mod tests {
 
     #[test]
     fn pauses_grow_within_their_bounds() {
-        for attempt in 0..ATTEMPTS {
-            assert!(random_pause(attempt) <= (FIRST_PAUSE * 2_u32.pow(attempt)).min(LONGEST_PAUSE));
+        for (attempt, bound) in [(0, 25), (1, 50), (4, 400), (5, 400), (1_000, 400)] {
+            assert!(random_pause(attempt) <= Duration::from_millis(bound));
         }
     }
 }

@@ -81,6 +81,7 @@ impl Introspector {
         if known.key.workspace_id != client.workspace_id || known.works(now).is_err() {
             return Ok(worthless);
         }
+        let ends_at = known.ends_at().map(|end| end.timestamp());
         let key = &known.key;
         let mut active = Active {
             scope: String::new(),
@@ -106,7 +107,7 @@ impl Introspector {
                     return Ok(worthless);
                 }
                 active.scope = words(&known.token.scopes);
-                active.exp = Some(known.token.expires_at.timestamp());
+                active.exp = ends_at;
             }
             _ => {
                 let Ok(caller) = known.caller(now) else { return Ok(worthless) };
