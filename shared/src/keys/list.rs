@@ -8,9 +8,10 @@ use crate::error::Error;
 use crate::fields::{Parameters, number, time, word};
 use crate::keys::ShownKey;
 use crate::page::{self, Cursor, Page};
-use crate::record::{Key, LONGEST_NAME, Status, fold};
+use crate::record::{InvalidName, Key, LONGEST_NAME, Status};
 use crate::scope::KEYS_READ;
 use crate::store::keys::{Keys, Position, Sort, Walk};
+use crate::text::fold;
 
 /// The longest value that an index is sorted by, in bytes: the folded name.
 const LONGEST_SORT_VALUE: usize = 512;
@@ -105,11 +106,11 @@ fn parse_order(value: &str) -> Result<bool, String> {
 }
 
 fn parse_name_part(value: &str) -> Result<String, String> {
-    if (1..=LONGEST_NAME).contains(&value.chars().count()) {
-        Ok(fold(value))
-    } else {
-        Err(format!("must be 1 to {LONGEST_NAME} characters"))
+    if !(1..=LONGEST_NAME).contains(&value.chars().count()) {
+        return Err(format!("must be 1 to {LONGEST_NAME} characters"));
     }
+    // What is left out of a comparison finds everything.
+    Some(fold(value)).filter(|part| !part.is_empty()).ok_or_else(|| InvalidName::Invisible.to_string())
 }
 
 fn parse_status(value: &str) -> Result<WantedStatus, String> {
