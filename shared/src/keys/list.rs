@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::caller::{Caller, UserId, WorkspaceId};
 use crate::credential::Brand;
 use crate::error::Error;
-use crate::fields::{Parameters, number, time, word};
+use crate::fields::{Parameters, number, time, user};
 use crate::keys::ShownKey;
 use crate::page::{self, Cursor, Page};
 use crate::record::{InvalidName, Key, LONGEST_NAME, Status};
@@ -70,7 +70,7 @@ impl ListKeys {
         });
         let filter = Filter {
             name: parameters.optional("name", parse_name_part),
-            user_id: parameters.optional("user_id", word),
+            user_id: parameters.optional("user_id", user),
             created_after: parameters.optional("created_after", time),
             created_before: parameters.optional("created_before", time),
             status,
@@ -216,7 +216,7 @@ mod tests {
     fn unknown_and_repeated_and_wrong_parameters_are_named() {
         let parameters =
             [("limit", "1"), ("limit", "2"), ("colour", "red"), ("cursor", "a"), ("cursor", "b")];
-        assert_eq!(wrong_parameters(&parameters), ["?limit", "?cursor", "?colour"]);
+        assert_eq!(wrong_parameters(&parameters), ["?cursor", "?limit", "?colour"]);
         let parameters = [
             ("sort", "hash"),
             ("order", "up"),
@@ -227,6 +227,11 @@ mod tests {
             ("status", "gone"),
         ];
         assert_eq!(wrong_parameters(&parameters).len(), 7);
+        for nobodys in ["keygate:clock", "Keygate:users", ".", ".."] {
+            assert_eq!(wrong_parameters(&[("user_id", nobodys)]), ["?user_id"], "{nobodys}");
+        }
+        assert_eq!(wrong_parameters(&[("name", "\u{200B}")]), ["?name"], "it would find every name");
+        assert!(ListKeys::parse([("name", " ")]).is_ok());
     }
 
     #[test]
