@@ -33,6 +33,7 @@
 //! Dependencies point one way: functions → [`http`], [`oauth`], [`gateway`] → use cases → [`store`], [`kms`] → [`record`],
 //! [`credential`]. The clock is an argument everywhere; randomness comes from the operating system.
 
+mod invocation;
 mod json;
 mod time;
 mod word;
