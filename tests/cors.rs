@@ -63,6 +63,11 @@ async fn no_origin_is_allowed_unless_the_deployment_says_so() {
         .expect("an answer");
     assert_eq!((&me["statusCode"], &me["multiValueHeaders"][ALLOW_ORIGIN]), (&json!(200), &Value::Null));
     let preflight = request(&workspace, ("OPTIONS", "/me"), None, &[], &Value::Null);
-    assert_eq!(function.invoke(preflight).await.expect("an answer")["statusCode"], 404);
+    let preflight = function.invoke(preflight).await.expect("an answer");
+    assert_eq!(preflight["statusCode"], 404);
+    assert!(
+        preflight["body"].as_str().is_some_and(|body| body.contains("its CorsAllowOrigin is not set")),
+        "{preflight}"
+    );
     workspace.contents().await;
 }

@@ -170,9 +170,14 @@ async fn bad_input_is_a_400_that_names_every_field() {
     for (body, places) in table {
         assert_eq!(workspace.create(&workspace.admin, &body).await.invalid_places(), places, "{body}");
     }
-    for text in
-        ["", "{", "{\"name\": \"a\"} trailing", "name=a", "\u{feff}{\"name\":\"a\"}", &"[".repeat(10_000)]
-    {
+    for text in [
+        "",
+        "{",
+        "{\"name\": \"a\"} trailing",
+        "name=a",
+        "\u{feff}\u{feff}{\"name\":\"a\"}",
+        &"[".repeat(10_000),
+    ] {
         let answer = workspace.create_text(&workspace.admin, text.to_owned()).await;
         assert_eq!(answer.invalid_places(), [""], "{text}");
     }

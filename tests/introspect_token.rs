@@ -11,9 +11,9 @@ async fn what_works_is_active_and_everything_else_is_told_apart_by_nobody() {
     let (workspace, elsewhere) = tokio::join!(Workspace::new(), Workspace::new());
     let server = basic(&workspace.key_of("svc:api", &[]).await);
     let key = workspace.key_of("bob", &["orders:read"]).await;
-    let tokens = workspace.tokens(&key, "offline_access").await;
+    let tokens = workspace.tokens(&key, "orders:read offline_access").await;
     let (access, refresh) = (text(&tokens, "access_token"), text(&tokens, "refresh_token"));
-    let used = workspace.tokens(&key, "offline_access").await;
+    let used = workspace.tokens(&key, "orders:read offline_access").await;
     workspace.refresh(text(&used, "refresh_token")).await;
     let revoked = workspace.access_token(&key).await;
     workspace.oauth("revoke", None, &[("token", &revoked)]).await;

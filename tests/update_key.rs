@@ -117,8 +117,11 @@ async fn a_change_is_for_the_revision_it_names() {
         }
     };
     assert_eq!(update("\"1\"", "one").await.status, 200);
-    for stale in ["\"1\"", "W/\"2\"", "2", "\"x\"", "\"3\""] {
+    for stale in ["\"1\"", "W/\"2\"", "\"x\"", "\"3\""] {
         update(stale, "two").await.assert_problem(412, "precondition_failed");
+    }
+    for malformed in ["2", "'2'", ""] {
+        update(malformed, "two").await.assert_problem(400, "invalid_request");
     }
     assert_eq!(update("*", "three").await.header("etag"), Some("\"3\""));
     assert_eq!(update("\"7\", \"3\"", "four").await.header("etag"), Some("\"4\""));

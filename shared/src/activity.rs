@@ -1,6 +1,9 @@
 //! Events of the audit trail: who did what to which key or user, from where, and what came of it.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Datelike, SecondsFormat, TimeDelta, Utc};
+use percent_encoding::percent_decode_str;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as ValueError;
 use serde::{Deserialize, Serialize};
@@ -133,10 +136,22 @@ pub struct Origin {
 const LONGEST_TEXT: usize = 512;
 
 impl Origin {
-    /// Whether a text of a request may be kept: it is not endless, and no credential that somebody put in the wrong place.
+    /// Whether a text of a request may be kept: it is not endless, and no credential that somebody put in the wrong place,
+    /// as it stands or however often percent-encoded.
     #[must_use]
     pub fn may_keep(text: &str) -> bool {
-        text.len() <= LONGEST_TEXT && !credential::is_within(text)
+        let mut text = Cow::Borrowed(text);
+        loop {
+            if text.len() > LONGEST_TEXT || credential::is_within(&text) {
+                return false;
+            }
+            // Each time there is less to decode, or nothing.
+            let decoded = percent_decode_str(&text).decode_utf8_lossy().into_owned();
+            if decoded == *text {
+                return true;
+            }
+            text = Cow::Owned(decoded);
+        }
     }
 }
 
@@ -388,6 +403,24 @@ mod tests {
         }
         for wrong in ["", "KeyCreated", "key.create", "key.created "] {
             assert_eq!(Action::parse(wrong), Err(InvalidAction), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_kept_unless_it_is_long_or_a_credential_however_it_is_encoded() {
+        let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let encoded = key.replace('_', "%5F");
+        for text in [
+            format!("/users/{key}"),
+            format!("/users/{encoded}"),
+            format!("/users/{}", encoded.replace('%', "%25")),
+            format!("/users/{}", key.replace('k', "%6b").replace('G', "%2547")),
+            "a".repeat(LONGEST_TEXT + 1),
+        ] {
+            assert!(!Origin::may_keep(&text), "{text}");
+        }
+        for text in ["", "/users/bob%40example.com", "/100%", "/%ff%25", &"%25".repeat(LONGEST_TEXT / 3)] {
+            assert!(Origin::may_keep(text), "{text}");
         }
     }
 }

@@ -362,7 +362,12 @@ impl Credential {
 #[must_use]
 pub fn is_within(text: &str) -> bool {
     let has_shape = |(index, kind): (usize, &str), ids: usize| {
-        let mut parts = text[index + kind.len()..].split('_');
+        let rest = &text[index + kind.len()..];
+        // Before anything is looked for behind it, so that a text of nothing but kinds is read once.
+        if !rest.starts_with('_') {
+            return false;
+        }
+        let mut parts = rest.split('_');
         let mut has = |length: usize| {
             let part = parts.next().and_then(|part| part.as_bytes().get(..length));
             part.is_some_and(|part| part.iter().all(u8::is_ascii_alphanumeric))
@@ -374,6 +379,9 @@ pub fn is_within(text: &str) -> bool {
             .iter()
             .any(|kind| text.match_indices(kind).any(|found| has_shape(found, 2)))
 }
+
+/// What is said of a text that [`is_within`] finds a credential in. It never repeats the text.
+pub const MUST_NOT_BE: &str = "must not be a credential, nor contain one";
 
 /// How a presented text is not a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

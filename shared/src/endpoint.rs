@@ -12,6 +12,9 @@
 //! ([`allowed_resources`], [`AMBIGUOUS_RESOURCES`]), which API Gateway evaluates, or evaluated here for the call at hand
 //! ([`allow`]). Both mean the same.
 
+use thiserror::Error as ThisError;
+
+use crate::credential;
 use crate::scope::Scope;
 use crate::word::word;
 
@@ -41,10 +44,28 @@ word! {
     ///
     /// A path consists of `/` and segments of letters, digits and `-._~:@+=`, none of which is empty, `.` or `..`. What
     /// else a URL may have is either ambiguous or means something to IAM (`*`, `?`, `$`).
-    EndpointRule is |text| text == CONNECT || text.len() <= LONGEST_RULE && is_method_and_path(text),
-    or else
-    /// A text that is no [`EndpointRule`].
-    InvalidEndpointRule: "must be $connect, or a method in capitals or *, a space and a path such as /orders, /orders/7 or /orders/*, at most 200 characters of A-Z, a-z, 0-9, '/' and '-._~:@+=' with no empty, '.' or '..' segment, and * only as the last one"
+    EndpointRule or InvalidEndpointRule, by |text| {
+        if text != CONNECT && (text.len() > LONGEST_RULE || !is_method_and_path(text)) {
+            Err(InvalidEndpointRule::Form)
+        } else if credential::is_within(text) {
+            Err(InvalidEndpointRule::Credential)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// A text that is no [`EndpointRule`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
+pub enum InvalidEndpointRule {
+    /// It is of another form.
+    #[error(
+        "must be $connect, or a method in capitals or *, a space and a path such as /orders, /orders/7 or /orders/*, at most 200 characters of A-Z, a-z, 0-9, '/' and '-._~:@+=' with no empty, '.' or '..' segment, and * only as the last one"
+    )]
+    Form,
+    /// Its path has a credential.
+    #[error("{}", credential::MUST_NOT_BE)]
+    Credential,
 }
 
 fn is_method_and_path(text: &str) -> bool {
@@ -248,8 +269,11 @@ mod tests {
             "GET /é",
             "GET /a\n",
         ] {
-            assert_eq!(invalid.parse::<EndpointRule>(), Err(InvalidEndpointRule), "{invalid}");
+            assert_eq!(invalid.parse::<EndpointRule>(), Err(InvalidEndpointRule::Form), "{invalid}");
         }
+        let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let leaking = format!("GET /keys/{key}/*");
+        assert_eq!(leaking.parse::<EndpointRule>(), Err(InvalidEndpointRule::Credential));
         assert!(format!("GET /{}", "a".repeat(195)).parse::<EndpointRule>().is_ok());
         assert!(format!("GET /{}", "a".repeat(196)).parse::<EndpointRule>().is_err());
     }

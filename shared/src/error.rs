@@ -24,6 +24,9 @@ pub enum Error {
     /// The request's body is in another format than JSON.
     #[error("the request is not application/json")]
     NotJson,
+    /// The request's body has a content coding.
+    #[error("the request has a content coding")]
+    Coded,
     /// The caller does not hold this scope.
     #[error("the caller does not hold a scope that this takes")]
     InsufficientScope(String),
@@ -42,6 +45,9 @@ pub enum Error {
     /// There is no such key in the caller's workspace.
     #[error("no such key")]
     NotFound,
+    /// A browser asks whether a page may call, and the deployment allows no origin.
+    #[error("no origin is allowed")]
+    NoOrigin,
     /// The key has no such token, or not any more.
     #[error("no such token")]
     NoSuchToken,

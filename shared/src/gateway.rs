@@ -32,6 +32,7 @@ use crate::config::AuthorizerAnswer;
 use crate::credential;
 use crate::endpoint::{self, EndpointRule};
 use crate::error::Error;
+use crate::legacy::LegacyRules;
 use crate::rights::OldSecret;
 use crate::scope::Scope;
 use crate::time::rfc3339;
@@ -50,7 +51,7 @@ pub struct Event {
     arn: String,
     /// What is called, as the audit trail has it.
     origin: Origin,
-    /// The values of every `Authorization` header.
+    /// The values of every `Authorization` header that has one.
     authorization: Vec<String>,
     /// The values of the header that is for legacy keys, if there is such a one.
     legacy: Vec<String>,
@@ -163,21 +164,24 @@ impl RawEvent {
         let (method_of_http, source_of_http) =
             http.map_or((None, None), |http| (Some(http.method), http.source_ip));
         let path = self.resource.take().or(route).or(path_of_arn);
+        let method = self.http_method.take().or(method_of_http).or(method_of_arn.map(str::to_owned));
         Origin {
-            method: self.http_method.take().or(method_of_http).or(method_of_arn.map(str::to_owned)),
+            method: method.filter(|method| Origin::may_keep(method)),
             path: path.filter(|path| Origin::may_keep(path)),
             source: source_of_http.or(identity.and_then(|identity| identity.source_ip)),
         }
     }
 
     /// The values of every `Authorization` header and of every one for legacy keys, whatever their spelling. Where there are
-    /// `multiValueHeaders`, `headers` has only the last value of each.
+    /// `multiValueHeaders`, `headers` has only the last value of each. A header without a value counts as not sent: some
+    /// clients and proxies send every header that they know, and one without a value presents nothing.
     ///
     /// An event of the kind `TOKEN` does not say which header its authorizer has for an identity source. Where legacy keys
     /// have one, what has a scheme is of `Authorization`, and what is one word is a legacy key.
     fn credentials(&mut self, legacy_header: Option<&str>) -> (Vec<String>, Vec<String>) {
+        let has_value = |value: &String| !value.trim().is_empty();
         if self.kind.as_deref() == Some("TOKEN") {
-            let token = self.authorization_token.take().into_iter();
+            let token = self.authorization_token.take().filter(has_value).into_iter();
             return token.partition(|token| legacy_header.is_none() || token.trim().contains(' '));
         }
         let mut headers = self.multi_value_headers.take().unwrap_or_else(|| {
@@ -189,20 +193,27 @@ impl RawEvent {
                 .iter_mut()
                 .filter(|(name, _)| name.eq_ignore_ascii_case(wanted))
                 .flat_map(|(_, values)| std::mem::take(values))
+                .filter(has_value)
                 .collect()
         };
         (values_of("authorization"), legacy_header.map(values_of).unwrap_or_default())
     }
 
-    /// Whether the query string has an `access_token`, or something of a credential's shape under any name. The values
-    /// are decoded, and for payload 2.0 those of one name are joined with commas. An event of the kind `TOKEN` does not
-    /// show the query string.
-    fn has_credential_in_query(&self) -> bool {
+    /// Whether the query string has an `access_token`, or anywhere in a name or a value something of a credential's shape, or
+    /// as one of them a text that legacy keys are recognised by. Names and values are decoded, and for payload 2.0 the values
+    /// of one name are joined with commas. An event of the kind `TOKEN` does not show the query string.
+    fn has_credential_in_query(&self, legacy: Option<&LegacyRules>) -> bool {
+        let is_credential = |text: &str| {
+            credential::is_within(text)
+                || legacy.is_some_and(|legacy| {
+                    legacy.pattern.is_match(text) || text.split(',').any(|part| legacy.pattern.is_match(part))
+                })
+        };
         let single = self.query_string_parameters.iter().flatten();
         let multiple = self.multi_value_query_string_parameters.iter().flatten();
         let single = single.map(|(name, value)| (name, std::slice::from_ref(value)));
         single.chain(multiple.map(|(name, values)| (name, values.as_slice()))).any(|(name, values)| {
-            name == "access_token" || values.iter().any(|value| credential::is_within(value))
+            name == "access_token" || is_credential(name) || values.iter().any(|value| is_credential(value))
         })
     }
 }
@@ -213,25 +224,20 @@ impl RawEvent {
 pub struct UnknownEvent;
 
 impl Event {
-    /// Reads an event as Lambda hands it over. `legacy_header` is the header that is for legacy keys, in lower case.
+    /// Reads an event as Lambda hands it over. `legacy` says what legacy keys look like and which header is for them, where any
+    /// are honoured.
     ///
     /// # Errors
     ///
     /// [`UnknownEvent`]: nothing can be decided about it.
-    pub fn parse(json: &str, legacy_header: Option<&str>) -> Result<Self, UnknownEvent> {
+    pub fn parse(json: &str, legacy: Option<&LegacyRules>) -> Result<Self, UnknownEvent> {
         let mut raw: RawEvent = serde_json::from_str(json).map_err(|_| UnknownEvent)?;
         let api = raw.api()?;
         let arn = if matches!(api, Api::Http2 { .. }) { raw.route_arn.take() } else { raw.method_arn.take() };
         let arn = arn.ok_or(UnknownEvent)?;
-        let (authorization, legacy) = raw.credentials(legacy_header);
-        Ok(Self {
-            authorization,
-            legacy,
-            has_credential_in_query: raw.has_credential_in_query(),
-            origin: raw.origin(&arn),
-            api,
-            arn,
-        })
+        let has_credential_in_query = raw.has_credential_in_query(legacy);
+        let (authorization, legacy) = raw.credentials(legacy.and_then(|legacy| legacy.header.as_deref()));
+        Ok(Self { authorization, legacy, has_credential_in_query, origin: raw.origin(&arn), api, arn })
     }
 
     /// What is called, as the audit trail has it. Of somebody without the secret it has no more than the source: the id of
@@ -582,6 +588,66 @@ mod tests {
         assert_eq!(Event::parse(&two_spellings, None).unwrap().header(), Err(Refusal::Ambiguous));
     }
 
+    fn legacy() -> LegacyRules {
+        LegacyRules {
+            sunset: DateTime::UNIX_EPOCH,
+            pattern: LegacyRules::pattern("old-[0-9a-f]{8}").unwrap(),
+            header: Some("x-legacy-key".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_header_without_a_value_is_no_header() {
+        let legacy = legacy();
+        let header = |event: &str| {
+            Event::parse(event, Some(&legacy)).unwrap().header().map(|header| format!("{header:?}"))
+        };
+        for empty in ["", " ", "\t "] {
+            let single = |authorization: &str, legacy: &str| {
+                let headers = json!({"authorization": authorization, "X-Legacy-Key": legacy});
+                let mut http2: Value = serde_json::from_str(&http2()).unwrap();
+                http2["headers"] = headers.clone();
+                let mut websocket: Value = serde_json::from_str(&websocket()).unwrap();
+                websocket["multiValueHeaders"] =
+                    json!({"Authorization": [authorization], "x-legacy-key": [legacy]});
+                let rest = request(
+                    &json!({"Authorization": [authorization, empty], "x-legacy-key": [empty, legacy]}),
+                );
+                [http1(&headers), http2.to_string(), websocket.to_string(), rest]
+            };
+            for event in single("Bearer x", empty) {
+                assert_eq!(header(&event), Ok("Some(Authorization(\"Bearer x\"))".to_owned()), "{event}");
+            }
+            for event in single(empty, "old-00000000") {
+                assert_eq!(header(&event), Ok("Some(Legacy(\"old-00000000\"))".to_owned()), "{event}");
+            }
+            let token = token().replace("Bearer x", &empty.replace('\t', "\\t"));
+            for event in single(empty, empty).into_iter().chain([token]) {
+                assert_eq!(header(&event), Ok("None".to_owned()), "{event}");
+            }
+            for event in single("Bearer x", "old-00000000") {
+                assert_eq!(header(&event), Err(Refusal::Ambiguous), "{event}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_legacy_key_in_the_query_string_is_refused_where_legacy_keys_are_known() {
+        let (legacy, key) = (legacy(), "old-0123abcd");
+        for (query, is_refused) in [
+            (json!({"key": key}), true),
+            (json!({key: ""}), true),
+            (json!({"key": format!("a,{key}")}), true),
+            (json!({"key": format!("{key}0"), "token": "old-"}), false),
+        ] {
+            let event = json!({"version": "1.0", "type": "REQUEST", "methodArn": ARN, "headers": {"authorization": "Bearer x"},
+                "queryStringParameters": query});
+            let refused =
+                |legacy| Event::parse(&event.to_string(), legacy).unwrap().header() == Err(Refusal::InQuery);
+            assert_eq!((refused(Some(&legacy)), refused(None)), (is_refused, false), "{query}");
+        }
+    }
+
     #[test]
     fn a_credential_in_the_query_string_is_refused_whatever_the_header_has() {
         let credential =
@@ -598,6 +664,9 @@ mod tests {
             (json!({"callback": format!("https://a.example/?k={credential}")}), json!({})),
             (json!({"key": format!("a,{credential}")}), Value::Null),
             (json!({"key": "last"}), json!({"key": [credential, "last"]})),
+            (json!({credential: ""}), Value::Null),
+            (json!({credential: "1"}), json!({credential: ["1"]})),
+            (Value::Null, json!({format!("a[{credential}]"): ["1"]})),
         ] {
             assert_eq!(authorization(single.clone(), multiple), Err(Refusal::InQuery), "{single}");
         }

@@ -5,22 +5,25 @@ use std::time::Duration;
 
 use lambda_http::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH,
-    RETRY_AFTER,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE,
+    ETAG, IF_MATCH, RETRY_AFTER,
 };
 use lambda_http::http::{HeaderValue, Method, StatusCode};
+use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response, service_fn};
 use percent_encoding::percent_decode_str;
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::activity::Origin;
-use crate::caller::{Caller, InvalidUserId, UserId};
+use crate::caller::{Caller, UserId};
 use crate::config::Environment;
 use crate::credential::{KeyId, TokenId};
 use crate::error::{Error, InvalidField, Place};
 use crate::gateway::Context;
+use crate::invocation::{Call, Format, Reply, Unreadable};
 use crate::keys::precondition::{IfMatch, entity_tag};
 use crate::replay::IdempotencyKey;
 
@@ -35,7 +38,8 @@ pub const MERGE_PATCH: &str = "application/merge-patch+json";
 /// The longest body, in bytes: several times what the longest valid request takes.
 pub const LONGEST_BODY: usize = 16 * 1024;
 
-/// Takes requests until Lambda ends the function, and lets pages of the allowed origin read the answers.
+/// Takes requests until Lambda ends the function, and lets pages of the allowed origin read the answers. What is no request of
+/// an API, or none that can be read, is refused with a problem.
 ///
 /// # Errors
 ///
@@ -48,21 +52,125 @@ where
     Respond: Fn(Request) -> Answer + Sync,
     Answer: Future<Output = Response<Body>> + Send,
 {
-    let origin = environment.cors_allow_origin()?;
-    let cors = Cors(origin.as_deref().map(HeaderValue::from_str).transpose()?);
-    let (cors, respond) = (&cors, &respond);
-    lambda_http::run(service_fn(move |request: Request| async move {
-        let request_id = request_id(&request);
-        let answer = match *request.method() {
-            Method::OPTIONS => cors.preflight(&request),
-            _ => match tokio::time::timeout(LONGEST_ANSWER, respond(request)).await {
-                Ok(answer) => answer,
-                Err(_) => problem_of(&Error::Busy, request_id),
-            },
-        };
-        Ok::<_, Infallible>(cors.allow(answer))
+    serve_refusing(environment, respond, as_problem).await
+}
+
+/// Does as [`serve`], and says in the words of `refuse` what is wrong with a request that `respond` has not seen, or not to its
+/// end.
+pub(crate) async fn serve_refusing<Respond, Answer>(
+    environment: &Environment,
+    respond: Respond,
+    refuse: Refuse,
+) -> Result<(), lambda_http::Error>
+where
+    Respond: Fn(Request) -> Answer + Sync,
+    Answer: Future<Output = Response<Body>> + Send,
+{
+    let cors = &Cors::of(environment)?;
+    let respond = &respond;
+    run(move |call| async move {
+        match call {
+            Call::Request(format, request) => cors.respond(format, request, respond, refuse).await,
+            Call::Unreadable(format, unreadable) => cors.refuse(format, unreadable, refuse),
+            Call::Direct(request) => cors.refuse(Format::V1, unexpected(&request), refuse),
+        }
+    })
+    .await
+}
+
+/// Does as [`serve`], and hands direct invocations, which IAM has authorised, to `direct` as the body of a request. The body of
+/// the response is what the invocation is answered.
+///
+/// # Errors
+///
+/// As [`serve`] says.
+pub async fn serve_with_direct<Respond, Answer, Direct, DirectAnswer>(
+    environment: &Environment,
+    respond: Respond,
+    direct: Direct,
+) -> Result<(), lambda_http::Error>
+where
+    Respond: Fn(Request) -> Answer + Sync,
+    Answer: Future<Output = Response<Body>> + Send,
+    Direct: Fn(Request) -> DirectAnswer + Sync,
+    DirectAnswer: Future<Output = Response<Body>> + Send,
+{
+    let cors = &Cors::of(environment)?;
+    let (respond, direct) = (&respond, &direct);
+    run(move |call| async move {
+        match call {
+            Call::Request(format, request) => cors.respond(format, request, respond, as_problem).await,
+            Call::Unreadable(format, unreadable) => cors.refuse(format, unreadable, as_problem),
+            Call::Direct(request) => Reply::direct(in_time(Format::V1, request, direct, as_problem).await),
+        }
+    })
+    .await
+}
+
+/// Takes direct invocations alone, as [`serve_with_direct`] does, until Lambda ends the function. No API has the function, so
+/// every event of one is refused.
+///
+/// # Errors
+///
+/// The Runtime API cannot be reached.
+pub async fn serve_direct<Direct, Answer>(direct: Direct) -> Result<(), lambda_http::Error>
+where
+    Direct: Fn(Request) -> Answer + Sync,
+    Answer: Future<Output = Response<Body>> + Send,
+{
+    let direct = &direct;
+    run(move |call| async move {
+        match call {
+            Call::Direct(request) => Reply::direct(in_time(Format::V1, request, direct, as_problem).await),
+            Call::Request(format, request) => Cors(None).refuse(format, unexpected(&request), as_problem),
+            Call::Unreadable(format, unreadable) => Cors(None).refuse(format, unreadable, as_problem),
+        }
+    })
+    .await
+}
+
+async fn run<Handle, Handled>(handle: Handle) -> Result<(), lambda_http::Error>
+where
+    Handle: Fn(Call) -> Handled,
+    Handled: Future<Output = Reply>,
+{
+    let handle = &handle;
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
+        // In a box, because the compiler gives up on the layout of what is nested any deeper.
+        Ok::<_, Infallible>(Box::pin(handle(Call::read(event))).await)
     }))
     .await
+}
+
+/// An event that a function does not take.
+fn unexpected(request: &Request) -> Unreadable {
+    Unreadable { header: None, request_id: request_id(request) }
+}
+
+/// How an error is told to a client of an API of that format, with what the client quotes when it asks about it.
+pub(crate) type Refuse = fn(Format, Error, Option<String>) -> Response<Body>;
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature that `Refuse` says")]
+fn as_problem(_: Format, error: Error, request_id: Option<String>) -> Response<Body> {
+    problem_of(&error, request_id)
+}
+
+/// The response of `respond`, or what is said in its place once it takes too long.
+async fn in_time<Respond, Answer>(
+    format: Format,
+    request: Request,
+    respond: &Respond,
+    refuse: Refuse,
+) -> Response<Body>
+where
+    Respond: Fn(Request) -> Answer,
+    Answer: Future<Output = Response<Body>>,
+{
+    let request_id = request_id(&request);
+    match tokio::time::timeout(LONGEST_ANSWER, respond(request)).await {
+        Ok(answer) => answer,
+        Err(_) => refuse(format, Error::Busy, request_id),
+    }
 }
 
 /// Cross-Origin Resource Sharing: the one origin whose pages may call, if any (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
@@ -70,6 +178,39 @@ where
 struct Cors(Option<HeaderValue>);
 
 impl Cors {
+    fn of(environment: &Environment) -> Result<Self, lambda_http::Error> {
+        let origin = environment.cors_allow_origin()?;
+        Ok(Self(origin.as_deref().map(HeaderValue::from_str).transpose()?))
+    }
+
+    async fn respond<Respond, Answer>(
+        &self,
+        format: Format,
+        request: Request,
+        respond: &Respond,
+        refuse: Refuse,
+    ) -> Reply
+    where
+        Respond: Fn(Request) -> Answer,
+        Answer: Future<Output = Response<Body>>,
+    {
+        let answer = match *request.method() {
+            Method::OPTIONS => self.preflight(&request),
+            _ => in_time(format, request, respond, refuse).await,
+        };
+        Reply::of_api(format, self.allow(answer))
+    }
+
+    fn refuse(&self, format: Format, unreadable: Unreadable, refuse: Refuse) -> Reply {
+        let Unreadable { header, request_id } = unreadable;
+        let (place, detail) = match header {
+            Some(header) => (Place::Header(header), "must have no control characters"),
+            None => (Place::Pointer(String::new()), "cannot be read"),
+        };
+        let error = Error::invalid(InvalidField { place, detail: detail.to_owned() });
+        Reply::of_api(format, self.allow(refuse(format, error, request_id)))
+    }
+
     /// Lets pages of the origin read an answer, and of its headers those that are of use to them.
     fn allow(&self, mut answer: Response<Body>) -> Response<Body> {
         if let Some(origin) = &self.0 {
@@ -83,7 +224,7 @@ impl Cors {
     /// What a browser asks before it sends a request: nothing that depends on who asks.
     fn preflight(&self, request: &Request) -> Response<Body> {
         if self.0.is_none() {
-            return problem(&Error::NotFound, request);
+            return problem(&Error::NoOrigin, request);
         }
         let mut answer = no_content();
         for (name, value) in [
@@ -112,7 +253,7 @@ pub fn caller(request: &Request) -> Result<Caller, Error> {
     context.try_into()
 }
 
-/// The request as the audit trail has it.
+/// The request as the audit trail has it: without a path that holds a credential in the place of an id.
 #[must_use]
 pub fn origin(request: &Request) -> Origin {
     let source = match request.request_context_ref() {
@@ -120,11 +261,8 @@ pub fn origin(request: &Request) -> Origin {
         Some(RequestContext::ApiGatewayV2(context)) => context.http.source_ip.clone(),
         _ => None,
     };
-    Origin {
-        method: Some(request.method().to_string()),
-        path: Some(request.raw_http_path().to_owned()),
-        source,
-    }
+    let path = Some(request.raw_http_path()).filter(|path| Origin::may_keep(path));
+    Origin { method: Some(request.method().to_string()), path: path.map(str::to_owned), source }
 }
 
 /// The key's id in the path. What is no id at all is the id of no key.
@@ -146,30 +284,33 @@ pub fn token_id(request: &Request) -> Result<Option<TokenId>, Error> {
     id.map(|id| id.parse().map_err(|_| Error::NoSuchToken)).transpose()
 }
 
-/// The user's id in the path. A client has to write some of its characters as percent and two digits, which API Gateway
-/// hands on as it was sent.
+/// The user's id in the path, who can have keys. A client has to write some of its characters as percent and two digits, which
+/// API Gateway hands on as it was sent.
 ///
 /// # Errors
 ///
-/// - [`Error::Invalid`]: it is not the id of a user.
+/// - [`Error::Invalid`]: it is not the id of such a user.
 pub fn user_id(request: &Request) -> Result<UserId, Error> {
     let parameters = request.path_parameters_ref();
     let encoded = parameters.and_then(|path| path.first("user_id")).unwrap_or_default();
     // No user's id has a percent sign, so it makes no difference whether it was decoded on the way.
     let decoded = percent_decode_str(encoded).decode_utf8_lossy();
-    decoded.parse().map_err(|invalid: InvalidUserId| {
+    decoded.parse().and_then(UserId::somebody).map_err(|invalid| {
         let place = Place::Parameter("user_id".to_owned());
         Error::invalid(InvalidField { place, detail: invalid.to_string() })
     })
 }
 
-/// Which states of a key the request is for. Of several such headers `lambda_http` hands over the last.
-#[must_use]
-pub fn if_match(request: &Request) -> IfMatch {
-    IfMatch::parse(request.headers().get(IF_MATCH).map(|value| value.to_str().unwrap_or_default()))
+/// Which states of a key the request is for. Of several such headers the last counts.
+///
+/// # Errors
+///
+/// - [`Error::Invalid`]: it is not of the form.
+pub fn if_match(request: &Request) -> Result<IfMatch, Error> {
+    IfMatch::parse(request.headers().get(IF_MATCH).map(HeaderValue::as_bytes))
 }
 
-/// The request's `Idempotency-Key`, if it has one. Of several such headers `lambda_http` hands over the last.
+/// The request's `Idempotency-Key`, if it has one. Of several such headers the last counts.
 ///
 /// # Errors
 ///
@@ -184,6 +325,7 @@ pub fn idempotency_key(request: &Request) -> Result<Option<IdempotencyKey>, Erro
 /// # Errors
 ///
 /// - [`Error::NotJson`]: it is declared to be something else.
+/// - [`Error::Coded`]: it is declared to be compressed or coded otherwise.
 /// - [`Error::TooLarge`]: it is longer than [`LONGEST_BODY`].
 pub fn body<'a>(request: &'a Request, media_types: &[&str]) -> Result<&'a [u8], Error> {
     let declared = request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
@@ -193,8 +335,20 @@ pub fn body<'a>(request: &'a Request, media_types: &[&str]) -> Result<&'a [u8], 
     {
         return Err(Error::NotJson);
     }
+    if has_content_coding(request) {
+        return Err(Error::Coded);
+    }
     let body: &[u8] = request.body();
     if body.len() > LONGEST_BODY { Err(Error::TooLarge(LONGEST_BODY)) } else { Ok(body) }
+}
+
+/// Whether the body is declared to have a content coding (RFC 9110, section 8.4). Nothing here takes one off.
+pub(crate) fn has_content_coding(request: &Request) -> bool {
+    let declared = request.headers().get_all(CONTENT_ENCODING).iter();
+    let mut codings = declared.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.any(|coding| {
+        !matches!(coding.trim_ascii(), b"") && !coding.trim_ascii().eq_ignore_ascii_case(b"identity")
+    })
 }
 
 /// An answer with a body.
@@ -240,7 +394,7 @@ pub(crate) fn request_id(request: &Request) -> Option<String> {
     of_gateway.or_else(|| request.lambda_context_ref().map(|context| context.request_id.clone()))
 }
 
-fn problem_of(error: &Error, request_id: Option<String>) -> Response<Body> {
+pub(crate) fn problem_of(error: &Error, request_id: Option<String>) -> Response<Body> {
     let problem = Problem::of(error, request_id);
     if problem.status.is_server_error() {
         tracing::error!(request_id = problem.request_id, code = problem.code, %error, "request failed");
@@ -299,7 +453,7 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
     match error {
         Error::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid_request", "Invalid request"),
         Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "Payload too large"),
-        Error::NotJson => {
+        Error::NotJson | Error::Coded => {
             (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type")
         }
         Error::InsufficientScope(_) => (StatusCode::FORBIDDEN, "insufficient_scope", "Insufficient scope"),
@@ -311,7 +465,9 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
         }
         Error::NotYourKey => (StatusCode::FORBIDDEN, "forbidden", "Forbidden"),
         Error::CallerRemoved => (StatusCode::FORBIDDEN, "caller_removed", "Caller removed"),
-        Error::NotFound | Error::NoSuchToken => (StatusCode::NOT_FOUND, "not_found", "Not found"),
+        Error::NotFound | Error::NoSuchToken | Error::NoOrigin => {
+            (StatusCode::NOT_FOUND, "not_found", "Not found")
+        }
         Error::TooManyKeys => (StatusCode::CONFLICT, "too_many_keys", "Too many keys"),
         Error::NameTaken => (StatusCode::CONFLICT, "name_taken", "Name taken"),
         Error::QuotaReached(_) => (StatusCode::CONFLICT, "quota_exceeded", "Quota exceeded"),
@@ -344,6 +500,7 @@ fn detail(error: &Error) -> String {
         Error::Invalid { .. } => "The request has invalid fields.",
         Error::TooLarge(longest) => return format!("The body may have at most {} KiB.", longest / 1024),
         Error::NotJson => "The body must be application/json.",
+        Error::Coded => "The body must have no content coding: send it as it is, without Content-Encoding.",
         Error::InsufficientScope(scope) => return format!("This requires the scope {scope}."),
         Error::InsufficientEndpoints(Some(rule)) => {
             return format!("The endpoint rules of the caller's key do not cover {rule}.");
@@ -355,6 +512,9 @@ fn detail(error: &Error) -> String {
         Error::NotYourKey => "Only administrators of the workspace may act for other users.",
         Error::CallerRemoved => "Your user was removed from this workspace.",
         Error::NotFound => "The workspace has no such key.",
+        Error::NoOrigin => {
+            "This deployment lets no page of another origin call it: its CorsAllowOrigin is not set."
+        }
         Error::NoSuchToken => "The key has no such token.",
         Error::TooManyKeys => {
             "You have more keys than can be listed. Delete some, or ask with the scope keys:read."
@@ -370,7 +530,9 @@ fn detail(error: &Error) -> String {
             "The key was changed at the same time. Read it and try again."
         }
         Error::PreconditionFailed => "The key was changed since that ETag.",
-        Error::IdempotencyMismatch => "This Idempotency-Key came with another body before.",
+        Error::IdempotencyMismatch => {
+            "This Idempotency-Key came with another body before. Send the same request again, or a new key with a new one."
+        }
         Error::IdempotencyConflict(_) => {
             "An earlier request with this Idempotency-Key made a key that was rotated, disabled or deleted, or is expired."
         }
@@ -378,4 +540,65 @@ fn detail(error: &Error) -> String {
         Error::UnknownPepper(_) | Error::Broken(_) => "The request could not be processed.",
     };
     text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    const KEY: &str = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+
+    fn request(path: &str, user_id: &str) -> Request {
+        let parameters = HashMap::from([("user_id".to_owned(), user_id.to_owned())]);
+        Request::default().with_raw_http_path(path).with_path_parameters(parameters)
+    }
+
+    #[test]
+    fn no_path_with_a_credential_is_kept() {
+        for (path, kept) in [
+            ("/users/bob%40example.com".to_owned(), true),
+            (format!("/users/{KEY}"), false),
+            (format!("/users/{}", KEY.replace('_', "%5F")), false),
+        ] {
+            assert_eq!(origin(&request(&path, "")).path, kept.then_some(path));
+        }
+    }
+
+    #[test]
+    fn the_user_in_a_path_is_one_who_can_have_keys() {
+        for (encoded, user) in [
+            ("o'brien%40example.com", Some("o'brien@example.com")),
+            ("a%7Cb%21~", Some("a|b!~")),
+            ("bob+ci", Some("bob+ci")),
+            ("%2e%2e", None),
+            ("keygate%3Aclock", None),
+            ("Keygate:users", None),
+            ("", None),
+            (KEY, None),
+            (&KEY.replace('_', "%5F"), None),
+        ] {
+            let found = user_id(&request("/", encoded));
+            assert_eq!(found.ok().as_ref().map(UserId::as_str), user, "{encoded}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_taken_as_it_is_or_not_at_all() {
+        for (coding, taken) in [
+            ("", true),
+            ("identity", true),
+            ("Identity, ", true),
+            ("gzip", false),
+            ("identity, br", false),
+            ("x", false),
+        ] {
+            let mut request = Request::new(Body::from("{}"));
+            request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+            let body = body(&request, &[JSON]);
+            assert_eq!(body.is_ok(), taken, "{coding}");
+            assert!(matches!(body, Ok(_) | Err(Error::Coded)), "{coding}");
+        }
+    }
 }

@@ -14,8 +14,8 @@
 //! 3. [`pepper`] turns the secret into the hash that is stored and compares the two in constant time.
 //! 4. [`scope`], [`endpoint`], [`rights`] and [`caller`] say what a caller may do, and where; [`record`] is what is stored of a key,
 //!    [`activity`] what is remembered of its life, [`replay`] how a repeated create gets the same secret again, [`error`]
-//!    what can go wrong, [`fields`] how all invalid fields are named at once, and [`page`] how a list is walked through.
-//!    [`clock`] says what time does to a key.
+//!    what can go wrong, [`fields`] how all invalid fields are named at once, [`text`] how texts are compared, and [`page`] how a
+//!    list is walked through. [`clock`] says what time does to a key.
 //! 5. [`verify`] compares a credential with what is stored; [`authorize`] is the decision: a credential in, its caller or a
 //!    reason for the refusal out. [`cache`] saves the reading where an operator wants that. [`afterwards`] is what is left
 //!    to be written once the caller has its answer; [`calls`] counts them for the audit trail, and [`metrics`] for the
@@ -33,8 +33,12 @@
 //! Dependencies point one way: functions → [`http`], [`oauth`], [`gateway`] → use cases → [`store`], [`kms`] → [`record`],
 //! [`credential`]. The clock is an argument everywhere; randomness comes from the operating system.
 
+mod invocation;
+mod json;
 mod time;
 mod word;
+
+pub mod text;
 
 pub mod config;
 pub mod logging;

@@ -8,30 +8,75 @@ use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde::Serialize;
 
-use crate::error::Error;
-use crate::http::{LONGEST_BODY, request_id};
+use crate::config::Environment;
+use crate::error::{Error, InvalidField, Place};
+use crate::http::{self, LONGEST_BODY, has_content_coding, request_id};
+use crate::invocation::Format;
 use crate::tokens::OAuthError;
 use crate::tokens::client::Scheme;
 use crate::tokens::parameters::Parameters;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// The value of the `Authorization` header, if there is one.
+/// Does as [`http::serve`], and refuses in the words of OAuth what is no request to the OAuth API, which is an HTTP API, or takes
+/// too long.
+///
+/// # Errors
+///
+/// As [`http::serve`] says.
+pub async fn serve<Respond, Answer>(
+    environment: &Environment,
+    respond: Respond,
+) -> Result<(), lambda_http::Error>
+where
+    Respond: Fn(Request) -> Answer + Sync,
+    Answer: Future<Output = Response<Body>> + Send,
+{
+    http::serve_refusing(environment, respond, refuse).await
+}
+
+fn refuse(format: Format, error: Error, request_id: Option<String>) -> Response<Body> {
+    if format == Format::V1 {
+        return http::problem_of(&error, request_id);
+    }
+    let error = match &error {
+        Error::Invalid { fields } => {
+            let texts = fields.iter().map(|InvalidField { place, detail }| match place {
+                Place::Header(name) => format!("The header {name} {detail}."),
+                Place::Pointer(_) | Place::Parameter(_) => format!("The request {detail}."),
+            });
+            OAuthError::InvalidRequest(texts.collect::<Vec<_>>().join(" "))
+        }
+        _ => OAuthError::Failed(error),
+    };
+    refusal_of(&error, request_id.as_deref())
+}
+
+/// The value of the `Authorization` header, if there is one. A header without a value counts as not sent, as it does before the
+/// authorizer.
 #[must_use]
 pub fn authorization(request: &Request) -> Option<&str> {
-    request.headers().get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default())
+    let value = request.headers().get(AUTHORIZATION)?;
+    // One that is no text presents something that is no credential.
+    let value = value.to_str().unwrap_or("?");
+    Some(value).filter(|value| !value.trim().is_empty())
 }
 
 /// The parameters in the body.
 ///
 /// # Errors
 ///
-/// - [`OAuthError::InvalidRequest`]: the body is no form, too long, or has a parameter twice.
+/// - [`OAuthError::InvalidRequest`]: the body is no form, compressed or coded otherwise, too long, or has a parameter twice.
 pub fn parameters(request: &Request) -> Result<Parameters, OAuthError> {
     let declared =
         request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !declared.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM) {
         return Err(OAuthError::InvalidRequest(format!("The body must be {FORM}.")));
+    }
+    if has_content_coding(request) {
+        let detail =
+            "The body must have no content coding: send it as it is, without Content-Encoding.".to_owned();
+        return Err(OAuthError::InvalidRequest(detail));
     }
     let body: &[u8] = request.body();
     if body.len() > LONGEST_BODY {
@@ -69,6 +114,10 @@ pub fn done() -> Response<Body> {
 /// The answer to a request that was refused or failed, after everything that is known of it went to the log.
 #[must_use]
 pub fn refusal(error: &OAuthError, request: &Request) -> Response<Body> {
+    refusal_of(error, request_id(request).as_deref())
+}
+
+fn refusal_of(error: &OAuthError, request_id: Option<&str>) -> Response<Body> {
     #[derive(Serialize)]
     struct Refused<'a> {
         error: &'static str,
@@ -109,7 +158,6 @@ pub fn refusal(error: &OAuthError, request: &Request) -> Response<Body> {
             (StatusCode::INTERNAL_SERVER_ERROR, "server_error", "The request could not be processed.")
         }
     };
-    let request_id = request_id(request);
     if status.is_server_error() {
         tracing::error!(request_id, code, %error, "request failed");
     } else {

@@ -2,13 +2,28 @@
 
 /// Declares a string type and the error of a text that is none.
 ///
-/// The type parses (`FromStr`), prints (`Display`) and travels through serde; its error says what the text must be.
+/// The type parses (`FromStr`), prints (`Display`) and travels through serde; its error says what the text must be. Where
+/// there is more than one way to be wrong, the error is declared elsewhere and a function tells which way it is.
 macro_rules! word {
     (
         $(#[$about:meta])*
         $name:ident is $valid:expr,
         or else $(#[$about_error:meta])* $error:ident: $message:literal
     ) => {
+        word! {
+            $(#[$about])*
+            $name or $error, by |text| {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(text) { Ok(()) } else { Err($error) }
+            }
+        }
+
+        $(#[$about_error])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+        #[error($message)]
+        pub struct $error;
+    };
+    ($(#[$about:meta])* $name:ident or $error:ident, by $check:expr) => {
         $(#[$about])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         #[serde(into = "String", try_from = "String")]
@@ -34,8 +49,8 @@ macro_rules! word {
             type Error = $error;
 
             fn try_from(text: String) -> Result<Self, $error> {
-                let valid: fn(&str) -> bool = $valid;
-                if valid(&text) { Ok(Self(text)) } else { Err($error) }
+                let check: fn(&str) -> Result<(), $error> = $check;
+                check(&text).map(|()| Self(text))
             }
         }
 
@@ -50,11 +65,6 @@ macro_rules! word {
                 formatter.write_str(&self.0)
             }
         }
-
-        $(#[$about_error])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-        #[error($message)]
-        pub struct $error;
     };
 }
 

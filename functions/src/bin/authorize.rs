@@ -97,8 +97,7 @@ async fn authorize(
     now: DateTime<Utc>,
 ) -> Result<(Result<Answer, Error>, Followup), Error> {
     let request_id = &event.context.request_id;
-    let legacy_header = authorizer.legacy.as_ref().and_then(|legacy| legacy.header.as_deref());
-    let event = Event::parse(event.payload.get(), legacy_header)?;
+    let event = Event::parse(event.payload.get(), authorizer.legacy.as_ref())?;
     let Decided { decision, holder, credential, lookup, used } = match event.header() {
         Ok(header) => authorizer.decide(header, now).await?,
         Err(refusal) => Decided::refused(refusal),

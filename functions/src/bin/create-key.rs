@@ -10,8 +10,7 @@ use keygate::pepper::Peppers;
 use keygate::store::Store;
 use keygate::{http, kms, logging};
 use lambda_http::http::StatusCode;
-use lambda_http::request::RequestContext;
-use lambda_http::{Body, Error, Request, RequestExt, Response};
+use lambda_http::{Body, Error, Request, Response};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -31,17 +30,15 @@ async fn main() -> Result<(), Error> {
         retention: environment.retention()?,
         longest: MaxLifetime(environment.max_lifetime()?),
     };
-    http::serve(&environment, |request| respond(&creator, request)).await
+    let respond = async |request| shown(create(&creator, &request).await, &request);
+    let direct = async |request| shown(bootstrap(&creator, &request).await, &request);
+    http::serve_with_direct(&environment, respond, direct).await
 }
 
-async fn respond(creator: &KeyCreator, request: Request) -> Response<Body> {
-    let created = match request.request_context_ref() {
-        Some(RequestContext::PassThrough) => bootstrap(creator, &request).await,
-        _ => create(creator, &request).await,
-    };
+fn shown(created: Result<RevealedKey, keygate::error::Error>, request: &Request) -> Response<Body> {
     match created {
         Ok(key) => http::key(StatusCode::CREATED, key.revision(), &key),
-        Err(error) => http::problem(&error, &request),
+        Err(error) => http::problem(&error, request),
     }
 }
 

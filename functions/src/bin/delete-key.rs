@@ -26,6 +26,6 @@ async fn respond(store: &Store, request: Request) -> Response<Body> {
 
 async fn delete(store: &Store, request: &Request) -> Result<(), keygate::error::Error> {
     let caller = http::caller(request)?;
-    let (id, if_match) = (http::key_id(request)?, http::if_match(request));
+    let (id, if_match) = (http::key_id(request)?, http::if_match(request)?);
     delete::delete(store, &caller, id, &if_match, http::origin(request), Utc::now()).await
 }

@@ -20,7 +20,7 @@ async fn main() -> Result<(), Error> {
         store: LegacyStore::new(aws.dynamodb, &environment)?,
         sunset: environment.legacy_sunset()?.ok_or("environment variable LEGACY_SUNSET must be set")?,
     };
-    http::serve(&environment, |request| respond(&importer, request)).await
+    http::serve_direct(|request| respond(&importer, request)).await
 }
 
 async fn respond(importer: &LegacyImporter, request: Request) -> Response<Body> {

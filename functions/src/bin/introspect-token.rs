@@ -8,7 +8,7 @@ use keygate::store::reader::Reader;
 use keygate::tokens::OAuthError;
 use keygate::tokens::introspect::{Introspection, Introspector};
 use keygate::verify::Verifier;
-use keygate::{http, kms, logging, oauth};
+use keygate::{kms, logging, oauth};
 use lambda_http::{Body, Error, Request, Response};
 
 #[tokio::main(flavor = "current_thread")]
@@ -19,7 +19,7 @@ async fn main() -> Result<(), Error> {
     let peppers = Peppers(kms::derive(&aws.kms, environment.peppers()?).await?);
     let verifier = Verifier { peppers, reader: Reader::new(aws.direct, &environment)? };
     let introspector = Introspector { brand: environment.brand()?, verifier };
-    http::serve(&environment, |request| respond(&introspector, request)).await
+    oauth::serve(&environment, |request| respond(&introspector, request)).await
 }
 
 async fn respond(introspector: &Introspector, request: Request) -> Response<Body> {

@@ -29,7 +29,7 @@ async fn main() -> Result<(), Error> {
         refresh_lifetime: environment.refresh_token_lifetime()?,
     };
     let address = environment.oauth_issuer()?;
-    http::serve(&environment, |request| respond(&issuer, address.as_deref(), request)).await
+    oauth::serve(&environment, |request| respond(&issuer, address.as_deref(), request)).await
 }
 
 async fn respond(issuer: &TokenIssuer, address: Option<&str>, request: Request) -> Response<Body> {

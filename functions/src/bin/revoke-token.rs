@@ -24,7 +24,7 @@ async fn main() -> Result<(), Error> {
         verifier: Verifier { peppers, reader: Reader::new(aws.direct, &environment)? },
         store: TokenStore::new(aws.dynamodb, &environment)?,
     };
-    http::serve(&environment, |request| respond(&revoker, request)).await
+    oauth::serve(&environment, |request| respond(&revoker, request)).await
 }
 
 /// The OAuth API is an HTTP API, and the management API is not.

@@ -34,6 +34,6 @@ async fn respond(rotator: &KeyRotator, request: Request) -> Response<Body> {
 async fn rotate(rotator: &KeyRotator, request: &Request) -> Result<RevealedKey, keygate::error::Error> {
     let caller = http::caller(request)?;
     let rotation = RotateKey::parse(http::body(request, &[http::JSON])?)?;
-    let (id, if_match) = (http::key_id(request)?, http::if_match(request));
+    let (id, if_match) = (http::key_id(request)?, http::if_match(request)?);
     rotator.rotate(&caller, id, &rotation, &if_match, http::origin(request), Utc::now()).await
 }

@@ -40,6 +40,6 @@ async fn update(
     let now = Utc::now();
     let caller = http::caller(request)?;
     let patch = KeyPatch::parse(http::body(request, &[http::JSON, http::MERGE_PATCH])?, longest, now)?;
-    let (id, if_match) = (http::key_id(request)?, http::if_match(request));
+    let (id, if_match) = (http::key_id(request)?, http::if_match(request)?);
     updater.update(&caller, id, patch, &if_match, http::origin(request), now).await
 }

@@ -1,15 +1,14 @@
 //! Creating a key: over the management API, or as the first administrator's by a direct invocation.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::activity::{Action, Event, Origin};
 use crate::caller::{Actor, Caller, UserId, WorkspaceId};
 use crate::clock::Timetable;
-use crate::credential::{Brand, Credential};
+use crate::credential::{self, Brand, Credential};
 use crate::endpoint::{self, EndpointRule, MOST_RULES};
-use crate::error::{Error, InvalidField, Place};
+use crate::error::Error;
 use crate::fields::{self, Fields, Wrong};
 use crate::keys::RevealedKey;
 use crate::keys::expiry::MaxLifetime;
@@ -19,6 +18,7 @@ use crate::replay::{IdempotencyKey, Memory, Repeatable};
 use crate::rights::Operation;
 use crate::scope::{KEYS_WRITE, MOST_SCOPES, Scope};
 use crate::store::{Bootstrap, Creation, Extra, Store};
+use crate::text;
 use crate::time::whole_second;
 
 /// What a caller asks for.
@@ -62,7 +62,7 @@ impl CreateKey {
         if !endpoint::fit(&endpoints, &scopes) {
             fields.refuse("endpoints", endpoint::MUST_FIT);
         }
-        let user_id = fields.optional("user_id", user_id);
+        let user_id = fields.optional("user_id", fields::owner);
         if expires_at.is_some() && expires_in.is_some() {
             fields.refuse("expires_in", "must not be sent together with expires_at");
         }
@@ -85,12 +85,13 @@ pub(super) fn description(value: &Value) -> Result<String, Wrong> {
     if text.chars().any(|char| char.is_control() && char != '\n') {
         return Err(Wrong::new(&"must have no control characters but line feeds"));
     }
+    if text.chars().any(text::is_layout_control) {
+        return Err(Wrong::new(&text::NO_LAYOUT_CONTROLS));
+    }
+    if credential::is_within(text) {
+        return Err(Wrong::new(&credential::MUST_NOT_BE));
+    }
     Ok(text.to_owned())
-}
-
-/// A user who can have keys. Keygate's own ids stand in the audit trail for what nobody did.
-fn user_id(value: &Value) -> Result<UserId, Wrong> {
-    fields::parsed::<UserId>(value)?.somebody().map_err(|nobody| Wrong::new(&nobody))
 }
 
 pub(super) fn scopes(value: &Value) -> Result<Vec<Scope>, Wrong> {
@@ -259,8 +260,13 @@ impl KeyCreator {
     }
 }
 
-/// A direct invocation: `{"bootstrap": {"workspace_id", "user_id", "name", "break_glass"?}}`, which no API Gateway can
-/// send, because its events have fields of their own beside whatever the client sends.
+/// The key is not written, so its secret must not be shown.
+fn remembered_for_nobody() -> Error {
+    Error::Broken("a request without an Idempotency-Key was there before".to_owned())
+}
+
+/// A direct invocation: `{"bootstrap": {"workspace_id", "user_id", "name", "break_glass"?}}`. No event of an API comes here,
+/// and none is of this form: it has members that API Gateway writes.
 #[derive(Debug)]
 pub struct BootstrapKey {
     /// The workspace to give an administrator to.
@@ -280,18 +286,9 @@ impl BootstrapKey {
     ///
     /// - [`Error::Invalid`]: the event is no bootstrap, or names every field of it that is wrong.
     pub fn parse(event: &[u8]) -> Result<Self, Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Wrapper {
-            bootstrap: Value,
-        }
-        let Ok(Wrapper { bootstrap }) = serde_json::from_slice(event) else {
-            let detail = "must be an object with the one field bootstrap".to_owned();
-            return Err(Error::invalid(InvalidField { place: Place::Pointer(String::new()), detail }));
-        };
-        let mut fields = Fields::parse(bootstrap.to_string().as_bytes())?;
+        let mut fields = Fields::parse(event)?.inner("bootstrap")?;
         let workspace_id = fields.required("workspace_id", fields::parsed);
-        let user_id = fields.required("user_id", user_id);
+        let user_id = fields.required("user_id", fields::owner);
         let name = fields.required("name", |value| {
             Name::parse(fields::string(value)?).map_err(|invalid| Wrong::new(&invalid))
         });
@@ -313,6 +310,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::error::Place;
 
     fn now() -> DateTime<Utc> {
         DateTime::parse_from_rfc3339("2026-11-22T10:00:00.9Z").unwrap().into()
@@ -379,6 +377,50 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_a_text_that_is_no_json_is_said() {
+        let Err(Error::Invalid { fields }) = CreateKey::parse(b"{\"name\":\"a\",}", MaxLifetime(None), now())
+        else {
+            panic!("it is JSON")
+        };
+        assert_eq!(fields[0].detail, "must be JSON: trailing comma at line 1 column 13");
+        let marked = "\u{FEFF}{\"name\":\"a\"}";
+        assert!(CreateKey::parse(marked.as_bytes(), MaxLifetime(None), now()).is_ok());
+    }
+
+    #[test]
+    fn a_field_that_is_there_twice_is_no_field() {
+        let body = br#"{"name":"a","expires_in":3600,"scopes":["a"],"expires_in":null,"scopes":["workspace:admin"]}"#;
+        let Err(Error::Invalid { fields }) = CreateKey::parse(body, MaxLifetime(None), now()) else {
+            panic!("it is ambiguous")
+        };
+        let said: Vec<_> = fields.iter().map(|field| format!("{} {}", field.place, field.detail)).collect();
+        assert_eq!(said, ["/expires_in is there twice", "/scopes is there twice"]);
+    }
+
+    #[test]
+    fn a_credential_is_no_part_of_a_key() {
+        let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let body = json!({"name": key, "description": format!("use {key}"), "scopes": [key], "user_id": key,
+            "endpoints": [format!("GET /{key}")], key: key});
+        let Err(Error::Invalid { fields }) = parse(&body) else { panic!("it is valid") };
+        let places: Vec<_> = fields.iter().map(|field| field.place.to_string()).collect();
+        assert_eq!(
+            places,
+            ["/name", "/description", "/scopes/0", "/endpoints/0", "/user_id", "/[credential]"]
+        );
+        assert!(fields.iter().all(|field| !field.detail.contains("GekMi")));
+    }
+
+    #[test]
+    fn a_description_has_line_feeds_and_nothing_else_that_lays_text_out() {
+        let described = |text: &str| parse(&json!({"name": "a", "description": text}));
+        assert!(described("one\ntwo 👩‍💻").is_ok());
+        for text in ["a\u{202E}b", "a\u{2028}b", "a\u{2066}b", "a\tb"] {
+            assert!(described(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
     fn fields_of_another_type_are_wrong() {
         let body = json!({"name": 1, "description": {}, "expires_at": 5, "expires_in": 1.5, "scopes": "a", "user_id": []});
         assert_eq!(wrong_places(&body).len(), 6);
@@ -422,6 +464,12 @@ mod tests {
         for wrong in [json!(0), json!(-1), json!(i64::MAX), json!(u64::MAX), json!("60")] {
             assert_eq!(wrong_places(&json!({"name": "a", "expires_in": wrong})), ["/expires_in"]);
         }
+        for (number, is_explained) in [(json!(3600.0), true), (json!(36e2), true), (json!("3600"), false)] {
+            let Err(Error::Invalid { fields }) = parse(&json!({"name": "a", "expires_in": number})) else {
+                panic!("{number} is written with digits")
+            };
+            assert_eq!(fields[0].detail.contains("without a decimal point"), is_explained, "{number}");
+        }
         let both = json!({"name": "a", "expires_in": 60, "expires_at": "2027-01-01T00:00:00Z"});
         assert_eq!(wrong_places(&both), ["/expires_in"]);
     }
@@ -460,6 +508,8 @@ mod tests {
             json!({"bootstrap": {"workspace_id": "acme", "user_id": "a", "name": "n"}, "resource": "/{proxy+}"}),
             json!({"body": "{\"bootstrap\":{}}"}),
             json!({"bootstrap": []}),
+            json!({"bootstrap": {"workspace_id": "acme", "user_id": "keygate:users", "name": "n"}}),
+            json!({"bootstrap": {"workspace_id": "acme", "user_id": "..", "name": "n"}}),
             json!([]),
         ] {
             assert!(parse(&event).is_err(), "{event}");

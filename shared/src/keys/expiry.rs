@@ -39,10 +39,10 @@ impl MaxLifetime {
     /// That it must be one, and how large at most.
     pub fn from_now(self, value: &Value, now: DateTime<Utc>) -> Result<DateTime<Utc>, Wrong> {
         let longest = self.0.unwrap_or(LONGEST_LIFE).num_seconds();
-        let seconds = value
-            .as_i64()
-            .filter(|seconds| (1..=longest).contains(seconds))
-            .ok_or_else(|| Wrong::new(&format!("must be a whole number of seconds from 1 to {longest}")))?;
+        let seconds = value.as_i64().filter(|seconds| (1..=longest).contains(seconds)).ok_or_else(|| {
+            let must_be = format!("must be a whole number of seconds from 1 to {longest}");
+            Wrong::new(&fields::in_digits(value, must_be))
+        })?;
         Ok(whole_second(now) + TimeDelta::seconds(seconds))
     }
 

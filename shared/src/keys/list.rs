@@ -5,11 +5,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::caller::{Caller, UserId, WorkspaceId};
 use crate::credential::Brand;
 use crate::error::Error;
-use crate::fields::{Parameters, number, time, word};
+use crate::fields::{Parameters, number, time, user};
 use crate::keys::{ReadableKeys, ShownKey};
 use crate::page::{self, Cursor, Page};
-use crate::record::{Key, LONGEST_NAME, Status, fold};
+use crate::record::{InvalidName, Key, LONGEST_NAME, Status};
 use crate::store::keys::{Keys, Position, Sort, Walk};
+use crate::text::fold;
 
 /// The longest value that an index is sorted by, in bytes: the folded name.
 const LONGEST_SORT_VALUE: usize = 512;
@@ -68,7 +69,7 @@ impl ListKeys {
         });
         let filter = Filter {
             name: parameters.optional("name", parse_name_part),
-            user_id: parameters.optional("user_id", word),
+            user_id: parameters.optional("user_id", user),
             created_after: parameters.optional("created_after", time),
             created_before: parameters.optional("created_before", time),
             status,
@@ -104,11 +105,11 @@ fn parse_order(value: &str) -> Result<bool, String> {
 }
 
 fn parse_name_part(value: &str) -> Result<String, String> {
-    if (1..=LONGEST_NAME).contains(&value.chars().count()) {
-        Ok(fold(value))
-    } else {
-        Err(format!("must be 1 to {LONGEST_NAME} characters"))
+    if !(1..=LONGEST_NAME).contains(&value.chars().count()) {
+        return Err(format!("must be 1 to {LONGEST_NAME} characters"));
     }
+    // What is left out of a comparison finds everything.
+    Some(fold(value)).filter(|part| !part.is_empty()).ok_or_else(|| InvalidName::Invisible.to_string())
 }
 
 fn parse_status(value: &str) -> Result<WantedStatus, String> {
@@ -225,7 +226,7 @@ mod tests {
     fn unknown_and_repeated_and_wrong_parameters_are_named() {
         let parameters =
             [("limit", "1"), ("limit", "2"), ("colour", "red"), ("cursor", "a"), ("cursor", "b")];
-        assert_eq!(wrong_parameters(&parameters), ["?limit", "?cursor", "?colour"]);
+        assert_eq!(wrong_parameters(&parameters), ["?cursor", "?limit", "?colour"]);
         let parameters = [
             ("sort", "hash"),
             ("order", "up"),
@@ -236,6 +237,11 @@ mod tests {
             ("status", "gone"),
         ];
         assert_eq!(wrong_parameters(&parameters).len(), 7);
+        for nobodys in ["keygate:clock", "Keygate:users", ".", ".."] {
+            assert_eq!(wrong_parameters(&[("user_id", nobodys)]), ["?user_id"], "{nobodys}");
+        }
+        assert_eq!(wrong_parameters(&[("name", "\u{200B}")]), ["?name"], "it would find every name");
+        assert!(ListKeys::parse([("name", " ")]).is_ok());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `If-Match`: a change for one state of a key (RFC 9110, section 13.1.1).
 
-use crate::error::Error;
+use crate::error::{Error, InvalidField, Place};
 
 /// Which states of a key a change is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,17 +16,26 @@ pub enum IfMatch {
 impl IfMatch {
     /// Reads the value of the header. An entity tag that is none of ours, or a weak one, is that of no state.
     ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: names the header, which is neither `*` nor a list of entity tags.
+    ///
+    /// # Example
+    ///
     /// ```
     /// use keygate::keys::precondition::IfMatch;
     ///
-    /// assert_eq!(IfMatch::parse(Some("\"7\", W/\"8\"")), IfMatch::Revisions(vec![7]));
+    /// assert_eq!(IfMatch::parse(Some(b"\"7\", W/\"8\"")).unwrap(), IfMatch::Revisions(vec![7]));
+    /// assert!(IfMatch::parse(Some(b"7")).is_err());
     /// ```
-    #[must_use]
-    pub fn parse(header: Option<&str>) -> Self {
-        match header.map(str::trim) {
-            None => Self::Absent,
-            Some("*") => Self::Any,
-            Some(tags) => Self::Revisions(tags.split(',').filter_map(|tag| revision(tag.trim())).collect()),
+    pub fn parse(header: Option<&[u8]>) -> Result<Self, Error> {
+        match header.map(<[u8]>::trim_ascii) {
+            None => Ok(Self::Absent),
+            Some(b"*") => Ok(Self::Any),
+            Some(tags) => revisions(tags).map(Self::Revisions).ok_or_else(|| {
+                let detail = "must be one or more ETags in double quotes, such as \"3\", or *".to_owned();
+                Error::invalid(InvalidField { place: Place::Header("If-Match".to_owned()), detail })
+            }),
         }
     }
 
@@ -58,9 +67,36 @@ pub fn entity_tag(revision: u64) -> String {
     format!("\"{revision}\"")
 }
 
-fn revision(tag: &str) -> Option<u64> {
-    let revision = tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()?;
-    (entity_tag(revision) == tag).then_some(revision)
+/// The revisions that a list of entity tags names (RFC 9110, section 8.8.3); `None` if it is no such list. A tag may have a
+/// comma, and the list elements that are empty (section 5.6.1).
+fn revisions(mut list: &[u8]) -> Option<Vec<u64>> {
+    let (mut revisions, mut has_tag) = (Vec::new(), false);
+    loop {
+        list = list.trim_ascii_start();
+        if !matches!(list.first(), None | Some(b',')) {
+            let strong = list.strip_prefix(b"W/");
+            let quoted = strong.unwrap_or(list).strip_prefix(b"\"")?;
+            let end = quoted.iter().position(|byte| *byte == b'"')?;
+            let (tag, rest) = (&quoted[..end], quoted[end + 1..].trim_ascii_start());
+            if !tag.iter().all(|byte| matches!(byte, b'!'..=b'~' | 0x80..)) {
+                return None;
+            }
+            has_tag = true;
+            revisions.extend(revision(tag).filter(|_| strong.is_none()));
+            list = rest;
+        }
+        match list.split_first() {
+            None => return has_tag.then_some(revisions),
+            Some((b',', rest)) => list = rest,
+            Some(_) => return None,
+        }
+    }
+}
+
+fn revision(tag: &[u8]) -> Option<u64> {
+    let tag = std::str::from_utf8(tag).ok()?;
+    let revision: u64 = tag.parse().ok()?;
+    (revision.to_string() == tag).then_some(revision)
 }
 
 #[cfg(test)]
@@ -74,15 +110,44 @@ mod tests {
             (Some("*"), true),
             (Some("\"7\""), true),
             (Some("\"6\", \"7\""), true),
+            (Some("\"6\",\"7\""), true),
+            (Some(", \"7\" ,,"), true),
+            (Some("\"a,b\", \"7\""), true),
             (Some("\"6\""), false),
+            (Some("\"6,7\""), false),
             (Some("W/\"7\""), false),
-            (Some("7"), false),
+            (Some("\"\""), false),
             (Some("\"07\""), false),
             (Some("\"+7\""), false),
-            (Some(""), false),
+            (Some("\"é\""), false),
             (Some("\"99999999999999999999\""), false),
         ] {
-            assert_eq!(IfMatch::parse(header).check(7).is_ok(), passes, "{header:?}");
+            let read = IfMatch::parse(header.map(str::as_bytes)).unwrap();
+            assert_eq!(read.check(7).is_ok(), passes, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_of_entity_tags_is_named_as_such() {
+        for malformed in [
+            "",
+            " ",
+            ",",
+            "7",
+            "'7'",
+            "abc",
+            "\"7",
+            "7\"",
+            "\"7\" \"8\"",
+            "\"7\", 8",
+            "*, \"7\"",
+            "w/\"7\"",
+            "\"7 \"",
+        ] {
+            let Err(Error::Invalid { fields }) = IfMatch::parse(Some(malformed.as_bytes())) else {
+                panic!("{malformed:?} is a list")
+            };
+            assert_eq!(fields[0].place, Place::Header("If-Match".to_owned()), "{malformed:?}");
         }
     }
 

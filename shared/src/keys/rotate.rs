@@ -7,7 +7,7 @@ use crate::activity::{Action, Event, Origin};
 use crate::caller::Caller;
 use crate::credential::{Brand, Credential, KeyId, Kind};
 use crate::error::Error;
-use crate::fields::{Fields, Wrong};
+use crate::fields::{self, Fields, Wrong};
 use crate::keys::precondition::IfMatch;
 use crate::keys::succession::rotated;
 use crate::keys::{RevealedKey, find};
@@ -54,7 +54,7 @@ impl RotateKey {
 /// That it must be a number, and how large at most.
 pub(crate) fn overlap(value: &Value) -> Result<i64, Wrong> {
     let seconds = value.as_i64().filter(|seconds| (0..=LONGEST_OVERLAP).contains(seconds));
-    seconds.ok_or_else(|| Wrong::new(&must_be_an_overlap()))
+    seconds.ok_or_else(|| Wrong::new(&fields::in_digits(value, must_be_an_overlap())))
 }
 
 /// What is said of a text that is no overlap.

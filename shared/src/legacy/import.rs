@@ -58,10 +58,7 @@ impl ImportLegacyKeys {
     /// - [`Error::Invalid`]: the event is no import, or names every field of it that is wrong. No value is repeated: it may be
     ///   a key in the wrong place.
     pub fn parse(event: &[u8]) -> Result<Self, Error> {
-        let mut outer = Fields::parse(event)?;
-        let import = outer.required("import", |value| Ok(value.clone()));
-        let import = outer.finish(import)?;
-        let mut fields = Fields::parse(import.to_string().as_bytes())?;
+        let mut fields = Fields::parse(event)?.inner("import")?;
         let workspace_id = fields.required("workspace_id", fields::parsed);
         let keys = fields.required("keys", |value| {
             let must_be = || Wrong::new(&format!("must be an array of 1 to {LARGEST_BATCH} keys"));
@@ -104,9 +101,7 @@ impl NewLegacyKey {
             if plain.is_some() == digest.is_some() {
                 fields.refuse("key", "must be there, or sha256, and not both");
             }
-            let user_id = fields.required("user_id", |value| {
-                fields::parsed::<UserId>(value)?.somebody().map_err(|nobody| Wrong::new(&nobody))
-            });
+            let user_id = fields.required("user_id", fields::owner);
             let name = fields.required("name", |value| {
                 Name::parse(fields::string(value)?).map_err(|invalid| Wrong::new(&invalid))
             });
@@ -267,6 +262,11 @@ mod tests {
         let Err(error) = ImportLegacyKeys::parse(event.to_string().as_bytes()) else { panic!("it is valid") };
         assert!(!format!("{error:?}").contains(secret));
         assert_eq!(wrong_places(&json!({"bootstrap": {}})), ["/import", "/bootstrap"]);
+        let twice = br#"{"import":{"workspace_id":"acme","keys":[{"key":"x","user_id":"bob","user_id":"eve","name":"n"}]}}"#;
+        let Err(Error::Invalid { fields }) = ImportLegacyKeys::parse(twice) else {
+            panic!("it is ambiguous")
+        };
+        assert_eq!((fields.len(), fields[0].place.to_string()), (1, "/keys/0/user_id".to_owned()));
         assert_eq!(
             wrong_places(&json!({"import": {"workspace_id": "A", "keys": []}})),
             ["/workspace_id", "/keys"]

@@ -32,7 +32,7 @@ const OFFLINE_ACCESS: &str = "offline_access";
 #[derive(Debug)]
 pub struct TokenRequest {
     grant: Grant,
-    /// Everything, if not said.
+    /// Everything, if not said; none, if none is named.
     scopes: Option<Vec<Scope>>,
     /// Whether a refresh token is wanted too.
     offline: bool,
@@ -74,22 +74,25 @@ impl TokenRequest {
             })
         });
         let mut offline = false;
-        let mut scopes = None;
-        for word in
-            parameters.optional("scope").unwrap_or_default().split(' ').filter(|word| !word.is_empty())
-        {
-            if word == OFFLINE_ACCESS {
-                offline = true;
-                continue;
-            }
-            let scopes: &mut Vec<Scope> = scopes.get_or_insert_default();
-            let scope =
-                word.parse().map_err(|invalid| OAuthError::InvalidScope(format!("A scope {invalid}.")))?;
-            if !scopes.contains(&scope) {
-                scopes.push(scope);
-            }
-            if scopes.len() > MOST_SCOPES {
-                return Err(OAuthError::InvalidScope(format!("There may be at most {MOST_SCOPES} scopes.")));
+        // One that is there and names no scope, as a client sends that computes its list, asks for none and not for all.
+        let mut scopes: Option<Vec<Scope>> = None;
+        if let Some(scope) = parameters.optional("scope") {
+            let scopes = scopes.insert(Vec::new());
+            for word in scope.split(' ').filter(|word| !word.is_empty()) {
+                if word == OFFLINE_ACCESS {
+                    offline = true;
+                    continue;
+                }
+                let scope = word
+                    .parse()
+                    .map_err(|invalid| OAuthError::InvalidScope(format!("A scope {invalid}.")))?;
+                if !scopes.contains(&scope) {
+                    scopes.push(scope);
+                }
+                if scopes.len() > MOST_SCOPES {
+                    let detail = format!("There may be at most {MOST_SCOPES} scopes.");
+                    return Err(OAuthError::InvalidScope(detail));
+                }
             }
         }
         Ok(Self { grant, scopes, offline, expires_in: expires_in.transpose()? })
@@ -403,11 +406,13 @@ mod tests {
     #[test]
     fn a_scope_is_a_list_of_words_and_one_of_them_asks_for_a_refresh_token() {
         // scope, scopes, offline
-        let table: [(&str, Option<&[&str]>, bool); 5] = [
+        let table: [(&str, Option<&[&str]>, bool); 7] = [
             ("", None, false),
             ("a", Some(&["a"]), false),
             ("a++b+a", Some(&["a", "b"]), false),
-            ("offline_access", None, true),
+            ("offline_access", Some(&[]), true),
+            ("++offline_access+", Some(&[]), true),
+            ("+", Some(&[]), false),
             ("b+offline_access+a", Some(&["b", "a"]), true),
         ];
         for (scope, scopes, offline) in table {
@@ -415,7 +420,7 @@ mod tests {
             let scopes = scopes.map(|scopes| scopes.iter().map(|scope| scope.parse().unwrap()).collect());
             assert_eq!((request.scopes, request.offline), (scopes, offline), "{scope}");
         }
-        for invalid in ["A", "a%0Ab", "\"a\""] {
+        for invalid in ["A", "a%0Ab", "\"a\"", "*", "a:*"] {
             let refused = parse(&format!("grant_type=client_credentials&scope={invalid}"));
             assert!(matches!(refused, Err(OAuthError::InvalidScope(_))), "{invalid}");
         }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::activity::{Action, Event, Origin};
 use crate::caller::{Caller, UserId, WorkspaceId};
 use crate::error::Error;
-use crate::fields::{self, Fields, Parameters, Wrong, word};
+use crate::fields::{self, Fields, Parameters, Wrong};
 use crate::keys::rotate::{self, LONGEST_OVERLAP};
 use crate::rights::Operation;
 use crate::scope::{Scope, USERS_WRITE};
@@ -37,9 +37,7 @@ impl Keys {
         parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, Error> {
         let mut parameters = Parameters::new(parameters);
-        let transfer_to = parameters.optional("transfer_to", |value| {
-            word::<UserId>(value)?.somebody().map_err(|nobody| nobody.to_string())
-        });
+        let transfer_to = parameters.optional("transfer_to", fields::user);
         if transfer_to.as_ref() == Some(user) {
             parameters.refuse("transfer_to", ANOTHER_USER);
         }
@@ -81,14 +79,14 @@ impl Removal {
     pub fn parse(event: &[u8], now: DateTime<Utc>) -> Result<Self, Error> {
         let mut fields = Fields::parse(event)?;
         let workspace_id = fields.required("workspace_id", fields::parsed);
-        let user_id: Option<UserId> = fields.required("user_id", fields::parsed);
+        let user_id: Option<UserId> = fields.required("user_id", fields::owner);
         let transfer_to = fields.optional("transfer_to", |value| {
-            fields::parsed(value).and_then(|transfer_to| {
-                if Some(&transfer_to) == user_id.as_ref() {
-                    return Err(Wrong::new(&ANOTHER_USER));
-                }
-                UserId::somebody(transfer_to).map_err(|nobody| Wrong::new(&nobody))
-            })
+            let transfer_to = fields::owner(value)?;
+            if Some(&transfer_to) == user_id.as_ref() {
+                Err(Wrong::new(&ANOTHER_USER))
+            } else {
+                Ok(transfer_to)
+            }
         });
         let overlap_seconds = fields.optional("overlap_seconds", rotate::overlap).unwrap_or(DEFAULT_OVERLAP);
         let time = fields.optional("time", time);
@@ -120,7 +118,8 @@ impl Removal {
 }
 
 fn time(value: &Value) -> Result<DateTime<Utc>, Wrong> {
-    fields::time(fields::string(value)?).map_err(|must_be| Wrong::new(&must_be))
+    let time = DateTime::parse_from_rfc3339(fields::string(value)?);
+    Ok(time.map_err(|_| Wrong::new(&fields::MUST_BE_A_TIME))?.into())
 }
 
 /// Marks a user of the caller's workspace as removed, whether or not they ever had a key. What is left to do is in the
@@ -207,6 +206,10 @@ mod tests {
             ["/workspace_id", "/user_id", "/transfer_to", "/overlap_seconds", "/time", "/actor", "/detail"];
         assert_eq!(wrong_places(&event), expected);
         assert_eq!(wrong_places(&json!({})), ["/workspace_id", "/user_id"]);
+        for reserved in ["keygate:users", "Keygate:x", ".."] {
+            let event = json!({"workspace_id": "acme", "user_id": reserved, "transfer_to": reserved});
+            assert_eq!(wrong_places(&event), ["/user_id", "/transfer_to"], "{reserved}");
+        }
         let to_oneself = json!({"workspace_id": "acme", "user_id": "alice", "transfer_to": "alice"});
         assert_eq!(wrong_places(&to_oneself), ["/transfer_to"]);
     }
