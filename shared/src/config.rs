@@ -253,6 +253,15 @@ impl Environment {
         self.number("KEYS_PER_USER", 100, 1..=1000)
     }
 
+    /// `MAX_REMOVED_USERS`: how many users whom a workspace does not know requests may remove from it; 10,000 unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no number from 1 to 1000000.
+    pub fn max_removed_users(&self) -> Result<u32, InvalidVariable> {
+        self.number("MAX_REMOVED_USERS", 10_000, 1..=1_000_000)
+    }
+
     /// `MAX_LIFETIME_DAYS`: the longest life of a key, counted from when its expiry is set; without end where it is 0 or
     /// not set.
     ///
