@@ -1,13 +1,14 @@
 //! What an expired key lets go of, its name and its place in its user's quota, and how it gets them back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::support::database::{Contents, expire, string};
-use crate::support::function::{Function, request};
-use crate::support::stack::Answer;
+use crate::support::eventually;
+use crate::support::function::{Disturbance, Function, request};
 use crate::support::tables::{Tables, batch, revealed};
 use crate::support::workspace::{Workspace, id_of, keys_url, text, unique};
 
@@ -15,19 +16,6 @@ const CREATE: (&str, &str) = ("POST", "/api-keys");
 const PATCH: (&str, &str) = ("PATCH", "/api-keys/{id}");
 const DELETE: (&str, &str) = ("DELETE", "/api-keys/{id}");
 const LATER: &str = "2099-01-01T00:00:00Z";
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Asks until the answer is one that is wanted.
-async fn eventually(ask: impl AsyncFn() -> Answer, wanted: impl Fn(&Answer) -> bool) -> Answer {
-    let started = Instant::now();
-    loop {
-        let answer = ask().await;
-        if wanted(&answer) {
-            return answer;
-        }
-        assert!(started.elapsed() < PATIENCE, "{answer:?}");
-    }
-}
 
 /// How many keys of a user count, as their entry says, and how many keys of theirs there are.
 fn counts(contents: &Contents, user: &str) -> (i64, usize) {
@@ -112,19 +100,17 @@ async fn a_hundred_expired_keys_do_not_keep_their_user_from_having_another_hundr
         ids.push(string(&workspace.created(body).await["id"]));
     }
     let body = json!({"name": "ci-0", "user_id": "svc:ci"});
-    let create = async || workspace.create(&workspace.admin, &body).await;
-    // The first of them may have expired, and the last has not let go for some moments.
-    eventually(&create, |answer| answer.status == 201).await;
+    // The last of them has not let go for some moments, and the first may have.
+    eventually(|| async { workspace.create(&workspace.admin, &body).await.status == 201 }).await;
     let (counted, keys) = counts(&workspace.contents().await, "svc:ci");
     assert!(counted <= 100 && keys == 101, "{counted} of {keys}");
-    for id in &ids {
-        let is_expired = |answer: &Answer| answer.json()["status"] == "expired";
-        eventually(&async || workspace.get(&workspace.admin, id).await, is_expired).await;
-    }
+    let last = ids.last().expect("an id");
+    let get = async || workspace.get(&workspace.admin, last).await.json();
+    eventually(|| async { get().await["status"] == "expired" }).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
 
     // Many at once find the count full, want the same places, and get them all.
-    let mut creates = tokio::task::JoinSet::new();
+    let mut creates = JoinSet::new();
     for index in 1..100 {
         let (api, admin) = (workspace.api.clone(), workspace.admin.clone());
         let body = json!({"name": format!("ci-{index}"), "user_id": "svc:ci"});
@@ -175,12 +161,11 @@ async fn the_name_of_an_expired_key_is_free_and_both_keys_are_shown() {
 async fn a_name_is_not_free_before_its_key_has_expired_on_every_clock() {
     let workspace = Workspace::new().await;
     let first = workspace.created(json!({"name": "ci", "expires_in": 1})).await;
-    let is_expired = |answer: &Answer| answer.json()["status"] == "expired";
-    let get = async || workspace.get(&workspace.admin, text(&first, "id")).await;
-    eventually(get, is_expired).await;
+    let get = async || workspace.get(&workspace.admin, text(&first, "id")).await.json();
+    eventually(|| async { get().await["status"] == "expired" }).await;
     let create = async || workspace.create(&workspace.admin, &json!({"name": "ci"})).await;
     create().await.assert_problem(409, "name_taken");
-    eventually(create, |answer| answer.status == 201).await;
+    eventually(|| async { create().await.status == 201 }).await;
     workspace.contents().await;
 }
 
@@ -254,7 +239,7 @@ async fn an_expired_key_of_a_removed_user_gets_no_place_again() {
     let answer = narrow.updater.invoke_while(narrow.extension(&lost), async {
         let clearer = Function::start("clear-user", &[]).await;
         let removal = json!({"workspace_id": narrow.workspace.id, "user_id": "bob"});
-        clearer.disturb(crate::support::function::Disturbance::KillAfter);
+        clearer.disturb(Disturbance::KillAfter);
         clearer.invoke_until_killed(removal).await;
     });
     assert_problem(&Box::pin(answer).await, 409, "user_removed");
@@ -436,7 +421,7 @@ async fn of_two_creates_that_want_the_place_of_one_expired_key_one_gets_it() {
     let rival = Function::start("create-key", &QUOTA).await;
     // The first write finds the count full; the second takes the place of the expired key.
     let late = narrow.creator.invoke_while_at(1, narrow.request("late"), async {
-        let first = rival.invoke(narrow.request("first")).await.expect("an answer");
+        let first = rival.invoke(narrow.request("rival")).await.expect("an answer");
         assert_eq!(first["statusCode"], 201, "{first}");
         revealed(&first);
     });
@@ -455,10 +440,38 @@ async fn of_two_creates_that_want_the_places_of_two_expired_keys_both_get_one() 
     }
     let rival = Function::start("create-key", &QUOTA).await;
     let late = narrow.creator.invoke_while_at(1, narrow.request("late"), async {
-        revealed(&rival.invoke(narrow.request("first")).await.expect("an answer"));
+        revealed(&rival.invoke(narrow.request("rival")).await.expect("an answer"));
     });
     revealed(&Box::pin(late).await);
     assert_eq!(counts(&narrow.workspace.contents().await, "bob"), (2, 4));
+}
+
+/// Where transactions meet at one item, `DynamoDB` lets one fail.
+#[tokio::test]
+async fn creates_that_contend_for_the_places_of_expired_keys_all_get_one() {
+    const CREATORS: usize = 6;
+    let workspace = Workspace::new().await;
+    let mut expired = Vec::new();
+    for _ in 0..CREATORS {
+        let body = json!({"name": unique("old"), "user_id": "bob", "expires_in": 3600});
+        expired.push(string(&workspace.created(body).await["id"]));
+    }
+    for id in &expired {
+        expire(&workspace.id, id).await;
+    }
+    let mut creates = JoinSet::new();
+    for index in 0..CREATORS {
+        let workspace = workspace.clone();
+        creates.spawn(async move {
+            let creator = Function::start("create-key", &[("KEYS_PER_USER", "6")]).await;
+            creator.disturb(Disturbance::Contention);
+            let body = json!({"name": format!("new {index}"), "user_id": "bob"});
+            let answer = creator.invoke(request(&workspace, CREATE, None, &[], &body)).await;
+            revealed(&answer.expect("an answer"))
+        });
+    }
+    assert_eq!(creates.join_all().await.len(), CREATORS);
+    assert_eq!(counts(&workspace.contents().await, "bob"), (6, 12));
 }
 
 #[tokio::test]

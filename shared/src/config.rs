@@ -609,6 +609,7 @@ mod tests {
         let empty = environment(&[("BRAND", ""), ("KEYS_PER_USER", "")]);
         assert_eq!(empty.brand().unwrap().as_str(), "kg");
         assert_eq!(empty.keys_per_user(), Ok(100));
+        assert_eq!(empty.max_removed_users(), Ok(10_000));
         assert_eq!(empty.retention(), Ok(TimeDelta::days(30)));
         assert_eq!(empty.activity_retention(), Ok(TimeDelta::days(365)));
         assert_eq!(empty.authorizer_answer(), Ok(AuthorizerAnswer::Policy));

@@ -500,6 +500,13 @@ mod tests {
     }
 
     #[test]
+    fn a_key_lets_go_when_it_has_expired_on_every_clock() {
+        assert!(!key(Some(1000), false).has_let_go(at(1001)));
+        assert!(key(Some(1000), true).has_let_go(at(1002)));
+        assert!(!key(None, true).has_let_go(at(i64::from(u32::MAX))));
+    }
+
+    #[test]
     fn an_expired_key_is_gone_after_its_retention() {
         assert!(!key(Some(1000), false).is_gone(at(1099)));
         assert!(key(Some(1000), false).is_gone(at(1100)));

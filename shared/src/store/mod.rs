@@ -102,7 +102,7 @@ impl Held {
 
 /// How often a change is made that finds a user's count full, or places gone that expired keys had a moment ago. Each time others
 /// have got what it wanted.
-const ATTEMPTS: u32 = 5;
+const ATTEMPTS: u32 = 4;
 
 /// What a bootstrap demands of its workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
