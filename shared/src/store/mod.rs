@@ -19,6 +19,7 @@ pub mod activity;
 pub mod keys;
 pub mod legacy_keys;
 pub mod reader;
+mod room;
 pub mod tokens;
 mod transaction;
 mod walk;
@@ -37,13 +38,13 @@ use chrono::{DateTime, Utc};
 use crate::activity::{Event, Holder};
 use crate::caller::{Actor, UserId, WorkspaceId};
 use crate::config::{Environment, InvalidVariable};
-use crate::credential::KeyId;
 use crate::error::Error;
 use crate::pepper::SecretHash;
 use crate::record::{HashedKey, Key};
 use crate::replay::{Memory, Replay};
 use activity::Activity;
 use keys::{Consequence, DueKey, Keys, UnhashedKey, UnusedKey};
+use room::{Room, is_removed};
 use transaction::{Change, Outcome, Refused, Transaction};
 use workspaces::{EntryCondition, MemberCondition, UserCondition, Workspaces};
 
@@ -102,7 +103,7 @@ impl Held {
 
 /// How often a change is made that finds a user's count full, or places gone that expired keys had a moment ago. Each time others
 /// have got what it wanted.
-const ATTEMPTS: u32 = 4;
+const ATTEMPTS: u32 = 6;
 
 /// What a bootstrap demands of its workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,15 +154,14 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Creation, Error> {
         let (workspace, user_id) = (&new.key.workspace_id, &new.key.user_id);
-        let mut giving_way = Vec::new();
+        let mut room = Room::new(&self.workspaces, (workspace, user_id), quota, now);
         for _ in 0..ATTEMPTS {
             let mut transaction = Transaction::new(actor, &self.workspaces);
             let key = transaction.add(self.keys.put(new)?);
             let name = transaction.add(self.workspaces.put_name(&new.key, now));
             transaction.add(self.workspaces.put_member(&new.key, true));
-            let count = self.workspaces.count_one_more(&new.key, quota, giving_way.len());
-            let user = transaction.add_user(user_id, count);
-            let places = self.take_places(&mut transaction, (workspace, user_id), &giving_way, now);
+            let count = transaction.add_user(user_id, room.count_one_more(&new.key));
+            let places = room.take_places(&mut transaction);
             transaction.add(self.activity.put(event)?);
             let extra = match extra {
                 Some(Extra::Bootstrap(bootstrap)) => {
@@ -187,60 +187,17 @@ impl Store {
             if refused.failed(key) {
                 return Err(Error::Broken(format!("a key {} exists already", new.key.key_id)));
             }
-            if is_removed(&refused, user) {
+            if is_removed(&refused, count) {
                 return Err(Error::UserRemoved);
             }
             if refused.failed(name) {
                 return Err(name_taken(&refused, name));
             }
-            giving_way = if refused.failed(user) {
-                self.giving_way(&refused, user, (workspace, user_id), quota, now).await?
-            } else if places.iter().any(|place| refused.failed(*place)) {
-                Vec::new()
-            } else {
+            if !room.search(&refused, Some(count), &places).await? {
                 return Err(refused.unexpected());
-            };
+            }
         }
         Err(Error::Busy)
-    }
-
-    /// Which keys give way to one more of the user's, whose count was full.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::UserRemoved`]: the user was removed.
-    /// - [`Error::QuotaReached`]: no key that counts has expired.
-    /// - [`Error::Unavailable`]: the database did not answer.
-    async fn giving_way(
-        &self,
-        refused: &Refused,
-        user: Change,
-        (workspace, user_id): (&WorkspaceId, &UserId),
-        quota: u32,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<KeyId>, Error> {
-        if is_removed(refused, user) {
-            return Err(Error::UserRemoved);
-        }
-        let giving_way = self.workspaces.giving_way(workspace, user_id, now).await?;
-        if giving_way.is_empty() {
-            let count = refused.item_before(user).and_then(|entry| entry.get(workspaces::KEY_COUNT));
-            let counted = count.and_then(|count| count.as_n().ok()?.parse().ok()).unwrap_or(quota);
-            return Err(Error::QuotaReached { counted, quota });
-        }
-        Ok(giving_way)
-    }
-
-    /// Takes their places from the keys that give way.
-    fn take_places(
-        &self,
-        transaction: &mut Transaction<'_>,
-        (workspace, user): (&WorkspaceId, &UserId),
-        giving_way: &[KeyId],
-        now: DateTime<Utc>,
-    ) -> Vec<Change> {
-        let uncount = |key: &KeyId| self.workspaces.uncount_member(workspace, user, *key, now);
-        giving_way.iter().map(|key| transaction.add(uncount(key))).collect()
     }
 
     /// Makes of a stored key what `after` says, hashes aside, moves its name and its entries along, and writes the
@@ -269,7 +226,7 @@ impl Store {
         let owner = (&after.workspace_id, &after.user_id);
         let renamed = before.name_folded != after.name.folded();
         let moved = before.key.expires_at != after.expires_at || before.key.ttl != after.ttl;
-        let (mut held, mut giving_way) = (Held::BOTH, Vec::new());
+        let (mut held, mut room) = (Held::BOTH, Room::new(&self.workspaces, owner, quota, now));
         for _ in 0..ATTEMPTS {
             let mut transaction = Transaction::new(actor, &self.workspaces);
             let key = transaction.add(self.keys.update(&before.key, after));
@@ -280,11 +237,9 @@ impl Store {
                 transaction.add(self.workspaces.delete_name(owner.0, folded, after.key_id))
             });
             let member = moved.then(|| transaction.add(self.workspaces.renew_member(after, held.place)));
-            let user = (moved && !held.place).then(|| {
-                let count = self.workspaces.count_one_more(after, quota, giving_way.len());
-                transaction.add_user(owner.1, count)
-            });
-            let places = self.take_places(&mut transaction, owner, &giving_way, now);
+            let count =
+                (moved && !held.place).then(|| transaction.add_user(owner.1, room.count_one_more(after)));
+            let places = room.take_places(&mut transaction);
             let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
                 return Ok(());
             };
@@ -296,11 +251,9 @@ impl Store {
             }
             let before = held;
             held = held.without_lost(&refused, old_name, member);
-            giving_way = match user.filter(|user| refused.failed(*user)) {
-                Some(user) => self.giving_way(&refused, user, owner, quota, now).await?,
-                None if held != before || places.iter().any(|place| refused.failed(*place)) => Vec::new(),
-                None => return Err(refused.unexpected()),
-            };
+            if !room.search(&refused, count, &places).await? && held == before {
+                return Err(refused.unexpected());
+            }
         }
         Err(Error::Busy)
     }
@@ -410,20 +363,20 @@ impl Store {
         event: &Event,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let (leaver, heir_id) = (before.holder(), (&after.workspace_id, &after.user_id));
-        let (mut held, mut giving_way) = (Held::BOTH, Vec::new());
+        let (leaver, heir) = (before.holder(), (&after.workspace_id, &after.user_id));
+        let (mut held, mut room) = (Held::BOTH, Room::new(&self.workspaces, heir, quota, now));
         for _ in 0..ATTEMPTS {
             let takes_place = held.place && !after.has_let_go(now);
             let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
             let key = transaction.add(self.keys.transfer(before, after));
             let user = self.leave_user(&mut transaction, &leaver, Some(removed_at), held);
-            let count = if takes_place {
-                self.workspaces.count_one_more(after, quota, giving_way.len())
+            let (count, places) = if takes_place {
+                let count = transaction.add_user(heir.1, room.count_one_more(after));
+                (count, room.take_places(&mut transaction))
             } else {
-                self.workspaces.check_not_removed(heir_id.0, heir_id.1)
+                let check = self.workspaces.check_not_removed(heir.0, heir.1);
+                (transaction.add_user(heir.1, check), Vec::new())
             };
-            let heir = transaction.add_user(heir_id.1, count);
-            let places = self.take_places(&mut transaction, heir_id, &giving_way, now);
             let member = transaction.add(self.workspaces.delete_member(&leaver, held.of_member()));
             transaction.add(self.workspaces.put_member(after, takes_place));
             transaction.add(self.activity.put(event)?);
@@ -436,18 +389,17 @@ impl Store {
             if refused.failed(key) {
                 return Err(Error::Conflict);
             }
-            if refused.failed(heir) && !takes_place {
+            if refused.failed(count) && !takes_place {
                 return Err(Error::UserRemoved);
             }
             let before = held;
             held = held.without_lost(&refused, None, Some(member));
-            giving_way = if refused.failed(heir) && held.place {
-                self.giving_way(&refused, heir, heir_id, quota, now).await?
-            } else if held != before || places.iter().any(|place| refused.failed(*place)) {
-                Vec::new()
-            } else {
+            // Where the key turns out to take no place, it does not matter that there is none.
+            let goes_on =
+                held != before || takes_place && room.search(&refused, Some(count), &places).await?;
+            if !goes_on {
                 return Err(refused.unexpected());
-            };
+            }
         }
         Err(Error::Busy)
     }
@@ -677,12 +629,6 @@ impl Store {
             Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }
-}
-
-/// Whether a change of a user's entry failed because the user was removed.
-fn is_removed(refused: &Refused, user: Change) -> bool {
-    refused.failed(user)
-        && refused.item_before(user).is_some_and(|entry| entry.contains_key(workspaces::REMOVED_AT))
 }
 
 /// Which key has the name that a change wanted.
