@@ -244,7 +244,7 @@ impl Environment {
         self.number("ACTIVITY_RETENTION_DAYS", 365, 1..=3650).map(|days| TimeDelta::days(days.into()))
     }
 
-    /// `KEYS_PER_USER`: how many keys a user may have; 100 unless set.
+    /// `KEYS_PER_USER`: how many keys that have not expired a user may have; 100 unless set.
     ///
     /// # Errors
     ///

@@ -376,8 +376,8 @@ fn detail(error: &Error) -> String {
         }
         Error::RemovalLimit(limit) => {
             return format!(
-                "Keygate does not know this user, and {limit} users whom it did not know have been removed from this workspace. \
-                 It may be no more. A user who has or had a key can always be removed."
+                "This workspace does not know the user, and {limit} such users have been removed from it, which is the limit. \
+                 A user who has or had a key can always be removed."
             );
         }
         Error::Conflict | Error::UserReinstated => {
