@@ -117,25 +117,3 @@ async fn of_two_that_want_one_name_one_gets_it() {
         assert!(contents.entries.contains_key("NAME#ci") && contents.entries.contains_key("NAME#wanted"));
     }
 }
-
-/// Between the reading and the writing the time of a key ends, and another one takes its name.
-#[tokio::test]
-async fn a_key_whose_time_ends_meanwhile_leaves_its_name_to_whoever_took_it() {
-    let (deleter, updater) =
-        tokio::join!(Function::start("delete-key", &[]), Function::start("update-key", &[]));
-    for (function, route, body) in [
-        (&deleter, DELETE, Value::Null),
-        (&updater, PATCH, json!({"expires_at": "2099-01-01T00:00:00Z"})),
-        (&updater, PATCH, json!({"name": "renamed"})),
-    ] {
-        let workspace = Workspace::in_which_time_passes().await;
-        let old = workspace.created(json!({"name": "ci", "expires_in": 3600})).await;
-        let id = text(&old, "id");
-        let late = function.invoke_while(request(&workspace, route, Some(id), &[], &body), async {
-            crate::support::database::end_retention(id).await;
-            workspace.created(json!({"name": "ci"})).await;
-        });
-        assert_lost(&Box::pin(late).await, 404, "not_found");
-        workspace.create(&workspace.admin, &json!({"name": "ci"})).await.assert_problem(409, "name_taken");
-    }
-}

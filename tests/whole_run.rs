@@ -240,7 +240,7 @@ fn assert_conditions(role: &str, action: &str, condition: &Value) {
         }
         // A count is corrected by itself, on condition that it is the one that was read.
         "dynamodb:UpdateItem" if role.contains("recountusersrole") => {
-            assert_eq!(attributes(), ["workspace_id", "entry", "key_count"], "{role}");
+            assert_eq!(attributes(), ["workspace_id", "entry", "key_count", "user_count"], "{role}");
             let returned = &condition["StringEqualsIfExists"]["dynamodb:ReturnValues"];
             assert_eq!(returned, "NONE", "{role}");
         }

@@ -244,13 +244,22 @@ impl Environment {
         self.number("ACTIVITY_RETENTION_DAYS", 365, 1..=3650).map(|days| TimeDelta::days(days.into()))
     }
 
-    /// `KEYS_PER_USER`: how many keys a user may have; 100 unless set.
+    /// `KEYS_PER_USER`: how many keys that have not expired a user may have; 100 unless set.
     ///
     /// # Errors
     ///
     /// [`InvalidVariable`] when it is no number from 1 to 1000.
     pub fn keys_per_user(&self) -> Result<u32, InvalidVariable> {
         self.number("KEYS_PER_USER", 100, 1..=1000)
+    }
+
+    /// `MAX_REMOVED_USERS`: how many users whom a workspace does not know requests may remove from it; 10,000 unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no number from 1 to 1000000.
+    pub fn max_removed_users(&self) -> Result<u32, InvalidVariable> {
+        self.number("MAX_REMOVED_USERS", 10_000, 1..=1_000_000)
     }
 
     /// `MAX_LIFETIME_DAYS`: the longest life of a key, counted from when its expiry is set; without end where it is 0 or
@@ -600,6 +609,7 @@ mod tests {
         let empty = environment(&[("BRAND", ""), ("KEYS_PER_USER", "")]);
         assert_eq!(empty.brand().unwrap().as_str(), "kg");
         assert_eq!(empty.keys_per_user(), Ok(100));
+        assert_eq!(empty.max_removed_users(), Ok(10_000));
         assert_eq!(empty.retention(), Ok(TimeDelta::days(30)));
         assert_eq!(empty.activity_retention(), Ok(TimeDelta::days(365)));
         assert_eq!(empty.authorizer_answer(), Ok(AuthorizerAnswer::Policy));

@@ -51,12 +51,17 @@ pub enum Error {
     /// The key has no such token, or not any more.
     #[error("no such token")]
     NoSuchToken,
-    /// A key of the workspace has that name.
+    /// A key of the workspace has that name: this one, if the caller may know.
     #[error("the name is taken")]
-    NameTaken,
+    NameTaken(Option<KeyId>),
     /// The user has as many keys as a user may have.
-    #[error("the user has {0} keys already")]
-    QuotaReached(u32),
+    #[error("the user has {counted} keys that count already, and may have {quota}")]
+    QuotaReached {
+        /// How many of the user's keys count. More than the quota if that was larger when they were made.
+        counted: u32,
+        /// How many may.
+        quota: u32,
+    },
     /// The user was removed and has not been reinstated.
     #[error("the user was removed")]
     UserRemoved,
@@ -66,6 +71,9 @@ pub enum Error {
     /// The user was reinstated, or removed anew, while their keys were being deleted.
     #[error("the user was reinstated meanwhile")]
     UserReinstated,
+    /// The workspace does not know the user, and has an entry for as many removed users as it may that it did not know.
+    #[error("{0} users whom the workspace did not know were removed already")]
+    RemovalLimit(u32),
     /// The caller would remove or reinstate their own user.
     #[error("the user is the caller's own")]
     OwnUser,

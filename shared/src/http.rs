@@ -442,7 +442,11 @@ impl<'a> Problem<'a> {
     fn of(error: &'a Error, request_id: Option<String>) -> Self {
         let (status, code, title) = kind(error);
         let errors: &[InvalidField] = if let Error::Invalid { fields } = error { fields } else { &[] };
-        let key_id = if let Error::IdempotencyConflict(id) = error { Some(*id) } else { None };
+        let key_id = match error {
+            Error::IdempotencyConflict(id) => Some(*id),
+            Error::NameTaken(holder) => *holder,
+            _ => None,
+        };
         let kind = format!("urn:keygate:problem:{}", code.replace('_', "-"));
         Self { kind, title, status, detail: detail(error), code, request_id, errors, key_id }
     }
@@ -469,11 +473,12 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
             (StatusCode::NOT_FOUND, "not_found", "Not found")
         }
         Error::TooManyKeys => (StatusCode::CONFLICT, "too_many_keys", "Too many keys"),
-        Error::NameTaken => (StatusCode::CONFLICT, "name_taken", "Name taken"),
-        Error::QuotaReached(_) => (StatusCode::CONFLICT, "quota_exceeded", "Quota exceeded"),
+        Error::NameTaken(_) => (StatusCode::CONFLICT, "name_taken", "Name taken"),
+        Error::QuotaReached { .. } => (StatusCode::CONFLICT, "quota_exceeded", "Quota exceeded"),
         Error::UserRemoved => (StatusCode::CONFLICT, "user_removed", "User removed"),
         Error::AlreadyBootstrapped => (StatusCode::CONFLICT, "already_bootstrapped", "Already bootstrapped"),
         Error::OwnUser => (StatusCode::CONFLICT, "own_user", "Own user"),
+        Error::RemovalLimit(_) => (StatusCode::CONFLICT, "removal_limit", "Removal limit"),
         // The second never comes to an answer: it ends work that no client waits for.
         Error::Conflict | Error::UserReinstated => (StatusCode::CONFLICT, "conflict", "Conflict"),
         Error::PreconditionFailed => {
@@ -519,12 +524,21 @@ fn detail(error: &Error) -> String {
         Error::TooManyKeys => {
             "You have more keys than can be listed. Delete some, or ask with the scope keys:read."
         }
-        Error::NameTaken => "A key of this workspace already has this name.",
-        Error::QuotaReached(quota) => return format!("The user has {quota} keys, and may have no more."),
+        Error::NameTaken(None) => "A key of this workspace already has this name.",
+        Error::NameTaken(Some(holder)) => return format!("The key {holder} already has this name."),
+        Error::QuotaReached { counted, quota } => {
+            return format!("The user has {counted} keys, and may have {quota}. Expired keys do not count.");
+        }
         Error::UserRemoved => "The user was removed from the workspace and can get no key.",
         Error::AlreadyBootstrapped => "The workspace has users. One of its administrators can create keys.",
         Error::OwnUser => {
             "Users can neither remove nor reinstate themselves. Another user with the scope users:write can."
+        }
+        Error::RemovalLimit(limit) => {
+            return format!(
+                "This workspace does not know the user, and {limit} such users have been removed from it, which is the limit. \
+                 A user who has or had a key can always be removed."
+            );
         }
         Error::Conflict | Error::UserReinstated => {
             "The key was changed at the same time. Read it and try again."

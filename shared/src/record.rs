@@ -20,6 +20,9 @@ pub const LONGEST_NAME: usize = 100;
 const LONGEST_FOLDED_NAME: usize = 512;
 /// The longest description, in characters.
 pub const LONGEST_DESCRIPTION: usize = 500;
+/// How long after its expiry a key still holds its name and its place in its user's quota: the clocks of two functions may differ by
+/// that much, and a key that one of them lets in must not have lost either to the other.
+pub const CLOCK_SKEW: TimeDelta = TimeDelta::seconds(2);
 
 /// The name of a key: 1 to 100 characters without control characters, one of them visible, trimmed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -198,6 +201,12 @@ impl Key {
     #[must_use]
     pub fn in_overlap(&self, now: DateTime<Utc>) -> bool {
         self.previous_expires_at.is_some_and(|end| now < end)
+    }
+
+    /// Whether the key expired long enough ago to hold neither its name nor a place in its user's quota.
+    #[must_use]
+    pub fn has_let_go(&self, now: DateTime<Utc>) -> bool {
+        self.expires_at.is_some_and(|expires_at| expires_at + CLOCK_SKEW <= now)
     }
 
     /// Whether the key is past its `ttl`, and so to be treated as deleted although `DynamoDB` may not have got to it.
@@ -492,6 +501,13 @@ mod tests {
         assert_eq!(key(Some(1000), true).status(at(999)), Status::Disabled);
         assert_eq!(key(Some(1000), true).status(at(1000)), Status::Expired);
         assert_eq!(key(None, true).status(at(1000)), Status::Disabled);
+    }
+
+    #[test]
+    fn a_key_lets_go_when_it_has_expired_on_every_clock() {
+        assert!(!key(Some(1000), false).has_let_go(at(1001)));
+        assert!(key(Some(1000), true).has_let_go(at(1002)));
+        assert!(!key(None, true).has_let_go(at(i64::from(u32::MAX))));
     }
 
     #[test]

@@ -87,15 +87,21 @@ impl Contents {
         Self { keys, entries, events }
     }
 
-    /// Checks what must hold between the tables at every instant: no key without its name, its member entry and its
-    /// place in its user's count, none of these without its key, all with the same ttl, and no key without the event of
-    /// its making. A user is marked as removed if the last event of that says so.
+    /// Checks what must hold between the tables at every instant: no key without its member entry, no key that has not expired
+    /// without its name and its place in its user's count, none of these without its key, all with the same times, and no key
+    /// without the event of its making. A user is marked as removed if the last event of that says so.
     #[track_caller]
     pub(crate) fn assert_consistent(&self) {
+        self.assert_consistent_at(chrono::Utc::now().timestamp());
+    }
+
+    /// The same, at another time than now.
+    #[track_caller]
+    pub(crate) fn assert_consistent_at(&self, now: i64) {
         let keys: BTreeSet<String> = self.keys.iter().map(|key| string(&key["key_id"])).collect();
-        let names: BTreeSet<String> =
-            self.entries_of("NAME#").map(|(_, entry)| string(&entry["key_id"])).collect();
-        assert_eq!(keys, names, "every key has one name: {self:#?}");
+        let has_let_go =
+            |key: &Value| key["expires_at"].as_i64().is_some_and(|expires_at| expires_at + 2 <= now);
+        self.assert_names(has_let_go);
 
         let expected_members: BTreeSet<String> = self
             .keys
@@ -107,7 +113,18 @@ impl Contents {
 
         let mut expected_counts: BTreeMap<String, i64> = BTreeMap::new();
         for key in &self.keys {
-            *expected_counts.entry(string(&key["user_id"])).or_default() += 1;
+            let (user, id) = (string(&key["user_id"]), string(&key["key_id"]));
+            let member = &self.entries[&format!("MEMBER#{user}#{id}")];
+            assert_eq!(
+                (member.get("expires_at"), member.get("gone_at")),
+                (key.get("expires_at"), key.get("ttl")),
+                "the times of {id}: {self:#?}"
+            );
+            if member.get("counted").is_some() {
+                *expected_counts.entry(user).or_default() += 1;
+            } else {
+                assert!(has_let_go(key), "a key that has not expired counts: {id}: {self:#?}");
+            }
         }
         let count =
             |(user, entry): (&str, &Value)| (user.to_owned(), entry["key_count"].as_i64().expect("a count"));
@@ -115,18 +132,6 @@ impl Contents {
             self.entries_of("USER#").map(count).filter(|(_, count)| *count != 0).collect();
         assert_eq!(counts, expected_counts, "every user's keys are counted: {self:#?}");
 
-        for key in &self.keys {
-            let (folded, user, id) =
-                (string(&key["name_folded"]), string(&key["user_id"]), string(&key["key_id"]));
-            let name = &self.entries[&format!("NAME#{folded}")];
-            assert_eq!(name["key_id"], key["key_id"], "the name {folded}: {self:#?}");
-            let member = &self.entries[&format!("MEMBER#{user}#{id}")];
-            assert_eq!(
-                (&name["ttl"], &member["gone_at"]),
-                (&key["ttl"], &key["ttl"]),
-                "the ttl of {id}: {self:#?}"
-            );
-        }
         for key in &self.keys {
             let id = &key["key_id"];
             let made: usize = MAKING.map(|action| self.events_of(action, id)).iter().sum();
@@ -151,6 +156,11 @@ impl Contents {
                 "every removal of {user} has its event: {self:#?}"
             );
         }
+        let removals =
+            self.entries.get("REMOVALS").map_or(0, |entry| entry["user_count"].as_u64().expect("a count"));
+        let made_by_removal =
+            self.entries_of("USER#").filter(|(_, user)| user.get("made_by_removal").is_some());
+        assert_eq!(removals, made_by_removal.count() as u64, "every such user is counted: {self:#?}");
         for event in &self.events {
             let Some(id) = event.get("key_id") else {
                 let action = string(&event["action"]);
@@ -167,6 +177,29 @@ impl Contents {
                 1,
                 "the key of every event is there, or has ended once: {event}"
             );
+        }
+    }
+
+    /// Checks that every entry of a name is that of a key that is called so, and that every key has its own, unless it has let go of
+    /// it.
+    #[track_caller]
+    fn assert_names(&self, has_let_go: impl Fn(&Value) -> bool) {
+        let by_id: BTreeMap<String, &Value> =
+            self.keys.iter().map(|key| (string(&key["key_id"]), key)).collect();
+        for (folded, entry) in self.entries_of("NAME#") {
+            let holder = by_id.get(&string(&entry["key_id"]));
+            let Some(holder) = holder else { panic!("the name {folded} of no key: {self:#?}") };
+            assert_eq!(holder["name_folded"], folded, "the name of another key: {self:#?}");
+            assert_eq!(
+                (entry.get("expires_at"), entry.get("ttl")),
+                (holder.get("expires_at"), holder.get("ttl")),
+                "the times of the name {folded}: {self:#?}"
+            );
+        }
+        for key in self.keys.iter().filter(|key| !has_let_go(key)) {
+            let folded = string(&key["name_folded"]);
+            let holder = self.entries.get(&format!("NAME#{folded}")).map(|entry| &entry["key_id"]);
+            assert_eq!(holder, Some(&key["key_id"]), "the name {folded}: {self:#?}");
         }
     }
 
@@ -200,6 +233,37 @@ fn value_to_json(value: &AttributeValue) -> Value {
 
 pub(crate) fn string(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("a string: {value}")).to_owned()
+}
+
+/// Lets an expiring key expire, without waiting for it: all its times are ten seconds behind its expiry now.
+pub(crate) async fn expire(workspace: &str, key_id: &str) {
+    let names = TABLES.map(variable);
+    let contents = contents_of(workspace, &names).await;
+    let key = contents.keys.into_iter().find(|key| key["key_id"] == key_id).expect("the key is there");
+    let passed = key["expires_at"].as_i64().expect("it expires") + 10 - chrono::Utc::now().timestamp();
+    let moved = |item: &Value, name: &str| Some(item.get(name)?.as_i64()? - passed);
+    let mut items = vec![(&names[0], vec![("key_id", key_id.to_owned())], key)];
+    for (entry, item) in contents.entries {
+        let is_name = entry.starts_with("NAME#") && item["key_id"] == key_id;
+        if is_name || entry.starts_with("MEMBER#") && entry.ends_with(key_id) {
+            items.push((&names[1], vec![("workspace_id", workspace.to_owned()), ("entry", entry)], item));
+        }
+    }
+    for (table, key, item) in items {
+        let key = key.into_iter().map(|(name, value)| (name.to_owned(), AttributeValue::S(value))).collect();
+        let mut update = dynamodb().update_item().table_name(table).set_key(Some(key));
+        let mut assignments = Vec::new();
+        for name in ["expires_at", "ttl", "gone_at"] {
+            if let Some(seconds) = moved(&item, name) {
+                assignments.push(format!("#{name} = :{name}"));
+                update = update
+                    .expression_attribute_names(format!("#{name}"), name)
+                    .expression_attribute_values(format!(":{name}"), AttributeValue::N(seconds.to_string()));
+            }
+        }
+        let update = update.update_expression(format!("SET {}", assignments.join(", ")));
+        update.send().await.expect("the item can be changed");
+    }
 }
 
 /// Lets the retention of an expiring key end, without waiting for it: the key and its name are past their ttl, as they
@@ -268,15 +332,26 @@ pub(crate) async fn end_memory(workspace: &str) {
 }
 
 /// Whether a user is marked as removed and has no key any more.
-pub(crate) async fn is_cleared(workspace: &str, user: &str) -> bool {
+pub(crate) async fn is_cleared(workspace: &str, user_id: &str) -> bool {
     let item = dynamodb()
         .get_item()
         .table_name(variable("KEYGATE_WORKSPACES_TABLE"))
         .key("workspace_id", AttributeValue::S(workspace.to_owned()))
-        .key("entry", AttributeValue::S(format!("USER#{user}")))
+        .key("entry", AttributeValue::S(format!("USER#{user_id}")))
         .consistent_read(true);
     let user = item.send().await.expect("the table can be read").item.map(|item| to_json(&item));
-    user.is_some_and(|user| user.get("removed_at").is_some() && user["key_count"] == 0)
+    if user.is_none_or(|user| user.get("removed_at").is_none() || user["key_count"] != 0) {
+        return false;
+    }
+    // Expired keys need not count.
+    let query = dynamodb()
+        .query()
+        .table_name(variable("KEYGATE_WORKSPACES_TABLE"))
+        .key_condition_expression("workspace_id = :workspace AND begins_with(entry, :members)")
+        .expression_attribute_values(":workspace", AttributeValue::S(workspace.to_owned()))
+        .expression_attribute_values(":members", AttributeValue::S(format!("MEMBER#{user_id}#")))
+        .consistent_read(true);
+    query.send().await.expect("the table can be read").items.is_none_or(|members| members.is_empty())
 }
 
 /// Marks a user as removed, or takes the mark away, as the first step of a removal does, and leaves their keys alone.

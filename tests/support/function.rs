@@ -36,6 +36,8 @@ pub(crate) enum Disturbance {
     Contention,
     /// The next write is held back until it is released.
     Hold,
+    /// One of the next writes is, counted from 0.
+    HoldAt(u32),
     /// The database answers every write with an internal error.
     WritesFail,
     /// The database answers everything with an internal error, and so does every other service.
@@ -181,7 +183,17 @@ impl Function {
 
     /// Hands over an event, and lets `meanwhile` happen between what the function reads and what it writes.
     pub(crate) async fn invoke_while(&self, event: Value, meanwhile: impl Future<Output = ()>) -> Value {
-        self.disturb(Disturbance::Hold);
+        self.invoke_while_at(0, event, meanwhile).await
+    }
+
+    /// Hands over an event, and lets `meanwhile` happen before one of the function's writes, counted from 0.
+    pub(crate) async fn invoke_while_at(
+        &self,
+        write: u32,
+        event: Value,
+        meanwhile: impl Future<Output = ()>,
+    ) -> Value {
+        self.disturb(Disturbance::HoldAt(write));
         let interruption = async {
             self.database.held.notified().await;
             meanwhile.await;
@@ -316,7 +328,7 @@ async fn pass_on(
             }
             Err(conflicting) => (StatusCode::BAD_REQUEST, JSON, conflict(count, &conflicting)),
         },
-        Disturbance::Hold => {
+        Disturbance::Hold | Disturbance::HoldAt(_) => {
             database.held.notify_one();
             database.released.notified().await;
             answer.await
@@ -381,9 +393,13 @@ impl Database {
                 *disturbance = Disturbance::Conflicts(left - 1);
                 current
             }
-            Disturbance::Hold => {
+            Disturbance::Hold | Disturbance::HoldAt(0) => {
                 *disturbance = Disturbance::None;
                 current
+            }
+            Disturbance::HoldAt(left) => {
+                *disturbance = Disturbance::HoldAt(left - 1);
+                Disturbance::None
             }
             other => other,
         }

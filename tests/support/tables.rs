@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Keys, workspaces, activity and tokens, with one workspace in them.
 #[derive(Debug)]
 pub(crate) struct Tables {
-    names: [String; 4],
+    pub(crate) names: [String; 4],
     pub(crate) workspace: Workspace,
 }
 
@@ -108,17 +108,22 @@ impl Tables {
         self.move_entries(id, times).await;
     }
 
-    /// Lets the entries of a key go with its ttl.
+    /// Lets the entries of a key go with its times.
     async fn move_entries(&self, id: &str, times: &[(&str, i64)]) {
-        let Some((_, ttl)) = times.iter().find(|(name, _)| *name == "ttl") else { return };
         for (entry, item) in self.unchecked_contents().await.entries {
-            let name = match () {
-                () if item["key_id"] == id => "ttl",
+            let ttl = match () {
+                () if item["key_id"] == id && entry.starts_with("NAME#") => "ttl",
                 () if entry.starts_with("MEMBER#") && entry.ends_with(id) => "gone_at",
                 () => continue,
             };
             let mut item = item;
-            item[name] = json!(ttl);
+            for (name, seconds) in times {
+                match *name {
+                    "ttl" => item[ttl] = json!(seconds),
+                    "expires_at" => item["expires_at"] = json!(seconds),
+                    _ => {}
+                }
+            }
             self.put_entry(&item).await;
         }
     }
@@ -243,9 +248,11 @@ pub(crate) fn revealed(answer: &Value) -> String {
 /// Puts an entry into a table, past everything that keeps it in step.
 pub(crate) async fn put_entry(table: &str, entry: &Value) {
     let item = entry.as_object().expect("an object").iter().map(|(name, value)| {
-        let value = value
-            .as_str()
-            .map_or_else(|| AttributeValue::N(value.to_string()), |text| AttributeValue::S(text.to_owned()));
+        let value = match value {
+            Value::String(text) => AttributeValue::S(text.clone()),
+            Value::Bool(value) => AttributeValue::Bool(*value),
+            number => AttributeValue::N(number.to_string()),
+        };
         (name.clone(), value)
     });
     let put = dynamodb().put_item().table_name(table).set_item(Some(item.collect()));

@@ -5,8 +5,9 @@ use keygate::aws::{Aws, MANAGEMENT_BUDGET};
 use keygate::config::Environment;
 use keygate::handover::Handover;
 use keygate::store::Store;
+use keygate::store::legacy_keys::LegacyKeys;
 use keygate::users::reinstate;
-use keygate::users::remove::{self, Keys, Removal};
+use keygate::users::remove::{Keys, Removal, UserRemover};
 use keygate::{http, logging};
 use lambda_http::http::{Method, StatusCode};
 use lambda_http::{Body, Error, Request, RequestExt, Response};
@@ -16,23 +17,31 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
-    let store = Store::new(aws.dynamodb, &environment)?;
+    let legacy = match environment.legacy_sunset()? {
+        Some(_) => Some(LegacyKeys::new(aws.dynamodb.clone(), environment.legacy_keys_table()?)),
+        None => None,
+    };
+    let remover = UserRemover {
+        store: Store::new(aws.dynamodb, &environment)?,
+        legacy,
+        max_unknown: environment.max_removed_users()?,
+    };
     let handover = Handover::new(aws.lambda, environment.clear_user_function()?);
-    http::serve(&environment, |request| respond(&store, &handover, request)).await
+    http::serve(&environment, |request| respond(&remover, &handover, request)).await
 }
 
-async fn respond(store: &Store, handover: &Handover, request: Request) -> Response<Body> {
+async fn respond(remover: &UserRemover, handover: &Handover, request: Request) -> Response<Body> {
     let done = match *request.method() {
-        Method::PUT => reinstate(store, &request).await.map(|()| http::no_content()),
-        _ => {
-            remove(store, handover, &request).await.map(|removal| http::json(StatusCode::ACCEPTED, &removal))
-        }
+        Method::PUT => reinstate(&remover.store, &request).await.map(|()| http::no_content()),
+        _ => remove(remover, handover, &request)
+            .await
+            .map(|removal| http::json(StatusCode::ACCEPTED, &removal)),
     };
     done.unwrap_or_else(|error| http::problem(&error, &request))
 }
 
 async fn remove(
-    store: &Store,
+    remover: &UserRemover,
     handover: &Handover,
     request: &Request,
 ) -> Result<Removal, keygate::error::Error> {
@@ -40,7 +49,7 @@ async fn remove(
     let user_id = http::user_id(request)?;
     let parameters = request.query_string_parameters_ref();
     let keys = Keys::parse(&user_id, parameters.into_iter().flat_map(|parameters| parameters.iter()))?;
-    let removal = remove::remove(store, &caller, user_id, keys, http::origin(request), Utc::now()).await?;
+    let removal = remover.remove(&caller, user_id, keys, http::origin(request), Utc::now()).await?;
     handover.clear_user(&removal).await?;
     Ok(removal)
 }

@@ -19,6 +19,7 @@ async fn main() -> Result<(), Error> {
     let updater = KeyUpdater {
         brand: environment.brand()?,
         store: Store::new(aws.dynamodb, &environment)?,
+        quota: environment.keys_per_user()?,
         retention: environment.retention()?,
     };
     let longest = MaxLifetime(environment.max_lifetime()?);

@@ -10,8 +10,8 @@ use crate::credential::{self, Brand, Credential};
 use crate::endpoint::{self, EndpointRule, MOST_RULES};
 use crate::error::Error;
 use crate::fields::{self, Fields, Wrong};
-use crate::keys::RevealedKey;
 use crate::keys::expiry::MaxLifetime;
+use crate::keys::{RevealedKey, refused_to};
 use crate::pepper::{MacKey, Peppers};
 use crate::record::{Generation, HashedKey, Key, LONGEST_DESCRIPTION, Name, Status, ttl};
 use crate::replay::{IdempotencyKey, Memory, Repeatable};
@@ -163,8 +163,8 @@ impl KeyCreator {
         let new = self.draft(author, &user_id, request, &credential, now);
         let event = Event::new(Action::KeyCreated, author, (new.key.key_id, &user_id), origin, now);
         let extra = replay.as_ref().map(Extra::Replay);
-        match (self.store.create_key(caller.actor(), &new, self.quota, extra, &event, now).await?, repeatable)
-        {
+        let written = self.store.create_key(caller.actor(), &new, self.quota, extra, &event, now).await;
+        match (refused_to(&self.store.keys, caller, written, now).await?, repeatable) {
             (Creation::Remembered(memory), Some(repeatable)) => {
                 self.answer_again(&repeatable, &memory, now).await
             }

@@ -76,6 +76,28 @@ impl<'a> ReadableKeys<'a> {
     }
 }
 
+/// What was made of a change, as the caller may hear it: which key has a name that was wanted hears who may read that key.
+///
+/// # Errors
+///
+/// As the change's, and [`Error::Unavailable`] if it cannot be seen whose key it is.
+pub(crate) async fn refused_to<T>(
+    keys: &Keys,
+    caller: &Caller,
+    made: Result<T, Error>,
+    now: DateTime<Utc>,
+) -> Result<T, Error> {
+    let Err(Error::NameTaken(Some(holder))) = made else { return made };
+    let may_read = match ReadableKeys::of(caller) {
+        Ok(ReadableKeys::All) => true,
+        Ok(ReadableKeys::Of(user)) => {
+            keys.unhashed(holder, now).await?.is_some_and(|stored| stored.key.user_id == *user)
+        }
+        Err(_) => false,
+    };
+    Err(Error::NameTaken(may_read.then_some(holder)))
+}
+
 /// A key as the management API shows it: everything but what could be checked against its secret.
 #[derive(Debug, Serialize)]
 pub struct ShownKey {

@@ -156,6 +156,7 @@ mod tests {
         assert!(matches!(IfMatch::Absent.lost(Error::Conflict), Error::Conflict));
         assert!(matches!(IfMatch::Any.lost(Error::Conflict), Error::Conflict));
         assert!(matches!(IfMatch::Revisions(vec![7]).lost(Error::Conflict), Error::PreconditionFailed));
-        assert!(matches!(IfMatch::Revisions(vec![7]).lost(Error::NameTaken), Error::NameTaken));
+        let taken = IfMatch::Revisions(vec![7]).lost(Error::NameTaken(None));
+        assert!(matches!(taken, Error::NameTaken(None)));
     }
 }

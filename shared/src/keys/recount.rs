@@ -1,4 +1,4 @@
-//! The repair of what cleaning up has missed: users' counts, and entries whose key is long gone.
+//! The repair of what cleaning up has missed: counts, of users' keys and of removed users, and entries whose key is long gone.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
@@ -6,9 +6,9 @@ use tokio::time::Instant;
 use crate::activity::{Action, Details, Event, Holder};
 use crate::error::Error;
 use crate::store::Store;
-use crate::store::workspaces::CountedUser;
+use crate::store::workspaces::{CountedMember, CountedRemovals, CountedUser, CountingEntry};
 
-/// Under which word is noted where the next page of users begins.
+/// Under which word is noted where the next page of entries begins.
 const RECOUNTED: &str = "RECOUNTED";
 
 /// How long after a key is gone its entries may still be cleaned up in the usual way: `DynamoDB` may take days to remove
@@ -28,7 +28,7 @@ pub struct Recounted {
     pub finished: bool,
 }
 
-/// Counts the keys of all users, and corrects what is wrong, from where the last run came to. It begins nothing more after
+/// Counts what all entries say that count others, and corrects what is wrong, from where the last run came to. It begins nothing more after
 /// `stop_at`.
 ///
 /// # Errors
@@ -39,12 +39,17 @@ pub async fn recount(store: &Store, now: DateTime<Utc>, stop_at: Instant) -> Res
     let mut recounted = Recounted::default();
     let mut place = store.workspaces.noted(RECOUNTED).await?.filter(|place: &String| !place.is_empty());
     loop {
-        let (users, rest) = store.workspaces.users(place.as_deref()).await?;
-        for user in users {
+        let (entries, rest) = store.workspaces.counting_entries(place.as_deref()).await?;
+        for entry in entries {
             if Instant::now() >= stop_at {
                 return Ok(recounted);
             }
-            recount_user(store, user, &mut recounted, now).await?;
+            match entry {
+                CountingEntry::User(user) => recount_user(store, user, &mut recounted, now).await?,
+                CountingEntry::Removals(removals) => {
+                    recount_removals(store, &removals, &mut recounted).await?;
+                }
+            }
         }
         store.workspaces.note(RECOUNTED, rest.clone().unwrap_or_default()).await?;
         if rest.is_none() {
@@ -62,8 +67,10 @@ async fn recount_user(
 ) -> Result<(), Error> {
     let CountedUser { workspace_id, user_id, .. } = user.clone();
     let mut count = 0;
-    for member in store.workspaces.members(&workspace_id, &user_id).await? {
-        count += 1;
+    for CountedMember { member, is_counted, .. } in
+        store.workspaces.counted_members(&workspace_id, &user_id).await?
+    {
+        count += i64::from(is_counted);
         if member.gone_at.is_some_and(|gone_at| gone_at + PATIENCE < now) {
             let holder = Holder {
                 workspace_id: workspace_id.clone(),
@@ -74,8 +81,8 @@ async fn recount_user(
             // The name went with its own ttl.
             if store.purge_key(&holder, None, &event).await? {
                 recounted.purged += 1;
-                count -= 1;
-                user.key_count -= 1;
+                count -= i64::from(is_counted);
+                user.key_count -= i64::from(is_counted);
             }
         }
     }
@@ -84,5 +91,19 @@ async fn recount_user(
         recounted.corrected += 1;
     }
     recounted.users += 1;
+    Ok(())
+}
+
+async fn recount_removals(
+    store: &Store,
+    removals: &CountedRemovals,
+    recounted: &mut Recounted,
+) -> Result<(), Error> {
+    let CountedRemovals { workspace_id, user_count } = removals;
+    let count = store.workspaces.made_by_removal(workspace_id).await?;
+    if *user_count != count && store.workspaces.correct_removals(removals, count).await? {
+        tracing::warn!(%workspace_id, count, was = user_count, "a workspace's count of removals was wrong");
+        recounted.corrected += 1;
+    }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::fields::{self, Fields, Patch, Wrong};
 use crate::keys::create::{description, endpoints, scopes};
 use crate::keys::expiry::MaxLifetime;
 use crate::keys::precondition::IfMatch;
-use crate::keys::{DetailedKey, find};
+use crate::keys::{DetailedKey, find, refused_to};
 use crate::record::{Key, Name, ttl};
 use crate::rights::Operation;
 use crate::scope::{KEYS_WRITE, Scope};
@@ -83,6 +83,8 @@ pub struct KeyUpdater {
     pub brand: Brand,
     /// Where keys are.
     pub store: Store,
+    /// How many keys a user may have.
+    pub quota: u32,
     /// How long an expired key is kept.
     pub retention: TimeDelta,
 }
@@ -101,7 +103,7 @@ impl KeyUpdater {
     /// - [`Error::NotFound`]: the workspace has no such key.
     /// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
     /// - [`Error::PreconditionFailed`], [`Error::Conflict`]: the key has another revision, or got one meanwhile.
-    /// - [`Error::NameTaken`]: another key of the workspace has the new name.
+    /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: as [`Store::update_key`] says.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn update(
         &self,
@@ -135,7 +137,9 @@ impl KeyUpdater {
             let of_update = Event::new(Action::KeyUpdated, author, (id, &after.user_id), origin, now);
             let details = Details { changed: changed(&stored.key, &after), ..Details::default() };
             let event = Event { details, ..of_update };
-            let written = self.store.update_key(caller.actor(), &stored, &after, &event, now).await;
+            let written =
+                self.store.update_key(caller.actor(), &stored, &after, self.quota, &event, now).await;
+            let written = refused_to(&self.store.keys, caller, written, now).await;
             written.map_err(|error| if_match.lost(error))?;
         }
         Ok(DetailedKey::new(&after, &self.brand, now))

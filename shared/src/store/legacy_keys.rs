@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, Select, TransactWriteItem};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
@@ -75,6 +75,31 @@ impl LegacyKeys {
         due: DateTime<Utc>,
     ) -> Result<(), Error> {
         mark_used(&self.client, &self.table, key(hash), at, due).await
+    }
+
+    /// How many keys a user has, as far as the index has them by now. It reads their number and no key.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    pub async fn count_of_user(&self, workspace: &WorkspaceId, user: &UserId) -> Result<usize, Error> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("by_user")
+            .key_condition_expression("workspace_id = :workspace AND user_id = :user")
+            .expression_attribute_values(":workspace", text(workspace))
+            .expression_attribute_values(":user", text(user))
+            .select(Select::Count)
+            .into_paginator()
+            .send();
+        let mut count = 0;
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+            count += usize::try_from(page.count).unwrap_or_default();
+        }
+        Ok(count)
     }
 
     /// A user's keys, as far as the index has them by now: what was imported a moment ago may be missing.

@@ -6,14 +6,20 @@
 //! | --- | --- | --- |
 //! | `keys` | the key | everything of it, its hash included |
 //! | `workspaces` | `NAME#<folded name>` | which key has the name |
-//! | `workspaces` | `MEMBER#<user>#<key id>` | the key is the user's |
-//! | `workspaces` | `USER#<user>` | how many keys the user has, and whether they were removed |
+//! | `workspaces` | `MEMBER#<user>#<key id>` | the key is the user's, and whether it counts |
+//! | `workspaces` | `USER#<user>` | how many of the user's keys count, and whether the user was removed |
 //! | `activity` | an event | who made, changed or deleted it, or what time did to it |
+//!
+//! A key that has not expired has its name and counts. An expired one may have lost either: its name to another key that was given
+//! it, its place to another key of the user's. It gets them back by a change of its own, if they are free. What it holds is not
+//! read beforehand: a change takes for granted that the key holds both, on condition that it does, and is made again without what
+//! the refusal showed to be lost.
 
 pub mod activity;
 pub mod keys;
 pub mod legacy_keys;
 pub mod reader;
+mod room;
 pub mod tokens;
 mod transaction;
 mod walk;
@@ -38,8 +44,9 @@ use crate::record::{HashedKey, Key};
 use crate::replay::{Memory, Replay};
 use activity::Activity;
 use keys::{Consequence, DueKey, Keys, UnhashedKey, UnusedKey};
+use room::{Room, is_removed};
 use transaction::{Change, Outcome, Refused, Transaction};
-use workspaces::{UserCondition, Workspaces};
+use workspaces::{EntryCondition, MemberCondition, UserCondition, Workspaces};
 
 /// The tables of a function that makes changes.
 #[derive(Debug)]
@@ -71,6 +78,33 @@ pub enum Creation {
     Remembered(Memory),
 }
 
+/// What a change takes for granted that a key holds. An expired key may have lost either, and gets neither back without a change of its
+/// revision, which is a condition of every change: so what a refused transaction has shown holds for the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Held {
+    name: bool,
+    place: bool,
+}
+
+impl Held {
+    const BOTH: Self = Self { name: true, place: true };
+
+    /// Whether the key counts, as a condition of its member entry's deletion.
+    fn of_member(self) -> MemberCondition {
+        if self.place { MemberCondition::Counted } else { MemberCondition::NotCounted }
+    }
+
+    /// What the key holds if the conditions of the changes that took it for granted have failed.
+    fn without_lost(self, refused: &Refused, name: Option<Change>, member: Option<Change>) -> Self {
+        let holds = |change: Option<Change>| change.is_none_or(|change| !refused.failed(change));
+        Self { name: self.name && holds(name), place: self.place && holds(member) }
+    }
+}
+
+/// How often a change is made that finds a user's count full, or places gone that expired keys had a moment ago. Each time others
+/// have got what it wanted.
+const ATTEMPTS: u32 = 6;
+
 /// What a bootstrap demands of its workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bootstrap {
@@ -99,13 +133,14 @@ impl Store {
         })
     }
 
-    /// Writes a new key with its name, its member entry, its user's count and the event: all of them or none.
+    /// Writes a new key with its name, its member entry, its user's count and the event: all of them or none. Where the count is
+    /// full, expired keys of the user give way.
     ///
     /// # Errors
     ///
     /// - [`Error::CallerRemoved`]: the actor was removed.
-    /// - [`Error::NameTaken`]: another key of the workspace has the name, and is not past its ttl.
-    /// - [`Error::QuotaReached`]: the user has `quota` keys.
+    /// - [`Error::NameTaken`]: another key of the workspace has the name, and has not expired.
+    /// - [`Error::QuotaReached`]: the user has `quota` keys that have not expired.
     /// - [`Error::UserRemoved`]: the user was removed.
     /// - [`Error::AlreadyBootstrapped`]: `extra` is [`Extra::Bootstrap`] for the first time, and it is not the first.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
@@ -118,93 +153,109 @@ impl Store {
         event: &Event,
         now: DateTime<Utc>,
     ) -> Result<Creation, Error> {
-        let workspace = &new.key.workspace_id;
-        let mut transaction = Transaction::new(actor, &self.workspaces);
-        let key = transaction.add(self.keys.put(new)?);
-        let name = transaction.add(self.workspaces.put_name(&new.key, now));
-        transaction.add(self.workspaces.put_member(&new.key));
-        let user = transaction.add_user(&new.key.user_id, self.workspaces.count_one_more(&new.key, quota));
-        transaction.add(self.activity.put(event)?);
-        let extra = match extra {
-            Some(Extra::Bootstrap(bootstrap)) => {
-                Some(transaction.add(self.workspaces.put_bootstrap(workspace, bootstrap)))
-            }
-            Some(Extra::Replay(replay)) => {
-                Some(transaction.add(self.workspaces.put_replay(workspace, replay, now)?))
-            }
-            None => None,
-        };
-        let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
-            return Ok(Creation::Created);
-        };
-        // That a request was there before goes first: the key that it made has the name now.
-        if let Some(extra) = extra.filter(|extra| refused.failed(*extra)) {
-            return match refused.item_before(extra) {
-                Some(item) => serde_dynamo::from_item(item.clone())
-                    .map(Creation::Remembered)
-                    .map_err(|_| broken("replay")),
-                None => Err(Error::AlreadyBootstrapped),
+        let (workspace, user_id) = (&new.key.workspace_id, &new.key.user_id);
+        let mut room = Room::new(&self.workspaces, (workspace, user_id), quota, now);
+        for _ in 0..ATTEMPTS {
+            let mut transaction = Transaction::new(actor, &self.workspaces);
+            let key = transaction.add(self.keys.put(new)?);
+            let name = transaction.add(self.workspaces.put_name(&new.key, now));
+            transaction.add(self.workspaces.put_member(&new.key, true));
+            let count = transaction.add_user(user_id, room.count_one_more(&new.key));
+            let places = room.take_places(&mut transaction);
+            transaction.add(self.activity.put(event)?);
+            let extra = match extra {
+                Some(Extra::Bootstrap(bootstrap)) => {
+                    Some(transaction.add(self.workspaces.put_bootstrap(workspace, bootstrap)))
+                }
+                Some(Extra::Replay(replay)) => {
+                    Some(transaction.add(self.workspaces.put_replay(workspace, replay, now)?))
+                }
+                None => None,
             };
+            let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
+                return Ok(Creation::Created);
+            };
+            // That a request was there before goes first: the key that it made has the name now.
+            if let Some(extra) = extra.filter(|extra| refused.failed(*extra)) {
+                return match refused.item_before(extra) {
+                    Some(item) => serde_dynamo::from_item(item.clone())
+                        .map(Creation::Remembered)
+                        .map_err(|_| broken("replay")),
+                    None => Err(Error::AlreadyBootstrapped),
+                };
+            }
+            if refused.failed(key) {
+                return Err(Error::Broken(format!("a key {} exists already", new.key.key_id)));
+            }
+            if is_removed(&refused, count) {
+                return Err(Error::UserRemoved);
+            }
+            if refused.failed(name) {
+                return Err(name_taken(&refused, name));
+            }
+            if !room.search(&refused, Some(count), &places).await? {
+                return Err(refused.unexpected());
+            }
         }
-        Err(if refused.failed(user) {
-            no_more_keys(&refused, user, quota)
-        } else if refused.failed(name) {
-            Error::NameTaken
-        } else if refused.failed(key) {
-            Error::Broken(format!("a key {} exists already", new.key.key_id))
-        } else {
-            refused.unexpected()
-        })
+        Err(Error::Busy)
     }
 
     /// Makes of a stored key what `after` says, hashes aside, moves its name and its entries along, and writes the
     /// event: all of it or nothing.
     ///
+    /// A new expiry, which is in the future, takes the name and a place in the user's count again where the key has lost them.
+    /// Where the count is full, other expired keys of the user give way.
+    ///
     /// # Errors
     ///
     /// - [`Error::CallerRemoved`]: the actor was removed.
     /// - [`Error::Conflict`]: the key was changed or deleted since it was read.
-    /// - [`Error::NameTaken`]: another key of the workspace has the new name.
-    /// - [`Error::NotFound`]: another key has the name that this one had, so the time of this one is over.
+    /// - [`Error::NameTaken`]: another key of the workspace has the name, and has not expired.
+    /// - [`Error::QuotaReached`]: the key takes its place again, and the user has `quota` keys that have not expired.
+    /// - [`Error::UserRemoved`]: the key takes its place again, and the user was removed.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn update_key(
         &self,
         actor: Actor<'_>,
         before: &UnhashedKey,
         after: &Key,
+        quota: u32,
         event: &Event,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
+        let owner = (&after.workspace_id, &after.user_id);
         let renamed = before.name_folded != after.name.folded();
-        let moved = before.key.ttl != after.ttl;
-        let mut transaction = Transaction::new(actor, &self.workspaces);
-        let key = transaction.add(self.keys.update(&before.key, after));
-        transaction.add(self.activity.put(event)?);
-        let (mut new_name, mut own_name) = (None, None);
-        if renamed {
-            new_name = Some(transaction.add(self.workspaces.put_name(after, now)));
-            let (workspace, folded) = (&before.key.workspace_id, &before.name_folded);
-            let old_name = self.workspaces.delete_name(workspace, folded, before.key.key_id);
-            own_name = Some(transaction.add(old_name));
-        } else if moved {
-            own_name = Some(transaction.add(self.workspaces.renew_name(after)));
+        let moved = before.key.expires_at != after.expires_at || before.key.ttl != after.ttl;
+        let (mut held, mut room) = (Held::BOTH, Room::new(&self.workspaces, owner, quota, now));
+        for _ in 0..ATTEMPTS {
+            let mut transaction = Transaction::new(actor, &self.workspaces);
+            let key = transaction.add(self.keys.update(&before.key, after));
+            transaction.add(self.activity.put(event)?);
+            let name = (renamed || moved).then(|| transaction.add(self.workspaces.put_name(after, now)));
+            let old_name = (renamed && held.name).then(|| {
+                let folded = &before.name_folded;
+                transaction.add(self.workspaces.delete_name(owner.0, folded, after.key_id))
+            });
+            let member = moved.then(|| transaction.add(self.workspaces.renew_member(after, held.place)));
+            let count =
+                (moved && !held.place).then(|| transaction.add_user(owner.1, room.count_one_more(after)));
+            let places = room.take_places(&mut transaction);
+            let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
+                return Ok(());
+            };
+            if refused.failed(key) {
+                return Err(Error::Conflict);
+            }
+            if let Some(name) = name.filter(|name| refused.failed(*name)) {
+                return Err(name_taken(&refused, name));
+            }
+            let before = held;
+            held = held.without_lost(&refused, old_name, member);
+            if !room.search(&refused, count, &places).await? && held == before {
+                return Err(refused.unexpected());
+            }
         }
-        if moved {
-            transaction.add(self.workspaces.put_member(after));
-        }
-        let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
-            return Ok(());
-        };
-        let failed = |change: Option<Change>| change.is_some_and(|change| refused.failed(change));
-        Err(if refused.failed(key) {
-            Error::Conflict
-        } else if failed(new_name) {
-            Error::NameTaken
-        } else if failed(own_name) {
-            Error::NotFound
-        } else {
-            refused.unexpected()
-        })
+        Err(Error::Busy)
     }
 
     /// Demands of an actor whose request changes nothing what a change would demand of them.
@@ -247,13 +298,12 @@ impl Store {
         }
     }
 
-    /// Deletes a key with its name, its member entry and its place in its user's count, and writes the event: all of
-    /// it or nothing. Of a removed user, only as long as they are `removed_at` that time.
+    /// Deletes a key with its name, its member entry and its place in its user's count, as far as it holds them, and writes the
+    /// event: all of it or nothing. Of a removed user, only as long as they are `removed_at` that time.
     ///
     /// # Errors
     ///
     /// - [`Error::CallerRemoved`]: the actor was removed.
-    /// - [`Error::NotFound`]: another key has the name, so the time of this one is over.
     /// - [`Error::Conflict`]: the key was changed or deleted since it was read.
     /// - [`Error::UserReinstated`]: the user is not removed any more, or anew.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
@@ -265,61 +315,117 @@ impl Store {
         event: &Event,
     ) -> Result<(), Error> {
         let owner = stored.key.holder();
-        let mut transaction = Transaction::new(actor, &self.workspaces);
-        let condition = match removed_at {
-            Some(removed_at) => UserCondition::RemovedAt(removed_at),
-            None if transaction.acts_as(&owner.user_id) => UserCondition::NotRemoved,
-            None => UserCondition::None,
-        };
-        let key = transaction.add(self.keys.delete(&stored.key));
-        let name = self.workspaces.delete_name(&owner.workspace_id, &stored.name_folded, owner.key_id);
-        let name = transaction.add(name);
-        transaction.add(self.workspaces.delete_member(&owner));
-        let user = transaction.add_user(&owner.user_id, self.workspaces.count_one_less(&owner, condition));
-        transaction.add(self.activity.put(event)?);
-        match transaction.commit(&self.client).await? {
-            Outcome::Committed => Ok(()),
-            Outcome::Refused(refused) if refused.failed(user) => Err(Error::UserReinstated),
-            Outcome::Refused(refused) if refused.failed(key) => Err(Error::Conflict),
-            Outcome::Refused(refused) if refused.failed(name) => Err(Error::NotFound),
-            Outcome::Refused(refused) => Err(refused.unexpected()),
+        let mut held = Held::BOTH;
+        loop {
+            let mut transaction = Transaction::new(actor, &self.workspaces);
+            let key = transaction.add(self.keys.delete(&stored.key));
+            let name = held.name.then(|| {
+                let folded = &stored.name_folded;
+                transaction.add(self.workspaces.delete_name(&owner.workspace_id, folded, owner.key_id))
+            });
+            let member = transaction.add(self.workspaces.delete_member(&owner, held.of_member()));
+            let user = self.leave_user(&mut transaction, &owner, removed_at, held);
+            transaction.add(self.activity.put(event)?);
+            let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
+                return Ok(());
+            };
+            if user.is_some_and(|user| refused.failed(user)) {
+                return Err(Error::UserReinstated);
+            }
+            if refused.failed(key) {
+                return Err(Error::Conflict);
+            }
+            let before = held;
+            held = held.without_lost(&refused, name, Some(member));
+            if held == before {
+                return Err(refused.unexpected());
+            }
         }
     }
 
     /// Makes a key of a user who is `removed_at` that time another user's, with its member entry and its place in their
     /// counts, and writes the event: all of it or nothing. The secret that it has works until the overlap of `after` ends.
     ///
+    /// An expired key takes no place in the other user's count. Where a key takes one and that count is full, expired keys give way.
+    ///
     /// # Errors
     ///
     /// - [`Error::UserReinstated`]: the user is not removed any more, or anew.
     /// - [`Error::Conflict`]: the key was changed or deleted since it was read.
-    /// - [`Error::QuotaReached`]: the heir has `quota` keys.
+    /// - [`Error::QuotaReached`]: the heir has `quota` keys that have not expired.
     /// - [`Error::UserRemoved`]: the heir was removed.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn transfer_key(
         &self,
-        before: &Key,
-        after: &Key,
+        (before, after): (&Key, &Key),
         quota: u32,
         removed_at: DateTime<Utc>,
         event: &Event,
+        now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let leaver = before.holder();
-        let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
-        let key = transaction.add(self.keys.transfer(before, after));
-        let condition = UserCondition::RemovedAt(removed_at);
-        let user = transaction.add_user(&leaver.user_id, self.workspaces.count_one_less(&leaver, condition));
-        let heir = transaction.add_user(&after.user_id, self.workspaces.count_one_more(after, quota));
-        transaction.add(self.workspaces.delete_member(&leaver));
-        transaction.add(self.workspaces.put_member(after));
-        transaction.add(self.activity.put(event)?);
-        match transaction.commit(&self.client).await? {
-            Outcome::Committed => Ok(()),
-            Outcome::Refused(refused) if refused.failed(user) => Err(Error::UserReinstated),
-            Outcome::Refused(refused) if refused.failed(key) => Err(Error::Conflict),
-            Outcome::Refused(refused) if refused.failed(heir) => Err(no_more_keys(&refused, heir, quota)),
-            Outcome::Refused(refused) => Err(refused.unexpected()),
+        let (leaver, heir) = (before.holder(), (&after.workspace_id, &after.user_id));
+        let (mut held, mut room) = (Held::BOTH, Room::new(&self.workspaces, heir, quota, now));
+        for _ in 0..ATTEMPTS {
+            let takes_place = held.place && !after.has_let_go(now);
+            let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
+            let key = transaction.add(self.keys.transfer(before, after));
+            let user = self.leave_user(&mut transaction, &leaver, Some(removed_at), held);
+            let (count, places) = if takes_place {
+                let count = transaction.add_user(heir.1, room.count_one_more(after));
+                (count, room.take_places(&mut transaction))
+            } else {
+                let check = self.workspaces.check_not_removed(heir.0, heir.1);
+                (transaction.add_user(heir.1, check), Vec::new())
+            };
+            let member = transaction.add(self.workspaces.delete_member(&leaver, held.of_member()));
+            transaction.add(self.workspaces.put_member(after, takes_place));
+            transaction.add(self.activity.put(event)?);
+            let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
+                return Ok(());
+            };
+            if user.is_some_and(|user| refused.failed(user)) {
+                return Err(Error::UserReinstated);
+            }
+            if refused.failed(key) {
+                return Err(Error::Conflict);
+            }
+            if refused.failed(count) && !takes_place {
+                return Err(Error::UserRemoved);
+            }
+            let before = held;
+            held = held.without_lost(&refused, None, Some(member));
+            // Where the key turns out to take no place, it does not matter that there is none.
+            let goes_on =
+                held != before || takes_place && room.search(&refused, Some(count), &places).await?;
+            if !goes_on {
+                return Err(refused.unexpected());
+            }
         }
+        Err(Error::Busy)
+    }
+
+    /// Takes the place of a key out of its user's count, if it holds one. Of a removed user, only as long as they are `removed_at` that
+    /// time.
+    fn leave_user(
+        &self,
+        transaction: &mut Transaction<'_>,
+        owner: &Holder,
+        removed_at: Option<DateTime<Utc>>,
+        held: Held,
+    ) -> Option<Change> {
+        let condition = match removed_at {
+            Some(removed_at) => UserCondition::RemovedAt(removed_at),
+            None if transaction.acts_as(&owner.user_id) => UserCondition::NotRemoved,
+            None => UserCondition::None,
+        };
+        let change = match removed_at {
+            _ if held.place => self.workspaces.count_one_less(owner, condition),
+            Some(removed_at) => {
+                self.workspaces.check_removed(&owner.workspace_id, &owner.user_id, removed_at)
+            }
+            None => return None,
+        };
+        Some(transaction.add_user(&owner.user_id, change))
     }
 
     /// Writes what has happened to a key by the passing of time, and what is due next, together. The end of an overlap
@@ -384,8 +490,8 @@ impl Store {
     }
 
     /// Takes away what is left of a key that `DynamoDB` has removed: its name, if it is still its own, its member entry
-    /// and its place in its user's count; and writes the event. Whether anything was left: all of it happens once, with
-    /// the member entry, however often it is asked for.
+    /// and its place in its user's count, if it still has one; and writes the event. Whether anything was left: all of it happens
+    /// once, with the member entry, however often it is asked for.
     ///
     /// # Errors
     ///
@@ -396,29 +502,42 @@ impl Store {
         name_folded: Option<&str>,
         event: &Event,
     ) -> Result<bool, Error> {
-        let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
-        let key = transaction.add(self.keys.absent(holder.key_id));
-        let member = transaction.add(self.workspaces.delete_present_member(holder));
-        let count = self.workspaces.count_one_less(holder, UserCondition::None);
-        transaction.add_user(&holder.user_id, count);
-        transaction.add(self.activity.put(event)?);
-        let name = name_folded.map(|name| {
-            transaction.add(self.workspaces.delete_name(&holder.workspace_id, name, holder.key_id))
-        });
-        match transaction.commit(&self.client).await? {
-            Outcome::Committed => Ok(true),
+        let mut held = Held { name: name_folded.is_some(), place: true };
+        loop {
+            let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
+            let key = transaction.add(self.keys.absent(holder.key_id));
+            let condition = match held.of_member() {
+                MemberCondition::NotCounted => MemberCondition::PresentAndNotCounted,
+                condition => condition,
+            };
+            let member = transaction.add(self.workspaces.delete_member(holder, condition));
+            self.leave_user(&mut transaction, holder, None, held);
+            transaction.add(self.activity.put(event)?);
+            let name = name_folded.filter(|_| held.name).map(|name| {
+                transaction.add(self.workspaces.delete_name(&holder.workspace_id, name, holder.key_id))
+            });
+            let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
+                return Ok(true);
+            };
             // A key that is there has been restored, and one that is no member is purged.
-            Outcome::Refused(refused) if refused.failed(key) || refused.failed(member) => Ok(false),
-            // Another key has the name by now, and keeps it.
-            Outcome::Refused(refused) if name.is_some_and(|name| refused.failed(name)) => {
-                Box::pin(self.purge_key(holder, None, event)).await
+            let is_no_member = refused.failed(member) && refused.item_before(member).is_none();
+            if refused.failed(key) || is_no_member {
+                return Ok(false);
             }
-            Outcome::Refused(refused) => Err(refused.unexpected()),
+            let before = held;
+            held = held.without_lost(&refused, name, Some(member));
+            if held == before {
+                return Err(refused.unexpected());
+            }
         }
     }
 
     /// Marks a user as removed `at` a time, unless they are, and writes the event: both or neither. `heir`, if there is one,
     /// must not be removed.
+    ///
+    /// The mark of a user whom the workspace does not know is an entry more, which stays for ever. So with a `limit` there may be
+    /// that many of these entries that came of a removal with a limit. A user who is known, because they have or had a key or were
+    /// removed before, can always be marked.
     ///
     /// Returns since when they are removed; `None` if they were reinstated or removed anew after that time, so that this
     /// removal is over.
@@ -427,35 +546,64 @@ impl Store {
     ///
     /// - [`Error::CallerRemoved`]: the actor was removed.
     /// - [`Error::UserRemoved`]: the heir was removed.
+    /// - [`Error::RemovalLimit`]: the user is not known, and there are `limit` entries.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn remove_user(
         &self,
         actor: Actor<'_>,
         (workspace, user): (&WorkspaceId, &UserId),
         heir: Option<&UserId>,
+        limit: Option<u32>,
         event: &Event,
         at: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, Error> {
-        let mut transaction = Transaction::new(actor, &self.workspaces);
-        let mark = transaction.add_user(user, self.workspaces.mark_removed(workspace, user, at));
-        transaction.add(self.activity.put(event)?);
-        let heir =
-            heir.map(|heir| transaction.add_user(heir, self.workspaces.check_not_removed(workspace, heir)));
-        let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
-            return Ok(Some(at));
-        };
-        if heir.is_some_and(|heir| refused.failed(heir)) {
-            return Err(Error::UserRemoved);
+        let mut is_known = true;
+        for _ in 0..ATTEMPTS {
+            let (condition, limit) = match limit {
+                None => (EntryCondition::None, None),
+                Some(_) if is_known => (EntryCondition::Present, None),
+                Some(limit) => (EntryCondition::Absent, Some(limit)),
+            };
+            let mut transaction = Transaction::new(actor, &self.workspaces);
+            let mark =
+                transaction.add_user(user, self.workspaces.mark_removed((workspace, user), condition, at));
+            transaction.add(self.activity.put(event)?);
+            let heir = heir.map(|heir| {
+                let check = self.workspaces.check_not_removed(workspace, heir);
+                transaction.add_user(heir, check)
+            });
+            let count =
+                limit.map(|limit| (transaction.add(self.workspaces.count_removal(workspace, limit)), limit));
+            let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
+                return Ok(Some(at));
+            };
+            if heir.is_some_and(|heir| refused.failed(heir)) {
+                return Err(Error::UserRemoved);
+            }
+            if !refused.failed(mark) {
+                return Err(match count {
+                    Some((count, limit)) if refused.failed(count) => Error::RemovalLimit(limit),
+                    _ => refused.unexpected(),
+                });
+            }
+            let Some(entry) = refused.item_before(mark) else {
+                is_known = false;
+                continue;
+            };
+            if let Some(removed_at) = entry.get(workspaces::REMOVED_AT) {
+                let milliseconds = removed_at.as_n().ok().and_then(|number| number.parse().ok());
+                let removed_at = milliseconds.and_then(DateTime::from_timestamp_millis);
+                let removed_at = removed_at.ok_or_else(|| broken("user"))?;
+                return Ok(Some(removed_at).filter(|removed_at| *removed_at <= at));
+            }
+            if is_known {
+                // Reinstated since.
+                return Ok(None);
+            }
+            // It has got an entry meanwhile.
+            is_known = true;
         }
-        if !refused.failed(mark) {
-            return Err(refused.unexpected());
-        }
-        let user = refused.item_before(mark).ok_or_else(|| broken("user"))?;
-        let Some(removed_at) = user.get(workspaces::REMOVED_AT) else { return Ok(None) };
-        let milliseconds = removed_at.as_n().ok().and_then(|number| number.parse().ok());
-        let removed_at = milliseconds.and_then(DateTime::from_timestamp_millis);
-        let removed_at = removed_at.ok_or_else(|| broken("user"))?;
-        Ok(Some(removed_at).filter(|removed_at| *removed_at <= at))
+        Err(Error::Busy)
     }
 
     /// Takes the mark from a removed user, and writes the event: both or neither. A user without a mark stays as they are.
@@ -483,10 +631,10 @@ impl Store {
     }
 }
 
-/// Why a user, whose entry a change was about, cannot have one more key.
-fn no_more_keys(refused: &Refused, user: Change, quota: u32) -> Error {
-    let removed = refused.item_before(user).is_some_and(|user| user.contains_key(workspaces::REMOVED_AT));
-    if removed { Error::UserRemoved } else { Error::QuotaReached(quota) }
+/// Which key has the name that a change wanted.
+fn name_taken(refused: &Refused, name: Change) -> Error {
+    let holder = refused.item_before(name).and_then(|entry| entry.get("key_id"));
+    Error::NameTaken(holder.and_then(|holder| holder.as_s().ok()?.parse().ok()))
 }
 
 fn text(value: &(impl ToString + ?Sized)) -> AttributeValue {

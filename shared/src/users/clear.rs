@@ -10,6 +10,7 @@ use crate::keys::succession::handed_over;
 use crate::store::Store;
 use crate::store::keys::UnhashedKey;
 use crate::store::legacy_keys::LegacyStore;
+use crate::store::workspaces::CountedMember;
 use crate::users::remove::Removal;
 
 /// How often a key is read again because somebody else changed it between the reading and the writing.
@@ -54,11 +55,15 @@ impl UserClearer {
         let mut cleared = Cleared::default();
         let event = removal.event(Origin::default(), now);
         let removed_at =
-            self.store.remove_user(Actor::Keygate, removal.whom(), None, &event, removal.time).await?;
+            self.store.remove_user(Actor::Keygate, removal.whom(), None, None, &event, removal.time).await?;
         let Some(removed_at) = removed_at else {
             return Ok(Cleared { is_over: true, ..cleared });
         };
-        for member in self.store.workspaces.members(&removal.workspace_id, &removal.user_id).await? {
+        let (workspace, user) = removal.whom();
+        let mut members = self.store.workspaces.counted_members(workspace, user).await?;
+        // Expired keys come last: there may be a great many, and they work no more.
+        members.sort_by_key(|member| member.expires_at.is_some_and(|expires_at| expires_at <= now));
+        for CountedMember { member, .. } in members {
             match self.clear_key(member.key_id, removal, removed_at, now).await {
                 Ok(Some(Action::KeyTransferred)) => cleared.transferred += 1,
                 Ok(Some(_)) => cleared.deleted += 1,
@@ -101,14 +106,13 @@ impl UserClearer {
             let Some(stored) = stored else { return Ok(None) };
             match self.transfer(&stored, removal, removed_at, now).await {
                 Ok(true) => return Ok(Some(Action::KeyTransferred)),
-                Ok(false) | Err(Error::QuotaReached(_) | Error::UserRemoved) => {}
+                Ok(false) | Err(Error::QuotaReached { .. } | Error::UserRemoved) => {}
                 Err(Error::Conflict) => continue,
                 Err(error) => return Err(error),
             }
             let event = Self::deletion(id, removal, now);
             match self.store.delete_key(Actor::Keygate, &stored, Some(removed_at), &event).await {
                 Ok(()) => return Ok(Some(Action::KeyDeleted)),
-                Err(Error::NotFound) => return Ok(None),
                 Err(Error::Conflict) => {}
                 Err(error) => return Err(error),
             }
@@ -129,7 +133,7 @@ impl UserClearer {
         let target = (stored.key.key_id, heir);
         let event = Event::new(Action::KeyTransferred, author, target, Origin::default(), now);
         let after = handed_over(&stored.key, heir, removal.overlap_ends(removed_at), now);
-        self.store.transfer_key(&stored.key, &after, self.quota, removed_at, &event).await?;
+        self.store.transfer_key((&stored.key, &after), self.quota, removed_at, &event, now).await?;
         Ok(true)
     }
 }

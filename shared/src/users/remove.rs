@@ -12,6 +12,7 @@ use crate::keys::rotate::{self, LONGEST_OVERLAP};
 use crate::rights::Operation;
 use crate::scope::{Scope, USERS_WRITE};
 use crate::store::Store;
+use crate::store::legacy_keys::LegacyKeys;
 use crate::time::whole_millisecond;
 
 /// How long the secret of a key that is handed over goes on unless said, in seconds: a week.
@@ -122,51 +123,77 @@ fn time(value: &Value) -> Result<DateTime<Utc>, Wrong> {
     Ok(time.map_err(|_| Wrong::new(&fields::MUST_BE_A_TIME))?.into())
 }
 
-/// Marks a user of the caller's workspace as removed, whether or not they ever had a key. What is left to do is in the
-/// [`Removal`]; a user who is marked already gets another one, so that whoever is not sure asks again.
-///
-/// Nobody removes themself, so that who may do it does not run out by accident. Handing keys over makes them act for
-/// somebody else, and takes what every key could have: the scope of an administrator and no endpoint rules.
-///
-/// # Errors
-///
-/// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not remove users, or not hand keys over.
-/// - [`Error::InsufficientCredential`]: the caller came with an access token, a legacy key or the secret of a former user.
-/// - [`Error::OwnUser`]: the user is the caller.
-/// - [`Error::CallerRemoved`]: the caller's user was removed.
-/// - [`Error::UserRemoved`]: the user who is to get the keys was removed.
-/// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-pub async fn remove(
-    store: &Store,
-    caller: &Caller,
-    user_id: UserId,
-    keys: Keys,
-    origin: Origin,
-    now: DateTime<Utc>,
-) -> Result<Removal, Error> {
-    caller.require(USERS_WRITE)?;
-    caller.may(Operation::RemoveUser)?;
-    if user_id == caller.user_id {
-        return Err(Error::OwnUser);
+/// What removing users takes.
+#[derive(Debug)]
+pub struct UserRemover {
+    /// Where users are.
+    pub store: Store,
+    /// Where legacy keys are, if any are honoured.
+    pub legacy: Option<LegacyKeys>,
+    /// How many users whom a workspace does not know may be removed from it.
+    pub max_unknown: u32,
+}
+
+impl UserRemover {
+    /// Marks a user of the caller's workspace as removed, whether or not they ever had a key. What is left to do is in the
+    /// [`Removal`]; a user who is marked already gets another one, so that whoever is not sure asks again.
+    ///
+    /// Nobody removes themself, so that who may do it does not run out by accident. Handing keys over makes them act for
+    /// somebody else, and takes what every key could have: the scope of an administrator and no endpoint rules.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not remove users, or not hand keys over.
+    /// - [`Error::InsufficientCredential`]: the caller came with an access token, a legacy key or the secret of a former user.
+    /// - [`Error::OwnUser`]: the user is the caller.
+    /// - [`Error::CallerRemoved`]: the caller's user was removed.
+    /// - [`Error::UserRemoved`]: the user who is to get the keys was removed.
+    /// - [`Error::RemovalLimit`]: the user is not known, and no more such users may be removed.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn remove(
+        &self,
+        caller: &Caller,
+        user_id: UserId,
+        keys: Keys,
+        origin: Origin,
+        now: DateTime<Utc>,
+    ) -> Result<Removal, Error> {
+        caller.require(USERS_WRITE)?;
+        caller.may(Operation::RemoveUser)?;
+        if user_id == caller.user_id {
+            return Err(Error::OwnUser);
+        }
+        if keys.transfer_to.is_some() {
+            caller.require_all(&[Scope::workspace_admin()], &[])?;
+        }
+        let removal = Removal {
+            workspace_id: caller.workspace_id.clone(),
+            user_id,
+            transfer_to: keys.transfer_to,
+            overlap_seconds: keys.overlap_seconds,
+            time: whole_millisecond(now),
+            actor: caller.user_id.clone(),
+        };
+        let event = removal.event(origin, now);
+        let mark = async |limit| {
+            let (whom, heir) = (removal.whom(), removal.transfer_to.as_ref());
+            self.store.remove_user(caller.actor(), whom, heir, limit, &event, removal.time).await
+        };
+        let marked = match mark(Some(self.max_unknown)).await {
+            // A user with legacy keys alone has no entry, and is as real as any other.
+            Err(Error::RemovalLimit(_)) if self.has_legacy_keys(&removal).await? => mark(None).await?,
+            marked => marked?,
+        };
+        // Only where clocks differ has it been undone after now.
+        marked.ok_or(Error::Busy)?;
+        Ok(removal)
     }
-    if keys.transfer_to.is_some() {
-        caller.require_all(&[Scope::workspace_admin()], &[])?;
+
+    async fn has_legacy_keys(&self, removal: &Removal) -> Result<bool, Error> {
+        let Some(legacy) = &self.legacy else { return Ok(false) };
+        let (workspace, user) = removal.whom();
+        Ok(legacy.count_of_user(workspace, user).await? > 0)
     }
-    let removal = Removal {
-        workspace_id: caller.workspace_id.clone(),
-        user_id,
-        transfer_to: keys.transfer_to,
-        overlap_seconds: keys.overlap_seconds,
-        time: whole_millisecond(now),
-        actor: caller.user_id.clone(),
-    };
-    let heir = removal.transfer_to.as_ref();
-    // Only where clocks differ has it been undone after now.
-    let marked = store
-        .remove_user(caller.actor(), removal.whom(), heir, &removal.event(origin, now), removal.time)
-        .await?;
-    marked.ok_or(Error::Busy)?;
-    Ok(removal)
 }
 
 #[cfg(test)]
