@@ -25,6 +25,7 @@ mod events;
 mod faults;
 mod get_key;
 mod idempotent_create;
+mod idempotent_rotate;
 mod interruptions;
 mod introspect_token;
 mod issue_token;

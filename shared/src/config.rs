@@ -220,10 +220,17 @@ impl Environment {
     ///
     /// [`InvalidVariable`] when it is not set or not of that form.
     pub fn replay_key(&self) -> Result<MacKeySource, InvalidVariable> {
-        const NAME: &str = "REPLAY_KEY";
-        const MUST_BE: &str = "must be version:label:KMS key ARN";
-        let invalid = || InvalidVariable { name: NAME, must_be: MUST_BE.to_owned() };
-        mac_key_source(&self.required(NAME, MUST_BE)?).ok_or_else(invalid)
+        self.mac_key_source("REPLAY_KEY")
+    }
+
+    /// `ROTATION_KEY`: the same for idempotent rotations. It is another key, so that neither function can derive the secrets of
+    /// the other.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is not set or not of that form.
+    pub fn rotation_key(&self) -> Result<MacKeySource, InvalidVariable> {
+        self.mac_key_source("ROTATION_KEY")
     }
 
     /// `RETENTION_DAYS`: how long an expired key can still be seen; 30 unless set.
@@ -549,6 +556,12 @@ impl Environment {
         self.text(name)
             .map(str::to_owned)
             .ok_or_else(|| InvalidVariable { name, must_be: must_be.to_owned() })
+    }
+
+    fn mac_key_source(&self, name: &'static str) -> Result<MacKeySource, InvalidVariable> {
+        const MUST_BE: &str = "must be version:label:KMS key ARN";
+        let invalid = || InvalidVariable { name, must_be: MUST_BE.to_owned() };
+        mac_key_source(&self.required(name, MUST_BE)?).ok_or_else(invalid)
     }
 
     fn parsed<T: FromStr>(

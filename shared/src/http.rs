@@ -370,9 +370,9 @@ fn detail(error: &Error) -> String {
             "The key was changed at the same time. Read it and try again."
         }
         Error::PreconditionFailed => "The key was changed since that ETag.",
-        Error::IdempotencyMismatch => "This Idempotency-Key came with another body before.",
+        Error::IdempotencyMismatch => "This Idempotency-Key came with another request before.",
         Error::IdempotencyConflict(_) => {
-            "An earlier request with this Idempotency-Key made a key that was rotated, disabled or deleted, or is expired."
+            "An earlier request with this Idempotency-Key made or rotated a key that was rotated, disabled or deleted since, or is expired."
         }
         Error::Busy | Error::Unavailable { .. } => "The service is temporarily unavailable. Try again later.",
         Error::UnknownPepper(_) | Error::Broken(_) => "The request could not be processed.",
