@@ -51,6 +51,9 @@ pub enum Error {
     /// The user has as many keys as a user may have.
     #[error("the user has {0} keys already")]
     QuotaReached(u32),
+    /// The key has as many tokens that work as a key may have.
+    #[error("the key has {0} tokens already")]
+    TooManyTokens(u32),
     /// The user was removed and has not been reinstated.
     #[error("the user was removed")]
     UserRemoved,

@@ -315,6 +315,7 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::TooManyKeys => (StatusCode::CONFLICT, "too_many_keys", "Too many keys"),
         Error::NameTaken => (StatusCode::CONFLICT, "name_taken", "Name taken"),
         Error::QuotaReached(_) => (StatusCode::CONFLICT, "quota_exceeded", "Quota exceeded"),
+        Error::TooManyTokens(_) => (StatusCode::CONFLICT, "too_many_tokens", "Too many tokens"),
         Error::UserRemoved => (StatusCode::CONFLICT, "user_removed", "User removed"),
         Error::AlreadyBootstrapped => (StatusCode::CONFLICT, "already_bootstrapped", "Already bootstrapped"),
         Error::OwnUser => (StatusCode::CONFLICT, "own_user", "Own user"),
@@ -361,6 +362,9 @@ fn detail(error: &Error) -> String {
         }
         Error::NameTaken => "A key of this workspace already has this name.",
         Error::QuotaReached(quota) => return format!("The user has {quota} keys, and may have no more."),
+        Error::TooManyTokens(bound) => {
+            return format!("The key has {bound} tokens that work, and may have no more.");
+        }
         Error::UserRemoved => "The user was removed from the workspace and can get no key.",
         Error::AlreadyBootstrapped => "The workspace has users. One of its administrators can create keys.",
         Error::OwnUser => {

@@ -13,6 +13,7 @@
 pub mod activity;
 pub mod keys;
 pub mod legacy_keys;
+mod live_tokens;
 pub mod reader;
 pub mod tokens;
 mod transaction;
