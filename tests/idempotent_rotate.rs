@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::database;
+use crate::support::eventually;
 use crate::support::function::{Disturbance, Function, Moment, request};
 use crate::support::stack::{Answer, remember_secret, variable};
 use crate::support::workspace::{Workspace, id_of, keys_url, text, unique};
@@ -168,7 +169,7 @@ async fn a_key_that_rotates_itself_can_repeat_that_with_its_old_secret() {
     assert_eq!(workspace.rotate(new, id, &json!({})).await.status, 200);
 }
 
-/// Whoever has an old secret learns no new one by a header that another credential has chosen.
+/// The holder of an old secret learns no new one by a header that another credential has chosen.
 #[tokio::test]
 async fn an_old_secret_repeats_no_rotation_that_it_has_not_asked_for() {
     let workspace = Workspace::new().await;
@@ -193,12 +194,12 @@ async fn a_key_that_has_changed_since_is_not_shown_again() {
             0 => workspace.rotate(&workspace.admin, id, &body).await,
             1 => workspace.update(&workspace.admin, id, &json!({"disabled": true})).await,
             2 => workspace.delete(&workspace.admin, id).await,
-            3 => loop {
-                let answer = workspace.get(&workspace.admin, id).await;
-                if answer.json()["status"] == "expired" {
-                    break answer;
-                }
-            },
+            3 => {
+                let is_expired =
+                    || async { workspace.get(&workspace.admin, id).await.json()["status"] == "expired" };
+                eventually(is_expired).await;
+                workspace.get(&workspace.admin, id).await
+            }
             _ => workspace.update(&workspace.admin, id, &json!({"name": "another"})).await,
         };
         assert!(matches!(changed.status, 200 | 204), "{changed:?}");
@@ -232,7 +233,7 @@ async fn a_key_that_was_off_when_it_was_rotated_is_shown_again_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_key_that_may_do_more_by_now_is_not_shown_again_to_whoever_lacks_it() {
+async fn a_key_that_may_do_more_by_now_is_not_shown_again_to_a_caller_who_may_not() {
     let workspace = Workspace::new().await;
     let rules = json!(["POST /api-keys/*", "GET /orders/*"]);
     let writer =
@@ -281,7 +282,7 @@ async fn a_key_that_is_widened_while_a_repeat_looks_at_it_is_not_shown() {
 }
 
 #[tokio::test]
-async fn whoever_was_removed_since_is_shown_nothing_again() {
+async fn a_caller_who_was_removed_since_is_shown_nothing_again() {
     let workspace = Workspace::new().await;
     let target = workspace.created(json!({"name": "ci"})).await;
     let leaver = workspace.key_of("mallory", &["workspace:admin"]).await;
@@ -297,6 +298,22 @@ async fn whoever_was_removed_since_is_shown_nothing_again() {
     workspace.rotate(&workspace.admin, id, &json!({})).await;
     let (status, again) = answered(&function.invoke(request()).await.expect("an answer"));
     assert_eq!((status, &again["code"]), (403, &json!("caller_removed")), "{again}");
+}
+
+#[tokio::test]
+async fn a_removed_user_gets_no_secret_out_of_a_key_that_rotated_itself() {
+    let workspace = Workspace::new().await;
+    let own = workspace.key_of("mallory", &["keys:write"]).await;
+    let (id, header, overlap) = (id_of(&own), unique("request"), json!({"overlap_seconds": 600}));
+    let first = rotate(&workspace, &own, id, &header, &overlap).await;
+    assert_eq!(first.status, 200, "{first:?}");
+    database::mark_removed(&workspace.id, "mallory", true).await;
+    for secret in [own.as_str(), text(&first.json(), "key")] {
+        let again = rotate(&workspace, secret, id, &header, &overlap).await;
+        again.assert_problem(403, "caller_removed");
+    }
+    database::mark_removed(&workspace.id, "mallory", false).await;
+    assert_eq!(rotate(&workspace, &own, id, &header, &overlap).await.json(), first.json());
 }
 
 #[tokio::test]

@@ -148,7 +148,9 @@ async fn of_six_uses_at_once_all_succeed_and_none_gets_what_another_has() {
     let key = workspace.key_of("bob", &[]).await;
     let mut functions = Vec::new();
     for _ in 0..6 {
-        functions.push(Arc::new(Function::start("issue-token", &REUSE).await));
+        let function = Function::start("issue-token", &REUSE).await;
+        function.disturb(Disturbance::Contention);
+        functions.push(Arc::new(function));
     }
     let mut first = workspace.tokens(&key, "offline_access").await;
     for round in 0..3 {

@@ -123,6 +123,7 @@ async fn however_many_ask_at_once_never_more_than_the_bound_get_one() {
     let mut asked = JoinSet::new();
     for _ in 0..6 {
         let (function, key) = (of_bound("7").await, key.clone());
+        function.disturb(Disturbance::Contention);
         asked.spawn(async move {
             let mut answers = Vec::new();
             for _ in 0..4 {

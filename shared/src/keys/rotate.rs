@@ -63,7 +63,7 @@ impl RotateKey {
     }
 
     /// Demands of a rotation that a key asks for itself, and that may be repeated, that its old secret works for as long as the
-    /// request is remembered: whoever has lost the answer has no other.
+    /// request is remembered: a client that has lost the answer has no other.
     ///
     /// # Errors
     ///

@@ -325,7 +325,7 @@ mod tests {
         let generation = Generation::default();
         let counted = |stored: Option<&LiveTokens>, token: &Token, now| {
             let change = Change::count(stored, generation, [(End::of_token(token), 1)], 2, at(now))?;
-            Ok::<_, Error>(applied(stored, &change).expect("nobody was faster"))
+            Ok::<_, Error>(applied(stored, &change).expect("no other change"))
         };
         let [short, long] = [token(0, 10), token(0, 3600)];
         let one = counted(None, &short, 0).unwrap();

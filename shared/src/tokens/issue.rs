@@ -1,7 +1,7 @@
 //! Issuing tokens: for a key (RFC 6749, section 4.4), or for a refresh token (section 6).
 //!
 //! A refresh token works once. The next one comes with what it gets, and begins the next step of its family. One that is used
-//! again was copied, and nobody can tell who of the two had the right to it: the whole family is revoked (RFC 9700, section
+//! again was copied, and its two users cannot be told apart: the whole family is revoked (RFC 9700, section
 //! 4.14.2). Where the deployment allows it, one that is used again within seconds gets a sibling of the next one instead, because
 //! its client may have lost the answer or asked twice at the same time.
 
