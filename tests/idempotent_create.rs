@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::database;
 use crate::support::stack::{Answer, remember_secret};
-use crate::support::workspace::{Workspace, text, unique};
+use crate::support::workspace::{Workspace, keys_url, text, unique};
 
 async fn create(workspace: &Workspace, key: &str, header: &str, body: &Value) -> Answer {
     if header.len() >= 16 {
@@ -53,6 +53,38 @@ async fn the_same_header_with_another_body_is_a_422() {
     create(&workspace, &workspace.admin, &header, &json!({"name": "one"})).await;
     let answer = create(&workspace, &workspace.admin, &header, &json!({"name": "two"})).await;
     answer.assert_problem(422, "idempotency_mismatch");
+    assert_eq!(workspace.contents().await.keys.len(), 2);
+}
+
+#[tokio::test]
+async fn a_request_is_the_same_however_and_whenever_it_is_written() {
+    let workspace = Workspace::new().await;
+    let header = unique("request");
+    remember_secret(&header);
+    let send = async |body: &'static str| {
+        let request = workspace.api.client().post(keys_url("")).bearer_auth(&workspace.admin);
+        let request = request.header("Idempotency-Key", &header).header("Content-Type", "application/json");
+        Answer::of(request.body(body).send().await.expect("an answer of the stack")).await
+    };
+    let first = send(r#"{"name":"ci","scopes":["a:b"],"expires_in":3600}"#).await;
+    assert_eq!(first.status, 201, "{first:?}");
+    // An `expires_in` is the same a second later, although the time that it ends at is another one.
+    let made = text(&first.json(), "created_at").to_owned();
+    while chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true) <= made {}
+    for same in [
+        r#"{ "expires_in": 3600, "name": "ci", "scopes": ["a:b"] }"#,
+        r#"{"name":" ci","scopes":["a:b"],"expires_in":3600,"description":null}"#,
+    ] {
+        let again = send(same).await;
+        assert_eq!((again.status, again.json()), (201, first.json()), "{same}");
+    }
+    for another in [
+        r#"{"name":"ci","scopes":["a:b"],"expires_in":3601}"#,
+        r#"{"name":"ci","expires_in":3600}"#,
+        r#"{"name":"CI","scopes":["a:b"],"expires_in":3600}"#,
+    ] {
+        send(another).await.assert_problem(422, "idempotency_mismatch");
+    }
     assert_eq!(workspace.contents().await.keys.len(), 2);
 }
 

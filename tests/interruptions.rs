@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::database::events_of;
 use crate::support::function::{Disturbance, Function, request};
+use crate::support::oauth::form_event as form;
 use crate::support::workspace::{Workspace, id_of, text, unique};
 
 fn create(workspace: &Workspace, name: &str) -> Value {
@@ -71,16 +72,6 @@ async fn when_the_database_fails_the_answer_is_a_503() {
     let answer = function.invoke(create(&workspace, "ci")).await.expect("an answer");
     assert_eq!(answer["statusCode"], 503, "{answer}");
     assert_eq!(workspace.contents().await.keys.len(), 1);
-}
-
-/// The event that the OAuth API makes of a request.
-fn form(path: &str, body: &str) -> Value {
-    json!({
-        "version": "2.0", "routeKey": format!("POST {path}"), "rawPath": path, "rawQueryString": "",
-        "headers": {"content-type": "application/x-www-form-urlencoded"}, "isBase64Encoded": false, "body": body,
-        "requestContext": {"requestId": "r", "stage": "$default", "domainName": "auth.example.com", "timeEpoch": 0,
-            "http": {"method": "POST", "path": path, "protocol": "HTTP/1.1", "sourceIp": "203.0.113.7", "userAgent": "t"}},
-    })
 }
 
 /// Either the refresh token was not used and works, or it was, and then nobody has what it got: it ends its family.

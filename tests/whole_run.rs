@@ -99,10 +99,10 @@ async fn no_table_and_no_log_has_a_secret_a_hash_in_text_or_a_pepper() {
     }
 }
 
-/// The peppers and the replay key, as KMS derives them.
+/// The peppers, the replay key and the rotation key, as KMS derives them.
 async fn derived_keys(api: &Api) -> Vec<Vec<u8>> {
     let mut peppers = Vec::new();
-    let sources = [variable("KEYGATE_PEPPERS"), variable("KEYGATE_REPLAY_KEY")].join(",");
+    let sources = ["KEYGATE_PEPPERS", "KEYGATE_REPLAY_KEY", "KEYGATE_ROTATION_KEY"].map(variable).join(",");
     for source in sources.split(',') {
         let (label, key) = source
             .splitn(3, ':')

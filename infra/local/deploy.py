@@ -154,6 +154,7 @@ class Deployment:
         configuration = self.client("lambda").get_function_configuration
         authorizer = configuration(FunctionName=keygate["AuthorizerFunctionName"])
         creator = configuration(FunctionName=keygate["CreateKeyFunctionName"])
+        rotator = self.functions()["rotate-key"]
         return {
             "KEYGATE_API_URL": api_url,
             "KEYGATE_OAUTH_URL": self.oauth_url,
@@ -175,6 +176,7 @@ class Deployment:
             "KEYGATE_IMPORT_LEGACY_KEYS_FUNCTION": keygate["ImportLegacyKeysFunctionName"],
             "KEYGATE_PEPPERS": authorizer["Environment"]["Variables"]["PEPPERS"],
             "KEYGATE_REPLAY_KEY": creator["Environment"]["Variables"]["REPLAY_KEY"],
+            "KEYGATE_ROTATION_KEY": rotator["Environment"]["Variables"]["ROTATION_KEY"],
             "KEYGATE_CALLS_LOG": str(calls),
             "KEYGATE_CORS_ALLOW_ORIGIN": creator["Environment"]["Variables"].get("CORS_ALLOW_ORIGIN", ""),
             "KEYGATE_STACK": STACK,

@@ -220,10 +220,17 @@ impl Environment {
     ///
     /// [`InvalidVariable`] when it is not set or not of that form.
     pub fn replay_key(&self) -> Result<MacKeySource, InvalidVariable> {
-        const NAME: &str = "REPLAY_KEY";
-        const MUST_BE: &str = "must be version:label:KMS key ARN";
-        let invalid = || InvalidVariable { name: NAME, must_be: MUST_BE.to_owned() };
-        mac_key_source(&self.required(NAME, MUST_BE)?).ok_or_else(invalid)
+        self.mac_key_source("REPLAY_KEY")
+    }
+
+    /// `ROTATION_KEY`: the same for idempotent rotations. It is another key, so that neither function can derive the secrets of
+    /// the other.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is not set or not of that form.
+    pub fn rotation_key(&self) -> Result<MacKeySource, InvalidVariable> {
+        self.mac_key_source("ROTATION_KEY")
     }
 
     /// `RETENTION_DAYS`: how long an expired key can still be seen; 30 unless set.
@@ -448,6 +455,25 @@ impl Environment {
         self.number("REFRESH_TOKEN_DAYS", 30, 1..=365).map(|days| TimeDelta::days(days.into()))
     }
 
+    /// `REFRESH_REUSE_SECONDS`: for how long after its first use a refresh token that is used again gets other tokens, because its
+    /// client may have lost the answer; 0 unless set, so that it works once.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no number from 0 to 60.
+    pub fn refresh_reuse(&self) -> Result<TimeDelta, InvalidVariable> {
+        self.number("REFRESH_REUSE_SECONDS", 0, 0..=60).map(|seconds| TimeDelta::seconds(seconds.into()))
+    }
+
+    /// `TOKENS_PER_KEY`: how many tokens of a key may work at the same time; 1000 unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is no number from 2 to 100000.
+    pub fn tokens_per_key(&self) -> Result<u32, InvalidVariable> {
+        self.number("TOKENS_PER_KEY", 1000, 2..=100_000)
+    }
+
     /// `OAUTH_ISSUER`: the address at which clients find the OAuth API, without a `/` at its end (RFC 8414, section 2).
     /// Unless set it is the API's own host.
     ///
@@ -560,6 +586,12 @@ impl Environment {
             .ok_or_else(|| InvalidVariable { name, must_be: must_be.to_owned() })
     }
 
+    fn mac_key_source(&self, name: &'static str) -> Result<MacKeySource, InvalidVariable> {
+        const MUST_BE: &str = "must be version:label:KMS key ARN";
+        let invalid = || InvalidVariable { name, must_be: MUST_BE.to_owned() };
+        mac_key_source(&self.required(name, MUST_BE)?).ok_or_else(invalid)
+    }
+
     fn parsed<T: FromStr>(
         &self,
         name: &'static str,
@@ -614,6 +646,8 @@ mod tests {
         assert_eq!(empty.activity_retention(), Ok(TimeDelta::days(365)));
         assert_eq!(empty.authorizer_answer(), Ok(AuthorizerAnswer::Policy));
         assert_eq!(empty.authorizer_budget(), Ok(Duration::from_secs(2)));
+        assert_eq!(empty.refresh_reuse(), Ok(TimeDelta::zero()));
+        assert_eq!(empty.tokens_per_key(), Ok(1000));
         assert_eq!(empty.log_level(), Ok(Level::INFO));
     }
 

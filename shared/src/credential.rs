@@ -210,6 +210,13 @@ impl FamilyId {
         Self(Ulid(generate_ulid(now).0 & !NUMBER))
     }
 
+    /// When the family began, to the second: a ULID begins with its time.
+    #[must_use]
+    pub fn created_at(self) -> DateTime<Utc> {
+        let seconds = i64::try_from(self.0.timestamp_ms() / 1000).unwrap_or(0);
+        DateTime::from_timestamp(seconds, 0).unwrap_or_default()
+    }
+
     /// The token of that number, which is not 0.
     #[must_use]
     pub fn token(self, number: NonZeroU16) -> TokenId {
@@ -548,6 +555,8 @@ mod tests {
         assert_eq!(family.token(NonZeroU16::MIN).to_string(), "01JD4A0000F9K3W7RT2M8Q0001");
         assert_eq!(id("01JD4A0000F9K3W7RT2M8Q0000").family(), None);
         assert_eq!(family.token(NonZeroU16::MAX).number(), u16::MAX);
+        let now = DateTime::from_timestamp(1_800_000_000, 999_000_000).unwrap();
+        assert_eq!(FamilyId::generate(now).created_at().timestamp(), 1_800_000_000);
     }
 
     #[test]

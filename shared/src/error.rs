@@ -62,6 +62,9 @@ pub enum Error {
         /// How many may.
         quota: u32,
     },
+    /// The key has as many tokens that work as a key may have.
+    #[error("the key has {0} tokens already")]
+    TooManyTokens(u32),
     /// The user was removed and has not been reinstated.
     #[error("the user was removed")]
     UserRemoved,
@@ -86,12 +89,14 @@ pub enum Error {
     /// The key is not in the state that the request is for.
     #[error("the key has another revision than the request is for")]
     PreconditionFailed,
-    /// The `Idempotency-Key` came with another body before.
-    #[error("the Idempotency-Key came with another body before")]
+    /// The `Idempotency-Key` came with another request before.
+    #[error("the Idempotency-Key came with another request before")]
     IdempotencyMismatch,
-    /// The `Idempotency-Key` made a key that has another secret by now or does not work, so that the first answer would
-    /// not be true any more.
-    #[error("the Idempotency-Key made the key {0}, which was rotated, disabled or deleted, or is expired")]
+    /// The `Idempotency-Key` made or rotated a key that has another secret by now or does not work, so that the first answer
+    /// would not be true any more.
+    #[error(
+        "the Idempotency-Key gave a secret to the key {0}, which was rotated, disabled or deleted since, or is expired"
+    )]
     IdempotencyConflict(KeyId),
     /// Others kept changing the same items.
     #[error("conflicting transactions did not come to an end")]

@@ -475,6 +475,7 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::TooManyKeys => (StatusCode::CONFLICT, "too_many_keys", "Too many keys"),
         Error::NameTaken(_) => (StatusCode::CONFLICT, "name_taken", "Name taken"),
         Error::QuotaReached { .. } => (StatusCode::CONFLICT, "quota_exceeded", "Quota exceeded"),
+        Error::TooManyTokens(_) => (StatusCode::CONFLICT, "too_many_tokens", "Too many tokens"),
         Error::UserRemoved => (StatusCode::CONFLICT, "user_removed", "User removed"),
         Error::AlreadyBootstrapped => (StatusCode::CONFLICT, "already_bootstrapped", "Already bootstrapped"),
         Error::OwnUser => (StatusCode::CONFLICT, "own_user", "Own user"),
@@ -529,6 +530,9 @@ fn detail(error: &Error) -> String {
         Error::QuotaReached { counted, quota } => {
             return format!("The user has {counted} keys, and may have {quota}. Expired keys do not count.");
         }
+        Error::TooManyTokens(bound) => {
+            return format!("The key has {bound} tokens that work, and may have no more.");
+        }
         Error::UserRemoved => "The user was removed from the workspace and can get no key.",
         Error::AlreadyBootstrapped => "The workspace has users. One of its administrators can create keys.",
         Error::OwnUser => {
@@ -545,10 +549,10 @@ fn detail(error: &Error) -> String {
         }
         Error::PreconditionFailed => "The key was changed since that ETag.",
         Error::IdempotencyMismatch => {
-            "This Idempotency-Key came with another body before. Send the same request again, or a new key with a new one."
+            "This Idempotency-Key came with another request before. Send the same request again, or a new key with a new one."
         }
         Error::IdempotencyConflict(_) => {
-            "An earlier request with this Idempotency-Key made a key that was rotated, disabled or deleted, or is expired."
+            "An earlier request with this Idempotency-Key made or rotated a key that was rotated, disabled or deleted since, or is expired."
         }
         Error::Busy | Error::Unavailable { .. } => "The service is temporarily unavailable. Try again later.",
         Error::UnknownPepper(_) | Error::Broken(_) => "The request could not be processed.",

@@ -13,7 +13,7 @@
 //!    further.
 //! 3. [`pepper`] turns the secret into the hash that is stored and compares the two in constant time.
 //! 4. [`scope`], [`endpoint`], [`rights`] and [`caller`] say what a caller may do, and where; [`record`] is what is stored of a key,
-//!    [`activity`] what is remembered of its life, [`replay`] how a repeated create gets the same secret again, [`error`]
+//!    [`activity`] what is remembered of its life, [`replay`] how a repeated create or rotation gets the same secret again, [`error`]
 //!    what can go wrong, [`fields`] how all invalid fields are named at once, [`text`] how texts are compared, and [`page`] how a
 //!    list is walked through. [`clock`] says what time does to a key.
 //! 5. [`verify`] compares a credential with what is stored; [`authorize`] is the decision: a credential in, its caller or a

@@ -123,6 +123,7 @@ fn refusal_of(error: &OAuthError, request_id: Option<&str>) -> Response<Body> {
         error: &'static str,
         error_description: &'a str,
     }
+    let too_many;
     let (status, code, description) = match error {
         OAuthError::InvalidRequest(detail) => (StatusCode::BAD_REQUEST, "invalid_request", detail.as_str()),
         OAuthError::InvalidClient(..) => {
@@ -136,6 +137,13 @@ fn refusal_of(error: &OAuthError, request_id: Option<&str>) -> Response<Body> {
         OAuthError::Failed(Error::CallerRemoved) => {
             let description = "The user of this client was removed.";
             (StatusCode::BAD_REQUEST, "unauthorized_client", description)
+        }
+        OAuthError::Failed(Error::TooManyTokens(bound)) => {
+            // RFC 6749 has no code for it. This one says that it passes, which it does when tokens expire.
+            too_many = format!(
+                "The key has as many tokens that work as it may have, {bound}. Revoke some, or wait until they expire."
+            );
+            (StatusCode::CONFLICT, "temporarily_unavailable", too_many.as_str())
         }
         OAuthError::InvalidGrant(_) => {
             let description = "The token does not work, or is another client's.";

@@ -159,11 +159,13 @@ impl Peppers {
     /// The hash to store for a new credential, under the current pepper.
     #[must_use]
     pub fn hash(&self, credential: &Credential) -> SecretHash {
-        let pepper = self.0.current();
-        SecretHash {
-            hash: mac(pepper, credential).finalize().into_bytes().into(),
-            pepper_version: pepper.version,
-        }
+        hash(self.0.current(), credential)
+    }
+
+    /// The hashes that a credential may be stored under, one for each pepper.
+    #[must_use]
+    pub fn hashes(&self, credential: &Credential) -> Vec<SecretHash> {
+        self.0.all().map(|pepper| hash(pepper, credential)).collect()
     }
 
     /// Whether `credential` is the one that `stored` was made of, compared in constant time.
@@ -201,6 +203,13 @@ impl Peppers {
     pub fn verify_nothing(&self, credential: &Credential) {
         let matched = mac(self.0.current(), credential).verify_slice(&[0; 32]).is_ok();
         std::hint::black_box(matched);
+    }
+}
+
+fn hash(pepper: &MacKey, credential: &Credential) -> SecretHash {
+    SecretHash {
+        hash: mac(pepper, credential).finalize().into_bytes().into(),
+        pepper_version: pepper.version,
     }
 }
 
@@ -299,6 +308,7 @@ mod tests {
         let old_hash = peppers(vec![pepper(1, 0)]).hash(&credential());
         let both = peppers(vec![pepper(1, 0), pepper(2, 50)]);
         assert_eq!(both.verify(&credential(), &old_hash), Ok(true));
+        assert!(both.hashes(&credential()).contains(&old_hash));
         let renewed = both.renew(&credential(), &old_hash).unwrap();
         assert_eq!((renewed.pepper_version(), both.verify(&credential(), &renewed)), (2, Ok(true)));
         assert!(both.renew(&credential(), &renewed).is_none());

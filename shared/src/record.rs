@@ -249,10 +249,18 @@ impl HashedKey {
 
 /// The tokens of a key that work are those that were made under its present generation. Revoking all of them, however many
 /// there are, is counting it up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Generation {
     #[serde(default, rename = "token_generation")]
     number: u64,
+}
+
+impl Generation {
+    /// Its number: a later one is greater.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.number
+    }
 }
 
 /// A key as what is asked of its tokens needs it.
@@ -332,6 +340,10 @@ pub struct HashedToken {
 }
 
 /// A refresh token, those that come after it, and their access tokens: what is revoked together.
+///
+/// Its refresh tokens come in *steps*. Using one of the present step gets the first token of the next. Using one of the step before
+/// again, within the time that the deployment allows for that, gets a sibling of that first token. The numbers of a step's tokens
+/// follow each other and are greater than those of the step before, so the number of a token says of which step it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Family {
     /// The key of all of them.
@@ -339,14 +351,100 @@ pub struct Family {
     /// Its id, which those of its tokens begin with.
     #[serde(rename = "entry", with = "family_entry")]
     pub family_id: FamilyId,
-    /// The one refresh token that has not been used.
+    /// The first refresh token of the present step.
     pub current: TokenId,
+    /// The first refresh token of the step before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<TokenId>,
+    /// When a token of the step before was used first, in milliseconds: since then the present step is the present one.
+    #[serde(
+        default,
+        with = "chrono::serde::ts_milliseconds_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub used_at: Option<DateTime<Utc>>,
+    /// How many siblings the first refresh token of the present step has.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub siblings: u8,
     /// Since when none of them works.
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<DateTime<Utc>>,
     /// When the last of its refresh tokens stops working, however often it is renewed.
     #[serde(with = "chrono::serde::ts_seconds")]
     pub expires_at: DateTime<Utc>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde's `skip_serializing_if` calls"
+)]
+fn is_zero(value: &u8) -> bool {
+    *value == 0
+}
+
+/// How many siblings the first refresh token of a step may have.
+pub const MAX_SIBLINGS: u8 = 5;
+
+/// What the use of a refresh token is, by what its family says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefreshUse {
+    /// It is of the present step, and gets the next one.
+    Next,
+    /// It is of the step before, soon enough after that was left, and gets a sibling.
+    Again,
+    /// It was used before, or another one in its place: it was copied.
+    Copied,
+}
+
+impl Family {
+    /// A family that begins with a refresh token.
+    #[must_use]
+    pub fn new(key_id: KeyId, family_id: FamilyId, current: TokenId, expires_at: DateTime<Utc>) -> Self {
+        Self {
+            key_id,
+            family_id,
+            current,
+            previous: None,
+            used_at: None,
+            siblings: 0,
+            revoked_at: None,
+            expires_at,
+        }
+    }
+
+    /// Whether a refresh token of the family is of the present step: if nothing is revoked, it works.
+    #[must_use]
+    pub fn is_present(&self, refresh_token: TokenId) -> bool {
+        refresh_token.number() >= self.current.number()
+    }
+
+    /// How many refresh tokens the present step has.
+    #[must_use]
+    pub fn present(&self) -> u32 {
+        1 + u32::from(self.siblings)
+    }
+
+    /// The greatest number that a token of the family has: each refresh token comes with an access token.
+    #[must_use]
+    pub fn last_number(&self) -> u16 {
+        self.current.number().saturating_add(2 * u16::from(self.siblings))
+    }
+
+    /// What using a refresh token of the family `now` is, where one may be used again for `reuse` after it was used first.
+    #[must_use]
+    pub fn judge(&self, refresh_token: TokenId, reuse: TimeDelta, now: DateTime<Utc>) -> RefreshUse {
+        if self.is_present(refresh_token) {
+            return RefreshUse::Next;
+        }
+        let is_of_step_before =
+            self.previous.is_some_and(|previous| refresh_token.number() >= previous.number());
+        let is_soon_enough = !reuse.is_zero() && self.used_at.is_some_and(|used_at| now - used_at <= reuse);
+        if is_of_step_before && is_soon_enough && self.siblings < MAX_SIBLINGS {
+            RefreshUse::Again
+        } else {
+            RefreshUse::Copied
+        }
+    }
 }
 
 /// What is stored of a legacy key, under the hash that it is found by.
@@ -457,6 +555,10 @@ mod zero_until_used {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
 
     fn key(expires_at: Option<i64>, disabled: bool) -> Key {
@@ -515,6 +617,85 @@ mod tests {
         assert!(!key(Some(1000), false).is_gone(at(1099)));
         assert!(key(Some(1000), false).is_gone(at(1100)));
         assert!(!key(None, false).is_gone(at(i64::from(u32::MAX))));
+    }
+
+    #[test]
+    fn a_refresh_token_that_is_used_again_soon_gets_a_sibling_and_later_was_copied() {
+        let family_id = FamilyId::generate(at(0));
+        let token = |number| family_id.token(std::num::NonZeroU16::new(number).unwrap());
+        let key_id = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
+        let of_step = |previous, current, siblings| Family {
+            previous: Some(token(previous)),
+            used_at: Some(at(1000)),
+            siblings,
+            ..Family::new(key_id, family_id, token(current), at(9000))
+        };
+        let reuse = TimeDelta::seconds(10);
+        // The step before has the tokens 8 and 10, the present one 12 and 14.
+        let family = of_step(8, 12, 1);
+        assert_eq!((family.present(), family.last_number()), (2, 14));
+        for (number, seconds, expected) in [
+            (12, 1000, RefreshUse::Next),
+            (14, 9000, RefreshUse::Next),
+            (8, 1010, RefreshUse::Again),
+            (10, 1010, RefreshUse::Again),
+            (8, 1011, RefreshUse::Copied),
+            (6, 1000, RefreshUse::Copied),
+        ] {
+            assert_eq!(family.judge(token(number), reuse, at(seconds)), expected, "{number} {seconds}");
+        }
+        assert_eq!(of_step(8, 12, 4).judge(token(8), reuse, at(1000)), RefreshUse::Again);
+        assert_eq!(of_step(8, 12, 5).judge(token(8), reuse, at(1000)), RefreshUse::Copied, "five at most");
+        let at_once = family.judge(token(8), TimeDelta::zero(), at(1000));
+        assert_eq!(at_once, RefreshUse::Copied, "unless the deployment allows it");
+        let first = Family::new(key_id, family_id, token(2), at(9000));
+        assert_eq!(first.judge(token(2), TimeDelta::zero(), at(0)), RefreshUse::Next);
+    }
+
+    proptest! {
+        /// The numbers of tokens say of which step they are, as a model that remembers the step of each.
+        #[test]
+        fn the_number_of_a_refresh_token_says_of_which_step_it_is(
+            uses in vec((any::<Index>(), 0_i64..8), 0..60),
+        ) {
+            let family_id = FamilyId::generate(at(0));
+            let token = |number| family_id.token(std::num::NonZeroU16::new(number).unwrap());
+            let key_id = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
+            let mut family = Family::new(key_id, family_id, token(2), at(9000));
+            // Tokens with their steps; the present step, when it began, and its tokens.
+            let (mut tokens, mut present, mut now) = (vec![(token(2), 0)], (0, 0, 1), 0);
+            let reuse = TimeDelta::seconds(10);
+            for (index, seconds) in uses {
+                now += seconds;
+                let (used, step) = *index.get(&tokens);
+                let is_of_step_before = step + 1 == present.0;
+                let expected = if step == present.0 {
+                    RefreshUse::Next
+                } else if is_of_step_before && now - present.1 <= 10 && present.2 <= i64::from(MAX_SIBLINGS) {
+                    RefreshUse::Again
+                } else {
+                    RefreshUse::Copied
+                };
+                prop_assert_eq!(family.judge(used, reuse, at(now)), expected);
+                prop_assert_eq!(family.is_present(used), step == present.0);
+                let next = token(family.last_number() + 2);
+                prop_assert!(tokens.iter().all(|(token, _)| token.number() < next.number()));
+                match expected {
+                    RefreshUse::Next => {
+                        family.previous = Some(std::mem::replace(&mut family.current, next));
+                        (family.used_at, family.siblings) = (Some(at(now)), 0);
+                        present = (present.0 + 1, now, 1);
+                    }
+                    RefreshUse::Again => {
+                        family.siblings += 1;
+                        present.2 += 1;
+                    }
+                    RefreshUse::Copied => continue,
+                }
+                tokens.push((next, present.0));
+                prop_assert_eq!(i64::from(family.present()), present.2);
+            }
+        }
     }
 
     #[test]

@@ -1,14 +1,16 @@
-//! Idempotent creates: the same request again gets the same answer, although the secret is stored nowhere.
+//! Idempotent creates and rotations: the same request again gets the same answer, although the secret is stored nowhere.
 //!
 //! Only where a request has an `Idempotency-Key`, the secret is derived instead of drawn:
 //!
 //! ```text
-//! secret = HMAC-SHA-256(K, label ‖ workspace ‖ user ‖ caller's key id ‖ key id ‖ nonce ‖ Idempotency-Key)
+//! secret = HMAC-SHA-256(K, label ‖ workspace ‖ user ‖ kind and key id of the caller's credential ‖
+//!                          key id ‖ revision ‖ nonce ‖ Idempotency-Key)
 //! ```
 //!
-//! every field preceded by its length, with a K that only create-key can derive from KMS. What is remembered for ten
-//! minutes is the nonce, the version of K, and digests under K of the header and of the body. The header itself is
-//! stored nowhere: without it, whoever has the table and K cannot recover the secret.
+//! every field preceded by its length, with a K that only create-key, or another one that only rotate-key, can derive from
+//! KMS. What is remembered for ten minutes is the nonce, the key with the revision that has the secret, the version of K, and
+//! digests under K of the header and of the request. The header itself is stored nowhere: without it, the table and K are not
+//! enough to recover the secret.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -24,13 +26,32 @@ use crate::credential::{Credential, KeyId, Kind, Secret, fill_with_random_bytes}
 use crate::error::{Error, InvalidField, Place};
 use crate::pepper::MacKey;
 
+/// What the three MACs of a request are kept apart by, from each other and from those of the other operation.
+#[derive(Debug)]
+pub struct Labels {
+    secret: &'static [u8],
+    header: &'static [u8],
+    request: &'static [u8],
+}
+
 // NEVER change these values: what was remembered under others would not be recognised.
-const SECRET: &[u8] = b"keygate/replay/secret/v1";
-const HEADER: &[u8] = b"keygate/replay/header/v1";
-const BODY: &[u8] = b"keygate/replay/body/v1";
+
+/// The labels of creates.
+pub const CREATE: Labels = Labels {
+    secret: b"keygate/replay/secret/v1",
+    header: b"keygate/replay/header/v1",
+    request: b"keygate/replay/body/v1",
+};
+
+/// The labels of rotations.
+pub const ROTATE: Labels = Labels {
+    secret: b"keygate/rotation/secret/v1",
+    header: b"keygate/rotation/header/v1",
+    request: b"keygate/rotation/request/v1",
+};
 
 /// For how long the same request gets the same answer.
-const MEMORY: TimeDelta = TimeDelta::minutes(10);
+pub const MEMORY: TimeDelta = TimeDelta::minutes(10);
 
 /// A request that can be repeated: 16 to 255 visible characters of ASCII that its sender chose for it.
 #[derive(Debug)]
@@ -51,7 +72,7 @@ impl IdempotencyKey {
     }
 }
 
-/// A create that is to be remembered.
+/// A create or a rotation that is to be remembered.
 #[derive(Debug)]
 pub struct Replay {
     /// What the request is found by.
@@ -60,11 +81,13 @@ pub struct Replay {
     pub memory: Memory,
 }
 
-/// What is remembered of a create.
+/// What is remembered of a create or a rotation.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Memory {
-    /// The key that it made.
+    /// The key that it made or rotated.
     pub key_id: KeyId,
+    /// The revision of the key that first had the secret.
+    pub revision: u64,
     #[serde(with = "serde_bytes")]
     nonce: [u8; 32],
     #[serde(with = "serde_bytes")]
@@ -75,63 +98,92 @@ pub struct Memory {
     ttl: DateTime<Utc>,
 }
 
+impl Memory {
+    /// Whether the request is a new one by now. `DynamoDB` may not have got to removing what is past its ttl.
+    #[must_use]
+    pub fn is_over(&self, now: DateTime<Utc>) -> bool {
+        self.ttl.timestamp() <= now.timestamp()
+    }
+
+    /// When the request came first, to the second.
+    #[must_use]
+    pub fn began_at(&self) -> DateTime<Utc> {
+        self.ttl - MEMORY
+    }
+}
+
 /// A request with an `Idempotency-Key`, and what its secrets are derived from.
 #[derive(Debug)]
 pub struct Repeatable<'a> {
     /// K. Under another one a request is not found again, and is a new one.
     pub key: &'a MacKey,
+    /// What is requested: a create or a rotation.
+    pub labels: &'static Labels,
     /// Who asks.
     pub caller: &'a Caller,
     /// The header.
     pub idempotency_key: &'a IdempotencyKey,
-    /// The body as it was sent.
-    pub body: &'a [u8],
+    /// The request in a form that is the same however it was written: its parsed fields, and the key that it is about.
+    pub request: &'a [u8],
 }
 
 impl Repeatable<'_> {
-    /// A new key for the request, and what is to be remembered.
+    /// A new secret for `revision` of a key, and what is to be remembered.
     #[must_use]
-    pub fn begin(&self, now: DateTime<Utc>) -> (Credential, Replay) {
+    pub fn begin(&self, key_id: KeyId, revision: u64, now: DateTime<Utc>) -> (Credential, Replay) {
         let mut nonce = [0; 32];
         fill_with_random_bytes(&mut nonce);
-        let credential = self.credential(KeyId::generate(now), &nonce);
         let memory = Memory {
-            key_id: credential.key_id,
+            key_id,
+            revision,
             nonce,
             request: self.request_digest(),
             version: self.key.version(),
             ttl: now + MEMORY,
         };
-        let digest = self.mac(HEADER, &[]);
-        (credential, Replay { digest: URL_SAFE_NO_PAD.encode(digest), memory })
+        (self.credential(&memory), Replay { digest: self.digest(), memory })
     }
 
     /// The credential that the request was answered with when it came first.
     ///
     /// # Errors
     ///
-    /// - [`Error::IdempotencyMismatch`]: it came with another body.
+    /// - [`Error::IdempotencyMismatch`]: it was another request.
     pub fn again(&self, memory: &Memory) -> Result<Credential, Error> {
         if !bool::from(self.request_digest().ct_eq(&memory.request)) {
             return Err(Error::IdempotencyMismatch);
         }
-        Ok(self.credential(memory.key_id, &memory.nonce))
+        Ok(self.credential(memory))
     }
 
-    fn credential(&self, key_id: KeyId, nonce: &[u8; 32]) -> Credential {
-        let secret = Zeroizing::new(self.mac(SECRET, &[&key_id.to_bytes(), nonce]));
-        Credential { key_id, kind: Kind::ApiKey, secret: Secret::from_bytes(&secret) }
+    /// What the request is found by.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.mac(self.labels.header, &[]))
+    }
+
+    fn credential(&self, memory: &Memory) -> Credential {
+        let (key_id, revision) = (memory.key_id.to_bytes(), memory.revision.to_be_bytes());
+        let secret = Zeroizing::new(self.mac(self.labels.secret, &[&key_id, &revision, &memory.nonce]));
+        Credential { key_id: memory.key_id, kind: Kind::ApiKey, secret: Secret::from_bytes(&secret) }
     }
 
     fn request_digest(&self) -> [u8; 32] {
-        self.mac(BODY, &[self.body])
+        self.mac(self.labels.request, &[self.request])
     }
 
-    /// A MAC over who sends the request, `fields`, and the `Idempotency-Key`.
+    /// A MAC over who sends the request, `fields`, and the `Idempotency-Key`. The old secret of a key is the same sender as its
+    /// current one.
     fn mac(&self, label: &[u8], fields: &[&[u8]]) -> [u8; 32] {
-        let Caller { workspace_id, user_id, key_id, .. } = self.caller;
+        let Caller { workspace_id, user_id, credential, key_id, .. } = self.caller;
         let caller_key = key_id.to_bytes();
-        let mut all = vec![label, workspace_id.as_str().as_bytes(), user_id.as_str().as_bytes(), &caller_key];
+        let mut all = vec![
+            label,
+            workspace_id.as_str().as_bytes(),
+            user_id.as_str().as_bytes(),
+            credential.word().as_bytes(),
+            &caller_key,
+        ];
         all.extend(fields);
         all.push(self.idempotency_key.0.expose_secret().as_bytes());
         self.key.mac(&all).finalize().into_bytes().into()
@@ -143,6 +195,7 @@ mod tests {
     use super::*;
     use crate::caller::CredentialKind;
     use crate::pepper::{MacKeys, Peppers};
+    use crate::rights::OldSecret;
 
     const HEADER_VALUE: &str = "4f1c2a9e-create-ci";
 
@@ -168,46 +221,110 @@ mod tests {
         caller("alice", "01JD3V6Y4N8Q2Z5X7W9B0C1D2E")
     }
 
-    #[test]
-    fn the_same_request_again_gets_the_same_secret() {
-        let (key, caller, header) = (key(), alice(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
-        let request = Repeatable { key: &key, caller: &caller, idempotency_key: &header, body: b"{}" };
-        let (first, replay) = request.begin(Utc::now());
-        let again = request.again(&replay.memory).unwrap();
-        assert_eq!((first.key_id, first.secret.expose()), (again.key_id, again.secret.expose()));
-
-        let (other, _) = request.begin(Utc::now());
-        assert_ne!(
-            first.secret.expose(),
-            other.secret.expose(),
-            "a nonce makes every first answer another one"
-        );
+    fn made() -> KeyId {
+        "01JD4A0000F9K3W7RT2M8Q0001".parse().unwrap()
     }
 
     #[test]
-    fn another_body_is_a_mismatch_and_another_sender_another_request() {
+    fn the_same_request_again_gets_the_same_secret() {
+        let (key, caller, header) = (key(), alice(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
+        for labels in [&CREATE, &ROTATE] {
+            let request =
+                Repeatable { key: &key, labels, caller: &caller, idempotency_key: &header, request: b"{}" };
+            let (first, replay) = request.begin(made(), 1, Utc::now());
+            let again = request.again(&replay.memory).unwrap();
+            assert_eq!((first.key_id, first.secret.expose()), (again.key_id, again.secret.expose()));
+            assert_eq!(request.digest(), replay.digest);
+
+            let (other, _) = request.begin(made(), 1, Utc::now());
+            let nonce_is_new = "a nonce makes every first answer another one";
+            assert_ne!(first.secret.expose(), other.secret.expose(), "{nonce_is_new}");
+            let of_next = Memory { revision: 2, ..replay.memory };
+            let other = request.again(&of_next).unwrap();
+            assert_ne!(
+                first.secret.expose(),
+                other.secret.expose(),
+                "every revision has a secret of its own"
+            );
+        }
+    }
+
+    #[test]
+    fn another_request_is_a_mismatch_and_another_sender_another_request() {
         let (key, header) = (key(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
         let alice = alice();
-        let request = Repeatable { key: &key, caller: &alice, idempotency_key: &header, body: b"{}" };
-        let (_, replay) = request.begin(Utc::now());
-        let other_body = Repeatable { body: b"{ }", ..request };
-        assert!(matches!(other_body.again(&replay.memory), Err(Error::IdempotencyMismatch)));
+        let request = Repeatable {
+            key: &key,
+            labels: &ROTATE,
+            caller: &alice,
+            idempotency_key: &header,
+            request: b"{}",
+        };
+        let (_, replay) = request.begin(made(), 2, Utc::now());
+        let other_request = Repeatable { request: b"{ }", ..request };
+        assert!(matches!(other_request.again(&replay.memory), Err(Error::IdempotencyMismatch)));
 
-        for sender in
-            [caller("bob", "01JD3V6Y4N8Q2Z5X7W9B0C1D2E"), caller("alice", "01JD3V6Y4N8Q2Z5X7W9B0C1D2F")]
-        {
-            let other = Repeatable { key: &key, caller: &sender, idempotency_key: &header, body: b"{}" };
-            assert_ne!(other.begin(Utc::now()).1.digest, replay.digest);
+        let by_token = Caller { credential: CredentialKind::AccessToken, ..alice.clone() };
+        for sender in [
+            caller("bob", "01JD3V6Y4N8Q2Z5X7W9B0C1D2E"),
+            caller("alice", "01JD3V6Y4N8Q2Z5X7W9B0C1D2F"),
+            by_token,
+        ] {
+            let other = Repeatable { caller: &sender, ..request };
+            assert_ne!(other.digest(), replay.digest, "{sender:?}");
             assert!(other.again(&replay.memory).is_err());
         }
+        let created = Repeatable { labels: &CREATE, ..request };
+        assert_ne!(created.digest(), replay.digest, "a create is no rotation");
+    }
+
+    #[test]
+    fn the_old_secret_of_a_key_is_the_same_sender_as_the_current_one() {
+        let (key, header) = (key(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
+        let current = alice();
+        let old = Caller { old_secret: Some(OldSecret::Previous), ..alice() };
+        let [current, old] = [&current, &old].map(|caller| Repeatable {
+            key: &key,
+            labels: &ROTATE,
+            caller,
+            idempotency_key: &header,
+            request: b"{}",
+        });
+        let (first, replay) = current.begin(made(), 2, Utc::now());
+        assert_eq!(old.digest(), replay.digest);
+        assert_eq!(old.again(&replay.memory).unwrap().secret.expose(), first.secret.expose());
+    }
+
+    #[test]
+    fn a_request_is_remembered_for_ten_minutes() {
+        let (key, caller, header) = (key(), alice(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
+        let request = Repeatable {
+            key: &key,
+            labels: &CREATE,
+            caller: &caller,
+            idempotency_key: &header,
+            request: b"{}",
+        };
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let (_, Replay { memory, .. }) = request.begin(made(), 1, now);
+        assert_eq!(memory.began_at(), now);
+        assert!(
+            !memory.is_over(now + TimeDelta::seconds(599)) && memory.is_over(now + TimeDelta::seconds(600))
+        );
     }
 
     #[test]
     fn a_replay_key_and_a_pepper_of_the_same_bytes_make_different_macs() {
         let (caller, header) = (alice(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
         let key = key();
-        let request = Repeatable { key: &key, caller: &caller, idempotency_key: &header, body: b"{}" };
-        let (credential, replay) = request.begin(Utc::now());
+        let request = Repeatable {
+            key: &key,
+            labels: &CREATE,
+            caller: &caller,
+            idempotency_key: &header,
+            request: b"{}",
+        };
+        let (credential, replay) = request.begin(made(), 1, Utc::now());
         let hash = Peppers(MacKeys::new(vec![self::key()], 1)).hash(&credential);
         assert_ne!(hash.as_bytes(), &replay.memory.request);
         assert_ne!(hash.as_bytes(), credential.secret.expose());

@@ -49,6 +49,8 @@ pub enum Operation {
     CreateKey,
     /// Give a key another secret.
     RotateKey,
+    /// Be told again what a rotation that was made was answered with.
+    RepeatRotation,
     /// Change a key so that it can do no more than before: rename it, describe it, let it end sooner, switch it off.
     ChangeKey,
     /// Change a key so that it can do more, or for longer: other scopes or endpoint rules, a later expiry, switched on again.
@@ -113,8 +115,8 @@ impl Presented {
     fn right(self, operation: Operation) -> Right {
         use Operation::{
             ChangeKey, CreateKey, DeleteKey, Introspect, ObtainAccessToken, ObtainRefreshToken, ReadActivity,
-            ReadKeys, ReadSelf, ReinstateUser, RemoveUser, RenewTokens, RevokePresentedToken, RevokeTokens,
-            RotateKey, WidenKey,
+            ReadKeys, ReadSelf, ReinstateUser, RemoveUser, RenewTokens, RepeatRotation, RevokePresentedToken,
+            RevokeTokens, RotateKey, WidenKey,
         };
         match (self, operation) {
             (Self::CurrentSecret, _) => Right::Granted,
@@ -126,15 +128,16 @@ impl Presented {
             ) => Right::Granted,
             (
                 Self::AccessToken | Self::LegacyKey,
-                CreateKey | RotateKey | WidenKey | RemoveUser | ReinstateUser | ObtainAccessToken
-                | ObtainRefreshToken | RenewTokens | RevokePresentedToken | Introspect,
+                CreateKey | RotateKey | RepeatRotation | WidenKey | RemoveUser | ReinstateUser
+                | ObtainAccessToken | ObtainRefreshToken | RenewTokens | RevokePresentedToken | Introspect,
             ) => Right::Denied,
 
-            // It does what its key does, until it ends; its own end is none of its business.
+            // It does what its key does, until it ends; its own end is none of its business. A key that rotates itself has no
+            // other secret than this one until it has the answer, so a repeat is granted.
             (
                 Self::PreviousSecret,
                 ReadSelf | ReadKeys | ReadActivity | CreateKey | RemoveUser | ReinstateUser
-                | ObtainAccessToken | RenewTokens | RevokePresentedToken | Introspect,
+                | ObtainAccessToken | RenewTokens | RepeatRotation | RevokePresentedToken | Introspect,
             ) => Right::Granted,
             (Self::PreviousSecret, RotateKey | ChangeKey | WidenKey | DeleteKey | RevokeTokens) => {
                 Right::NotToOwnKey
@@ -145,9 +148,9 @@ impl Presented {
             (Self::TransferredSecret, ReadSelf) => Right::Granted,
             (
                 Self::TransferredSecret,
-                ReadKeys | ReadActivity | CreateKey | RotateKey | ChangeKey | WidenKey | DeleteKey
-                | RevokeTokens | RemoveUser | ReinstateUser | ObtainAccessToken | ObtainRefreshToken
-                | RenewTokens | RevokePresentedToken | Introspect,
+                ReadKeys | ReadActivity | CreateKey | RotateKey | RepeatRotation | ChangeKey | WidenKey
+                | DeleteKey | RevokeTokens | RemoveUser | ReinstateUser | ObtainAccessToken
+                | ObtainRefreshToken | RenewTokens | RevokePresentedToken | Introspect,
             ) => Right::Denied,
         }
     }
@@ -201,12 +204,13 @@ impl Caller {
 mod tests {
     use super::*;
 
-    const OPERATIONS: [Operation; 16] = [
+    const OPERATIONS: [Operation; 17] = [
         Operation::ReadSelf,
         Operation::ReadKeys,
         Operation::ReadActivity,
         Operation::CreateKey,
         Operation::RotateKey,
+        Operation::RepeatRotation,
         Operation::ChangeKey,
         Operation::WidenKey,
         Operation::DeleteKey,
@@ -234,6 +238,7 @@ mod tests {
             for operation in [
                 Operation::CreateKey,
                 Operation::RotateKey,
+                Operation::RepeatRotation,
                 Operation::WidenKey,
                 Operation::RemoveUser,
                 Operation::ReinstateUser,
@@ -259,6 +264,7 @@ mod tests {
             assert!(!Presented::PreviousSecret.may(operation, true), "{operation:?}");
             assert!(Presented::PreviousSecret.may(operation, false), "{operation:?}");
         }
+        assert!(Presented::PreviousSecret.may(Operation::RepeatRotation, true), "it has no other secret yet");
     }
 
     #[test]

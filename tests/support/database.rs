@@ -226,6 +226,7 @@ fn value_to_json(value: &AttributeValue) -> Value {
         AttributeValue::B(bytes) => json!(bytes.as_ref()),
         AttributeValue::L(list) => list.iter().map(value_to_json).collect(),
         AttributeValue::Bool(value) => json!(value),
+        AttributeValue::M(map) => to_json(map),
         AttributeValue::Null(_) => Value::Null,
         other => panic!("an attribute of a type that Keygate does not use: {other:?}"),
     }
@@ -419,6 +420,33 @@ pub(crate) async fn token(key_id: &str, token_id: &str) -> Value {
     to_json(&item.send().await.expect("the table can be read").item.expect("the token is there"))
 }
 
+/// How many tokens of a key are counted.
+pub(crate) async fn live_tokens(key_id: &str) -> Value {
+    let item = dynamodb()
+        .get_item()
+        .table_name(variable("KEYGATE_TOKENS_TABLE"))
+        .key("key_id", AttributeValue::S(key_id.to_owned()))
+        .key("entry", AttributeValue::S("LIVE".to_owned()))
+        .consistent_read(true);
+    to_json(&item.send().await.expect("the table can be read").item.expect("tokens are counted"))
+}
+
+/// Lets that many milliseconds more have passed since a refresh token of a family was used first. The family is that of a token.
+pub(crate) async fn age_last_use(key_id: &str, token_id: &str, milliseconds: i64) {
+    let token: TokenId = token_id.parse().expect("a token's id");
+    let family = token.family().expect("a token of a family");
+    dynamodb()
+        .update_item()
+        .table_name(variable("KEYGATE_TOKENS_TABLE"))
+        .key("key_id", AttributeValue::S(key_id.to_owned()))
+        .key("entry", AttributeValue::S(format!("FAMILY#{family}")))
+        .update_expression("SET used_at = used_at - :more")
+        .expression_attribute_values(":more", AttributeValue::N(milliseconds.to_string()))
+        .send()
+        .await
+        .expect("the family can be changed");
+}
+
 /// Writes that many more access tokens of a key, copies of one that it has.
 pub(crate) async fn put_tokens(key: &str, count: u32) {
     let key_id = key.split('_').nth(2).expect("a key");
@@ -427,7 +455,8 @@ pub(crate) async fn put_tokens(key: &str, count: u32) {
     let query = client
         .query()
         .table_name(&table)
-        .key_condition_expression("key_id = :key")
+        .key_condition_expression("key_id = :key AND begins_with(entry, :token)")
+        .expression_attribute_values(":token", AttributeValue::S("TOKEN#".to_owned()))
         .expression_attribute_values(":key", AttributeValue::S(key_id.to_owned()));
     let copied = query.send().await.expect("the table can be read").items.expect("tokens").remove(0);
     let puts: Vec<_> = (0..count)

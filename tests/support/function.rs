@@ -138,6 +138,7 @@ impl Function {
             .env("LOG_LEVEL", "debug")
             .env("PEPPERS", variable("KEYGATE_PEPPERS"))
             .env("REPLAY_KEY", variable("KEYGATE_REPLAY_KEY"))
+            .env("ROTATION_KEY", variable("KEYGATE_ROTATION_KEY"))
             .envs(variables.iter().copied())
             .stdout(log_file.try_clone().expect("a second handle"))
             .stderr(log_file);

@@ -3,9 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::stack::{Answer, variable};
+use crate::support::stack::{Answer, remember_secret, variable};
 use crate::support::workspace::{Workspace, id_of, text};
 
 /// What a request is about, its `Authorization`, its form, and the status and the error of its answer.
@@ -99,4 +99,26 @@ pub(crate) fn basic(key: &str) -> String {
 /// The id in a token's text.
 pub(crate) fn token_id_of(token: &str) -> &str {
     token.split('_').nth(3).expect("a token")
+}
+
+/// The event that the OAuth API makes of a request.
+pub(crate) fn form_event(path: &str, body: &str) -> Value {
+    json!({
+        "version": "2.0", "routeKey": format!("POST {path}"), "rawPath": path, "rawQueryString": "",
+        "headers": {"content-type": "application/x-www-form-urlencoded"}, "isBase64Encoded": false, "body": body,
+        "requestContext": {"requestId": "r", "stage": "$default", "domainName": "auth.example.com", "timeEpoch": 0,
+            "http": {"method": "POST", "path": path, "protocol": "HTTP/1.1", "sourceIp": "203.0.113.7", "userAgent": "t"}},
+    })
+}
+
+/// What a function answers to such an event: the status and the body.
+pub(crate) fn answered(answer: &Value) -> (u64, Value) {
+    let body = answer["body"].as_str().unwrap_or_default();
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
+    for member in ["access_token", "refresh_token"] {
+        if let Some(token) = body[member].as_str() {
+            remember_secret(&token[token.len() - 49..][..43]);
+        }
+    }
+    (answer["statusCode"].as_u64().unwrap_or_else(|| panic!("a status: {answer}")), body)
 }

@@ -48,7 +48,7 @@ async fn create(creator: &KeyCreator, request: &Request) -> Result<RevealedKey, 
     let body = http::body(request, &[http::JSON])?;
     let new = CreateKey::parse(body, creator.longest, now)?;
     let idempotency_key = http::idempotency_key(request)?;
-    creator.create(&caller, new, (idempotency_key.as_ref(), body), http::origin(request), now).await
+    creator.create(&caller, new, idempotency_key.as_ref(), http::origin(request), now).await
 }
 
 async fn bootstrap(creator: &KeyCreator, request: &Request) -> Result<RevealedKey, keygate::error::Error> {

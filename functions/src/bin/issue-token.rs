@@ -27,6 +27,8 @@ async fn main() -> Result<(), Error> {
         store: TokenStore::new(aws.dynamodb, &environment)?,
         access_lifetime: environment.access_token_lifetime()?,
         refresh_lifetime: environment.refresh_token_lifetime()?,
+        refresh_reuse: environment.refresh_reuse()?,
+        tokens_per_key: environment.tokens_per_key()?,
     };
     let address = environment.oauth_issuer()?;
     oauth::serve(&environment, |request| respond(&issuer, address.as_deref(), request)).await

@@ -16,9 +16,14 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
+    let (peppers, rotation_key) = tokio::try_join!(
+        kms::derive(&aws.kms, environment.peppers()?),
+        kms::derive_one(aws.kms.clone(), environment.rotation_key()?)
+    )?;
     let rotator = KeyRotator {
         brand: environment.brand()?,
-        peppers: Peppers(kms::derive(&aws.kms, environment.peppers()?).await?),
+        peppers: Peppers(peppers),
+        rotation_key,
         store: Store::new(aws.dynamodb, &environment)?,
     };
     http::serve(&environment, |request| respond(&rotator, request)).await
@@ -34,6 +39,8 @@ async fn respond(rotator: &KeyRotator, request: Request) -> Response<Body> {
 async fn rotate(rotator: &KeyRotator, request: &Request) -> Result<RevealedKey, keygate::error::Error> {
     let caller = http::caller(request)?;
     let rotation = RotateKey::parse(http::body(request, &[http::JSON])?)?;
+    let idempotency_key = http::idempotency_key(request)?;
     let (id, if_match) = (http::key_id(request)?, http::if_match(request)?);
-    rotator.rotate(&caller, id, &rotation, &if_match, http::origin(request), Utc::now()).await
+    let conditions = (&if_match, idempotency_key.as_ref());
+    rotator.rotate(&caller, id, &rotation, conditions, http::origin(request), Utc::now()).await
 }

@@ -1,12 +1,12 @@
 //! Creating a key: over the management API, or as the first administrator's by a direct invocation.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::activity::{Action, Event, Origin};
 use crate::caller::{Actor, Caller, UserId, WorkspaceId};
 use crate::clock::Timetable;
-use crate::credential::{self, Brand, Credential};
+use crate::credential::{self, Brand, Credential, KeyId};
 use crate::endpoint::{self, EndpointRule, MOST_RULES};
 use crate::error::Error;
 use crate::fields::{self, Fields, Wrong};
@@ -14,12 +14,15 @@ use crate::keys::expiry::MaxLifetime;
 use crate::keys::{RevealedKey, refused_to};
 use crate::pepper::{MacKey, Peppers};
 use crate::record::{Generation, HashedKey, Key, LONGEST_DESCRIPTION, Name, Status, ttl};
-use crate::replay::{IdempotencyKey, Memory, Repeatable};
+use crate::replay::{self, IdempotencyKey, Memory, Repeatable};
 use crate::rights::Operation;
 use crate::scope::{KEYS_WRITE, MOST_SCOPES, Scope};
 use crate::store::{Bootstrap, Creation, Extra, Store};
 use crate::text;
 use crate::time::whole_second;
+
+/// The revision of a key as it is made.
+const FIRST_REVISION: u64 = 1;
 
 /// What a caller asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct CreateKey {
     pub description: Option<String>,
     /// When it stops working; never, if not said.
     pub expires_at: Option<DateTime<Utc>>,
+    /// How long from now on that is, where the request says so.
+    pub expires_in: Option<TimeDelta>,
     /// What it carries to the backend.
     pub scopes: Vec<Scope>,
     /// Where it may be used; everywhere, if there are none.
@@ -70,10 +75,26 @@ impl CreateKey {
             name,
             description,
             expires_at: expires_at.or(expires_in),
+            expires_in: expires_in.map(|expires_in| expires_in - whole_second(now)),
             scopes,
             endpoints,
             user_id,
         }))
+    }
+
+    /// The request in a form that is the same however and whenever it was sent. A time from now on is as far away as it was.
+    fn canonical(&self) -> Vec<u8> {
+        let expires_at = self.expires_at.filter(|_| self.expires_in.is_none());
+        let canonical = json!({
+            "name": self.name,
+            "description": self.description,
+            "expires_at": expires_at.map(|time| time.timestamp()),
+            "expires_in": self.expires_in.map(|life| life.num_seconds()),
+            "scopes": self.scopes,
+            "endpoints": self.endpoints,
+            "user_id": self.user_id,
+        });
+        canonical.to_string().into_bytes()
     }
 }
 
@@ -123,7 +144,7 @@ pub struct KeyCreator {
 
 impl KeyCreator {
     /// Makes a key for the caller, or as an administrator for anyone of the workspace. With an `Idempotency-Key`, the
-    /// same request again gets the same answer; `body` is the request as it was sent.
+    /// same request again gets the same answer.
     ///
     /// # Errors
     ///
@@ -133,14 +154,14 @@ impl KeyCreator {
     /// - [`Error::CallerRemoved`]: the caller's user was removed, also where the request was there before.
     /// - [`Error::NotYourKey`]: the key would be another user's, and the caller is no administrator.
     /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: as [`Store::create_key`] says.
-    /// - [`Error::IdempotencyMismatch`]: the `Idempotency-Key` came with another body before.
+    /// - [`Error::IdempotencyMismatch`]: the `Idempotency-Key` came with another request before.
     /// - [`Error::IdempotencyConflict`]: the key that it made has changed since.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn create(
         &self,
         caller: &Caller,
         request: CreateKey,
-        (idempotency_key, body): (Option<&IdempotencyKey>, &[u8]),
+        idempotency_key: Option<&IdempotencyKey>,
         origin: Origin,
         now: DateTime<Utc>,
     ) -> Result<RevealedKey, Error> {
@@ -150,13 +171,16 @@ impl KeyCreator {
         caller.require_to_act_for(&user_id)?;
         caller.require_all(&request.scopes, &request.endpoints)?;
 
+        let canonical = request.canonical();
         let repeatable = idempotency_key.map(|idempotency_key| Repeatable {
             key: &self.replay_key,
+            labels: &replay::CREATE,
             caller,
             idempotency_key,
-            body,
+            request: &canonical,
         });
-        let begun = repeatable.as_ref().map(|repeatable| repeatable.begin(now));
+        let begun =
+            repeatable.as_ref().map(|repeatable| repeatable.begin(KeyId::generate(now), FIRST_REVISION, now));
         let (credential, replay) =
             begun.map_or_else(|| (Credential::generate(now), None), |(c, r)| (c, Some(r)));
         let author = (&caller.workspace_id, &caller.user_id);
@@ -189,6 +213,7 @@ impl KeyCreator {
             name: request.name,
             description: None,
             expires_at: self.longest.0.map(|_| self.longest.latest(now)),
+            expires_in: None,
             scopes: vec![Scope::workspace_admin()],
             endpoints: Vec::new(),
             user_id: None,
@@ -223,7 +248,7 @@ impl KeyCreator {
             endpoints: request.endpoints,
             created_at: whole_second(now),
             created_by: created_by.clone(),
-            revision: 1,
+            revision: FIRST_REVISION,
             expires_at: request.expires_at,
             ttl,
             disabled_at: None,
@@ -472,6 +497,36 @@ mod tests {
         }
         let both = json!({"name": "a", "expires_in": 60, "expires_at": "2027-01-01T00:00:00Z"});
         assert_eq!(wrong_places(&both), ["/expires_in"]);
+    }
+
+    #[test]
+    fn a_request_is_the_same_however_and_whenever_it_is_written() {
+        let canonical = |body: &str, seconds| {
+            let now = now() + TimeDelta::seconds(seconds);
+            CreateKey::parse(body.as_bytes(), MaxLifetime(None), now).expect(body).canonical()
+        };
+        let first = r#"{"name":"ci","scopes":["a:b"],"expires_in":3600}"#;
+        for same in [
+            r#"{ "expires_in": 3600, "scopes": ["a:b"], "name": "ci" }"#,
+            r#"{"name":" \u0063i ","scopes":["a:b"],"expires_in":3600,"description":null,"endpoints":[]}"#,
+        ] {
+            assert_eq!(canonical(same, 500), canonical(first, 0), "{same}");
+        }
+        for other in [
+            r#"{"name":"CI","scopes":["a:b"],"expires_in":3600}"#,
+            r#"{"name":"ci","scopes":["a:b"],"expires_in":3601}"#,
+            r#"{"name":"ci","scopes":["a:b"],"expires_at":"2026-11-22T11:00:00Z"}"#,
+            r#"{"name":"ci","scopes":["a:b"]}"#,
+            r#"{"name":"ci","scopes":["a:c"],"expires_in":3600}"#,
+            r#"{"name":"ci","scopes":["a:b"],"expires_in":3600,"endpoints":["GET /"]}"#,
+            r#"{"name":"ci","scopes":["a:b"],"expires_in":3600,"user_id":"bob"}"#,
+            r#"{"name":"ci","scopes":["a:b"],"expires_in":3600,"description":"nightly"}"#,
+        ] {
+            assert_ne!(canonical(other, 0), canonical(first, 0), "{other}");
+        }
+        let [utc, elsewhere] = ["2026-11-23T10:00:00Z", "2026-11-23T12:00:00+02:00"]
+            .map(|time| canonical(&json!({"name": "ci", "expires_at": time}).to_string(), 0));
+        assert_eq!(utc, elsewhere);
     }
 
     #[test]

@@ -544,6 +544,22 @@ impl Keys {
         TransactWriteItem::builder().update(update).build()
     }
 
+    /// The condition that a key has one of these hashes, and is as it was read.
+    pub(super) fn check_hash(&self, key: &Key, hashes: &[SecretHash]) -> TransactWriteItem {
+        let names: Vec<_> = (0..hashes.len()).map(|index| format!(":hash{index}")).collect();
+        let mut check = ConditionCheck::builder()
+            .table_name(&self.table)
+            .key("key_id", text(&key.key_id))
+            .condition_expression(format!("revision = :revision AND #hash IN ({})", names.join(", ")))
+            .expression_attribute_names("#hash", "hash")
+            .expression_attribute_values(":revision", number(&key.revision));
+        for (name, hash) in names.into_iter().zip(hashes) {
+            check = check.expression_attribute_values(name, bytes(hash.as_bytes()));
+        }
+        let check = check.build().expect("a table, a key and a condition");
+        TransactWriteItem::builder().condition_check(check).build()
+    }
+
     /// The change that makes `before` the key of another user, with a hash that is no secret's. The secret in use goes on as
     /// `after` says; its tokens end.
     ///

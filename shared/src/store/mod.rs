@@ -18,6 +18,7 @@
 pub mod activity;
 pub mod keys;
 pub mod legacy_keys;
+mod live_tokens;
 pub mod reader;
 mod room;
 pub mod tokens;
@@ -105,6 +106,15 @@ impl Held {
 /// have got what it wanted.
 const ATTEMPTS: u32 = 6;
 
+/// What came of a rotation.
+#[derive(Debug)]
+pub enum Rotation {
+    /// The key has the new hash.
+    Rotated,
+    /// It has not, because a request with the same `Idempotency-Key` was there before.
+    Remembered(Memory),
+}
+
 /// What a bootstrap demands of its workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bootstrap {
@@ -178,9 +188,7 @@ impl Store {
             // That a request was there before goes first: the key that it made has the name now.
             if let Some(extra) = extra.filter(|extra| refused.failed(*extra)) {
                 return match refused.item_before(extra) {
-                    Some(item) => serde_dynamo::from_item(item.clone())
-                        .map(Creation::Remembered)
-                        .map_err(|_| broken("replay")),
+                    Some(item) => workspaces::memory(item.clone()).map(Creation::Remembered),
                     None => Err(Error::AlreadyBootstrapped),
                 };
             }
@@ -271,8 +279,8 @@ impl Store {
         }
     }
 
-    /// Gives a stored key another hash, keeps the one it has for as long as `after` says, if at all, revokes its tokens, if
-    /// so asked, and writes the event.
+    /// Gives a stored key another hash, keeps the one it has for as long as `after` says, if at all, revokes its tokens, if so
+    /// asked, remembers the request, if it can be repeated, and writes the event: all of it or nothing.
     ///
     /// # Errors
     ///
@@ -282,18 +290,42 @@ impl Store {
     pub async fn rotate_key(
         &self,
         actor: Actor<'_>,
-        before: &Key,
-        after: &Key,
-        hash: &SecretHash,
+        (before, after, hash): (&Key, &Key, &SecretHash),
         revoke_tokens: bool,
+        replay: Option<&Replay>,
         event: &Event,
-    ) -> Result<(), Error> {
+        now: DateTime<Utc>,
+    ) -> Result<Rotation, Error> {
         let mut transaction = Transaction::new(actor, &self.workspaces);
         let key = transaction.add(self.keys.rotate(before, after, hash, revoke_tokens));
         transaction.add(self.activity.put(event)?);
+        let mut remembered = None;
+        if let Some(replay) = replay {
+            let item = self.workspaces.put_replay(&before.workspace_id, replay, now)?;
+            remembered = Some(transaction.add(item));
+        }
+        let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
+            return Ok(Rotation::Rotated);
+        };
+        // That a request was there before goes first: the key has its revision now.
+        if let Some(item) = remembered.and_then(|remembered| refused.item_before(remembered)) {
+            return workspaces::memory(item.clone()).map(Rotation::Remembered);
+        }
+        Err(if refused.failed(key) { Error::Conflict } else { refused.unexpected() })
+    }
+
+    /// Whether a key has one of these hashes, and is as it was read. It reads nothing: it is a condition.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::CallerRemoved`]: the actor was removed.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn has_hash(&self, actor: Actor<'_>, key: &Key, hashes: &[SecretHash]) -> Result<bool, Error> {
+        let mut transaction = Transaction::new(actor, &self.workspaces);
+        let check = transaction.add(self.keys.check_hash(key, hashes));
         match transaction.commit(&self.client).await? {
-            Outcome::Committed => Ok(()),
-            Outcome::Refused(refused) if refused.failed(key) => Err(Error::Conflict),
+            Outcome::Committed => Ok(true),
+            Outcome::Refused(refused) if refused.failed(check) => Ok(false),
             Outcome::Refused(refused) => Err(refused.unexpected()),
         }
     }

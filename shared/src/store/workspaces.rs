@@ -6,7 +6,7 @@
 //! | `MEMBER#<user>#<key id>` | `counted`?, `expires_at`?, `gone_at`?, the key's `ttl` |
 //! | `USER#<user>` | `key_count`, `removed_at`?, `reinstated_at`?, both in milliseconds; `made_by_removal`? |
 //! | `REMOVALS` | `user_count`: how many users' entries are `made_by_removal` |
-//! | `REPLAY#<digest>` | of an idempotent create, see [`crate::replay`]; `ttl` |
+//! | `REPLAY#<digest>` | of an idempotent create or rotation, see [`crate::replay`]; `ttl` |
 //! | `BOOTSTRAP` | none: that it exists says that the workspace has had an administrator |
 //!
 //! A user's count is the number of their member entries that are `counted`: no transaction changes one without the other, and
@@ -37,7 +37,7 @@ use crate::caller::{UserId, WorkspaceId};
 use crate::credential::KeyId;
 use crate::error::Error;
 use crate::record::{CLOCK_SKEW, Key};
-use crate::replay::Replay;
+use crate::replay::{Memory, Replay};
 use crate::store::walk::Item;
 use crate::store::{Bootstrap, broken, number, text};
 
@@ -682,7 +682,38 @@ impl Workspaces {
         TransactWriteItem::builder().update(update).build()
     }
 
-    /// Remembers an idempotent create, unless one with the same `Idempotency-Key` is remembered.
+    /// What is remembered of a request that is found by `digest`, strongly consistent.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: the entry is not what it should be.
+    pub async fn remembered(
+        &self,
+        workspace: &WorkspaceId,
+        digest: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Memory>, Error> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(entry(workspace, &replay_entry(digest))))
+            .projection_expression("key_id, #revision, #nonce, #request, #version, #ttl")
+            .expression_attribute_names("#revision", "revision")
+            .expression_attribute_names("#nonce", "nonce")
+            .expression_attribute_names("#request", "request")
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_names("#ttl", "ttl")
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+        let memory = answer.item.map(memory).transpose()?;
+        Ok(memory.filter(|memory| !memory.is_over(now)))
+    }
+
+    /// Remembers an idempotent create or rotation, unless one with the same `Idempotency-Key` is remembered.
     ///
     /// # Errors
     ///
@@ -693,7 +724,7 @@ impl Workspaces {
         replay: &Replay,
         now: DateTime<Utc>,
     ) -> Result<TransactWriteItem, Error> {
-        let mut item = entry(workspace, &format!("REPLAY#{}", replay.digest));
+        let mut item = entry(workspace, &replay_entry(&replay.digest));
         let memory: HashMap<String, AttributeValue> =
             serde_dynamo::to_item(&replay.memory).map_err(|_| broken("replay"))?;
         item.extend(memory);
@@ -728,6 +759,15 @@ impl Workspaces {
 
 fn entry(workspace: &WorkspaceId, entry: &str) -> HashMap<String, AttributeValue> {
     HashMap::from([("workspace_id".to_owned(), text(workspace)), ("entry".to_owned(), text(entry))])
+}
+
+fn replay_entry(digest: &str) -> String {
+    format!("REPLAY#{digest}")
+}
+
+/// Reads an entry as what is remembered of a request.
+pub(super) fn memory(item: HashMap<String, AttributeValue>) -> Result<Memory, Error> {
+    serde_dynamo::from_item(item).map_err(|_| broken("replay"))
 }
 
 fn own_entry(word: &str) -> HashMap<String, AttributeValue> {

@@ -101,9 +101,9 @@ impl Introspector {
         }
         match &known.proof {
             Proof::Token(known) if known.token.kind == TokenKind::RefreshToken => {
-                let is_current =
-                    known.family.as_ref().is_some_and(|family| family.current == known.token.token_id);
-                if !is_current {
+                let is_unused =
+                    known.family.as_ref().is_some_and(|family| family.is_present(known.token.token_id));
+                if !is_unused {
                     return Ok(worthless);
                 }
                 active.scope = words(&known.token.scopes);

@@ -1,8 +1,9 @@
 //! Issuing tokens: for a key (RFC 6749, section 4.4), or for a refresh token (section 6).
 //!
-//! A refresh token works once. The next one comes with what it gets, and is the family's current one from then on. One that
-//! is used again was copied, and nobody can tell who of the two had the right to it: the whole family is revoked
-//! (RFC 9700, section 4.14.2).
+//! A refresh token works once. The next one comes with what it gets, and begins the next step of its family. One that is used
+//! again was copied, and its two users cannot be told apart: the whole family is revoked (RFC 9700, section
+//! 4.14.2). Where the deployment allows it, one that is used again within seconds gets a sibling of the next one instead, because
+//! its client may have lost the answer or asked twice at the same time.
 
 use std::num::NonZeroU16;
 
@@ -15,10 +16,10 @@ use crate::caller::Actor;
 use crate::credential::{Brand, Credential, FamilyId, Kind, TokenId};
 use crate::endpoint::{self, EndpointRule};
 use crate::error::Error;
-use crate::record::{Family, HashedToken, Key, Token, TokenKey, TokenKind};
+use crate::record::{Family, HashedToken, Key, RefreshUse, Token, TokenKey, TokenKind};
 use crate::rights::{self, Operation};
 use crate::scope::{MOST_SCOPES, Scope, WORKSPACE_ADMIN};
-use crate::store::tokens::{Revoked, TokenStore};
+use crate::store::tokens::{Renewal, Revoked, TokenStore};
 use crate::time::whole_second;
 use crate::tokens::OAuthError;
 use crate::tokens::client::Presented;
@@ -27,6 +28,9 @@ use crate::verify::{Checked, Known, KnownToken, Proof, Verifier};
 
 /// The scope that asks for a refresh token (`OpenID` Connect Core 1.0, section 11). No token carries it.
 const OFFLINE_ACCESS: &str = "offline_access";
+
+/// How often a refresh token is looked at whose family others keep changing: more often than a step of a family can change.
+const REFRESH_ATTEMPTS: u32 = 8;
 
 /// What a client asks for.
 #[derive(Debug)]
@@ -134,6 +138,10 @@ pub struct TokenIssuer {
     pub access_lifetime: TimeDelta,
     /// How long a refresh token and those that come after it work.
     pub refresh_lifetime: TimeDelta,
+    /// For how long after its first use a refresh token may be used again.
+    pub refresh_reuse: TimeDelta,
+    /// How many tokens of a key may work.
+    pub tokens_per_key: u32,
 }
 
 impl TokenIssuer {
@@ -147,7 +155,7 @@ impl TokenIssuer {
     /// - [`OAuthError::InvalidScope`]: a scope is none, or is more than the key or the refresh token has.
     /// - [`OAuthError::InvalidGrant`]: the refresh token does not work or is another client's. If it was used before, all
     ///   that came of it is revoked.
-    /// - [`OAuthError::Failed`]: try again later.
+    /// - [`OAuthError::Failed`]: the key has as many tokens as it may have ([`Error::TooManyTokens`]), or try again later.
     pub async fn issue(
         &self,
         authorization: Option<&str>,
@@ -163,9 +171,18 @@ impl TokenIssuer {
                 self.issue_for_key(client, &request, origin, now).await
             }
             Grant::RefreshToken(presented) => {
-                let (key, used) = self.known(presented, now).await?;
+                let (mut key, mut used) = self.known(presented, now).await?;
                 client.must_be(key.key.key_id, Operation::RenewTokens, &self.verifier, now).await?;
-                self.issue_for_refresh_token(key, *used, &request, origin, now).await
+                for _ in 0..REFRESH_ATTEMPTS {
+                    match self.issue_for_refresh_token(&key, &used, &request, &origin, now).await {
+                        // A token of the family was used at the same time, or revoked.
+                        Err(OAuthError::Failed(Error::Conflict)) => {
+                            (key, used) = self.known(presented, now).await?;
+                        }
+                        done => return done,
+                    }
+                }
+                Err(Error::Busy.into())
             }
         }
     }
@@ -202,7 +219,7 @@ impl TokenIssuer {
         if !request.offline {
             let access = draft.token(Kind::AccessToken(TokenId::generate(now)), access_expires_at);
             let event = event(Action::TokenIssued, &key.key, &access, origin, now);
-            self.store.issue(actor, &[self.hashed(&access)], None, &event).await?;
+            self.store.issue(actor, &[self.hashed(&access)], None, &event, self.tokens_per_key).await?;
             return Ok(self.shown(&access, None, now));
         }
         let family_id = FamilyId::generate(now);
@@ -210,28 +227,29 @@ impl TokenIssuer {
         let expires_at = sooner(whole_second(now) + self.refresh_lifetime, key.key.expires_at);
         let access = draft.token(Kind::AccessToken(access_id), access_expires_at.min(expires_at));
         let refresh = draft.token(Kind::RefreshToken(refresh_id), expires_at);
-        let family =
-            Family { key_id: key.key.key_id, family_id, current: refresh_id, revoked_at: None, expires_at };
+        let family = Family::new(key.key.key_id, family_id, refresh_id, expires_at);
         let event = event(Action::TokenIssued, &key.key, &access, origin, now);
-        self.store
-            .issue(actor, &[self.hashed(&access), self.hashed(&refresh)], Some(&family), &event)
-            .await?;
+        let tokens = [self.hashed(&access), self.hashed(&refresh)];
+        self.store.issue(actor, &tokens, Some(&family), &event, self.tokens_per_key).await?;
         Ok(self.shown(&access, Some(&refresh), now))
     }
 
     async fn issue_for_refresh_token(
         &self,
-        key: TokenKey,
-        used: KnownToken,
+        key: &TokenKey,
+        KnownToken { token: used, family, .. }: &KnownToken,
         request: &TokenRequest,
-        origin: Origin,
+        origin: &Origin,
         now: DateTime<Utc>,
     ) -> Result<IssuedTokens, OAuthError> {
-        let KnownToken { token: used, family, .. } = used;
-        let family = family.ok_or(OAuthError::InvalidGrant("a refresh token without a family"))?;
-        if family.current != used.token_id {
-            return self.revoke_copied(&key.key, &used, &family, origin, now).await;
-        }
+        let family = family.as_ref().ok_or(OAuthError::InvalidGrant("a refresh token without a family"))?;
+        let renewal = match family.judge(used.token_id, self.refresh_reuse, now) {
+            RefreshUse::Next => Renewal::Step,
+            RefreshUse::Again => Renewal::Sibling,
+            RefreshUse::Copied => {
+                return self.revoke_copied(&key.key, used, family, origin.clone(), now).await;
+            }
+        };
         let scopes = match &request.scopes {
             None => used.scopes.clone(),
             Some(wanted) => {
@@ -239,11 +257,10 @@ impl TokenIssuer {
                 wanted.clone()
             }
         };
-        let [access_id, refresh_id] = next(family.family_id, used.token_id.number())
+        let [access_id, refresh_id] = next(family.family_id, family.last_number())
             .ok_or(OAuthError::InvalidGrant("a family that has no more numbers"))?;
         let expires_at = sooner(family.expires_at, key.key.expires_at);
-        let draft =
-            Draft { key: &key, scopes, endpoints: used.endpoints.clone(), made_in_overlap: None, now };
+        let draft = Draft { key, scopes, endpoints: used.endpoints.clone(), made_in_overlap: None, now };
         let access_expires_at = self.access_expires_at(key.key.expires_at, request, now).min(expires_at);
         let access = draft.token(Kind::AccessToken(access_id), access_expires_at);
         // It has the same scopes as the one before, whatever was asked for this time (RFC 6749, section 6).
@@ -251,13 +268,9 @@ impl TokenIssuer {
         let refresh = draft.token(Kind::RefreshToken(refresh_id), expires_at);
         let event = event(Action::TokenRefreshed, &key.key, &access, origin.clone(), now);
         let actor = Actor::User(&key.key.workspace_id, &key.key.user_id);
-        match self.store.refresh(actor, &family, &[self.hashed(&access), self.hashed(&refresh)], &event).await
-        {
-            Ok(()) => Ok(self.shown(&access, Some(&refresh), now)),
-            // Somebody else used it at the same time.
-            Err(Error::Conflict) => self.revoke_copied(&key.key, &used, &family, origin, now).await,
-            Err(failure) => Err(failure.into()),
-        }
+        let tokens = [self.hashed(&access), self.hashed(&refresh)];
+        self.store.refresh(actor, (family, renewal), &tokens, &event, self.tokens_per_key).await?;
+        Ok(self.shown(&access, Some(&refresh), now))
     }
 
     /// Revokes all that came of a refresh token that was used twice.
@@ -273,7 +286,8 @@ impl TokenIssuer {
         let event = Event::new(Action::TokenReused, author, (key.key_id, &key.user_id), origin, now)
             .about_token(used.token_id);
         let actor = Actor::User(&key.workspace_id, &key.user_id);
-        self.store.revoke(actor, key.key_id, Revoked::Family(family.family_id), &event).await?;
+        let whole_family = Revoked::Family(family, used.generation);
+        self.store.revoke(actor, key.key_id, whole_family, &event).await?;
         Err(OAuthError::InvalidGrant("a refresh token that was used before"))
     }
 
@@ -380,7 +394,7 @@ fn held(wanted: &[Scope], is_held: impl Fn(&Scope) -> bool, by: &str) -> Result<
     }
 }
 
-/// The ids of the access token and the refresh token that come after the token of that number.
+/// The ids of the access token and the refresh token that come after all tokens up to that number.
 fn next(family: FamilyId, number: u16) -> Option<[TokenId; 2]> {
     let [access, refresh] = [number.checked_add(1)?, number.checked_add(2)?];
     Some([family.token(NonZeroU16::new(access)?), family.token(NonZeroU16::new(refresh)?)])

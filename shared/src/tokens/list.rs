@@ -133,7 +133,7 @@ fn works(token: &Token, families: &[Family], now: DateTime<Utc>) -> bool {
             }
             (TokenKind::RefreshToken, family) => family
                 .flatten()
-                .is_some_and(|family| family.revoked_at.is_none() && family.current == token.token_id),
+                .is_some_and(|family| family.revoked_at.is_none() && family.is_present(token.token_id)),
         }
 }
 

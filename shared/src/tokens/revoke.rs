@@ -10,7 +10,7 @@ use crate::caller::{Actor, Caller};
 use crate::credential::{Brand, Credential, KeyId, Kind, TokenId};
 use crate::error::Error;
 use crate::keys::find;
-use crate::record::{Key, TokenKind};
+use crate::record::{Family, Key, Token, TokenKind};
 use crate::rights::Operation;
 use crate::scope::KEYS_WRITE;
 use crate::store::tokens::{Revoked, TokenStore};
@@ -70,9 +70,10 @@ impl TokenRevoker {
             let author = (&key.workspace_id, &key.user_id);
             let event = Event::new(Action::TokenRevoked, author, (key.key_id, &key.user_id), origin, now)
                 .about_token(known.token.token_id);
-            let what = revoked(known.token.token_id, known.token.kind);
             let actor = Actor::User(&key.workspace_id, &key.user_id);
-            self.store.revoke(actor, key.key_id, what, &event).await?;
+            self.store
+                .revoke(actor, key.key_id, revoked(&known.token, known.family.as_ref()), &event)
+                .await?;
         }
         Ok(())
     }
@@ -94,9 +95,13 @@ pub async fn revoke(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let key = key_of(store, caller, key_id, now).await?;
-    let kind = store.tokens.kind(key_id, token_id).await?.ok_or(Error::NoSuchToken)?;
+    let token = store.tokens.unhashed(key_id, token_id).await?.ok_or(Error::NoSuchToken)?;
+    let family = match (token.kind, token_id.family()) {
+        (TokenKind::RefreshToken, Some(family)) => store.tokens.families(key_id, &[family]).await?.pop(),
+        _ => None,
+    };
     let event = event(caller, &key, origin, now).about_token(token_id);
-    if store.revoke(caller.actor(), key_id, revoked(token_id, kind), &event).await? {
+    if store.revoke(caller.actor(), key_id, revoked(&token, family.as_ref()), &event).await? {
         Ok(())
     } else {
         Err(Error::NoSuchToken)
@@ -136,9 +141,9 @@ fn event(caller: &Caller, key: &Key, origin: Origin, now: DateTime<Utc>) -> Even
 }
 
 /// What goes with a token.
-fn revoked(token_id: TokenId, kind: TokenKind) -> Revoked {
-    match (kind, token_id.family()) {
-        (TokenKind::RefreshToken, Some(family)) => Revoked::Family(family),
-        _ => Revoked::Token(token_id),
+fn revoked<'a>(token: &'a Token, family: Option<&'a Family>) -> Revoked<'a> {
+    match (token.kind, family) {
+        (TokenKind::RefreshToken, Some(family)) => Revoked::Family(family, token.generation),
+        _ => Revoked::Token(token),
     }
 }
