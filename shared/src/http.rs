@@ -136,6 +136,15 @@ pub fn key_id(request: &Request) -> Result<KeyId, Error> {
     request.path_parameters_ref().and_then(|path| path.first("id")?.parse().ok()).ok_or(Error::NotFound)
 }
 
+/// The legacy key's id in the path. What is no id at all is the id of no legacy key.
+///
+/// # Errors
+///
+/// - [`Error::NoSuchLegacyKey`]: it is not the id of a legacy key.
+pub fn legacy_key_id(request: &Request) -> Result<KeyId, Error> {
+    key_id(request).map_err(|_| Error::NoSuchLegacyKey)
+}
+
 /// The token's id in the path. What is no id at all is the id of no token.
 ///
 /// # Errors
@@ -327,11 +336,13 @@ impl<'a> Problem<'a> {
                 let detail = "Only administrators of the workspace may act for other users.".to_owned();
                 (StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail)
             }
-            Error::NotFound => {
-                (StatusCode::NOT_FOUND, "not_found", "Not found", "The workspace has no such key.".to_owned())
-            }
-            Error::NoSuchToken => {
-                (StatusCode::NOT_FOUND, "not_found", "Not found", "The key has no such token.".to_owned())
+            Error::NotFound => not_found("The workspace has no such key."),
+            Error::NoSuchToken => not_found("The key has no such token."),
+            Error::NoSuchLegacyKey => not_found("The workspace has no such legacy key."),
+            Error::NoLegacyKeys => not_found("This deployment honours no legacy keys."),
+            Error::NoSuchWorkspace => {
+                let detail = "There is no such workspace. A workspace begins with its bootstrap.".to_owned();
+                (StatusCode::NOT_FOUND, "no_such_workspace", "No such workspace", detail)
             }
             Error::NameTaken => {
                 let detail = "A key of this workspace already has this name.".to_owned();
@@ -386,4 +397,8 @@ impl<'a> Problem<'a> {
         let kind = format!("urn:keygate:problem:{}", code.replace('_', "-"));
         Self { kind, title, status, detail, code, request_id, errors, key_id }
     }
+}
+
+fn not_found(detail: &str) -> (StatusCode, &'static str, &'static str, String) {
+    (StatusCode::NOT_FOUND, "not_found", "Not found", detail.to_owned())
 }
