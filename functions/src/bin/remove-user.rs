@@ -5,8 +5,10 @@ use keygate::aws::{Aws, MANAGEMENT_BUDGET};
 use keygate::config::Environment;
 use keygate::handover::Handover;
 use keygate::store::Store;
+use keygate::store::legacy_keys::LegacyKeys;
+use keygate::users::found::{self, AnsweredRemoval};
 use keygate::users::reinstate;
-use keygate::users::remove::{self, Keys, Removal};
+use keygate::users::remove::{self, Keys};
 use keygate::{http, logging};
 use lambda_http::http::{Method, StatusCode};
 use lambda_http::{Body, Error, Request, RequestExt, Response};
@@ -16,33 +18,46 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
+    let legacy = match environment.legacy_sunset()? {
+        Some(_) => Some(LegacyKeys::new(aws.dynamodb.clone(), environment.legacy_keys_table()?)),
+        None => None,
+    };
     let store = Store::new(aws.dynamodb, &environment)?;
     let handover = Handover::new(aws.lambda, environment.clear_user_function()?);
-    http::serve(&environment, |request| respond(&store, &handover, request)).await
+    http::serve(&environment, |request| respond(&store, legacy.as_ref(), &handover, request)).await
 }
 
-async fn respond(store: &Store, handover: &Handover, request: Request) -> Response<Body> {
+async fn respond(
+    store: &Store,
+    legacy: Option<&LegacyKeys>,
+    handover: &Handover,
+    request: Request,
+) -> Response<Body> {
     let done = match *request.method() {
         Method::PUT => reinstate(store, &request).await.map(|()| http::no_content()),
-        _ => {
-            remove(store, handover, &request).await.map(|removal| http::json(StatusCode::ACCEPTED, &removal))
-        }
+        _ => remove(store, legacy, handover, &request)
+            .await
+            .map(|removal| http::json(StatusCode::ACCEPTED, &removal)),
     };
     done.unwrap_or_else(|error| http::problem(&error, &request))
 }
 
 async fn remove(
     store: &Store,
+    legacy: Option<&LegacyKeys>,
     handover: &Handover,
     request: &Request,
-) -> Result<Removal, keygate::error::Error> {
+) -> Result<AnsweredRemoval, keygate::error::Error> {
     let caller = http::caller(request)?;
     let user_id = http::user_id(request)?;
     let parameters = request.query_string_parameters_ref();
     let keys = Keys::parse(&user_id, parameters.into_iter().flat_map(|parameters| parameters.iter()))?;
-    let removal = remove::remove(store, &caller, user_id, keys, http::origin(request), Utc::now()).await?;
+    let now = Utc::now();
+    let removal = remove::remove(store, &caller, user_id, keys, http::origin(request), now).await?;
+    let found = found::count(&store.workspaces, legacy, &removal, now).await;
+    // Also where the count has failed: the removal must not wait for somebody to ask again.
     handover.clear_user(&removal).await?;
-    Ok(removal)
+    Ok(AnsweredRemoval::new(removal, found?))
 }
 
 async fn reinstate(store: &Store, request: &Request) -> Result<(), keygate::error::Error> {
