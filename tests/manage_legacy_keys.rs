@@ -1,6 +1,7 @@
 //! `GET /legacy-keys`, `GET` and `DELETE /legacy-keys/{id}`: single legacy keys are listed, shown and ended.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -44,13 +45,16 @@ async fn a_legacy_key_is_listed_and_shown_with_everything_but_its_hash() {
     let key = imported(&workspace, "bob", &["orders:read", "orders:write"]).await;
     let id = legacy_id(&workspace, &key).await;
     // The call for the id was a use.
-    let shown = loop {
-        let shown = get(&workspace, &workspace.admin, &id).await;
-        assert_eq!(shown.status, 200, "{shown:?}");
-        if shown.json()["last_used_at"].is_string() {
-            break shown;
+    let used = async {
+        loop {
+            let shown = get(&workspace, &workspace.admin, &id).await;
+            assert_eq!(shown.status, 200, "{shown:?}");
+            if shown.json()["last_used_at"].is_string() {
+                break shown;
+            }
         }
     };
+    let shown = tokio::time::timeout(Duration::from_secs(30), used).await.expect("its use is written");
     assert_eq!(shown.header("cache-control"), Some("no-store"));
     let page = list(&workspace, &workspace.admin, "").await;
     assert_eq!(ids(&page), [id.as_str()]);

@@ -1,6 +1,7 @@
 //! `DELETE /users/{user_id}` and `PUT /users/{user_id}`, and removals by an event.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{SecondsFormat, TimeDelta, Utc};
 use reqwest::Method;
@@ -141,7 +142,8 @@ async fn a_removal_whose_keys_cannot_be_counted_goes_on_all_the_same_and_is_not_
     function.disturb(Disturbance::QueriesFail);
     let answer = function.invoke(removal_request(&workspace, "bob")).await.expect("an answer");
     assert_eq!(answer["statusCode"], 503, "{answer}");
-    workspace.when_cleared("bob").await;
+    let cleared = tokio::time::timeout(Duration::from_secs(30), workspace.when_cleared("bob"));
+    cleared.await.expect("the removal was handed over");
     assert!(!workspace.accepts(&key).await);
 }
 
