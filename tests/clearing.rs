@@ -1,5 +1,6 @@
 //! Revocation that reaches every cache: `clear-caches`.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
@@ -151,5 +152,37 @@ async fn deleting_a_key_clears_the_deployed_stages_at_once_and_again() {
     while cleared() < before + 2 {
         assert!(started.elapsed() < Duration::from_secs(90), "cleared {} times", cleared() - before);
         tokio::task::yield_now().await;
+    }
+}
+
+/// A revocation that the stream's filter held back would reach no cache.
+#[tokio::test]
+async fn the_streams_filter_lets_every_revocation_through_and_nothing_else() {
+    let template = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/template.yaml"));
+    let template = template.expect("the template");
+    let mapping = template.split_once("\n  ClearCachesMapping:\n").expect("the mapping").1;
+    let pattern = mapping.split_once(r#"{"action": {"S":"#).expect("the pattern").1;
+    let pattern = pattern.split_once(']').expect("its end").0;
+    let actions: BTreeSet<_> = pattern.split('"').skip(1).step_by(2).collect();
+    let revoking = BTreeSet::from([
+        "key.deleted",
+        "key.overlap_ended",
+        "key.rotated",
+        "key.transferred",
+        "key.updated",
+        "legacy.deleted",
+        "token.reused",
+        "token.revoked",
+        "user.removed",
+    ]);
+    assert_eq!(actions, revoking);
+    let function = start("0").await;
+    for action in actions {
+        function.invoke(batch(&[record(action, None)])).await.expect("an answer");
+        assert_eq!(operations(&function), ["SendMessage", REST, HTTP], "{action}");
+    }
+    for action in ["key.created", "legacy.imported", "user.reinstated"] {
+        function.invoke(batch(&[record(action, None)])).await.expect("an answer");
+        assert!(operations(&function).is_empty(), "{action}");
     }
 }

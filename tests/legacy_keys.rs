@@ -1,8 +1,5 @@
 //! Keys of an earlier mechanism: imported, honoured until the sunset, reported, and gone with their users.
 
-use std::path::PathBuf;
-use std::process::{Command, Output};
-
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use keygate::activity::{Action, Event, Origin};
 use keygate::config::Environment;
@@ -10,14 +7,13 @@ use keygate::error::Error;
 use keygate::store::legacy_keys::LegacyStore;
 use reqwest::Method;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::support::database::{calls, everything, to_json};
 use crate::support::function::{Disturbance, Function, Moment, event, token_event};
-use crate::support::legacy::{LEGACY, import, imported, legacy_key};
-use crate::support::stack::{dynamodb, run_folder, variable};
-use crate::support::workspace::{Workspace, text, unique};
-
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+use crate::support::legacy::{LEGACY, counts, import, imported, legacy_key};
+use crate::support::stack::{dynamodb, variable};
+use crate::support::workspace::{Workspace, text};
 
 /// The legacy keys of a workspace as they are stored.
 async fn stored(workspace: &Workspace) -> Vec<Value> {
@@ -117,6 +113,34 @@ async fn a_legacy_key_is_taken_as_bearer_or_in_its_own_header_and_never_beside_a
     }
 }
 
+/// Whatever the pattern says: a text that begins as this deployment's credentials do is one of them, or none.
+#[tokio::test]
+async fn what_has_this_deployments_brand_is_taken_for_a_legacy_key_in_no_header() {
+    let workspace = Workspace::new().await;
+    let key = legacy_key();
+    let branded = format!("kg_{key}");
+    let digest = |key: &str| {
+        let digits: Vec<_> = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
+        digits.concat()
+    };
+    let keys: Value = [&key, &branded]
+        .map(|key| json!({"sha256": digest(key), "user_id": "bob", "name": "old"}))
+        .into_iter()
+        .collect();
+    assert_eq!(counts(&import(&workspace, keys).await), [2, 0, 0]);
+    let settings = [LEGACY[0], ("LEGACY_PATTERN", "(kg_)?old-[0-9a-f]{32}"), LEGACY[2]];
+    let authorizer = Function::start("authorize", &settings).await;
+    for (text, is_taken) in [(&key, true), (&branded, false)] {
+        for (header, value) in [("Authorization", format!("Bearer {text}")), ("X-Legacy-Key", text.clone())] {
+            let mut event = event("authorize-http-2.0");
+            event["headers"][header] = json!(value);
+            let answer = authorizer.invoke(event).await.expect("an answer");
+            let effect = &answer["policyDocument"]["Statement"][0]["Effect"];
+            assert_eq!(effect, if is_taken { "Allow" } else { "Deny" }, "{header} {is_taken}: {answer}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_no_legacy_key_looks_like_costs_no_read_and_an_unknown_one_costs_one() {
     let workspace = Workspace::new().await;
@@ -197,14 +221,18 @@ async fn importing_again_changes_nothing_whatever_pepper_is_current() {
         let key = |key: &String| json!({"key": key, "user_id": user, "name": "old"});
         keys.iter().chain(&keys[..1]).map(key).collect()
     };
-    assert_eq!(import(&workspace, batch("bob")).await, json!({"imported": 60, "present": 1}));
-    assert_eq!(import(&workspace, batch("eve")).await, json!({"imported": 0, "present": 61}));
+    assert_eq!(counts(&import(&workspace, batch("bob")).await), [60, 1, 0]);
+    assert_eq!(counts(&import(&workspace, batch("bob")).await), [0, 61, 0]);
+    assert_eq!(counts(&import(&workspace, batch("eve")).await), [0, 0, 61]);
     let deployed = variable("KEYGATE_PEPPERS");
     let kms_key = deployed.splitn(3, ':').nth(2).expect("version, label and key");
     let peppers = format!("{deployed},2:keygate-pepper-of-a-test:{kms_key}");
-    let importer = Function::start("import-legacy-keys", &[("PEPPERS", peppers.as_str()), LEGACY[0]]).await;
-    let event = json!({"import": {"workspace_id": workspace.id, "keys": batch("eve")}});
-    assert_eq!(importer.invoke(event).await, Ok(json!({"imported": 0, "present": 61})));
+    let settings = [("PEPPERS", peppers.as_str()), LEGACY[0], LEGACY[1]];
+    let importer = Function::start("import-legacy-keys", &settings).await;
+    for (user, expected) in [("bob", [0, 61, 0]), ("eve", [0, 0, 61])] {
+        let event = json!({"import": {"workspace_id": workspace.id, "keys": batch(user)}});
+        assert_eq!(counts(&importer.invoke(event).await.expect("an answer")), expected);
+    }
     let stored = stored(&workspace).await;
     assert_eq!(stored.len(), 60);
     assert!(stored.iter().all(|key| key["user_id"] == "bob"));
@@ -214,22 +242,6 @@ async fn importing_again_changes_nothing_whatever_pepper_is_current() {
     let events = workspace.contents().await.events;
     let counts = events.iter().filter(|event| event["action"] == "legacy.imported");
     assert_eq!(counts.filter_map(|event| event["count"].as_i64()).sum::<i64>(), 60);
-}
-
-#[tokio::test]
-async fn an_import_names_what_is_wrong_and_takes_nothing_for_a_removed_user() {
-    let workspace = Workspace::new().await;
-    let secret = legacy_key();
-    let wrong =
-        import(&workspace, json!([{"key": secret, "user_id": "b b", "name": "", "extra": secret}])).await;
-    let errors = wrong["errors"].as_array().expect("errors");
-    let places: Vec<_> = errors.iter().map(|error| &error["pointer"]).collect();
-    assert_eq!(places, ["/keys/0/user_id", "/keys/0/name", "/keys/0/extra"], "{wrong}");
-    assert!(!wrong.to_string().contains(&secret));
-    workspace.remove("bob", "").await;
-    let refused = import(&workspace, json!([{"key": secret, "user_id": "bob", "name": "old"}])).await;
-    assert_eq!(refused["errors"][0]["pointer"], "/keys/0/user_id", "{refused}");
-    assert!(stored(&workspace).await.is_empty());
 }
 
 #[tokio::test]
@@ -248,7 +260,7 @@ async fn a_removed_users_legacy_keys_are_deleted_even_where_the_others_are_hande
         assert!(workspace.accepts(&carols).await, "nobody else's");
         let contents = workspace.contents().await;
         for key in ids {
-            assert_eq!(contents.events_of("key.deleted", &key["key_id"]), 1, "{query}");
+            assert_eq!(contents.events_of("legacy.deleted", &key["key_id"]), 1, "{query}");
         }
     }
 }
@@ -273,7 +285,7 @@ async fn a_removal_that_is_killed_anywhere_among_the_legacy_keys_goes_on_when_it
         assert!(stored(&workspace).await.is_empty(), "{call} {moment:?}");
         let contents = workspace.contents().await;
         for key in ids {
-            assert_eq!(contents.events_of("key.deleted", &key["key_id"]), 1, "{call} {moment:?}");
+            assert_eq!(contents.events_of("legacy.deleted", &key["key_id"]), 1, "{call} {moment:?}");
         }
     }
 }
@@ -293,124 +305,27 @@ async fn of_a_user_who_is_not_removed_no_legacy_key_is_deleted() {
         keys = store.keys.of_user(&id, &bob).await.expect("the index can be read");
     }
     let now = Utc::now();
-    let event = Event::new(Action::KeyDeleted, (&id, &bob), (keys[0].key_id, &bob), Origin::default(), now);
-    let deleted = store.delete(&keys[0].hash, (&id, &bob), now, &event).await;
+    let event =
+        Event::new(Action::LegacyDeleted, (&id, &bob), (keys[0].key_id, &bob), Origin::default(), now);
+    let deleted = store.delete_of_removed_user(&keys[0], (&id, &bob), now, &event).await;
     assert!(matches!(deleted, Err(Error::UserReinstated)), "{deleted:?}");
     assert!(workspace.accepts(&key).await);
     workspace.contents().await;
 }
 
-/// Runs one of the scripts behind `make`.
-fn script(name: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(format!("{ROOT}/.local/tools/cli/bin/python"));
-    command.args(["-B", &format!("infra/local/{name}.py"), "--stack", &variable("KEYGATE_STACK")]);
-    command.args(arguments).current_dir(ROOT);
-    command
-}
-
-#[track_caller]
-fn output(done: &Output) -> String {
-    assert!(done.status.success(), "{done:?}");
-    String::from_utf8(done.stdout.clone()).expect("UTF-8")
-}
-
-fn file(extension: &str, lines: &[String]) -> PathBuf {
-    let path = run_folder().join(format!("{}.{extension}", unique("legacy")));
-    std::fs::write(&path, lines.concat()).expect("the file can be written");
-    path
-}
-
+/// What an index does not hold, its readers cannot learn. The table's key is in every index.
 #[tokio::test]
-async fn an_import_that_is_interrupted_goes_on_where_it_stopped() {
-    let workspace = Workspace::new().await;
-    let line = |key: &str, user: &str| {
-        let key = json!({"key": key, "user_id": user, "name": "old", "scopes": ["orders:read"]});
-        format!("{key}\n")
-    };
-    let keys: Vec<_> = (0..300).map(|_| legacy_key()).collect();
-    let mut lines: Vec<_> = keys.iter().map(|key| line(key, "bob")).collect();
-    lines[250] = line(&keys[250], "b b");
-    let path = file("jsonl", &lines);
-    let name = path.to_str().expect("UTF-8");
-    let arguments = ["--workspace", &workspace.id, "--batch-size", "25", name];
-
-    // Killed, as early as there is something to go on from.
-    let mut killed = script("import_legacy", &arguments).spawn().expect("the script runs");
-    let progress = path.with_extension("jsonl.progress");
-    while !progress.exists() {
-        assert!(killed.try_wait().expect("its state").is_none(), "it ended before there was any progress");
-    }
-    killed.kill().expect("it can be killed");
-    assert!(!killed.wait().expect("its end").success());
-    let some = stored(&workspace).await.len();
-    assert!((25..300).contains(&some), "{some}");
-
-    // Stopped by a line that is wrong, which it names.
-    let stopped = script("import_legacy", &arguments).output().expect("the script runs");
-    let said = String::from_utf8_lossy(&stopped.stderr);
-    assert!(!stopped.status.success() && said.contains("line 251: user_id must be"), "{said}");
-    assert!(keys.iter().all(|key| !said.contains(key.as_str())));
-    assert_eq!(stored(&workspace).await.len(), 250);
-
-    lines[250] = line(&keys[250], "bob");
-    std::fs::write(&path, lines.concat()).expect("the file can be written");
-    let said = output(&script("import_legacy", &arguments).output().expect("the script runs"));
-    assert!(said.contains("250 lines are imported already"), "{said}");
-    assert!(said.contains("line 300 of 300: 50 imported, 0 there before"), "{said}");
-    assert_eq!(stored(&workspace).await.len(), 300);
-    assert!(workspace.accepts(&keys[299]).await);
-    assert!(!std::fs::read_to_string(&progress).expect("the progress").contains("old-"));
-    for written in [path, progress] {
-        std::fs::remove_file(written).expect("it is there");
-    }
-}
-
-#[tokio::test]
-async fn a_table_of_keys_is_imported_and_the_report_tells_who_still_calls_with_them() {
-    let workspace = Workspace::new().await;
-    let keys = [legacy_key(), legacy_key(), legacy_key()];
-    let row = |key: &str, rest: &str| format!("{key},{rest}\n");
-    let path = file(
-        "csv",
-        &[
-            row("key", "user_id,name,scopes"),
-            row(&keys[0], "bob,\"nightly, export\",orders:read orders:write"),
-            row(&keys[1], "bob,b,"),
-            row(&keys[2], "carol,c,"),
-        ],
-    );
-    let arguments = ["--workspace", &workspace.id, path.to_str().expect("UTF-8")];
-    let said = output(&script("import_legacy", &arguments).output().expect("the script runs"));
-    assert!(said.contains("3 imported"), "{said}");
-    let caller = workspace.api.rest_example(Some(&format!("Bearer {}", keys[0]))).await.json();
-    assert_eq!(caller["caller"]["keyName"], "nightly, export");
-    assert_eq!(caller["caller"]["scopes"], "orders:read orders:write");
-    while stored(&workspace).await.iter().all(|key| key["last_used_at"] == 0) {}
-
-    for arguments in [&["--workspace", workspace.id.as_str()][..], &[]] {
-        let report = output(&script("legacy_report", arguments).output().expect("the script runs"));
-        let rows: Vec<Vec<_>> = report.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(rows[0], ["workspace", "user", "keys", "used", "last", "used"]);
-        let own: Vec<_> = rows.iter().filter(|row| row[0] == workspace.id).collect();
-        assert_eq!(own.len(), 2, "{report}");
-        assert_eq!(own[0][1..4], ["bob", "2", "1"], "{report}");
-        DateTime::parse_from_rfc3339(own[0][4]).expect("a time");
-        assert_eq!(own[1][1..], ["carol", "1", "0", "never"], "{report}");
-    }
-    for written in [path.with_extension("csv.progress"), path] {
-        std::fs::remove_file(written).expect("it is there");
-    }
-}
-
-/// Whoever may read an index may not learn more than the report and a removal take.
-#[tokio::test]
-async fn the_index_of_legacy_keys_holds_no_scopes_and_no_names() {
+async fn the_indexes_of_legacy_keys_hold_what_is_shown_and_nothing_else() {
     let description =
         dynamodb().describe_table().table_name(variable("KEYGATE_LEGACY_KEYS_TABLE")).send().await;
     let table = description.expect("the table is there").table.expect("a description");
     let indexes = table.global_secondary_indexes.expect("indexes");
-    let projection = indexes[0].projection.as_ref().expect("a projection");
-    let mut attributes = projection.non_key_attributes.clone().expect("attributes");
-    attributes.sort();
-    assert_eq!(attributes, ["key_id", "last_used_at", "pepper_version", "ttl"]);
+    assert_eq!(indexes.len(), 2);
+    for index in indexes {
+        let projection = index.projection.expect("a projection");
+        let mut attributes = projection.non_key_attributes.expect("attributes");
+        attributes.retain(|attribute| attribute != "workspace_id");
+        attributes.sort();
+        assert_eq!(attributes, ["imported_at", "last_used_at", "name", "scopes", "ttl", "user_id"]);
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::support::legacy::{imported, legacy_id};
 use crate::support::oauth::token_id_of;
 use crate::support::openapi;
 use crate::support::stack::{Answer, variable};
@@ -21,7 +22,7 @@ const CALLERS: [&str; 6] = [
 ];
 
 /// Every route of the management API, with the status that each caller gets.
-const TABLE: [(&str, &str, [u16; 6]); 21] = [
+const TABLE: [(&str, &str, [u16; 6]); 26] = [
     ("POST", "/api-keys", [401, 403, 201, 201, 201, 201]),
     ("GET", "/api-keys", [401, 403, 200, 200, 200, 200]),
     ("GET", "/api-keys/{id}", [401, 403, 200, 200, 200, 404]),
@@ -31,6 +32,9 @@ const TABLE: [(&str, &str, [u16; 6]); 21] = [
     ("GET", "/api-keys/{id}/tokens", [401, 403, 200, 200, 200, 404]),
     ("DELETE", "/api-keys/{id}/tokens", [401, 403, 204, 403, 204, 404]),
     ("DELETE", "/api-keys/{id}/tokens/{token_id}", [401, 403, 204, 403, 204, 404]),
+    ("GET", "/legacy-keys", [401, 403, 200, 200, 200, 200]),
+    ("GET", "/legacy-keys/{id}", [401, 403, 200, 200, 200, 404]),
+    ("DELETE", "/legacy-keys/{id}", [401, 403, 204, 403, 204, 404]),
     ("GET", "/activity", [401, 403, 403, 403, 200, 200]),
     ("DELETE", "/users/{user_id}", [401, 403, 403, 403, 202, 202]),
     ("PUT", "/users/{user_id}", [401, 403, 403, 403, 204, 204]),
@@ -40,6 +44,8 @@ const TABLE: [(&str, &str, [u16; 6]); 21] = [
     ("OPTIONS", "/api-keys/{id}/rotate", [204; 6]),
     ("OPTIONS", "/api-keys/{id}/tokens", [204; 6]),
     ("OPTIONS", "/api-keys/{id}/tokens/{token_id}", [204; 6]),
+    ("OPTIONS", "/legacy-keys", [204; 6]),
+    ("OPTIONS", "/legacy-keys/{id}", [204; 6]),
     ("OPTIONS", "/activity", [204; 6]),
     ("OPTIONS", "/users/{user_id}", [204; 6]),
     ("OPTIONS", "/me", [204; 6]),
@@ -71,7 +77,10 @@ async fn every_caller_gets_what_the_table_says() {
     for (method, path, statuses) in TABLE {
         for ((caller, credential), status) in CALLERS.iter().zip(&credentials).zip(statuses) {
             let mut path = path.replace("{user_id}", &unique("user"));
-            if path.contains("{id}") {
+            if path.starts_with("/legacy-keys/{id}") {
+                let target = imported(&workspace, "bob", &["keys:read"]).await;
+                path = path.replace("{id}", &legacy_id(&workspace, &target).await);
+            } else if path.contains("{id}") {
                 let target = workspace.key_of("bob", &["keys:read"]).await;
                 path = path.replace("{id}", id_of(&target));
                 if path.contains("{token_id}") {

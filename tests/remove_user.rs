@@ -1,6 +1,7 @@
 //! `DELETE /users/{user_id}` and `PUT /users/{user_id}`, and removals by an event.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{SecondsFormat, TimeDelta, Utc};
 use reqwest::Method;
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use crate::support::database::Contents;
 use crate::support::emulator::{invoke_later, put_event};
 use crate::support::function::{Disturbance, Function, Moment, request};
+use crate::support::legacy::{LEGACY, imported};
 use crate::support::stack::variable;
 use crate::support::workspace::{Workspace, id_of, text};
 
@@ -66,6 +68,83 @@ async fn removing_again_changes_nothing_and_a_user_without_keys_can_be_removed()
         assert_eq!(again.status, 202);
     }
     assert_eq!(done(&workspace.contents().await), before);
+}
+
+/// What a removal says that it found, and its hint.
+async fn found(workspace: &Workspace, user_and_query: &str) -> (Value, Value) {
+    let answer = workspace.call(Method::DELETE, &format!("/users/{user_and_query}"), &workspace.admin).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let answer = answer.json();
+    (answer["found"].clone(), answer["hint"].clone())
+}
+
+#[tokio::test]
+async fn a_removal_says_how_many_keys_of_each_kind_it_found() {
+    for query in ["", "?transfer_to=svc:heir"] {
+        let workspace = Workspace::new().await;
+        for _ in 0..2 {
+            imported(&workspace, "bob", &[]).await;
+        }
+        imported(&workspace, "carol", &[]).await;
+        let disabled = workspace.key_of("bob", &[]).await;
+        let answer = workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        workspace.created(json!({"name": "expired", "user_id": "bob", "expires_in": 1})).await;
+        workspace.key_of("bob", &[]).await;
+        workspace.key_of("bobby", &[]).await;
+        let (counts, hint) = found(&workspace, &format!("bob{query}")).await;
+        assert_eq!((counts, hint), (json!({"api_keys": 3, "legacy_keys": 2}), Value::Null), "{query}");
+        workspace.when_cleared("bob").await;
+    }
+}
+
+#[tokio::test]
+async fn a_removal_that_found_nothing_says_so_and_that_ids_are_case_sensitive() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob@example.com", &[]).await;
+    let legacy = imported(&workspace, "bob@example.com", &[]).await;
+    for user in ["BOB@example.com", "nobody@example.com"] {
+        let (counts, hint) = found(&workspace, user).await;
+        assert_eq!(counts, json!({"api_keys": 0, "legacy_keys": 0}), "{user}");
+        assert!(hint.as_str().expect("a hint").contains("case-sensitive"), "{hint}");
+    }
+    assert!(workspace.accepts(&key).await && workspace.accepts(&legacy).await);
+}
+
+/// The event of a removal by the administrator, as remove-user gets it.
+fn removal_request(workspace: &Workspace, user: &str) -> Value {
+    let mut event = request(workspace, ("DELETE", "/users/{user_id}"), None, &[], &Value::Null);
+    event["pathParameters"] = json!({"user_id": user});
+    event
+}
+
+#[tokio::test]
+async fn no_key_that_is_made_while_its_user_is_removed_is_missing_from_what_is_found() {
+    let workspace = Workspace::new().await;
+    let function = Function::start("remove-user", &LEGACY[..1]).await;
+    let answer = function.invoke_while(removal_request(&workspace, "bob"), async {
+        workspace.key_of("bob", &[]).await;
+        imported(&workspace, "bob", &[]).await;
+    });
+    let answer = Box::pin(answer).await;
+    let body: Value = serde_json::from_str(text(&answer, "body")).expect("JSON");
+    assert_eq!(body["found"], json!({"api_keys": 1, "legacy_keys": 1}), "{body}");
+    let operations: Vec<_> = function.take_calls().into_iter().map(|(operation, _)| operation).collect();
+    assert_eq!(operations, ["TransactWriteItems", "Query", "Query"], "the mark comes first");
+    workspace.when_cleared("bob").await;
+}
+
+#[tokio::test]
+async fn a_removal_whose_keys_cannot_be_counted_goes_on_all_the_same_and_is_not_called_done() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let function = Function::start("remove-user", &LEGACY[..1]).await;
+    function.disturb(Disturbance::QueriesFail);
+    let answer = function.invoke(removal_request(&workspace, "bob")).await.expect("an answer");
+    assert_eq!(answer["statusCode"], 503, "{answer}");
+    let cleared = tokio::time::timeout(Duration::from_secs(30), workspace.when_cleared("bob"));
+    cleared.await.expect("the removal was handed over");
+    assert!(!workspace.accepts(&key).await);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::database;
-use crate::support::legacy::imported;
+use crate::support::legacy::{imported, legacy_id};
 use crate::support::oauth::{basic, token_id_of};
 use crate::support::openapi;
 use crate::support::stack::{Answer, variable};
@@ -37,6 +37,7 @@ enum Change {
     RemoveUser,
     HandOver,
     Reinstate,
+    DeleteLegacyKey,
     IssueToken,
     IssueRefreshToken,
     Refresh,
@@ -50,7 +51,7 @@ enum Target {
     Other,
 }
 
-const CHANGES: [Change; 24] = [
+const CHANGES: [Change; 25] = [
     Change::Create,
     Change::Rotate(Target::Own),
     Change::Rotate(Target::Other),
@@ -71,6 +72,7 @@ const CHANGES: [Change; 24] = [
     Change::RemoveUser,
     Change::HandOver,
     Change::Reinstate,
+    Change::DeleteLegacyKey,
     Change::IssueToken,
     Change::IssueRefreshToken,
     Change::Refresh,
@@ -91,6 +93,7 @@ impl Change {
             Self::RevokeToken(_) => ("DELETE", "/api-keys/{id}/tokens/{token_id}", false),
             Self::RemoveUser | Self::HandOver => ("DELETE", "/users/{user_id}", false),
             Self::Reinstate => ("PUT", "/users/{user_id}", false),
+            Self::DeleteLegacyKey => ("DELETE", "/legacy-keys/{id}", false),
             Self::IssueToken | Self::IssueRefreshToken | Self::Refresh => ("POST", "/oauth/token", true),
             Self::RevokePresented => ("POST", "/oauth/revoke", true),
         }
@@ -110,6 +113,7 @@ impl Change {
             | Self::RemoveUser
             | Self::HandOver
             | Self::Reinstate
+            | Self::DeleteLegacyKey
             | Self::IssueToken
             | Self::IssueRefreshToken
             | Self::Refresh
@@ -121,7 +125,11 @@ impl Change {
     fn made(self) -> u16 {
         match self {
             Self::Create => 201,
-            Self::Delete(_) | Self::RevokeTokens(_) | Self::RevokeToken(_) | Self::Reinstate => 204,
+            Self::Delete(_)
+            | Self::RevokeTokens(_)
+            | Self::RevokeToken(_)
+            | Self::Reinstate
+            | Self::DeleteLegacyKey => 204,
             Self::RemoveUser | Self::HandOver => 202,
             Self::Rotate(_)
             | Self::Rename(_)
@@ -139,14 +147,15 @@ impl Change {
 /// The refusal of a change by a user who is not removed; none, if it is made.
 fn refusal(kind: Presented, change: Change) -> Option<(u16, &'static str)> {
     use Change::{
-        Create, Delete, Disable, HandOver, IssueRefreshToken, IssueToken, Nothing, Refresh, Reinstate,
-        RemoveUser, Rename, RevokePresented, RevokeToken, RevokeTokens, Rotate, Widen,
+        Create, Delete, DeleteLegacyKey, Disable, HandOver, IssueRefreshToken, IssueToken, Nothing, Refresh,
+        Reinstate, RemoveUser, Rename, RevokePresented, RevokeToken, RevokeTokens, Rotate, Widen,
     };
     let insufficient = Some((403, "insufficient_credential"));
     match kind {
         Presented::CurrentSecret => None,
         Presented::PreviousSecret => match change {
-            Create | RemoveUser | HandOver | Reinstate | IssueToken | Refresh | RevokePresented => None,
+            Create | RemoveUser | HandOver | Reinstate | DeleteLegacyKey | IssueToken | Refresh
+            | RevokePresented => None,
             IssueRefreshToken => Some((400, "invalid_scope")),
             Rotate(target) | Rename(target) | Disable(target) | Widen(target) | Nothing(target)
             | Delete(target) | RevokeTokens(target) | RevokeToken(target) => match target {
@@ -156,13 +165,16 @@ fn refusal(kind: Presented, change: Change) -> Option<(u16, &'static str)> {
         },
         Presented::TransferredSecret => match change {
             Create | Rotate(_) | Rename(_) | Disable(_) | Widen(_) | Nothing(_) | Delete(_)
-            | RevokeTokens(_) | RevokeToken(_) | RemoveUser | HandOver | Reinstate => insufficient,
+            | RevokeTokens(_) | RevokeToken(_) | RemoveUser | HandOver | Reinstate | DeleteLegacyKey => {
+                insufficient
+            }
             IssueToken | IssueRefreshToken | RevokePresented => Some((400, "unauthorized_client")),
             // The refresh tokens of a key end with its handover.
             Refresh => Some((400, "invalid_grant")),
         },
         Presented::AccessToken | Presented::LegacyKey => match change {
-            Rename(_) | Disable(_) | Nothing(_) | Delete(_) | RevokeTokens(_) | RevokeToken(_) => None,
+            Rename(_) | Disable(_) | Nothing(_) | Delete(_) | RevokeTokens(_) | RevokeToken(_)
+            | DeleteLegacyKey => None,
             Create | Rotate(_) | Widen(_) | RemoveUser | HandOver | Reinstate => insufficient,
             IssueToken | IssueRefreshToken | Refresh | RevokePresented => Some((401, "invalid_client")),
         },
@@ -245,6 +257,10 @@ async fn attempt(workspace: &Workspace, change: Change, credential: &Credential)
         return workspace.oauth(path.rsplit('/').next().expect("an endpoint"), Some(&client), form).await;
     }
     let mut path = path.replace("{id}", &target).replace("{user_id}", &unique("user"));
+    if change == Change::DeleteLegacyKey {
+        let legacy = imported(workspace, "target", &[]).await;
+        path = path.replace(&target, &legacy_id(workspace, &legacy).await);
+    }
     if change == Change::HandOver {
         path.push_str("?transfer_to=svc:heir");
     }

@@ -244,9 +244,13 @@ fn assert_conditions(role: &str, action: &str, condition: &Value) {
             let returned = &condition["StringEqualsIfExists"]["dynamodb:ReturnValues"];
             assert_eq!(returned, "NONE", "{role}");
         }
-        // Importing learns which hashes are there, and nothing else of the keys.
+        // Importing asks for hashes that it has made itself, and for what is stored under them.
         "dynamodb:BatchGetItem" if role.contains("importlegacykeysrole") => {
-            assert_eq!(attributes(), ["hash"], "{role}");
+            assert_eq!(attributes(), ["hash", "workspace_id", "user_id", "name", "scopes"], "{role}");
+        }
+        // Every index of a table has the table's key, and of legacy keys that is the hash. A policy has to name it.
+        "dynamodb:Query" if role.contains("legacykey") => {
+            assert!(attributes().contains(&"hash") && !attributes().contains(&"pepper_version"), "{role}");
         }
         "dynamodb:Scan" => assert!(!attributes().contains(&"nonce"), "{role}"),
         "events:PutEvents" => {

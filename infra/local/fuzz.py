@@ -1,13 +1,14 @@
 """Sends random requests to the deployed APIs and holds their answers against their documents, by schemathesis.
 
-Works in a new workspace of its own, as its administrator: its requests delete, disable and rotate keys. Takes the
-stack's addresses from the environment.
+Works in a new workspace of its own, as its administrator: its requests delete, disable and rotate keys. Legacy keys
+are imported for it, as many as its requests may delete. Takes the stack's addresses from the environment.
 
     fuzz.py [OPTION OF SCHEMATHESIS ...]
 """
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
@@ -19,13 +20,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from bootstrap import Refused, bootstrap
 
+# More than the requests that delete one.
+LEGACY_KEYS = 300
+
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMATHESIS = ROOT / ".local" / "tools" / "fuzz" / "bin" / "schemathesis"
 
 
 def main() -> int:
     try:
-        key = administrator_key(f"fuzz-{secrets.token_hex(8)}")
+        workspace = f"fuzz-{secrets.token_hex(8)}"
+        key = administrator_key(workspace)
+        import_legacy_keys(workspace)
         environment = os.environ | {
             "KEYGATE_FUZZ_KEY": key,
             "HYPOTHESIS_STORAGE_DIRECTORY": str(ROOT / ".local" / "run" / "hypothesis"),
@@ -35,7 +41,7 @@ def main() -> int:
         print(f"fuzz: {error} is not set: it takes the environment of a stack, .local/env", file=sys.stderr)
         return 1
     except (BotoCoreError, ClientError, Refused) as error:
-        print(f"fuzz: no administrator key: {error}", file=sys.stderr)
+        print(f"fuzz: no keys to begin with: {error}", file=sys.stderr)
         return 1
     for configuration, document, options in (
         ("schemathesis.toml", "openapi.yaml", ["--url", management]),
@@ -54,6 +60,20 @@ def administrator_key(workspace: str) -> str:
     client = boto3.client("lambda", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
     function = os.environ["KEYGATE_CREATE_KEY_FUNCTION"]
     return bootstrap(client, function, workspace, "fuzz@example.com", "the key of this run", break_glass=False)["key"]
+
+
+def import_legacy_keys(workspace: str) -> None:
+    """Imports legacy keys by random digests."""
+    client = boto3.client("lambda", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    keys = [
+        {"sha256": secrets.token_hex(32), "user_id": f"holder-{number % 3}@example.com", "name": f"old key {number}"}
+        for number in range(LEGACY_KEYS)
+    ]
+    event = {"import": {"workspace_id": workspace, "keys": keys}}
+    function = os.environ["KEYGATE_IMPORT_LEGACY_KEYS_FUNCTION"]
+    answer = json.loads(client.invoke(FunctionName=function, Payload=json.dumps(event).encode())["Payload"].read())
+    if answer.get("imported") != LEGACY_KEYS:
+        raise Refused(answer)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Imports legacy keys from a file into Keygate, a batch at a time, and goes on where it stopped.
+"""Imports legacy keys from a file into Keygate, a batch at a time, and says which lines are not in.
 
     import_legacy.py --stack keygate --workspace acme keys.jsonl
 
@@ -8,24 +8,33 @@ separated by spaces:
     {"key": "old-5f7c…", "user_id": "bob@example.com", "name": "nightly export", "scopes": ["orders:read"]}
     {"sha256": "2cf24dba…", "user_id": "carol@example.com", "name": "dashboard"}
 
-A key in plain text is hashed here, so that only its SHA-256 leaves the machine; who has only digests gives those.
+A key in plain text is hashed here, so that only its SHA-256 leaves the machine. The function does not see the text, so
+this command checks whether the deployed authorizer would ever look such a key up.
 
-Beside the file, in FILE.progress, stands how many of its lines are imported. Run again, it goes on behind them, unless
-one of them has changed. Keys that are there already are left as they are, so nothing is lost without it. It takes
-`lambda:InvokeFunction` on the function and `cloudformation:DescribeStacks`.
+Each line that is not in with its values is named with the reason, and the others are imported. The exit status is 0
+only if every line is in. No text of the file is printed, because it may be a key.
+
+FILE.progress, beside the file, says how many lines are in, counted from the first. Run again, the command continues
+behind them, unless one of them has changed. Keys that are there already are compared and left as they are, so nothing
+is lost without that file. It takes `lambda:InvokeFunction` on the function and `cloudformation:DescribeStacks`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import hashlib
 import json
 import os
 import random
+import re
 import sys
 import time
+import unicodedata
+import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import boto3
@@ -39,11 +48,28 @@ LONGEST_PAUSE = 20.0
 # Others are at work on the same items, or a service is not there: what these say passes.
 PASSING_CODES = {"conflict", "unavailable"}
 PASSING_ERRORS = {"TooManyRequestsException", "ServiceException", "ResourceConflictException", "EC2ThrottledException"}
-FIELDS = {"key", "sha256", "user_id", "name", "scopes"}
+FIELDS = ("key", "sha256", "user_id", "name", "scopes")
+# What files are separated by that are taken for CSV.
+OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+LONGEST_HEADING = 40
 
 
 class Refused(Exception):
     """Why the import stops: a text for whoever started it, which holds no value of the file."""
+
+
+class Unfit(Exception):
+    """Why one line cannot be imported."""
+
+
+@dataclass
+class Record:
+    """A key as it stands in the file, or why it cannot be read."""
+
+    # The number of its last line.
+    line: int
+    value: object
+    fault: str = ""
 
 
 class Lines:
@@ -55,25 +81,92 @@ class Lines:
         self.sha256 = hashlib.sha256()
 
     def __iter__(self) -> Iterator[str]:
-        with open(self.path, encoding="utf-8-sig", newline="") as file:
+        # Bytes that are not UTF-8 become surrogates, which nothing else does, so that the line can be told.
+        with open(self.path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             for line in file:
                 self.count += 1
+                self.check_encoding(line)
                 self.sha256.update(line.encode())
                 yield line
 
-    def records(self) -> Iterator[tuple[int, object]]:
-        """Each record as it stands in the file, with the number of its last line."""
-        if self.path.suffix.lower() == ".csv":
-            for row in csv.DictReader(self, restkey="beyond the heading"):
-                key = {name: value for name, value in row.items() if value}
-                yield self.count, key | ({"scopes": key["scopes"].split()} if "scopes" in key else {})
-        else:
-            for line in self:
-                if line.strip():
-                    try:
-                        yield self.count, json.loads(line)
-                    except ValueError:
-                        raise Refused(f"line {self.count}: must be a JSON object") from None
+    def check_encoding(self, line: str) -> None:
+        advice = "save the file as UTF-8"
+        if self.count == 1 and line.startswith(("\udcff\udcfe", "\udcfe\udcff")):
+            raise Refused(f"the file is not UTF-8 but UTF-16, as its first two bytes say: {advice}")
+        if "\0" in line:
+            raise Refused(f"line {self.count}: has NUL characters, so the file may be UTF-16: {advice}")
+        for column, character in enumerate(line, 1):
+            if "\udc80" <= character <= "\udcff":
+                raise Refused(f"line {self.count}: not UTF-8 at character {column}: {advice}")
+
+    def records(self) -> Iterator[Record]:
+        """Each record of the file, in order."""
+        return self.rows() if self.path.suffix.lower() == ".csv" else self.objects()
+
+    def rows(self) -> Iterator[Record]:
+        # Spaces behind a comma are not part of the value, and a quotation mark behind them begins a quoted value.
+        reader = csv.reader(self, skipinitialspace=True, strict=True)
+        headings = None
+        try:
+            for row in reader:
+                if not any(row):
+                    continue
+                if headings is None:
+                    headings = read_headings(self.count, row)
+                elif len(row) > len(headings):
+                    yield Record(self.count, None, f"has {len(row)} fields, and the heading has {len(headings)}")
+                else:
+                    value: dict = {name: text for name, text in zip(headings, row, strict=False) if text}
+                    if "scopes" in value:
+                        value["scopes"] = value["scopes"].split()
+                    yield Record(self.count, value)
+        except csv.Error as error:
+            # Where a quotation mark is missing, all that comes after it is another field than was meant.
+            raise Refused(f"line {self.count}: not CSV: {error}") from None
+
+    def objects(self) -> Iterator[Record]:
+        for line in self:
+            if line.strip():
+                try:
+                    yield Record(self.count, json.loads(line, object_pairs_hook=distinct))
+                except json.JSONDecodeError as error:
+                    yield Record(self.count, None, f"must be a JSON object, and is not JSON at column {error.colno}")
+                except Unfit as unfit:
+                    yield Record(self.count, None, str(unfit))
+
+
+def distinct(pairs: list[tuple[str, object]]) -> dict:
+    """A JSON object of which no member is there twice: it could mean either."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise Unfit("has a field twice")
+    return members
+
+
+def read_headings(line: int, row: list[str]) -> list[str]:
+    """The headings of a CSV file, in any case. Unknown ones are named where the row clearly is a heading."""
+    headings = [heading.strip().lower() for heading in row]
+    known = [heading for heading in headings if heading in FIELDS]
+    if len(known) == len(headings) == len(set(headings)):
+        return headings
+    expected = f"the headings are {', '.join(FIELDS)}, separated by commas"
+    for separator, name in OTHER_SEPARATORS.items():
+        parts = [part.strip().lower() for heading in row for part in heading.split(separator)]
+        if len(parts) > len(row) and any(part in FIELDS for part in parts):
+            raise Refused(f"line {line}: the headings are separated by {name}: {expected}")
+    if not {"key", "sha256", "user_id"} & set(known):
+        # The row may be one of keys.
+        raise Refused(f"line {line}: is no heading: {expected}")
+    unknown = [shown(heading) for heading in row if heading.strip().lower() not in FIELDS]
+    if unknown:
+        raise Refused(f"line {line}: unknown headings {', '.join(unknown)}: {expected}")
+    raise Refused(f"line {line}: a heading is there twice: {expected}")
+
+
+def shown(heading: str) -> str:
+    """A heading as it is printed: nothing that a terminal would obey, and nothing long."""
+    printable = "".join(character if character.isprintable() else "?" for character in heading.strip())
+    return f'"{printable}"' if len(printable) <= LONGEST_HEADING else f'"{printable[:LONGEST_HEADING]}…"'
 
 
 class Progress:
@@ -84,7 +177,7 @@ class Progress:
         self.of = {"stack": stack, "workspace": workspace}
 
     def lines(self, file: Path) -> int:
-        """How many lines of the file are imported; none, if they are not those that were."""
+        """How many lines of the file are in, from the first one on; none, if they are not those that were."""
         try:
             known = json.loads(self.path.read_text(encoding="utf-8"))
             if known | self.of != known:
@@ -103,26 +196,59 @@ class Progress:
         os.replace(temporary, self.path)
 
 
-def digested(line: int, record: object) -> dict:
+class Authorizer:
+    """What is known here of the deployed authorizer: which texts it would take for a legacy key.
+
+    The function checks the same of a key that it is given in plain text (`LegacyRules::check`).
+    """
+
+    def __init__(self, parameters: dict[str, str]) -> None:
+        self.brand = parameters.get("Brand", "kg")
+        self.pattern = None
+        # The function's regular expressions know ASCII alone. Python warns of what it understands in another way.
+        with contextlib.suppress(KeyError, re.error, FutureWarning), warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)
+            self.pattern = re.compile(parameters["LegacyPattern"], re.ASCII)
+
+    def check(self, key: str) -> None:
+        if key.strip() != key:
+            raise Unfit("key can never work: it begins or ends with white space, which no header can transport")
+        if any(unicodedata.category(character) == "Cc" for character in key):
+            raise Unfit("key can never work: it has a control character, which no header can transport")
+        if key.startswith(f"{self.brand}_"):
+            raise Unfit("key can never work: it begins with this deployment's brand, as its own credentials do")
+        if self.pattern and not self.pattern.fullmatch(key):
+            raise Unfit("key can never work: it does not match LegacyPattern")
+
+
+def digested(record: Record, authorizer: Authorizer) -> dict:
     """The record with the SHA-256 of its key in place of the key, so that no key in plain text is ever sent.
 
     That is why a record that may hold one elsewhere is refused here; all else is for the function to judge.
     """
-    if not isinstance(record, dict):
-        raise Refused(f"line {line}: must be a JSON object")
-    if unknown := len(record.keys() - FIELDS):
-        raise Refused(f"line {line}: {unknown} of its fields are none of {', '.join(sorted(FIELDS))}")
-    if "key" not in record:
-        return record
-    if "sha256" in record or not isinstance(record["key"], str) or not record["key"]:
-        raise Refused(f"line {line}: key must be a text that is not empty, and not beside sha256")
-    digest = hashlib.sha256(record["key"].encode()).hexdigest()
-    return {name: value for name, value in record.items() if name != "key"} | {"sha256": digest}
+    if record.fault:
+        raise Unfit(record.fault)
+    value = record.value
+    if not isinstance(value, dict):
+        raise Unfit("must be a JSON object")
+    if unknown := len(value.keys() - set(FIELDS)):
+        raise Unfit(f"has {unknown} unknown fields: the fields are {', '.join(FIELDS)}")
+    if "key" not in value:
+        return value
+    if "sha256" in value or not isinstance(value["key"], str) or not value["key"]:
+        raise Unfit("key must be a text that is not empty, and not beside sha256")
+    authorizer.check(value["key"])
+    try:
+        digest = hashlib.sha256(value["key"].encode()).hexdigest()
+    except UnicodeEncodeError:
+        raise Unfit("key must be a text without lone surrogates") from None
+    return {name: member for name, member in value.items() if name != "key"} | {"sha256": digest}
 
 
-def send(client, function: str, workspace: str, batch: list[tuple[int, object]]) -> dict:
+def send(client, function: str, workspace: str, batch: list[tuple[int, dict]]) -> dict:
     """Has a batch imported, and tries again what passes: the function's answer."""
     event = {"import": {"workspace_id": workspace, "keys": [key for _, key in batch]}}
+    lines = f"lines {batch[0][0]} to {batch[-1][0]}"
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.25 * 2**attempt)))
@@ -138,58 +264,103 @@ def send(client, function: str, workspace: str, batch: list[tuple[int, object]])
             return answer
         # A function that ran out of its time has imported some, and goes on with the others.
         if "FunctionError" not in response and answer.get("code") not in PASSING_CODES:
-            raise Refused(explained(answer, batch))
+            if answer.get("code") == "no_such_workspace":
+                raise Refused(f"there is no workspace {workspace}, so nothing was imported: check its name")
+            faults = [f"{fault['pointer']} {fault['detail']}" for fault in answer.get("errors", [])]
+            raise Refused(f"{lines}: {'; '.join(faults) or answer.get('detail') or json.dumps(answer)}")
         reason = answer.get("detail") or answer.get("errorMessage") or "no answer"
-    raise Refused(f"lines {batch[0][0]} to {batch[-1][0]}: given up after {ATTEMPTS} attempts: {reason}")
+    raise Refused(f"{lines}: given up after {ATTEMPTS} attempts: {reason}")
 
 
-def explained(answer: dict, batch: list[tuple[int, object]]) -> str:
-    """What was wrong with a batch, by the lines of the file."""
-    faults = []
-    for fault in answer.get("errors", []):
-        place = fault["pointer"].split("/", 3)
-        if place[:2] == ["", "keys"] and len(place) > 2:
-            field = f"{place[3]} " if len(place) > 3 else ""
-            faults.append(f"line {batch[int(place[2])][0]}: {field}{fault['detail']}")
-        else:
-            faults.append(f"{place[-1]} {fault['detail']}")
-    if faults:
-        return "\n".join(faults)
-    return f"lines {batch[0][0]} to {batch[-1][0]}: {answer.get('detail') or json.dumps(answer)}"
+def reason(result: dict, lines: list[int]) -> str:
+    """Why a key is not in with the values of its line; nothing, if it is. `lines` are those of its batch."""
+    same = f"in line {lines[result['same_as']]}" if "same_as" in result else "there already"
+    match result["result"]:
+        case "imported" | "present":
+            return ""
+        case "other_values":
+            return f"the key is {same} with other values: {', '.join(result['fields'])}"
+        case "other_workspace":
+            return "the key is there already in another workspace"
+        case "user_removed":
+            return "user_id must not be a user who was removed from the workspace"
+        case "duplicate":
+            return f"the key is {same}, which is not in either"
+        case "invalid":
+            faults = (
+                f"{fault['pointer'].split('/', 3)[3] if fault['pointer'].count('/') > 2 else ''} {fault['detail']}"
+                for fault in result["errors"]
+            )
+            return "; ".join(fault.strip() for fault in faults)
+        case other:
+            return f"the function says {other}"
 
 
-def import_file(client, function: str, arguments: argparse.Namespace) -> None:
-    """Sends what is not imported yet, and says how far it is."""
-    file, workspace = arguments.file, arguments.workspace
-    progress = Progress(file, arguments.stack, workspace)
-    known = progress.lines(file)
-    if known:
-        print(f"{known} lines are imported already: going on behind them", flush=True)
-    total = sum(1 for _ in Lines(file))
-    lines, started = Lines(file), time.monotonic()
-    imported = present = 0
-    batch: list[tuple[int, object]] = []
+@dataclass
+class Import:
+    """One run: what came of the lines so far."""
 
-    def finish() -> None:
-        nonlocal imported, present
-        if batch:
-            answer = send(client, function, workspace, batch)
-            imported, present = imported + answer["imported"], present + answer["present"]
-            batch.clear()
-        progress.write(lines.count, lines.sha256.hexdigest())
-        rate = (imported + present) / max(time.monotonic() - started, 0.001)
-        print(
-            f"line {lines.count} of {total}: {imported} imported, {present} there before, {rate:.0f} keys a second",
-            flush=True,
-        )
+    client: object
+    function: str
+    arguments: argparse.Namespace
+    authorizer: Authorizer
+    imported: int = 0
+    present: int = 0
+    refused: int = 0
+    started: float = field(default_factory=time.monotonic)
 
-    for line, record in lines.records():
-        if line <= known:
-            continue
-        batch.append((line, digested(line, record)))
-        if len(batch) == arguments.batch_size:
-            finish()
-    finish()
+    def run(self) -> bool:
+        """Sends what is not in yet, and says how far it is and what is not in. Whether everything is."""
+        file, workspace = self.arguments.file, self.arguments.workspace
+        progress = Progress(file, self.arguments.stack, workspace)
+        known = progress.lines(file)
+        if known:
+            print(f"{known} lines are imported already: going on behind them", flush=True)
+        total = sum(1 for _ in Lines(file))
+        if total and not self.authorizer.pattern:
+            print("keys are not compared with LegacyPattern, because Python does not understand it", flush=True)
+        lines = Lines(file)
+        batch: list[tuple[int, dict]] = []
+
+        def finish() -> None:
+            if batch:
+                self.send(batch)
+                batch.clear()
+            # Only what is in from the first line on needs no second look.
+            if not self.refused:
+                progress.write(lines.count, lines.sha256.hexdigest())
+            rate = (self.imported + self.present) / max(time.monotonic() - self.started, 0.001)
+            print(
+                f"line {lines.count} of {total}: {self.imported} imported, {self.present} there before, "
+                f"{self.refused} not in, {rate:.0f} keys a second",
+                flush=True,
+            )
+
+        for record in lines.records():
+            if record.line <= known:
+                continue
+            try:
+                batch.append((record.line, digested(record, self.authorizer)))
+            except Unfit as unfit:
+                self.refuse(record.line, str(unfit))
+            if len(batch) == self.arguments.batch_size:
+                finish()
+        finish()
+        if not (known or self.imported or self.present or self.refused):
+            raise Refused("the file has no keys")
+        return not self.refused
+
+    def send(self, batch: list[tuple[int, dict]]) -> None:
+        answer = send(self.client, self.function, self.arguments.workspace, batch)
+        lines = [line for line, _ in batch]
+        self.imported, self.present = self.imported + answer["imported"], self.present + answer["present"]
+        for line, result in zip(lines, answer["keys"], strict=True):
+            if why := reason(result, lines):
+                self.refuse(line, why)
+
+    def refuse(self, line: int, why: str) -> None:
+        self.refused += 1
+        print(f"import-legacy-keys: line {line}: {why}", file=sys.stderr, flush=True)
 
 
 def main() -> int:
@@ -206,8 +377,17 @@ def main() -> int:
         function = output.get("ImportLegacyKeysFunctionName")
         if not function:
             raise Refused("the stack honours no legacy keys: deploy it with LegacySunset and LegacyPattern")
-        import_file(session.client("lambda", config=Config(retries={"mode": "standard"})), function, arguments)
-    except (BotoCoreError, ClientError, OSError, UnicodeDecodeError) as error:
+        parameters = {entry["ParameterKey"]: entry["ParameterValue"] for entry in stack.get("Parameters", [])}
+        client = session.client("lambda", config=Config(retries={"mode": "standard"}))
+        run = Import(client, function, arguments, Authorizer(parameters))
+        if not run.run():
+            print(
+                f"import-legacy-keys: {run.refused} keys of the file are not in. Correct their lines and run it again: "
+                "what is in stays as it is.",
+                file=sys.stderr,
+            )
+            return 1
+    except (BotoCoreError, ClientError, OSError) as error:
         print(f"import-legacy-keys: {error}", file=sys.stderr)
         return 1
     except Refused as refusal:

@@ -1,8 +1,9 @@
 """Tells which users still call with legacy keys, and when they last did: the most recent first.
 
-It reads the index by user, which is as old as a moment, and no hash. It takes `dynamodb:Scan` of that index, or with a
-workspace `dynamodb:Query`, at half a read unit for 4 kB, and `cloudformation:DescribeStacks`. When a key was last used
-is written at most once in LastUsedInterval, so it may be later by that.
+It reads the index by id, which is as old as a moment, and no hash. It takes `dynamodb:Scan` of that index, or with a
+workspace `dynamodb:Query` of it and `dynamodb:GetItem` of the table of workspaces, at half a read unit for 4 kB, and
+`cloudformation:DescribeStacks`. When a key was last used is written at most once in LastUsedInterval, so it may be
+later by that.
 
     legacy_report.py --stack keygate --workspace acme
 """
@@ -10,6 +11,7 @@ is written at most once in LastUsedInterval, so it may be later by that.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -30,6 +32,8 @@ class User:
 
 
 def main() -> int:
+    # `make legacy-report | head` ends it, as it does other programs.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     parser = argparse.ArgumentParser()
     parser.add_argument("--stack", required=True)
     parser.add_argument("--workspace")
@@ -43,7 +47,11 @@ def main() -> int:
         if not table:
             print("legacy-report: the stack honours no legacy keys", file=sys.stderr)
             return 1
-        for workspace, user_id, last_used_at in keys(session.client("dynamodb"), table, arguments.workspace):
+        dynamodb = session.client("dynamodb")
+        if arguments.workspace and not exists(dynamodb, output["WorkspacesTableName"], arguments.workspace):
+            print(f"legacy-report: there is no workspace {arguments.workspace}: check its name", file=sys.stderr)
+            return 1
+        for workspace, user_id, last_used_at in keys(dynamodb, table, arguments.workspace):
             user = users.setdefault((workspace, user_id), User())
             user.keys += 1
             user.used += last_used_at > 0
@@ -51,6 +59,9 @@ def main() -> int:
     except (BotoCoreError, ClientError) as error:
         print(f"legacy-report: {error}", file=sys.stderr)
         return 1
+    if not users:
+        whose = f"workspace {arguments.workspace} has" if arguments.workspace else "the stack has"
+        print(f"legacy-report: {whose} no legacy keys", file=sys.stderr)
     rows = [("workspace", "user", "keys", "used", "last used")]
     for (workspace, user_id), user in sorted(users.items(), key=lambda entry: (-entry[1].last_used_at, entry[0])):
         last = datetime.fromtimestamp(user.last_used_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if user.used else "never"
@@ -61,11 +72,17 @@ def main() -> int:
     return 0
 
 
+def exists(dynamodb, table: str, workspace: str) -> bool:
+    """Whether a workspace was ever bootstrapped."""
+    key = {"workspace_id": {"S": workspace}, "entry": {"S": "BOOTSTRAP"}}
+    return "Item" in dynamodb.get_item(TableName=table, Key=key, ProjectionExpression="entry")
+
+
 def keys(dynamodb, table: str, workspace: str | None) -> Iterator[tuple[str, str, int]]:
     """Workspace, user and last use of each legacy key. Those past their ttl are gone, removed or not."""
     request = {
         "TableName": table,
-        "IndexName": "by_user",
+        "IndexName": "by_id",
         "ProjectionExpression": "workspace_id, user_id, last_used_at",
         "FilterExpression": "#ttl > :now",
         "ExpressionAttributeNames": {"#ttl": "ttl"},

@@ -9,6 +9,7 @@ legacy keys are honoured, all of which is read at half a read unit for 4 kB, and
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections import Counter
@@ -19,6 +20,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 
 def main() -> int:
+    # `make pepper-status | head` ends it, as it does other programs.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     parser = argparse.ArgumentParser()
     parser.add_argument("--stack", required=True)
     arguments = parser.parse_args()

@@ -213,12 +213,15 @@ class Stack:
     def logs(self, function: str | None) -> Iterator[str]:
         """The functions' log lines in the order of time, each as `time function line`."""
         client = self.deployment.client("logs")
-        events = []
+        events, is_known = [], function is None
         for group in client.get_paginator("describe_log_groups").paginate().search("logGroups"):
             name = group["logGroupName"].rpartition("/")[2]
             if group["logGroupName"].startswith("/aws/lambda/") and function in (None, name):
+                is_known = True
                 pages = client.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"])
                 events += [(event["timestamp"], name, event["message"].rstrip()) for event in pages.search("events")]
+        if not is_known:
+            raise StackError(f"there is no function {function}: see functions/src/bin")
         for timestamp, name, message in sorted(events, key=lambda event: event[0]):
             if not message.startswith(("START ", "END ", "REPORT ")):  # Lambda's own lines
                 yield f"{datetime.fromtimestamp(timestamp / 1000, UTC):%H:%M:%S} {name:12} {message}"

@@ -62,6 +62,9 @@ pub enum Action {
     /// Legacy keys were imported, so many.
     #[serde(rename = "legacy.imported")]
     LegacyImported,
+    /// A legacy key was deleted for good.
+    #[serde(rename = "legacy.deleted")]
+    LegacyDeleted,
     /// A key will stop working in a few days.
     #[serde(rename = "key.expiring")]
     KeyExpiring,

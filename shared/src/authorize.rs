@@ -234,7 +234,10 @@ impl Authorizer {
                     Err(malformed) => (token, malformed),
                 }
             }
-            Header::Legacy(value) => (value.trim(), Malformed::Brand),
+            Header::Legacy(value) => {
+                let text = value.trim();
+                (text, Credential::parse(text, &self.brand).err().unwrap_or(Malformed::Kind))
+            }
         };
         match &self.legacy {
             // What has this deployment's brand is none of an earlier mechanism.

@@ -26,11 +26,12 @@ const LONGEST_DELAY: TimeDelta = TimeDelta::minutes(15);
 const AT_WORK: TimeDelta = TimeDelta::seconds(10);
 
 /// What ends a credential, or makes one do less or something else.
-const REVOKING: [&str; 7] = [
+const REVOKING: [&str; 8] = [
     "key.deleted",
     "key.rotated",
     "key.overlap_ended",
     "key.transferred",
+    "legacy.deleted",
     "user.removed",
     "token.revoked",
     "token.reused",
@@ -258,6 +259,8 @@ mod tests {
             ("key.deleted", None, true),
             ("key.rotated", None, true),
             ("key.overlap_ended", None, true),
+            ("legacy.deleted", None, true),
+            ("legacy.imported", None, false),
             ("user.removed", None, true),
             ("token.revoked", None, true),
             ("token.reused", None, true),

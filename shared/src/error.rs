@@ -51,6 +51,15 @@ pub enum Error {
     /// The key has no such token, or not any more.
     #[error("no such token")]
     NoSuchToken,
+    /// There is no such legacy key in the caller's workspace.
+    #[error("no such legacy key")]
+    NoSuchLegacyKey,
+    /// The deployment honours no legacy keys: no sunset is configured.
+    #[error("no legacy keys are honoured")]
+    NoLegacyKeys,
+    /// No administrator's key was ever made for that workspace.
+    #[error("no such workspace")]
+    NoSuchWorkspace,
     /// A key of the workspace has that name: this one, if the caller may know.
     #[error("the name is taken")]
     NameTaken(Option<KeyId>),

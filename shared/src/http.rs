@@ -274,6 +274,15 @@ pub fn key_id(request: &Request) -> Result<KeyId, Error> {
     request.path_parameters_ref().and_then(|path| path.first("id")?.parse().ok()).ok_or(Error::NotFound)
 }
 
+/// The legacy key's id in the path. What is no id at all is the id of no legacy key.
+///
+/// # Errors
+///
+/// - [`Error::NoSuchLegacyKey`]: it is not the id of a legacy key.
+pub fn legacy_key_id(request: &Request) -> Result<KeyId, Error> {
+    key_id(request).map_err(|_| Error::NoSuchLegacyKey)
+}
+
 /// The token's id in the path. What is no id at all is the id of no token.
 ///
 /// # Errors
@@ -469,9 +478,12 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
         }
         Error::NotYourKey => (StatusCode::FORBIDDEN, "forbidden", "Forbidden"),
         Error::CallerRemoved => (StatusCode::FORBIDDEN, "caller_removed", "Caller removed"),
-        Error::NotFound | Error::NoSuchToken | Error::NoOrigin => {
-            (StatusCode::NOT_FOUND, "not_found", "Not found")
-        }
+        Error::NotFound
+        | Error::NoSuchToken
+        | Error::NoSuchLegacyKey
+        | Error::NoLegacyKeys
+        | Error::NoOrigin => (StatusCode::NOT_FOUND, "not_found", "Not found"),
+        Error::NoSuchWorkspace => (StatusCode::NOT_FOUND, "no_such_workspace", "No such workspace"),
         Error::TooManyKeys => (StatusCode::CONFLICT, "too_many_keys", "Too many keys"),
         Error::NameTaken(_) => (StatusCode::CONFLICT, "name_taken", "Name taken"),
         Error::QuotaReached { .. } => (StatusCode::CONFLICT, "quota_exceeded", "Quota exceeded"),
@@ -522,6 +534,9 @@ fn detail(error: &Error) -> String {
             "This deployment lets no page of another origin call it: its CorsAllowOrigin is not set."
         }
         Error::NoSuchToken => "The key has no such token.",
+        Error::NoSuchLegacyKey => "The workspace has no such legacy key.",
+        Error::NoLegacyKeys => "This deployment honours no legacy keys.",
+        Error::NoSuchWorkspace => "There is no such workspace. A workspace begins with its bootstrap.",
         Error::TooManyKeys => {
             "You have more keys than can be listed. Delete some, or ask with the scope keys:read."
         }

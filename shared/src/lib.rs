@@ -21,8 +21,8 @@
 //!    to be written once the caller has its answer; [`calls`] counts them for the audit trail, and [`metrics`] for the
 //!    operator.
 //! 6. [`keys`] has one use case a file: create, get, list, update, rotate, delete, and those that nobody asks for: announce,
-//!    unused, purge, recount. So have [`tokens`], [`users`], remove and reinstate, [`legacy`], import, and [`audit`], to read
-//!    the trail and to write into it what an access log says.
+//!    unused, purge, recount. So have [`tokens`], [`users`], remove and reinstate, [`legacy`], import, list, get and delete, and
+//!    [`audit`], to read the trail and to write into it what an access log says.
 //! 7. [`store`] keeps records in `DynamoDB`, one file a table, and reads what is stored of a credential; [`kms`] derives
 //!    the peppers; [`aws`] makes the clients of both, and [`handover`] leaves to another function what takes longer than a
 //!    request may.

@@ -447,13 +447,10 @@ impl Family {
     }
 }
 
-/// What is stored of a legacy key, under the hash that it is found by.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// What is known of a legacy key, without the hash that it is found by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LegacyKey {
-    /// The hash of its digest. It is the table's key.
-    #[serde(flatten)]
-    pub hash: SecretHash,
-    /// The id that it got when it was imported, for the audit trail.
+    /// The id that it got when it was imported.
     pub key_id: KeyId,
     /// Its tenant.
     pub workspace_id: WorkspaceId,
@@ -474,7 +471,24 @@ pub struct LegacyKey {
     pub ttl: DateTime<Utc>,
 }
 
+/// A legacy key with the hash that it is found by, as the authorizer reads it and an import writes it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HashedLegacyKey {
+    /// The key.
+    #[serde(flatten)]
+    pub key: LegacyKey,
+    /// The hash of its digest. It is the table's key.
+    #[serde(flatten)]
+    pub hash: SecretHash,
+}
+
 impl LegacyKey {
+    /// Whether the key is past its `ttl`, and so to be treated as deleted although `DynamoDB` may not have deleted it yet.
+    #[must_use]
+    pub fn is_gone(&self, now: DateTime<Utc>) -> bool {
+        self.ttl <= now
+    }
+
     /// The key that it is until the sunset.
     #[must_use]
     pub fn until(self, sunset: DateTime<Utc>) -> Key {

@@ -167,7 +167,7 @@ impl Verifier {
         let took = asked.elapsed();
         let checked = stored.map_or(Checked::Unknown(None), |stored| {
             let proof = Proof::LegacyKey(stored.hash.clone());
-            let known = Known { key: stored.until(sunset), generation: Generation::default(), proof };
+            let known = Known { key: stored.key.until(sunset), generation: Generation::default(), proof };
             Checked::Known(Box::new(known))
         });
         Ok(Verified { checked, matched: None, took })

@@ -43,6 +43,33 @@ class Keys:
             self.alive.remove(key_id)
 
 
+class LegacyKeys:
+    """The legacy keys that were imported for the run, and are not deleted yet."""
+
+    def __init__(self) -> None:
+        self.alive: list[str] = []
+        self.turn = itertools.count()
+        cursor: str | None = None
+        while not self.alive or cursor:
+            page = get("/legacy-keys", {"limit": "100"} | ({"cursor": cursor} if cursor else {}))
+            self.alive += [key["id"] for key in page["items"]]
+            cursor = page["next_cursor"]
+
+    def one(self) -> str:
+        return self.alive[next(self.turn) % len(self.alive)]
+
+    def remove(self, key_id: str) -> None:
+        if key_id in self.alive:
+            self.alive.remove(key_id)
+
+
+def get(path: str, query: dict[str, str]) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {CREDENTIAL}"}
+    answer = requests.get(f"{API_URL}{path}", query, headers=headers, timeout=30)
+    answer.raise_for_status()
+    return answer.json()
+
+
 def create_key(name: str, **fields: str) -> dict[str, Any]:
     body = {"name": name} | fields
     answer = requests.post(
@@ -65,6 +92,7 @@ def create_token() -> dict[str, str]:
 
 
 KEYS = Keys(fewest=5)
+LEGACY_KEYS = LegacyKeys()
 NAMES: set[str] = set()
 DICE = random.Random(0)
 IN_THE_FUTURE = "2099-12-31T23:59:59Z"
@@ -124,6 +152,10 @@ def use_a_real_key(case: schemathesis.Case) -> None:
     key_id = case.path_parameters.get("id")
     if key_id is None:
         return
+    if case.path.startswith("/legacy-keys"):
+        if most_times():
+            case.path_parameters["id"] = LEGACY_KEYS.one()
+        return
     if "token_id" in case.path_parameters:
         if most_times():
             case.path_parameters |= create_token()
@@ -157,4 +189,5 @@ def after_call(context: Any, case: schemathesis.Case, response: schemathesis.Res
     if (method, case.path, response.status_code) == ("POST", "/api-keys", 201):
         KEYS.add(response.json()["id"])
     elif method == "DELETE" and response.status_code == 204:
-        KEYS.remove(case.path_parameters["id"])
+        keys = LEGACY_KEYS if case.path.startswith("/legacy-keys") else KEYS
+        keys.remove(case.path_parameters["id"])

@@ -40,6 +40,8 @@ pub(crate) enum Disturbance {
     HoldAt(u32),
     /// The database answers every write with an internal error.
     WritesFail,
+    /// The database answers every query with an internal error.
+    QueriesFail,
     /// The database answers everything with an internal error, and so does every other service.
     Down,
     /// The database answers everything with this text, as if it were an answer.
@@ -307,7 +309,7 @@ async fn pass_on(
 
     match database.take_disturbance(&operation) {
         Disturbance::Says(text) => (StatusCode::OK, JSON, text.into()),
-        Disturbance::Down | Disturbance::WritesFail => {
+        Disturbance::Down | Disturbance::WritesFail | Disturbance::QueriesFail => {
             (StatusCode::INTERNAL_SERVER_ERROR, JSON, Bytes::new())
         }
         Disturbance::KillBefore | Disturbance::KillAt(_, Moment::Before) => {
@@ -387,6 +389,8 @@ impl Database {
             Disturbance::RefuseEvents(_) if operation == "PutEvents" => current,
             Disturbance::RefuseClearing(_) if operation.starts_with("DELETE ") => current,
             Disturbance::WritesFail if operation == "PutItem" => current,
+            Disturbance::QueriesFail if operation == "Query" => current,
+            Disturbance::QueriesFail => Disturbance::None,
             Disturbance::Unprocessed if operation == "BatchGetItem" => current,
             _ if !matches!(operation, "TransactWriteItems" | "UpdateItem") => Disturbance::None,
             Disturbance::Conflicts(0) => Disturbance::None,

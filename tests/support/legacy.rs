@@ -1,10 +1,11 @@
 //! Keys of an earlier mechanism, of the shape that the stack is told they have.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::emulator;
 use crate::support::stack::{remember_secret, variable};
-use crate::support::workspace::{Workspace, unique};
+use crate::support::workspace::{Workspace, text, unique};
 
 /// The stack's sunset, pattern and header, for functions that are started by hand.
 pub(crate) const LEGACY: [(&str, &str); 3] = [
@@ -32,6 +33,17 @@ pub(crate) async fn import(workspace: &Workspace, keys: Value) -> Value {
 pub(crate) async fn imported(workspace: &Workspace, user: &str, scopes: &[&str]) -> String {
     let key = legacy_key();
     let keys = json!([{"key": key, "user_id": user, "name": "old", "scopes": scopes}]);
-    assert_eq!(import(workspace, keys).await, json!({"imported": 1, "present": 0}));
+    assert_eq!(counts(&import(workspace, keys).await), [1, 0, 0]);
     key
+}
+
+/// How many keys of a batch were imported, were there before, and are not in.
+pub(crate) fn counts(answer: &Value) -> [u64; 3] {
+    ["imported", "present", "refused"]
+        .map(|name| answer[name].as_u64().unwrap_or_else(|| panic!("{name} of {answer}")))
+}
+
+/// The id of a legacy key, as its holder learns it.
+pub(crate) async fn legacy_id(workspace: &Workspace, key: &str) -> String {
+    text(&workspace.call(Method::GET, "/me", key).await.json(), "key_id").to_owned()
 }

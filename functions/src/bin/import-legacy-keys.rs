@@ -18,18 +18,24 @@ async fn main() -> Result<(), Error> {
     let importer = LegacyImporter {
         peppers: Peppers(kms::derive(&aws.kms, environment.peppers()?).await?),
         store: LegacyStore::new(aws.dynamodb, &environment)?,
-        sunset: environment.legacy_sunset()?.ok_or("environment variable LEGACY_SUNSET must be set")?,
+        rules: environment.legacy_rules()?.ok_or("environment variable LEGACY_SUNSET must be set")?,
+        brand: environment.brand()?,
     };
     http::serve_direct(|request| respond(&importer, request)).await
 }
 
 async fn respond(importer: &LegacyImporter, request: Request) -> Response<Body> {
     match import(importer, &request).await {
-        Ok(done) => http::json(StatusCode::OK, &done),
+        Ok(done) => {
+            let Imported { imported, present, refused, .. } = done;
+            tracing::info!(imported, present, refused, "batch imported");
+            http::json(StatusCode::OK, &done)
+        }
         Err(error) => http::problem(&error, &request),
     }
 }
 
 async fn import(importer: &LegacyImporter, request: &Request) -> Result<Imported, keygate::error::Error> {
-    importer.import(ImportLegacyKeys::parse(request.body())?, Utc::now()).await
+    let batch = ImportLegacyKeys::parse(request.body(), &importer.rules, &importer.brand)?;
+    importer.import(batch, Utc::now()).await
 }

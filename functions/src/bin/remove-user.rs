@@ -6,8 +6,9 @@ use keygate::config::Environment;
 use keygate::handover::Handover;
 use keygate::store::Store;
 use keygate::store::legacy_keys::LegacyKeys;
+use keygate::users::found::{self, AnsweredRemoval};
 use keygate::users::reinstate;
-use keygate::users::remove::{Keys, Removal, UserRemover};
+use keygate::users::remove::{Keys, UserRemover};
 use keygate::{http, logging};
 use lambda_http::http::{Method, StatusCode};
 use lambda_http::{Body, Error, Request, RequestExt, Response};
@@ -44,14 +45,17 @@ async fn remove(
     remover: &UserRemover,
     handover: &Handover,
     request: &Request,
-) -> Result<Removal, keygate::error::Error> {
+) -> Result<AnsweredRemoval, keygate::error::Error> {
     let caller = http::caller(request)?;
     let user_id = http::user_id(request)?;
     let parameters = request.query_string_parameters_ref();
     let keys = Keys::parse(&user_id, parameters.into_iter().flat_map(|parameters| parameters.iter()))?;
-    let removal = remover.remove(&caller, user_id, keys, http::origin(request), Utc::now()).await?;
+    let now = Utc::now();
+    let removal = remover.remove(&caller, user_id, keys, http::origin(request), now).await?;
+    let found = found::count(&remover.store.workspaces, remover.legacy.as_ref(), &removal, now).await;
+    // Also where the count has failed: the removal must not wait for somebody to ask again.
     handover.clear_user(&removal).await?;
-    Ok(removal)
+    Ok(AnsweredRemoval::new(removal, found?))
 }
 
 async fn reinstate(store: &Store, request: &Request) -> Result<(), keygate::error::Error> {

@@ -1,7 +1,10 @@
 //! Importing legacy keys, a batch at a time.
 //!
-//! A batch is written in transactions of at most as many keys as one takes, each with an event that says how many. Keys that
-//! are there already, under whichever pepper, are left as they are, so a batch can be sent again.
+//! Each key of a batch has a result of its own: what can be imported is, whatever is wrong with others. New keys are written
+//! in transactions of at most as many keys as one takes, each with an event that says how many. Keys that are there already,
+//! under whichever pepper, are compared and left as they are, so a batch can be sent again.
+
+use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -9,14 +12,14 @@ use serde_json::Value;
 
 use crate::activity::{Action, Event, Origin};
 use crate::caller::{UserId, WorkspaceId};
-use crate::credential::KeyId;
+use crate::credential::{Brand, KeyId};
 use crate::error::{Error, InvalidField, Place};
 use crate::fields::{self, Fields, Wrong};
-use crate::legacy::LegacyCredential;
+use crate::legacy::{LegacyCredential, LegacyRules};
 use crate::pepper::{Peppers, SecretHash};
-use crate::record::{LegacyKey, Name};
+use crate::record::{HashedLegacyKey, LegacyKey, Name};
 use crate::scope::{MOST_SCOPES, Scope};
-use crate::store::legacy_keys::{LegacyStore, MOST_AT_ONCE};
+use crate::store::legacy_keys::{ImportedValues, LegacyStore, MOST_AT_ONCE, TableKey};
 use crate::time::whole_second;
 
 /// How long after the sunset a key is kept: whoever postpones the sunset, even after it has passed, finds every key.
@@ -25,11 +28,15 @@ const KEPT_AFTER_SUNSET: TimeDelta = TimeDelta::days(365);
 /// The most keys of one batch.
 pub const LARGEST_BATCH: usize = 1_000;
 
+/// How often keys are read again because another import wrote some of them between the reading and the writing.
+const MAX_ATTEMPTS: usize = 5;
+
 /// A direct invocation: `{"import": {"workspace_id", "keys": [{"key" or "sha256", "user_id", "name", "scopes"?}]}}`.
 #[derive(Debug)]
 pub struct ImportLegacyKeys {
     workspace_id: WorkspaceId,
-    keys: Vec<NewLegacyKey>,
+    /// What was read of each key, or every field of it that is wrong.
+    keys: Vec<Result<NewLegacyKey, Vec<InvalidField>>>,
 }
 
 /// One key to import.
@@ -41,23 +48,71 @@ struct NewLegacyKey {
     scopes: Vec<Scope>,
 }
 
-/// What came of an import.
+/// What became of a batch.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Imported {
     /// How many keys are new.
     pub imported: usize,
-    /// How many were there already, or twice in the batch.
+    /// How many were there before, with the same values.
     pub present: usize,
+    /// How many are not in with these values.
+    pub refused: usize,
+    /// The result of each key, in the order of the batch.
+    keys: Vec<KeyResult>,
+}
+
+/// What became of one key. No text of the batch is repeated: it may be a key in the wrong place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+enum KeyResult {
+    /// It is new.
+    Imported,
+    /// It was there, with the same values.
+    Present {
+        /// The place in the batch of the same key, if that is what was there.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        same_as: Option<usize>,
+    },
+    /// It was there, and stays there, with other values.
+    OtherValues {
+        /// Which ones: `user_id`, `name`, `scopes`.
+        fields: Vec<&'static str>,
+        /// The place in the batch of the same key, if that is what was there.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        same_as: Option<usize>,
+    },
+    /// It is a key of another workspace, and stays one.
+    OtherWorkspace,
+    /// Its user was removed from the workspace.
+    UserRemoved,
+    /// The same key is in the batch before, and was not imported.
+    Duplicate {
+        /// The place of that one in the batch.
+        same_as: usize,
+    },
+    /// Fields of it are wrong, or no authorizer would ever look it up.
+    Invalid {
+        /// Every one of them.
+        errors: Vec<InvalidField>,
+    },
+}
+
+impl Imported {
+    fn of(keys: Vec<KeyResult>) -> Self {
+        let imported = keys.iter().filter(|result| matches!(result, KeyResult::Imported)).count();
+        let present = keys.iter().filter(|result| matches!(result, KeyResult::Present { .. })).count();
+        Self { imported, present, refused: keys.len() - imported - present, keys }
+    }
 }
 
 impl ImportLegacyKeys {
-    /// Reads an event.
+    /// Reads an event. What is wrong with a single key is its result, and no error here.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: the event is no import, or names every field of it that is wrong. No value is repeated: it may be
-    ///   a key in the wrong place.
-    pub fn parse(event: &[u8]) -> Result<Self, Error> {
+    /// - [`Error::Invalid`]: the event is no import, or names every field beside the keys that is wrong. No value is
+    ///   repeated: it may be a key in the wrong place.
+    pub fn parse(event: &[u8], rules: &LegacyRules, brand: &Brand) -> Result<Self, Error> {
         let mut fields = Fields::parse(event)?.inner("import")?;
         let workspace_id = fields.required("workspace_id", fields::parsed);
         let keys = fields.required("keys", |value| {
@@ -65,40 +120,37 @@ impl ImportLegacyKeys {
             let keys = value.as_array().filter(|keys| (1..=LARGEST_BATCH).contains(&keys.len()));
             keys.cloned().ok_or_else(must_be)
         });
-        let mut invalid = Vec::new();
         let keys = keys.map(|keys| {
-            let parsed = keys.iter().enumerate().filter_map(|(index, key)| match NewLegacyKey::parse(key) {
-                Ok(key) => Some(key),
-                Err(wrong) => {
-                    invalid.extend(wrong.into_iter().map(|field| within_keys(index, field)));
-                    None
-                }
+            let keys = keys.iter().enumerate().map(|(index, key)| {
+                let within = |errors: Vec<InvalidField>| {
+                    errors.into_iter().map(|error| within_keys(index, error)).collect()
+                };
+                NewLegacyKey::parse(key, rules, brand).map_err(within)
             });
-            parsed.collect()
+            keys.collect()
         });
-        let made = workspace_id.zip(keys).map(|(workspace_id, keys)| Self { workspace_id, keys });
-        let made = fields.finish(made)?;
-        if invalid.is_empty() { Ok(made) } else { Err(Error::Invalid { fields: invalid }) }
+        fields.finish(workspace_id.zip(keys).map(|(workspace_id, keys)| Self { workspace_id, keys }))
     }
 }
 
 impl NewLegacyKey {
-    fn parse(key: &Value) -> Result<Self, Vec<InvalidField>> {
+    fn parse(key: &Value, rules: &LegacyRules, brand: &Brand) -> Result<Self, Vec<InvalidField>> {
         let read = || {
             let mut fields = Fields::parse(key.to_string().as_bytes())?;
+            let (has_key, has_digest) = (fields.has("key"), fields.has("sha256"));
             let plain = fields.optional("key", |value| {
                 let text = fields::string(value)?;
                 if text.is_empty() {
-                    Err(Wrong::new(&"must not be empty"))
-                } else {
-                    Ok(LegacyCredential::of(text))
+                    return Err(Wrong::new(&"must not be empty"));
                 }
+                rules.check(text, brand).map_err(|never_works| Wrong::new(&never_works))?;
+                Ok(LegacyCredential::of(text))
             });
             let digest = fields.optional("sha256", |value| {
                 let digest = hex(fields::string(value)?);
                 digest.ok_or_else(|| Wrong::new(&"must be 64 hexadecimal digits"))
             });
-            if plain.is_some() == digest.is_some() {
+            if has_key == has_digest {
                 fields.refuse("key", "must be there, or sha256, and not both");
             }
             let user_id = fields.required("user_id", fields::owner);
@@ -148,80 +200,197 @@ pub struct LegacyImporter {
     pub peppers: Peppers,
     /// Where they are.
     pub store: LegacyStore,
-    /// When they stop working.
-    pub sunset: DateTime<Utc>,
+    /// How this deployment tells them from everything else, and when they stop working.
+    pub rules: LegacyRules,
+    /// The word that this deployment's own credentials begin with.
+    pub brand: Brand,
 }
 
 impl LegacyImporter {
-    /// Imports what is not there yet. After a failure it can be repeated as it is.
+    /// Imports the keys that are not there yet, and says of each key what became of it. After a failure the same batch can be
+    /// sent again.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: names the keys whose users were removed from the workspace. Some of the others may be imported.
-    /// - [`Error::Conflict`]: somebody else imports one of the keys at the same time.
+    /// - [`Error::NoSuchWorkspace`]: nothing was imported.
+    /// - [`Error::Conflict`]: other imports of the same keys kept coming in between. Some may be imported.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later. Some may be imported.
     pub async fn import(&self, request: ImportLegacyKeys, now: DateTime<Utc>) -> Result<Imported, Error> {
-        let nobody = UserId::of_import();
-        let author = (&request.workspace_id, &nobody);
-        let total = request.keys.len();
-        let mut keys: Vec<Candidate> = Vec::with_capacity(total);
-        for (index, new) in request.keys.into_iter().enumerate() {
-            let hashes = self.peppers.hashes_of_legacy(&new.credential);
-            let key = LegacyKey {
-                hash: self.peppers.hash_legacy(&new.credential),
-                key_id: KeyId::generate(now),
-                workspace_id: request.workspace_id.clone(),
-                user_id: new.user_id,
-                name: new.name,
-                scopes: new.scopes,
-                imported_at: whole_second(now),
-                last_used_at: None,
-                ttl: whole_second(self.sunset) + KEPT_AFTER_SUNSET,
-            };
-            keys.push(Candidate { key, hashes, index });
+        let ImportLegacyKeys { workspace_id, keys } = request;
+        if !self.store.workspaces.exists(&workspace_id).await? {
+            return Err(Error::NoSuchWorkspace);
         }
-        // The first of those that are there twice stays.
-        keys.sort_by(|one, other| one.key.hash.as_bytes().cmp(other.key.hash.as_bytes()));
-        keys.dedup_by(|one, other| one.key.hash == other.key.hash);
-        let mut imported = 0;
-        for keys in keys.chunks(MOST_AT_ONCE) {
+        let mut batch = Batch { results: HashMap::new(), stored: HashMap::new() };
+        let total = keys.len();
+        let mut first: HashMap<TableKey, usize> = HashMap::new();
+        let (mut candidates, mut repeated) = (Vec::new(), Vec::new());
+        for (index, new) in keys.into_iter().enumerate() {
+            match new {
+                Err(errors) => batch.report(index, KeyResult::Invalid { errors }),
+                Ok(new) => {
+                    let candidate = self.candidate(index, new, &workspace_id, now);
+                    let same_as = *first.entry(candidate.table_key()).or_insert(index);
+                    if same_as == index {
+                        candidates.push(candidate);
+                    } else {
+                        repeated.push((candidate, same_as));
+                    }
+                }
+            }
+        }
+        while !candidates.is_empty() {
+            let rest = candidates.split_off(candidates.len().min(MOST_AT_ONCE));
+            self.import_some(std::mem::replace(&mut candidates, rest), &workspace_id, &mut batch, now)
+                .await?;
+        }
+        for (candidate, same_as) in &repeated {
+            batch.report_repeated(candidate, *same_as);
+        }
+        let results = (0..total).map(|index| batch.results.remove(&index));
+        let results: Option<Vec<_>> = results.collect();
+        Ok(Imported::of(results.ok_or_else(|| Error::Broken("a key of an import has no result".to_owned()))?))
+    }
+
+    fn candidate(
+        &self,
+        index: usize,
+        new: NewLegacyKey,
+        workspace: &WorkspaceId,
+        now: DateTime<Utc>,
+    ) -> Candidate {
+        let hashes = self.peppers.hashes_of_legacy(&new.credential);
+        let key = LegacyKey {
+            key_id: KeyId::generate(now),
+            workspace_id: workspace.clone(),
+            user_id: new.user_id,
+            name: new.name,
+            scopes: new.scopes,
+            imported_at: whole_second(now),
+            last_used_at: None,
+            ttl: whole_second(self.rules.sunset) + KEPT_AFTER_SUNSET,
+        };
+        let new = HashedLegacyKey { key, hash: self.peppers.hash_legacy(&new.credential) };
+        Candidate { index, new, hashes }
+    }
+
+    /// Imports as many keys as one transaction takes, all of them different.
+    async fn import_some(
+        &self,
+        mut keys: Vec<Candidate>,
+        workspace: &WorkspaceId,
+        batch: &mut Batch,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let importer = UserId::of_import();
+        for _ in 0..MAX_ATTEMPTS {
             let hashes: Vec<_> = keys.iter().flat_map(|candidate| &candidate.hashes).collect();
-            let present = self.store.present(&hashes).await?;
-            let is_present = |hash: &SecretHash| present.contains(hash.as_bytes().as_slice());
-            let new = keys.iter().filter(|candidate| !candidate.hashes.iter().any(is_present));
-            let new: Vec<_> = new.map(|candidate| &candidate.key).collect();
-            if new.is_empty() {
-                continue;
+            let stored = self.store.stored(&hashes).await?;
+            keys.retain(|candidate| {
+                let found = candidate.hashes.iter().find_map(|hash| stored.get(&hash.into()));
+                found.is_none_or(|found| {
+                    batch.report(candidate.index, candidate.compared(found, None));
+                    batch.stored.insert(candidate.table_key(), found.clone());
+                    false
+                })
+            });
+            if keys.is_empty() {
+                return Ok(());
             }
-            let count = u32::try_from(new.len()).unwrap_or(u32::MAX);
-            let event = Event {
-                count,
-                ..Event::of_user(Action::LegacyImported, author, &nobody, Origin::default(), now)
+            let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+            let author = (workspace, &importer);
+            let event = Event::of_user(Action::LegacyImported, author, &importer, Origin::default(), now);
+            let new: Vec<_> = keys.iter().map(|candidate| &candidate.new).collect();
+            let removed = match self.store.import(&new, &Event { count, ..event }).await {
+                Ok(removed) => removed.into_iter().cloned().collect::<Vec<_>>(),
+                // Another import was faster: the next reading tells with what.
+                Err(Error::Conflict) => continue,
+                Err(error) => return Err(error),
             };
-            let removed = self.store.import(&new, &event).await?;
-            if !removed.is_empty() {
-                let theirs = keys.iter().filter(|candidate| removed.contains(&candidate.key.user_id));
-                return Err(Error::Invalid { fields: theirs.map(Candidate::of_removed_user).collect() });
+            if removed.is_empty() {
+                for candidate in keys {
+                    batch.report(candidate.index, KeyResult::Imported);
+                    batch.stored.insert(candidate.table_key(), candidate.values());
+                }
+                return Ok(());
             }
-            imported += new.len();
+            keys.retain(|candidate| {
+                let is_removed = removed.contains(&candidate.new.key.user_id);
+                if is_removed {
+                    batch.report(candidate.index, KeyResult::UserRemoved);
+                }
+                !is_removed
+            });
+            if keys.is_empty() {
+                return Ok(());
+            }
         }
-        Ok(Imported { imported, present: total - imported })
+        Err(Error::Conflict)
+    }
+}
+
+/// What is known so far of a batch.
+struct Batch {
+    /// By the key's place in the batch.
+    results: HashMap<usize, KeyResult>,
+    /// What is stored of those of its keys that are in.
+    stored: HashMap<TableKey, ImportedValues>,
+}
+
+impl Batch {
+    fn report(&mut self, index: usize, result: KeyResult) {
+        self.results.insert(index, result);
+    }
+
+    /// Reports a key that is in the batch before, at `same_as`, when that one has its result.
+    fn report_repeated(&mut self, candidate: &Candidate, same_as: usize) {
+        let result = match self.stored.get(&candidate.table_key()) {
+            Some(stored) => candidate.compared(stored, Some(same_as)),
+            None => KeyResult::Duplicate { same_as },
+        };
+        self.report(candidate.index, result);
     }
 }
 
 /// A key that may be there already.
 struct Candidate {
-    key: LegacyKey,
-    /// What it may be stored under, one for each pepper.
-    hashes: Vec<SecretHash>,
     /// Its place in the batch.
     index: usize,
+    /// What is stored of it, if it is new.
+    new: HashedLegacyKey,
+    /// What it may be stored under, one for each pepper.
+    hashes: Vec<SecretHash>,
 }
 
 impl Candidate {
-    fn of_removed_user(&self) -> InvalidField {
-        let place = Place::Pointer(format!("/keys/{}/user_id", self.index));
-        InvalidField { place, detail: "must not be a user who was removed".to_owned() }
+    fn table_key(&self) -> TableKey {
+        (&self.new.hash).into()
+    }
+
+    fn values(&self) -> ImportedValues {
+        let LegacyKey { workspace_id, user_id, name, scopes, .. } = self.new.key.clone();
+        ImportedValues { workspace_id, user_id, name, scopes }
+    }
+
+    /// What it is to import a key of which that is stored. The order of scopes has no meaning.
+    fn compared(&self, stored: &ImportedValues, same_as: Option<usize>) -> KeyResult {
+        let key = &self.new.key;
+        if key.workspace_id != stored.workspace_id {
+            return KeyResult::OtherWorkspace;
+        }
+        let has_same_scopes = key.scopes.len() == stored.scopes.len()
+            && key.scopes.iter().all(|scope| stored.scopes.contains(scope));
+        let differences = [
+            ("user_id", key.user_id != stored.user_id),
+            ("name", key.name != stored.name),
+            ("scopes", !has_same_scopes),
+        ];
+        let fields: Vec<_> =
+            differences.into_iter().filter(|(_, differs)| *differs).map(|(field, _)| field).collect();
+        if fields.is_empty() {
+            KeyResult::Present { same_as }
+        } else {
+            KeyResult::OtherValues { fields, same_as }
+        }
     }
 }
 
@@ -231,10 +400,18 @@ mod tests {
 
     use super::*;
 
+    fn parse(event: &Value) -> Result<ImportLegacyKeys, Error> {
+        parse_text(event.to_string().as_bytes())
+    }
+
+    fn parse_text(event: &[u8]) -> Result<ImportLegacyKeys, Error> {
+        let pattern = LegacyRules::pattern("[a-z-]+").unwrap();
+        let rules = LegacyRules { sunset: Utc::now(), pattern, header: None };
+        ImportLegacyKeys::parse(event, &rules, &"kg".parse().unwrap())
+    }
+
     fn wrong_places(event: &Value) -> Vec<String> {
-        let Err(Error::Invalid { fields }) = ImportLegacyKeys::parse(event.to_string().as_bytes()) else {
-            panic!("{event} is valid")
-        };
+        let Err(Error::Invalid { fields }) = parse(event) else { panic!("{event} is valid") };
         fields.iter().map(|field| field.place.to_string()).collect()
     }
 
@@ -245,8 +422,9 @@ mod tests {
             {"key": "abc", "user_id": "bob", "name": "one"},
             {"sha256": digest, "user_id": "bob", "name": "two", "scopes": ["orders:read"]},
         ]}});
-        let import = ImportLegacyKeys::parse(event.to_string().as_bytes()).unwrap();
-        assert_eq!(import.keys[0].credential.expose(), import.keys[1].credential.expose());
+        let import = parse(&event).unwrap();
+        let credential = |index: usize| import.keys[index].as_ref().unwrap().credential.expose();
+        assert_eq!(credential(0), credential(1));
     }
 
     #[test]
@@ -256,16 +434,38 @@ mod tests {
             {"key": secret, "sha256": secret, "user_id": "b b", "name": ""},
             {"user_id": "bob", "name": "two", "colour": secret},
             {"key": "x", "user_id": "bob", "name": "three"},
+            {"key": format!("{secret} "), "user_id": "bob", "name": "four"},
+            {"key": format!("kg_{secret}"), "user_id": "bob", "name": "five"},
+            {"key": format!("{secret}7"), "user_id": "bob", "name": "six"},
+            {"key": "", "user_id": "bob", "name": "seven"},
+            secret,
         ]}});
-        let expected = ["/keys/0/sha256", "/keys/0/user_id", "/keys/0/name", "/keys/1/key", "/keys/1/colour"];
-        assert_eq!(wrong_places(&event), expected);
-        let Err(error) = ImportLegacyKeys::parse(event.to_string().as_bytes()) else { panic!("it is valid") };
-        assert!(!format!("{error:?}").contains(secret));
+        let keys = parse(&event).unwrap().keys;
+        let places: Vec<Vec<_>> = keys
+            .iter()
+            .map(|key| {
+                key.as_ref().err().into_iter().flatten().map(|error| error.place.to_string()).collect()
+            })
+            .collect();
+        let expected: [&[&str]; 8] = [
+            &["/keys/0/sha256", "/keys/0/key", "/keys/0/user_id", "/keys/0/name"],
+            &["/keys/1/key", "/keys/1/colour"],
+            &[],
+            &["/keys/3/key"],
+            &["/keys/4/key"],
+            &["/keys/5/key"],
+            &["/keys/6/key"],
+            &["/keys/7"],
+        ];
+        assert_eq!(places, expected);
+        assert!(!format!("{keys:?}").contains(secret));
+    }
+
+    #[test]
+    fn an_event_that_is_no_import_is_refused_as_a_whole() {
         assert_eq!(wrong_places(&json!({"bootstrap": {}})), ["/import", "/bootstrap"]);
         let twice = br#"{"import":{"workspace_id":"acme","keys":[{"key":"x","user_id":"bob","user_id":"eve","name":"n"}]}}"#;
-        let Err(Error::Invalid { fields }) = ImportLegacyKeys::parse(twice) else {
-            panic!("it is ambiguous")
-        };
+        let Err(Error::Invalid { fields }) = parse_text(twice) else { panic!("it is ambiguous") };
         assert_eq!((fields.len(), fields[0].place.to_string()), (1, "/keys/0/user_id".to_owned()));
         assert_eq!(
             wrong_places(&json!({"import": {"workspace_id": "A", "keys": []}})),

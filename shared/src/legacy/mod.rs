@@ -1,17 +1,92 @@
 //! Legacy keys: what an adopter's earlier mechanism gave out, honoured until a sunset.
 //!
 //! Nobody needs to have them in plain text: their SHA-256 is enough to import them, and that is hashed again under the
-//! pepper. They are found by that hash, since they have no id, and are of the shape that they always had; so a pattern says
-//! which texts are worth a read.
+//! pepper. A presented one is found by that hash, since its text has no id, and is of the shape that it always had; so a
+//! pattern says which texts are worth a read. The id that an import gives a legacy key is for showing and deleting it.
 
+pub mod delete;
+pub mod get;
 pub mod import;
+pub mod list;
 
 use std::fmt;
 
+use aws_sdk_dynamodb::Client;
 use chrono::{DateTime, Utc};
 use regex_lite::Regex;
 use secrecy::{ExposeSecret, SecretBox};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
+use thiserror::Error as ThisError;
+
+use crate::config::{Environment, InvalidVariable};
+use crate::credential::{Brand, Credential, Malformed};
+use crate::record::LegacyKey;
+use crate::store::legacy_keys::LegacyKeys;
+use crate::time::rfc3339;
+
+/// What showing legacy keys takes.
+#[derive(Debug)]
+pub struct LegacyReader {
+    /// Where they are.
+    pub keys: LegacyKeys,
+    /// From when on none of them works.
+    pub sunset: DateTime<Utc>,
+}
+
+impl LegacyReader {
+    /// Takes the table's name and the sunset from the environment; nothing, if no legacy keys are honoured.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when one of them is wrong, or the table is missing.
+    pub fn new(client: Client, environment: &Environment) -> Result<Option<Self>, InvalidVariable> {
+        let Some(sunset) = environment.legacy_sunset()? else { return Ok(None) };
+        Ok(Some(Self { keys: LegacyKeys::new(client, environment.legacy_keys_table()?), sunset }))
+    }
+}
+
+/// A legacy key as the management API shows it: everything but the hash that it is found by.
+#[derive(Debug, Serialize)]
+pub struct ShownLegacyKey {
+    id: String,
+    name: String,
+    user_id: String,
+    scopes: Vec<String>,
+    imported_at: String,
+    last_used_at: Option<String>,
+    status: LegacyStatus,
+    sunset: String,
+    deprecated: bool,
+}
+
+/// Whether a legacy key works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum LegacyStatus {
+    /// It works.
+    Active,
+    /// The time of all legacy keys is over.
+    Sunset,
+}
+
+impl ShownLegacyKey {
+    /// How `key` is shown `now`.
+    #[must_use]
+    pub fn new(key: &LegacyKey, sunset: DateTime<Utc>, now: DateTime<Utc>) -> Self {
+        Self {
+            id: key.key_id.to_string(),
+            name: key.name.to_string(),
+            user_id: key.user_id.to_string(),
+            scopes: key.scopes.iter().map(ToString::to_string).collect(),
+            imported_at: rfc3339(key.imported_at),
+            last_used_at: key.last_used_at.map(rfc3339),
+            status: if now < sunset { LegacyStatus::Active } else { LegacyStatus::Sunset },
+            sunset: rfc3339(sunset),
+            deprecated: true,
+        }
+    }
+}
 
 /// How legacy keys are told from everything else, and for how long.
 #[derive(Debug)]
@@ -37,6 +112,42 @@ impl LegacyRules {
     pub fn recognise(&self, text: &str) -> Option<LegacyCredential> {
         self.pattern.is_match(text).then(|| LegacyCredential::of(text))
     }
+
+    /// Checks that a key in plain text, presented to an authorizer of this deployment, would be looked up. What fails here can
+    /// be imported and would never work.
+    ///
+    /// # Errors
+    ///
+    /// One variant of [`NeverWorks`] for each reason.
+    pub fn check(&self, key: &str, brand: &Brand) -> Result<(), NeverWorks> {
+        if key.trim() != key {
+            return Err(NeverWorks::WhiteSpace);
+        }
+        if key.chars().any(char::is_control) {
+            return Err(NeverWorks::ControlCharacter);
+        }
+        if !matches!(Credential::parse(key, brand), Err(Malformed::Brand)) {
+            return Err(NeverWorks::OwnForm);
+        }
+        if self.pattern.is_match(key) { Ok(()) } else { Err(NeverWorks::OtherPattern) }
+    }
+}
+
+/// Why no authorizer of this deployment would look a key up, whatever is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
+pub enum NeverWorks {
+    /// It begins or ends with white space, which is not part of a header's value.
+    #[error("can never work: it begins or ends with white space, which no header can transport")]
+    WhiteSpace,
+    /// It has a control character, which is not part of a header's value.
+    #[error("can never work: it has a control character, which no header can transport")]
+    ControlCharacter,
+    /// It begins as this deployment's own credentials do.
+    #[error("can never work: it begins with this deployment's brand, as its own credentials do")]
+    OwnForm,
+    /// It does not match the pattern from end to end.
+    #[error("can never work: it does not match LegacyPattern")]
+    OtherPattern,
 }
 
 /// The SHA-256 of a legacy key: all that is ever kept of one in memory, and zeroed on drop.
@@ -91,6 +202,28 @@ mod tests {
         }
         for wrong in ["(", "a)|(?:b"] {
             assert!(LegacyRules::pattern(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_no_authorizer_would_look_up_is_told_with_its_reason() {
+        let pattern = LegacyRules::pattern(r"[a-z_-]+[0-9]*|with space").unwrap();
+        let rules = LegacyRules { sunset: Utc::now(), pattern, header: None };
+        let brand = "kg".parse().unwrap();
+        for (text, expected) in [
+            ("old-1", Ok(())),
+            ("with space", Ok(())),
+            ("kg", Ok(())),
+            ("kgb_key", Ok(())),
+            ("old-1 ", Err(NeverWorks::WhiteSpace)),
+            ("\told-1", Err(NeverWorks::WhiteSpace)),
+            ("old-1\u{a0}", Err(NeverWorks::WhiteSpace)),
+            ("old\u{0}1", Err(NeverWorks::ControlCharacter)),
+            ("kg_key", Err(NeverWorks::OwnForm)),
+            ("sk_live_X", Err(NeverWorks::OtherPattern)),
+            ("OLD-1", Err(NeverWorks::OtherPattern)),
+        ] {
+            assert_eq!(rules.check(text, &brand), expected, "{text:?}");
         }
     }
 

@@ -1,24 +1,35 @@
 //! The table `legacy-keys`: one item a key, found by its hash. It exists only while a sunset is configured.
 //!
-//! The index `by_user` (`workspace_id`, `user_id`) holds no hash but the one that is the table's key, which every index has; and
-//! beside it what removing a user and the report of who still calls with legacy keys take.
+//! | index | key | for |
+//! | --- | --- | --- |
+//! | `by_id` | `workspace_id`, `key_id` | showing, listing and deleting a key; the report of who still calls with one |
+//! | `by_user` | `owner` = `<workspace>#<user>`, `key_id` | listing, counting and deleting a user's keys |
+//!
+//! `DynamoDB` puts the table's key, which is the hash, into every index. Where it is not needed it is not asked for. That is
+//! also why a list continues from a key's id and not from `DynamoDB`'s own position: that position has the hash, and a cursor
+//! would carry it to the client.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, Select, TransactWriteItem};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::activity::Event;
 use crate::caller::{Actor, UserId, WorkspaceId};
 use crate::config::{Environment, InvalidVariable};
 use crate::credential::KeyId;
 use crate::error::Error;
+use crate::page::Found;
 use crate::pepper::SecretHash;
-use crate::record::LegacyKey;
+use crate::record::{HashedLegacyKey, LegacyKey, Name};
+use crate::scope::Scope;
 use crate::store::activity::Activity;
 use crate::store::transaction::{Outcome, Transaction};
+use crate::store::walk::{Item, walk};
 use crate::store::workspaces::Workspaces;
 use crate::store::{broken, bytes, mark_used, text};
 
@@ -30,6 +41,12 @@ pub const MOST_AT_ONCE: usize = 49;
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>
 const MOST_READ_AT_ONCE: usize = 100;
 
+/// A legacy key without its hash. The roles name the same attributes.
+const UNHASHED: &str = "key_id, workspace_id, user_id, #name, scopes, imported_at, last_used_at, #ttl";
+
+/// What deleting one takes.
+const LOCATING: &str = "#hash, key_id, user_id, #ttl";
+
 /// The table.
 #[derive(Clone, Debug)]
 pub struct LegacyKeys {
@@ -37,22 +54,70 @@ pub struct LegacyKeys {
     table: String,
 }
 
-/// What the index holds of a legacy key.
-#[derive(Debug, Deserialize)]
-pub struct IndexedLegacyKey {
-    /// What it is found by.
-    #[serde(flatten)]
-    pub hash: SecretHash,
-    /// Its id in the audit trail.
-    pub key_id: KeyId,
+/// The hash that a legacy key is found by, without the version of its pepper, which finding it does not take.
+#[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(transparent)]
+pub struct TableKey(#[serde(with = "serde_bytes")] [u8; 32]);
+
+impl fmt::Debug for TableKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("TableKey([REDACTED])")
+    }
 }
 
-/// The tables of a function that imports or removes legacy keys.
+impl From<&SecretHash> for TableKey {
+    fn from(hash: &SecretHash) -> Self {
+        Self(*hash.as_bytes())
+    }
+}
+
+/// What deleting a legacy key takes.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LocatedLegacyKey {
+    /// What it is found by.
+    pub hash: TableKey,
+    /// Its id.
+    pub key_id: KeyId,
+    /// Whose key it is.
+    pub user_id: UserId,
+    /// When it is gone.
+    #[serde(with = "chrono::serde::ts_seconds")]
+    ttl: DateTime<Utc>,
+}
+
+/// What an import compares with what it was given.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ImportedValues {
+    /// The tenant.
+    pub workspace_id: WorkspaceId,
+    /// Whom the key acts as.
+    pub user_id: UserId,
+    /// What its user calls it.
+    pub name: Name,
+    /// What it carries to the backend.
+    pub scopes: Vec<Scope>,
+}
+
+/// A walk through legacy keys in the order of their ids, which is that of their import.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk<'a> {
+    /// The tenant.
+    pub workspace: &'a WorkspaceId,
+    /// Whose keys; everyone's in the workspace, if not said.
+    pub user: Option<&'a UserId>,
+    /// From old to new.
+    pub ascending: bool,
+    /// After which key; from the edge, if not said.
+    pub after: Option<KeyId>,
+}
+
+/// The tables of a function that imports or deletes legacy keys.
 #[derive(Debug)]
 pub struct LegacyStore {
     /// Legacy keys.
     pub keys: LegacyKeys,
-    workspaces: Workspaces,
+    /// Names, members and users.
+    pub workspaces: Workspaces,
     activity: Activity,
 }
 
@@ -74,10 +139,115 @@ impl LegacyKeys {
         at: DateTime<Utc>,
         due: DateTime<Utc>,
     ) -> Result<(), Error> {
-        mark_used(&self.client, &self.table, key(hash), at, due).await
+        mark_used(&self.client, &self.table, key(&hash.into()), at, due).await
     }
 
-    /// How many keys a user has, as far as the index has them by now. It reads their number and no key.
+    /// Walks through legacy keys until `limit` are found. Keys past their ttl are gone. What it reads is bounded, so it may
+    /// come back with fewer keys, even none, and a place to go on. The indexes are a little behind the table.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: an item is not a legacy key.
+    pub async fn walk(
+        &self,
+        walk: Walk<'_>,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Found<KeyId, LegacyKey>, Error> {
+        let (index, partition, value) = match walk.user {
+            None => ("by_id", "workspace_id", text(walk.workspace)),
+            Some(user) => ("by_user", "owner", text(&owner(walk.workspace, user))),
+        };
+        let beyond = match (walk.after, walk.ascending) {
+            (None, _) => "",
+            (Some(_), true) => " AND key_id > :after",
+            (Some(_), false) => " AND key_id < :after",
+        };
+        let mut query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(index)
+            .key_condition_expression(format!("#partition = :partition{beyond}"))
+            .expression_attribute_names("#partition", partition)
+            .expression_attribute_values(":partition", value)
+            .projection_expression(UNHASHED)
+            .expression_attribute_names("#name", "name")
+            .expression_attribute_names("#ttl", "ttl")
+            .scan_index_forward(walk.ascending);
+        if let Some(after) = walk.after {
+            query = query.expression_attribute_values(":after", text(&after));
+        }
+        let read = |item| {
+            let key: LegacyKey = serde_dynamo::from_item(item).map_err(|_| broken("legacy key"))?;
+            Ok((!key.is_gone(now)).then_some((key.key_id, key)))
+        };
+        let place = |item: &Item| {
+            let id = item.get("key_id").and_then(|id| id.as_s().ok()?.parse().ok());
+            id.map(Some).ok_or_else(|| broken("legacy key"))
+        };
+        self::walk(query, None, limit, true, place, read).await
+    }
+
+    /// Reads a legacy key of the workspace, as far as the index has it by now.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: the item is not a legacy key.
+    pub async fn find(
+        &self,
+        workspace: &WorkspaceId,
+        id: KeyId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<LegacyKey>, Error> {
+        let found: Option<LegacyKey> = self.by_id(workspace, id, UNHASHED, ("#name", "name")).await?;
+        Ok(found.filter(|key| !key.is_gone(now)))
+    }
+
+    /// Reads where a legacy key of the workspace is, as far as the index has it by now.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: the item is not a legacy key.
+    pub async fn locate(
+        &self,
+        workspace: &WorkspaceId,
+        id: KeyId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<LocatedLegacyKey>, Error> {
+        let found: Option<LocatedLegacyKey> = self.by_id(workspace, id, LOCATING, ("#hash", "hash")).await?;
+        Ok(found.filter(|key| now < key.ttl))
+    }
+
+    async fn by_id<T: DeserializeOwned>(
+        &self,
+        workspace: &WorkspaceId,
+        id: KeyId,
+        attributes: &str,
+        (alias, name): (&str, &str),
+    ) -> Result<Option<T>, Error> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("by_id")
+            .key_condition_expression("workspace_id = :workspace AND key_id = :id")
+            .expression_attribute_values(":workspace", text(workspace))
+            .expression_attribute_values(":id", text(&id))
+            .projection_expression(attributes)
+            .expression_attribute_names(alias, name)
+            .expression_attribute_names("#ttl", "ttl")
+            .send()
+            .await
+            .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+        let item = answer.items.unwrap_or_default().into_iter().next();
+        item.map(serde_dynamo::from_item).transpose().map_err(|_| broken("legacy key"))
+    }
+
+    /// How many legacy keys a user has, as far as the index has them by now.
     ///
     /// # Errors
     ///
@@ -88,9 +258,9 @@ impl LegacyKeys {
             .query()
             .table_name(&self.table)
             .index_name("by_user")
-            .key_condition_expression("workspace_id = :workspace AND user_id = :user")
-            .expression_attribute_values(":workspace", text(workspace))
-            .expression_attribute_values(":user", text(user))
+            .key_condition_expression("#owner = :owner")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":owner", text(&owner(workspace, user)))
             .select(Select::Count)
             .into_paginator()
             .send();
@@ -112,15 +282,18 @@ impl LegacyKeys {
         &self,
         workspace: &WorkspaceId,
         user: &UserId,
-    ) -> Result<Vec<IndexedLegacyKey>, Error> {
+    ) -> Result<Vec<LocatedLegacyKey>, Error> {
         let query = self
             .client
             .query()
             .table_name(&self.table)
             .index_name("by_user")
-            .key_condition_expression("workspace_id = :workspace AND user_id = :user")
-            .expression_attribute_values(":workspace", text(workspace))
-            .expression_attribute_values(":user", text(user));
+            .key_condition_expression("#owner = :owner")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":owner", text(&owner(workspace, user)))
+            .projection_expression(LOCATING)
+            .expression_attribute_names("#hash", "hash")
+            .expression_attribute_names("#ttl", "ttl");
         let items = query.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
         let items = items.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
         serde_dynamo::from_items(items).map_err(|_| broken("legacy key"))
@@ -141,23 +314,31 @@ impl LegacyStore {
         })
     }
 
-    /// Those of the hashes under which a key is stored.
+    /// What is stored under these hashes, by the hash.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer, or left something unread.
+    /// - [`Error::Broken`]: an item is not a legacy key.
     ///
     /// # Panics
     ///
     /// Never: a request has keys to read.
-    pub async fn present(&self, hashes: &[&SecretHash]) -> Result<HashSet<Vec<u8>>, Error> {
+    pub async fn stored(&self, hashes: &[&SecretHash]) -> Result<HashMap<TableKey, ImportedValues>, Error> {
+        #[derive(Deserialize)]
+        struct Stored {
+            hash: TableKey,
+            #[serde(flatten)]
+            values: ImportedValues,
+        }
         let LegacyKeys { client, table } = &self.keys;
-        let mut present = HashSet::new();
+        let mut stored = HashMap::new();
         for hashes in hashes.chunks(MOST_READ_AT_ONCE) {
             let wanted = KeysAndAttributes::builder()
-                .set_keys(Some(hashes.iter().map(|hash| key(hash)).collect()))
-                .projection_expression("#hash")
+                .set_keys(Some(hashes.iter().map(|hash| key(&(*hash).into())).collect()))
+                .projection_expression("#hash, workspace_id, user_id, #name, scopes")
                 .expression_attribute_names("#hash", "hash")
+                .expression_attribute_names("#name", "name")
                 .consistent_read(true)
                 .build()
                 .expect("keys to read");
@@ -168,13 +349,10 @@ impl LegacyStore {
                 return Err(Error::Unavailable { service: "DynamoDB", cause });
             }
             let items = answer.responses.unwrap_or_default().remove(table).unwrap_or_default();
-            present.extend(
-                items.into_iter().filter_map(|mut item| {
-                    item.remove("hash")?.as_b().ok().map(|hash| hash.as_ref().to_vec())
-                }),
-            );
+            let items: Vec<Stored> = serde_dynamo::from_items(items).map_err(|_| broken("legacy key"))?;
+            stored.extend(items.into_iter().map(|item| (item.hash, item.values)));
         }
-        Ok(present)
+        Ok(stored)
     }
 
     /// Writes new keys, at most [`MOST_AT_ONCE`], and the event: all of them, or none if there are users who were removed,
@@ -186,7 +364,7 @@ impl LegacyStore {
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn import<'a>(
         &self,
-        keys: &[&'a LegacyKey],
+        keys: &[&'a HashedLegacyKey],
         event: &Event,
     ) -> Result<HashSet<&'a UserId>, Error> {
         let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
@@ -195,7 +373,7 @@ impl LegacyStore {
         for key in keys {
             new.push(transaction.add(self.put(key)?));
         }
-        let users: HashSet<_> = keys.iter().map(|key| (&key.workspace_id, &key.user_id)).collect();
+        let users: HashSet<_> = keys.iter().map(|key| (&key.key.workspace_id, &key.key.user_id)).collect();
         let users: Vec<_> = users
             .into_iter()
             .map(|(workspace, user)| {
@@ -216,21 +394,44 @@ impl LegacyStore {
         }
     }
 
+    /// Deletes a legacy key, and writes the event: both or neither.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::CallerRemoved`]: the actor was removed.
+    /// - [`Error::NoSuchLegacyKey`]: it was deleted meanwhile.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn delete(
+        &self,
+        actor: Actor<'_>,
+        located: &LocatedLegacyKey,
+        event: &Event,
+    ) -> Result<(), Error> {
+        let mut transaction = Transaction::new(actor, &self.workspaces);
+        let key = transaction.add(self.remove(located));
+        transaction.add(self.activity.put(event)?);
+        match transaction.commit(&self.keys.client).await? {
+            Outcome::Committed => Ok(()),
+            Outcome::Refused(refused) if refused.failed(key) => Err(Error::NoSuchLegacyKey),
+            Outcome::Refused(refused) => Err(refused.unexpected()),
+        }
+    }
+
     /// Deletes a key of a user who is `removed_at` that time, and writes the event: both or neither. Whether it was there.
     ///
     /// # Errors
     ///
     /// - [`Error::UserReinstated`]: the user is not removed any more, or anew.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-    pub async fn delete(
+    pub async fn delete_of_removed_user(
         &self,
-        hash: &SecretHash,
+        located: &LocatedLegacyKey,
         (workspace, user): (&WorkspaceId, &UserId),
         removed_at: DateTime<Utc>,
         event: &Event,
     ) -> Result<bool, Error> {
         let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
-        let key = transaction.add(self.remove(hash));
+        let key = transaction.add(self.remove(located));
         let user = transaction.add_user(user, self.workspaces.check_removed(workspace, user, removed_at));
         transaction.add(self.activity.put(event)?);
         match transaction.commit(&self.keys.client).await? {
@@ -241,20 +442,23 @@ impl LegacyStore {
         }
     }
 
-    fn remove(&self, hash: &SecretHash) -> TransactWriteItem {
+    /// The change that deletes a key, if it still is the one that was read: one that was deleted and imported again since
+    /// has another id.
+    fn remove(&self, located: &LocatedLegacyKey) -> TransactWriteItem {
         let delete = Delete::builder()
             .table_name(&self.keys.table)
-            .set_key(Some(key(hash)))
-            .condition_expression("attribute_exists(#hash)")
-            .expression_attribute_names("#hash", "hash")
+            .set_key(Some(key(&located.hash)))
+            .condition_expression("key_id = :id")
+            .expression_attribute_values(":id", text(&located.key_id))
             .build()
             .expect("a table and a key");
         TransactWriteItem::builder().delete(delete).build()
     }
 
-    fn put(&self, new: &LegacyKey) -> Result<TransactWriteItem, Error> {
-        let item: HashMap<String, AttributeValue> =
-            serde_dynamo::to_item(new).map_err(|_| broken("legacy key"))?;
+    fn put(&self, new: &HashedLegacyKey) -> Result<TransactWriteItem, Error> {
+        let mut item: Item = serde_dynamo::to_item(new).map_err(|_| broken("legacy key"))?;
+        let owner = owner(&new.key.workspace_id, &new.key.user_id);
+        item.insert("owner".to_owned(), AttributeValue::S(owner));
         let put = Put::builder()
             .table_name(&self.keys.table)
             .set_item(Some(item))
@@ -266,6 +470,11 @@ impl LegacyStore {
     }
 }
 
-fn key(hash: &SecretHash) -> HashMap<String, AttributeValue> {
-    HashMap::from([("hash".to_owned(), bytes(hash.as_bytes()))])
+fn key(hash: &TableKey) -> Item {
+    HashMap::from([("hash".to_owned(), bytes(&hash.0))])
+}
+
+/// A user of a workspace, as the index by user has one: a workspace's id has no `#`.
+fn owner(workspace: &WorkspaceId, user: &UserId) -> String {
+    format!("{workspace}#{user}")
 }

@@ -15,7 +15,7 @@ use crate::config::{Environment, InvalidVariable};
 use crate::credential::{KeyId, TokenId};
 use crate::error::Error;
 use crate::pepper::SecretHash;
-use crate::record::{Family, HashedKey, HashedToken, LegacyKey, TokenKey, family_entry, token_entry};
+use crate::record::{Family, HashedKey, HashedLegacyKey, HashedToken, TokenKey, family_entry, token_entry};
 use crate::store::broken;
 use crate::store::keys::UNHASHED;
 
@@ -150,7 +150,7 @@ impl Reader {
     ///
     /// - [`Error::Unavailable`]: the database did not answer, or left something unread.
     /// - [`Error::Broken`]: the item is not what it should be, or there is no such table.
-    pub async fn legacy(&self, hashes: &[SecretHash]) -> Result<Option<LegacyKey>, Error> {
+    pub async fn legacy(&self, hashes: &[SecretHash]) -> Result<Option<HashedLegacyKey>, Error> {
         let table = self.legacy_keys_table.as_ref();
         let table = table.ok_or_else(|| Error::Broken("no legacy keys are configured".to_owned()))?;
         let keys: Vec<_> =
@@ -161,7 +161,8 @@ impl Reader {
             let cause = "it left keys unprocessed".to_owned();
             return Err(Error::Unavailable { service: "DynamoDB", cause });
         }
-        let found: Option<LegacyKey> = only(read.responses.remove(table).unwrap_or_default(), "legacy key")?;
+        let found: Option<HashedLegacyKey> =
+            only(read.responses.remove(table).unwrap_or_default(), "legacy key")?;
         match found {
             Some(key) if !hashes.contains(&key.hash) => Err(broken("legacy key")),
             found => Ok(found),

@@ -112,6 +112,8 @@ const NOTE: &str = "note";
 const USER: &str = "USER#";
 /// How a member entry begins.
 const MEMBER: &str = "MEMBER#";
+/// The entry that says that a workspace was bootstrapped.
+const BOOTSTRAP: &str = "BOOTSTRAP";
 /// The attribute of a member entry that says when its key is gone.
 const GONE_AT: &str = "gone_at";
 /// How many entries one page of a scan reads.
@@ -178,6 +180,25 @@ impl Workspaces {
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
+    }
+
+    /// Whether a workspace exists: whether it was ever bootstrapped. None ever ceases to.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    pub async fn exists(&self, workspace: &WorkspaceId) -> Result<bool, Error> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(entry(workspace, BOOTSTRAP)))
+            .projection_expression("entry")
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+        Ok(answer.item.is_some())
     }
 
     /// What a scheduled function has noted under a word; nothing before its first run.
@@ -749,7 +770,7 @@ impl Workspaces {
         };
         let put = Put::builder()
             .table_name(&self.table)
-            .set_item(Some(entry(workspace, "BOOTSTRAP")))
+            .set_item(Some(entry(workspace, BOOTSTRAP)))
             .set_condition_expression(condition)
             .build()
             .expect("a table and an item");

@@ -74,8 +74,10 @@ impl UserClearer {
         }
         if let Some(legacy) = &self.legacy {
             for key in legacy.keys.of_user(&removal.workspace_id, &removal.user_id).await? {
-                let event = Self::deletion(key.key_id, removal, now);
-                match legacy.delete(&key.hash, removal.whom(), removed_at, &event).await {
+                let author = (&removal.workspace_id, &removal.actor);
+                let target = (key.key_id, &removal.user_id);
+                let event = Event::new(Action::LegacyDeleted, author, target, Origin::default(), now);
+                match legacy.delete_of_removed_user(&key, removal.whom(), removed_at, &event).await {
                     Ok(was_there) => cleared.deleted += u32::from(was_there),
                     Err(Error::UserReinstated) => return Ok(Cleared { is_over: true, ..cleared }),
                     Err(error) => return Err(error),

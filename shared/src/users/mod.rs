@@ -10,5 +10,6 @@
 //! 3. Delete each or hand it over, on condition that the mark is still the one of this removal.
 
 pub mod clear;
+pub mod found;
 pub mod reinstate;
 pub mod remove;

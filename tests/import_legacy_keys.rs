@@ -1,0 +1,464 @@
+//! Importing legacy keys tells the truth about each of them: the function, and the commands behind `make`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use chrono::DateTime;
+use serde_json::{Value, json};
+
+use crate::support::database::{everything, to_json};
+use crate::support::emulator;
+use crate::support::function::Function;
+use crate::support::legacy::{LEGACY, counts, import, imported, legacy_key};
+use crate::support::stack::{remember_secret, run_folder, variable};
+use crate::support::workspace::{Workspace, text, unique};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// The legacy keys of a workspace as they are stored.
+async fn stored(workspace: &Workspace) -> Vec<Value> {
+    let items = everything("KEYGATE_LEGACY_KEYS_TABLE").await;
+    items.iter().map(to_json).filter(|key| key["workspace_id"] == workspace.id).collect()
+}
+
+/// A key of a batch.
+fn entry(key: &str, user: &str, name: &str, scopes: &[&str]) -> Value {
+    json!({"key": key, "user_id": user, "name": name, "scopes": scopes})
+}
+
+/// The results of a batch without the texts of what is wrong: of that the places.
+fn results(answer: &Value) -> Vec<Value> {
+    let mut keys = answer["keys"].as_array().unwrap_or_else(|| panic!("results: {answer}")).clone();
+    for key in &mut keys {
+        if let Some(errors) = key.get_mut("errors") {
+            *errors =
+                errors.as_array().expect("errors").iter().map(|error| error["pointer"].clone()).collect();
+        }
+    }
+    keys
+}
+
+#[tokio::test]
+async fn every_key_of_a_batch_has_a_result_of_its_own_that_is_true() {
+    let (workspace, elsewhere) = (Workspace::new().await, Workspace::new().await);
+    workspace.remove("gone", "").await;
+    let keys: Vec<_> = (0..10).map(|_| legacy_key()).collect();
+    let before = json!([
+        entry(&keys[1], "bob", "old", &["a", "b"]),
+        entry(&keys[2], "bob", "old", &["a"]),
+        entry(&keys[3], "bob", "old", &[]),
+    ]);
+    assert_eq!(counts(&import(&workspace, before).await), [3, 0, 0]);
+    assert_eq!(counts(&import(&elsewhere, json!([entry(&keys[4], "bob", "old", &[])])).await), [1, 0, 0]);
+    let own_form = workspace.key_of("bob", &[]).await;
+    let other_shape = "sk_live_0123456789abcdef";
+    remember_secret(other_shape);
+    let batch = json!([
+        entry(&keys[0], "bob", "new", &["a"]),
+        entry(&keys[1], "bob", "old", &["b", "a"]),
+        entry(&keys[2], "bob", "another", &["a", "b"]),
+        entry(&keys[3], "carol", "old", &[]),
+        entry(&keys[4], "bob", "old", &[]),
+        entry(&keys[5], "gone", "old", &[]),
+        entry(&format!("{} ", keys[6]), "bob", "old", &[]),
+        entry(&own_form, "bob", "old", &[]),
+        entry(other_shape, "bob", "old", &[]),
+        entry(&keys[7], "b b", "", &["a", "a"]),
+        entry(&keys[0], "bob", "new", &["a"]),
+        entry(&keys[0], "bob", "new", &[]),
+        entry(&keys[5], "bob", "old", &[]),
+        {"sha256": keys[8], "user_id": "bob", "name": "old"},
+        entry(&keys[9], "bob", "also new", &[]),
+    ]);
+    let answer = import(&workspace, batch).await;
+    let expected = json!([
+        {"result": "imported"},
+        {"result": "present"},
+        {"result": "other_values", "fields": ["name", "scopes"]},
+        {"result": "other_values", "fields": ["user_id"]},
+        {"result": "other_workspace"},
+        {"result": "user_removed"},
+        {"result": "invalid", "errors": ["/keys/6/key"]},
+        {"result": "invalid", "errors": ["/keys/7/key"]},
+        {"result": "invalid", "errors": ["/keys/8/key"]},
+        {"result": "invalid", "errors": ["/keys/9/user_id", "/keys/9/name", "/keys/9/scopes/1"]},
+        {"result": "present", "same_as": 0},
+        {"result": "other_values", "fields": ["scopes"], "same_as": 0},
+        {"result": "duplicate", "same_as": 5},
+        {"result": "invalid", "errors": ["/keys/13/sha256"]},
+        {"result": "imported"},
+    ]);
+    assert_eq!(json!(results(&answer)), expected, "{answer}");
+    assert_eq!(counts(&answer), [2, 2, 11]);
+    for (index, reason) in [(6, "white space"), (7, "brand"), (8, "LegacyPattern")] {
+        let detail = text(&answer["keys"][index]["errors"][0], "detail");
+        assert!(detail.starts_with("can never work: ") && detail.contains(reason), "{detail}");
+    }
+    for secret in keys.iter().map(String::as_str).chain([own_form.as_str(), other_shape]) {
+        assert!(!answer.to_string().contains(secret), "{answer}");
+    }
+    // Only what is called imported was written.
+    let mut values: Vec<_> = stored(&workspace)
+        .await
+        .iter()
+        .map(|key| (text(key, "user_id").to_owned(), text(key, "name").to_owned(), key["scopes"].to_string()))
+        .collect();
+    values.sort();
+    let of_bob = |name: &str, scopes: &str| ("bob".to_owned(), name.to_owned(), scopes.to_owned());
+    let expected = [
+        of_bob("also new", "[]"),
+        of_bob("new", r#"["a"]"#),
+        of_bob("old", r#"["a","b"]"#),
+        of_bob("old", r#"["a"]"#),
+        of_bob("old", "[]"),
+    ];
+    assert_eq!(values, expected);
+    assert!(workspace.accepts(&keys[0]).await && workspace.accepts(&keys[9]).await);
+    let events = workspace.contents().await.events;
+    let imports = events.iter().filter(|event| event["action"] == "legacy.imported");
+    assert_eq!(
+        imports.filter_map(|event| event["count"].as_i64()).collect::<Vec<_>>().iter().sum::<i64>(),
+        5
+    );
+}
+
+#[tokio::test]
+async fn an_import_into_a_workspace_that_does_not_exist_writes_nothing() {
+    let workspace = Workspace::new().await;
+    let typo = format!("{}e", workspace.id);
+    let key = legacy_key();
+    let event = json!({"import": {"workspace_id": typo, "keys": [entry(&key, "bob", "old", &[])]}});
+    let function = variable("KEYGATE_IMPORT_LEGACY_KEYS_FUNCTION");
+    let answer = emulator::invoke(&workspace.api, &function, &event).await;
+    assert_eq!(answer["code"], "no_such_workspace", "{answer}");
+    assert!(
+        everything("KEYGATE_LEGACY_KEYS_TABLE")
+            .await
+            .iter()
+            .all(|item| to_json(item)["workspace_id"] != typo)
+    );
+    assert!(!workspace.accepts(&key).await);
+    assert_eq!(counts(&import(&workspace, json!([entry(&key, "bob", "old", &[])])).await), [1, 0, 0]);
+}
+
+#[tokio::test]
+async fn the_keys_of_a_removed_user_are_refused_and_all_others_are_imported() {
+    let workspace = Workspace::new().await;
+    workspace.remove("gone", "").await;
+    let user = |index: usize| if index % 20 == 7 { "gone" } else { "bob" };
+    let batch: Value = (0..120).map(|index| entry(&legacy_key(), user(index), "old", &[])).collect();
+    let answer = import(&workspace, batch).await;
+    assert_eq!(counts(&answer), [114, 0, 6]);
+    for (index, result) in results(&answer).iter().enumerate() {
+        let expected = if user(index) == "gone" { "user_removed" } else { "imported" };
+        assert_eq!(result["result"], expected, "{index}");
+    }
+    assert_eq!(stored(&workspace).await.len(), 114);
+}
+
+#[tokio::test]
+async fn a_key_that_somebody_else_imports_meanwhile_is_compared_and_the_others_are_imported() {
+    let workspace = Workspace::new().await;
+    let keys = [legacy_key(), legacy_key()];
+    let function = Function::start("import-legacy-keys", &LEGACY).await;
+    let batch: Value = keys.iter().map(|key| entry(key, "bob", "old", &[])).collect();
+    let event = json!({"import": {"workspace_id": workspace.id, "keys": batch}});
+    let answer = function.invoke_while(event, async {
+        let faster = json!([entry(&keys[0], "carol", "old", &[])]);
+        assert_eq!(counts(&import(&workspace, faster).await), [1, 0, 0]);
+    });
+    let answer = Box::pin(answer).await;
+    let expected = json!([{"result": "other_values", "fields": ["user_id"]}, {"result": "imported"}]);
+    assert_eq!(json!(results(&answer)), expected, "{answer}");
+}
+
+/// Runs one of the scripts behind `make`.
+fn script(name: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(format!("{ROOT}/.local/tools/cli/bin/python"));
+    command.args(["-B", &format!("infra/local/{name}.py"), "--stack", &variable("KEYGATE_STACK")]);
+    command.args(arguments).current_dir(ROOT);
+    command
+}
+
+/// Runs the import of a file into a workspace.
+fn import_file(workspace: &str, path: &Path, more: &[&str]) -> Output {
+    let arguments = [&["--workspace", workspace][..], more, &[path.to_str().expect("UTF-8")]].concat();
+    script("import_legacy", &arguments).output().expect("the script runs")
+}
+
+/// What a script that succeeded has said.
+#[track_caller]
+fn output(done: &Output) -> String {
+    assert!(done.status.success(), "{done:?}");
+    String::from_utf8(done.stdout.clone()).expect("UTF-8")
+}
+
+/// What a script that failed has said about that.
+#[track_caller]
+fn complaint(done: &Output) -> String {
+    assert_eq!(done.status.code(), Some(1), "{done:?}");
+    let said = String::from_utf8(done.stderr.clone()).expect("UTF-8");
+    assert!(!said.contains("Traceback"), "{said}");
+    said
+}
+
+fn file(extension: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    let path = run_folder().join(format!("{}.{extension}", unique("legacy")));
+    std::fs::write(&path, content).expect("the file can be written");
+    path
+}
+
+fn lines(entries: &[Value]) -> String {
+    let lines: Vec<_> = entries.iter().map(|entry| format!("{entry}\n")).collect();
+    lines.concat()
+}
+
+/// Takes a file with keys and its progress away, so that no key is left in the run's folder.
+fn remove(path: &Path) {
+    std::fs::remove_file(path).expect("it is there");
+    let progress = path.with_file_name(format!("{}.progress", path.file_name().expect("a name").display()));
+    if let Ok(noted) = std::fs::read_to_string(&progress) {
+        assert!(!noted.contains("old-"));
+        std::fs::remove_file(progress).expect("it is there");
+    }
+}
+
+#[tokio::test]
+async fn an_import_that_is_interrupted_goes_on_where_it_stopped_and_never_skips_what_is_not_in() {
+    let workspace = Workspace::new().await;
+    let keys: Vec<_> = (0..300).map(|_| legacy_key()).collect();
+    let mut entries: Vec<_> = keys.iter().map(|key| entry(key, "bob", "old", &["orders:read"])).collect();
+    entries[250] = entry(&keys[250], "b b", "old", &["orders:read"]);
+    let path = file("jsonl", lines(&entries));
+    let batches = ["--batch-size", "25"];
+
+    // Killed, as early as there is something to go on from.
+    let name = path.to_str().expect("UTF-8");
+    let arguments = [&["--workspace", &workspace.id][..], &batches, &[name]].concat();
+    let mut killed = script("import_legacy", &arguments).spawn().expect("the script runs");
+    let progress = path.with_extension("jsonl.progress");
+    while !progress.exists() {
+        assert!(killed.try_wait().expect("its state").is_none(), "it ended before there was any progress");
+    }
+    killed.kill().expect("it can be killed");
+    assert!(!killed.wait().expect("its end").success());
+    let some = stored(&workspace).await.len();
+    assert!((25..300).contains(&some), "{some}");
+
+    // A line that is wrong is named, every time, and keeps no other from being imported.
+    for _ in 0..2 {
+        let said = complaint(&import_file(&workspace.id, &path, &batches));
+        assert!(said.contains("line 251: user_id must be"), "{said}");
+        assert!(said.contains("1 keys of the file are not in"), "{said}");
+        assert!(keys.iter().all(|key| !said.contains(key.as_str())));
+        assert_eq!(stored(&workspace).await.len(), 299);
+    }
+
+    entries[250] = entry(&keys[250], "bob", "old", &["orders:read"]);
+    std::fs::write(&path, lines(&entries)).expect("the file can be written");
+    let said = output(&import_file(&workspace.id, &path, &batches));
+    assert!(said.contains("250 lines are imported already"), "{said}");
+    assert!(said.contains("line 300 of 300: 1 imported, 49 there before, 0 not in"), "{said}");
+    assert_eq!(stored(&workspace).await.len(), 300);
+    assert!(workspace.accepts(&keys[250]).await);
+    let said = output(&import_file(&workspace.id, &path, &batches));
+    assert!(said.contains("300 lines are imported already"), "{said}");
+    remove(&path);
+}
+
+#[tokio::test]
+async fn the_command_names_each_line_that_is_not_in_and_ends_well_only_if_every_line_is() {
+    let (workspace, elsewhere) = (Workspace::new().await, Workspace::new().await);
+    workspace.remove("gone", "").await;
+    let keys: Vec<_> = (0..9).map(|_| legacy_key()).collect();
+    imported_as(&elsewhere, &keys[1], "bob").await;
+    imported_as(&workspace, &keys[2], "carol").await;
+    let own_form = workspace.key_of("bob", &[]).await;
+    let mut entries = vec![
+        entry(&keys[0], "bob", "old", &[]),
+        entry(&keys[1], "bob", "old", &[]),
+        entry(&keys[2], "bob", "new name", &["a"]),
+        entry(&keys[3], "gone", "old", &[]),
+        entry(&format!("{} ", keys[4]), "bob", "old", &[]),
+        entry(&own_form, "bob", "old", &[]),
+        entry(&keys[5].to_uppercase(), "bob", "old", &[]),
+        entry(&keys[0], "bob", "old", &["b"]),
+        entry(&keys[3], "bob", "old", &[]),
+        json!({"key": keys[6], "user": "bob", "name": "old"}),
+        json!([keys[7]]),
+    ];
+    let content = format!(
+        "{}{{\"key\" \"{}\"}}\n\n{{\"key\": \"{}\", \"user_id\": \"bob\", \"user_id\": \"eve\", \"name\": \"x\"}}\n",
+        lines(&entries),
+        keys[7],
+        keys[8],
+    );
+    let path = file("jsonl", content);
+    let done = import_file(&workspace.id, &path, &[]);
+    let said = complaint(&done);
+    let mut told: Vec<_> = said.lines().collect();
+    let summary = told.pop().expect("a summary");
+    assert!(summary.contains("12 keys of the file are not in"), "{said}");
+    let mut told: Vec<_> = told
+        .iter()
+        .map(|line| {
+            let told = line.strip_prefix("import-legacy-keys: line ").expect(line);
+            let (number, why) = told.split_once(": ").expect(line);
+            (number.parse::<u32>().expect("a number"), why)
+        })
+        .collect();
+    told.sort_unstable();
+    let expected = [
+        (2, "the key is there already in another workspace"),
+        (3, "the key is there already with other values: user_id, name, scopes"),
+        (4, "user_id must not be a user who was removed from the workspace"),
+        (5, "key can never work: it begins or ends with white space, which no header can transport"),
+        (6, "key can never work: it begins with this deployment's brand, as its own credentials do"),
+        (7, "key can never work: it does not match LegacyPattern"),
+        (8, "the key is in line 1 with other values: scopes"),
+        (9, "the key is in line 4, which is not in either"),
+        (10, "has 1 unknown fields: the fields are key, sha256, user_id, name, scopes"),
+        (11, "must be a JSON object"),
+        (12, "must be a JSON object, and is not JSON at column 8"),
+        (14, "has a field twice"),
+    ];
+    assert_eq!(told, expected, "{said}");
+    let stdout = String::from_utf8_lossy(&done.stdout);
+    assert!(stdout.contains("line 14 of 14: 1 imported, 0 there before, 12 not in"), "{stdout}");
+    for secret in keys.iter().chain([&own_form]) {
+        assert!(!said.contains(secret.as_str()) && !stdout.contains(secret.as_str()));
+    }
+    remove(&path);
+
+    // The same with the same values twice is in.
+    entries.truncate(1);
+    let path = file("jsonl", lines(&[&entries[..], &entries[..]].concat()));
+    let said = output(&import_file(&workspace.id, &path, &[]));
+    assert!(said.contains("0 imported, 2 there before, 0 not in"), "{said}");
+    remove(&path);
+}
+
+async fn imported_as(workspace: &Workspace, key: &str, user: &str) {
+    assert_eq!(counts(&import(workspace, json!([entry(key, user, "old", &[])])).await), [1, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_misspelt_workspace_is_an_error_of_the_import_and_of_the_report() {
+    let workspace = Workspace::new().await;
+    let typo = format!("{}e", workspace.id);
+    let path = file("jsonl", lines(&[entry(&legacy_key(), "bob", "old", &[])]));
+    let said = complaint(&import_file(&typo, &path, &[]));
+    assert!(said.contains(&format!("there is no workspace {typo}")), "{said}");
+    assert!(!path.with_extension("jsonl.progress").exists(), "nothing is noted as done");
+    remove(&path);
+    let report = script("legacy_report", &["--workspace", &typo]).output().expect("the script runs");
+    let said = complaint(&report);
+    assert!(
+        said.contains(&format!("there is no workspace {typo}")) && report.stdout.is_empty(),
+        "{report:?}"
+    );
+    // One that exists and has none is no error.
+    let report = script("legacy_report", &["--workspace", &workspace.id]).output().expect("the script runs");
+    assert!(output(&report).starts_with("workspace"), "{report:?}");
+    assert!(String::from_utf8_lossy(&report.stderr).contains("has no legacy keys"), "{report:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_told_by_what_is_wrong_with_it_before_anything_is_imported() {
+    let workspace = Workspace::new().await;
+    let key = legacy_key();
+    let row = format!("{key},bob,old\n");
+    let utf16 = |text: &str| {
+        [&[0xff, 0xfe], &text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>()[..]].concat()
+    };
+    let semicolons = format!("Key;User_ID;Name\n{}", row.replace(',', ";"));
+    let tabs = format!("key\tuser_id\tname\n{}", row.replace(',', "\t"));
+    for (extension, content, expected) in [
+        (
+            "csv",
+            semicolons.into_bytes(),
+            "line 1: the headings are separated by semicolons: the headings are key, ",
+        ),
+        ("csv", tabs.into_bytes(), "line 1: the headings are separated by tabs"),
+        (
+            "csv",
+            format!("key,User,name,colour\n{row}").into_bytes(),
+            "line 1: unknown headings \"User\", \"colour\": ",
+        ),
+        ("csv", format!("key,user_id,KEY\n{row}").into_bytes(), "line 1: a heading is there twice"),
+        (
+            "csv",
+            row.clone().into_bytes(),
+            "line 1: is no heading: the headings are key, sha256, user_id, name, scopes, ",
+        ),
+        ("csv", format!("key,user_id,name\n\"{row}").into_bytes(), "line 2: not CSV: "),
+        (
+            "csv",
+            utf16(&format!("key,user_id,name\n{row}")),
+            "not UTF-8 but UTF-16, as its first two bytes say: save ",
+        ),
+        (
+            "jsonl",
+            utf16(&lines(&[entry(&key, "bob", "old", &[])]))[2..].to_vec(),
+            "line 1: has NUL characters",
+        ),
+        (
+            "csv",
+            [format!("key,user_id,name\n{row}{key},bob,caf").as_bytes(), &[0xe9, b'\n']].concat(),
+            "line 3: not UTF-8 at character 45: save the file as UTF-8",
+        ),
+        ("jsonl", b"\n\n".to_vec(), "the file has no keys"),
+    ] {
+        let path = file(extension, &content);
+        let said = complaint(&import_file(&workspace.id, &path, &[]));
+        assert!(said.contains(expected), "{expected}: {said}");
+        assert!(!said.contains(&key), "{said}");
+        remove(&path);
+    }
+    assert!(stored(&workspace).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_table_of_keys_is_imported_and_the_report_tells_who_still_calls_with_them() {
+    let workspace = Workspace::new().await;
+    let keys = [legacy_key(), legacy_key(), legacy_key()];
+    let row = |key: &str, rest: &str| format!("{key},{rest}\n");
+    // Headings in any case, spaces behind commas, and rows without anything.
+    let content = [
+        row("Key", " User_ID, NAME,scopes"),
+        row(&keys[0], "bob, \"nightly, export\",orders:read orders:write"),
+        row("", ",,"),
+        row(&keys[1], " bob,b,"),
+        row(&keys[2], "carol,c"),
+    ];
+    let path = file("csv", content.concat());
+    let said = output(&import_file(&workspace.id, &path, &[]));
+    assert!(said.contains("3 imported"), "{said}");
+    let caller = workspace.api.rest_example(Some(&format!("Bearer {}", keys[0]))).await.json();
+    assert_eq!(caller["caller"]["keyName"], "nightly, export");
+    assert_eq!(caller["caller"]["scopes"], "orders:read orders:write");
+    while stored(&workspace).await.iter().all(|key| key["last_used_at"] == 0) {}
+
+    for arguments in [&["--workspace", workspace.id.as_str()][..], &[]] {
+        let report = output(&script("legacy_report", arguments).output().expect("the script runs"));
+        let rows: Vec<Vec<_>> = report.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(rows[0], ["workspace", "user", "keys", "used", "last", "used"]);
+        let own: Vec<_> = rows.iter().filter(|row| row[0] == workspace.id).collect();
+        assert_eq!(own.len(), 2, "{report}");
+        assert_eq!(own[0][1..4], ["bob", "2", "1"], "{report}");
+        DateTime::parse_from_rfc3339(own[0][4]).expect("a time");
+        assert_eq!(own[1][1..], ["carol", "1", "0", "never"], "{report}");
+    }
+    remove(&path);
+}
+
+#[tokio::test]
+async fn a_report_whose_output_is_closed_ends_without_an_error_message() {
+    let workspace = Workspace::new().await;
+    imported(&workspace, "bob", &[]).await;
+    let mut report = script("legacy_report", &["--workspace", &workspace.id]);
+    let mut report = report.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the script runs");
+    drop(report.stdout.take());
+    let done = report.wait_with_output().expect("its end");
+    assert!(done.stderr.is_empty(), "{done:?}");
+}
