@@ -1,5 +1,6 @@
 //! From a presented credential to a decision.
 
+use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -115,13 +116,22 @@ impl Decided {
     }
 }
 
-/// The one header of a request that has a credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The one header of a request that has a credential. Its value is never shown by `Debug`.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Header<'a> {
     /// The value of `Authorization`.
     Authorization(&'a str),
     /// The value of the header that is for legacy keys alone.
     Legacy(&'a str),
+}
+
+impl fmt::Debug for Header<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Authorization(_) => "Authorization([REDACTED])",
+            Self::Legacy(_) => "Legacy([REDACTED])",
+        })
+    }
 }
 
 /// What a request presents, once it is known to be of the right form.

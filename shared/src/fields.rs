@@ -1,7 +1,7 @@
 //! The fields of a JSON body and the parameters of a query, checked all at once: whoever sends three wrong ones learns of
 //! three.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -13,11 +13,17 @@ use crate::error::{Error, InvalidField, Place};
 /// How many unknown fields are named at most: a small body of nothing else must not make a large answer.
 const MOST_UNKNOWN: usize = 20;
 
-/// What is left of a body to be taken, and what was wrong with what has been.
-#[derive(Debug)]
+/// What is left of a body to be taken, and what was wrong with what has been. A body may hold a credential, so `Debug` shows
+/// nothing of it.
 pub struct Fields {
     untaken: Map<String, Value>,
     invalid: Vec<InvalidField>,
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Fields").finish_non_exhaustive()
+    }
 }
 
 impl Fields {
@@ -192,11 +198,17 @@ where
     Ok(taken)
 }
 
-/// The parameters of a query, checked all at once as the fields of a body are.
-#[derive(Debug)]
+/// The parameters of a query, checked all at once as the fields of a body are. Somebody may put a credential there, so
+/// `Debug` shows nothing of them.
 pub struct Parameters<'a> {
     untaken: Vec<(&'a str, &'a str)>,
     invalid: Vec<InvalidField>,
+}
+
+impl fmt::Debug for Parameters<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Parameters").finish_non_exhaustive()
+    }
 }
 
 impl<'a> Parameters<'a> {
@@ -298,8 +310,12 @@ mod tests {
 
     #[test]
     fn what_a_client_sends_reaches_no_log() {
-        let body = r#"{"kg_key_secret": 1}"#;
-        let error = Fields::parse(body.as_bytes()).unwrap().finish(Some(())).unwrap_err();
+        let body = r#"{"kg_key_secret": "secret"}"#;
+        let fields = Fields::parse(body.as_bytes()).unwrap();
+        let parameters = Parameters::new([("secret", "secret"), ("secret", "secret")]);
+        let shown = format!("{fields:?} {parameters:?}");
+        assert!(!shown.contains("secret"), "{shown}");
+        let error = fields.finish(Some(())).unwrap_err();
         assert!(!error.to_string().contains("secret"), "{error}");
     }
 }

@@ -15,6 +15,7 @@
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use aws_lambda_events::apigw::{
     ApiGatewayCustomAuthorizerPolicy, ApiGatewayV2CustomAuthorizerIamPolicyResponse,
@@ -22,7 +23,9 @@ use aws_lambda_events::apigw::{
 };
 use aws_lambda_events::iam::{IamPolicyEffect, IamPolicyStatement};
 use chrono::DateTime;
-use serde::{Deserialize, Serialize};
+use secrecy::{ExposeSecret, SecretBox, SecretString};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use thiserror::Error as ThisError;
 
 use crate::activity::{Origin, Outcome};
@@ -41,8 +44,31 @@ pub const UNAUTHORIZED: &str = "Unauthorized";
 /// Whom the backend is told a refused call came from.
 const NOBODY: &str = "nobody";
 
+/// An event as Lambda hands it over. It holds a credential, so its text is zeroed on drop and never shown by `Debug`.
+pub struct Payload(SecretString);
+
+impl Payload {
+    /// The one way to read the text: to parse it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text: Box<str> = Box::<RawValue>::deserialize(deserializer)?.into();
+        Ok(Self(SecretBox::new(text)))
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Payload([REDACTED])")
+    }
+}
+
 /// A request to authorize, whatever kind of API it came to.
-#[derive(Debug)]
 pub struct Event {
     api: Api,
     /// ARN of the method or route that is called.
@@ -50,13 +76,19 @@ pub struct Event {
     /// What is called, as the audit trail has it.
     origin: Origin,
     /// The values of every `Authorization` header.
-    authorization: Vec<String>,
+    authorization: Vec<SecretString>,
     /// The values of the header that is for legacy keys, if there is such a one.
-    legacy: Vec<String>,
+    legacy: Vec<SecretString>,
     has_credential_in_query: bool,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for Event {
+    /// Nothing of it: there may be a credential in the path, too.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Event").finish_non_exhaustive()
+    }
+}
+
 enum Api {
     Rest,
     WebSocket,
@@ -78,13 +110,13 @@ struct RawEvent {
     #[serde(rename = "type")]
     kind: Option<String>,
     version: Option<String>,
-    authorization_token: Option<String>,
+    authorization_token: Option<SecretString>,
     method_arn: Option<String>,
     route_arn: Option<String>,
-    headers: Option<HashMap<String, String>>,
-    multi_value_headers: Option<HashMap<String, Vec<String>>>,
-    query_string_parameters: Option<HashMap<String, String>>,
-    multi_value_query_string_parameters: Option<HashMap<String, Vec<String>>>,
+    headers: Option<HashMap<String, SecretString>>,
+    multi_value_headers: Option<HashMap<String, Vec<SecretString>>>,
+    query_string_parameters: Option<HashMap<String, SecretString>>,
+    multi_value_query_string_parameters: Option<HashMap<String, Vec<SecretString>>>,
     request_context: Option<RawRequestContext>,
     raw_path: Option<String>,
     http_method: Option<String>,
@@ -174,16 +206,17 @@ impl RawEvent {
     ///
     /// An event of the kind `TOKEN` does not say which header its authorizer has for an identity source. Where legacy keys
     /// have one, what has a scheme is of `Authorization`, and what is one word is a legacy key.
-    fn credentials(&mut self, legacy_header: Option<&str>) -> (Vec<String>, Vec<String>) {
+    fn credentials(&mut self, legacy_header: Option<&str>) -> (Vec<SecretString>, Vec<SecretString>) {
         if self.kind.as_deref() == Some("TOKEN") {
             let token = self.authorization_token.take().into_iter();
-            return token.partition(|token| legacy_header.is_none() || token.trim().contains(' '));
+            let has_scheme = |token: &SecretString| token.expose_secret().trim().contains(' ');
+            return token.partition(|token| legacy_header.is_none() || has_scheme(token));
         }
         let mut headers = self.multi_value_headers.take().unwrap_or_else(|| {
             let single = self.headers.take().into_iter().flatten();
             single.map(|(name, value)| (name, vec![value])).collect()
         });
-        let mut values_of = |wanted: &str| -> Vec<String> {
+        let mut values_of = |wanted: &str| -> Vec<SecretString> {
             headers
                 .iter_mut()
                 .filter(|(name, _)| name.eq_ignore_ascii_case(wanted))
@@ -201,7 +234,7 @@ impl RawEvent {
         let multiple = self.multi_value_query_string_parameters.iter().flatten();
         let single = single.map(|(name, value)| (name, std::slice::from_ref(value)));
         single.chain(multiple.map(|(name, values)| (name, values.as_slice()))).any(|(name, values)| {
-            name == "access_token" || values.iter().any(|value| credential::is_within(value))
+            name == "access_token" || values.iter().any(|value| credential::is_within(value.expose_secret()))
         })
     }
 }
@@ -287,8 +320,8 @@ impl Event {
         }
         match (self.authorization.as_slice(), self.legacy.as_slice()) {
             ([], []) => Ok(None),
-            ([one], []) => Ok(Some(Header::Authorization(one))),
-            ([], [one]) => Ok(Some(Header::Legacy(one))),
+            ([one], []) => Ok(Some(Header::Authorization(one.expose_secret()))),
+            ([], [one]) => Ok(Some(Header::Legacy(one.expose_secret()))),
             _ => Err(Refusal::Ambiguous),
         }
     }

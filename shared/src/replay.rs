@@ -10,6 +10,8 @@
 //! minutes is the nonce, the version of K, and digests under K of the header and of the body. The header itself is
 //! stored nowhere: without it, whoever has the table and K cannot recover the secret.
 
+use std::fmt;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -60,8 +62,8 @@ pub struct Replay {
     pub memory: Memory,
 }
 
-/// What is remembered of a create.
-#[derive(Debug, Serialize, Deserialize)]
+/// What is remembered of a create. `Debug` shows neither the nonce nor the digest.
+#[derive(Serialize, Deserialize)]
 pub struct Memory {
     /// The key that it made.
     pub key_id: KeyId,
@@ -73,6 +75,12 @@ pub struct Memory {
     version: u32,
     #[serde(with = "chrono::serde::ts_seconds")]
     ttl: DateTime<Utc>,
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Memory").field("key_id", &self.key_id).finish_non_exhaustive()
+    }
 }
 
 /// A request with an `Idempotency-Key`, and what its secrets are derived from.
@@ -142,7 +150,7 @@ impl Repeatable<'_> {
 mod tests {
     use super::*;
     use crate::caller::CredentialKind;
-    use crate::pepper::{MacKeys, Peppers};
+    use crate::pepper::Peppers;
 
     const HEADER_VALUE: &str = "4f1c2a9e-create-ci";
 
@@ -207,7 +215,7 @@ mod tests {
         let key = key();
         let request = Repeatable { key: &key, caller: &caller, idempotency_key: &header, body: b"{}" };
         let (credential, replay) = request.begin(Utc::now());
-        let hash = Peppers(MacKeys::new(vec![self::key()], 1)).hash(&credential);
+        let hash = Peppers::new(vec![self::key()], 1).hash(&credential);
         assert_ne!(hash.as_bytes(), &replay.memory.request);
         assert_ne!(hash.as_bytes(), credential.secret.expose());
     }

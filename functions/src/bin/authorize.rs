@@ -11,7 +11,7 @@ use keygate::aws::Aws;
 use keygate::cache::Cache;
 use keygate::calls::{Call, Calls};
 use keygate::config::{AuthorizerAnswer, Environment, InvalidVariable};
-use keygate::gateway::{Answer, Event};
+use keygate::gateway::{Answer, Event, Payload};
 use keygate::metrics::{Latency, Metrics};
 use keygate::pepper::Peppers;
 use keygate::store::activity::Activity;
@@ -23,7 +23,6 @@ use keygate::verify::Verifier;
 use keygate::{kms, logging};
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
-use serde_json::value::RawValue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -72,7 +71,7 @@ async fn respond(
     authorizer: &Authorizer,
     afterwards: &Afterwards,
     form: AuthorizerAnswer,
-    event: LambdaEvent<Box<RawValue>>,
+    event: LambdaEvent<Payload>,
 ) -> Result<Answer, Error> {
     let now = Utc::now();
     let (answer, followup) = match authorize(authorizer, form, &event, now).await {
@@ -93,12 +92,12 @@ async fn respond(
 async fn authorize(
     authorizer: &Authorizer,
     form: AuthorizerAnswer,
-    event: &LambdaEvent<Box<RawValue>>,
+    event: &LambdaEvent<Payload>,
     now: DateTime<Utc>,
 ) -> Result<(Result<Answer, Error>, Followup), Error> {
     let request_id = &event.context.request_id;
     let legacy_header = authorizer.legacy.as_ref().and_then(|legacy| legacy.header.as_deref());
-    let event = Event::parse(event.payload.get(), legacy_header)?;
+    let event = Event::parse(event.payload.expose(), legacy_header)?;
     let Decided { decision, holder, credential, lookup, used } = match event.header() {
         Ok(header) => authorizer.decide(header, now).await?,
         Err(refusal) => Decided::refused(refusal),
