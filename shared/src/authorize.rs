@@ -8,7 +8,7 @@ use thiserror::Error as ThisError;
 
 use crate::activity::Holder;
 use crate::afterwards::{Rehash, Use};
-use crate::cache::{Cache, Fingerprint};
+use crate::cache::{Cache, Fingerprint, Verdict};
 use crate::caller::{Caller, CredentialKind};
 use crate::credential::{Brand, Credential, KeyId, Kind, Malformed};
 use crate::error::Error;
@@ -199,10 +199,8 @@ impl Authorizer {
             Ok(verified) => verified,
             Err(failure @ Error::Unavailable { .. }) => {
                 // Only what was accepted: a refusal is no reason to do without the store.
-                let stale = self.cache.stale(&fingerprint, now);
-                let was_accepted =
-                    |checked: &Checked| matches!(checked, Checked::Known(_)) && checked.holds(now);
-                let stale = stale.filter(was_accepted).ok_or(failure)?;
+                let stale = self.cache.stale(&fingerprint, now).filter(|checked| checked.holds(now));
+                let stale = stale.ok_or(failure)?;
                 let key_id = stale.holder().map(|holder| holder.key_id.to_string());
                 tracing::warn!(key_id, "decided without the store, which fails");
                 return Ok(Decided::new(&presented, &stale, Lookup::Stale, now));
@@ -218,7 +216,11 @@ impl Authorizer {
             };
             decided.used = Some(Use::of(known, rehash));
         }
-        self.cache.remember(fingerprint, checked, now);
+        let verdict = match decided.decision {
+            Decision::Accepted(_) => Verdict::Accepted,
+            Decision::Refused(_) => Verdict::Refused,
+        };
+        self.cache.remember(fingerprint, verdict, checked, now);
         Ok(decided)
     }
 
