@@ -21,9 +21,9 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
 
+use crate::aws::backoff::Backoff;
 use crate::aws::transport::Transport;
 use crate::config::AwsSettings;
-use crate::credential::fill_with_random_bytes;
 use crate::error::{Error, chain};
 
 /// How often a call is tried.
@@ -96,6 +96,11 @@ impl Direct {
         }
     }
 
+    /// How long one call with its attempts may take.
+    pub(crate) fn budget(&self) -> Duration {
+        self.budget
+    }
+
     /// Makes a call that may be made more than once.
     ///
     /// # Errors
@@ -108,13 +113,12 @@ impl Direct {
     ) -> Result<Answer, Error> {
         let request = request.to_string();
         let attempts = async {
-            let mut backoff = FIRST_BACKOFF;
+            let mut backoff = Backoff::new(FIRST_BACKOFF);
             for _ in 1..ATTEMPTS {
                 match self.attempt(operation, request.as_bytes()).await {
-                    Err(failure) if failure.is_transient => sleep(some_of(backoff)).await,
+                    Err(failure) if failure.is_transient => sleep(backoff.pause()).await,
                     result => return result,
                 }
-                backoff *= 2;
             }
             self.attempt(operation, request.as_bytes()).await
         };
@@ -192,13 +196,6 @@ impl Failure {
     fn lasting(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self { reason: chain(reason.into().as_ref()), is_transient: false }
     }
-}
-
-/// A random part of a time, so that those who failed together do not come back together.
-fn some_of(time: Duration) -> Duration {
-    let mut random = [0];
-    fill_with_random_bytes(&mut random);
-    time * u32::from(random[0]) / u32::from(u8::MAX)
 }
 
 #[cfg(test)]

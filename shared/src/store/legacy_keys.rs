@@ -20,7 +20,7 @@ use crate::record::LegacyKey;
 use crate::store::activity::Activity;
 use crate::store::transaction::{self, Outcome};
 use crate::store::workspaces::Workspaces;
-use crate::store::{broken, bytes, mark_used, text};
+use crate::store::{batch, broken, bytes, mark_used, text};
 
 /// The most keys that are imported in one transaction: of 100 items one is the event, and each key may have a user of its own
 /// who must not be removed.
@@ -136,13 +136,8 @@ impl LegacyStore {
                 .consistent_read(true)
                 .build()
                 .expect("keys to read");
-            let answer = client.batch_get_item().request_items(table, wanted).send().await;
-            let answer = answer.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-            if answer.unprocessed_keys.is_some_and(|unread| !unread.is_empty()) {
-                let cause = "it left keys unprocessed".to_owned();
-                return Err(Error::Unavailable { service: "DynamoDB", cause });
-            }
-            let items = answer.responses.unwrap_or_default().remove(table).unwrap_or_default();
+            let mut read = batch::get(client, HashMap::from([(table.clone(), wanted)])).await?;
+            let items = read.remove(table).unwrap_or_default();
             present.extend(
                 items.into_iter().filter_map(|mut item| {
                     item.remove("hash")?.as_b().ok().map(|hash| hash.as_ref().to_vec())

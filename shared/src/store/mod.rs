@@ -11,6 +11,7 @@
 //! | `activity` | an event | who made, changed or deleted it, or what time did to it |
 
 pub mod activity;
+mod batch;
 pub mod keys;
 pub mod legacy_keys;
 pub mod reader;

@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
 use chrono::Utc;
 
+use crate::aws::backoff::some_of;
 use crate::credential::generate_ulid;
 use crate::error::Error;
 
@@ -92,8 +93,7 @@ pub(super) async fn commit(client: &Client, changes: Vec<TransactWriteItem>) -> 
 }
 
 fn random_pause(attempt: u32) -> Duration {
-    let share = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-    (FIRST_PAUSE * 2_u32.pow(attempt)).mul_f64(share)
+    some_of(FIRST_PAUSE * 2_u32.pow(attempt))
 }
 
 #[cfg(test)]
