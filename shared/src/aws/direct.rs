@@ -32,10 +32,19 @@ const ATTEMPTS: u32 = 3;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 /// The longest answer: three items of 400 kB, which is what `DynamoDB` bounds them to, and some more.
 const LONGEST_ANSWER: usize = 2_000_000;
-/// The errors of a client that are none of its own making.
+/// The errors that blame the client and pass all the same: throttling, in all the words that services of AWS have for it.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>
-const TRANSIENT: [&str; 3] =
-    ["ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"];
+const TRANSIENT: [&str; 9] = [
+    "LimitExceededException",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "RequestTimeout",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+];
 const SERVICE: &str = "DynamoDB";
 const CONTENT_TYPE: &str = "application/x-amz-json-1.0";
 
@@ -105,7 +114,9 @@ impl Direct {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer in time, not as it should, or with an error.
+    /// - [`Error::Unavailable`]: the database did not answer in time, or not as it should, or with an error that passes.
+    /// - [`Error::Broken`]: it refused the call, or the call cannot be made at all: the role may not make it, the table is
+    ///   not there, credentials are wrong. That is a fault of the deployment, and no time makes it pass.
     pub(crate) async fn call<Answer: DeserializeOwned>(
         &self,
         operation: &str,
@@ -124,7 +135,13 @@ impl Direct {
         };
         let result =
             timeout(self.budget, attempts).await.unwrap_or_else(|_| Err(Failure::transient("out of time")));
-        result.map_err(|failure| Error::Unavailable { service: SERVICE, cause: failure.reason })
+        result.map_err(|Failure { reason, is_transient }| {
+            if is_transient {
+                Error::Unavailable { service: SERVICE, cause: reason }
+            } else {
+                Error::Broken(format!("{SERVICE} refused a call: {reason}"))
+            }
+        })
     }
 
     async fn attempt<Answer: DeserializeOwned>(
@@ -137,8 +154,9 @@ impl Direct {
         if status != StatusCode::OK {
             let error: ErrorAnswer = serde_json::from_slice(&answer).unwrap_or_default();
             let kind = error.kind.rsplit('#').next().unwrap_or_default();
+            let is_throttled = status == StatusCode::TOO_MANY_REQUESTS || TRANSIENT.contains(&kind);
             return Err(Failure {
-                is_transient: status.is_server_error() || TRANSIENT.contains(&kind),
+                is_transient: status.is_server_error() || is_throttled,
                 reason: format!("{status}: {kind}: {}", error.message),
             });
         }
@@ -354,6 +372,7 @@ mod tests {
         assert_eq!(serving.join().unwrap().len(), 1);
         let text = error.to_string();
         assert!(text.contains("AccessDeniedException: User: arn is not authorized"), "{text}");
+        assert!(matches!(error, Error::Broken(_)), "no excuse for an answer from memory: {error:?}");
     }
 
     #[tokio::test]
