@@ -58,7 +58,7 @@ pub struct MacKeySources {
 }
 
 /// What the SDK needs to know, taken from what Lambda sets.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AwsSettings {
     /// `AWS_REGION`.
     pub region: String,

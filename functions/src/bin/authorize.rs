@@ -34,9 +34,9 @@ async fn main() -> Result<(), Error> {
     // All three before the first call, and at the same time.
     let started = Instant::now();
     let peppers = async {
-        let peppers = kms::derive(&aws.kms, environment.peppers()?).await?;
-        writer.metrics.lock().expect("nobody else counts yet").took(Latency::Kms, started.elapsed());
-        Ok::<_, Error>(Peppers(peppers))
+        let peppers = kms::derive(&aws.kms(), environment.peppers()?).await?;
+        writer.took(Latency::Kms, started.elapsed());
+        Ok::<_, Error>(peppers)
     };
     let (peppers, connected, afterwards) =
         tokio::join!(peppers, reader.connect(), Afterwards::start(Arc::clone(&writer)));
@@ -55,11 +55,14 @@ fn writer(environment: &Environment, aws: &Aws) -> Result<Writer, InvalidVariabl
         keys: Keys::new(aws.dynamodb.clone(), environment.keys_table()?),
         tokens: Tokens::new(aws.dynamodb.clone(), environment.tokens_table()?),
         legacy_keys: match environment.legacy_sunset()? {
-            Some(_) => Some(LegacyKeys::new(aws.dynamodb.clone(), environment.legacy_keys_table()?)),
+            Some(_) => Some(LegacyKeys::new(dynamodb.clone(), environment.legacy_keys_table()?)),
             None => None,
         },
-        activity: Activity::new(aws.dynamodb.clone(), environment.activity_table()?, retention),
         last_used_interval: environment.last_used_interval()?,
+    };
+    Ok(Writer {
+        uses: Some(uses),
+        activity: Activity::new(dynamodb, environment.activity_table()?, retention),
         budget: environment.after_budget()?,
         calls: Calls::new(environment.call_activity()?).into(),
         metrics: Metrics::new(environment.metrics_stack(), environment.log_level()?).into(),

@@ -16,8 +16,8 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
-    let store = Store::new(aws.dynamodb, &environment)?;
-    let handover = Handover::new(aws.lambda, environment.clear_user_function()?);
+    let store = Store::new(aws.dynamodb(), &environment)?;
+    let handover = Handover::new(aws.lambda(), environment.clear_user_function()?);
     http::serve(&environment, |request| respond(&store, &handover, request)).await
 }
 

@@ -5,7 +5,6 @@ use keygate::aws::{Aws, MANAGEMENT_BUDGET};
 use keygate::config::Environment;
 use keygate::keys::RevealedKey;
 use keygate::keys::rotate::{KeyRotator, RotateKey};
-use keygate::pepper::Peppers;
 use keygate::store::Store;
 use keygate::{http, kms, logging};
 use lambda_http::http::StatusCode;
@@ -18,8 +17,8 @@ async fn main() -> Result<(), Error> {
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
     let rotator = KeyRotator {
         brand: environment.brand()?,
-        peppers: Peppers(kms::derive(&aws.kms, environment.peppers()?).await?),
-        store: Store::new(aws.dynamodb, &environment)?,
+        peppers: kms::derive(&aws.kms(), environment.peppers()?).await?,
+        store: Store::new(aws.dynamodb(), &environment)?,
     };
     http::serve(&environment, |request| respond(&rotator, request)).await
 }

@@ -280,7 +280,7 @@ mod tests {
             url_suffix: "amazonaws.com".to_owned(),
             ca_bundle: None,
         };
-        Aws::new(&settings, "test", budget).unwrap().direct
+        Aws::new(&settings, "test", budget).unwrap().direct()
     }
 
     const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
