@@ -48,21 +48,69 @@ where
     Respond: Fn(Request) -> Answer + Sync,
     Answer: Future<Output = Response<Body>> + Send,
 {
+    let respond = |request| {
+        let answer = respond(request);
+        async { (answer.await, ()) }
+    };
+    let out_of_time = |request: &Identified| request.problem(&OUT_OF_TIME);
+    serve_and_leave(environment, respond, out_of_time, |_| std::future::ready(())).await
+}
+
+/// What a request that took too long is answered with.
+pub(crate) const OUT_OF_TIME: Error = Error::Timeout(LONGEST_ANSWER);
+
+/// As [`serve`]; and once for each request, before its answer is sent, `leave` gets what the handler has left beside the
+/// answer, if it came to that.
+pub(crate) async fn serve_and_leave<Respond, Answer, Rest, Leave, Left>(
+    environment: &Environment,
+    respond: Respond,
+    out_of_time: impl Fn(&Identified) -> Response<Body> + Sync,
+    leave: Leave,
+) -> Result<(), lambda_http::Error>
+where
+    Respond: Fn(Request) -> Answer + Sync,
+    Answer: Future<Output = (Response<Body>, Rest)> + Send,
+    Rest: Send,
+    Leave: Fn(Option<Rest>) -> Left + Sync,
+    Left: Future<Output = ()> + Send,
+{
     let origin = environment.cors_allow_origin()?;
     let cors = Cors(origin.as_deref().map(HeaderValue::from_str).transpose()?);
-    let (cors, respond) = (&cors, &respond);
+    let (cors, respond, out_of_time, leave) = (&cors, &respond, &out_of_time, &leave);
     lambda_http::run(service_fn(move |request: Request| async move {
-        let request_id = request_id(&request);
-        let answer = match *request.method() {
-            Method::OPTIONS => cors.preflight(&request),
+        let identified = Identified::of(&request);
+        let (answer, rest) = match *request.method() {
+            Method::OPTIONS => (cors.preflight(&request), None),
             _ => match tokio::time::timeout(LONGEST_ANSWER, respond(request)).await {
-                Ok(answer) => answer,
-                Err(_) => problem_of(&Error::Busy, request_id),
+                Ok((answer, rest)) => (answer, Some(rest)),
+                Err(_) => (out_of_time(&identified), None),
             },
         };
+        leave(rest).await;
         Ok::<_, Infallible>(cors.allow(answer))
     }))
     .await
+}
+
+/// What is still known of a request when its handler has taken it.
+#[derive(Debug)]
+pub(crate) struct Identified {
+    /// What a client quotes when it asks about the answer.
+    pub(crate) request_id: Option<String>,
+    /// It came to an HTTP API, as the OAuth API is one and the management API is not.
+    pub(crate) is_of_http_api: bool,
+}
+
+impl Identified {
+    fn of(request: &Request) -> Self {
+        let is_of_http_api = matches!(request.request_context_ref(), Some(RequestContext::ApiGatewayV2(_)));
+        Self { request_id: request_id(request), is_of_http_api }
+    }
+
+    /// The answer to the request, which failed for this reason.
+    pub(crate) fn problem(&self, error: &Error) -> Response<Body> {
+        problem_of(error, self.request_id.clone())
+    }
 }
 
 /// Cross-Origin Resource Sharing: the one origin whose pages may call, if any (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
@@ -374,9 +422,12 @@ impl<'a> Problem<'a> {
                         .to_owned();
                 (StatusCode::CONFLICT, "idempotency_conflict", "Idempotency conflict", detail)
             }
-            Error::Busy | Error::Unavailable { .. } => {
-                let detail = "The service is temporarily unavailable. Try again later.".to_owned();
-                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Service unavailable", detail)
+            Error::Busy | Error::Timeout(_) | Error::Unavailable { .. } => {
+                let detail = match error {
+                    Error::Timeout(_) => "The request took too long. A change may or may not have been made.",
+                    _ => "The service is temporarily unavailable. Try again later.",
+                };
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Service unavailable", detail.to_owned())
             }
             Error::UnknownPepper(_) | Error::Broken(_) => {
                 let detail = "The request could not be processed.".to_owned();
