@@ -135,6 +135,16 @@ impl CredentialKind {
             Self::LegacyKey => "legacy_key",
         }
     }
+
+    /// The kind as a sentence begins with it.
+    #[must_use]
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::ApiKey => "An API key",
+            Self::AccessToken => "An access token",
+            Self::LegacyKey => "A legacy key",
+        }
+    }
 }
 
 impl Caller {
@@ -177,7 +187,9 @@ impl Caller {
     pub fn require_all(&self, scopes: &[Scope], endpoints: &[EndpointRule]) -> Result<(), Error> {
         match self.credential {
             CredentialKind::ApiKey => {}
-            CredentialKind::AccessToken | CredentialKind::LegacyKey => return Err(Error::NotAKey),
+            other @ (CredentialKind::AccessToken | CredentialKind::LegacyKey) => {
+                return Err(Error::NotAKey(other.noun()));
+            }
         }
         scopes.iter().try_for_each(|scope| self.require(scope.as_str()))?;
         if self.endpoints.is_empty() {
@@ -271,8 +283,12 @@ mod tests {
 
     #[test]
     fn a_token_hands_out_no_key() {
-        let token = Caller { credential: CredentialKind::AccessToken, ..caller(&[WORKSPACE_ADMIN]) };
-        assert!(matches!(token.require_all(&[], &[]), Err(Error::NotAKey)));
+        for kind in [CredentialKind::AccessToken, CredentialKind::LegacyKey] {
+            let caller = Caller { credential: kind, ..caller(&[WORKSPACE_ADMIN]) };
+            assert!(
+                matches!(caller.require_all(&[], &[]), Err(Error::NotAKey(named)) if named == kind.noun())
+            );
+        }
     }
 
     #[test]

@@ -31,9 +31,9 @@ pub enum Error {
     /// The endpoint rules of the caller's own key do not cover this one, or, as there is none, a key without rules.
     #[error("the caller's endpoint rules do not cover {}", .0.as_ref().map_or("a key without any", EndpointRule::as_str))]
     InsufficientEndpoints(Option<EndpointRule>),
-    /// The caller came with an access token, and this takes an API key.
-    #[error("the caller came with something else than an API key")]
-    NotAKey,
+    /// The caller came with this, which is named as a sentence begins with it, and what is asked for takes an API key.
+    #[error("the caller came with something else than an API key: {0}")]
+    NotAKey(&'static str),
     /// The key belongs to another user of the workspace and the caller is no administrator.
     #[error("the key belongs to another user")]
     NotYourKey,

@@ -367,8 +367,8 @@ impl<'a> Problem<'a> {
                 };
                 (StatusCode::FORBIDDEN, "insufficient_endpoints", "Insufficient endpoints", detail)
             }
-            Error::NotAKey => {
-                let detail = "This takes an API key. An access token cannot do it.".to_owned();
+            Error::NotAKey(presented) => {
+                let detail = format!("This takes an API key. {presented} cannot do it.");
                 (StatusCode::FORBIDDEN, "insufficient_credential", "Insufficient credential", detail)
             }
             Error::NotYourKey => {
