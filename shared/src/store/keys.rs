@@ -283,7 +283,7 @@ impl Keys {
             let is_wanted = !key.is_gone(now) && wanted.is_none_or(|wanted| wanted(&key));
             Ok(is_wanted.then_some((position, key)))
         };
-        let place = |item: &Item| position(walk.sort, item).map(Some);
+        let place = |item: &Item| position(walk.sort, item);
         self::walk(query, start, limit, wanted.is_none(), place, read).await
     }
 
