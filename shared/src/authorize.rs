@@ -13,7 +13,7 @@ use crate::caller::{Caller, CredentialKind};
 use crate::credential::{Brand, Credential, KeyId, Kind, Malformed};
 use crate::error::Error;
 use crate::legacy::{LegacyCredential, LegacyRules};
-use crate::verify::{Checked, Matched, Unfit, Verified, Verifier};
+use crate::verify::{Checked, Matched, Unfit, Verified, Verifier, WRONG_SECRET};
 
 /// What comes of a presented credential.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Refusal {
             Self::NotBearer => "not_bearer",
             Self::Malformed(_) => "malformed",
             Self::Unknown(_) => "unknown",
-            Self::WrongSecret(_) => "wrong_secret",
+            Self::WrongSecret(_) => WRONG_SECRET,
             Self::Sunset => Unfit::Sunset.word(),
             Self::Unfit(_, unfit) => unfit.word(),
         }

@@ -266,15 +266,14 @@ impl Event {
         })
     }
 
-    /// What is called, as the audit trail has it. Of somebody without the secret it has no more than the source: the id of
-    /// a key is public, and nobody may fill its trail with paths that they made up.
+    /// What is called, as the audit trail has it. With a credential that does not work it has no more than the source: the
+    /// id of a key is public, a key that is switched off may be in wrong hands, and neither may fill a trail with paths that
+    /// somebody made up.
     #[must_use]
     pub fn origin(&self, decision: &Decision) -> Origin {
         match decision {
-            Decision::Refused(Refusal::WrongSecret(_)) => {
-                Origin { method: None, path: None, source: self.origin.source.clone() }
-            }
-            Decision::Accepted(_) | Decision::Refused(_) => self.origin.clone(),
+            Decision::Accepted(_) => self.origin.clone(),
+            Decision::Refused(_) => Origin { method: None, path: None, source: self.origin.source.clone() },
         }
     }
 
@@ -519,6 +518,7 @@ mod tests {
 
     use super::*;
     use crate::scope::MOST_SCOPES;
+    use crate::verify::Unfit;
 
     const ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/GET/orders/7";
     const CONNECT_ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/$connect";
@@ -593,6 +593,49 @@ mod tests {
             Event::parse(&request(&Value::Null), None).unwrap().header(),
             Ok(Some(Header::Authorization("last")))
         );
+    }
+
+    #[test]
+    fn nothing_shows_what_an_event_holds() {
+        let secret = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let legacy = json!({"version": "2.0", "type": "REQUEST", "routeArn": ARN.replace("orders", secret),
+            "headers": {"authorization": secret, "x-api-key": secret}, "rawPath": format!("/test/{secret}"),
+            "queryStringParameters": {"key": secret},
+            "requestContext": {"stage": "test", "http": {"method": "GET"}}});
+        let token =
+            json!({"type": "TOKEN", "authorizationToken": format!("Bearer {secret}"), "methodArn": ARN});
+        for event in [legacy, token] {
+            let payload: Payload = serde_json::from_str(&event.to_string()).unwrap();
+            assert_eq!(payload.expose(), event.to_string());
+            let event = Event::parse(payload.expose(), Some("x-api-key")).unwrap();
+            let header = Header::Authorization(secret);
+            let shown = format!("{payload:?} {event:?} {header:?} {:?}", Header::Legacy(secret));
+            assert!(!shown.contains("kg_") && shown.contains("REDACTED"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_call_with_a_credential_that_does_not_work_leaves_nothing_of_its_senders_choice() {
+        let event = json!({"version": "2.0", "type": "REQUEST", "routeArn": ARN, "rawPath": "/test/made-up",
+            "routeKey": "GET /made-up", "headers": {},
+            "requestContext": {"stage": "test", "http": {"method": "GET", "sourceIp": "203.0.113.7"}}});
+        let event = Event::parse(&event.to_string(), None).unwrap();
+        let id = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
+        let nothing = Origin { method: None, path: None, source: Some("203.0.113.7".to_owned()) };
+        let unfit = [
+            Unfit::Expired,
+            Unfit::Disabled,
+            Unfit::Sunset,
+            Unfit::Revoked,
+            Unfit::RefreshToken,
+            Unfit::NowhereToUse,
+        ];
+        let refusals = unfit.map(|unfit| Refusal::Unfit(id, unfit));
+        for refusal in refusals.into_iter().chain([Refusal::WrongSecret(id), Refusal::Unknown(Some(id))]) {
+            assert_eq!(event.origin(&Decision::Refused(refusal)), nothing, "{refusal}");
+        }
+        let accepted = event.origin(&Decision::Accepted(caller(None)));
+        assert_eq!((accepted.method.as_deref(), accepted.path.as_deref()), (Some("GET"), Some("/made-up")));
     }
 
     #[test]

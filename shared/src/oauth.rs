@@ -1,5 +1,7 @@
 //! The OAuth API over `lambda_http`: requests in, answers and errors out (RFC 6749, sections 5.1 and 5.2).
 
+use aws_sdk_dynamodb::Client;
+use chrono::Utc;
 use lambda_http::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE,
 };
@@ -8,10 +10,16 @@ use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde::Serialize;
 
-use crate::http::{LONGEST_BODY, request_id};
-use crate::tokens::OAuthError;
+use crate::activity::{Origin, Outcome};
+use crate::afterwards::{Afterwards, Followup, Writer};
+use crate::calls::{Call, Calls, MINUTE};
+use crate::config::{Environment, InvalidVariable};
+use crate::error::Error;
+use crate::http::{self, Identified, LONGEST_BODY, OUT_OF_TIME, request_id};
+use crate::store::activity::Activity;
 use crate::tokens::client::Scheme;
 use crate::tokens::parameters::Parameters;
+use crate::tokens::{OAuthError, RefusedCredential};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -65,9 +73,68 @@ pub fn done() -> Response<Body> {
     uncached(Response::new(Body::Empty))
 }
 
-/// The answer to a request that was refused or failed, after everything that is known of it went to the log.
+/// What writes the refusals of a function of this API into the audit trail, counted by the minute.
+///
+/// # Errors
+///
+/// [`InvalidVariable`] when the table's name is missing, or a setting is wrong.
+pub fn writer(environment: &Environment, dynamodb: Client) -> Result<Writer, InvalidVariable> {
+    let retention = environment.activity_retention()?;
+    Ok(Writer {
+        uses: None,
+        activity: Activity::new(dynamodb, environment.activity_table()?, retention),
+        budget: environment.after_budget()?,
+        calls: Calls::new(Some(MINUTE)).into(),
+        metrics: None,
+    })
+}
+
+/// Takes requests until Lambda ends the function, as [`http::serve`] does, and leaves refusals for the audit trail.
+///
+/// # Errors
+///
+/// `CORS_ALLOW_ORIGIN` is no origin, or the Runtime API cannot be reached.
+pub async fn serve<Respond, Answer>(
+    environment: &Environment,
+    afterwards: &Afterwards,
+    respond: Respond,
+) -> Result<(), lambda_http::Error>
+where
+    Respond: Fn(Request) -> Answer + Sync,
+    Answer: Future<Output = (Response<Body>, Option<Call>)> + Send,
+{
+    let out_of_time = |request: &Identified| {
+        if request.is_of_http_api {
+            refusal_of(&OAuthError::Failed(OUT_OF_TIME), request.request_id.as_deref())
+        } else {
+            request.problem(&OUT_OF_TIME)
+        }
+    };
+    let leave = |call: Option<Option<Call>>| afterwards.leave(Followup::of_call(call.flatten(), Utc::now()));
+    http::serve_and_leave(environment, respond, out_of_time, leave).await
+}
+
+/// The answer to a request for `path` that was refused or failed, and what of it is for the audit trail of the key that it
+/// names, if there is such a key. The path is the route, so that nobody can write there what they like.
 #[must_use]
-pub fn refusal(error: &OAuthError, request: &Request) -> Response<Body> {
+pub fn refusal(error: &OAuthError, request: &Request, path: &'static str) -> (Response<Body>, Option<Call>) {
+    let call = error.refused().map(|RefusedCredential { holder, credential, reason }| Call {
+        holder: holder.clone(),
+        credential: *credential,
+        origin: Origin {
+            method: Some("POST".to_owned()),
+            path: Some(path.to_owned()),
+            source: http::origin(request).source,
+        },
+        outcome: Outcome::Refused(reason),
+        works: false,
+        at: Utc::now(),
+    });
+    (refusal_of(error, request_id(request).as_deref()), call)
+}
+
+/// The answer to a request that was refused or failed, after everything that is known of it went to the log.
+fn refusal_of(error: &OAuthError, request_id: Option<&str>) -> Response<Body> {
     #[derive(Serialize)]
     struct Refused<'a> {
         error: &'static str,
@@ -75,11 +142,11 @@ pub fn refusal(error: &OAuthError, request: &Request) -> Response<Body> {
     }
     let (status, code, description) = match error {
         OAuthError::InvalidRequest(detail) => (StatusCode::BAD_REQUEST, "invalid_request", detail.as_str()),
-        OAuthError::InvalidClient(..) => {
+        OAuthError::InvalidClient(..) | OAuthError::RefusedClient(..) => {
             let description = "The client must be authenticated with an API key that works.";
             (StatusCode::UNAUTHORIZED, "invalid_client", description)
         }
-        OAuthError::InvalidGrant(_) => {
+        OAuthError::InvalidGrant(_) | OAuthError::RefusedGrant(_) => {
             let description = "The token does not work, or is another client's.";
             (StatusCode::BAD_REQUEST, "invalid_grant", description)
         }
@@ -92,6 +159,10 @@ pub fn refusal(error: &OAuthError, request: &Request) -> Response<Body> {
             let description = "An API key is deleted, disabled or rotated over the management API.";
             (StatusCode::BAD_REQUEST, "unsupported_token_type", description)
         }
+        OAuthError::Failed(Error::Timeout(_)) => {
+            let description = "The request took too long. A change may or may not have been made.";
+            (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", description)
+        }
         OAuthError::Failed(failure) if failure.is_passing() => {
             let description = "The service is temporarily unavailable. Try again later.";
             (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", description)
@@ -100,7 +171,6 @@ pub fn refusal(error: &OAuthError, request: &Request) -> Response<Body> {
             (StatusCode::INTERNAL_SERVER_ERROR, "server_error", "The request could not be processed.")
         }
     };
-    let request_id = request_id(request);
     if status.is_server_error() {
         tracing::error!(request_id, code, %error, "request failed");
     } else {
@@ -108,7 +178,7 @@ pub fn refusal(error: &OAuthError, request: &Request) -> Response<Body> {
     }
     let mut answer = with_body(status, &Refused { error: code, error_description: description });
     let headers = answer.headers_mut();
-    if let OAuthError::InvalidClient(_, scheme) = error {
+    if let OAuthError::InvalidClient(_, scheme) | OAuthError::RefusedClient(_, scheme) = error {
         let challenge = match scheme {
             Scheme::Basic => "Basic realm=\"keygate\"",
             Scheme::Bearer => "Bearer realm=\"keygate\", error=\"invalid_token\"",

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use keygate::activity::Outcome;
-use keygate::afterwards::{Afterwards, Followup, Writer};
+use keygate::afterwards::{Afterwards, Followup, Uses, Writer};
 use keygate::authorize::{Authorizer, Decided, Decision, Lookup};
 use keygate::aws::Aws;
 use keygate::cache::Cache;
@@ -13,7 +13,6 @@ use keygate::calls::{Call, Calls};
 use keygate::config::{AuthorizerAnswer, Environment, InvalidVariable};
 use keygate::gateway::{Answer, Event, Payload};
 use keygate::metrics::{Latency, Metrics};
-use keygate::pepper::Peppers;
 use keygate::store::activity::Activity;
 use keygate::store::keys::Keys;
 use keygate::store::legacy_keys::LegacyKeys;
@@ -30,7 +29,7 @@ async fn main() -> Result<(), Error> {
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), environment.authorizer_budget()?)?;
     let writer = Arc::new(writer(&environment, &aws)?);
-    let reader = Reader::new(aws.direct, &environment)?;
+    let reader = Reader::new(aws.direct(), &environment)?;
     // All three before the first call, and at the same time.
     let started = Instant::now();
     let peppers = async {
@@ -50,10 +49,11 @@ async fn main() -> Result<(), Error> {
 }
 
 fn writer(environment: &Environment, aws: &Aws) -> Result<Writer, InvalidVariable> {
-    let retention = environment.activity_retention()?;
-    Ok(Writer {
-        keys: Keys::new(aws.dynamodb.clone(), environment.keys_table()?),
-        tokens: Tokens::new(aws.dynamodb.clone(), environment.tokens_table()?),
+    let (dynamodb, retention) = (aws.dynamodb(), environment.activity_retention()?);
+    let metrics = Metrics::new(environment.metrics_stack(), environment.log_level()?);
+    let uses = Uses {
+        keys: Keys::new(dynamodb.clone(), environment.keys_table()?),
+        tokens: Tokens::new(dynamodb.clone(), environment.tokens_table()?),
         legacy_keys: match environment.legacy_sunset()? {
             Some(_) => Some(LegacyKeys::new(dynamodb.clone(), environment.legacy_keys_table()?)),
             None => None,
@@ -65,7 +65,7 @@ fn writer(environment: &Environment, aws: &Aws) -> Result<Writer, InvalidVariabl
         activity: Activity::new(dynamodb, environment.activity_table()?, retention),
         budget: environment.after_budget()?,
         calls: Calls::new(environment.call_activity()?).into(),
-        metrics: Metrics::new(environment.metrics_stack(), environment.log_level()?).into(),
+        metrics: Some(metrics.into()),
     })
 }
 
@@ -116,8 +116,8 @@ async fn authorize(
             tracing::info!(request_id, key_id, decision = "refused", reason);
         }
     }
-    let call =
-        holder.map(|holder| Call { holder, credential, origin: event.origin(&decision), outcome, at: now });
+    let (origin, works) = (event.origin(&decision), matches!(decision, Decision::Accepted(_)));
+    let call = holder.map(|holder| Call { holder, credential, origin, outcome, works, at: now });
     let answer = event.answer(&decision, form).map_err(Error::from);
     Ok((answer, Followup { at: now, outcome: Some(outcome), lookup, call, used }))
 }
