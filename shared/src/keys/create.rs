@@ -159,10 +159,11 @@ impl KeyCreator {
         let event = Event::new(Action::KeyCreated, author, (new.key.key_id, &user_id), origin, now);
         let extra = replay.as_ref().map(Extra::Replay);
         match (self.store.create_key(&new, self.quota, extra, &event, now).await?, repeatable) {
+            (Creation::Created, _) => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),
             (Creation::Remembered(memory), Some(repeatable)) => {
                 self.answer_again(&repeatable, &memory, now).await
             }
-            _ => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),
+            (Creation::Remembered(_), None) => Err(remembered_for_nobody()),
         }
     }
 
@@ -191,8 +192,11 @@ impl KeyCreator {
         let credential = Credential::generate(now);
         let new = self.draft(author, &request.user_id, key, &credential, now);
         let event = Event::new(action, author, (new.key.key_id, &request.user_id), Origin::default(), now);
-        self.store.create_key(&new, self.quota, Some(Extra::Bootstrap(bootstrap)), &event, now).await?;
-        Ok(RevealedKey::new(&new.key, &credential, &self.brand, now))
+        let extra = Some(Extra::Bootstrap(bootstrap));
+        match self.store.create_key(&new, self.quota, extra, &event, now).await? {
+            Creation::Created => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),
+            Creation::Remembered(_) => Err(remembered_for_nobody()),
+        }
     }
 
     fn draft(
@@ -247,6 +251,11 @@ impl KeyCreator {
             Err(changed())
         }
     }
+}
+
+/// The key is not written, so its secret must not be shown.
+fn remembered_for_nobody() -> Error {
+    Error::Broken("a request without an Idempotency-Key was there before".to_owned())
 }
 
 /// A direct invocation: `{"bootstrap": {"workspace_id", "user_id", "name", "break_glass"?}}`, which no API Gateway can
