@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::support::database;
+use crate::support::emulator::log_lines;
 use crate::support::faults::Faults;
 use crate::support::function::{Disturbance, Function, token_event};
 use crate::support::stack::variable;
@@ -18,7 +19,7 @@ fn updates(function: &Function) -> usize {
 }
 
 /// The configuration of a deployment with a second pepper, made of the same KMS key.
-fn two_peppers() -> String {
+pub(crate) fn two_peppers() -> String {
     let first = variable("KEYGATE_PEPPERS");
     let key = first.splitn(3, ':').nth(2).expect("version, label and key");
     format!("{first},2:keygate-pepper-2:{key}")
@@ -46,6 +47,28 @@ async fn a_used_key_says_when() {
     let listed = workspace.list(&workspace.admin, "?sort=last_used_at&status=unused").await.json();
     assert_eq!(listed["items"], json!([]));
     workspace.contents().await;
+}
+
+/// The emulator has no Extensions API, so its environments write before they answer, which is slower.
+#[tokio::test]
+async fn an_environment_whose_extension_cannot_register_says_so_once_with_the_reason() {
+    let workspace = Workspace::new().await;
+    assert!(workspace.accepts(&workspace.admin).await);
+    let warning = "no Extensions API: what is left is written before each answer";
+    let started = std::time::Instant::now();
+    let line = loop {
+        let lines = log_lines(&workspace.api).await;
+        if let Some(line) = lines.iter().find(|line| line.contains(warning)) {
+            break serde_json::from_str::<Value>(line).expect("JSON");
+        }
+        assert!(started.elapsed() < std::time::Duration::from_secs(30), "nobody is told");
+    };
+    assert_eq!(line["level"], "WARN", "{line}");
+    assert!(line["error"].as_str().is_some_and(|error| !error.is_empty()), "{line}");
+
+    let authorizer = Function::start("authorize", &[]).await;
+    authorizer.invoke(call(&workspace.admin)).await.expect("a policy");
+    assert!(!authorizer.log().contains(warning), "where there is one, there is nothing to say");
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! What an environment of the authorizer remembers, where it may.
 
+use chrono::Utc;
+use keygate::credential::Credential;
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use crate::support::function::{Disturbance, Function, token_event};
@@ -80,4 +83,47 @@ async fn while_the_store_fails_what_was_accepted_is_accepted_and_nothing_else() 
     authorizer.disturb(Disturbance::None);
     workspace.delete(&workspace.admin, id_of(&known)).await;
     assert_eq!(authorizer.invoke(call(&known)).await, Err("Unauthorized".to_owned()), "it recovers at once");
+}
+
+/// Everybody can make up credentials that are well-formed, so a flood of them must not end what is accepted in need.
+#[tokio::test]
+async fn a_flood_of_unknown_credentials_takes_no_accepted_one_away() {
+    let workspace = Workspace::new().await;
+    let known = workspace.key_of("bob", &[]).await;
+    let settings =
+        [CACHED[0], ("STALE_IF_ERROR_SECONDS", "600"), ("CALL_ACTIVITY", "off"), ("LOG_LEVEL", "warn")];
+    let authorizer = Function::start("authorize", &settings).await;
+    authorizer.invoke(call(&known)).await.expect("a policy");
+    for _ in 0..1_100 {
+        let unknown = Credential::generate(Utc::now()).to_text(&"kg".parse().expect("a brand"));
+        let answer = authorizer.invoke(call(unknown.expose_secret())).await;
+        assert_eq!(answer, Err("Unauthorized".to_owned()));
+    }
+    authorizer.take_calls();
+    authorizer.invoke(call(&known)).await.expect("the policy that it had");
+    assert_eq!(reads(&authorizer), 0);
+    authorizer.disturb(Disturbance::Down);
+    authorizer.invoke(call(&known)).await.expect("the policy that it had");
+}
+
+/// That the role may not read, or the table is not there, is no failure that passes: somebody has to mend it.
+#[tokio::test]
+async fn a_fault_of_the_deployment_is_no_reason_to_do_without_the_store() {
+    let workspace = Workspace::new().await;
+    let (key, other) = (workspace.key_of("bob", &[]).await, workspace.key_of("bob", &[]).await);
+    let token = workspace.access_token(&other).await;
+    let authorizer = Function::start("authorize", &[("STALE_IF_ERROR_SECONDS", "600")]).await;
+    for credential in [&key, &token] {
+        authorizer.invoke(call(credential)).await.expect("a policy");
+        authorizer.frozen().await;
+    }
+    authorizer.disturb(Disturbance::Denied);
+    for credential in [&key, &token] {
+        let error = authorizer.invoke(call(credential)).await.expect_err("no answer");
+        assert!(error.contains("AccessDeniedException") && error.contains("refused a call"), "{error}");
+    }
+    authorizer.disturb(Disturbance::Down);
+    for credential in [&key, &token] {
+        authorizer.invoke(call(credential)).await.expect("the policy that it had");
+    }
 }

@@ -128,7 +128,7 @@ async fn refusals_of_known_keys_are_in_the_trail_and_nothing_that_somebody_made_
     }
     authorizer.invoke(request("authorize-rest-request", &bound)).await.expect("a policy for elsewhere");
     for (user, reason, path) in [
-        ("disabled", "disabled", json!("/request")),
+        ("disabled", "disabled", Value::Null),
         ("bound", "outside_endpoints", json!("/request")),
         ("rotated", "wrong_secret", Value::Null),
     ] {
@@ -139,6 +139,40 @@ async fn refusals_of_known_keys_are_in_the_trail_and_nothing_that_somebody_made_
     }
     authorizer.terminate().await;
     assert!(calls(&workspace.id, "deleted").await.is_empty(), "a key that is gone has no trail");
+}
+
+/// Whoever holds a key that is switched off must not write what they like into its user's trail.
+#[tokio::test]
+async fn refused_calls_with_a_key_that_does_not_work_are_few_events_without_a_path_whatever_is_called() {
+    const CALLS: u64 = 300;
+    let workspace = Workspace::new().await;
+    let disabled = workspace.key_of("disabled", &[]).await;
+    let token = workspace.access_token(&disabled).await;
+    workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await;
+    // Even where each call with a key that works is an event of its own.
+    for activity in ["minute", "each"] {
+        let before = calls(&workspace.id, "disabled").await.len();
+        let authorizer = Function::start("authorize", &[("CALL_ACTIVITY", activity)]).await;
+        for number in 0..CALLS {
+            let mut event = self::token(if number % 2 == 0 { &disabled } else { &token });
+            let arn = text(&event, "methodArn").replace("GET/orders", &format!("PUT/made-up-{number}"));
+            event["methodArn"] = json!(arn);
+            assert_eq!(authorizer.invoke(event).await, Err("Unauthorized".to_owned()));
+        }
+        authorizer.terminate().await;
+        let events = calls(&workspace.id, "disabled").await.split_off(before);
+        let counted: u64 = events.iter().filter_map(|event| event["count"].as_u64()).sum();
+        // Of the key and of its token one at once and one at the end, and as many more if a minute ends on the way.
+        assert!((4..=6).contains(&events.len()) && counted == CALLS, "{activity}: {events:#?}");
+        for event in &events {
+            assert_eq!(
+                (&event["outcome"], &event["reason"]),
+                (&json!("refused"), &json!("disabled")),
+                "{event}"
+            );
+            assert!(event.get("method").is_none() && event.get("path").is_none(), "{event}");
+        }
+    }
 }
 
 #[tokio::test]

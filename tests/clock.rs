@@ -180,6 +180,59 @@ async fn after_an_outage_everything_is_announced_once_and_a_notice_that_comes_to
     assert_eq!(deployment.tables.contents().await.events.len(), contents.events.len());
 }
 
+/// Many keys that a script makes with one expiry are due in the same hour. They are handled page by page, so that any number
+/// of them fits into the function's memory.
+#[tokio::test]
+async fn keys_that_are_due_in_the_same_hour_are_announced_page_by_page_and_the_hour_is_passed_with_the_last()
+{
+    const MANY: usize = 250;
+    let deployment = Deployment::new().await;
+    let id = deployment.create(&json!({"name": "ci", "expires_in": 3600})).await;
+    deployment.let_time_pass(&id, 4 * 3600).await;
+    deployment.note_hours_ago(4).await;
+    let copies = deployment.tables.copy_key(&id, MANY).await;
+    deployment.clock.take_calls();
+    deployment.clock.invoke(json!({})).await.expect("a run");
+    let calls = deployment.clock.take_calls();
+
+    let queries = calls.iter().filter(|(operation, _)| operation == "Query");
+    assert!(queries.clone().all(|(_, request)| request["Limit"].as_i64().is_some_and(|limit| limit <= 100)));
+    let operations: String = calls
+        .iter()
+        .filter_map(|(operation, _)| match operation.as_str() {
+            "Query" => Some('q'),
+            "TransactWriteItems" => Some('w'),
+            _ => None,
+        })
+        .collect();
+    let longest = operations.split('q').map(str::len).max();
+    assert_eq!(longest, Some(100), "no more keys are read than are handled next: {operations}");
+
+    let contents = deployment.tables.unchecked_contents().await;
+    for id in copies.iter().chain([&id]) {
+        assert_eq!(actions(&contents, id), ["key.expired"], "{id}");
+    }
+    deployment.clock.take_calls();
+    deployment.clock.invoke(json!({})).await.expect("one more run");
+    let queries = deployment.clock.take_calls().iter().filter(|(operation, _)| operation == "Query").count();
+    assert!(queries == 8 || queries == 12, "the hour is passed: {queries}");
+}
+
+#[tokio::test]
+async fn an_hour_of_which_something_is_left_is_not_passed() {
+    let deployment = Deployment::new().await;
+    let id = deployment.create(&json!({"name": "ci", "expires_in": 3600})).await;
+    deployment.let_time_pass(&id, 4 * 3600).await;
+    deployment.note_hours_ago(4).await;
+    // Somebody changes the key between the reading and the writing, and leaves it due.
+    let renamed = json!({"name": "other"});
+    let meanwhile = deployment.update(&id, &renamed);
+    deployment.clock.invoke_while(json!({}), meanwhile).await;
+    assert_eq!(actions(&deployment.tables.contents().await, &id), [""; 0]);
+    deployment.clock.invoke(json!({})).await.expect("one more run");
+    assert_eq!(actions(&deployment.tables.contents().await, &id), ["key.expired"]);
+}
+
 #[tokio::test]
 async fn killed_at_any_point_and_run_again_the_clock_leaves_what_one_clean_run_does() {
     let deployment = Deployment::new().await;

@@ -44,16 +44,23 @@ class Mapping:
 
 
 def matches(pattern: dict, value: object) -> bool:
-    """Whether a record has all that a pattern names (AWS Lambda guide, "Filter rule syntax"): values, or existence."""
+    """Whether a record has all that a pattern names (AWS Lambda guide, "Filter rule syntax")."""
     if not isinstance(value, dict):
         return False
     for name, wanted in pattern.items():
         if isinstance(wanted, dict):
             if not matches(wanted, value.get(name)):
                 return False
-        elif not any(rule == value.get(name) or rule == {"exists": name in value} for rule in wanted):
+        elif not any(fits(rule, value, name) for rule in wanted):
             return False
     return True
+
+
+def fits(rule: object, value: dict, name: str) -> bool:
+    """Whether one of the alternatives for a member fits: a value, its existence, or that it is none of some values."""
+    if isinstance(rule, dict) and "anything-but" in rule:
+        return name in value and value[name] not in rule["anything-but"]
+    return rule == value.get(name) or rule == {"exists": name in value}
 
 
 class Pump:

@@ -89,6 +89,36 @@ impl Action {
         !matches!(self, Self::KeyUsed | Self::TokenIssued | Self::TokenRefreshed)
     }
 
+    /// Whether it may end a credential, or make one do less or something else, so that what the authorizer answered before it
+    /// may be wrong now. Of [`Self::KeyUpdated`] it depends on what was changed.
+    #[must_use]
+    pub fn revokes(self) -> bool {
+        match self {
+            Self::KeyUpdated
+            | Self::KeyRotated
+            | Self::KeyDeleted
+            | Self::KeyTransferred
+            | Self::KeyOverlapEnded
+            | Self::TokenRevoked
+            | Self::TokenReused
+            | Self::UserRemoved
+            | Self::LegacyDeleted => true,
+            // A key that has expired or is gone was answered for until its expiry and no longer.
+            Self::KeyCreated
+            | Self::KeyBootstrapped
+            | Self::KeyBreakGlass
+            | Self::KeyUsed
+            | Self::KeyExpiring
+            | Self::KeyExpired
+            | Self::KeyUnused
+            | Self::KeyPurged
+            | Self::TokenIssued
+            | Self::TokenRefreshed
+            | Self::UserReinstated
+            | Self::LegacyImported => false,
+        }
+    }
+
     /// The action's name, as it is written and shown.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! What an authorization leaves to be written: when the key was last used, its hash under the current pepper, the call
-//! in the audit trail, and metrics.
+//! in the audit trail, and metrics. The OAuth API leaves the refusals of keys that exist.
 //!
-//! None of it decides anything, so nobody waits for it. The authorizer is its own internal extension: Lambda gives an
+//! None of it decides anything, so nobody waits for it, and no answer takes longer because of it. The function is its own
+//! internal extension: Lambda gives an
 //! environment time until both the function and its extensions ask for the next event, and answers the caller as soon as
 //! the function has. Where there is no Extensions API, the writing comes before the answer. A function with an extension
 //! is told with SIGTERM that its environment ends, and has half a second then.
@@ -56,6 +57,15 @@ pub struct Followup {
     pub used: Option<Use>,
 }
 
+impl Followup {
+    /// What is left of an invocation `at` a time that has decided about no call of an API: nothing, or a refusal that the
+    /// audit trail has as a call.
+    #[must_use]
+    pub fn of_call(call: Option<Call>, at: DateTime<Utc>) -> Self {
+        Self { at, outcome: None, lookup: Lookup::None, call, used: None }
+    }
+}
+
 /// The use of a key that was accepted, itself or by a token of it.
 #[derive(Debug)]
 pub struct Use {
@@ -106,25 +116,39 @@ pub struct Rehash {
 /// Writes what is left.
 #[derive(Debug)]
 pub struct Writer {
+    /// Where the use of keys is written, by a function that accepts calls of APIs.
+    pub uses: Option<Uses>,
+    /// Where events are.
+    pub activity: Activity,
+    /// How long writing may take.
+    pub budget: Duration,
+    /// What is not in the audit trail yet.
+    pub calls: Mutex<Calls>,
+    /// What is not in the log yet, of a function that has metrics.
+    pub metrics: Option<Mutex<Metrics>>,
+}
+
+/// Where the use of keys is written.
+#[derive(Debug)]
+pub struct Uses {
     /// Where keys are.
     pub keys: Keys,
     /// Where tokens are.
     pub tokens: Tokens,
     /// Where legacy keys are, if any are honoured.
     pub legacy_keys: Option<LegacyKeys>,
-    /// Where events are.
-    pub activity: Activity,
     /// How long a key may be used before it is written again that it was.
     pub last_used_interval: TimeDelta,
-    /// How long writing may take.
-    pub budget: Duration,
-    /// What is not in the audit trail yet.
-    pub calls: Mutex<Calls>,
-    /// What is not in the log yet.
-    pub metrics: Mutex<Metrics>,
 }
 
 impl Writer {
+    /// Notes how long something took, for the metrics.
+    pub fn took(&self, latency: Latency, time: Duration) {
+        if let Some(mut metrics) = self.metrics() {
+            metrics.took(latency, time);
+        }
+    }
+
     /// Writes what is left of one invocation. Nobody can be told that it failed, so it is logged and counted.
     pub async fn write(&self, followup: Followup) {
         let Followup { at, outcome, lookup, call, used } = followup;
@@ -138,8 +162,8 @@ impl Writer {
         };
         let deadline = Instant::now() + self.budget;
         let use_of_key = async {
-            if let Some(used) = used {
-                self.attempt(Some(used.key_id), deadline, self.write_use(&used, at)).await;
+            if let (Some(used), Some(uses)) = (used, &self.uses) {
+                self.attempt(Some(used.key_id), deadline, uses.write(&used, at)).await;
             }
         };
         let trail = async {
@@ -148,8 +172,8 @@ impl Writer {
             }
         };
         tokio::join!(use_of_key, trail);
-        let lines = lock(&self.metrics).due(at);
-        logging::write(&lines);
+        let lines = self.metrics().map(|mut metrics| metrics.due(at));
+        logging::write(&lines.unwrap_or_default());
     }
 
     /// Writes everything there is, as far as it can: the environment ends.
@@ -174,29 +198,10 @@ impl Writer {
         }
         if missing > 0 {
             tracing::warn!(missing, "out of time: the audit trail lacks events");
-            (0..missing).for_each(|_| lock(&self.metrics).count(Counter::NotWritten));
+            (0..missing).for_each(|_| self.count(Counter::NotWritten));
         }
-        let lines = lock(&self.metrics).take(now);
-        logging::write(&lines);
-    }
-
-    async fn write_use(&self, used: &Use, at: DateTime<Utc>) -> Result<(), Error> {
-        let due = at - self.last_used_interval;
-        let is_due = |last: Option<DateTime<Utc>>| last.is_none_or(|last| last <= due);
-        for (what, _) in used.used.iter().filter(|(_, last)| is_due(*last)) {
-            match (what, &self.legacy_keys) {
-                (Used::Key, _) => self.keys.mark_used(used.key_id, at, due).await?,
-                (Used::Token(token_id), _) => {
-                    self.tokens.mark_used((used.key_id, *token_id), at, due).await?;
-                }
-                (Used::LegacyKey(hash), Some(legacy_keys)) => legacy_keys.mark_used(hash, at, due).await?,
-                (Used::LegacyKey(_), None) => {}
-            }
-        }
-        if let Some(Rehash { stored, renewed }) = &used.rehash {
-            self.keys.rehash(used.key_id, stored, renewed).await?;
-        }
-        Ok(())
+        let lines = self.metrics().map(|mut metrics| metrics.take(now));
+        logging::write(&lines.unwrap_or_default());
     }
 
     async fn attempt(
@@ -214,11 +219,21 @@ impl Writer {
 
     fn not_written(&self, key_id: Option<KeyId>, error: &dyn std::fmt::Display) {
         tracing::warn!(key_id = key_id.map(|id| id.to_string()), %error, "not written after the answer");
-        lock(&self.metrics).count(Counter::NotWritten);
+        self.count(Counter::NotWritten);
+    }
+
+    fn metrics(&self) -> Option<MutexGuard<'_, Metrics>> {
+        self.metrics.as_ref().map(lock)
+    }
+
+    fn count(&self, counter: Counter) {
+        if let Some(mut metrics) = self.metrics() {
+            metrics.count(counter);
+        }
     }
 
     fn measure(&self, outcome: Option<Outcome>, lookup: Lookup) {
-        let mut metrics = lock(&self.metrics);
+        let Some(mut metrics) = self.metrics() else { return };
         match outcome {
             Some(Outcome::Refused(reason)) => metrics.denied(reason),
             Some(Outcome::Allowed) => metrics.count(Counter::Allowed),
@@ -230,6 +245,27 @@ impl Writer {
             Lookup::Stale => metrics.count(Counter::StaleHits),
             Lookup::Store(time) => metrics.took(Latency::Store, time),
         }
+    }
+}
+
+impl Uses {
+    async fn write(&self, used: &Use, at: DateTime<Utc>) -> Result<(), Error> {
+        let due = at - self.last_used_interval;
+        let is_due = |last: Option<DateTime<Utc>>| last.is_none_or(|last| last <= due);
+        for (what, _) in used.used.iter().filter(|(_, last)| is_due(*last)) {
+            match (what, &self.legacy_keys) {
+                (Used::Key, _) => self.keys.mark_used(used.key_id, at, due).await?,
+                (Used::Token(token_id), _) => {
+                    self.tokens.mark_used((used.key_id, *token_id), at, due).await?;
+                }
+                (Used::LegacyKey(hash), Some(legacy_keys)) => legacy_keys.mark_used(hash, at, due).await?,
+                (Used::LegacyKey(_), None) => {}
+            }
+        }
+        if let Some(Rehash { stored, renewed }) = &used.rehash {
+            self.keys.rehash(used.key_id, stored, renewed).await?;
+        }
+        Ok(())
     }
 }
 
@@ -268,9 +304,13 @@ impl Afterwards {
             .with_extension_name("keygate-afterwards")
             .with_events(&["INVOKE"])
             .with_events_processor(service_fn(move |_: LambdaEvent| write_next(Arc::clone(&queue))));
-        let Ok(extension) = extension.register().await else {
-            tracing::debug!("no Extensions API");
-            return Ok(Self::Handler(writer));
+        let extension = match extension.register().await {
+            Ok(extension) => extension,
+            Err(error) => {
+                // Once for each environment. Callers wait longer from now on, and nothing else would say why.
+                tracing::warn!(%error, "no Extensions API: what is left is written before each answer");
+                return Ok(Self::Handler(writer));
+            }
         };
         tokio::spawn(async move {
             let ended = Box::pin(extension.run()).await;

@@ -1,5 +1,6 @@
 //! From a presented credential to a decision.
 
+use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -7,12 +8,12 @@ use thiserror::Error as ThisError;
 
 use crate::activity::Holder;
 use crate::afterwards::{Rehash, Use};
-use crate::cache::{Cache, Fingerprint};
+use crate::cache::{Cache, Fingerprint, Verdict};
 use crate::caller::{Caller, CredentialKind};
 use crate::credential::{Brand, Credential, KeyId, Kind, Malformed};
 use crate::error::Error;
 use crate::legacy::{LegacyCredential, LegacyRules};
-use crate::verify::{Checked, Matched, Unfit, Verified, Verifier};
+use crate::verify::{Checked, Matched, Unfit, Verified, Verifier, WRONG_SECRET};
 
 /// What comes of a presented credential.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ impl Refusal {
             Self::NotBearer => "not_bearer",
             Self::Malformed(_) => "malformed",
             Self::Unknown(_) => "unknown",
-            Self::WrongSecret(_) => "wrong_secret",
+            Self::WrongSecret(_) => WRONG_SECRET,
             Self::Sunset => Unfit::Sunset.word(),
             Self::Unfit(_, unfit) => unfit.word(),
         }
@@ -115,13 +116,22 @@ impl Decided {
     }
 }
 
-/// The one header of a request that has a credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The one header of a request that has a credential. Its value is never shown by `Debug`.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Header<'a> {
     /// The value of `Authorization`.
     Authorization(&'a str),
     /// The value of the header that is for legacy keys alone.
     Legacy(&'a str),
+}
+
+impl fmt::Debug for Header<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Authorization(_) => "Authorization([REDACTED])",
+            Self::Legacy(_) => "Legacy([REDACTED])",
+        })
+    }
 }
 
 /// What a request presents, once it is known to be of the right form.
@@ -189,10 +199,8 @@ impl Authorizer {
             Ok(verified) => verified,
             Err(failure @ Error::Unavailable { .. }) => {
                 // Only what was accepted: a refusal is no reason to do without the store.
-                let stale = self.cache.stale(&fingerprint, now);
-                let was_accepted =
-                    |checked: &Checked| matches!(checked, Checked::Known(_)) && checked.holds(now);
-                let stale = stale.filter(was_accepted).ok_or(failure)?;
+                let stale = self.cache.stale(&fingerprint, now).filter(|checked| checked.holds(now));
+                let stale = stale.ok_or(failure)?;
                 let key_id = stale.holder().map(|holder| holder.key_id.to_string());
                 tracing::warn!(key_id, "decided without the store, which fails");
                 return Ok(Decided::new(&presented, &stale, Lookup::Stale, now));
@@ -208,7 +216,11 @@ impl Authorizer {
             };
             decided.used = Some(Use::of(known, rehash));
         }
-        self.cache.remember(fingerprint, checked, now);
+        let verdict = match decided.decision {
+            Decision::Accepted(_) => Verdict::Accepted,
+            Decision::Refused(_) => Verdict::Refused,
+        };
+        self.cache.remember(fingerprint, verdict, checked, now);
         Ok(decided)
     }
 

@@ -122,8 +122,9 @@ pub fn removed_by_time<T: DeserializeOwned>(
     Some(item.map(|item| (item, at)).map_err(|_| Error::Broken("a record is not as it should be".to_owned())))
 }
 
-/// What makes a function run that has two sources: a table's stream, or a queue.
-#[derive(Debug, Deserialize)]
+/// What makes a function run that has two sources: a table's stream, or a queue. It has no `Debug`, as nothing has that holds
+/// an event.
+#[derive(Deserialize)]
 #[serde(untagged)]
 pub enum Trigger {
     /// A batch of the stream.
@@ -133,13 +134,13 @@ pub enum Trigger {
 }
 
 /// A batch of messages.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 pub struct Messages {
     #[serde(rename = "Records")]
     records: Vec<Message>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct Message {
     body: String,
 }

@@ -1,80 +1,109 @@
 //! What came of the credentials that this environment has checked, for the seconds that an operator trades revocation
 //! for speed. Off unless configured, so that a deleted key is refused at once.
 
-use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use lru::LruCache;
 use sha2::{Digest, Sha256};
 
 use crate::credential::{Credential, TokenId};
 use crate::legacy::LegacyCredential;
 
-/// The most credentials that are remembered: some megabytes at worst.
-const CAPACITY: usize = 1_000;
+/// The most accepted credentials, and the most refused ones, that are remembered: some megabytes at worst.
+const CAPACITY: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
-/// A bounded memory by credential.
+/// A bounded memory by credential: of several, the least recently used goes first.
+///
+/// Accepted and refused credentials do not share their room. Whoever can compute a checksum can present as many unknown
+/// credentials as they like, and must not thereby make an environment forget what it goes by while the store fails.
 #[derive(Debug)]
-pub struct Cache<Checked> {
+pub struct Cache<T> {
     seconds: TimeDelta,
     stale_if_error: TimeDelta,
-    entries: Mutex<HashMap<Fingerprint, Entry<Checked>>>,
+    entries: Mutex<Entries<T>>,
 }
 
 #[derive(Debug)]
-struct Entry<Checked> {
-    checked: Checked,
+struct Entries<T> {
+    accepted: LruCache<Fingerprint, Entry<T>>,
+    refused: LruCache<Fingerprint, Entry<T>>,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    checked: T,
     at: DateTime<Utc>,
 }
 
-impl<Checked: Clone> Cache<Checked> {
-    /// Remembers for `seconds`; and for `stale_if_error`, counted from the same instant, while the store fails.
+/// What came of a credential when it was checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It worked.
+    Accepted,
+    /// It did not.
+    Refused,
+}
+
+impl<T: Clone> Cache<T> {
+    /// Remembers for `seconds`; and what was accepted for `stale_if_error`, counted from the same instant, while the store
+    /// fails.
     #[must_use]
     pub fn new(seconds: TimeDelta, stale_if_error: TimeDelta) -> Self {
-        Self { seconds, stale_if_error, entries: Mutex::default() }
+        let entries = Entries { accepted: LruCache::new(CAPACITY), refused: LruCache::new(CAPACITY) };
+        Self { seconds, stale_if_error, entries: entries.into() }
     }
 
     /// What came of the credential within the cache's seconds.
     #[must_use]
-    pub fn fresh(&self, credential: &Fingerprint, now: DateTime<Utc>) -> Option<Checked> {
-        self.within(self.seconds, credential, now)
+    pub fn fresh(&self, credential: &Fingerprint, now: DateTime<Utc>) -> Option<T> {
+        let Entries { accepted, refused } = &mut *self.entries();
+        within(self.seconds, accepted, credential, now)
+            .or_else(|| within(self.seconds, refused, credential, now))
     }
 
-    /// What came of the credential recently enough to do without the store while that fails.
+    /// What came of the credential recently enough to do without the store while that fails, if it was accepted.
     #[must_use]
-    pub fn stale(&self, credential: &Fingerprint, now: DateTime<Utc>) -> Option<Checked> {
-        self.within(self.stale_if_error, credential, now)
+    pub fn stale(&self, credential: &Fingerprint, now: DateTime<Utc>) -> Option<T> {
+        within(self.stale_if_error, &mut self.entries().accepted, credential, now)
     }
 
-    /// Remembers what came of a credential.
-    pub fn remember(&self, credential: Fingerprint, checked: Checked, now: DateTime<Utc>) {
-        let longest = self.seconds.max(self.stale_if_error);
-        if longest.is_zero() {
-            return;
+    /// Remembers what came of a credential, in the place of what came of it before.
+    pub fn remember(&self, credential: Fingerprint, verdict: Verdict, checked: T, now: DateTime<Utc>) {
+        let (entry, mut entries) = (Entry { checked, at: now }, self.entries());
+        match verdict {
+            Verdict::Accepted if self.seconds.max(self.stale_if_error).is_zero() => {}
+            Verdict::Accepted => {
+                entries.refused.pop(&credential);
+                entries.accepted.put(credential, entry);
+            }
+            Verdict::Refused => {
+                entries.accepted.pop(&credential);
+                // Nothing goes by a refusal while the store fails.
+                if !self.seconds.is_zero() {
+                    entries.refused.put(credential, entry);
+                }
+            }
         }
-        let mut entries = self.entries();
-        if entries.len() >= CAPACITY {
-            entries.retain(|_, entry| now < entry.at + longest);
-        }
-        if entries.len() >= CAPACITY {
-            // A flood of credentials costs the memory of all, and each of them a read again; nothing more.
-            entries.clear();
-        }
-        entries.insert(credential, Entry { checked, at: now });
     }
 
-    fn within(&self, age: TimeDelta, credential: &Fingerprint, now: DateTime<Utc>) -> Option<Checked> {
-        if age.is_zero() {
-            return None;
-        }
-        let entries = self.entries();
-        entries.get(credential).filter(|entry| now < entry.at + age).map(|entry| entry.checked.clone())
-    }
-
-    /// A panic elsewhere leaves the map whole: every change of it is a single call.
-    fn entries(&self) -> MutexGuard<'_, HashMap<Fingerprint, Entry<Checked>>> {
+    /// A panic elsewhere leaves the maps whole: every change of one is a single call.
+    fn entries(&self) -> MutexGuard<'_, Entries<T>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn within<T: Clone>(
+    age: TimeDelta,
+    entries: &mut LruCache<Fingerprint, Entry<T>>,
+    credential: &Fingerprint,
+    now: DateTime<Utc>,
+) -> Option<T> {
+    if age.is_zero() {
+        return None;
+    }
+    entries.get(credential).filter(|entry| now < entry.at + age).map(|entry| entry.checked.clone())
 }
 
 /// What a credential is remembered by: a digest, so that no secret stays in memory for being remembered.
@@ -118,16 +147,18 @@ mod tests {
     #[test]
     fn nothing_is_remembered_unless_asked_for() {
         let (cache, credential) = (cache(0, 0), Fingerprint::of(&Credential::generate(at(0))));
-        cache.remember(credential, "checked", at(0));
-        assert_eq!((cache.fresh(&credential, at(0)), cache.stale(&credential, at(0))), (None, None));
-        assert!(cache.entries().is_empty());
+        for verdict in [Verdict::Accepted, Verdict::Refused] {
+            cache.remember(credential, verdict, "checked", at(0));
+            assert_eq!((cache.fresh(&credential, at(0)), cache.stale(&credential, at(0))), (None, None));
+        }
+        assert_eq!(sizes(&cache), (0, 0));
     }
 
     #[test]
     fn what_is_remembered_is_forgotten_after_the_seconds() {
         let (cache, key) = (cache(5, 60), Credential::generate(at(0)));
         let credential = Fingerprint::of(&key);
-        cache.remember(credential, "checked", at(10));
+        cache.remember(credential, Verdict::Accepted, "checked", at(10));
         for (second, fresh, stale) in
             [(14, true, true), (15, false, true), (69, false, true), (70, false, false)]
         {
@@ -139,11 +170,59 @@ mod tests {
     }
 
     #[test]
+    fn the_latest_verdict_on_a_credential_is_the_only_one() {
+        let (cache, credential) = (cache(5, 60), Fingerprint::of(&Credential::generate(at(0))));
+        cache.remember(credential, Verdict::Accepted, "accepted", at(0));
+        cache.remember(credential, Verdict::Refused, "refused", at(1));
+        assert_eq!(
+            (cache.fresh(&credential, at(2)), cache.stale(&credential, at(2))),
+            (Some("refused"), None)
+        );
+        cache.remember(credential, Verdict::Accepted, "accepted again", at(3));
+        let again = Some("accepted again");
+        assert_eq!((cache.fresh(&credential, at(4)), cache.stale(&credential, at(4))), (again, again));
+        assert_eq!(sizes(&cache), (1, 0));
+    }
+
+    #[test]
     fn the_memory_is_bounded() {
-        let cache = cache(60, 0);
-        for second in 0..3 * i64::try_from(CAPACITY).unwrap() {
-            cache.remember(Fingerprint::of(&Credential::generate(at(0))), "checked", at(second / 100));
-            assert!(cache.entries().len() <= CAPACITY);
+        for verdict in [Verdict::Accepted, Verdict::Refused] {
+            let cache = cache(60, 0);
+            for second in 0..3 * i64::try_from(CAPACITY.get()).unwrap() {
+                let credential = Fingerprint::of(&Credential::generate(at(0)));
+                cache.remember(credential, verdict, "checked", at(second / 100));
+                let (accepted, refused) = sizes(&cache);
+                assert!(accepted + refused <= CAPACITY.get());
+            }
         }
+    }
+
+    #[test]
+    fn a_flood_of_refused_credentials_makes_no_accepted_one_forgotten() {
+        let (cache, credential) = (cache(60, 600), Fingerprint::of(&Credential::generate(at(0))));
+        cache.remember(credential, Verdict::Accepted, "accepted", at(0));
+        for _ in 0..3 * CAPACITY.get() {
+            let unknown = Fingerprint::of(&Credential::generate(at(0)));
+            cache.remember(unknown, Verdict::Refused, "unknown", at(1));
+        }
+        assert_eq!(cache.fresh(&credential, at(59)), Some("accepted"));
+        assert_eq!(cache.stale(&credential, at(599)), Some("accepted"));
+    }
+
+    #[test]
+    fn a_flood_of_accepted_credentials_leaves_those_that_are_in_use() {
+        let (cache, in_use) = (cache(60, 0), Fingerprint::of(&Credential::generate(at(0))));
+        cache.remember(in_use, Verdict::Accepted, "in use", at(0));
+        for _ in 0..3 * CAPACITY.get() {
+            let other = Fingerprint::of(&Credential::generate(at(0)));
+            cache.remember(other, Verdict::Accepted, "other", at(1));
+            assert_eq!(cache.fresh(&in_use, at(1)), Some("in use"));
+        }
+    }
+
+    /// How many accepted and how many refused credentials are remembered.
+    fn sizes(cache: &Cache<&'static str>) -> (usize, usize) {
+        let entries = cache.entries();
+        (entries.accepted.len(), entries.refused.len())
     }
 }

@@ -177,6 +177,16 @@ impl CredentialKind {
             Self::LegacyKey => "legacy_key",
         }
     }
+
+    /// The kind as a sentence begins with it.
+    #[must_use]
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::ApiKey => "An API key",
+            Self::AccessToken => "An access token",
+            Self::LegacyKey => "A legacy key",
+        }
+    }
 }
 
 impl Caller {

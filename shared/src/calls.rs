@@ -1,4 +1,5 @@
-//! Calls on their way to the audit trail: counted, so that a busy key does not fill the trail.
+//! Calls on their way to the audit trail: counted, so that a busy key does not fill the trail. Nor does whoever calls with
+//! what does not work: that is counted by the minute, whatever else is written each time.
 //!
 //! The first call of a key with a method to a route is written at once. Those that follow are counted, and their number is
 //! written with the first call after the interval, or when the environment has nothing newer to write, or when it ends.
@@ -10,6 +11,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::activity::{Event, Holder, Origin, Outcome};
 use crate::caller::CredentialKind;
 use crate::credential::KeyId;
+
+/// How long refusals of credentials that do not work are counted, at least, before they are written again.
+pub const MINUTE: TimeDelta = TimeDelta::minutes(1);
 
 /// The most kinds of calls that are counted at a time; above it the oldest are written early.
 const CAPACITY: usize = 1_000;
@@ -25,6 +29,8 @@ pub struct Call {
     pub origin: Origin,
     /// What came of it.
     pub outcome: Outcome,
+    /// Whether the credential works; it may not be good for what was called.
+    pub works: bool,
     /// When.
     pub at: DateTime<Utc>,
 }
@@ -37,6 +43,7 @@ struct Kind {
     method: Option<String>,
     path: Option<String>,
     outcome: Outcome,
+    works: bool,
 }
 
 /// The calls that this environment has seen and not yet written.
@@ -51,7 +58,8 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Counts for `interval`: zero makes each call an event, `None` none.
+    /// Counts for `interval`: zero makes each call an event, `None` none. What comes with a credential that does not work is
+    /// counted for a [`MINUTE`] at least.
     #[must_use]
     pub fn new(interval: Option<TimeDelta>) -> Self {
         Self { interval, counted: HashMap::new(), due: VecDeque::new() }
@@ -62,9 +70,9 @@ impl Calls {
         if self.interval.is_none() {
             return;
         }
-        let Call { holder, credential, origin, outcome, at } = call;
+        let Call { holder, credential, origin, outcome, works, at } = call;
         let (method, path) = (origin.method.clone(), origin.path.clone());
-        let kind = Kind { key_id: holder.key_id, credential, method, path, outcome };
+        let kind = Kind { key_id: holder.key_id, credential, method, path, outcome, works };
         let counted = self.counted.entry(kind.clone()).or_insert_with(|| {
             // Not behind those that wait for the interval to end.
             self.due.push_front((at, kind));
@@ -86,11 +94,22 @@ impl Calls {
             let Some(event) = self.counted.remove(&kind).flatten() else { continue };
             events.push(event);
             if !is_full {
-                self.due.push_back((now + self.interval.unwrap_or_default(), kind.clone()));
+                self.wait(now + self.interval_of(&kind), kind.clone());
                 self.counted.insert(kind, None);
             }
         }
         events
+    }
+
+    fn interval_of(&self, kind: &Kind) -> TimeDelta {
+        let interval = self.interval.unwrap_or_default();
+        if kind.works { interval } else { interval.max(MINUTE) }
+    }
+
+    /// Keeps a kind until it is due, behind those that are due before.
+    fn wait(&mut self, due: DateTime<Utc>, kind: Kind) {
+        let index = self.due.partition_point(|(other, _)| *other <= due);
+        self.due.insert(index, (due, kind));
     }
 
     /// Takes everything there is.
@@ -115,7 +134,8 @@ mod tests {
             key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
         };
         let origin = Origin { method: Some("GET".to_owned()), path: Some(path.to_owned()), source: None };
-        Call { holder, credential: None, origin, outcome, at: at(seconds) }
+        let works = !matches!(outcome, Outcome::Refused("expired"));
+        Call { holder, credential: None, origin, outcome, works, at: at(seconds) }
     }
 
     /// What was written after calls of one kind at these seconds, an invocation each.
@@ -153,6 +173,31 @@ mod tests {
         let mut counts: Vec<_> = calls.due(at(1), 9).iter().map(|event| event.count).collect();
         counts.sort_unstable();
         assert_eq!(counts, [1, 1, 2]);
+    }
+
+    #[test]
+    fn refusals_of_what_does_not_work_are_counted_by_the_minute_even_where_each_call_is_written() {
+        for interval in [TimeDelta::zero(), MINUTE] {
+            let mut calls = Calls::new(Some(interval));
+            let mut written = Vec::new();
+            for number in 0..300 {
+                // Of a key that works and of one that does not in turns.
+                for outcome in [Outcome::Refused("expired"), Outcome::Allowed] {
+                    calls.count(call("/orders", outcome, number / 2));
+                    written.extend(calls.due(at(number / 2), 2));
+                }
+            }
+            written.extend(calls.take());
+            let counts = |outcome| -> Vec<u32> {
+                let events = written.iter().filter(|event| event.outcome == Some(outcome));
+                events.map(|event| event.count).collect()
+            };
+            let refused = counts(Outcome::Refused("expired"));
+            assert_eq!((refused.len(), refused.iter().sum::<u32>()), (4, 300), "{interval}: {refused:?}");
+            let allowed = counts(Outcome::Allowed);
+            let events = if interval.is_zero() { 300 } else { 4 };
+            assert_eq!((allowed.len(), allowed.iter().sum::<u32>()), (events, 300), "{interval}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The environment of a function, read once when it starts.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -16,9 +17,15 @@ use crate::keys::unused::UnusedRules;
 use crate::legacy::LegacyRules;
 use crate::time::whole_second;
 
-/// The environment variables of a function. One that is set to nothing counts as not set.
-#[derive(Debug)]
+/// The environment variables of a function. One that is set to nothing counts as not set. The credentials of the function's
+/// role are among them, so `Debug` shows none.
 pub struct Environment(HashMap<String, String>);
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Environment").finish_non_exhaustive()
+    }
+}
 
 /// A variable that is missing or cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -51,7 +58,7 @@ pub struct MacKeySources {
 }
 
 /// What the SDK needs to know, taken from what Lambda sets.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AwsSettings {
     /// `AWS_REGION`.
     pub region: String,

@@ -237,11 +237,12 @@ pub fn generate_ulid(now: DateTime<Utc>) -> Ulid {
     Ulid::from_parts(milliseconds, u128::from_be_bytes(random))
 }
 
-/// Fills `bytes` from the operating system's random numbers.
+/// Fills `bytes` from the operating system's random numbers. Everything random in Keygate comes from here.
 ///
 /// # Panics
 ///
-/// When there are none, which cannot be worked around.
+/// When there are none, which cannot be worked around: a secret, a nonce and an id need them, and a pause that does without
+/// would only hide that they are missing.
 pub fn fill_with_random_bytes(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the operating system gives random bytes");
 }

@@ -1,5 +1,7 @@
 //! What can go wrong, in the words of the domain: no type of an SDK, no HTTP status.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use thiserror::Error as ThisError;
 
@@ -110,6 +112,9 @@ pub enum Error {
     /// Others kept changing the same items.
     #[error("conflicting transactions did not come to an end")]
     Busy,
+    /// What was asked for took longer than a request may. A change may or may not have been made.
+    #[error("the request was not handled within {} s", .0.as_secs())]
+    Timeout(Duration),
     /// The database or KMS did not answer, or not as it should. A change may or may not have been made.
     #[error("{service} failed: {cause}")]
     Unavailable {
@@ -136,7 +141,7 @@ impl Error {
     /// Whether the same request may succeed a little later.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Busy | Self::Unavailable { .. })
+        matches!(self, Self::Busy | Self::Timeout(_) | Self::Unavailable { .. })
     }
 
     /// A failure of `service`, with the texts of `cause` and of everything that caused it.

@@ -2,7 +2,7 @@
 //! three.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -21,11 +21,17 @@ const MOST_UNKNOWN: usize = 20;
 /// What is said of something that could mean either of two values.
 const TWICE: &str = "is there twice";
 
-/// What is left of a body to be taken, and what was wrong with what has been.
-#[derive(Debug)]
+/// What is left of a body to be taken, and what was wrong with what has been. A body may hold a credential, so `Debug` shows
+/// nothing of it.
 pub struct Fields {
     untaken: Map<String, Value>,
     invalid: Vec<InvalidField>,
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Fields").finish_non_exhaustive()
+    }
 }
 
 impl Fields {
@@ -249,11 +255,17 @@ where
     Ok(taken)
 }
 
-/// The parameters of a query, checked all at once as the fields of a body are.
-#[derive(Debug)]
+/// The parameters of a query, checked all at once as the fields of a body are. Somebody may put a credential there, so
+/// `Debug` shows nothing of them.
 pub struct Parameters<'a> {
     untaken: BTreeMap<&'a str, &'a str>,
     invalid: Vec<InvalidField>,
+}
+
+impl fmt::Debug for Parameters<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Parameters").finish_non_exhaustive()
+    }
 }
 
 impl<'a> Parameters<'a> {
@@ -390,8 +402,12 @@ mod tests {
 
     #[test]
     fn what_a_client_sends_reaches_no_log() {
-        let body = r#"{"kg_key_secret": 1}"#;
-        let error = Fields::parse(body.as_bytes()).unwrap().finish(Some(())).unwrap_err();
+        let body = r#"{"kg_key_secret": "secret"}"#;
+        let fields = Fields::parse(body.as_bytes()).unwrap();
+        let parameters = Parameters::new([("secret", "secret"), ("secret", "secret")]);
+        let shown = format!("{fields:?} {parameters:?}");
+        assert!(!shown.contains("secret"), "{shown}");
+        let error = fields.finish(Some(())).unwrap_err();
         assert!(!error.to_string().contains("secret"), "{error}");
     }
 

@@ -15,6 +15,7 @@
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use aws_lambda_events::apigw::{
     ApiGatewayCustomAuthorizerPolicy, ApiGatewayV2CustomAuthorizerIamPolicyResponse,
@@ -22,7 +23,9 @@ use aws_lambda_events::apigw::{
 };
 use aws_lambda_events::iam::{IamPolicyEffect, IamPolicyStatement};
 use chrono::DateTime;
-use serde::{Deserialize, Serialize};
+use secrecy::{ExposeSecret, SecretBox, SecretString};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use thiserror::Error as ThisError;
 
 use crate::activity::{Origin, Outcome};
@@ -43,8 +46,31 @@ pub const UNAUTHORIZED: &str = "Unauthorized";
 /// Whom the backend is told a refused call came from.
 const NOBODY: &str = "nobody";
 
+/// An event as Lambda hands it over. It holds a credential, so its text is zeroed on drop and never shown by `Debug`.
+pub struct Payload(SecretString);
+
+impl Payload {
+    /// The one way to read the text: to parse it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text: Box<str> = Box::<RawValue>::deserialize(deserializer)?.into();
+        Ok(Self(SecretBox::new(text)))
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Payload([REDACTED])")
+    }
+}
+
 /// A request to authorize, whatever kind of API it came to.
-#[derive(Debug)]
 pub struct Event {
     api: Api,
     /// ARN of the method or route that is called.
@@ -52,13 +78,19 @@ pub struct Event {
     /// What is called, as the audit trail has it.
     origin: Origin,
     /// The values of every `Authorization` header that has one.
-    authorization: Vec<String>,
+    authorization: Vec<SecretString>,
     /// The values of the header that is for legacy keys, if there is such a one.
-    legacy: Vec<String>,
+    legacy: Vec<SecretString>,
     has_credential_in_query: bool,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for Event {
+    /// Nothing of it: there may be a credential in the path, too.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Event").finish_non_exhaustive()
+    }
+}
+
 enum Api {
     Rest,
     WebSocket,
@@ -80,13 +112,13 @@ struct RawEvent {
     #[serde(rename = "type")]
     kind: Option<String>,
     version: Option<String>,
-    authorization_token: Option<String>,
+    authorization_token: Option<SecretString>,
     method_arn: Option<String>,
     route_arn: Option<String>,
-    headers: Option<HashMap<String, String>>,
-    multi_value_headers: Option<HashMap<String, Vec<String>>>,
-    query_string_parameters: Option<HashMap<String, String>>,
-    multi_value_query_string_parameters: Option<HashMap<String, Vec<String>>>,
+    headers: Option<HashMap<String, SecretString>>,
+    multi_value_headers: Option<HashMap<String, Vec<SecretString>>>,
+    query_string_parameters: Option<HashMap<String, SecretString>>,
+    multi_value_query_string_parameters: Option<HashMap<String, Vec<SecretString>>>,
     request_context: Option<RawRequestContext>,
     raw_path: Option<String>,
     http_method: Option<String>,
@@ -178,17 +210,18 @@ impl RawEvent {
     ///
     /// An event of the kind `TOKEN` does not say which header its authorizer has for an identity source. Where legacy keys
     /// have one, what has a scheme is of `Authorization`, and what is one word is a legacy key.
-    fn credentials(&mut self, legacy_header: Option<&str>) -> (Vec<String>, Vec<String>) {
-        let has_value = |value: &String| !value.trim().is_empty();
+    fn credentials(&mut self, legacy_header: Option<&str>) -> (Vec<SecretString>, Vec<SecretString>) {
+        let has_value = |value: &SecretString| !value.expose_secret().trim().is_empty();
         if self.kind.as_deref() == Some("TOKEN") {
             let token = self.authorization_token.take().filter(has_value).into_iter();
-            return token.partition(|token| legacy_header.is_none() || token.trim().contains(' '));
+            let has_scheme = |token: &SecretString| token.expose_secret().trim().contains(' ');
+            return token.partition(|token| legacy_header.is_none() || has_scheme(token));
         }
         let mut headers = self.multi_value_headers.take().unwrap_or_else(|| {
             let single = self.headers.take().into_iter().flatten();
             single.map(|(name, value)| (name, vec![value])).collect()
         });
-        let mut values_of = |wanted: &str| -> Vec<String> {
+        let mut values_of = |wanted: &str| -> Vec<SecretString> {
             headers
                 .iter_mut()
                 .filter(|(name, _)| name.eq_ignore_ascii_case(wanted))
@@ -213,7 +246,9 @@ impl RawEvent {
         let multiple = self.multi_value_query_string_parameters.iter().flatten();
         let single = single.map(|(name, value)| (name, std::slice::from_ref(value)));
         single.chain(multiple.map(|(name, values)| (name, values.as_slice()))).any(|(name, values)| {
-            name == "access_token" || is_credential(name) || values.iter().any(|value| is_credential(value))
+            name == "access_token"
+                || is_credential(name)
+                || values.iter().any(|value| is_credential(value.expose_secret()))
         })
     }
 }
@@ -240,15 +275,14 @@ impl Event {
         Ok(Self { authorization, legacy, has_credential_in_query, origin: raw.origin(&arn), api, arn })
     }
 
-    /// What is called, as the audit trail has it. Of somebody without the secret it has no more than the source: the id of
-    /// a key is public, and nobody may fill its trail with paths that they made up.
+    /// What is called, as the audit trail has it. With a credential that does not work it has no more than the source: the
+    /// id of a key is public, a key that is switched off may be in wrong hands, and neither may fill a trail with paths that
+    /// somebody made up.
     #[must_use]
     pub fn origin(&self, decision: &Decision) -> Origin {
         match decision {
-            Decision::Refused(Refusal::WrongSecret(_)) => {
-                Origin { method: None, path: None, source: self.origin.source.clone() }
-            }
-            Decision::Accepted(_) | Decision::Refused(_) => self.origin.clone(),
+            Decision::Accepted(_) => self.origin.clone(),
+            Decision::Refused(_) => Origin { method: None, path: None, source: self.origin.source.clone() },
         }
     }
 
@@ -294,8 +328,8 @@ impl Event {
         }
         match (self.authorization.as_slice(), self.legacy.as_slice()) {
             ([], []) => Ok(None),
-            ([one], []) => Ok(Some(Header::Authorization(one))),
-            ([], [one]) => Ok(Some(Header::Legacy(one))),
+            ([one], []) => Ok(Some(Header::Authorization(one.expose_secret()))),
+            ([], [one]) => Ok(Some(Header::Legacy(one.expose_secret()))),
             _ => Err(Refusal::Ambiguous),
         }
     }
@@ -498,6 +532,7 @@ mod tests {
 
     use super::*;
     use crate::scope::MOST_SCOPES;
+    use crate::verify::Unfit;
 
     const ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/GET/orders/7";
     const CONNECT_ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/$connect";
@@ -576,6 +611,49 @@ mod tests {
     }
 
     #[test]
+    fn nothing_shows_what_an_event_holds() {
+        let secret = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let request = json!({"version": "2.0", "type": "REQUEST", "routeArn": ARN.replace("orders", secret),
+            "headers": {"authorization": secret, "x-legacy-key": secret}, "rawPath": format!("/test/{secret}"),
+            "queryStringParameters": {"key": secret},
+            "requestContext": {"stage": "test", "http": {"method": "GET"}}});
+        let token =
+            json!({"type": "TOKEN", "authorizationToken": format!("Bearer {secret}"), "methodArn": ARN});
+        for event in [request, token] {
+            let payload: Payload = serde_json::from_str(&event.to_string()).unwrap();
+            assert_eq!(payload.expose(), event.to_string());
+            let event = Event::parse(payload.expose(), Some(&legacy())).unwrap();
+            let header = Header::Authorization(secret);
+            let shown = format!("{payload:?} {event:?} {header:?} {:?}", Header::Legacy(secret));
+            assert!(!shown.contains("kg_") && shown.contains("REDACTED"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_call_with_a_credential_that_does_not_work_leaves_nothing_of_its_senders_choice() {
+        let event = json!({"version": "2.0", "type": "REQUEST", "routeArn": ARN, "rawPath": "/test/made-up",
+            "routeKey": "GET /made-up", "headers": {},
+            "requestContext": {"stage": "test", "http": {"method": "GET", "sourceIp": "203.0.113.7"}}});
+        let event = Event::parse(&event.to_string(), None).unwrap();
+        let id = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
+        let nothing = Origin { method: None, path: None, source: Some("203.0.113.7".to_owned()) };
+        let unfit = [
+            Unfit::Expired,
+            Unfit::Disabled,
+            Unfit::Sunset,
+            Unfit::Revoked,
+            Unfit::RefreshToken,
+            Unfit::NowhereToUse,
+        ];
+        let refusals = unfit.map(|unfit| Refusal::Unfit(id, unfit));
+        for refusal in refusals.into_iter().chain([Refusal::WrongSecret(id), Refusal::Unknown(Some(id))]) {
+            assert_eq!(event.origin(&Decision::Refused(refusal)), nothing, "{refusal}");
+        }
+        let accepted = event.origin(&Decision::Accepted(caller(None)));
+        assert_eq!((accepted.method.as_deref(), accepted.path.as_deref()), (Some("GET"), Some("/made-up")));
+    }
+
+    #[test]
     fn two_credentials_in_one_request_are_none() {
         for headers in [
             json!({"Authorization": ["Bearer x", "Bearer y"]}),
@@ -600,7 +678,12 @@ mod tests {
     fn a_header_without_a_value_is_no_header() {
         let legacy = legacy();
         let header = |event: &str| {
-            Event::parse(event, Some(&legacy)).unwrap().header().map(|header| format!("{header:?}"))
+            let event = Event::parse(event, Some(&legacy)).unwrap();
+            event.header().map(|header| match header {
+                None => "none".to_owned(),
+                Some(Header::Authorization(value)) => format!("authorization {value}"),
+                Some(Header::Legacy(value)) => format!("legacy {value}"),
+            })
         };
         for empty in ["", " ", "\t "] {
             let single = |authorization: &str, legacy: &str| {
@@ -616,14 +699,14 @@ mod tests {
                 [http1(&headers), http2.to_string(), websocket.to_string(), rest]
             };
             for event in single("Bearer x", empty) {
-                assert_eq!(header(&event), Ok("Some(Authorization(\"Bearer x\"))".to_owned()), "{event}");
+                assert_eq!(header(&event), Ok("authorization Bearer x".to_owned()), "{event}");
             }
             for event in single(empty, "old-00000000") {
-                assert_eq!(header(&event), Ok("Some(Legacy(\"old-00000000\"))".to_owned()), "{event}");
+                assert_eq!(header(&event), Ok("legacy old-00000000".to_owned()), "{event}");
             }
             let token = token().replace("Bearer x", &empty.replace('\t', "\\t"));
             for event in single(empty, empty).into_iter().chain([token]) {
-                assert_eq!(header(&event), Ok("None".to_owned()), "{event}");
+                assert_eq!(header(&event), Ok("none".to_owned()), "{event}");
             }
             for event in single("Bearer x", "old-00000000") {
                 assert_eq!(header(&event), Err(Refusal::Ambiguous), "{event}");

@@ -1,5 +1,6 @@
 //! The management API over `lambda_http`: the caller out of the authorizer's context, answers and problems (RFC 9457).
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -52,28 +53,47 @@ where
     Respond: Fn(Request) -> Answer + Sync,
     Answer: Future<Output = Response<Body>> + Send,
 {
-    serve_refusing(environment, respond, as_problem).await
+    let respond = |request| {
+        let answer = respond(request);
+        async { (answer.await, ()) }
+    };
+    serve_and_leave(environment, respond, as_problem, |_| std::future::ready(())).await
 }
 
 /// Does as [`serve`], and says in the words of `refuse` what is wrong with a request that `respond` has not seen, or not to its
-/// end.
-pub(crate) async fn serve_refusing<Respond, Answer>(
+/// end. Once for each invocation, before its answer is sent, `leave` gets what `respond` has left beside the answer, if it came to
+/// that.
+pub(crate) async fn serve_and_leave<Respond, Answer, Rest, Leave, Left>(
     environment: &Environment,
     respond: Respond,
     refuse: Refuse,
+    leave: Leave,
 ) -> Result<(), lambda_http::Error>
 where
     Respond: Fn(Request) -> Answer + Sync,
-    Answer: Future<Output = Response<Body>> + Send,
+    Answer: Future<Output = (Response<Body>, Rest)> + Send,
+    Leave: Fn(Option<Rest>) -> Left + Sync,
+    Left: Future<Output = ()> + Send,
 {
     let cors = &Cors::of(environment)?;
-    let respond = &respond;
+    let (respond, leave) = (&respond, &leave);
     run(move |call| async move {
-        match call {
-            Call::Request(format, request) => cors.respond(format, request, respond, refuse).await,
+        let rest = Cell::new(None);
+        let respond = |request| {
+            let (answer, rest) = (respond(request), &rest);
+            async move {
+                let (answer, left) = answer.await;
+                rest.set(Some(left));
+                answer
+            }
+        };
+        let reply = match call {
+            Call::Request(format, request) => cors.respond(format, request, &respond, refuse).await,
             Call::Unreadable(format, unreadable) => cors.refuse(format, unreadable, refuse),
             Call::Direct(request) => cors.refuse(Format::V1, unexpected(&request), refuse),
-        }
+        };
+        leave(rest.take()).await;
+        reply
     })
     .await
 }
@@ -169,7 +189,7 @@ where
     let request_id = request_id(&request);
     match tokio::time::timeout(LONGEST_ANSWER, respond(request)).await {
         Ok(answer) => answer,
-        Err(_) => refuse(format, Error::Busy, request_id),
+        Err(_) => refuse(format, Error::Timeout(LONGEST_ANSWER), request_id),
     }
 }
 
@@ -503,7 +523,7 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::IdempotencyConflict(_) => {
             (StatusCode::CONFLICT, "idempotency_conflict", "Idempotency conflict")
         }
-        Error::Busy | Error::Unavailable { .. } => {
+        Error::Busy | Error::Timeout(_) | Error::Unavailable { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Service unavailable")
         }
         Error::UnknownPepper(_) | Error::Broken(_) => {
@@ -569,6 +589,7 @@ fn detail(error: &Error) -> String {
         Error::IdempotencyConflict(_) => {
             "An earlier request with this Idempotency-Key made or rotated a key that was rotated, disabled or deleted since, or is expired."
         }
+        Error::Timeout(_) => "The request took too long. A change may or may not have been made.",
         Error::Busy | Error::Unavailable { .. } => "The service is temporarily unavailable. Try again later.",
         Error::UnknownPepper(_) | Error::Broken(_) => "The request could not be processed.",
     };

@@ -11,22 +11,22 @@ use zeroize::Zeroizing;
 
 use crate::config::{MacKeySource, MacKeySources};
 use crate::error::Error;
-use crate::pepper::{MacKey, MacKeys};
+use crate::pepper::{MacKey, Peppers};
 
-/// Derives every listed key, all at the same time.
+/// Derives every listed pepper, all at the same time.
 ///
 /// # Errors
 ///
 /// - [`Error::Unavailable`]: KMS refused or did not answer in time.
 /// - [`Error::Broken`]: KMS answered with something else than 32 bytes.
-pub async fn derive(client: &Client, sources: MacKeySources) -> Result<MacKeys, Error> {
+pub async fn derive(client: &Client, sources: MacKeySources) -> Result<Peppers, Error> {
     let mut derivations: JoinSet<Result<MacKey, Error>> =
         sources.versions.into_iter().map(|source| derive_one(client.clone(), source)).collect();
     let mut keys = Vec::with_capacity(derivations.len());
     while let Some(derived) = derivations.join_next().await {
         keys.push(derived.map_err(|failure| Error::unavailable("KMS", &failure))??);
     }
-    Ok(MacKeys::new(keys, sources.current))
+    Ok(Peppers::new(keys, sources.current))
 }
 
 /// Derives one key.

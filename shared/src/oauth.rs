@@ -1,5 +1,7 @@
 //! The OAuth API over `lambda_http`: requests in, answers and errors out (RFC 6749, sections 5.1 and 5.2).
 
+use aws_sdk_dynamodb::Client;
+use chrono::Utc;
 use lambda_http::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE,
 };
@@ -8,31 +10,37 @@ use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde::Serialize;
 
-use crate::config::Environment;
+use crate::activity::{Origin, Outcome};
+use crate::afterwards::{Afterwards, Followup, Writer};
+use crate::calls::{Call, Calls, MINUTE};
+use crate::config::{Environment, InvalidVariable};
 use crate::error::{Error, InvalidField, Place};
 use crate::http::{self, LONGEST_BODY, has_content_coding, request_id};
 use crate::invocation::Format;
-use crate::tokens::OAuthError;
+use crate::store::activity::Activity;
 use crate::tokens::client::Scheme;
 use crate::tokens::parameters::Parameters;
+use crate::tokens::{OAuthError, RefusedCredential};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Does as [`http::serve`], and refuses in the words of OAuth what is no request to the OAuth API, which is an HTTP API, or takes
-/// too long.
+/// Does as [`http::serve`], refuses in the words of OAuth what is no request to the OAuth API, which is an HTTP API, or takes too
+/// long, and leaves refusals of known credentials for the audit trail.
 ///
 /// # Errors
 ///
 /// As [`http::serve`] says.
 pub async fn serve<Respond, Answer>(
     environment: &Environment,
+    afterwards: &Afterwards,
     respond: Respond,
 ) -> Result<(), lambda_http::Error>
 where
     Respond: Fn(Request) -> Answer + Sync,
-    Answer: Future<Output = Response<Body>> + Send,
+    Answer: Future<Output = (Response<Body>, Option<Call>)> + Send,
 {
-    http::serve_refusing(environment, respond, refuse).await
+    let leave = |call: Option<Option<Call>>| afterwards.leave(Followup::of_call(call.flatten(), Utc::now()));
+    http::serve_and_leave(environment, respond, refuse, leave).await
 }
 
 fn refuse(format: Format, error: Error, request_id: Option<String>) -> Response<Body> {
@@ -111,12 +119,42 @@ pub fn done() -> Response<Body> {
     uncached(Response::new(Body::Empty))
 }
 
-/// The answer to a request that was refused or failed, after everything that is known of it went to the log.
-#[must_use]
-pub fn refusal(error: &OAuthError, request: &Request) -> Response<Body> {
-    refusal_of(error, request_id(request).as_deref())
+/// What writes the refusals of a function of this API into the audit trail, counted by the minute.
+///
+/// # Errors
+///
+/// [`InvalidVariable`] when the table's name is missing, or a setting is wrong.
+pub fn writer(environment: &Environment, dynamodb: Client) -> Result<Writer, InvalidVariable> {
+    let retention = environment.activity_retention()?;
+    Ok(Writer {
+        uses: None,
+        activity: Activity::new(dynamodb, environment.activity_table()?, retention),
+        budget: environment.after_budget()?,
+        calls: Calls::new(Some(MINUTE)).into(),
+        metrics: None,
+    })
 }
 
+/// The answer to a request for `path` that was refused or failed, and what of it is for the audit trail of the key that it
+/// names, if there is such a key. The path is the route, so that nobody can write there what they like.
+#[must_use]
+pub fn refusal(error: &OAuthError, request: &Request, path: &'static str) -> (Response<Body>, Option<Call>) {
+    let call = error.refused().map(|RefusedCredential { holder, credential, reason }| Call {
+        holder: holder.clone(),
+        credential: *credential,
+        origin: Origin {
+            method: Some("POST".to_owned()),
+            path: Some(path.to_owned()),
+            source: http::origin(request).source,
+        },
+        outcome: Outcome::Refused(reason),
+        works: false,
+        at: Utc::now(),
+    });
+    (refusal_of(error, request_id(request).as_deref()), call)
+}
+
+/// The answer to a request that was refused or failed, after everything that is known of it went to the log.
 fn refusal_of(error: &OAuthError, request_id: Option<&str>) -> Response<Body> {
     #[derive(Serialize)]
     struct Refused<'a> {
@@ -126,7 +164,7 @@ fn refusal_of(error: &OAuthError, request_id: Option<&str>) -> Response<Body> {
     let too_many;
     let (status, code, description) = match error {
         OAuthError::InvalidRequest(detail) => (StatusCode::BAD_REQUEST, "invalid_request", detail.as_str()),
-        OAuthError::InvalidClient(..) => {
+        OAuthError::InvalidClient(..) | OAuthError::RefusedClient(..) => {
             let description = "The client must be authenticated with an API key that works.";
             (StatusCode::UNAUTHORIZED, "invalid_client", description)
         }
@@ -145,7 +183,7 @@ fn refusal_of(error: &OAuthError, request_id: Option<&str>) -> Response<Body> {
             );
             (StatusCode::CONFLICT, "temporarily_unavailable", too_many.as_str())
         }
-        OAuthError::InvalidGrant(_) => {
+        OAuthError::InvalidGrant(_) | OAuthError::RefusedGrant(_) => {
             let description = "The token does not work, or is another client's.";
             (StatusCode::BAD_REQUEST, "invalid_grant", description)
         }
@@ -157,6 +195,10 @@ fn refusal_of(error: &OAuthError, request_id: Option<&str>) -> Response<Body> {
         OAuthError::UnsupportedTokenType => {
             let description = "An API key is deleted, disabled or rotated over the management API.";
             (StatusCode::BAD_REQUEST, "unsupported_token_type", description)
+        }
+        OAuthError::Failed(Error::Timeout(_)) => {
+            let description = "The request took too long. A change may or may not have been made.";
+            (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", description)
         }
         OAuthError::Failed(failure) if failure.is_passing() => {
             let description = "The service is temporarily unavailable. Try again later.";
@@ -173,7 +215,7 @@ fn refusal_of(error: &OAuthError, request_id: Option<&str>) -> Response<Body> {
     }
     let mut answer = with_body(status, &Refused { error: code, error_description: description });
     let headers = answer.headers_mut();
-    if let OAuthError::InvalidClient(_, scheme) = error {
+    if let OAuthError::InvalidClient(_, scheme) | OAuthError::RefusedClient(_, scheme) = error {
         let challenge = match scheme {
             Scheme::Basic => "Basic realm=\"keygate\"",
             Scheme::Bearer => "Bearer realm=\"keygate\", error=\"invalid_token\"",

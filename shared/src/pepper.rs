@@ -113,15 +113,15 @@ impl MacKey {
     }
 }
 
-/// The listed versions of a MAC key: the current one is for what is new, all of them for what there is.
+/// The peppers of a deployment: the current one is for what is new, all of them for what there is.
 #[derive(Debug)]
-pub struct MacKeys {
+pub struct Peppers {
     current: MacKey,
     others: Vec<MacKey>,
 }
 
-impl MacKeys {
-    /// Takes every listed version, in any order.
+impl Peppers {
+    /// Takes every listed version, in any order, as derived by [`crate::kms`].
     ///
     /// # Panics
     ///
@@ -133,39 +133,21 @@ impl MacKeys {
         Self { current: keys.swap_remove(index), others: keys }
     }
 
-    /// The version for what is new.
-    #[must_use]
-    pub fn current(&self) -> &MacKey {
-        &self.current
-    }
-
     /// Every version, the current one first.
     fn all(&self) -> impl Iterator<Item = &MacKey> {
         std::iter::once(&self.current).chain(&self.others)
     }
 
-    /// One version, if it is listed.
-    #[must_use]
-    pub fn version(&self, version: u32) -> Option<&MacKey> {
-        self.all().find(|key| key.version == version)
-    }
-}
-
-/// The peppers of a deployment.
-#[derive(Debug)]
-pub struct Peppers(pub MacKeys);
-
-impl Peppers {
     /// The hash to store for a new credential, under the current pepper.
     #[must_use]
     pub fn hash(&self, credential: &Credential) -> SecretHash {
-        hash(self.0.current(), credential)
+        hash(&self.current, credential)
     }
 
     /// The hashes that a credential may be stored under, one for each pepper.
     #[must_use]
     pub fn hashes(&self, credential: &Credential) -> Vec<SecretHash> {
-        self.0.all().map(|pepper| hash(pepper, credential)).collect()
+        self.all().map(|pepper| hash(pepper, credential)).collect()
     }
 
     /// Whether `credential` is the one that `stored` was made of, compared in constant time.
@@ -176,32 +158,33 @@ impl Peppers {
     ///   deployment and says nothing about the credential.
     pub fn verify(&self, credential: &Credential, stored: &SecretHash) -> Result<bool, UnknownPepper> {
         let version = stored.pepper_version;
-        let pepper = self.0.version(version).ok_or(UnknownPepper { version })?;
+        let pepper = self.all().find(|pepper| pepper.version == version);
+        let pepper = pepper.ok_or(UnknownPepper { version })?;
         Ok(mac(pepper, credential).verify_slice(&stored.hash).is_ok())
     }
 
     /// The hash of a verified credential under the current pepper, if `stored` was made under another one.
     #[must_use]
     pub fn renew(&self, credential: &Credential, stored: &SecretHash) -> Option<SecretHash> {
-        (stored.pepper_version != self.0.current().version).then(|| self.hash(credential))
+        (stored.pepper_version != self.current.version).then(|| self.hash(credential))
     }
 
     /// The hash to store for a legacy key, under the current pepper.
     #[must_use]
     pub fn hash_legacy(&self, key: &LegacyCredential) -> SecretHash {
-        legacy_hash(self.0.current(), key)
+        legacy_hash(&self.current, key)
     }
 
     /// The hashes that a legacy key may be stored under, one for each pepper.
     #[must_use]
     pub fn hashes_of_legacy(&self, key: &LegacyCredential) -> Vec<SecretHash> {
-        self.0.all().map(|pepper| legacy_hash(pepper, key)).collect()
+        self.all().map(|pepper| legacy_hash(pepper, key)).collect()
     }
 
     /// Does the work of [`Self::verify`] for a key that does not exist, so that an unknown id takes as long as a
     /// wrong secret.
     pub fn verify_nothing(&self, credential: &Credential) {
-        let matched = mac(self.0.current(), credential).verify_slice(&[0; 32]).is_ok();
+        let matched = mac(&self.current, credential).verify_slice(&[0; 32]).is_ok();
         std::hint::black_box(matched);
     }
 }
@@ -252,7 +235,7 @@ mod tests {
     /// The last one is the current one.
     fn peppers(keys: Vec<MacKey>) -> Peppers {
         let current = keys.last().unwrap().version;
-        Peppers(MacKeys::new(keys, current))
+        Peppers::new(keys, current)
     }
 
     fn credential() -> Credential {

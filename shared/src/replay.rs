@@ -12,6 +12,8 @@
 //! digests under K of the header and of the request. The header itself is stored nowhere: without it, the table and K are not
 //! enough to recover the secret.
 
+use std::fmt;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -81,8 +83,8 @@ pub struct Replay {
     pub memory: Memory,
 }
 
-/// What is remembered of a create or a rotation.
-#[derive(Debug, Serialize, Deserialize)]
+/// What is remembered of a create or a rotation. `Debug` shows neither the nonce nor the digest.
+#[derive(Serialize, Deserialize)]
 pub struct Memory {
     /// The key that it made or rotated.
     pub key_id: KeyId,
@@ -109,6 +111,12 @@ impl Memory {
     #[must_use]
     pub fn began_at(&self) -> DateTime<Utc> {
         self.ttl - MEMORY
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Memory").field("key_id", &self.key_id).finish_non_exhaustive()
     }
 }
 
@@ -194,7 +202,7 @@ impl Repeatable<'_> {
 mod tests {
     use super::*;
     use crate::caller::CredentialKind;
-    use crate::pepper::{MacKeys, Peppers};
+    use crate::pepper::Peppers;
     use crate::rights::OldSecret;
 
     const HEADER_VALUE: &str = "4f1c2a9e-create-ci";
@@ -325,7 +333,7 @@ mod tests {
             request: b"{}",
         };
         let (credential, replay) = request.begin(made(), 1, Utc::now());
-        let hash = Peppers(MacKeys::new(vec![self::key()], 1)).hash(&credential);
+        let hash = Peppers::new(vec![self::key()], 1).hash(&credential);
         assert_ne!(hash.as_bytes(), &replay.memory.request);
         assert_ne!(hash.as_bytes(), credential.secret.expose());
     }

@@ -99,6 +99,9 @@ pub enum Unfit {
     NowhereToUse,
 }
 
+/// The reason in one word, where a credential has another secret than the key or the token that it names.
+pub const WRONG_SECRET: &str = "wrong_secret";
+
 /// The stored hash that a credential was found to be the one of.
 #[derive(Debug)]
 pub struct Matched {

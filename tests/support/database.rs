@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use keygate::credential::TokenId;
+use keygate::credential::{KeyId, TokenId};
 use serde_json::{Value, json};
 
 use crate::support::stack::{dynamodb, variable};
@@ -469,6 +469,37 @@ pub(crate) async fn put_tokens(key: &str, count: u32) {
             let mut copy = copied.clone();
             let entry = format!("TOKEN#{}", TokenId::generate(chrono::Utc::now()));
             copy.insert("entry".to_owned(), AttributeValue::S(entry));
+            let put = PutRequest::builder().set_item(Some(copy)).build().expect("an item");
+            WriteRequest::builder().put_request(put).build()
+        })
+        .collect();
+    for chunk in puts.chunks(25) {
+        let written = client.batch_write_item().request_items(&table, chunk.to_vec()).send().await;
+        let left = written.expect("the table can be written to").unprocessed_items.unwrap_or_default();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+/// Writes that many more events of a user, copies of the last one that there is.
+pub(crate) async fn put_events(workspace: &str, user: &str, count: u32) {
+    let table = variable("KEYGATE_ACTIVITY_TABLE");
+    let client = dynamodb();
+    let query = client
+        .query()
+        .table_name(&table)
+        .key_condition_expression("actor = :actor")
+        .expression_attribute_values(":actor", AttributeValue::S(format!("{workspace}#{user}")))
+        .scan_index_forward(false)
+        .consistent_read(true)
+        .limit(1);
+    let copied = query.send().await.expect("the table can be read").items.expect("events").remove(0);
+    let puts: Vec<_> = (0..count)
+        .map(|_| {
+            let mut copy = copied.clone();
+            let now = chrono::Utc::now();
+            let at = now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+            let position = format!("{at}#{}", KeyId::generate(now));
+            copy.insert("event".to_owned(), AttributeValue::S(position));
             let put = PutRequest::builder().set_item(Some(copy)).build().expect("an item");
             WriteRequest::builder().put_request(put).build()
         })

@@ -1,7 +1,8 @@
 //! A proxy that makes calls of AWS fail in the ways in which AWS and networks do: microburst, a process for each test.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::{Value, json};
 
@@ -12,18 +13,29 @@ const MICROBURST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.local/tools/e
 pub(crate) struct Faults {
     client: reqwest::Client,
     upstream: String,
-    port: u16,
+    address: SocketAddrV4,
     process: Child,
+}
+
+/// How many proxies this process has started.
+static STARTED: AtomicU16 = AtomicU16::new(0);
+
+/// An address that nothing else listens on. microburst cannot choose its port, and one that is free now may be another
+/// process's a moment later. But every address that begins with 127 is the machine's own and has all ports, so each proxy
+/// gets an address of its own, made of a number and of this process's id.
+fn own_address() -> SocketAddrV4 {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let started = u8::try_from(STARTED.fetch_add(1, Ordering::Relaxed) % 200).expect("below 200");
+    let address = Ipv4Addr::new(127, 1 + started, high, low);
+    let listener = TcpListener::bind((address, 0)).expect("a free port");
+    SocketAddrV4::new(address, listener.local_addr().expect("an address").port())
 }
 
 impl Faults {
     /// Starts a proxy before the service at a URL. Nothing fails yet.
     pub(crate) async fn before(upstream: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        drop(listener);
-        let (client, upstream) = (reqwest::Client::new(), upstream.to_owned());
-        let mut faults = Self { client, process: launch(port, &upstream), upstream, port };
+        let (client, upstream, address) = (reqwest::Client::new(), upstream.to_owned(), own_address());
+        let mut faults = Self { client, process: launch(address, &upstream), upstream, address };
         faults.wait().await;
         faults
     }
@@ -31,13 +43,13 @@ impl Faults {
     /// Ends every connection, and takes new ones.
     pub(crate) async fn restart(&mut self) {
         self.kill();
-        self.process = launch(self.port, &self.upstream);
+        self.process = launch(self.address, &self.upstream);
         self.wait().await;
     }
 
     /// Where calls go that may fail.
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.address)
     }
 
     /// Lets this happen, and nothing else, from now on: a rule of microburst.
@@ -91,9 +103,10 @@ impl Drop for Faults {
     }
 }
 
-fn launch(port: u16, upstream: &str) -> Child {
+fn launch(address: SocketAddrV4, upstream: &str) -> Child {
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
     let mut command = Command::new(MICROBURST);
-    command.args(["--port", &port.to_string(), "--upstream", upstream, "--no-resign"]);
+    command.args(["--host", &host, "--port", &port, "--upstream", upstream, "--no-resign"]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap_or_else(|error| panic!("{MICROBURST}: {error}; `make setup` installs it"))
 }

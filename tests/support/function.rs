@@ -38,6 +38,8 @@ pub(crate) enum Disturbance {
     Hold,
     /// One of the next writes is, counted from 0.
     HoldAt(u32),
+    /// The next event that is written by itself is held back until it is released.
+    HoldEvent,
     /// The database answers every write with an internal error.
     WritesFail,
     /// The database answers every query with an internal error.
@@ -52,8 +54,14 @@ pub(crate) enum Disturbance {
     RefuseEvents(&'static str),
     /// API Gateway answers with that status.
     RefuseClearing(u16),
-    /// The database leaves a batch unread.
+    /// The database leaves every batch unread.
     Unprocessed,
+    /// Of as many batches the database reads one key alone, and leaves the others.
+    Partial(u32),
+    /// The function's role may do nothing.
+    Denied,
+    /// Every call of the database takes that long, and transactions conflict with others in the end.
+    SlowConflicts(Duration),
 }
 
 /// Where in a call a function is killed.
@@ -208,7 +216,21 @@ impl Function {
 
     /// Hands over an event, and lets `meanwhile` happen between the answer and what is written after it.
     pub(crate) async fn invoke_then(&self, event: Value, meanwhile: impl Future<Output = ()>) -> Value {
-        self.disturb(Disturbance::Hold);
+        self.invoke_held(event, Disturbance::Hold, meanwhile).await
+    }
+
+    /// The same of a function that writes nothing but an event after its answer.
+    pub(crate) async fn invoke_then_event(&self, event: Value, meanwhile: impl Future<Output = ()>) -> Value {
+        self.invoke_held(event, Disturbance::HoldEvent, meanwhile).await
+    }
+
+    async fn invoke_held(
+        &self,
+        event: Value,
+        held: Disturbance,
+        meanwhile: impl Future<Output = ()>,
+    ) -> Value {
+        self.disturb(held);
         let answer = self.invoke(event).await.expect("an answer");
         self.database.held.notified().await;
         meanwhile.await;
@@ -331,7 +353,21 @@ async fn pass_on(
             }
             Err(conflicting) => (StatusCode::BAD_REQUEST, JSON, conflict(count, &conflicting)),
         },
-        Disturbance::Hold | Disturbance::HoldAt(_) => {
+        Disturbance::Partial(_) => database.forward_in_part(&headers, &operation, &request).await,
+        Disturbance::Denied => {
+            let denied =
+                json!({"__type": "com.amazon.coral.service#AccessDeniedException", "Message": "not you"});
+            (StatusCode::BAD_REQUEST, JSON, denied.to_string().into())
+        }
+        Disturbance::SlowConflicts(time) => {
+            tokio::time::sleep(time).await;
+            if operation == "TransactWriteItems" {
+                (StatusCode::BAD_REQUEST, JSON, conflict(count, &[1]))
+            } else {
+                answer.await
+            }
+        }
+        Disturbance::Hold | Disturbance::HoldAt(_) | Disturbance::HoldEvent => {
             database.held.notify_one();
             database.released.notified().await;
             answer.await
@@ -381,7 +417,11 @@ impl Database {
         let mut disturbance = self.disturbance.lock().unwrap();
         let current = *disturbance;
         match current {
-            Disturbance::Down | Disturbance::Says(_) | Disturbance::KillAt(0, _) => current,
+            Disturbance::Down
+            | Disturbance::Says(_)
+            | Disturbance::KillAt(0, _)
+            | Disturbance::Denied
+            | Disturbance::SlowConflicts(_) => current,
             Disturbance::KillAt(left, moment) => {
                 *disturbance = Disturbance::KillAt(left - 1, moment);
                 Disturbance::None
@@ -389,9 +429,17 @@ impl Database {
             Disturbance::RefuseEvents(_) if operation == "PutEvents" => current,
             Disturbance::RefuseClearing(_) if operation.starts_with("DELETE ") => current,
             Disturbance::WritesFail if operation == "PutItem" => current,
+            Disturbance::HoldEvent if operation == "PutItem" => {
+                *disturbance = Disturbance::None;
+                current
+            }
             Disturbance::QueriesFail if operation == "Query" => current,
             Disturbance::QueriesFail => Disturbance::None,
             Disturbance::Unprocessed if operation == "BatchGetItem" => current,
+            Disturbance::Partial(left) if operation == "BatchGetItem" && left > 0 => {
+                *disturbance = Disturbance::Partial(left - 1);
+                current
+            }
             _ if !matches!(operation, "TransactWriteItems" | "UpdateItem") => Disturbance::None,
             Disturbance::Conflicts(0) => Disturbance::None,
             Disturbance::Conflicts(left) => {
@@ -415,6 +463,28 @@ impl Database {
             process.kill().expect("the function can be killed");
             process.wait().expect("the function ends");
         }
+    }
+
+    /// Asks for the first key of a batch alone, and says that the others were left.
+    async fn forward_in_part(
+        &self,
+        headers: &HeaderMap,
+        operation: &str,
+        request: &Value,
+    ) -> (StatusCode, [(&'static str, &'static str); 1], Bytes) {
+        let mut left = request["RequestItems"].as_object().expect("tables").clone();
+        let (table, mut first) =
+            left.iter().next().map(|(table, keys)| (table.clone(), keys.clone())).expect("a table");
+        let rest = left[&table]["Keys"].as_array_mut().expect("keys");
+        first["Keys"] = json!([rest.remove(0)]);
+        if rest.is_empty() {
+            left.remove(&table);
+        }
+        let part = json!({"RequestItems": {table: first}});
+        let (status, types, body) = self.forward(headers, operation, part).await;
+        let mut answer: Value = serde_json::from_slice(&body).expect("an answer in JSON");
+        answer["UnprocessedKeys"] = Value::Object(left);
+        (status, types, answer.to_string().into())
     }
 
     async fn forward(
@@ -529,6 +599,25 @@ pub(crate) fn request(
             },
         },
         "body": body.to_string(), "isBase64Encoded": false,
+    })
+}
+
+/// The event that the OAuth API makes of a client's request to an endpoint such as `token`.
+pub(crate) fn oauth_request(endpoint: &str, authorization: Option<&str>, form: &str) -> Value {
+    let (path, route) = (format!("/oauth/{endpoint}"), format!("POST /oauth/{endpoint}"));
+    let mut headers = json!({"content-type": "application/x-www-form-urlencoded"});
+    if let Some(authorization) = authorization {
+        headers["authorization"] = json!(authorization);
+    }
+    json!({
+        "version": "2.0", "routeKey": route, "rawPath": path, "rawQueryString": "", "headers": headers,
+        "requestContext": {
+            "accountId": "123456789012", "apiId": "abcdef123", "domainName": "oauth.example.com", "domainPrefix": "oauth",
+            "http": {"method": "POST", "path": path, "protocol": "HTTP/1.1", "sourceIp": "203.0.113.7", "userAgent": "test"},
+            "requestId": "JKJaXmPLvHcESHA=", "routeKey": route, "stage": "$default",
+            "time": "26/Nov/2026:10:00:00 +0000", "timeEpoch": 1_795_687_200_000_i64,
+        },
+        "body": form, "isBase64Encoded": false,
     })
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn dynamodb() -> aws_sdk_dynamodb::Client {
     let settings = environment.aws().expect("complete settings");
     Aws::new(&settings, "tests", std::time::Duration::from_secs(30))
         .expect("settings that can be used")
-        .dynamodb
+        .dynamodb()
 }
 
 /// The folder in which a run keeps what its last tests look at. It goes with the stack.

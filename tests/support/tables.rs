@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeValue, BillingMode, GlobalSecondaryIndex, TimeToLiveSpecification};
-use chrono::DateTime;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, BillingMode, GlobalSecondaryIndex, PutRequest, TimeToLiveSpecification, WriteRequest,
+};
+use chrono::{DateTime, Utc};
+use keygate::credential::KeyId;
 use serde_json::{Value, json};
 
 use crate::support::database::{Contents, TABLES, contents_of, to_json};
@@ -81,6 +84,32 @@ impl Tables {
             .key("key_id", AttributeValue::S(id.to_owned()))
             .consistent_read(true);
         item.send().await.expect("the table can be read").item.as_ref().map(to_json)
+    }
+
+    /// Writes copies of a key with ids of their own, and with the same last byte, so that they stand where it does: their ids.
+    pub(crate) async fn copy_key(&self, id: &str, count: usize) -> Vec<String> {
+        let client = dynamodb();
+        let read =
+            client.get_item().table_name(&self.names[0]).key("key_id", AttributeValue::S(id.to_owned()));
+        let copied = read.send().await.expect("the table can be read").item.expect("the key is there");
+        let mut ids = Vec::with_capacity(count);
+        let mut puts = Vec::with_capacity(count);
+        for _ in 0..count {
+            let unique = KeyId::generate(Utc::now()).to_string();
+            let own = format!("{}{}", &unique[..24], &id[24..]);
+            let mut copy = copied.clone();
+            copy.insert("key_id".to_owned(), AttributeValue::S(own.clone()));
+            let put = PutRequest::builder().set_item(Some(copy)).build().expect("an item");
+            puts.push(WriteRequest::builder().put_request(put).build());
+            ids.push(own);
+        }
+        for chunk in puts.chunks(25) {
+            let written =
+                client.batch_write_item().request_items(&self.names[0], chunk.to_vec()).send().await;
+            let left = written.expect("the table can be written to").unprocessed_items.unwrap_or_default();
+            assert!(left.is_empty(), "{left:?}");
+        }
+        ids
     }
 
     /// Gives a stored key other times, and the place in the index of what is due that goes with them.

@@ -14,10 +14,11 @@ const ANSWER: &str = r#"{"principalId":"nobody","policyDocument":{"Version":"201
 async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), environment.authorizer_budget()?)?;
+    let dynamodb = aws.dynamodb();
     let (table, key) = (environment.keys_table()?, std::env::var("BENCH_KEY_ID")?);
     let answer = RawValue::from_string(ANSWER.to_owned())?;
     lambda_runtime::run(service_fn(async |_: LambdaEvent<Box<RawValue>>| {
-        let read = aws.dynamodb.get_item().table_name(&table).consistent_read(true);
+        let read = dynamodb.get_item().table_name(&table).consistent_read(true);
         let read = read.key("key_id", AttributeValue::S(key.clone())).send().await?;
         read.item.ok_or("the key is not there")?;
         Ok::<_, Error>(answer.clone())

@@ -5,15 +5,14 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use keygate::activity::Outcome;
-use keygate::afterwards::{Afterwards, Followup, Writer};
+use keygate::afterwards::{Afterwards, Followup, Uses, Writer};
 use keygate::authorize::{Authorizer, Decided, Decision, Lookup};
 use keygate::aws::Aws;
 use keygate::cache::Cache;
 use keygate::calls::{Call, Calls};
 use keygate::config::{AuthorizerAnswer, Environment, InvalidVariable};
-use keygate::gateway::{Answer, Event};
+use keygate::gateway::{Answer, Event, Payload};
 use keygate::metrics::{Latency, Metrics};
-use keygate::pepper::Peppers;
 use keygate::store::activity::Activity;
 use keygate::store::keys::Keys;
 use keygate::store::legacy_keys::LegacyKeys;
@@ -23,7 +22,6 @@ use keygate::verify::Verifier;
 use keygate::{kms, logging};
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
-use serde_json::value::RawValue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -31,13 +29,13 @@ async fn main() -> Result<(), Error> {
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), environment.authorizer_budget()?)?;
     let writer = Arc::new(writer(&environment, &aws)?);
-    let reader = Reader::new(aws.direct, &environment)?;
+    let reader = Reader::new(aws.direct(), &environment)?;
     // All three before the first call, and at the same time.
     let started = Instant::now();
     let peppers = async {
-        let peppers = kms::derive(&aws.kms, environment.peppers()?).await?;
-        writer.metrics.lock().expect("nobody else counts yet").took(Latency::Kms, started.elapsed());
-        Ok::<_, Error>(Peppers(peppers))
+        let peppers = kms::derive(&aws.kms(), environment.peppers()?).await?;
+        writer.took(Latency::Kms, started.elapsed());
+        Ok::<_, Error>(peppers)
     };
     let (peppers, connected, afterwards) =
         tokio::join!(peppers, reader.connect(), Afterwards::start(Arc::clone(&writer)));
@@ -51,19 +49,23 @@ async fn main() -> Result<(), Error> {
 }
 
 fn writer(environment: &Environment, aws: &Aws) -> Result<Writer, InvalidVariable> {
-    let retention = environment.activity_retention()?;
-    Ok(Writer {
-        keys: Keys::new(aws.dynamodb.clone(), environment.keys_table()?),
-        tokens: Tokens::new(aws.dynamodb.clone(), environment.tokens_table()?),
+    let (dynamodb, retention) = (aws.dynamodb(), environment.activity_retention()?);
+    let metrics = Metrics::new(environment.metrics_stack(), environment.log_level()?);
+    let uses = Uses {
+        keys: Keys::new(dynamodb.clone(), environment.keys_table()?),
+        tokens: Tokens::new(dynamodb.clone(), environment.tokens_table()?),
         legacy_keys: match environment.legacy_sunset()? {
-            Some(_) => Some(LegacyKeys::new(aws.dynamodb.clone(), environment.legacy_keys_table()?)),
+            Some(_) => Some(LegacyKeys::new(dynamodb.clone(), environment.legacy_keys_table()?)),
             None => None,
         },
-        activity: Activity::new(aws.dynamodb.clone(), environment.activity_table()?, retention),
         last_used_interval: environment.last_used_interval()?,
+    };
+    Ok(Writer {
+        uses: Some(uses),
+        activity: Activity::new(dynamodb, environment.activity_table()?, retention),
         budget: environment.after_budget()?,
         calls: Calls::new(environment.call_activity()?).into(),
-        metrics: Metrics::new(environment.metrics_stack(), environment.log_level()?).into(),
+        metrics: Some(metrics.into()),
     })
 }
 
@@ -72,7 +74,7 @@ async fn respond(
     authorizer: &Authorizer,
     afterwards: &Afterwards,
     form: AuthorizerAnswer,
-    event: LambdaEvent<Box<RawValue>>,
+    event: LambdaEvent<Payload>,
 ) -> Result<Answer, Error> {
     let now = Utc::now();
     let (answer, followup) = match authorize(authorizer, form, &event, now).await {
@@ -93,11 +95,11 @@ async fn respond(
 async fn authorize(
     authorizer: &Authorizer,
     form: AuthorizerAnswer,
-    event: &LambdaEvent<Box<RawValue>>,
+    event: &LambdaEvent<Payload>,
     now: DateTime<Utc>,
 ) -> Result<(Result<Answer, Error>, Followup), Error> {
     let request_id = &event.context.request_id;
-    let event = Event::parse(event.payload.get(), authorizer.legacy.as_ref())?;
+    let event = Event::parse(event.payload.expose(), authorizer.legacy.as_ref())?;
     let Decided { decision, holder, credential, lookup, used } = match event.header() {
         Ok(header) => authorizer.decide(header, now).await?,
         Err(refusal) => Decided::refused(refusal),
@@ -113,8 +115,8 @@ async fn authorize(
             tracing::info!(request_id, key_id, decision = "refused", reason);
         }
     }
-    let call =
-        holder.map(|holder| Call { holder, credential, origin: event.origin(&decision), outcome, at: now });
+    let (origin, works) = (event.origin(&decision), matches!(decision, Decision::Accepted(_)));
+    let call = holder.map(|holder| Call { holder, credential, origin, outcome, works, at: now });
     let answer = event.answer(&decision, form).map_err(Error::from);
     Ok((answer, Followup { at: now, outcome: Some(outcome), lookup, call, used }))
 }

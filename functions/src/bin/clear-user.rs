@@ -19,9 +19,10 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
-    let legacy = environment.legacy_sunset()?.map(|_| LegacyStore::new(aws.dynamodb.clone(), &environment));
+    let dynamodb = aws.dynamodb();
+    let legacy = environment.legacy_sunset()?.map(|_| LegacyStore::new(dynamodb.clone(), &environment));
     let clearer = UserClearer {
-        store: Store::new(aws.dynamodb, &environment)?,
+        store: Store::new(dynamodb, &environment)?,
         legacy: legacy.transpose()?,
         quota: environment.keys_per_user()?,
     };

@@ -6,7 +6,6 @@ use keygate::config::Environment;
 use keygate::keys::RevealedKey;
 use keygate::keys::create::{BootstrapKey, CreateKey, KeyCreator};
 use keygate::keys::expiry::MaxLifetime;
-use keygate::pepper::Peppers;
 use keygate::store::Store;
 use keygate::{http, kms, logging};
 use lambda_http::http::StatusCode;
@@ -17,15 +16,16 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
+    let kms = aws.kms();
     let (peppers, replay_key) = tokio::try_join!(
-        kms::derive(&aws.kms, environment.peppers()?),
-        kms::derive_one(aws.kms.clone(), environment.replay_key()?)
+        kms::derive(&kms, environment.peppers()?),
+        kms::derive_one(kms.clone(), environment.replay_key()?)
     )?;
     let creator = KeyCreator {
         brand: environment.brand()?,
-        peppers: Peppers(peppers),
+        peppers,
         replay_key,
-        store: Store::new(aws.dynamodb, &environment)?,
+        store: Store::new(aws.dynamodb(), &environment)?,
         quota: environment.keys_per_user()?,
         retention: environment.retention()?,
         longest: MaxLifetime(environment.max_lifetime()?),

@@ -13,7 +13,7 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
-    let store = Store::new(aws.dynamodb, &environment)?;
+    let store = Store::new(aws.dynamodb(), &environment)?;
     http::serve(&environment, |request| respond(&store, request)).await
 }
 

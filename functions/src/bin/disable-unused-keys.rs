@@ -16,7 +16,7 @@ async fn main() -> Result<(), Error> {
     logging::init(module_path!(), environment.log_level()?);
     let rules = environment.unused_rules()?;
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), BACKGROUND_BUDGET)?;
-    let store = Store::new(aws.dynamodb, &environment)?;
+    let store = Store::new(aws.dynamodb(), &environment)?;
     lambda_runtime::run(service_fn(|event| respond(&store, rules, event))).await
 }
 

@@ -15,7 +15,7 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
-    let keys = Keys::new(aws.dynamodb, environment.keys_table()?);
+    let keys = Keys::new(aws.dynamodb(), environment.keys_table()?);
     let brand = environment.brand()?;
     http::serve(&environment, |request| respond(&keys, &brand, request)).await
 }

@@ -4,7 +4,6 @@ use chrono::Utc;
 use keygate::aws::{Aws, MANAGEMENT_BUDGET};
 use keygate::config::Environment;
 use keygate::legacy::import::{ImportLegacyKeys, Imported, LegacyImporter};
-use keygate::pepper::Peppers;
 use keygate::store::legacy_keys::LegacyStore;
 use keygate::{http, kms, logging};
 use lambda_http::http::StatusCode;
@@ -16,8 +15,8 @@ async fn main() -> Result<(), Error> {
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
     let importer = LegacyImporter {
-        peppers: Peppers(kms::derive(&aws.kms, environment.peppers()?).await?),
-        store: LegacyStore::new(aws.dynamodb, &environment)?,
+        peppers: kms::derive(&aws.kms(), environment.peppers()?).await?,
+        store: LegacyStore::new(aws.dynamodb(), &environment)?,
         rules: environment.legacy_rules()?.ok_or("environment variable LEGACY_SUNSET must be set")?,
         brand: environment.brand()?,
     };

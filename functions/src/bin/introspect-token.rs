@@ -1,12 +1,14 @@
 //! `POST /oauth/introspect`: says what a credential is worth.
 
 use chrono::Utc;
+use keygate::afterwards::Afterwards;
 use keygate::aws::{Aws, MANAGEMENT_BUDGET};
+use keygate::calls::Call;
 use keygate::config::Environment;
-use keygate::pepper::Peppers;
 use keygate::store::reader::Reader;
 use keygate::tokens::OAuthError;
 use keygate::tokens::introspect::{Introspection, Introspector};
+use keygate::tokens::metadata::INTROSPECTION_PATH;
 use keygate::verify::Verifier;
 use keygate::{kms, logging, oauth};
 use lambda_http::{Body, Error, Request, Response};
@@ -16,16 +18,17 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
-    let peppers = Peppers(kms::derive(&aws.kms, environment.peppers()?).await?);
-    let verifier = Verifier { peppers, reader: Reader::new(aws.direct, &environment)? };
+    let peppers = kms::derive(&aws.kms(), environment.peppers()?).await?;
+    let verifier = Verifier { peppers, reader: Reader::new(aws.direct(), &environment)? };
     let introspector = Introspector { brand: environment.brand()?, verifier };
-    oauth::serve(&environment, |request| respond(&introspector, request)).await
+    let afterwards = Afterwards::start(oauth::writer(&environment, aws.dynamodb())?.into()).await?;
+    oauth::serve(&environment, &afterwards, |request| respond(&introspector, request)).await
 }
 
-async fn respond(introspector: &Introspector, request: Request) -> Response<Body> {
+async fn respond(introspector: &Introspector, request: Request) -> (Response<Body>, Option<Call>) {
     match introspect(introspector, &request).await {
-        Ok(introspection) => oauth::json(&introspection),
-        Err(error) => oauth::refusal(&error, &request),
+        Ok(introspection) => (oauth::json(&introspection), None),
+        Err(error) => oauth::refusal(&error, &request, INTROSPECTION_PATH),
     }
 }
 

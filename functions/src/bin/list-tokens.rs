@@ -15,8 +15,9 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
-    let keys = Keys::new(aws.dynamodb.clone(), environment.keys_table()?);
-    let tokens = Tokens::new(aws.dynamodb, environment.tokens_table()?);
+    let dynamodb = aws.dynamodb();
+    let keys = Keys::new(dynamodb.clone(), environment.keys_table()?);
+    let tokens = Tokens::new(dynamodb, environment.tokens_table()?);
     http::serve(&environment, |request| respond(&keys, &tokens, request)).await
 }
 

@@ -17,7 +17,7 @@ async fn main() -> Result<(), Error> {
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
     let activity =
-        Activity::new(aws.dynamodb, environment.activity_table()?, environment.activity_retention()?);
+        Activity::new(aws.dynamodb(), environment.activity_table()?, environment.activity_retention()?);
     lambda_runtime::run(service_fn(|event| record(&activity, event))).await
 }
 

@@ -19,15 +19,15 @@ async fn main() -> Result<(), Error> {
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
     let legacy = match environment.legacy_sunset()? {
-        Some(_) => Some(LegacyKeys::new(aws.dynamodb.clone(), environment.legacy_keys_table()?)),
+        Some(_) => Some(LegacyKeys::new(aws.dynamodb(), environment.legacy_keys_table()?)),
         None => None,
     };
     let remover = UserRemover {
-        store: Store::new(aws.dynamodb, &environment)?,
+        store: Store::new(aws.dynamodb(), &environment)?,
         legacy,
         max_unknown: environment.max_removed_users()?,
     };
-    let handover = Handover::new(aws.lambda, environment.clear_user_function()?);
+    let handover = Handover::new(aws.lambda(), environment.clear_user_function()?);
     http::serve(&environment, |request| respond(&remover, &handover, request)).await
 }
 

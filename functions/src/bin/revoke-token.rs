@@ -1,12 +1,14 @@
 //! `POST /oauth/revoke`, and `DELETE /api-keys/{id}/tokens` and `/api-keys/{id}/tokens/{token_id}`: revokes tokens.
 
 use chrono::Utc;
+use keygate::afterwards::Afterwards;
 use keygate::aws::{Aws, MANAGEMENT_BUDGET};
+use keygate::calls::Call;
 use keygate::config::Environment;
-use keygate::pepper::Peppers;
 use keygate::store::reader::Reader;
 use keygate::store::tokens::TokenStore;
 use keygate::tokens::OAuthError;
+use keygate::tokens::metadata::REVOCATION_PATH;
 use keygate::tokens::revoke::{self, TokenRevoker};
 use keygate::verify::Verifier;
 use keygate::{http, kms, logging, oauth};
@@ -18,27 +20,29 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
-    let peppers = Peppers(kms::derive(&aws.kms, environment.peppers()?).await?);
+    let (dynamodb, peppers) = (aws.dynamodb(), kms::derive(&aws.kms(), environment.peppers()?).await?);
+    let afterwards = Afterwards::start(oauth::writer(&environment, dynamodb.clone())?.into()).await?;
     let revoker = TokenRevoker {
         brand: environment.brand()?,
-        verifier: Verifier { peppers, reader: Reader::new(aws.direct, &environment)? },
-        store: TokenStore::new(aws.dynamodb, &environment)?,
+        verifier: Verifier { peppers, reader: Reader::new(aws.direct(), &environment)? },
+        store: TokenStore::new(dynamodb, &environment)?,
     };
-    oauth::serve(&environment, |request| respond(&revoker, request)).await
+    oauth::serve(&environment, &afterwards, |request| respond(&revoker, request)).await
 }
 
 /// The OAuth API is an HTTP API, and the management API is not.
-async fn respond(revoker: &TokenRevoker, request: Request) -> Response<Body> {
+async fn respond(revoker: &TokenRevoker, request: Request) -> (Response<Body>, Option<Call>) {
     if let Some(RequestContext::ApiGatewayV2(_)) = request.request_context_ref() {
         return match revoke_presented(revoker, &request).await {
-            Ok(()) => oauth::done(),
-            Err(error) => oauth::refusal(&error, &request),
+            Ok(()) => (oauth::done(), None),
+            Err(error) => oauth::refusal(&error, &request, REVOCATION_PATH),
         };
     }
-    match revoke(&revoker.store, &request).await {
+    let answer = match revoke(&revoker.store, &request).await {
         Ok(()) => http::no_content(),
         Err(error) => http::problem(&error, &request),
-    }
+    };
+    (answer, None)
 }
 
 async fn revoke_presented(revoker: &TokenRevoker, request: &Request) -> Result<(), OAuthError> {

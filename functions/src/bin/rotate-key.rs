@@ -5,7 +5,6 @@ use keygate::aws::{Aws, MANAGEMENT_BUDGET};
 use keygate::config::Environment;
 use keygate::keys::RevealedKey;
 use keygate::keys::rotate::{KeyRotator, RotateKey};
-use keygate::pepper::Peppers;
 use keygate::store::Store;
 use keygate::{http, kms, logging};
 use lambda_http::http::StatusCode;
@@ -16,15 +15,16 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
+    let kms = aws.kms();
     let (peppers, rotation_key) = tokio::try_join!(
-        kms::derive(&aws.kms, environment.peppers()?),
-        kms::derive_one(aws.kms.clone(), environment.rotation_key()?)
+        kms::derive(&kms, environment.peppers()?),
+        kms::derive_one(kms.clone(), environment.rotation_key()?)
     )?;
     let rotator = KeyRotator {
         brand: environment.brand()?,
-        peppers: Peppers(peppers),
+        peppers,
         rotation_key,
-        store: Store::new(aws.dynamodb, &environment)?,
+        store: Store::new(aws.dynamodb(), &environment)?,
     };
     http::serve(&environment, |request| respond(&rotator, request)).await
 }

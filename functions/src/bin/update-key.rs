@@ -18,7 +18,7 @@ async fn main() -> Result<(), Error> {
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
     let updater = KeyUpdater {
         brand: environment.brand()?,
-        store: Store::new(aws.dynamodb, &environment)?,
+        store: Store::new(aws.dynamodb(), &environment)?,
         quota: environment.keys_per_user()?,
         retention: environment.retention()?,
     };

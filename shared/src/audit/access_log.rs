@@ -39,8 +39,8 @@ pub struct LogSource<'a> {
     pub stream: &'a str,
 }
 
-/// A line of an access log.
-#[derive(Clone, Copy, Debug)]
+/// A line of an access log. It has no `Debug`: what an API logs may be a credential in the wrong place.
+#[derive(Clone, Copy)]
 pub struct Line<'a> {
     /// Tells it from the others of its log, each time that it is delivered.
     pub id: &'a str,

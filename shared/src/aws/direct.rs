@@ -21,9 +21,9 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
 
+use crate::aws::backoff::Backoff;
 use crate::aws::transport::Transport;
 use crate::config::AwsSettings;
-use crate::credential::fill_with_random_bytes;
 use crate::error::{Error, chain};
 
 /// How often a call is tried.
@@ -32,10 +32,19 @@ const ATTEMPTS: u32 = 3;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 /// The longest answer: three items of 400 kB, which is what `DynamoDB` bounds them to, and some more.
 const LONGEST_ANSWER: usize = 2_000_000;
-/// The errors of a client that are none of its own making.
+/// The errors that blame the client and pass all the same: throttling, in all the words that services of AWS have for it.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>
-const TRANSIENT: [&str; 3] =
-    ["ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"];
+const TRANSIENT: [&str; 9] = [
+    "LimitExceededException",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "RequestTimeout",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+];
 const SERVICE: &str = "DynamoDB";
 const CONTENT_TYPE: &str = "application/x-amz-json-1.0";
 
@@ -96,11 +105,18 @@ impl Direct {
         }
     }
 
+    /// How long one call with its attempts may take.
+    pub(crate) fn budget(&self) -> Duration {
+        self.budget
+    }
+
     /// Makes a call that may be made more than once.
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer in time, not as it should, or with an error.
+    /// - [`Error::Unavailable`]: the database did not answer in time, or not as it should, or with an error that passes.
+    /// - [`Error::Broken`]: it refused the call, or the call cannot be made at all: the role may not make it, the table is
+    ///   not there, credentials are wrong. That is a fault of the deployment, and no time makes it pass.
     pub(crate) async fn call<Answer: DeserializeOwned>(
         &self,
         operation: &str,
@@ -108,19 +124,24 @@ impl Direct {
     ) -> Result<Answer, Error> {
         let request = request.to_string();
         let attempts = async {
-            let mut backoff = FIRST_BACKOFF;
+            let mut backoff = Backoff::new(FIRST_BACKOFF);
             for _ in 1..ATTEMPTS {
                 match self.attempt(operation, request.as_bytes()).await {
-                    Err(failure) if failure.is_transient => sleep(some_of(backoff)).await,
+                    Err(failure) if failure.is_transient => sleep(backoff.pause()).await,
                     result => return result,
                 }
-                backoff *= 2;
             }
             self.attempt(operation, request.as_bytes()).await
         };
         let result =
             timeout(self.budget, attempts).await.unwrap_or_else(|_| Err(Failure::transient("out of time")));
-        result.map_err(|failure| Error::Unavailable { service: SERVICE, cause: failure.reason })
+        result.map_err(|Failure { reason, is_transient }| {
+            if is_transient {
+                Error::Unavailable { service: SERVICE, cause: reason }
+            } else {
+                Error::Broken(format!("{SERVICE} refused a call: {reason}"))
+            }
+        })
     }
 
     async fn attempt<Answer: DeserializeOwned>(
@@ -133,8 +154,9 @@ impl Direct {
         if status != StatusCode::OK {
             let error: ErrorAnswer = serde_json::from_slice(&answer).unwrap_or_default();
             let kind = error.kind.rsplit('#').next().unwrap_or_default();
+            let is_throttled = status == StatusCode::TOO_MANY_REQUESTS || TRANSIENT.contains(&kind);
             return Err(Failure {
-                is_transient: status.is_server_error() || TRANSIENT.contains(&kind),
+                is_transient: status.is_server_error() || is_throttled,
                 reason: format!("{status}: {kind}: {}", error.message),
             });
         }
@@ -192,13 +214,6 @@ impl Failure {
     fn lasting(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self { reason: chain(reason.into().as_ref()), is_transient: false }
     }
-}
-
-/// A random part of a time, so that those who failed together do not come back together.
-fn some_of(time: Duration) -> Duration {
-    let mut random = [0];
-    fill_with_random_bytes(&mut random);
-    time * u32::from(random[0]) / u32::from(u8::MAX)
 }
 
 #[cfg(test)]
@@ -265,7 +280,7 @@ mod tests {
             url_suffix: "amazonaws.com".to_owned(),
             ca_bundle: None,
         };
-        Aws::new(&settings, "test", budget).unwrap().direct
+        Aws::new(&settings, "test", budget).unwrap().direct()
     }
 
     const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
@@ -357,6 +372,7 @@ mod tests {
         assert_eq!(serving.join().unwrap().len(), 1);
         let text = error.to_string();
         assert!(text.contains("AccessDeniedException: User: arn is not authorized"), "{text}");
+        assert!(matches!(error, Error::Broken(_)), "no excuse for an answer from memory: {error:?}");
     }
 
     #[tokio::test]

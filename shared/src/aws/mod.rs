@@ -1,6 +1,7 @@
 //! The clients of AWS, made for a short cold start: from what Lambda sets in the environment rather than from a
 //! search for profiles, over TLS by `ring` with compiled-in roots rather than the machine's.
 
+pub(crate) mod backoff;
 pub mod direct;
 pub mod signed;
 mod transport;
@@ -23,21 +24,19 @@ pub const BACKGROUND_BUDGET: Duration = Duration::from_secs(6);
 /// How long a management function waits for one call of AWS, retries included.
 pub const MANAGEMENT_BUDGET: Duration = Duration::from_secs(3);
 
-/// The clients of one function.
+/// What makes the clients of one function. It makes only those that are asked for: a client brings all that it can do into
+/// the binary.
 #[derive(Debug)]
 pub struct Aws {
-    /// The database.
-    pub dynamodb: aws_sdk_dynamodb::Client,
-    /// The source of peppers.
-    pub kms: aws_sdk_kms::Client,
-    /// What invokes other functions.
-    pub lambda: aws_sdk_lambda::Client,
-    /// The database, for the read that everybody waits for.
-    pub direct: Direct,
+    settings: AwsSettings,
+    function: String,
+    budget: Duration,
+    transport: Transport,
+    shared: SdkConfig,
 }
 
 impl Aws {
-    /// Makes the clients of `function`, whose name AWS logs with every call. Nothing is sent yet.
+    /// Reads the settings for the clients of `function`, whose name AWS logs with every call. Nothing is sent yet.
     ///
     /// `budget` bounds one call with its retries: half of it one attempt, a quarter of it connecting over TCP.
     ///
@@ -49,30 +48,48 @@ impl Aws {
     ///
     /// When `function` is not a word of letters, digits and hyphens.
     pub fn new(settings: &AwsSettings, function: &str, budget: Duration) -> Result<Self, InvalidVariable> {
-        let http = Transport::new(settings.ca_bundle.as_deref(), budget / 4)?;
-        let credentials = credentials(settings);
+        let transport = Transport::new(settings.ca_bundle.as_deref(), budget / 4)?;
         let shared = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
-            .http_client(http.clone())
-            .credentials_provider(SharedCredentialsProvider::new(credentials.clone()))
+            .http_client(transport.clone())
+            .credentials_provider(SharedCredentialsProvider::new(credentials(settings)))
             .region(Region::new(settings.region.clone()))
             .app_name(AppName::new(format!("keygate-{function}")).expect("a function's name is a word"))
             .timeout_config(timeouts(budget))
             .retry_config(retries())
             .build();
-        let mut dynamodb = aws_sdk_dynamodb::config::Builder::from(&shared);
-        dynamodb.set_endpoint_url(settings.dynamodb_endpoint.clone());
-        let mut kms = aws_sdk_kms::config::Builder::from(&shared);
-        kms.set_endpoint_url(settings.kms_endpoint.clone());
-        let mut lambda = aws_sdk_lambda::config::Builder::from(&shared);
-        lambda.set_endpoint_url(settings.lambda_endpoint.clone());
+        Ok(Self { settings: settings.clone(), function: function.to_owned(), budget, transport, shared })
+    }
 
-        Ok(Self {
-            dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
-            kms: aws_sdk_kms::Client::from_conf(kms.build()),
-            lambda: aws_sdk_lambda::Client::from_conf(lambda.build()),
-            direct: Direct::new(settings, credentials, http, function, budget),
-        })
+    /// The database.
+    #[must_use]
+    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        let mut config = aws_sdk_dynamodb::config::Builder::from(&self.shared);
+        config.set_endpoint_url(self.settings.dynamodb_endpoint.clone());
+        aws_sdk_dynamodb::Client::from_conf(config.build())
+    }
+
+    /// The source of peppers.
+    #[must_use]
+    pub fn kms(&self) -> aws_sdk_kms::Client {
+        let mut config = aws_sdk_kms::config::Builder::from(&self.shared);
+        config.set_endpoint_url(self.settings.kms_endpoint.clone());
+        aws_sdk_kms::Client::from_conf(config.build())
+    }
+
+    /// What invokes other functions.
+    #[must_use]
+    pub fn lambda(&self) -> aws_sdk_lambda::Client {
+        let mut config = aws_sdk_lambda::config::Builder::from(&self.shared);
+        config.set_endpoint_url(self.settings.lambda_endpoint.clone());
+        aws_sdk_lambda::Client::from_conf(config.build())
+    }
+
+    /// The database, for the read that everybody waits for.
+    #[must_use]
+    pub fn direct(&self) -> Direct {
+        let (settings, transport) = (&self.settings, self.transport.clone());
+        Direct::new(settings, credentials(settings), transport, &self.function, self.budget)
     }
 }
 
@@ -123,9 +140,9 @@ mod tests {
     #[tokio::test]
     async fn that_nobody_answers_is_a_failure_of_both_ways_to_the_database() {
         let aws = Aws::new(&settings(None), "test", Duration::from_secs(2)).unwrap();
-        let failure = aws.dynamodb.list_tables().send().await.unwrap_err();
+        let failure = aws.dynamodb().list_tables().send().await.unwrap_err();
         assert!(matches!(failure, aws_sdk_dynamodb::error::SdkError::DispatchFailure(_)), "{failure:?}");
-        let failure = aws.direct.call::<Value>("ListTables", &json!({})).await.unwrap_err();
+        let failure = aws.direct().call::<Value>("ListTables", &json!({})).await.unwrap_err();
         assert!(matches!(failure, Error::Unavailable { service: "DynamoDB", .. }), "{failure:?}");
     }
 

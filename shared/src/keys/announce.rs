@@ -7,7 +7,7 @@ use crate::activity::{Action, Details, Event};
 use crate::clock::Milestone;
 use crate::error::Error;
 use crate::store::Store;
-use crate::store::keys::DueKey;
+use crate::store::keys::{DueKey, DuePlace};
 
 /// Under which word is noted up to which hour everything is announced.
 const ANNOUNCED: &str = "ANNOUNCED";
@@ -44,16 +44,21 @@ pub async fn announce_due(store: &Store, now: DateTime<Utc>, stop_at: Instant) -
     let mut hour = noted.map_or(Some(to_pass), hour_of).ok_or_else(no_time)?;
     let mut announced = Announced { events: 0, caught_up: true };
     while hour <= current {
-        for due in store.keys.due(hour, now).await? {
-            if Instant::now() >= stop_at {
-                return Ok(Announced { caught_up: false, ..announced });
+        let mut place = Some(DuePlace::default());
+        while let Some(page) = place {
+            let (keys, next) = store.keys.due(hour, now, page).await?;
+            for due in keys {
+                if Instant::now() >= stop_at {
+                    return Ok(Announced { caught_up: false, ..announced });
+                }
+                let Some(events) = announce(store, due, now).await? else {
+                    // Somebody has changed it since the index was read. So this hour is not passed yet.
+                    announced.caught_up = false;
+                    continue;
+                };
+                announced.events += events;
             }
-            let Some(events) = announce(store, due, now).await? else {
-                // Somebody has changed it since the index was read. So this hour is not passed yet.
-                announced.caught_up = false;
-                continue;
-            };
-            announced.events += events;
+            place = next;
         }
         hour += HOUR;
         if hour <= to_pass && announced.caught_up {

@@ -189,10 +189,11 @@ impl KeyCreator {
         let extra = replay.as_ref().map(Extra::Replay);
         let written = self.store.create_key(caller.actor(), &new, self.quota, extra, &event, now).await;
         match (refused_to(&self.store.keys, caller, written, now).await?, repeatable) {
+            (Creation::Created, _) => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),
             (Creation::Remembered(memory), Some(repeatable)) => {
                 self.answer_again(&repeatable, &memory, now).await
             }
-            _ => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),
+            (Creation::Remembered(_), None) => Err(remembered_for_nobody()),
         }
     }
 
@@ -222,10 +223,11 @@ impl KeyCreator {
         let credential = Credential::generate(now);
         let new = self.draft(author, &request.user_id, key, &credential, now);
         let event = Event::new(action, author, (new.key.key_id, &request.user_id), Origin::default(), now);
-        self.store
-            .create_key(Actor::Keygate, &new, self.quota, Some(Extra::Bootstrap(bootstrap)), &event, now)
-            .await?;
-        Ok(RevealedKey::new(&new.key, &credential, &self.brand, now))
+        let extra = Some(Extra::Bootstrap(bootstrap));
+        match self.store.create_key(Actor::Keygate, &new, self.quota, extra, &event, now).await? {
+            Creation::Created => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),
+            Creation::Remembered(_) => Err(remembered_for_nobody()),
+        }
     }
 
     fn draft(
@@ -290,8 +292,8 @@ fn remembered_for_nobody() -> Error {
     Error::Broken("a request without an Idempotency-Key was there before".to_owned())
 }
 
-/// A direct invocation: `{"bootstrap": {"workspace_id", "user_id", "name", "break_glass"?}}`. No event of an API comes here,
-/// and none is of this form: it has members that API Gateway writes.
+/// A direct invocation: `{"bootstrap": {"workspace_id", "user_id", "name", "break_glass"?}}`. No event of an API comes here
+/// ([`crate::invocation`]), and none is of this form: an event has members of its own.
 #[derive(Debug)]
 pub struct BootstrapKey {
     /// The workspace to give an administrator to.

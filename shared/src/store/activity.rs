@@ -1,6 +1,7 @@
 //! The table `activity`: the audit trail, to which events are only ever added.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -37,6 +38,9 @@ struct Item<'a> {
     action: Action,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id: Option<KeyId>,
+    /// The workspace and the key, which the index by key begins with: a query of one workspace reads nothing of another's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workspace_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_id: Option<TokenId>,
     target: &'a UserId,
@@ -127,8 +131,8 @@ impl Activity {
     /// past their ttl are gone. What it reads is bounded, so it may come back with fewer events, even none, and a place to
     /// go on.
     ///
-    /// Nothing of another workspace is in what it finds. The index by key is not of a workspace: what is another's in it is
-    /// left out, and ends the walk where the next place would be one of them.
+    /// Nothing of another workspace is read, and so neither shown nor paid for: each of the three ways in begins with the
+    /// workspace. A key of another workspace is like one that does not exist.
     ///
     /// # Errors
     ///
@@ -145,7 +149,7 @@ impl Activity {
         let start = walk.after.map(|position| {
             HashMap::from([
                 (attribute.to_owned(), text(&value)),
-                ("actor".to_owned(), text(&stored_actor(walk.workspace, &position.actor))),
+                ("actor".to_owned(), text(&of_workspace(walk.workspace, &position.actor))),
                 ("event".to_owned(), text(&position.event)),
             ])
         });
@@ -161,7 +165,7 @@ impl Activity {
             .expression_attribute_values(":to", text(&walk.period.to))
             .scan_index_forward(walk.ascending);
         let read = |item: StoredItem| {
-            let Some(position) = walk.position(&item)? else { return Ok(None) };
+            let position = walk.position(&item)?;
             let stored: StoredEvent = serde_dynamo::from_item(item).map_err(|_| broken("event"))?;
             if stored.ttl <= now.timestamp() {
                 return Ok(None);
@@ -221,11 +225,12 @@ impl Activity {
             Some(Outcome::Refused(reason)) => ("refused", Some(reason)),
         };
         serde_dynamo::to_item(Item {
-            actor: stored_actor(&event.workspace_id, &event.actor),
+            actor: of_workspace(&event.workspace_id, &event.actor),
             event: event.position(),
             workspace_id: event.action.is_management().then_some(&event.workspace_id),
             action: event.action,
             key_id: event.key_id,
+            workspace_key: event.key_id.map(|key_id| of_workspace(&event.workspace_id, &key_id)),
             token_id: event.token_id,
             target: &event.target,
             changed: &event.details.changed,
@@ -249,23 +254,23 @@ impl Walk<'_> {
     fn partition(&self) -> (Option<&'static str>, &'static str, String) {
         match self.trail {
             Trail::Workspace => (Some("by_workspace"), "workspace_id", self.workspace.to_string()),
-            Trail::Actor(user) => (None, "actor", stored_actor(self.workspace, user)),
-            Trail::Key(id) => (Some("by_key"), "key_id", id.to_string()),
+            Trail::Actor(user) => (None, "actor", of_workspace(self.workspace, user)),
+            Trail::Key(id) => (Some("by_key"), "workspace_key", of_workspace(self.workspace, &id)),
         }
     }
 
-    /// Where an item stands; nowhere, if it is another workspace's.
-    fn position(&self, item: &StoredItem) -> Result<Option<Position>, Error> {
+    /// Where an item stands.
+    fn position(&self, item: &StoredItem) -> Result<Position, Error> {
         let value = |attribute: &str| match item.get(attribute) {
             Some(AttributeValue::S(value)) => Ok(value),
             _ => Err(broken("event")),
         };
         let (workspace, actor) = value("actor")?.split_once('#').ok_or_else(|| broken("event"))?;
         if workspace != self.workspace.as_str() {
-            return Ok(None);
+            return Err(Error::Broken("an event of another workspace".to_owned()));
         }
         let actor = actor.parse().map_err(|_| broken("event"))?;
-        Ok(Some(Position { actor, event: value("event")?.clone() }))
+        Ok(Position { actor, event: value("event")?.clone() })
     }
 }
 
@@ -292,6 +297,7 @@ impl StoredEvent {
     }
 }
 
-fn stored_actor(workspace: &WorkspaceId, user: &UserId) -> String {
-    format!("{workspace}#{user}")
+/// A user or a key as an id that is no other workspace's: neither a workspace's id nor a key's has a `#`.
+fn of_workspace(workspace: &WorkspaceId, id: &impl Display) -> String {
+    format!("{workspace}#{id}")
 }

@@ -35,6 +35,8 @@ const PAGE: i32 = 500;
 
 /// How many pages of a user's keys are read at most, of up to a megabyte each: thousands of keys.
 const MOST_PAGES_OF_USER: usize = 4;
+/// How many keys that are due one page has. Each is handled before the next page is read.
+const DUE_PAGE: i32 = 100;
 
 /// The table.
 #[derive(Clone, Debug)]
@@ -77,6 +79,19 @@ impl DueKey {
     #[must_use]
     pub fn holder(&self) -> Holder {
         Holder { workspace_id: self.workspace_id.clone(), user_id: self.user_id.clone(), key_id: self.key_id }
+    }
+}
+
+/// Where a page of an hour's due keys begins.
+#[derive(Clone, Debug, Default)]
+pub struct DuePlace {
+    shard: u8,
+    after: Option<Item>,
+}
+
+impl DuePlace {
+    fn first_of(shard: u8) -> Self {
+        Self { shard, after: None }
     }
 }
 
@@ -294,7 +309,7 @@ impl Keys {
             let is_wanted = !key.is_gone(now) && wanted.is_none_or(|wanted| wanted(&key));
             Ok(is_wanted.then_some((position, key)))
         };
-        let place = |item: &Item| position(walk.sort, item).map(Some);
+        let place = |item: &Item| position(walk.sort, item);
         self::walk(query, start, limit, wanted.is_none(), place, read).await
     }
 
@@ -337,40 +352,38 @@ impl Keys {
         Err(Error::TooManyKeys)
     }
 
-    /// The keys that are due within the hour of `hour`, up to `now`. The index is a little behind the table. What is not a
-    /// key is logged and left out.
+    /// A page of the keys that are due within the hour of `hour`, up to `now`, and the place where the next one begins: any
+    /// number of keys may be due in the same hour. The index is a little behind the table. What is not a key is logged and
+    /// left out.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    pub async fn due(&self, hour: DateTime<Utc>, now: DateTime<Utc>) -> Result<Vec<DueKey>, Error> {
-        let mut keys = Vec::new();
-        for shard in 0..DUE_SHARDS {
-            let items = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .index_name("by_due")
-                .key_condition_expression("due_bucket = :bucket AND due_at <= :now")
-                .expression_attribute_values(":bucket", AttributeValue::S(due_bucket(hour, shard)))
-                .expression_attribute_values(":now", number(&now.timestamp()))
-                .into_paginator()
-                .items()
-                .send()
-                .collect::<Result<Vec<_>, _>>()
-                .await
-                .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-            for item in items {
-                let key_id = item.get("key_id").cloned();
-                if let Ok(due) = serde_dynamo::from_item(item) {
-                    keys.push(due);
-                } else {
-                    // It must not hold up all others.
-                    tracing::error!(?key_id, error = %broken("key"), "key left out");
-                }
-            }
-        }
-        Ok(keys)
+    pub async fn due(
+        &self,
+        hour: DateTime<Utc>,
+        now: DateTime<Utc>,
+        place: DuePlace,
+    ) -> Result<(Vec<DueKey>, Option<DuePlace>), Error> {
+        let DuePlace { shard, after } = place;
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("by_due")
+            .key_condition_expression("due_bucket = :bucket AND due_at <= :now")
+            .expression_attribute_values(":bucket", AttributeValue::S(due_bucket(hour, shard)))
+            .expression_attribute_values(":now", number(&now.timestamp()))
+            .limit(DUE_PAGE)
+            .set_exclusive_start_key(after)
+            .send()
+            .await
+            .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+        let next = match answer.last_evaluated_key {
+            Some(after) => Some(DuePlace { shard, after: Some(after) }),
+            None => Some(shard + 1).filter(|shard| *shard < DUE_SHARDS).map(DuePlace::first_of),
+        };
+        Ok((keys_of(answer.items.unwrap_or_default()), next))
     }
 
     /// A page of the active keys of all workspaces that nobody has used `since`, and the place where the next one begins. The
@@ -404,16 +417,7 @@ impl Keys {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let mut keys = Vec::new();
-        for item in answer.items.unwrap_or_default() {
-            let key_id = item.get("key_id").cloned();
-            if let Ok(key) = serde_dynamo::from_item(item) {
-                keys.push(key);
-            } else {
-                // It must not hold up all others.
-                tracing::error!(?key_id, error = %broken("key"), "key left out");
-            }
-        }
+        let keys = keys_of(answer.items.unwrap_or_default());
         Ok((keys, answer.last_evaluated_key.as_ref().and_then(place_of)))
     }
 
@@ -740,6 +744,20 @@ fn key_of<T: DeserializeOwned>(id: KeyId, item: HashMap<String, AttributeValue>)
         return Err(broken("key"));
     }
     serde_dynamo::from_item(item).map_err(|_| broken("key"))
+}
+
+/// The keys among items of an index. What is not a key must not hold up all others.
+fn keys_of<T: DeserializeOwned>(items: Vec<Item>) -> Vec<T> {
+    let mut keys = Vec::with_capacity(items.len());
+    for item in items {
+        let key_id = item.get("key_id").cloned();
+        if let Ok(key) = serde_dynamo::from_item(item) {
+            keys.push(key);
+        } else {
+            tracing::error!(?key_id, error = %broken("key"), "key left out");
+        }
+    }
+    keys
 }
 
 /// Where a page of the index by last use begins, in a text: no part of it has spaces.

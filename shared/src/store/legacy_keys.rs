@@ -31,7 +31,7 @@ use crate::store::activity::Activity;
 use crate::store::transaction::{Outcome, Transaction};
 use crate::store::walk::{Item, walk};
 use crate::store::workspaces::Workspaces;
-use crate::store::{broken, bytes, mark_used, text};
+use crate::store::{batch, broken, bytes, mark_used, text};
 
 /// The most keys that are imported in one transaction: of 100 items one is the event, and each key may have a user of its own
 /// who must not be removed.
@@ -185,7 +185,7 @@ impl LegacyKeys {
         };
         let place = |item: &Item| {
             let id = item.get("key_id").and_then(|id| id.as_s().ok()?.parse().ok());
-            id.map(Some).ok_or_else(|| broken("legacy key"))
+            id.ok_or_else(|| broken("legacy key"))
         };
         self::walk(query, None, limit, true, place, read).await
     }
@@ -342,13 +342,8 @@ impl LegacyStore {
                 .consistent_read(true)
                 .build()
                 .expect("keys to read");
-            let answer = client.batch_get_item().request_items(table, wanted).send().await;
-            let answer = answer.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-            if answer.unprocessed_keys.is_some_and(|unread| !unread.is_empty()) {
-                let cause = "it left keys unprocessed".to_owned();
-                return Err(Error::Unavailable { service: "DynamoDB", cause });
-            }
-            let items = answer.responses.unwrap_or_default().remove(table).unwrap_or_default();
+            let mut read = batch::get(client, HashMap::from([(table.clone(), wanted)])).await?;
+            let items = read.remove(table).unwrap_or_default();
             let items: Vec<Stored> = serde_dynamo::from_items(items).map_err(|_| broken("legacy key"))?;
             stored.extend(items.into_iter().map(|item| (item.hash, item.values)));
         }

@@ -16,6 +16,7 @@
 //! the refusal showed to be lost.
 
 pub mod activity;
+mod batch;
 pub mod keys;
 pub mod legacy_keys;
 mod live_tokens;

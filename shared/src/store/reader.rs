@@ -1,14 +1,12 @@
 //! The reads that everybody waits for: of whatever is stored of a presented credential. They go without the SDK's client.
 
-use std::collections::HashMap;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_dynamo::{AttributeValue, Item};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use crate::aws::direct::Direct;
 use crate::config::{Environment, InvalidVariable};
@@ -16,8 +14,8 @@ use crate::credential::{KeyId, TokenId};
 use crate::error::Error;
 use crate::pepper::SecretHash;
 use crate::record::{Family, HashedKey, HashedLegacyKey, HashedToken, TokenKey, family_entry, token_entry};
-use crate::store::broken;
 use crate::store::keys::UNHASHED;
+use crate::store::{batch, broken};
 
 /// The tables `keys` and `tokens`, for reading one credential after the other. Each takes one request.
 #[derive(Debug)]
@@ -42,14 +40,6 @@ pub struct StoredToken {
 #[serde(rename_all = "PascalCase")]
 struct OneItem {
     item: Option<Item>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Batch {
-    responses: HashMap<String, Vec<Item>>,
-    #[serde(default)]
-    unprocessed_keys: Map<String, Value>,
 }
 
 impl Reader {
@@ -111,21 +101,16 @@ impl Reader {
         let entries = [Some(token_entry::text(token_id)), token_id.family().map(family_entry::text)];
         let entry = |entry| json!({"key_id": {"S": key_id}, "entry": {"S": entry}});
         let entries: Vec<_> = entries.into_iter().flatten().map(entry).collect();
-        let request = json!({"RequestItems": {
-            &self.tokens_table: {"Keys": entries, "ConsistentRead": true},
-            &self.keys_table: {
-                "Keys": [{"key_id": {"S": key_id}}],
-                "ProjectionExpression": format!("{UNHASHED}, token_generation"),
-                "ExpressionAttributeNames": {"#name": "name", "#ttl": "ttl"},
-                "ConsistentRead": true,
-            },
-        }});
-        let mut read: Batch = self.direct.call("BatchGetItem", &request).await?;
-        if !read.unprocessed_keys.is_empty() {
-            let cause = "it left keys unprocessed".to_owned();
-            return Err(Error::Unavailable { service: "DynamoDB", cause });
-        }
-        let mut take = |table: &str| read.responses.remove(table).unwrap_or_default();
+        let token = json!({"Keys": entries, "ConsistentRead": true});
+        let key = json!({
+            "Keys": [{"key_id": {"S": key_id}}],
+            "ProjectionExpression": format!("{UNHASHED}, token_generation"),
+            "ExpressionAttributeNames": {"#name": "name", "#ttl": "ttl"},
+            "ConsistentRead": true,
+        });
+        let wanted = Map::from_iter([(self.tokens_table.clone(), token), (self.keys_table.clone(), key)]);
+        let mut read = batch::get_directly(&self.direct, wanted).await?;
+        let mut take = |table: &str| read.remove(table).unwrap_or_default();
         let key: Option<TokenKey> = only(take(&self.keys_table), "key")?;
         let (tokens, families): (Vec<_>, Vec<_>) = take(&self.tokens_table).into_iter().partition(is_token);
         let token: Option<HashedToken> = only(tokens, "token")?;
@@ -155,14 +140,9 @@ impl Reader {
         let table = table.ok_or_else(|| Error::Broken("no legacy keys are configured".to_owned()))?;
         let keys: Vec<_> =
             hashes.iter().map(|hash| json!({"hash": {"B": STANDARD.encode(hash.as_bytes())}})).collect();
-        let request = json!({"RequestItems": {table: {"Keys": keys, "ConsistentRead": true}}});
-        let mut read: Batch = self.direct.call("BatchGetItem", &request).await?;
-        if !read.unprocessed_keys.is_empty() {
-            let cause = "it left keys unprocessed".to_owned();
-            return Err(Error::Unavailable { service: "DynamoDB", cause });
-        }
-        let found: Option<HashedLegacyKey> =
-            only(read.responses.remove(table).unwrap_or_default(), "legacy key")?;
+        let wanted = Map::from_iter([(table.clone(), json!({"Keys": keys, "ConsistentRead": true}))]);
+        let mut read = batch::get_directly(&self.direct, wanted).await?;
+        let found: Option<HashedLegacyKey> = only(read.remove(table).unwrap_or_default(), "legacy key")?;
         match found {
             Some(key) if !hashes.contains(&key.hash) => Err(broken("legacy key")),
             found => Ok(found),

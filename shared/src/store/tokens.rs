@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::builders::{KeysAndAttributesBuilder, UpdateBuilder};
+use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, TransactWriteItem, Update};
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
@@ -28,7 +28,7 @@ use crate::store::keys::Keys;
 use crate::store::live_tokens::{self, End, LiveTokens};
 use crate::store::transaction::{Outcome, Transaction};
 use crate::store::workspaces::Workspaces;
-use crate::store::{broken, mark_used, number, text};
+use crate::store::{batch, broken, mark_used, number, text};
 
 /// What a token is without its hash, for roles that may not read one.
 const UNHASHED_TOKEN: &str = "key_id, entry, kind, scopes, endpoints, token_generation, made_in_overlap, created_at, expires_at, last_used_at";
@@ -143,6 +143,10 @@ impl Tokens {
     ///
     /// - [`Error::Unavailable`]: the database did not answer, or left something unread.
     /// - [`Error::Broken`]: an item is not what it should be.
+    ///
+    /// # Panics
+    ///
+    /// Never: a request has keys to read.
     pub async fn families(&self, key_id: KeyId, ids: &[FamilyId]) -> Result<Vec<Family>, Error> {
         let mut families = Vec::with_capacity(ids.len());
         for ids in ids.chunks(BATCH) {
@@ -152,27 +156,15 @@ impl Tokens {
                 .projection_expression("key_id, entry, #current, #siblings, revoked_at, expires_at")
                 .expression_attribute_names("#current", "current")
                 .expression_attribute_names("#siblings", "siblings")
-                .consistent_read(true);
-            let mut read = self.batch([(self.table.clone(), wanted)]).await?;
+                .consistent_read(true)
+                .build()
+                .expect("keys to read");
+            let mut read = batch::get(&self.client, HashMap::from([(self.table.clone(), wanted)])).await?;
             let items = read.remove(&self.table).unwrap_or_default();
             let found: Vec<Family> = serde_dynamo::from_items(items).map_err(|_| broken("family"))?;
             families.extend(found);
         }
         Ok(families)
-    }
-
-    async fn batch<const N: usize>(
-        &self,
-        wanted: [(String, KeysAndAttributesBuilder); N],
-    ) -> Result<HashMap<String, Vec<HashMap<String, AttributeValue>>>, Error> {
-        let wanted = wanted.map(|(table, wanted)| (table, wanted.build().expect("keys to read")));
-        let answer = self.client.batch_get_item().set_request_items(Some(HashMap::from(wanted))).send().await;
-        let answer = answer.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        if answer.unprocessed_keys.is_some_and(|unread| !unread.is_empty()) {
-            let cause = "it left keys unprocessed".to_owned();
-            return Err(Error::Unavailable { service: "DynamoDB", cause });
-        }
-        Ok(answer.responses.unwrap_or_default())
     }
 
     /// Writes that a token was used, unless it was written since `due`, and never backwards.

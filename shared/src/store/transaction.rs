@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteI
 use chrono::Utc;
 use tokio::time::Instant;
 
+use crate::aws::backoff::some_of;
 use crate::caller::{Actor, UserId};
 use crate::credential::generate_ulid;
 use crate::error::Error;
@@ -179,8 +180,7 @@ impl<'a> Transaction<'a> {
 }
 
 fn random_pause(attempt: u32) -> Duration {
-    let share = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-    FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt)).min(LONGEST_PAUSE).mul_f64(share)
+    some_of(FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt)).min(LONGEST_PAUSE))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub(super) type Item = HashMap<String, AttributeValue>;
 /// back with fewer, even none, and a place to go on.
 ///
 /// `wants_all` says that `read` leaves out nothing but what is gone, so that as few items are read as are asked for.
-/// `position` says where an item stands, for the place to go on; `None` is nowhere, and ends the walk.
+/// `position` says where an item stands, for the place to go on.
 ///
 /// # Errors
 ///
@@ -32,7 +32,7 @@ pub(super) async fn walk<P: Clone + Send, T: Send>(
     start: Option<Item>,
     limit: usize,
     wants_all: bool,
-    position: impl Fn(&Item) -> Result<Option<P>, Error> + Send + Sync,
+    position: impl Fn(&Item) -> Result<P, Error> + Send + Sync,
     read: impl Fn(Item) -> Result<Option<(P, T)>, Error> + Send + Sync,
 ) -> Result<Found<P, T>, Error> {
     // One more than asked for tells whether there is more.
@@ -61,7 +61,7 @@ pub(super) async fn walk<P: Clone + Send, T: Send>(
         items.truncate(limit);
         items.last().map(|(position, _): &(P, T)| position.clone())
     } else {
-        after.map(|item| position(&item)).transpose()?.flatten()
+        after.map(|item| position(&item)).transpose()?
     };
     Ok(Found { items, rest })
 }

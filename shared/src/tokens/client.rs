@@ -6,10 +6,11 @@ use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
+use crate::caller::CredentialKind;
 use crate::credential::{Brand, Credential, KeyId, Kind};
 use crate::rights::Operation;
-use crate::tokens::OAuthError;
 use crate::tokens::parameters::Parameters;
+use crate::tokens::{OAuthError, RefusedCredential};
 use crate::verify::{Checked, Known, Verifier};
 
 /// How a client says who it is, and how it is asked to.
@@ -75,7 +76,8 @@ impl Presented {
     ///
     /// # Errors
     ///
-    /// - [`OAuthError::InvalidClient`]: the client is not presented with its key, or the key does not work.
+    /// - [`OAuthError::InvalidClient`]: the client is not presented with a key that exists.
+    /// - [`OAuthError::RefusedClient`]: the key does not work, or has another secret.
     /// - [`OAuthError::UnauthorizedClient`]: the secret that it is presented with may not do this.
     /// - [`OAuthError::Failed`]: nothing can be said about it.
     pub async fn authenticate(
@@ -87,23 +89,24 @@ impl Presented {
         let Self::Key(credential, scheme) = self else {
             return Err(OAuthError::InvalidClient("no key", Scheme::Basic));
         };
-        let reason = match verifier.verify(credential, now).await?.checked {
+        let presented = Some(CredentialKind::ApiKey);
+        let refused = match verifier.verify(credential, now).await?.checked {
             Checked::Known(known) => match known.works(now) {
                 Ok(()) if known.presented().may(operation, true) => return Ok(*known),
                 Ok(()) => return Err(OAuthError::UnauthorizedClient(known.presented())),
-                Err(unfit) => unfit.word(),
+                Err(unfit) => RefusedCredential::of_unfit(known.key.holder(), presented, unfit),
             },
-            Checked::WrongSecret(_) => "wrong secret",
-            Checked::Unknown(_) => "unknown key",
+            Checked::WrongSecret(holder) => RefusedCredential::of_wrong_secret(holder, presented),
+            Checked::Unknown(_) => return Err(OAuthError::InvalidClient("unknown key", *scheme)),
         };
-        Err(OAuthError::InvalidClient(reason, *scheme))
+        Err(OAuthError::RefusedClient(refused.into(), *scheme))
     }
 
     /// Checks that the client, if it is presented at all, is the key of that id.
     ///
     /// # Errors
     ///
-    /// - [`OAuthError::InvalidClient`]: the client is presented with a key that does not work.
+    /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`]: the client is presented with a key that does not work.
     /// - [`OAuthError::UnauthorizedClient`]: the secret that it is presented with may not do this.
     /// - [`OAuthError::InvalidGrant`]: it is another key.
     /// - [`OAuthError::Failed`]: nothing can be said about it.

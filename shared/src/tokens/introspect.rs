@@ -62,7 +62,7 @@ impl Introspector {
     /// # Errors
     ///
     /// - [`OAuthError::InvalidRequest`]: `token` is missing, or the client is presented in more than one way.
-    /// - [`OAuthError::InvalidClient`]: the client does not come with a key that works.
+    /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`]: the client does not come with a key that works.
     /// - [`OAuthError::Failed`]: try again later.
     pub async fn introspect(
         &self,

@@ -21,9 +21,9 @@ use crate::rights::{self, Operation};
 use crate::scope::{MOST_SCOPES, Scope, WORKSPACE_ADMIN};
 use crate::store::tokens::{Renewal, Revoked, TokenStore};
 use crate::time::whole_second;
-use crate::tokens::OAuthError;
 use crate::tokens::client::Presented;
 use crate::tokens::parameters::Parameters;
+use crate::tokens::{OAuthError, RefusedCredential};
 use crate::verify::{Checked, Known, KnownToken, Proof, Verifier};
 
 /// The scope that asks for a refresh token (`OpenID` Connect Core 1.0, section 11). No token carries it.
@@ -151,10 +151,10 @@ impl TokenIssuer {
     ///
     /// - [`OAuthError::InvalidRequest`], [`OAuthError::UnsupportedGrantType`]: as [`TokenRequest::parse`] and
     ///   [`Presented::parse`] say.
-    /// - [`OAuthError::InvalidClient`]: the client is not presented with a key that works.
+    /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`]: the client is not presented with a key that works.
     /// - [`OAuthError::InvalidScope`]: a scope is none, or is more than the key or the refresh token has.
-    /// - [`OAuthError::InvalidGrant`]: the refresh token does not work or is another client's. If it was used before, all
-    ///   that came of it is revoked.
+    /// - [`OAuthError::InvalidGrant`], [`OAuthError::RefusedGrant`]: the refresh token does not work or is another client's.
+    ///   If it was used before, all that came of it is revoked.
     /// - [`OAuthError::Failed`]: the key has as many tokens as it may have ([`Error::TooManyTokens`]), or try again later.
     pub async fn issue(
         &self,
@@ -297,18 +297,18 @@ impl TokenIssuer {
         presented: &Credential,
         now: DateTime<Utc>,
     ) -> Result<(TokenKey, Box<KnownToken>), OAuthError> {
-        let reason = match self.verifier.verify(presented, now).await?.checked {
+        let refused = match self.verifier.verify(presented, now).await?.checked {
             Checked::Known(known) => match (known.works(now), *known) {
                 (Ok(()), Known { key, generation, proof: Proof::Token(token) }) => {
                     return Ok((TokenKey { key, generation }, token));
                 }
-                (Ok(()), _) => "not a token",
-                (Err(unfit), _) => unfit.word(),
+                (Ok(()), _) => return Err(OAuthError::InvalidGrant("not a token")),
+                (Err(unfit), known) => RefusedCredential::of_unfit(known.key.holder(), None, unfit),
             },
-            Checked::WrongSecret(_) => "wrong secret",
-            Checked::Unknown(_) => "unknown token",
+            Checked::WrongSecret(holder) => RefusedCredential::of_wrong_secret(holder, None),
+            Checked::Unknown(_) => return Err(OAuthError::InvalidGrant("unknown token")),
         };
-        Err(OAuthError::InvalidGrant(reason))
+        Err(OAuthError::RefusedGrant(refused.into()))
     }
 
     fn access_expires_at(

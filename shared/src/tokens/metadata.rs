@@ -2,6 +2,13 @@
 
 use serde::Serialize;
 
+/// Where tokens are issued.
+pub const TOKEN_PATH: &str = "/oauth/token";
+/// Where tokens are revoked.
+pub const REVOCATION_PATH: &str = "/oauth/revoke";
+/// Where it is told what a credential is worth.
+pub const INTROSPECTION_PATH: &str = "/oauth/introspect";
+
 /// The ways in which a client may present its key.
 const CLIENT_AUTHENTICATION: [&str; 2] = ["client_secret_basic", "client_secret_post"];
 
@@ -28,9 +35,9 @@ impl Metadata {
         let [basic, post] = CLIENT_AUTHENTICATION;
         Self {
             issuer: issuer.to_owned(),
-            token_endpoint: format!("{issuer}/oauth/token"),
-            revocation_endpoint: format!("{issuer}/oauth/revoke"),
-            introspection_endpoint: format!("{issuer}/oauth/introspect"),
+            token_endpoint: format!("{issuer}{TOKEN_PATH}"),
+            revocation_endpoint: format!("{issuer}{REVOCATION_PATH}"),
+            introspection_endpoint: format!("{issuer}{INTROSPECTION_PATH}"),
             grant_types_supported: ["client_credentials", "refresh_token"],
             response_types_supported: [],
             token_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,

@@ -14,8 +14,11 @@ pub mod revoke;
 
 use thiserror::Error as ThisError;
 
+use crate::activity::Holder;
+use crate::caller::CredentialKind;
 use crate::error::Error;
 use crate::rights::Presented;
+use crate::verify::{Unfit, WRONG_SECRET};
 
 /// Why a request of an OAuth client was refused (RFC 6749, section 5.2; RFC 7009, section 2.2.1). Nothing was changed, unless
 /// a variant says otherwise.
@@ -30,6 +33,12 @@ pub enum OAuthError {
     /// What the client presented may not do this, whatever its scopes.
     #[error("{0} may not do this")]
     UnauthorizedClient(Presented),
+    /// The client names a key that exists, and the key does not work or has another secret.
+    #[error("invalid client: {}", .0.reason)]
+    RefusedClient(Box<RefusedCredential>, client::Scheme),
+    /// The refresh token is of a key that exists, and does not work or has another secret.
+    #[error("invalid grant: {}", .0.reason)]
+    RefusedGrant(Box<RefusedCredential>),
     /// The refresh token does not work, or is another client's. The reason is for the log. Where it was used before, its
     /// family is revoked by now.
     #[error("invalid grant: {0}")]
@@ -46,4 +55,45 @@ pub enum OAuthError {
     /// The store or something else failed.
     #[error(transparent)]
     Failed(#[from] Error),
+}
+
+/// A credential of a key that exists, which does not work: what the audit trail of the key has of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedCredential {
+    /// Whose key it names.
+    pub holder: Holder,
+    /// What it is, if it is one of those that open APIs.
+    pub credential: Option<CredentialKind>,
+    /// Why it does not work, in the authorizer's words.
+    pub reason: &'static str,
+}
+
+impl RefusedCredential {
+    /// One with another secret than the key or the token has.
+    pub(crate) fn of_wrong_secret(holder: Holder, credential: Option<CredentialKind>) -> Self {
+        Self { holder, credential, reason: WRONG_SECRET }
+    }
+
+    /// One with the right secret.
+    pub(crate) fn of_unfit(holder: Holder, credential: Option<CredentialKind>, unfit: Unfit) -> Self {
+        Self { holder, credential, reason: unfit.word() }
+    }
+}
+
+impl OAuthError {
+    /// The credential that was refused although its key exists, if it is that.
+    #[must_use]
+    pub fn refused(&self) -> Option<&RefusedCredential> {
+        match self {
+            Self::RefusedClient(refused, _) | Self::RefusedGrant(refused) => Some(refused),
+            Self::InvalidRequest(_)
+            | Self::InvalidClient(..)
+            | Self::UnauthorizedClient(_)
+            | Self::InvalidGrant(_)
+            | Self::UnsupportedGrantType
+            | Self::InvalidScope(_)
+            | Self::UnsupportedTokenType
+            | Self::Failed(_) => None,
+        }
+    }
 }

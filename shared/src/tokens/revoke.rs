@@ -37,7 +37,8 @@ impl TokenRevoker {
     /// # Errors
     ///
     /// - [`OAuthError::InvalidRequest`]: `token` is missing, or the client is presented in more than one way.
-    /// - [`OAuthError::InvalidClient`], [`OAuthError::InvalidGrant`]: the client is not who it says, or not the token's.
+    /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`], [`OAuthError::InvalidGrant`]: the client is not who it
+    ///   says, or not the token's.
     /// - [`OAuthError::UnsupportedTokenType`]: it is an API key.
     /// - [`OAuthError::Failed`]: try again later.
     pub async fn revoke_presented(

@@ -1,0 +1,58 @@
+//! Requests that take longer than they may.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::function::{Disturbance, Function, oauth_request, request};
+use crate::support::workspace::{Workspace, id_of};
+
+/// Below the time of one attempt. With every attempt that a transaction is worth it is above that of a request.
+const SLOW: Disturbance = Disturbance::SlowConflicts(Duration::from_millis(1_300));
+
+/// What a function has answered, and the error in its log.
+fn outcome(function: &Function, answer: &Value) -> (Value, String) {
+    let body = serde_json::from_str(answer["body"].as_str().expect("a body")).expect("JSON");
+    let line = function.log_lines().into_iter().find(|line| line["message"] == "request failed");
+    let line = line.expect("a line in the log");
+    (body, line["error"].as_str().expect("an error").to_owned())
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_answered_and_logged_as_a_timeout() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let function = Function::start("delete-key", &[]).await;
+    function.disturb(SLOW);
+    let event = request(&workspace, ("DELETE", "/api-keys/{id}"), Some(id_of(&key)), &[], &Value::Null);
+    let answer = function.invoke(event).await.expect("an answer");
+    let retry_after = &answer["multiValueHeaders"]["retry-after"];
+    assert_eq!((&answer["statusCode"], retry_after), (&json!(503), &json!(["1"])), "{answer}");
+    let (problem, error) = outcome(&function, &answer);
+    assert_eq!(
+        (&problem["code"], &problem["request_id"]),
+        (&json!("unavailable"), &json!("c6af9ac6-7b61-11e6-9a41-93e8deadbeef"))
+    );
+    let detail = problem["detail"].as_str().expect("a detail");
+    assert!(detail.contains("took too long") && detail.contains("may or may not"), "{problem}");
+    assert!(error.contains("not handled within 9 s"), "{error}");
+}
+
+#[tokio::test]
+async fn an_oauth_client_whose_request_takes_too_long_gets_an_oauth_error() {
+    let workspace = Workspace::new().await;
+    let token = workspace.access_token(&workspace.key_of("bob", &[]).await).await;
+    let function = Function::start("revoke-token", &[]).await;
+    function.disturb(SLOW);
+    let event = oauth_request("revoke", None, &format!("token={token}"));
+    let answer = function.invoke(event).await.expect("an answer");
+    assert_eq!(
+        (&answer["statusCode"], &answer["headers"]["retry-after"]),
+        (&json!(503), &json!("1")),
+        "{answer}"
+    );
+    let (body, error) = outcome(&function, &answer);
+    assert_eq!(body["error"], "temporarily_unavailable", "{body}");
+    assert!(body["error_description"].as_str().is_some_and(|text| text.contains("took too long")), "{body}");
+    assert!(error.contains("not handled within 9 s"), "{error}");
+}
