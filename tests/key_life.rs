@@ -147,7 +147,8 @@ struct Life {
 }
 
 impl Life {
-    async fn begin(workspace: &Workspace) -> Self {
+    async fn begin() -> Self {
+        let workspace = Workspace::new().await;
         let user = unique("user");
         let key = workspace.key_of(&user, &["orders:read"]).await;
         let model = Model {
@@ -159,7 +160,7 @@ impl Life {
             all: vec![key.clone()],
         };
         let id = id_of(&key).to_owned();
-        Self { workspace: workspace.clone(), id, user, former: None, model }
+        Self { workspace, id, user, former: None, model }
     }
 
     /// Waits until nothing ends in this very moment.
@@ -370,18 +371,18 @@ async fn exactly_those_secrets_and_tokens_work_that_the_life_of_a_key_leaves() {
     let mut runner = TestRunner::new(config);
     let lives = prop::collection::vec(prop::collection::vec(step(), STEPS), LIVES);
     let lives = lives.new_tree(&mut runner).expect("steps").current();
-    let workspace = Workspace::new().await;
     for lives in lives.chunks(AT_ONCE) {
         let living: Vec<_> = lives
             .iter()
             .map(|steps| {
-                let (workspace, steps) = (workspace.clone(), steps.clone());
+                let steps = steps.clone();
                 tokio::spawn(async move {
-                    let mut life = Life::begin(&workspace).await;
+                    let mut life = Life::begin().await;
                     for taken in 1..=steps.len() {
                         life.take(steps[taken - 1]).await;
                         life.check(&steps[..taken]).await;
                     }
+                    life.workspace.contents().await;
                 })
             })
             .collect();
@@ -391,5 +392,4 @@ async fn exactly_those_secrets_and_tokens_work_that_the_life_of_a_key_leaves() {
             }
         }
     }
-    workspace.contents().await;
 }

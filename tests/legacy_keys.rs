@@ -202,7 +202,7 @@ async fn a_legacy_key_makes_no_other_credential() {
     assert_eq!(workspace.get(&key, id).await.status, 200);
     let refused = workspace.create(&key, &json!({"name": "b"})).await;
     refused.assert_problem(403, "insufficient_credential");
-    assert_eq!(refused.json()["detail"], "This takes an API key. A legacy key cannot do it.");
+    assert_eq!(refused.json()["detail"], "This takes an API key with its current secret, not a legacy key.");
     workspace.rotate(&key, id, &json!({})).await.assert_problem(403, "insufficient_credential");
     let widened = workspace.update(&key, id, &json!({"scopes": ["orders:read"]})).await;
     widened.assert_problem(403, "insufficient_credential");

@@ -229,6 +229,38 @@ const CASES: &[Case] = &[
     case("the same with blanks", TOKEN)
         .body("grant_type=client_credentials&scope=++offline_access+")
         .succeeds(200, &["\"scope\":\"offline_access\""]),
+    case("no expiry, said twice", CREATE)
+        .body(r#"{"name":"lasting","expires_in":null,"expires_at":null}"#)
+        .succeeds(201, &["\"expires_at\":null"]),
+    case("no seconds", CREATE).body(r#"{"name":"a","expires_in":0}"#).invalid(&["/expires_in"]),
+    case("fewer than no seconds", CREATE).body(r#"{"name":"a","expires_in":-1}"#).invalid(&["/expires_in"]),
+    // Media types.
+    case("JSON with a character set", PATCH)
+        .with(&[("Content-Type", "Application/JSON; charset=UTF-8")])
+        .body("{}")
+        .succeeds(200, &[]),
+    case("a merge patch", PATCH)
+        .with(&[("Content-Type", "application/merge-patch+json")])
+        .body("{}")
+        .succeeds(200, &[]),
+    case("JSON as plain text", PATCH)
+        .with(&[("Content-Type", "text/plain")])
+        .body("{}")
+        .fails(415, "unsupported_media_type", &[]),
+    // How a key is presented.
+    case("a scheme in lower case", "GET /echo").with(&[("Authorization", "bearer {key}")]).succeeds(200, &[]),
+    case("a scheme in upper case", "GET /echo").with(&[("Authorization", "BEARER {key}")]).succeeds(200, &[]),
+    case("two spaces behind the scheme", "GET /echo").with(&[("Authorization", "Bearer  {key}")]).succeeds(200, &[]),
+    case("a key in quotes", "GET /echo").with(&[("Authorization", "Bearer \"{key}\"")]).fails(403, "", &[]),
+    case("a key in angle brackets", "GET /echo").with(&[("Authorization", "Bearer <{key}>")]).fails(403, "", &[]),
+    case("a key and a comma", "GET /echo").with(&[("Authorization", "Bearer {key},")]).fails(403, "", &[]),
+    case("a key and an encoded line break", "GET /echo")
+        .with(&[("Authorization", "Bearer {key}%0A")])
+        .fails(403, "", &[]),
+    case("a scheme with a colon", "GET /echo").with(&[("Authorization", "Bearer: {key}")]).fails(403, "", &[]),
+    case("a scheme twice", "GET /echo").with(&[("Authorization", "Bearer Bearer {key}")]).fails(403, "", &[]),
+    case("a key without a scheme", "GET /echo").with(&[("Authorization", "{key}")]).fails(403, "", &[]),
+    case("a variable that was not set", "GET /echo").with(&[("Authorization", "Bearer undefined")]).fails(403, "", &[]),
     // Queries.
     case("a time with an offset", "GET /api-keys?created_after=2026-11-01T00:00:00+00:00").invalid(&["created_after", PLUS]),
     case("the same in the trail", "GET /activity?from=2026-11-01T00:00:00+01:00").invalid(&["from", PLUS]),

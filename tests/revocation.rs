@@ -149,7 +149,7 @@ async fn conflicts_on_the_callers_entry_are_tried_again() {
 }
 
 /// How many functions create keys at the same time, and how many keys each.
-const CREATORS: usize = 8;
+const CREATORS: usize = 4;
 const KEYS_EACH: usize = 12;
 
 /// Every transaction of a caller looks at the caller's entry, so those of one busy caller meet there. DynamoDB lets one of two

@@ -242,3 +242,23 @@ fn uncached(mut answer: Response<Body>) -> Response<Body> {
     answer.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_client_whose_request_takes_too_long_gets_an_oauth_error() {
+        let error = Error::Timeout(Duration::from_secs(9));
+        let answer = refuse(Format::V2, error, Some("5f1c1e0a".to_owned()));
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers()[RETRY_AFTER], "1");
+        let body: Value = serde_json::from_slice(answer.body()).unwrap();
+        assert_eq!(body["error"], "temporarily_unavailable");
+        assert!(body["error_description"].as_str().unwrap().contains("took too long"), "{body}");
+    }
+}

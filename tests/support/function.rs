@@ -60,8 +60,8 @@ pub(crate) enum Disturbance {
     Partial(u32),
     /// The function's role may do nothing.
     Denied,
-    /// Every call of the database takes that long, and transactions conflict with others in the end.
-    SlowConflicts(Duration),
+    /// Every call of the database takes that long, and transactions come too late in the end: the first item was changed.
+    SlowChanges(Duration),
 }
 
 /// Where in a call a function is killed.
@@ -359,10 +359,10 @@ async fn pass_on(
                 json!({"__type": "com.amazon.coral.service#AccessDeniedException", "Message": "not you"});
             (StatusCode::BAD_REQUEST, JSON, denied.to_string().into())
         }
-        Disturbance::SlowConflicts(time) => {
+        Disturbance::SlowChanges(time) => {
             tokio::time::sleep(time).await;
             if operation == "TransactWriteItems" {
-                (StatusCode::BAD_REQUEST, JSON, conflict(count, &[1]))
+                (StatusCode::BAD_REQUEST, JSON, refused(count, &[0], "ConditionalCheckFailed"))
             } else {
                 answer.await
             }
@@ -421,7 +421,7 @@ impl Database {
             | Disturbance::Says(_)
             | Disturbance::KillAt(0, _)
             | Disturbance::Denied
-            | Disturbance::SlowConflicts(_) => current,
+            | Disturbance::SlowChanges(_) => current,
             Disturbance::KillAt(left, moment) => {
                 *disturbance = Disturbance::KillAt(left - 1, moment);
                 Disturbance::None
@@ -514,10 +514,14 @@ impl Database {
 
 /// What DynamoDB answers to a transaction of `count` items when others are at work on some of them.
 fn conflict(count: usize, conflicting: &[usize]) -> Bytes {
+    refused(count, conflicting, "TransactionConflict")
+}
+
+/// What DynamoDB answers to a transaction of `count` items that fails for a reason of some of them.
+fn refused(count: usize, items: &[usize], code: &str) -> Bytes {
     let mut reasons = vec![json!({"Code": "None"}); count];
-    for index in conflicting {
-        reasons[*index] =
-            json!({"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"});
+    for index in items {
+        reasons[*index] = json!({"Code": code, "Message": "as if"});
     }
     let kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
     json!({"__type": kind, "Message": "Transaction cancelled", "CancellationReasons": reasons})

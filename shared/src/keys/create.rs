@@ -292,8 +292,8 @@ fn remembered_for_nobody() -> Error {
     Error::Broken("a request without an Idempotency-Key was there before".to_owned())
 }
 
-/// A direct invocation: `{"bootstrap": {"workspace_id", "user_id", "name", "break_glass"?}}`. No event of an API comes here
-/// ([`crate::invocation`]), and none is of this form: an event has members of its own.
+/// A direct invocation: `{"bootstrap": {"workspace_id", "user_id", "name", "break_glass"?}}`. No event of an API comes here,
+/// and none is of this form: it has members that API Gateway writes.
 #[derive(Debug)]
 pub struct BootstrapKey {
     /// The workspace to give an administrator to.
