@@ -136,6 +136,7 @@ async fn every_role_allows_what_its_function_does_and_nothing_else() {
             recorded.entry(function.to_owned()).or_default().insert(pair);
         }
     }
+    let mut wrong = Vec::new();
     let mut strangers: BTreeSet<_> = recorded.keys().cloned().collect();
     for function in functions(&api).await {
         let name = function["FunctionName"].as_str().expect("a name");
@@ -143,8 +144,14 @@ async fn every_role_allows_what_its_function_does_and_nothing_else() {
         let calls = binary.map(|binary| recorded[binary].clone()).unwrap_or_default();
         binary.map(|binary| strangers.remove(binary));
         let role = function["Role"].as_str().and_then(|arn| arn.rsplit('/').next()).expect("a role");
-        assert_eq!(allowed(&api, role).await, calls, "the role of {name}");
+        let allowed = allowed(&api, role).await;
+        if allowed != calls {
+            let unused: Vec<_> = allowed.difference(&calls).collect();
+            let missing: Vec<_> = calls.difference(&allowed).collect();
+            wrong.push(format!("{name} never did {unused:?}, and may not do {missing:?}"));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(strangers.is_empty(), "calls of no function: {strangers:?}");
 }
 
@@ -226,7 +233,8 @@ const COMPARING: [&str; 5] =
 const APPENDING: [&str; 5] =
     ["authorizerole", "recordcallsrole", "issuetokenrole", "revoketokenrole", "introspecttokenrole"];
 
-/// Checks what a role's actions are bound to: writes to transactions, but for what is written after an answer; and reads to attributes without the hashes, but for the roles that compare them.
+/// Checks what a role's actions are bound to: writes to transactions, but for what is written after an answer; and reads
+/// to attributes without the hashes, but for the roles that compare them.
 #[track_caller]
 fn assert_conditions(role: &str, action: &str, resources: &[String], condition: &Value) {
     let attributes = || -> Vec<&str> {
