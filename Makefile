@@ -87,8 +87,8 @@ lint: setup ## Format, clippy, rustdoc, and the scripts of infra/local
 	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh bench/*/*.sh
 
 unit: ## The unit tests and the examples in the documentation
-	@$(PHASE) "unit tests" cargo test $(LOCKED) --package keygate --lib
-	@$(PHASE) "documentation examples" cargo test $(LOCKED) --package keygate --doc
+	@$(PHASE) "unit tests" cargo test $(LOCKED) --package keygate-core --package keygate --lib
+	@$(PHASE) "documentation examples" cargo test $(LOCKED) --package keygate-core --package keygate --doc
 
 TEMPLATES := infra/template.yaml infra/examples/template.yaml
 templates: setup ## The templates, by the SAM CLI and cfn-lint

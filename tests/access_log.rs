@@ -1,12 +1,13 @@
 //! Calls of an access log in the audit trail.
 
+use std::io::Read;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::Utc;
 use flate2::Compression;
 use flate2::read::GzEncoder;
 use serde_json::{Value, json};
-use std::io::Read;
 
 use crate::support::database::calls;
 use crate::support::emulator::put_log_lines;

@@ -82,7 +82,7 @@ async fn a_token_takes_one_strongly_consistent_read_and_a_wrong_one_opens_nothin
 /// With a checksum that belongs to it, so that only the secret can tell.
 #[tokio::test]
 async fn no_secret_opens_what_it_was_not_made_for() {
-    use keygate::credential::{Brand, Credential, Kind};
+    use keygate_core::credential::{Brand, Credential, Kind};
     use secrecy::ExposeSecret;
     let brand: Brand = "kg".parse().expect("a brand");
     let workspace = Workspace::new().await;

@@ -1,7 +1,7 @@
 //! The custom authorizer, in front of the management API, a REST API and an HTTP API.
 
 use aws_sdk_dynamodb::types::AttributeValue::{N, S};
-use keygate::credential::{Brand, Credential, KeyId, Kind, Secret};
+use keygate_core::credential::{Brand, Credential, KeyId, Kind, Secret};
 use reqwest::Method;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};

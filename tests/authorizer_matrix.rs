@@ -1,6 +1,6 @@
 //! Every state of a credential, in every kind of event, for every form of answer.
 
-use keygate::credential::{Credential, KeyId, Kind, Secret};
+use keygate_core::credential::{Credential, KeyId, Kind, Secret};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use keygate::credential::{Brand, Credential, KeyId, Kind, Secret};
+use keygate_core::credential::{Brand, Credential, KeyId, Kind, Secret};
 use secrecy::ExposeSecret;
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! What an environment of the authorizer remembers, where it may.
 
 use chrono::Utc;
-use keygate::credential::Credential;
+use keygate_core::credential::Credential;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! What an authorization consumes, in DynamoDB's own units: half a read unit for 4 kB, a whole one if strongly consistent,
 //! and a write unit for 1 kB, in the table and in each index that has to follow.
 
-use keygate::credential::{Credential, KeyId, Kind};
+use keygate_core::credential::{Credential, KeyId, Kind};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use keygate::credential::{Credential, Kind};
+use keygate_core::credential::{Credential, Kind};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 

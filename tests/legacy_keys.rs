@@ -1,10 +1,10 @@
 //! Keys of an earlier mechanism: imported, honoured until the sunset, reported, and gone with their users.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use keygate::activity::{Action, Event, Origin};
-use keygate::config::Environment;
-use keygate::error::Error;
 use keygate::store::legacy_keys::LegacyStore;
+use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::environment::Environment;
+use keygate_core::error::Error;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

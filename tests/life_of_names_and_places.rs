@@ -4,21 +4,23 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
-use keygate::activity::{Action, Event, Origin};
-use keygate::caller::{Actor, Caller, CredentialKind, UserId, WorkspaceId};
-use keygate::config::Environment;
-use keygate::credential::KeyId;
-use keygate::error::Error;
 use keygate::keys::delete;
 use keygate::keys::expiry::MaxLifetime;
 use keygate::keys::precondition::IfMatch;
 use keygate::keys::purge::{RemovedKey, purge};
 use keygate::keys::recount::recount;
+use keygate::keys::settings::KeySettings;
 use keygate::keys::update::{KeyPatch, KeyUpdater};
-use keygate::record::HashedKey;
 use keygate::store::Store;
 use keygate::users::clear::UserClearer;
 use keygate::users::remove::Removal;
+use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::caller::{Actor, Caller, CredentialKind};
+use keygate_core::credential::KeyId;
+use keygate_core::environment::Environment;
+use keygate_core::error::Error;
+use keygate_core::identity::{UserId, WorkspaceId};
+use keygate_core::key::HashedKey;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::{Strategy, any};
@@ -242,8 +244,11 @@ impl<'a> Life<'a> {
         let updater = KeyUpdater {
             brand: "kg".parse().expect("a brand"),
             store: store(tables),
-            quota: QUOTA,
-            retention: TimeDelta::seconds(RETENTION),
+            settings: KeySettings {
+                per_user: QUOTA,
+                retention: TimeDelta::seconds(RETENTION),
+                max_lifetime: MaxLifetime(None),
+            },
         };
         let clearer = UserClearer { store: store(tables), legacy: None, quota: QUOTA };
         let (model, now) = (Model::default(), Utc::now().trunc_subsecs(0));

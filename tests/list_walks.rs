@@ -12,10 +12,11 @@ use aws_sdk_dynamodb::types::{
     WriteRequest,
 };
 use chrono::{DateTime, SecondsFormat, Utc};
-use keygate::caller::{Caller, CredentialKind};
-use keygate::credential::KeyId;
 use keygate::keys::list::{ListKeys, list};
 use keygate::store::keys::Keys;
+use keygate_core::caller::{Caller, CredentialKind};
+use keygate_core::credential::KeyId;
+use keygate_core::environment::Environment;
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq};
 use proptest::sample::{Index, select};
@@ -480,7 +481,8 @@ impl<'a> Workspace<'a> {
             old_secret: None,
             expires_at: None,
         };
-        let keys = Keys::new(table.client.clone(), table.name.clone());
+        let environment = Environment::from_iter([("KEYS_TABLE", table.name.as_str())]);
+        let keys = Keys::new(table.client.clone(), &environment).expect("the name of a table");
         Self { table, keys, caller, known: living.clone(), living }
     }
 

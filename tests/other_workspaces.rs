@@ -2,7 +2,7 @@
 //! the database, and in what they consume.
 
 use chrono::Utc;
-use keygate::credential::KeyId;
+use keygate_core::credential::KeyId;
 use serde_json::{Value, json};
 
 use crate::support::database::{calls, put_events};

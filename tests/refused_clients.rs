@@ -1,6 +1,6 @@
 //! Clients of the OAuth API that a key refuses: events of the key, as calls are that the authorizer refuses.
 
-use keygate::credential::{Credential, Kind};
+use keygate_core::credential::{Credential, Kind};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use keygate::rights::Presented;
+use keygate_core::rights::Presented;
 use reqwest::Method;
 use serde_json::{Value, json};
 

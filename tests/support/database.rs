@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use keygate::credential::{KeyId, TokenId};
+use keygate_core::credential::{KeyId, TokenId};
 use serde_json::{Value, json};
 
 use crate::support::stack::{dynamodb, variable};

@@ -6,7 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use keygate::aws::Aws;
-use keygate::config::Environment;
+use keygate::aws::settings::AwsSettings;
+use keygate_core::environment::Environment;
 use reqwest::{Client, Method, Response};
 use serde_json::Value;
 
@@ -23,7 +24,7 @@ pub(crate) fn dynamodb() -> aws_sdk_dynamodb::Client {
         .into_iter()
         .chain([("AWS_ENDPOINT_URL".to_owned(), variable("KEYGATE_DYNAMODB_URL"))])
         .collect();
-    let settings = environment.aws().expect("complete settings");
+    let settings = AwsSettings::from_environment(&environment).expect("complete settings");
     Aws::new(&settings, "tests", std::time::Duration::from_secs(30))
         .expect("settings that can be used")
         .dynamodb()

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, BillingMode, GlobalSecondaryIndex, PutRequest, TimeToLiveSpecification, WriteRequest,
 };
 use chrono::{DateTime, Utc};
-use keygate::credential::KeyId;
+use keygate_core::credential::KeyId;
 use serde_json::{Value, json};
 
 use crate::support::database::{Contents, TABLES, contents_of, to_json};

@@ -1,7 +1,7 @@
 //! A workspace of a test's own.
 
 use chrono::Utc;
-use keygate::credential::KeyId;
+use keygate_core::credential::KeyId;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -2,8 +2,10 @@
 //! and does nothing with it.
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use keygate::authorizer::settings::budget;
 use keygate::aws::Aws;
-use keygate::config::Environment;
+use keygate::aws::settings::AwsSettings;
+use keygate_core::environment::Environment;
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
 use serde_json::value::RawValue;
@@ -13,9 +15,10 @@ const ANSWER: &str = r#"{"principalId":"nobody","policyDocument":{"Version":"201
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
-    let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), environment.authorizer_budget()?)?;
+    let settings = AwsSettings::from_environment(&environment)?;
+    let aws = Aws::new(&settings, env!("CARGO_BIN_NAME"), budget(&environment)?)?;
     let dynamodb = aws.dynamodb();
-    let (table, key) = (environment.keys_table()?, std::env::var("BENCH_KEY_ID")?);
+    let (table, key) = (std::env::var("KEYS_TABLE")?, std::env::var("BENCH_KEY_ID")?);
     let answer = RawValue::from_string(ANSWER.to_owned())?;
     lambda_runtime::run(service_fn(async |_: LambdaEvent<Box<RawValue>>| {
         let read = dynamodb.get_item().table_name(&table).consistent_read(true);

@@ -4,67 +4,83 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use keygate::activity::Outcome;
-use keygate::afterwards::{Afterwards, Followup, Uses, Writer};
-use keygate::authorize::{Authorizer, Decided, Decision, Lookup};
+use keygate::api::authorizer_event::{Event, Payload};
+use keygate::api::authorizer_response::Answer;
+use keygate::api::authorizer_response::AuthorizerAnswer;
+use keygate::authorizer::cache::Cache;
+use keygate::authorizer::call_counter::{Call, Calls};
+use keygate::authorizer::deferred::{Afterwards, Followup, Uses, Writer};
+use keygate::authorizer::metrics::{Latency, Metrics};
+use keygate::authorizer::settings;
+use keygate::authorizer::settings::CacheSettings;
+use keygate::authorizer::verifier::Verifier;
+use keygate::authorizer::{Authorizer, Decided, Lookup};
 use keygate::aws::Aws;
-use keygate::cache::Cache;
-use keygate::calls::{Call, Calls};
-use keygate::config::{AuthorizerAnswer, Environment, InvalidVariable};
-use keygate::gateway::{Answer, Event, Payload};
-use keygate::metrics::{Latency, Metrics};
+use keygate::aws::kms;
+use keygate::aws::kms::MacKeySources;
+use keygate::aws::settings::AwsSettings;
+use keygate::logging;
 use keygate::store::activity::Activity;
 use keygate::store::keys::Keys;
 use keygate::store::legacy_keys::LegacyKeys;
 use keygate::store::reader::Reader;
 use keygate::store::tokens::Tokens;
-use keygate::verify::Verifier;
-use keygate::{kms, logging};
+use keygate_core::audit_event::Outcome;
+use keygate_core::credential::Brand;
+use keygate_core::decision::Decision;
+use keygate_core::environment::{Environment, InvalidVariable};
+use keygate_core::legacy_credential;
+use keygate_core::legacy_credential::LegacyRules;
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
-    logging::init(module_path!(), environment.log_level()?);
-    let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), environment.authorizer_budget()?)?;
+    logging::init(module_path!(), logging::level(&environment)?);
+    let aws = Aws::new(
+        &AwsSettings::from_environment(&environment)?,
+        env!("CARGO_BIN_NAME"),
+        settings::budget(&environment)?,
+    )?;
     let writer = Arc::new(writer(&environment, &aws)?);
     let reader = Reader::new(aws.direct(), &environment)?;
     // All three before the first call, and at the same time.
     let started = Instant::now();
     let peppers = async {
-        let peppers = kms::derive(&aws.kms(), environment.peppers()?).await?;
+        let peppers = kms::derive(&aws.kms(), MacKeySources::peppers(&environment)?).await?;
         writer.took(Latency::Kms, started.elapsed());
         Ok::<_, Error>(peppers)
     };
     let (peppers, connected, afterwards) =
         tokio::join!(peppers, reader.connect(), Afterwards::start(Arc::clone(&writer)));
     connected?;
-    let cache = Cache::new(environment.cache_seconds()?, environment.stale_if_error()?);
+    let cache = Cache::new(CacheSettings::from_environment(&environment)?);
     let verifier = Verifier { peppers: peppers?, reader };
-    let (brand, legacy) = (environment.brand()?, environment.legacy_rules()?);
+    let (brand, legacy) =
+        (Brand::from_environment(&environment)?, LegacyRules::from_environment(&environment)?);
     let authorizer = Authorizer { brand, legacy, verifier, cache };
-    let (form, afterwards) = (environment.authorizer_answer()?, afterwards?);
+    let (form, afterwards) = (AuthorizerAnswer::from_environment(&environment)?, afterwards?);
     lambda_runtime::run(service_fn(|event| respond(&authorizer, &afterwards, form, event))).await
 }
 
 fn writer(environment: &Environment, aws: &Aws) -> Result<Writer, InvalidVariable> {
-    let (dynamodb, retention) = (aws.dynamodb(), environment.activity_retention()?);
-    let metrics = Metrics::new(environment.metrics_stack(), environment.log_level()?);
+    let dynamodb = aws.dynamodb();
+    let metrics = Metrics::from_environment(environment)?;
     let uses = Uses {
-        keys: Keys::new(dynamodb.clone(), environment.keys_table()?),
-        tokens: Tokens::new(dynamodb.clone(), environment.tokens_table()?),
-        legacy_keys: match environment.legacy_sunset()? {
-            Some(_) => Some(LegacyKeys::new(dynamodb.clone(), environment.legacy_keys_table()?)),
+        keys: Keys::new(dynamodb.clone(), environment)?,
+        tokens: Tokens::new(dynamodb.clone(), environment)?,
+        legacy_keys: match legacy_credential::sunset(environment)? {
+            Some(_) => Some(LegacyKeys::new(dynamodb.clone(), environment)?),
             None => None,
         },
-        last_used_interval: environment.last_used_interval()?,
+        last_used_interval: environment.seconds("LAST_USED_INTERVAL", 900, 0..=86_400)?,
     };
     Ok(Writer {
         uses: Some(uses),
-        activity: Activity::new(dynamodb, environment.activity_table()?, retention),
-        budget: environment.after_budget()?,
-        calls: Calls::new(environment.call_activity()?).into(),
+        activity: Activity::new(dynamodb, environment)?,
+        budget: settings::deferred_budget(environment)?,
+        calls: Calls::from_environment(environment)?.into(),
         metrics: Some(metrics.into()),
     })
 }

@@ -1,24 +1,23 @@
 //! From the stream of `activity`, and again from a queue: clears API Gateway's authorizer caches after a revocation.
 
 use chrono::Utc;
+use keygate::api::streams::{self, Trigger};
 use keygate::aws::BACKGROUND_BUDGET;
+use keygate::aws::settings::AwsSettings;
 use keygate::aws::signed::Signed;
-use keygate::background::{self, Trigger};
-use keygate::clearing::{Change, Clearer};
-use keygate::config::Environment;
+use keygate::events::clearing::{Change, Clearer};
 use keygate::logging;
+use keygate_core::environment::Environment;
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
-    logging::init(module_path!(), environment.log_level()?);
-    let settings = environment.aws()?;
+    logging::init(module_path!(), logging::level(&environment)?);
+    let settings = AwsSettings::from_environment(&environment)?;
     let signed = Signed::new(&settings, env!("CARGO_BIN_NAME"), BACKGROUND_BUDGET)?;
-    let own_word = environment.cache_seconds()?.max(environment.stale_if_error()?);
-    let (stages, queue) = (environment.authorizer_caches()?, environment.clear_again_queue()?);
-    let clearer = Clearer::new(signed, &settings, stages, queue, own_word);
+    let clearer = Clearer::new(signed, &settings, &environment)?;
     lambda_runtime::run(service_fn(|event| respond(&clearer, event))).await
 }
 
@@ -28,7 +27,7 @@ async fn respond(clearer: &Clearer, event: LambdaEvent<Trigger>) -> Result<(), E
         Trigger::Stream(batch) => {
             // What cannot be read may be anything.
             let revokes = |record| {
-                let change = background::new_image::<Change>(record);
+                let change = streams::new_image::<Change>(record);
                 change.is_some_and(|change| change.map_or(true, |change| change.revokes()))
             };
             if batch.records.iter().any(revokes) {

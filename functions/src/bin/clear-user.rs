@@ -3,28 +3,27 @@
 //! It is invoked asynchronously: Lambda tries again where it fails or runs out of time, and it goes on where it stopped.
 
 use chrono::Utc;
-use keygate::aws::{Aws, MANAGEMENT_BUDGET};
-use keygate::config::Environment;
-use keygate::logging;
+use keygate::aws::MANAGEMENT_BUDGET;
+use keygate::keys::settings;
 use keygate::store::Store;
 use keygate::store::legacy_keys::LegacyStore;
 use keygate::users::clear::UserClearer;
 use keygate::users::remove::Removal;
+use keygate_core::legacy_credential;
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
 use serde_json::value::RawValue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let environment = Environment::of_process();
-    logging::init(module_path!(), environment.log_level()?);
-    let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
+    let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
     let dynamodb = aws.dynamodb();
-    let legacy = environment.legacy_sunset()?.map(|_| LegacyStore::new(dynamodb.clone(), &environment));
+    let legacy =
+        legacy_credential::sunset(&environment)?.map(|_| LegacyStore::new(dynamodb.clone(), &environment));
     let clearer = UserClearer {
         store: Store::new(dynamodb, &environment)?,
         legacy: legacy.transpose()?,
-        quota: environment.keys_per_user()?,
+        quota: settings::per_user(&environment)?,
     };
     lambda_runtime::run(service_fn(|event| clear(&clearer, event))).await
 }

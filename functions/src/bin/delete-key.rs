@@ -1,31 +1,31 @@
 //! `DELETE /api-keys/{id}`: deletes a key for good.
 
 use chrono::Utc;
-use keygate::aws::{Aws, MANAGEMENT_BUDGET};
-use keygate::config::Environment;
+use keygate::api::management;
+use keygate::api::problem;
+use keygate::api::request;
+use keygate::api::response;
+use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::keys::delete;
 use keygate::store::Store;
-use keygate::{http, logging};
 use lambda_http::{Body, Error, Request, Response};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let environment = Environment::of_process();
-    logging::init(module_path!(), environment.log_level()?);
-    let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
+    let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
     let store = Store::new(aws.dynamodb(), &environment)?;
-    http::serve(&environment, |request| respond(&store, request)).await
+    management::serve(&environment, |request| respond(&store, request)).await
 }
 
 async fn respond(store: &Store, request: Request) -> Response<Body> {
     match delete(store, &request).await {
-        Ok(()) => http::no_content(),
-        Err(error) => http::problem(&error, &request),
+        Ok(()) => response::no_content(),
+        Err(error) => problem::problem(&error, &request),
     }
 }
 
-async fn delete(store: &Store, request: &Request) -> Result<(), keygate::error::Error> {
-    let caller = http::caller(request)?;
-    let (id, if_match) = (http::key_id(request)?, http::if_match(request)?);
-    delete::delete(store, &caller, id, &if_match, http::origin(request), Utc::now()).await
+async fn delete(store: &Store, request: &Request) -> Result<(), keygate_core::error::Error> {
+    let caller = request::caller(request)?;
+    let (id, if_match) = (request::key_id(request)?, request::if_match(request)?);
+    delete::delete(store, &caller, id, &if_match, request::origin(request), Utc::now()).await
 }

@@ -1,26 +1,26 @@
 //! `POST /oauth/introspect`: says what a credential is worth.
 
 use chrono::Utc;
-use keygate::afterwards::Afterwards;
-use keygate::aws::{Aws, MANAGEMENT_BUDGET};
-use keygate::calls::Call;
-use keygate::config::Environment;
+use keygate::api::oauth;
+use keygate::authorizer::call_counter::Call;
+use keygate::authorizer::deferred::Afterwards;
+use keygate::authorizer::verifier::Verifier;
+use keygate::aws::MANAGEMENT_BUDGET;
+use keygate::aws::kms;
+use keygate::aws::kms::MacKeySources;
 use keygate::store::reader::Reader;
 use keygate::tokens::OAuthError;
 use keygate::tokens::introspect::{Introspection, Introspector};
 use keygate::tokens::metadata::INTROSPECTION_PATH;
-use keygate::verify::Verifier;
-use keygate::{kms, logging, oauth};
+use keygate_core::credential::Brand;
 use lambda_http::{Body, Error, Request, Response};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let environment = Environment::of_process();
-    logging::init(module_path!(), environment.log_level()?);
-    let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
-    let peppers = kms::derive(&aws.kms(), environment.peppers()?).await?;
+    let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
+    let peppers = kms::derive(&aws.kms(), MacKeySources::peppers(&environment)?).await?;
     let verifier = Verifier { peppers, reader: Reader::new(aws.direct(), &environment)? };
-    let introspector = Introspector { brand: environment.brand()?, verifier };
+    let introspector = Introspector { brand: Brand::from_environment(&environment)?, verifier };
     let afterwards = Afterwards::start(oauth::writer(&environment, aws.dynamodb())?.into()).await?;
     oauth::serve(&environment, &afterwards, |request| respond(&introspector, request)).await
 }

@@ -2,37 +2,37 @@
 //! client can find out by itself.
 
 use chrono::Utc;
-use keygate::afterwards::Afterwards;
-use keygate::aws::{Aws, MANAGEMENT_BUDGET};
-use keygate::calls::Call;
-use keygate::config::Environment;
+use keygate::api::oauth;
+use keygate::api::request;
+use keygate::authorizer::call_counter::Call;
+use keygate::authorizer::deferred::Afterwards;
+use keygate::authorizer::verifier::Verifier;
+use keygate::aws::MANAGEMENT_BUDGET;
+use keygate::aws::kms;
+use keygate::aws::kms::MacKeySources;
 use keygate::store::reader::Reader;
 use keygate::store::tokens::TokenStore;
 use keygate::tokens::OAuthError;
 use keygate::tokens::issue::{IssuedTokens, TokenIssuer};
-use keygate::tokens::metadata::{Metadata, TOKEN_PATH};
-use keygate::verify::Verifier;
-use keygate::{http, kms, logging, oauth};
+use keygate::tokens::metadata::{self, Metadata, TOKEN_PATH};
+use keygate::tokens::settings::TokenSettings;
+use keygate_core::credential::Brand;
 use lambda_http::http::Method;
 use lambda_http::{Body, Error, Request, Response};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let environment = Environment::of_process();
-    logging::init(module_path!(), environment.log_level()?);
-    let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
-    let (dynamodb, peppers) = (aws.dynamodb(), kms::derive(&aws.kms(), environment.peppers()?).await?);
+    let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
+    let (dynamodb, peppers) =
+        (aws.dynamodb(), kms::derive(&aws.kms(), MacKeySources::peppers(&environment)?).await?);
     let afterwards = Afterwards::start(oauth::writer(&environment, dynamodb.clone())?.into()).await?;
     let issuer = TokenIssuer {
-        brand: environment.brand()?,
+        brand: Brand::from_environment(&environment)?,
         verifier: Verifier { peppers, reader: Reader::new(aws.direct(), &environment)? },
         store: TokenStore::new(dynamodb, &environment)?,
-        access_lifetime: environment.access_token_lifetime()?,
-        refresh_lifetime: environment.refresh_token_lifetime()?,
-        refresh_reuse: environment.refresh_reuse()?,
-        tokens_per_key: environment.tokens_per_key()?,
+        settings: TokenSettings::from_environment(&environment)?,
     };
-    let address = environment.oauth_issuer()?;
+    let address = metadata::issuer(&environment)?;
     let respond = |request| respond(&issuer, address.as_deref(), request);
     oauth::serve(&environment, &afterwards, respond).await
 }
@@ -53,5 +53,5 @@ async fn respond(
 
 async fn issue(issuer: &TokenIssuer, request: &Request) -> Result<IssuedTokens, OAuthError> {
     let parameters = oauth::parameters(request)?;
-    issuer.issue(oauth::authorization(request), &parameters, http::origin(request), Utc::now()).await
+    issuer.issue(oauth::authorization(request), &parameters, request::origin(request), Utc::now()).await
 }

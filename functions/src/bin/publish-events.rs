@@ -1,30 +1,31 @@
 //! From the stream of `activity`: publishes what was changed, and what time has done, on `EventBridge`.
 
 use aws_lambda_events::event::dynamodb::{Event, EventRecord};
+use keygate::api::streams::{self, Handled};
 use keygate::aws::BACKGROUND_BUDGET;
+use keygate::aws::settings::AwsSettings;
 use keygate::aws::signed::Signed;
-use keygate::background::{self, Handled};
-use keygate::config::Environment;
+use keygate::events::publish::{MOST_EVENTS, PublicEvent, Publisher, StoredEvent};
 use keygate::logging;
-use keygate::publish::{MOST_EVENTS, PublicEvent, Publisher, StoredEvent};
+use keygate_core::environment::Environment;
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
-    logging::init(module_path!(), environment.log_level()?);
-    let settings = environment.aws()?;
+    logging::init(module_path!(), logging::level(&environment)?);
+    let settings = AwsSettings::from_environment(&environment)?;
     let signed = Signed::new(&settings, env!("CARGO_BIN_NAME"), BACKGROUND_BUDGET)?;
-    let publisher = Publisher::new(signed, &settings, environment.event_bus());
+    let publisher = Publisher::new(signed, &settings, &environment);
     lambda_runtime::run(service_fn(|event| respond(&publisher, event))).await
 }
 
 async fn respond(publisher: &Publisher, event: LambdaEvent<Event>) -> Result<Handled, Error> {
     let parse = |record: &EventRecord| {
-        let stored = background::new_image::<StoredEvent>(record)?;
+        let stored = streams::new_image::<StoredEvent>(record)?;
         Some(stored.and_then(PublicEvent::try_from))
     };
     let publish = async |events: &[PublicEvent]| publisher.publish(events).await;
-    Ok(background::each_part(event.payload, MOST_EVENTS, parse, publish).await)
+    Ok(streams::each_part(event.payload, MOST_EVENTS, parse, publish).await)
 }

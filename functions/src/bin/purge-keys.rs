@@ -2,20 +2,16 @@
 
 use aws_lambda_events::event::dynamodb::Event;
 use chrono::{DateTime, Utc};
-use keygate::aws::{Aws, BACKGROUND_BUDGET};
-use keygate::background::{self, Handled};
-use keygate::config::Environment;
+use keygate::api::streams::{self, Handled};
+use keygate::aws::BACKGROUND_BUDGET;
 use keygate::keys::purge::{RemovedKey, purge};
-use keygate::logging;
 use keygate::store::Store;
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let environment = Environment::of_process();
-    logging::init(module_path!(), environment.log_level()?);
-    let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), BACKGROUND_BUDGET)?;
+    let (environment, aws) = keygate::start!(BACKGROUND_BUDGET)?;
     let store = Store::new(aws.dynamodb(), &environment)?;
     lambda_runtime::run(service_fn(|event| respond(&store, event))).await
 }
@@ -27,5 +23,5 @@ async fn respond(store: &Store, event: LambdaEvent<Event>) -> Result<Handled, Er
         }
         Ok(vec![true; removed.len()])
     };
-    Ok(background::each_part(event.payload, 1, background::removed_by_time, handle).await)
+    Ok(streams::each_part(event.payload, 1, streams::removed_by_time, handle).await)
 }

@@ -4,20 +4,15 @@
 
 use aws_lambda_events::cloudwatch_logs::LogsEvent;
 use keygate::audit::access_log::{self, Line, LogSource};
-use keygate::aws::{Aws, MANAGEMENT_BUDGET};
-use keygate::config::Environment;
-use keygate::logging;
+use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::store::activity::Activity;
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let environment = Environment::of_process();
-    logging::init(module_path!(), environment.log_level()?);
-    let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
-    let activity =
-        Activity::new(aws.dynamodb(), environment.activity_table()?, environment.activity_retention()?);
+    let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
+    let activity = Activity::new(aws.dynamodb(), &environment)?;
     lambda_runtime::run(service_fn(|event| record(&activity, event))).await
 }
 

@@ -1,64 +1,71 @@
 //! `DELETE /users/{user_id}` and `PUT /users/{user_id}`: removes a user, and reinstates one.
 
 use chrono::Utc;
-use keygate::aws::{Aws, MANAGEMENT_BUDGET};
-use keygate::config::Environment;
-use keygate::handover::Handover;
+use keygate::api::management;
+use keygate::api::problem;
+use keygate::api::request;
+use keygate::api::response;
+use keygate::aws::MANAGEMENT_BUDGET;
+use keygate::aws::handover::Handover;
 use keygate::store::Store;
 use keygate::store::legacy_keys::LegacyKeys;
 use keygate::users::found::{self, AnsweredRemoval};
 use keygate::users::reinstate;
+use keygate::users::remove::max_removed_users;
 use keygate::users::remove::{Keys, UserRemover};
-use keygate::{http, logging};
+use keygate_core::legacy_credential;
 use lambda_http::http::{Method, StatusCode};
 use lambda_http::{Body, Error, Request, RequestExt, Response};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let environment = Environment::of_process();
-    logging::init(module_path!(), environment.log_level()?);
-    let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
-    let legacy = match environment.legacy_sunset()? {
-        Some(_) => Some(LegacyKeys::new(aws.dynamodb(), environment.legacy_keys_table()?)),
+    let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
+    let legacy = match legacy_credential::sunset(&environment)? {
+        Some(_) => Some(LegacyKeys::new(aws.dynamodb(), &environment)?),
         None => None,
     };
     let remover = UserRemover {
         store: Store::new(aws.dynamodb(), &environment)?,
         legacy,
-        max_unknown: environment.max_removed_users()?,
+        max_unknown: max_removed_users(&environment)?,
     };
-    let handover = Handover::new(aws.lambda(), environment.clear_user_function()?);
-    http::serve(&environment, |request| respond(&remover, &handover, request)).await
+    let handover = Handover::new(
+        aws.lambda(),
+        environment
+            .required("CLEAR_USER_FUNCTION", "must be the name of the function that clears removed users")?,
+    );
+    management::serve(&environment, |request| respond(&remover, &handover, request)).await
 }
 
 async fn respond(remover: &UserRemover, handover: &Handover, request: Request) -> Response<Body> {
     let done = match *request.method() {
-        Method::PUT => reinstate(&remover.store, &request).await.map(|()| http::no_content()),
+        Method::PUT => reinstate(&remover.store, &request).await.map(|()| response::no_content()),
         _ => remove(remover, handover, &request)
             .await
-            .map(|removal| http::json(StatusCode::ACCEPTED, &removal)),
+            .map(|removal| response::json(StatusCode::ACCEPTED, &removal)),
     };
-    done.unwrap_or_else(|error| http::problem(&error, &request))
+    done.unwrap_or_else(|error| problem::problem(&error, &request))
 }
 
 async fn remove(
     remover: &UserRemover,
     handover: &Handover,
     request: &Request,
-) -> Result<AnsweredRemoval, keygate::error::Error> {
-    let caller = http::caller(request)?;
-    let user_id = http::user_id(request)?;
+) -> Result<AnsweredRemoval, keygate_core::error::Error> {
+    let caller = request::caller(request)?;
+    let user_id = request::user_id(request)?;
     let parameters = request.query_string_parameters_ref();
     let keys = Keys::parse(&user_id, parameters.into_iter().flat_map(|parameters| parameters.iter()))?;
     let now = Utc::now();
-    let removal = remover.remove(&caller, user_id, keys, http::origin(request), now).await?;
+    let removal = remover.remove(&caller, user_id, keys, request::origin(request), now).await?;
     let found = found::count(&remover.store.workspaces, remover.legacy.as_ref(), &removal, now).await;
     // Also where the count has failed: the removal must not wait for somebody to ask again.
-    handover.clear_user(&removal).await?;
+    handover.hand_over(&removal).await?;
     Ok(AnsweredRemoval::new(removal, found?))
 }
 
-async fn reinstate(store: &Store, request: &Request) -> Result<(), keygate::error::Error> {
-    let caller = http::caller(request)?;
-    reinstate::reinstate(store, &caller, &http::user_id(request)?, http::origin(request), Utc::now()).await
+async fn reinstate(store: &Store, request: &Request) -> Result<(), keygate_core::error::Error> {
+    let caller = request::caller(request)?;
+    reinstate::reinstate(store, &caller, &request::user_id(request)?, request::origin(request), Utc::now())
+        .await
 }

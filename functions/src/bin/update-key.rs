@@ -1,35 +1,36 @@
 //! `PATCH /api-keys/{id}`: changes what is known of a key.
 
 use chrono::Utc;
-use keygate::aws::{Aws, MANAGEMENT_BUDGET};
-use keygate::config::Environment;
+use keygate::api::management;
+use keygate::api::problem;
+use keygate::api::request;
+use keygate::api::response;
+use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::keys::DetailedKey;
 use keygate::keys::expiry::MaxLifetime;
+use keygate::keys::settings::KeySettings;
 use keygate::keys::update::{KeyPatch, KeyUpdater};
 use keygate::store::Store;
-use keygate::{http, logging};
+use keygate_core::credential::Brand;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Error, Request, Response};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let environment = Environment::of_process();
-    logging::init(module_path!(), environment.log_level()?);
-    let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
+    let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
     let updater = KeyUpdater {
-        brand: environment.brand()?,
+        brand: Brand::from_environment(&environment)?,
         store: Store::new(aws.dynamodb(), &environment)?,
-        quota: environment.keys_per_user()?,
-        retention: environment.retention()?,
+        settings: KeySettings::from_environment(&environment)?,
     };
-    let longest = MaxLifetime(environment.max_lifetime()?);
-    http::serve(&environment, |request| respond(&updater, longest, request)).await
+    let longest = updater.settings.max_lifetime;
+    management::serve(&environment, |request| respond(&updater, longest, request)).await
 }
 
 async fn respond(updater: &KeyUpdater, longest: MaxLifetime, request: Request) -> Response<Body> {
     match update(updater, longest, &request).await {
-        Ok(key) => http::key(StatusCode::OK, key.revision(), &key),
-        Err(error) => http::problem(&error, &request),
+        Ok(key) => response::key(StatusCode::OK, key.revision(), &key),
+        Err(error) => problem::problem(&error, &request),
     }
 }
 
@@ -37,10 +38,11 @@ async fn update(
     updater: &KeyUpdater,
     longest: MaxLifetime,
     request: &Request,
-) -> Result<DetailedKey, keygate::error::Error> {
+) -> Result<DetailedKey, keygate_core::error::Error> {
     let now = Utc::now();
-    let caller = http::caller(request)?;
-    let patch = KeyPatch::parse(http::body(request, &[http::JSON, http::MERGE_PATCH])?, longest, now)?;
-    let (id, if_match) = (http::key_id(request)?, http::if_match(request)?);
-    updater.update(&caller, id, patch, &if_match, http::origin(request), now).await
+    let caller = request::caller(request)?;
+    let patch =
+        KeyPatch::parse(request::body(request, &[request::JSON, request::MERGE_PATCH])?, longest, now)?;
+    let (id, if_match) = (request::key_id(request)?, request::if_match(request)?);
+    updater.update(&caller, id, patch, &if_match, request::origin(request), now).await
 }

@@ -1,0 +1,395 @@
+//! Endpoint rules: where a key may be used.
+//!
+//! ```text
+//! GET /orders/*      $connect
+//! │   │              └ connecting to a WebSocket API
+//! │   └ path: exactly this one, or with `/*` at its end every path below it, and not the path itself
+//! └ method, or `*` for all seven
+//! ```
+//!
+//! A key without rules may be used everywhere; a key with rules only where one of them allows it, and never on an
+//! [ambiguous path](is_ambiguous). The same rules have two forms: they are written into an IAM policy
+//! ([`allowed_resources`], [`AMBIGUOUS_RESOURCES`]), which API Gateway evaluates, or evaluated here for the call at hand
+//! ([`allow`]). Both mean the same.
+
+use thiserror::Error as ThisError;
+
+use crate::credential;
+use crate::scope::Scope;
+
+/// The most rules a key may have.
+pub const MOST_RULES: usize = 20;
+
+/// What `*` stands for. It is written out, because the `*` of IAM crosses `/`: `*/public/*` would also match
+/// `GET/admin/public/x`.
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/// The route of a WebSocket API on which a connection is authorised, and the rule that allows it.
+const CONNECT: &str = "$connect";
+
+/// The longest rule, in bytes. It leaves a resource of a policy below the 512 characters that API Gateway takes.
+const LONGEST_RULE: usize = 200;
+
+/// How long a resource of a policy may be before the method: `arn:aws-us-gov:execute-api:us-gov-west-1:123456789012:`,
+/// an API's id of 10, and a stage's name of 128.
+const LONGEST_STAGE: usize = 54 + 10 + 1 + 128 + 1;
+
+/// How many bytes of the authorizer's answer there are for rules and scopes. API Gateway takes 8 kB
+/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html>); the rest is for what else is in it.
+const ROOM: usize = 6_000;
+
+word! {
+    /// One rule, in the one form that it has.
+    ///
+    /// A path consists of `/` and segments of letters, digits and `-._~:@+=`, none of which is empty, `.` or `..`. What
+    /// else a URL may have is either ambiguous or means something to IAM (`*`, `?`, `$`).
+    EndpointRule or InvalidEndpointRule, by |text| {
+        if text != CONNECT && (text.len() > LONGEST_RULE || !is_method_and_path(text)) {
+            Err(InvalidEndpointRule::Form)
+        } else if credential::is_within(text) {
+            Err(InvalidEndpointRule::Credential)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// A text that is no [`EndpointRule`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
+pub enum InvalidEndpointRule {
+    /// It is of another form.
+    #[error(
+        "must be $connect, or a method in capitals or *, a space and a path such as /orders, /orders/7 or /orders/*, at most 200 characters of A-Z, a-z, 0-9, '/' and '-._~:@+=' with no empty, '.' or '..' segment, and * only as the last one"
+    )]
+    Form,
+    /// Its path has a credential.
+    #[error("{}", credential::MUST_NOT_BE)]
+    Credential,
+}
+
+fn is_method_and_path(text: &str) -> bool {
+    let Some((method, path)) = text.split_once(' ') else { return false };
+    let is_segment = |segment: &str| {
+        !matches!(segment, "" | "." | "..")
+            && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:@+=".contains(&byte))
+    };
+    let fixed = path.strip_suffix("/*").unwrap_or(path);
+    let is_path = matches!(path, "/" | "/*")
+        || fixed.strip_prefix('/').is_some_and(|fixed| fixed.split('/').all(is_segment));
+    (method == "*" || METHODS.contains(&method)) && is_path
+}
+
+impl EndpointRule {
+    /// The methods and the path; nothing for [`CONNECT`].
+    fn methods_and_path(&self) -> Option<(&[&str], &str)> {
+        let (method, path) = self.0.split_once(' ')?;
+        let one = METHODS.iter().position(|known| *known == method);
+        Some((one.map_or(&METHODS[..], |index| &METHODS[index..=index]), path))
+    }
+
+    /// The rule for what both rules allow, if there is anything.
+    fn overlap(&self, other: &Self) -> Option<Self> {
+        let (Some((method, path)), Some((other_method, other_path))) =
+            (self.0.split_once(' '), other.0.split_once(' '))
+        else {
+            return (self == other).then(|| self.clone());
+        };
+        let method = match (method, other_method) {
+            ("*", narrower) | (narrower, "*") => narrower,
+            (one, other) if one == other => one,
+            _ => return None,
+        };
+        let path = if includes(path, other_path) {
+            other_path
+        } else if includes(other_path, path) {
+            path
+        } else {
+            return None;
+        };
+        Some(Self(format!("{method} {path}")))
+    }
+
+    /// What the rule allows, as the end of resources that begin with a stage's ARN and `/`
+    /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-control-access-using-iam-policies-to-invoke-api.html>).
+    fn resources(&self) -> Vec<String> {
+        match self.methods_and_path() {
+            None => vec![CONNECT.to_owned()],
+            Some((methods, path)) => methods.iter().map(|method| format!("{method}{path}")).collect(),
+        }
+    }
+}
+
+/// What the rules allow, as the end of resources that begin with a stage's ARN and `/`.
+#[must_use]
+pub fn allowed_resources(rules: &[EndpointRule]) -> Vec<String> {
+    rules.iter().flat_map(EndpointRule::resources).collect()
+}
+
+/// The [ambiguous paths](is_ambiguous), as the end of resources that begin with `arn:<partition>:execute-api:*:*:`. The
+/// last is a `/` at the end of a path that is not the root.
+pub const AMBIGUOUS_RESOURCES: [&str; 9] =
+    ["*//*", "*/./*", "*/.", "*/../*", "*/..", "*%*", "*\\*", "*;*", "*/*/*/?*/"];
+
+/// Whether API Gateway, a proxy and a backend could take `path` for different ones: it has an empty, `.` or `..` segment,
+/// a `/` at its end, or one of `%`, `\` and `;`.
+///
+/// `/orders/../users` is below `/orders/` for whoever compares texts, and is `/users` for whoever resolves it (RFC 3986,
+/// section 5.2.4). A `%` may hide any of the others, and whether it is decoded before paths are compared is not
+/// documented; what follows a `;` some servers take off.
+#[must_use]
+pub fn is_ambiguous(path: &str) -> bool {
+    path.contains(['%', '\\', ';'])
+        || path != "/" && path.split('/').skip(1).any(|segment| matches!(segment, "" | "." | ".."))
+}
+
+/// Whether a key with these rules may make a call.
+#[must_use]
+pub fn allow(rules: &[EndpointRule], method: &str, path: &str) -> bool {
+    !is_ambiguous(path)
+        && rules
+            .iter()
+            .filter_map(EndpointRule::methods_and_path)
+            .any(|(methods, allowed)| methods.contains(&method) && includes(allowed, path))
+}
+
+/// Whether a key with these rules may connect to a WebSocket API.
+#[must_use]
+pub fn allow_connect(rules: &[EndpointRule]) -> bool {
+    rules.iter().any(|rule| rule.as_str() == CONNECT)
+}
+
+/// Whether whatever `demanded` allows is allowed by `held` too.
+///
+/// One rule has to do it for each method: paths below a path are without number, and rules for some of them never add up
+/// to all.
+#[must_use]
+pub fn cover(held: &[EndpointRule], demanded: &EndpointRule) -> bool {
+    let Some((methods, path)) = demanded.methods_and_path() else { return held.contains(demanded) };
+    methods.iter().all(|method| {
+        let mut held = held.iter().filter_map(EndpointRule::methods_and_path);
+        held.any(|(held_methods, held_path)| held_methods.contains(method) && includes(held_path, path))
+    })
+}
+
+/// Whether the path of a rule includes a path, or all that another rule's path includes.
+fn includes(rule: &str, path: &str) -> bool {
+    match rule.strip_suffix('*') {
+        Some(beginning) => path.starts_with(beginning),
+        None => path == rule,
+    }
+}
+
+/// The rules for what two lists of rules both allow, where no rule allows everything; `None` if that is nothing.
+#[must_use]
+pub fn common(one: &[EndpointRule], other: &[EndpointRule]) -> Option<Vec<EndpointRule>> {
+    if one.is_empty() || other.is_empty() {
+        return Some([one, other].concat());
+    }
+    let mut common: Vec<EndpointRule> = Vec::new();
+    for rule in one.iter().flat_map(|one| other.iter().filter_map(|other| one.overlap(other))) {
+        if !cover(&common, &rule) {
+            common.retain(|wider| !cover(std::slice::from_ref(&rule), wider));
+            common.push(rule);
+        }
+    }
+    (!common.is_empty()).then_some(common)
+}
+
+/// Whether an answer of the authorizer has room for the rules, written out and as they stand, and the scopes of a key,
+/// whatever the API.
+#[must_use]
+pub fn fit(rules: &[EndpointRule], scopes: &[Scope]) -> bool {
+    let resources =
+        allowed_resources(rules).iter().map(|end| LONGEST_STAGE + end.len() + "\"\",".len()).sum::<usize>();
+    let texts = rules.iter().map(EndpointRule::as_str).chain(scopes.iter().map(Scope::as_str));
+    resources + texts.map(|text| text.len() + 1).sum::<usize>() <= ROOM
+}
+
+/// What rules and scopes that do not [`fit`] must do.
+pub const MUST_FIT: &str = "must fit into an authorizer's answer together with the scopes: fewer rules or shorter ones, or methods by name instead of *";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rules(texts: &[&str]) -> Vec<EndpointRule> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_rule_is_a_method_and_a_path_or_connect() {
+        for valid in [
+            "$connect",
+            "GET /",
+            "GET /*",
+            "* /orders",
+            "DELETE /orders/7",
+            "OPTIONS /orders/*",
+            "GET /.well-known/...",
+            "PUT /users/a-b._~:@+=c/*",
+        ] {
+            assert_eq!(valid.parse::<EndpointRule>().map(|rule| rule.to_string()), Ok(valid.to_owned()));
+        }
+        for invalid in [
+            "",
+            "$connect ",
+            "$disconnect",
+            "GET",
+            "GET ",
+            "GET  /orders",
+            "GET orders",
+            " GET /orders",
+            "GET /orders ",
+            "get /orders",
+            "ANY /orders",
+            "CONNECT /orders",
+            "*/orders",
+            "GET /orders/",
+            "GET /orders//7",
+            "GET //",
+            "GET /orders*",
+            "GET /orders/7*",
+            "GET /orders/**",
+            "GET /orders/*/items",
+            "GET /*/items",
+            "GET *",
+            "GET /.",
+            "GET /orders/..",
+            "GET /orders/../*",
+            "GET /orders/{id}",
+            "GET /orders?x",
+            "GET /%2e%2e",
+            "GET /$default",
+            "GET /a;b",
+            "GET /a,b",
+            "GET /a\\b",
+            "GET /é",
+            "GET /a\n",
+        ] {
+            assert_eq!(invalid.parse::<EndpointRule>(), Err(InvalidEndpointRule::Form), "{invalid}");
+        }
+        let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let leaking = format!("GET /keys/{key}/*");
+        assert_eq!(leaking.parse::<EndpointRule>(), Err(InvalidEndpointRule::Credential));
+        assert!(format!("GET /{}", "a".repeat(195)).parse::<EndpointRule>().is_ok());
+        assert!(format!("GET /{}", "a".repeat(196)).parse::<EndpointRule>().is_err());
+    }
+
+    #[test]
+    fn a_rule_allows_its_path_or_what_is_below_it() {
+        // rule, method, path, allowed
+        for (rule, method, path, allowed) in [
+            ("GET /orders", "GET", "/orders", true),
+            ("GET /orders", "GET", "/orders/7", false),
+            ("GET /orders", "GET", "/Orders", false),
+            ("GET /orders", "POST", "/orders", false),
+            ("GET /orders", "HEAD", "/orders", false),
+            ("GET /orders/*", "GET", "/orders/7", true),
+            ("GET /orders/*", "GET", "/orders/7/items", true),
+            ("GET /orders/*", "GET", "/orders", false),
+            ("GET /orders/*", "GET", "/orders-of-others", false),
+            ("GET /orders/*", "GET", "/public/orders/7", false),
+            ("* /orders", "OPTIONS", "/orders", true),
+            ("* /orders", "CONNECT", "/orders", false),
+            ("GET /", "GET", "/", true),
+            ("GET /*", "GET", "/", true),
+            ("GET /*", "GET", "/orders", true),
+            ("$connect", "GET", "/", false),
+            ("GET /*", "GET", "", false),
+        ] {
+            assert_eq!(allow(&rules(&[rule]), method, path), allowed, "{rule} for {method} {path}");
+        }
+        assert!(!allow(&[], "GET", "/"), "no rule allows nothing");
+    }
+
+    #[test]
+    fn no_rule_allows_an_ambiguous_path() {
+        for path in [
+            "//", "/a/", "/a//b", "//a", "/.", "/..", "/a/.", "/a/..", "/a/./b", "/a/../b", "/a%2fb", "/%",
+            "/a\\b", "/a;b",
+        ] {
+            assert!(is_ambiguous(path) && !allow(&rules(&["* /*"]), "GET", path), "{path}");
+        }
+        for path in ["/", "/a", "/a.b", "/.a", "/a..b", "/..a", "/a/...", "/*", "/a?b"] {
+            assert!(!is_ambiguous(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_rule_is_covered_where_everything_it_allows_is_allowed() {
+        // held, demanded, covered
+        let table: [(&[&str], &str, bool); 14] = [
+            (&["GET /orders"], "GET /orders", true),
+            (&["GET /orders"], "GET /orders/*", false),
+            (&["GET /orders/*"], "GET /orders", false),
+            (&["GET /orders/*"], "GET /orders/7", true),
+            (&["GET /orders/*"], "GET /orders/7/*", true),
+            (&["GET /orders/7/*"], "GET /orders/*", false),
+            (&["* /orders"], "GET /orders", true),
+            (&["GET /orders"], "* /orders", false),
+            (
+                &["GET /*", "HEAD /*", "POST /*", "PUT /*", "PATCH /*", "DELETE /*", "OPTIONS /*"],
+                "* /a",
+                true,
+            ),
+            (&["GET /*", "HEAD /*", "POST /*", "PUT /*", "PATCH /*", "DELETE /*"], "* /a", false),
+            (&["* /*"], "$connect", false),
+            (&["$connect"], "$connect", true),
+            (&["$connect"], "GET /", false),
+            (&[], "GET /", false),
+        ];
+        for (held, demanded, covered) in table {
+            assert_eq!(cover(&rules(held), &demanded.parse().unwrap()), covered, "{held:?} for {demanded}");
+        }
+    }
+
+    #[test]
+    fn what_two_lists_have_in_common_is_the_narrower_of_each_two_rules() {
+        let list = |texts: &str| rules(&texts.split_terminator(", ").collect::<Vec<_>>());
+        for (one, other, expected) in [
+            ("", "", Some("")),
+            ("", "GET /a", Some("GET /a")),
+            ("GET /a", "PUT /a, GET /b", None),
+            ("* /a/*", "GET /a/b, GET /b", Some("GET /a/b")),
+            ("GET /*", "* /a/*, * /a/b", Some("GET /a/*")),
+            ("* /*", "* /a", Some("* /a")),
+            ("$connect, GET /a", "$connect", Some("$connect")),
+            ("$connect", "* /*", None),
+        ] {
+            assert_eq!(common(&list(one), &list(other)), expected.map(list), "{one} and {other}");
+            assert_eq!(common(&list(other), &list(one)), expected.map(list), "{other} and {one}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_two_lists_have_in_common_is_what_both_allow(
+            one in prop::collection::vec("(\\*|GET|PUT) /(\\*|a(/b)?(/\\*)?)", 1..4),
+            other in prop::collection::vec("(\\*|GET|PUT) /(\\*|a(/b)?(/\\*)?)", 1..4),
+            method in "GET|PUT|POST",
+            path in "(/[abc]){0,3}/?",
+        ) {
+            let parse = |texts: &[String]| texts.iter().map(|rule| rule.parse().unwrap()).collect::<Vec<EndpointRule>>();
+            let (one, other) = (parse(&one), parse(&other));
+            let both = allow(&one, &method, &path) && allow(&other, &method, &path);
+            let common = common(&one, &other).unwrap_or_default();
+            prop_assert_eq!(allow(&common, &method, &path), both, "{:?}", common);
+        }
+
+        #[test]
+        fn what_is_covered_allows_nothing_else(
+            held in prop::collection::vec("(\\*|GET|PUT) /(\\*|a(/b)?(/\\*)?)", 1..4),
+            demanded in "(\\*|GET|PUT) /(\\*|a(/b)?(/\\*)?)",
+            method in "GET|PUT|POST",
+            path in "(/[abc]){0,3}/?",
+        ) {
+            let held: Vec<EndpointRule> = held.iter().map(|rule| rule.parse().unwrap()).collect();
+            let demanded: EndpointRule = demanded.parse().unwrap();
+            if cover(&held, &demanded) && allow(&[demanded], &method, &path) {
+                prop_assert!(allow(&held, &method, &path));
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What can go wrong, in the words of the domain: no type of an SDK, no HTTP status.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use thiserror::Error as ThisError;
+
+use crate::credential::KeyId;
+use crate::endpoint_rule::EndpointRule;
+use crate::pepper::UnknownPepper;
+use crate::rights::Presented;
+
+/// Why a use case did not do what was asked. Unless a variant says otherwise, nothing was changed.
+#[derive(Debug, ThisError)]
+pub enum Error {
+    /// The request cannot be understood; every field that is wrong is named.
+    // Its sender chose the names, so they go back to the sender and not to the log.
+    #[error("the request has {} invalid fields", fields.len())]
+    Invalid {
+        /// At least one.
+        fields: Vec<InvalidField>,
+    },
+    /// The request's body is longer than this many bytes.
+    #[error("the request has more than {0} bytes")]
+    TooLarge(usize),
+    /// The request's body is in another format than JSON.
+    #[error("the request is not application/json")]
+    NotJson,
+    /// The request's body has a content coding.
+    #[error("the request has a content coding")]
+    Coded,
+    /// The caller does not hold this scope.
+    #[error("the caller does not hold a scope that this takes")]
+    InsufficientScope(String),
+    /// The endpoint rules of the caller's own key do not cover this one, or, as there is none, a key without rules.
+    #[error("the caller's endpoint rules do not cover {}", .0.as_ref().map_or("a key without any", EndpointRule::as_str))]
+    InsufficientEndpoints(Option<EndpointRule>),
+    /// What the caller presented may not do this, whatever its scopes.
+    #[error("{0} may not do this")]
+    InsufficientCredential(Presented),
+    /// The key belongs to another user of the workspace and the caller is no administrator.
+    #[error("the key belongs to another user")]
+    NotYourKey,
+    /// The user has more keys than can be sorted for a list of them.
+    #[error("the user has more keys than can be listed in an order")]
+    TooManyKeys,
+    /// There is no such key in the caller's workspace.
+    #[error("no such key")]
+    NotFound,
+    /// A browser asks whether a page may call, and the deployment allows no origin.
+    #[error("no origin is allowed")]
+    NoOrigin,
+    /// The key has no such token, or not any more.
+    #[error("no such token")]
+    NoSuchToken,
+    /// There is no such legacy key in the caller's workspace.
+    #[error("no such legacy key")]
+    NoSuchLegacyKey,
+    /// The deployment honours no legacy keys: no sunset is configured.
+    #[error("no legacy keys are honoured")]
+    NoLegacyKeys,
+    /// No administrator's key was ever made for that workspace.
+    #[error("no such workspace")]
+    NoSuchWorkspace,
+    /// A key of the workspace has that name: this one, if the caller may know.
+    #[error("the name is taken")]
+    NameTaken(Option<KeyId>),
+    /// The user has as many keys as a user may have.
+    #[error("the user has {counted} keys that count already, and may have {quota}")]
+    QuotaReached {
+        /// How many of the user's keys count. More than the quota if that was larger when they were made.
+        counted: u32,
+        /// How many may.
+        quota: u32,
+    },
+    /// The key has as many tokens that work as a key may have.
+    #[error("the key has {0} tokens already")]
+    TooManyTokens(u32),
+    /// The user was removed and has not been reinstated.
+    #[error("the user was removed")]
+    UserRemoved,
+    /// The caller's own user was removed: nothing is changed on their behalf, whichever credential they still have.
+    #[error("the caller's user was removed")]
+    CallerRemoved,
+    /// The user was reinstated, or removed anew, while their keys were being deleted.
+    #[error("the user was reinstated meanwhile")]
+    UserReinstated,
+    /// The workspace does not know the user, and has an entry for as many removed users as it may that it did not know.
+    #[error("{0} users whom the workspace did not know were removed already")]
+    RemovalLimit(u32),
+    /// The caller would remove or reinstate their own user.
+    #[error("the user is the caller's own")]
+    OwnUser,
+    /// The workspace has users already, and the invocation did not say `break_glass`.
+    #[error("the workspace has users already")]
+    AlreadyBootstrapped,
+    /// Somebody else changed the key at the same time.
+    #[error("the key was changed at the same time")]
+    Conflict,
+    /// The key is not in the state that the request is for.
+    #[error("the key has another revision than the request is for")]
+    PreconditionFailed,
+    /// The `Idempotency-Key` came with another request before.
+    #[error("the Idempotency-Key came with another request before")]
+    IdempotencyMismatch,
+    /// The `Idempotency-Key` made or rotated a key that has another secret by now or does not work, so that the first answer
+    /// would not be true any more.
+    #[error(
+        "the Idempotency-Key gave a secret to the key {0}, which was rotated, disabled or deleted since, or is expired"
+    )]
+    IdempotencyConflict(KeyId),
+    /// Others kept changing the same items.
+    #[error("conflicting transactions did not come to an end")]
+    Busy,
+    /// What was asked for took longer than a request may. A change may or may not have been made.
+    #[error("the request was not handled within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// The database or KMS did not answer, or not as it should. A change may or may not have been made.
+    #[error("{service} failed: {cause}")]
+    Unavailable {
+        /// Which one.
+        service: &'static str,
+        /// The whole chain of causes. It goes to the log, never to a client.
+        cause: String,
+    },
+    /// A hash was made under a pepper that is not listed.
+    #[error(transparent)]
+    UnknownPepper(#[from] UnknownPepper),
+    /// What must hold does not: a stored item that cannot be read, or a request that lacks the authorizer's context.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl Error {
+    /// A request with one thing wrong.
+    #[must_use]
+    pub fn invalid(field: InvalidField) -> Self {
+        Self::Invalid { fields: vec![field] }
+    }
+
+    /// Whether the same request may succeed a little later.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Busy | Self::Timeout(_) | Self::Unavailable { .. })
+    }
+
+    /// A failure of `service`, with the texts of `cause` and of everything that caused it.
+    ///
+    /// Only texts made for display are kept: the debug form of an SDK's error can hold a whole response, hashes
+    /// included.
+    #[must_use]
+    pub fn unavailable(service: &'static str, cause: &dyn std::error::Error) -> Self {
+        Self::Unavailable { service, cause: chain(cause) }
+    }
+}
+
+/// The texts of an error and of everything that caused it.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// One thing that is wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InvalidField {
+    /// Where.
+    #[serde(flatten)]
+    pub place: Place,
+    /// What it must be.
+    pub detail: String,
+}
+
+/// Where in a request something is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ThisError)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// In the body, at this JSON pointer (RFC 6901); the empty pointer is the whole body.
+    #[error("{0}")]
+    Pointer(String),
+    /// In this query parameter.
+    #[error("?{0}")]
+    Parameter(String),
+    /// In this header.
+    #[error("{0}:")]
+    Header(String),
+}

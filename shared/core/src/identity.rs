@@ -1,0 +1,153 @@
+//! The ids of workspaces and users.
+
+use thiserror::Error as ThisError;
+
+use crate::credential::{self};
+use crate::newtype::consists_of;
+
+word! {
+    /// The tenant that a key, a user or an event belongs to: `[a-z0-9-]{1,64}`. Nothing crosses it.
+    WorkspaceId is |text| consists_of(text, 1..=64, |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')),
+    or else
+    /// A text that is no [`WorkspaceId`].
+    InvalidWorkspaceId: "must be 1 to 64 characters of a-z, 0-9 and '-'"
+}
+
+word! {
+    /// Who a key belongs to and acts as: an opaque id that the adopter chooses, `[A-Za-z0-9._:@|+='!~-]{1,128}`.
+    ///
+    /// It stands in paths and in the audit trail. So it is neither `.` nor `..`, which clients resolve before they send a
+    /// path; and it is no credential, which would be kept and published with it.
+    UserId or InvalidUserId, by check_user_id
+}
+
+fn check_user_id(text: &str) -> Result<(), InvalidUserId> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@|+='!~-".contains(&byte);
+    if !consists_of(text, 1..=128, allowed) {
+        Err(InvalidUserId::Characters)
+    } else if matches!(text, "." | "..") {
+        Err(InvalidUserId::Dots)
+    } else if is_reserved(text) && !text.starts_with(RESERVED) {
+        Err(InvalidUserId::Reserved)
+    } else if credential::is_within(text) {
+        Err(InvalidUserId::Credential)
+    } else {
+        Ok(())
+    }
+}
+
+/// A text that is no [`UserId`], or is none that a user can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
+pub enum InvalidUserId {
+    /// It is empty, too long, or has other characters.
+    #[error("must be 1 to 128 characters of A-Z, a-z, 0-9 and . _ : @ | + = - ' ! ~")]
+    Characters,
+    /// In a path it is taken for a step up or for nothing.
+    #[error("must not be . or ..")]
+    Dots,
+    /// It begins as Keygate's own ids do.
+    #[error("must not begin with {RESERVED}, in any case")]
+    Reserved,
+    /// It is a credential, or contains one.
+    #[error("{}", credential::MUST_NOT_BE)]
+    Credential,
+}
+
+/// How the ids begin that stand in the audit trail for what no user did. In any other case the text begins no id at all, so
+/// that nobody takes a user for one of them.
+const RESERVED: &str = "keygate:";
+
+fn is_reserved(text: &str) -> bool {
+    text.get(..RESERVED.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(RESERVED))
+}
+
+impl UserId {
+    /// Who does in the audit trail what an event of another system asks for.
+    #[must_use]
+    pub fn of_events() -> Self {
+        Self(format!("{RESERVED}users"))
+    }
+
+    /// Who does in the audit trail what happens by the passing of time alone.
+    #[must_use]
+    pub fn of_clock() -> Self {
+        Self(format!("{RESERVED}clock"))
+    }
+
+    /// Who does in the audit trail what is done to keys because nobody uses them.
+    #[must_use]
+    pub fn of_unused() -> Self {
+        Self(format!("{RESERVED}unused"))
+    }
+
+    /// Who does in the audit trail what is imported.
+    #[must_use]
+    pub fn of_import() -> Self {
+        Self(format!("{RESERVED}import"))
+    }
+
+    /// The user, if keys can be theirs: not an id that Keygate itself has in the audit trail.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidUserId::Reserved`] when it is such an id.
+    pub fn somebody(self) -> Result<Self, InvalidUserId> {
+        if is_reserved(&self.0) { Err(InvalidUserId::Reserved) } else { Ok(self) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scope::Scope;
+
+    #[test]
+    fn ids_are_words_of_their_alphabets() {
+        for valid in [
+            "auth0|5f7c",
+            "alice@example.com",
+            "svc:deploy+1=a-b_c",
+            "o'brien@example.com",
+            "!a~",
+            "...",
+            ".a",
+        ] {
+            assert!(valid.parse::<UserId>().is_ok(), "{valid}");
+        }
+        for invalid in ["", "a b", "a#b", "a/b", "a%b", "ü", &"u".repeat(129)] {
+            assert_eq!(invalid.parse::<UserId>(), Err(InvalidUserId::Characters), "{invalid}");
+        }
+        for invalid in ["", "Acme", "a_b", "a#b", &"w".repeat(65)] {
+            assert!(invalid.parse::<WorkspaceId>().is_err(), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn no_user_has_an_id_that_a_path_cannot_have() {
+        for dots in [".", ".."] {
+            assert_eq!(dots.parse::<UserId>(), Err(InvalidUserId::Dots));
+        }
+    }
+
+    #[test]
+    fn the_ids_of_keygate_are_no_users_in_whatever_case_and_are_in_the_trail_in_one() {
+        for own in [UserId::of_clock(), UserId::of_events(), UserId::of_import(), UserId::of_unused()] {
+            assert_eq!(own.as_str().parse::<UserId>().as_ref(), Ok(&own));
+            assert_eq!(own.somebody(), Err(InvalidUserId::Reserved));
+        }
+        for look_alike in ["KEYGATE:clock", "Keygate:users", "keygatE:"] {
+            assert_eq!(look_alike.parse::<UserId>(), Err(InvalidUserId::Reserved), "{look_alike}");
+        }
+        assert!("keygate".parse::<UserId>().and_then(UserId::somebody).is_ok());
+    }
+
+    #[test]
+    fn a_credential_is_no_id_and_no_scope() {
+        let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        for text in [key.to_owned(), key.replace("kg_", "other_"), format!("svc:{key}")] {
+            assert_eq!(text.parse::<UserId>(), Err(InvalidUserId::Credential), "{text}");
+            assert!(!InvalidUserId::Credential.to_string().contains(&text));
+            assert!(text.parse::<Scope>().is_err() && text.parse::<WorkspaceId>().is_err());
+        }
+    }
+}

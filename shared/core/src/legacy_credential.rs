@@ -1,0 +1,206 @@
+//! Legacy keys: what an adopter's earlier mechanism gave out, honoured until a sunset.
+//!
+//! Nobody needs to have them in plain text: their SHA-256 is enough to import them, and that is hashed again under the
+//! pepper. A presented one is found by that hash, since its text has no id, and is of the shape that it always had; so a
+//! pattern says which texts are worth a read. The id that an import gives a legacy key is for showing and deleting it.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use regex_lite::Regex;
+use secrecy::{ExposeSecret, SecretBox};
+use sha2::{Digest, Sha256};
+use thiserror::Error as ThisError;
+
+use crate::credential::{Brand, Credential, Malformed};
+use crate::environment::{Environment, InvalidVariable};
+use crate::time::whole_second;
+
+/// `LEGACY_SUNSET`: the instant from which no legacy key works, in the form of RFC 3339. No legacy keys are honoured unless it is
+/// set.
+///
+/// # Errors
+///
+/// [`InvalidVariable`] when it is no such time.
+pub fn sunset(environment: &Environment) -> Result<Option<DateTime<Utc>>, InvalidVariable> {
+    let Some(text) = environment.text("LEGACY_SUNSET") else { return Ok(None) };
+    let sunset = DateTime::parse_from_rfc3339(text)
+        .map_err(|_| InvalidVariable::new("LEGACY_SUNSET", "must be a time in the form of RFC 3339"))?;
+    Ok(Some(whole_second(sunset.into())))
+}
+
+/// How legacy keys are told from everything else, and for how long.
+#[derive(Debug)]
+pub struct LegacyRules {
+    /// From when on none of them works.
+    pub sunset: DateTime<Utc>,
+    /// What they look like from the first character to the last.
+    pub pattern: Regex,
+    /// The header that they may be sent in beside `Authorization`, in lower case.
+    pub header: Option<String>,
+}
+
+impl LegacyRules {
+    /// `LEGACY_SUNSET`, `LEGACY_PATTERN`, a regular expression that matches the whole of a legacy key, and `LEGACY_HEADER`, a
+    /// header that legacy keys may be sent in beside `Authorization`. No legacy keys are honoured unless a sunset is set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when the sunset is no time; or when it is set and the pattern is no regular expression, or the header
+    /// no name of a header.
+    pub fn from_environment(environment: &Environment) -> Result<Option<Self>, InvalidVariable> {
+        let Some(sunset) = sunset(environment)? else { return Ok(None) };
+        let pattern = environment.text("LEGACY_PATTERN").and_then(Self::pattern).ok_or_else(|| {
+            InvalidVariable::new(
+                "LEGACY_PATTERN",
+                "must be a regular expression that matches the whole of a legacy key",
+            )
+        })?;
+        let header = environment.text("LEGACY_HEADER").map(str::to_ascii_lowercase);
+        let is_name = |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if header.as_ref().is_some_and(|name| !is_name(name) || name == "authorization") {
+            let must_be = "must be the name of a header, other than Authorization";
+            return Err(InvalidVariable::new("LEGACY_HEADER", must_be));
+        }
+        Ok(Some(Self { sunset, pattern, header }))
+    }
+
+    /// The pattern for texts that match `pattern` as a whole; `None` if it is no regular expression.
+    #[must_use]
+    pub fn pattern(pattern: &str) -> Option<Regex> {
+        // By itself first: one that closes our group would match a part of a text.
+        Regex::new(pattern).and_then(|_| Regex::new(&format!("^(?:{pattern})$"))).ok()
+    }
+
+    /// The legacy key that a text may be.
+    #[must_use]
+    pub fn recognise(&self, text: &str) -> Option<LegacyCredential> {
+        self.pattern.is_match(text).then(|| LegacyCredential::of(text))
+    }
+
+    /// Checks that a key in plain text, presented to an authorizer of this deployment, would be looked up. What fails here can
+    /// be imported and would never work.
+    ///
+    /// # Errors
+    ///
+    /// One variant of [`NeverWorks`] for each reason.
+    pub fn check(&self, key: &str, brand: &Brand) -> Result<(), NeverWorks> {
+        if key.trim() != key {
+            return Err(NeverWorks::WhiteSpace);
+        }
+        if key.chars().any(char::is_control) {
+            return Err(NeverWorks::ControlCharacter);
+        }
+        if !matches!(Credential::parse(key, brand), Err(Malformed::Brand)) {
+            return Err(NeverWorks::OwnForm);
+        }
+        if self.pattern.is_match(key) { Ok(()) } else { Err(NeverWorks::OtherPattern) }
+    }
+}
+
+/// Why no authorizer of this deployment would look a key up, whatever is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
+pub enum NeverWorks {
+    /// It begins or ends with white space, which is not part of a header's value.
+    #[error("can never work: it begins or ends with white space, which no header can transport")]
+    WhiteSpace,
+    /// It has a control character, which is not part of a header's value.
+    #[error("can never work: it has a control character, which no header can transport")]
+    ControlCharacter,
+    /// It begins as this deployment's own credentials do.
+    #[error("can never work: it begins with this deployment's brand, as its own credentials do")]
+    OwnForm,
+    /// It does not match the pattern from end to end.
+    #[error("can never work: it does not match LegacyPattern")]
+    OtherPattern,
+}
+
+/// The SHA-256 of a legacy key: all that is ever kept of one in memory, and zeroed on drop.
+pub struct LegacyCredential(SecretBox<[u8; 32]>);
+
+impl LegacyCredential {
+    /// That of a key in plain text.
+    #[must_use]
+    pub fn of(key: &str) -> Self {
+        Self::from_digest(&Sha256::digest(key).into())
+    }
+
+    /// Takes a digest that somebody else has made.
+    #[must_use]
+    pub fn from_digest(digest: &[u8; 32]) -> Self {
+        Self(SecretBox::init_with_mut(|bytes: &mut [u8; 32]| bytes.copy_from_slice(digest)))
+    }
+
+    /// The one way to read the digest: to hash it.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; 32] {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for LegacyCredential {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("LegacyCredential([REDACTED])")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_matched_from_the_first_character_to_the_last() {
+        let rules = LegacyRules {
+            sunset: Utc::now(),
+            pattern: LegacyRules::pattern("old-[a-f0-9]{8}|x").unwrap(),
+            header: None,
+        };
+        for (text, matches) in [
+            ("old-0123abcd", true),
+            ("x", true),
+            ("old-0123abcde", false),
+            (" old-0123abcd", false),
+            ("old-0123abcd\n", false),
+            ("xx", false),
+            ("", false),
+        ] {
+            assert_eq!(rules.recognise(text).is_some(), matches, "{text:?}");
+        }
+        for wrong in ["(", "a)|(?:b"] {
+            assert!(LegacyRules::pattern(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_no_authorizer_would_look_up_is_told_with_its_reason() {
+        let pattern = LegacyRules::pattern(r"[a-z_-]+[0-9]*|with space").unwrap();
+        let rules = LegacyRules { sunset: Utc::now(), pattern, header: None };
+        let brand = "kg".parse().unwrap();
+        for (text, expected) in [
+            ("old-1", Ok(())),
+            ("with space", Ok(())),
+            ("kg", Ok(())),
+            ("kgb_key", Ok(())),
+            ("old-1 ", Err(NeverWorks::WhiteSpace)),
+            ("\told-1", Err(NeverWorks::WhiteSpace)),
+            ("old-1\u{a0}", Err(NeverWorks::WhiteSpace)),
+            ("old\u{0}1", Err(NeverWorks::ControlCharacter)),
+            ("kg_key", Err(NeverWorks::OwnForm)),
+            ("sk_live_X", Err(NeverWorks::OtherPattern)),
+            ("OLD-1", Err(NeverWorks::OtherPattern)),
+        ] {
+            assert_eq!(rules.check(text, &brand), expected, "{text:?}");
+        }
+    }
+
+    /// FIPS 180-4 has this digest of `abc`.
+    #[test]
+    fn a_key_in_plain_text_and_its_digest_are_the_same_key() {
+        let digest = [
+            0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40, 0xde, 0x5d, 0xae, 0x22, 0x23,
+            0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17, 0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad,
+        ];
+        assert_eq!(LegacyCredential::of("abc").expose(), LegacyCredential::from_digest(&digest).expose());
+        assert_eq!(format!("{:?}", LegacyCredential::of("abc")), "LegacyCredential([REDACTED])");
+    }
+}

@@ -1,0 +1,80 @@
+//! A legacy key as it is stored.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::credential::KeyId;
+use crate::identity::{UserId, WorkspaceId};
+use crate::key::Key;
+use crate::name::Name;
+use crate::pepper::SecretHash;
+use crate::scope::Scope;
+
+/// What is known of a legacy key, without the hash that it is found by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegacyKey {
+    /// The id that it got when it was imported.
+    pub key_id: KeyId,
+    /// Its tenant.
+    pub workspace_id: WorkspaceId,
+    /// Whom it acts as.
+    pub user_id: UserId,
+    /// What its user calls it. It need not be unique.
+    pub name: Name,
+    /// What it carries to the backend.
+    pub scopes: Vec<Scope>,
+    /// When it was imported.
+    #[serde(with = "chrono::serde::ts_seconds")]
+    pub imported_at: DateTime<Utc>,
+    /// When it was last used.
+    #[serde(with = "crate::time::zero_until_used")]
+    pub last_used_at: Option<DateTime<Utc>>,
+    /// When `DynamoDB` may delete it: the sunset as it was when the key was imported, and some time.
+    #[serde(with = "chrono::serde::ts_seconds")]
+    pub ttl: DateTime<Utc>,
+}
+
+/// A legacy key with the hash that it is found by, as the authorizer reads it and an import writes it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HashedLegacyKey {
+    /// The key.
+    #[serde(flatten)]
+    pub key: LegacyKey,
+    /// The hash of its digest. It is the table's key.
+    #[serde(flatten)]
+    pub hash: SecretHash,
+}
+
+impl LegacyKey {
+    /// Whether the key is past its `ttl`, and so to be treated as deleted although `DynamoDB` may not have deleted it yet.
+    #[must_use]
+    pub fn is_gone(&self, now: DateTime<Utc>) -> bool {
+        self.ttl <= now
+    }
+
+    /// The key that it is until the sunset.
+    #[must_use]
+    pub fn until(self, sunset: DateTime<Utc>) -> Key {
+        Key {
+            key_id: self.key_id,
+            workspace_id: self.workspace_id,
+            created_by: self.user_id.clone(),
+            user_id: self.user_id,
+            name: self.name,
+            description: None,
+            scopes: self.scopes,
+            endpoints: Vec::new(),
+            created_at: self.imported_at,
+            revision: 0,
+            expires_at: Some(sunset),
+            ttl: None,
+            due_at: None,
+            disabled_at: None,
+            previous_expires_at: None,
+            previous_transferred: false,
+            unclaimed: false,
+            rotation: 0,
+            last_used_at: self.last_used_at,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Which secret of a key goes on for a while when the key gets another hash: by a rotation, or because it is handed over.
+//!
+//! A key has one previous hash. A rotation makes the current secret the previous one. A handover does the same and leaves the key
+//! *unclaimed*: its current hash is of no secret, so that the only secret in use is that of the user from whom the key was taken
+//! over. Whatever happens to an unclaimed key next, that secret is the one that can go on; what stands in its place as current is
+//! in nobody's hands.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::identity::UserId;
+use crate::key::Key;
+use crate::lifecycle::{Timetable, announced_until};
+use crate::time::whole_second;
+
+/// A key after a rotation `now`. The secret in use works until the overlap ends; it ends at once where the overlap is zero.
+#[must_use]
+pub fn rotated(key: &Key, overlap: TimeDelta, now: DateTime<Utc>) -> Key {
+    let has_secret_in_use = !key.unclaimed || key.in_overlap(now);
+    let ends = (has_secret_in_use && !overlap.is_zero()).then(|| whole_second(now) + overlap);
+    let previous_transferred = key.unclaimed && ends.is_some();
+    with_another_hash(
+        Key { unclaimed: false, previous_transferred, previous_expires_at: ends, ..key.clone() },
+        now,
+    )
+}
+
+/// A key after it was handed over to `heir` `now`. The secret in use works until `ends`, and not longer than it was promised to
+/// where it is already that of a former user.
+#[must_use]
+pub fn handed_over(key: &Key, heir: &UserId, ends: DateTime<Utc>, now: DateTime<Utc>) -> Key {
+    let ends =
+        if key.unclaimed { key.previous_expires_at.map(|promised| promised.min(ends)) } else { Some(ends) };
+    let ends = ends.filter(|ends| now < *ends);
+    let user_id = heir.clone();
+    let previous_transferred = ends.is_some();
+    let after =
+        Key { user_id, unclaimed: true, previous_transferred, previous_expires_at: ends, ..key.clone() };
+    with_another_hash(after, now)
+}
+
+fn with_another_hash(mut after: Key, now: DateTime<Utc>) -> Key {
+    after.due_at = Timetable::from(&after).next_due(announced_until(after.due_at, now));
+    after.revision += 1;
+    after.rotation += 1;
+    after
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Name;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_000_000 + seconds, 0).unwrap()
+    }
+
+    fn key() -> Key {
+        Key {
+            key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
+            workspace_id: "acme".parse().unwrap(),
+            user_id: "alice".parse().unwrap(),
+            name: Name::parse("ci").unwrap(),
+            description: None,
+            scopes: Vec::new(),
+            endpoints: Vec::new(),
+            created_at: at(0),
+            created_by: "alice".parse().unwrap(),
+            revision: 1,
+            expires_at: None,
+            ttl: None,
+            disabled_at: None,
+            previous_expires_at: None,
+            previous_transferred: false,
+            unclaimed: false,
+            rotation: 0,
+            due_at: None,
+            last_used_at: None,
+        }
+    }
+
+    fn heir() -> UserId {
+        "svc:heir".parse().unwrap()
+    }
+
+    #[test]
+    fn a_rotation_with_an_overlap_keeps_the_secret_in_use() {
+        let minute = TimeDelta::minutes(1);
+        let once = rotated(&key(), minute, at(10));
+        assert_eq!((once.previous_expires_at, once.previous_transferred), (Some(at(70)), false));
+        assert_eq!((once.rotation, once.revision, once.due_at), (1, 2, Some(at(70))));
+        let at_once = rotated(&once, TimeDelta::zero(), at(20));
+        assert_eq!((at_once.previous_expires_at, at_once.due_at), (None, None));
+
+        let taken_over = handed_over(&key(), &heir(), at(100), at(10));
+        let claimed = rotated(&taken_over, minute, at(20));
+        assert_eq!((claimed.previous_expires_at, claimed.previous_transferred), (Some(at(80)), true));
+        assert!(!claimed.unclaimed);
+        let again = rotated(&claimed, minute, at(30));
+        assert_eq!((again.previous_expires_at, again.previous_transferred), (Some(at(90)), false));
+    }
+
+    #[test]
+    fn no_rotation_brings_a_secret_back_that_has_ended() {
+        let taken_over = handed_over(&key(), &heir(), at(100), at(10));
+        let claimed = rotated(&taken_over, TimeDelta::minutes(1), at(100));
+        assert_eq!((claimed.previous_expires_at, claimed.previous_transferred), (None, false));
+        let at_once = handed_over(&key(), &heir(), at(10), at(10));
+        assert_eq!((at_once.previous_expires_at, at_once.unclaimed), (None, true));
+        assert_eq!(rotated(&at_once, TimeDelta::minutes(1), at(11)).previous_expires_at, None);
+    }
+
+    #[test]
+    fn a_secret_that_goes_on_after_one_handover_goes_on_no_longer_after_the_next() {
+        let once = handed_over(&key(), &heir(), at(100), at(10));
+        assert_eq!((once.previous_expires_at, once.previous_transferred), (Some(at(100)), true));
+        for (ends, expected) in [(at(50), Some(at(50))), (at(500), Some(at(100))), (at(20), None)] {
+            let twice = handed_over(&once, &"bob".parse().unwrap(), ends, at(20));
+            assert_eq!((twice.previous_expires_at, twice.unclaimed), (expected, true), "{ends}");
+        }
+        let claimed = rotated(&once, TimeDelta::minutes(1), at(20));
+        let twice = handed_over(&claimed, &"bob".parse().unwrap(), at(500), at(30));
+        assert_eq!(twice.previous_expires_at, Some(at(500)), "the heir's secret is the one in use by then");
+    }
+}

@@ -1,0 +1,101 @@
+//! What an authorizer tells the backend of the caller, and the management API reads.
+
+use chrono::DateTime;
+use keygate_core::caller::{Caller, CredentialKind};
+use keygate_core::endpoint_rule::EndpointRule;
+use keygate_core::error::Error;
+use keygate_core::rights::OldSecret;
+use keygate_core::scope::Scope;
+use keygate_core::time::rfc3339;
+use serde::{Deserialize, Serialize};
+
+/// What the backend, and the management API, is told of the caller: strings only, the same for every kind of API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Context {
+    user_id: String,
+    workspace_id: String,
+    key_id: String,
+    key_name: String,
+    /// Separated by spaces.
+    scopes: String,
+    /// Separated by commas, because a rule has a space. Absent for a key that may be used everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    endpoints: Option<String>,
+    credential: CredentialKind,
+    /// Of an API key alone, and absent for its current secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    old_secret: Option<OldSecret>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    /// Of a legacy key alone: from when on none works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    legacy_sunset: Option<String>,
+}
+
+impl Context {
+    pub(super) fn of(caller: &Caller) -> Self {
+        let scopes: Vec<&str> = caller.scopes.iter().map(Scope::as_str).collect();
+        let endpoints: Vec<&str> = caller.endpoints.iter().map(EndpointRule::as_str).collect();
+        Self {
+            user_id: caller.user_id.to_string(),
+            workspace_id: caller.workspace_id.to_string(),
+            key_id: caller.key_id.to_string(),
+            key_name: caller.key_name.clone(),
+            scopes: scopes.join(" "),
+            endpoints: (!endpoints.is_empty()).then(|| endpoints.join(",")),
+            credential: caller.credential,
+            old_secret: caller.old_secret,
+            expires_at: caller.expires_at.map(rfc3339),
+            legacy_sunset: caller.sunset().map(rfc3339),
+        }
+    }
+}
+
+impl TryFrom<Context> for Caller {
+    type Error = Error;
+
+    /// # Errors
+    ///
+    /// - [`Error::Broken`]: something in the context is not what the authorizer writes.
+    fn try_from(context: Context) -> Result<Self, Error> {
+        let broken = |what: &str| Error::Broken(format!("the authorizer's context has no valid {what}"));
+        let scopes = context.scopes.split_whitespace().map(str::parse).collect::<Result<_, _>>();
+        let endpoints = context.endpoints.iter().flat_map(|rules| rules.split(','));
+        let endpoints = endpoints.map(str::parse).collect::<Result<_, _>>();
+        let expires_at = context.expires_at.as_deref().map(DateTime::parse_from_rfc3339).transpose();
+        Ok(Self {
+            workspace_id: context.workspace_id.parse().map_err(|_| broken("workspaceId"))?,
+            user_id: context.user_id.parse().map_err(|_| broken("userId"))?,
+            key_id: context.key_id.parse().map_err(|_| broken("keyId"))?,
+            key_name: context.key_name,
+            scopes: scopes.map_err(|_| broken("scopes"))?,
+            endpoints: endpoints.map_err(|_| broken("endpoints"))?,
+            credential: context.credential,
+            old_secret: context.old_secret,
+            expires_at: expires_at.map_err(|_| broken("expiresAt"))?.map(Into::into),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::sample_events::*;
+
+    #[test]
+    fn the_management_api_reads_the_context_that_the_authorizer_wrote() {
+        let mut key = caller(None);
+        let caller = Caller::try_from(Context::of(&key)).unwrap();
+        assert_eq!((caller.user_id.as_str(), caller.workspace_id.as_str()), ("alice", "acme"));
+        assert_eq!((caller.scopes, caller.endpoints), (key.scopes.clone(), Vec::new()));
+
+        key.endpoints = ["GET /orders/*", "$connect"].map(|rule| rule.parse().unwrap()).into();
+        let context = Context::of(&key);
+        assert_eq!(Caller::try_from(context.clone()).unwrap().endpoints, key.endpoints);
+        for broken in ["", "GET /orders/*,", "GET orders"] {
+            let context = Context { endpoints: Some(broken.to_owned()), ..context.clone() };
+            assert!(Caller::try_from(context).is_err(), "{broken:?} is not taken for no rules");
+        }
+    }
+}

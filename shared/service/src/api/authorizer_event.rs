@@ -1,0 +1,514 @@
+//! The events of API Gateway's custom authorizers.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use keygate_core::audit_event::{Origin, Outcome};
+use keygate_core::caller::Caller;
+use keygate_core::credential;
+use keygate_core::decision::{Decision, Refusal};
+use keygate_core::endpoint_rule::{self};
+use keygate_core::legacy_credential::LegacyRules;
+use secrecy::{ExposeSecret, SecretBox, SecretString};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use thiserror::Error as ThisError;
+
+use crate::api::authorizer_response::AuthorizerAnswer;
+use crate::authorizer::Header;
+
+/// An event as Lambda hands it over. It holds a credential, so its text is zeroed on drop and never shown by `Debug`.
+pub struct Payload(SecretString);
+
+impl Payload {
+    /// The one way to read the text: to parse it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text: Box<str> = Box::<RawValue>::deserialize(deserializer)?.into();
+        Ok(Self(SecretBox::new(text)))
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Payload([REDACTED])")
+    }
+}
+
+/// A request to authorize, whatever kind of API it came to.
+pub struct Event {
+    pub(super) api: Api,
+    /// ARN of the method or route that is called.
+    pub(super) arn: String,
+    /// What is called, as the audit trail has it.
+    origin: Origin,
+    /// The values of every `Authorization` header that has one.
+    authorization: Vec<SecretString>,
+    /// The values of the header that is for legacy keys, if there is such a one.
+    legacy: Vec<SecretString>,
+    has_credential_in_query: bool,
+}
+
+impl fmt::Debug for Event {
+    /// Nothing of it: there may be a credential in the path, too.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Event").finish_non_exhaustive()
+    }
+}
+
+pub(super) enum Api {
+    Rest,
+    WebSocket,
+    /// An HTTP API with payload 1.0, whose authorizers know no simple responses.
+    Http1,
+    /// An HTTP API with payload 2.0, and what is called there.
+    Http2 {
+        method: String,
+        path: String,
+    },
+}
+
+/// The reason, in one word, why a call that its key's endpoint rules do not allow is refused.
+const OUTSIDE_ENDPOINTS: &str = "outside_endpoints";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawEvent {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    version: Option<String>,
+    authorization_token: Option<SecretString>,
+    method_arn: Option<String>,
+    route_arn: Option<String>,
+    headers: Option<HashMap<String, SecretString>>,
+    multi_value_headers: Option<HashMap<String, Vec<SecretString>>>,
+    query_string_parameters: Option<HashMap<String, SecretString>>,
+    multi_value_query_string_parameters: Option<HashMap<String, Vec<SecretString>>>,
+    request_context: Option<RawRequestContext>,
+    raw_path: Option<String>,
+    http_method: Option<String>,
+    resource: Option<String>,
+    route_key: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawRequestContext {
+    event_type: Option<String>,
+    stage: Option<String>,
+    http: Option<RawHttp>,
+    identity: Option<RawIdentity>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawHttp {
+    method: String,
+    source_ip: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawIdentity {
+    source_ip: Option<String>,
+}
+
+impl RawEvent {
+    fn api(&self) -> Result<Api, UnknownEvent> {
+        let is_connect = || {
+            self.request_context
+                .as_ref()
+                .is_some_and(|context| context.event_type.as_deref() == Some("CONNECT"))
+        };
+        match (self.kind.as_deref(), self.version.as_deref()) {
+            // Whatever the version: AWS's published sample has one, events as they arrive have none.
+            (Some("REQUEST"), _) if is_connect() => Ok(Api::WebSocket),
+            (Some("TOKEN" | "REQUEST"), None) => Ok(Api::Rest),
+            (Some("REQUEST"), Some("1.0")) => Ok(Api::Http1),
+            (Some("REQUEST"), Some("2.0")) => self.http2().ok_or(UnknownEvent),
+            _ => Err(UnknownEvent),
+        }
+    }
+
+    /// A `rawPath` begins with the name of its stage unless that is `$default`; where a custom domain is mapped to the
+    /// stage, it does not.
+    fn http2(&self) -> Option<Api> {
+        let context = self.request_context.as_ref()?;
+        let (stage, path) = (context.stage.as_deref()?, self.raw_path.as_deref()?);
+        let below = path.strip_prefix('/').and_then(|path| path.strip_prefix(stage));
+        let path = match below.filter(|_| stage != "$default") {
+            Some("") => "/",
+            Some(below) if below.starts_with('/') => below,
+            _ => path,
+        };
+        Some(Api::Http2 { method: context.http.as_ref()?.method.clone(), path: path.to_owned() })
+    }
+
+    /// What is called: the route, of which there are few, rather than the path; but an event of the kind `TOKEN` knows no
+    /// route. A path that holds a credential is nothing to keep.
+    fn origin(&mut self, arn: &str) -> Origin {
+        let (method_of_arn, path_of_arn) = match method_and_path(arn) {
+            // A WebSocket API has routes and no methods.
+            (Some(route), None) => (None, Some(route.to_owned())),
+            (method, path) => (method, path.map(|path| format!("/{path}"))),
+        };
+        let context = self.request_context.take();
+        let (http, identity) = context.map_or((None, None), |context| (context.http, context.identity));
+        let route = self.route_key.take().map(|key| match key.split_once(' ') {
+            Some((_, path)) => path.to_owned(),
+            None => key,
+        });
+        let (method_of_http, source_of_http) =
+            http.map_or((None, None), |http| (Some(http.method), http.source_ip));
+        let path = self.resource.take().or(route).or(path_of_arn);
+        let method = self.http_method.take().or(method_of_http).or(method_of_arn.map(str::to_owned));
+        Origin {
+            method: method.filter(|method| Origin::may_keep(method)),
+            path: path.filter(|path| Origin::may_keep(path)),
+            source: source_of_http.or(identity.and_then(|identity| identity.source_ip)),
+        }
+    }
+
+    /// The values of every `Authorization` header and of every one for legacy keys, whatever their spelling. Where there are
+    /// `multiValueHeaders`, `headers` has only the last value of each. A header without a value counts as not sent: some
+    /// clients and proxies send every header that they know, and one without a value presents nothing.
+    ///
+    /// An event of the kind `TOKEN` does not say which header its authorizer has for an identity source. Where legacy keys
+    /// have one, what has a scheme is of `Authorization`, and what is one word is a legacy key.
+    fn credentials(&mut self, legacy_header: Option<&str>) -> (Vec<SecretString>, Vec<SecretString>) {
+        let has_value = |value: &SecretString| !value.expose_secret().trim().is_empty();
+        if self.kind.as_deref() == Some("TOKEN") {
+            let token = self.authorization_token.take().filter(has_value).into_iter();
+            let has_scheme = |token: &SecretString| token.expose_secret().trim().contains(' ');
+            return token.partition(|token| legacy_header.is_none() || has_scheme(token));
+        }
+        let mut headers = self.multi_value_headers.take().unwrap_or_else(|| {
+            let single = self.headers.take().into_iter().flatten();
+            single.map(|(name, value)| (name, vec![value])).collect()
+        });
+        let mut values_of = |wanted: &str| -> Vec<SecretString> {
+            headers
+                .iter_mut()
+                .filter(|(name, _)| name.eq_ignore_ascii_case(wanted))
+                .flat_map(|(_, values)| std::mem::take(values))
+                .filter(has_value)
+                .collect()
+        };
+        (values_of("authorization"), legacy_header.map(values_of).unwrap_or_default())
+    }
+
+    /// Whether the query string has an `access_token`, or anywhere in a name or a value something of a credential's shape, or
+    /// as one of them a text that legacy keys are recognised by. Names and values are decoded, and for payload 2.0 the values
+    /// of one name are joined with commas. An event of the kind `TOKEN` does not show the query string.
+    fn has_credential_in_query(&self, legacy: Option<&LegacyRules>) -> bool {
+        let is_credential = |text: &str| {
+            credential::is_within(text)
+                || legacy.is_some_and(|legacy| {
+                    legacy.pattern.is_match(text) || text.split(',').any(|part| legacy.pattern.is_match(part))
+                })
+        };
+        let single = self.query_string_parameters.iter().flatten();
+        let multiple = self.multi_value_query_string_parameters.iter().flatten();
+        let single = single.map(|(name, value)| (name, std::slice::from_ref(value)));
+        single.chain(multiple.map(|(name, values)| (name, values.as_slice()))).any(|(name, values)| {
+            name == "access_token"
+                || is_credential(name)
+                || values.iter().any(|value| is_credential(value.expose_secret()))
+        })
+    }
+}
+
+/// An event of none of the kinds above. It does not say what was found: an event holds a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
+#[error("not an event of an authorizer of a REST, an HTTP or a WebSocket API")]
+pub struct UnknownEvent;
+
+impl Event {
+    /// Reads an event as Lambda hands it over. `legacy` says what legacy keys look like and which header is for them, where any
+    /// are honoured.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownEvent`]: nothing can be decided about it.
+    pub fn parse(json: &str, legacy: Option<&LegacyRules>) -> Result<Self, UnknownEvent> {
+        let mut raw: RawEvent = serde_json::from_str(json).map_err(|_| UnknownEvent)?;
+        let api = raw.api()?;
+        let arn = if matches!(api, Api::Http2 { .. }) { raw.route_arn.take() } else { raw.method_arn.take() };
+        let arn = arn.ok_or(UnknownEvent)?;
+        let has_credential_in_query = raw.has_credential_in_query(legacy);
+        let (authorization, legacy) = raw.credentials(legacy.and_then(|legacy| legacy.header.as_deref()));
+        Ok(Self { authorization, legacy, has_credential_in_query, origin: raw.origin(&arn), api, arn })
+    }
+
+    /// What is called, as the audit trail has it. With a credential that does not work it has no more than the source: the
+    /// id of a key is public, a key that is switched off may be in wrong hands, and neither may fill a trail with paths that
+    /// somebody made up.
+    #[must_use]
+    pub fn origin(&self, decision: &Decision) -> Origin {
+        match decision {
+            Decision::Accepted(_) => self.origin.clone(),
+            Decision::Refused(_) => Origin { method: None, path: None, source: self.origin.source.clone() },
+        }
+    }
+
+    /// What comes of the call at hand. Of a policy API Gateway makes the same, because rules and policy mean the same.
+    #[must_use]
+    pub fn outcome(&self, decision: &Decision, form: AuthorizerAnswer) -> Outcome {
+        match decision {
+            Decision::Accepted(caller) if self.is_allowed(caller, form) => Outcome::Allowed,
+            Decision::Accepted(_) => Outcome::Refused(OUTSIDE_ENDPOINTS),
+            Decision::Refused(refusal) => Outcome::Refused(refusal.word()),
+        }
+    }
+
+    /// Whether the caller's endpoint rules allow the call at hand.
+    pub(super) fn is_allowed(&self, caller: &Caller, form: AuthorizerAnswer) -> bool {
+        let rules = &caller.endpoints;
+        if rules.is_empty() {
+            return true;
+        }
+        match (&self.api, form) {
+            (Api::Http2 { .. }, AuthorizerAnswer::Simple) => false,
+            (Api::Http2 { method, path }, _) => endpoint_rule::allow(rules, method, path),
+            (Api::WebSocket, _) => endpoint_rule::allow_connect(rules),
+            (Api::Rest | Api::Http1, _) => match method_and_path(&self.arn) {
+                (Some(method), path) => {
+                    endpoint_rule::allow(rules, method, &format!("/{}", path.unwrap_or_default()))
+                }
+                (None, _) => false,
+            },
+        }
+    }
+
+    /// The one header that has a credential.
+    ///
+    /// # Errors
+    ///
+    /// - [`Refusal::InQuery`]: there is a credential in the query string (RFC 6750, section 2.3, advises against that),
+    ///   where it was written to logs and histories, whatever else the request has.
+    /// - [`Refusal::Ambiguous`]: there is more than one header, and so more than one who could be meant.
+    pub fn header(&self) -> Result<Option<Header<'_>>, Refusal> {
+        if self.has_credential_in_query {
+            return Err(Refusal::InQuery);
+        }
+        match (self.authorization.as_slice(), self.legacy.as_slice()) {
+            ([], []) => Ok(None),
+            ([one], []) => Ok(Some(Header::Authorization(one.expose_secret()))),
+            ([], [one]) => Ok(Some(Header::Legacy(one.expose_secret()))),
+            _ => Err(Refusal::Ambiguous),
+        }
+    }
+}
+
+/// The method and the path, without its first `/`, at the end of an ARN: `…:<api>/<stage>/<method>/<path>`.
+fn method_and_path(arn: &str) -> (Option<&str>, Option<&str>) {
+    let mut parts = arn.splitn(4, '/').skip(2);
+    (parts.next(), parts.next())
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use keygate_core::verification::Unfit;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::sample_events::{ARN, caller, http1, http2, request, token, websocket};
+
+    #[test]
+    fn the_credential_is_found_in_every_kind_of_event() {
+        let events = [
+            token(),
+            websocket(),
+            http1(&json!({"AuThorization": "Bearer x"})),
+            http2(),
+            request(&json!({"Authorization": ["Bearer x"]})),
+            request(&json!({"AUTHORIZATION": ["Bearer x"], "X": ["y", "z"]})),
+        ];
+        for event in events {
+            assert_eq!(
+                Event::parse(&event, None).unwrap().header(),
+                Ok(Some(Header::Authorization("Bearer x"))),
+                "{event}"
+            );
+        }
+        assert_eq!(Event::parse(&request(&json!({})), None).unwrap().header(), Ok(None));
+        assert_eq!(
+            Event::parse(&request(&Value::Null), None).unwrap().header(),
+            Ok(Some(Header::Authorization("last")))
+        );
+    }
+
+    #[test]
+    fn nothing_shows_what_an_event_holds() {
+        let secret = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let request = json!({"version": "2.0", "type": "REQUEST", "routeArn": ARN.replace("orders", secret),
+            "headers": {"authorization": secret, "x-legacy-key": secret}, "rawPath": format!("/test/{secret}"),
+            "queryStringParameters": {"key": secret},
+            "requestContext": {"stage": "test", "http": {"method": "GET"}}});
+        let token =
+            json!({"type": "TOKEN", "authorizationToken": format!("Bearer {secret}"), "methodArn": ARN});
+        for event in [request, token] {
+            let payload: Payload = serde_json::from_str(&event.to_string()).unwrap();
+            assert_eq!(payload.expose(), event.to_string());
+            let event = Event::parse(payload.expose(), Some(&legacy())).unwrap();
+            let header = Header::Authorization(secret);
+            let shown = format!("{payload:?} {event:?} {header:?} {:?}", Header::Legacy(secret));
+            assert!(!shown.contains("kg_") && shown.contains("REDACTED"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_call_with_a_credential_that_does_not_work_leaves_nothing_of_its_senders_choice() {
+        let event = json!({"version": "2.0", "type": "REQUEST", "routeArn": ARN, "rawPath": "/test/made-up",
+            "routeKey": "GET /made-up", "headers": {},
+            "requestContext": {"stage": "test", "http": {"method": "GET", "sourceIp": "203.0.113.7"}}});
+        let event = Event::parse(&event.to_string(), None).unwrap();
+        let id = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
+        let nothing = Origin { method: None, path: None, source: Some("203.0.113.7".to_owned()) };
+        let unfit = [
+            Unfit::Expired,
+            Unfit::Disabled,
+            Unfit::Sunset,
+            Unfit::Revoked,
+            Unfit::RefreshToken,
+            Unfit::NowhereToUse,
+        ];
+        let refusals = unfit.map(|unfit| Refusal::Unfit(id, unfit));
+        for refusal in refusals.into_iter().chain([Refusal::WrongSecret(id), Refusal::Unknown(Some(id))]) {
+            assert_eq!(event.origin(&Decision::Refused(refusal)), nothing, "{refusal}");
+        }
+        let accepted = event.origin(&Decision::Accepted(caller(None)));
+        assert_eq!((accepted.method.as_deref(), accepted.path.as_deref()), (Some("GET"), Some("/made-up")));
+    }
+
+    #[test]
+    fn two_credentials_in_one_request_are_none() {
+        for headers in [
+            json!({"Authorization": ["Bearer x", "Bearer y"]}),
+            json!({"Authorization": ["Bearer x"],
+            "authorization": ["Bearer x"]}),
+        ] {
+            assert_eq!(Event::parse(&request(&headers), None).unwrap().header(), Err(Refusal::Ambiguous));
+        }
+        let two_spellings = http1(&json!({"Authorization": "Bearer x", "authorization": "Bearer x"}));
+        assert_eq!(Event::parse(&two_spellings, None).unwrap().header(), Err(Refusal::Ambiguous));
+    }
+
+    fn legacy() -> LegacyRules {
+        LegacyRules {
+            sunset: DateTime::UNIX_EPOCH,
+            pattern: LegacyRules::pattern("old-[0-9a-f]{8}").unwrap(),
+            header: Some("x-legacy-key".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_header_without_a_value_is_no_header() {
+        let legacy = legacy();
+        let header = |event: &str| {
+            let event = Event::parse(event, Some(&legacy)).unwrap();
+            event.header().map(|header| match header {
+                None => "none".to_owned(),
+                Some(Header::Authorization(value)) => format!("authorization {value}"),
+                Some(Header::Legacy(value)) => format!("legacy {value}"),
+            })
+        };
+        for empty in ["", " ", "\t "] {
+            let single = |authorization: &str, legacy: &str| {
+                let headers = json!({"authorization": authorization, "X-Legacy-Key": legacy});
+                let mut http2: Value = serde_json::from_str(&http2()).unwrap();
+                http2["headers"] = headers.clone();
+                let mut websocket: Value = serde_json::from_str(&websocket()).unwrap();
+                websocket["multiValueHeaders"] =
+                    json!({"Authorization": [authorization], "x-legacy-key": [legacy]});
+                let rest = request(
+                    &json!({"Authorization": [authorization, empty], "x-legacy-key": [empty, legacy]}),
+                );
+                [http1(&headers), http2.to_string(), websocket.to_string(), rest]
+            };
+            for event in single("Bearer x", empty) {
+                assert_eq!(header(&event), Ok("authorization Bearer x".to_owned()), "{event}");
+            }
+            for event in single(empty, "old-00000000") {
+                assert_eq!(header(&event), Ok("legacy old-00000000".to_owned()), "{event}");
+            }
+            let token = token().replace("Bearer x", &empty.replace('\t', "\\t"));
+            for event in single(empty, empty).into_iter().chain([token]) {
+                assert_eq!(header(&event), Ok("none".to_owned()), "{event}");
+            }
+            for event in single("Bearer x", "old-00000000") {
+                assert_eq!(header(&event), Err(Refusal::Ambiguous), "{event}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_legacy_key_in_the_query_string_is_refused_where_legacy_keys_are_known() {
+        let (legacy, key) = (legacy(), "old-0123abcd");
+        for (query, is_refused) in [
+            (json!({"key": key}), true),
+            (json!({key: ""}), true),
+            (json!({"key": format!("a,{key}")}), true),
+            (json!({"key": format!("{key}0"), "token": "old-"}), false),
+        ] {
+            let event = json!({"version": "1.0", "type": "REQUEST", "methodArn": ARN, "headers": {"authorization": "Bearer x"},
+                "queryStringParameters": query});
+            let refused =
+                |legacy| Event::parse(&event.to_string(), legacy).unwrap().header() == Err(Refusal::InQuery);
+            assert_eq!((refused(Some(&legacy)), refused(None)), (is_refused, false), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_credential_in_the_query_string_is_refused_whatever_the_header_has() {
+        let credential =
+            "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let authorization = |single: Value, multiple: Value| {
+            let headers = json!({"authorization": "Bearer x"});
+            let event = json!({"version": "1.0", "type": "REQUEST", "methodArn": ARN, "headers": headers,
+                "queryStringParameters": single, "multiValueQueryStringParameters": multiple});
+            Event::parse(&event.to_string(), None).unwrap().header().map(|header| header.is_some())
+        };
+        for (single, multiple) in [
+            (json!({"access_token": "x"}), Value::Null),
+            (json!({"key": credential}), Value::Null),
+            (json!({"callback": format!("https://a.example/?k={credential}")}), json!({})),
+            (json!({"key": format!("a,{credential}")}), Value::Null),
+            (json!({"key": "last"}), json!({"key": [credential, "last"]})),
+            (json!({credential: ""}), Value::Null),
+            (json!({credential: "1"}), json!({credential: ["1"]})),
+            (Value::Null, json!({format!("a[{credential}]"): ["1"]})),
+        ] {
+            assert_eq!(authorization(single.clone(), multiple), Err(Refusal::InQuery), "{single}");
+        }
+        for harmless in
+            [Value::Null, json!({}), json!({"key": "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E", "token": "x"})]
+        {
+            assert_eq!(authorization(harmless, Value::Null), Ok(true));
+        }
+    }
+
+    #[test]
+    fn nothing_is_decided_about_an_unknown_event() {
+        for event in [
+            json!({}),
+            json!([]),
+            json!({"type": "TOKEN", "authorizationToken": "Bearer x"}),
+            json!({"type": "TOKEN", "authorizationToken": 7, "methodArn": ARN}),
+            json!({"version": "3.0", "type": "REQUEST", "routeArn": ARN}),
+            json!({"version": "2.0", "type": "REQUEST", "methodArn": ARN}),
+            json!({"version": "1.0", "type": "REQUEST", "routeArn": ARN}),
+            json!({"version": "1.0", "type": "TOKEN", "methodArn": ARN}),
+            json!({"httpMethod": "GET", "methodArn": ARN}),
+        ] {
+            assert_eq!(Event::parse(&event.to_string(), None).unwrap_err(), UnknownEvent, "{event}");
+        }
+    }
+}

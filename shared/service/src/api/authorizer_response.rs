@@ -1,0 +1,436 @@
+//! API Gateway's custom authorizers: their events in, their answers out.
+//!
+//! | event | told by | answer | refusal |
+//! | --- | --- | --- | --- |
+//! | REST API, `TOKEN` | `type` | policy | error |
+//! | REST API, `REQUEST` | `type`, no `version` | policy | error |
+//! | WebSocket API, `$connect` | `type`, `requestContext.eventType` | policy | error |
+//! | HTTP API, payload 1.0 | `type`, `version` | policy | denial |
+//! | HTTP API, payload 2.0 | `type`, `version` | policy, or a simple response where so configured | denial |
+//!
+//! The error is `Unauthorized`, of which REST and WebSocket APIs make a 401. An HTTP API makes a 401 of a missing header
+//! alone and a 500 of every error, so there a refusal is a denial and becomes a 403. See
+//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-use-lambda-authorizer.html>,
+//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-lambda-auth.html> and
+//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>.
+
+use std::collections::HashMap;
+
+use aws_lambda_events::apigw::{
+    ApiGatewayCustomAuthorizerPolicy, ApiGatewayV2CustomAuthorizerIamPolicyResponse,
+    ApiGatewayV2CustomAuthorizerSimpleResponse,
+};
+use aws_lambda_events::iam::{IamPolicyEffect, IamPolicyStatement};
+use keygate_core::caller::Caller;
+use keygate_core::decision::Decision;
+use keygate_core::endpoint_rule::{self};
+use keygate_core::environment::{Environment, InvalidVariable};
+use keygate_core::time::rfc3339;
+use serde::Serialize;
+use thiserror::Error as ThisError;
+
+use crate::api::authorizer_context::Context;
+use crate::api::authorizer_event::{Api, Event};
+
+/// What REST and WebSocket APIs take as a 401.
+pub const UNAUTHORIZED: &str = "Unauthorized";
+
+/// Whom the backend is told a refused call came from.
+const NOBODY: &str = "nobody";
+
+/// The form in which the authorizer answers an HTTP API's payload 2.0. Every other event is answered with a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthorizerAnswer {
+    /// An IAM policy.
+    Policy,
+    /// `isAuthorized`, for authorizers with simple responses enabled. API Gateway may keep the answer and use it for
+    /// every other route, so a key with endpoint rules is refused.
+    Simple,
+    /// The same for authorizers whose cache time is 0: endpoint rules are evaluated for the call at hand.
+    SimpleUncached,
+}
+
+impl AuthorizerAnswer {
+    /// `AUTHORIZER_ANSWER`: `policy` unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is none of `policy`, `simple` and `simple-uncached`.
+    pub fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
+        match environment.text("AUTHORIZER_ANSWER") {
+            None | Some("policy") => Ok(Self::Policy),
+            Some("simple") => Ok(Self::Simple),
+            Some("simple-uncached") => Ok(Self::SimpleUncached),
+            Some(_) => {
+                let must_be = "must be policy, simple or simple-uncached";
+                Err(InvalidVariable::new("AUTHORIZER_ANSWER", must_be))
+            }
+        }
+    }
+}
+
+/// An answer as API Gateway takes it.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// An IAM policy with the caller's context.
+    Policy(ApiGatewayV2CustomAuthorizerIamPolicyResponse),
+    /// Yes or no, with the caller's context.
+    Simple(ApiGatewayV2CustomAuthorizerSimpleResponse),
+}
+
+/// The refusal of a REST or WebSocket API: an error whose message is exactly `Unauthorized`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
+#[error("{UNAUTHORIZED}")]
+pub struct Unauthorized;
+
+impl Event {
+    /// Puts a decision into the form that this kind of API takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Unauthorized`]: the refusal of a REST or WebSocket API.
+    ///
+    /// # Panics
+    ///
+    /// Never: a context of strings can always be written as JSON.
+    pub fn answer(&self, decision: &Decision, form: AuthorizerAnswer) -> Result<Answer, Unauthorized> {
+        match (decision, &self.api, form) {
+            (Decision::Refused(_), Api::Rest | Api::WebSocket, _) => Err(Unauthorized),
+            (Decision::Refused(_), Api::Http1, _)
+            | (Decision::Refused(_), Api::Http2 { .. }, AuthorizerAnswer::Policy) => {
+                let nothing = statement(IamPolicyEffect::Deny, vec![format!("{}/*", self.stage())]);
+                Ok(policy(NOBODY, vec![nothing], None))
+            }
+            (Decision::Refused(_), Api::Http2 { .. }, _) => Ok(simple(false, None)),
+            (
+                Decision::Accepted(caller),
+                Api::Http2 { .. },
+                AuthorizerAnswer::Simple | AuthorizerAnswer::SimpleUncached,
+            ) => {
+                let is_allowed = self.is_allowed(caller, form);
+                Ok(simple(is_allowed, is_allowed.then(|| Context::of(caller)).as_ref()))
+            }
+            (Decision::Accepted(caller), ..) => {
+                Ok(policy(caller.user_id.as_str(), self.statements(caller), Some(&Context::of(caller))))
+            }
+        }
+    }
+
+    /// What a caller may call: the whole stage, or what its endpoint rules allow.
+    ///
+    /// API Gateway may keep an answer for the credential and use it for the next call, which need not be to the same
+    /// method; so the answer must never be made of the one that is called.
+    fn statements(&self, caller: &Caller) -> Vec<IamPolicyStatement> {
+        let stage = self.stage();
+        if caller.endpoints.is_empty() {
+            return vec![allow(vec![format!("{stage}/*")], caller)];
+        }
+        let allowed = endpoint_rule::allowed_resources(&caller.endpoints);
+        let allowed = allowed.iter().map(|end| format!("{stage}/{end}")).collect();
+        let partition = self.arn.split(':').nth(1).unwrap_or("*");
+        let ambiguous =
+            endpoint_rule::AMBIGUOUS_RESOURCES.map(|end| format!("arn:{partition}:execute-api:*:*:{end}"));
+        vec![allow(allowed, caller), statement(IamPolicyEffect::Deny, ambiguous.into())]
+    }
+
+    /// The ARN of the stage that is called, whose partition, region and account are those of the API.
+    fn stage(&self) -> &str {
+        let end = self.arn.match_indices('/').nth(1).map_or(self.arn.len(), |(index, _)| index);
+        &self.arn[..end]
+    }
+}
+
+fn policy(principal: &str, statements: Vec<IamPolicyStatement>, context: Option<&Context>) -> Answer {
+    let mut document = ApiGatewayCustomAuthorizerPolicy::default();
+    document.version = Some("2012-10-17".to_owned());
+    document.statement = statements;
+    let mut answer = ApiGatewayV2CustomAuthorizerIamPolicyResponse::default();
+    answer.principal_id = Some(principal.to_owned());
+    answer.policy_document = document;
+    answer.context = context_value(context);
+    Answer::Policy(answer)
+}
+
+fn simple(is_authorized: bool, context: Option<&Context>) -> Answer {
+    let mut answer = ApiGatewayV2CustomAuthorizerSimpleResponse::default();
+    answer.is_authorized = is_authorized;
+    answer.context = context_value(context);
+    Answer::Simple(answer)
+}
+
+fn context_value(context: Option<&Context>) -> serde_json::Value {
+    match context {
+        Some(context) => serde_json::to_value(context).expect("strings can be written as JSON"),
+        None => serde_json::json!({}),
+    }
+}
+
+/// Lets a caller through, and says in the policy itself until when: API Gateway may use it again after the credential
+/// expired.
+fn allow(resources: Vec<String>, caller: &Caller) -> IamPolicyStatement {
+    let mut allow = statement(IamPolicyEffect::Allow, resources);
+    allow.condition = caller.expires_at.map(|expires_at| {
+        let before = HashMap::from([("aws:CurrentTime".to_owned(), vec![rfc3339(expires_at)])]);
+        HashMap::from([("DateLessThan".to_owned(), before)])
+    });
+    allow
+}
+
+fn statement(effect: IamPolicyEffect, resources: Vec<String>) -> IamPolicyStatement {
+    let mut statement = IamPolicyStatement::default();
+    statement.action = vec!["execute-api:Invoke".to_owned()];
+    statement.effect = effect;
+    statement.resource = resources;
+    statement
+}
+
+#[cfg(test)]
+mod tests {
+    use keygate_core::decision::Refusal;
+    use keygate_core::endpoint_rule::EndpointRule;
+    use keygate_core::scope::MOST_SCOPES;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::sample_events::{caller, http1, http2, request, token, websocket};
+
+    fn answer(event: &str, decision: &Decision, form: AuthorizerAnswer) -> Result<Value, Unauthorized> {
+        Event::parse(event, None)
+            .unwrap()
+            .answer(decision, form)
+            .map(|answer| serde_json::to_value(answer).unwrap())
+    }
+
+    #[test]
+    fn an_accepted_key_may_call_the_whole_stage_whatever_was_called() {
+        for event in [token(), websocket(), http1(&json!({})), http2()] {
+            let answer = answer(&event, &Decision::Accepted(caller(None)), AuthorizerAnswer::Policy).unwrap();
+            assert_eq!(answer["principalId"], "alice");
+            assert_eq!(
+                answer["policyDocument"],
+                json!({"Version": "2012-10-17", "Statement": [{
+                    "Action": ["execute-api:Invoke"], "Effect": "Allow",
+                    "Resource": ["arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/*"],
+                }]})
+            );
+            assert_eq!(
+                answer["context"],
+                json!({"userId": "alice", "workspaceId": "acme", "keyId": "01JD3V6Y4N8Q2Z5X7W9B0C1D2E",
+                    "keyName": "build server", "scopes": "orders:read orders:write", "credential": "api_key"})
+            );
+        }
+    }
+
+    fn restricted(rules: &[&str]) -> Decision {
+        let mut key = caller(None);
+        key.endpoints = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+        Decision::Accepted(key)
+    }
+
+    #[test]
+    fn a_policy_has_the_rules_of_its_key_and_denies_ambiguous_paths() {
+        let decision = restricted(&["GET /orders/*", "* /", "$connect"]);
+        for event in [token(), websocket(), http1(&json!({})), http2()] {
+            let answer = answer(&event, &decision, AuthorizerAnswer::Policy).unwrap();
+            let statements = answer["policyDocument"]["Statement"].as_array().unwrap();
+            let stage = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test";
+            let ends = [
+                "GET/orders/*",
+                "GET/",
+                "HEAD/",
+                "POST/",
+                "PUT/",
+                "PATCH/",
+                "DELETE/",
+                "OPTIONS/",
+                "$connect",
+            ];
+            let resources = ends.map(|end| format!("{stage}/{end}"));
+            assert_eq!(statements[0]["Effect"], "Allow");
+            assert_eq!(statements[0]["Resource"], json!(resources), "{event}");
+            assert_eq!(statements[1]["Effect"], "Deny");
+            assert_eq!(statements[1]["Resource"][0], "arn:aws:execute-api:*:*:*//*");
+            assert_eq!(answer["context"]["endpoints"], "GET /orders/*,* /,$connect");
+        }
+    }
+
+    #[test]
+    fn a_policy_is_for_the_partition_of_its_event() {
+        for partition in ["aws-cn", "aws-us-gov"] {
+            let event = token().replace("arn:aws:", &format!("arn:{partition}:"));
+            let answer = answer(&event, &restricted(&["GET /"]), AuthorizerAnswer::Policy).unwrap();
+            for statement in answer["policyDocument"]["Statement"].as_array().unwrap() {
+                for resource in statement["Resource"].as_array().unwrap() {
+                    assert!(resource.as_str().unwrap().starts_with(&format!("arn:{partition}:execute-api:")));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_simple_response_evaluates_rules_only_where_it_is_not_cached() {
+        let is_authorized = |rules: &[&str], form, path: &str, stage: &str| {
+            let mut event: Value = serde_json::from_str(&http2()).unwrap();
+            event["rawPath"] = json!(path);
+            event["requestContext"]["stage"] = json!(stage);
+            let answer = answer(&event.to_string(), &restricted(rules), form).unwrap();
+            assert_eq!(answer["context"].get("userId").is_some(), answer["isAuthorized"] == true);
+            answer["isAuthorized"] == true
+        };
+        let (cached, uncached) = (AuthorizerAnswer::Simple, AuthorizerAnswer::SimpleUncached);
+        assert!(!is_authorized(&["* /*"], cached, "/test/orders", "test"));
+        assert!(is_authorized(&[], cached, "/test/orders", "test"));
+        // rule, path, stage, allowed
+        for (rule, path, stage, allowed) in [
+            ("GET /orders", "/test/orders", "test", true),
+            ("GET /orders", "/orders", "$default", true),
+            ("GET /orders", "/$default/orders", "$default", false),
+            ("GET /orders", "/orders", "test", true),
+            ("GET /orders", "/testorders", "test", false),
+            ("GET /testorders", "/testorders", "test", true),
+            ("GET /test/orders", "/test/orders", "test", false),
+            ("GET /", "/test", "test", true),
+            ("GET /", "/test/", "test", true),
+            ("GET /*", "/test//orders", "test", false),
+            ("POST /orders", "/test/orders", "test", false),
+        ] {
+            assert_eq!(
+                is_authorized(&[rule], uncached, path, stage),
+                allowed,
+                "{rule} for {path} of {stage}"
+            );
+        }
+    }
+
+    /// IAM's evaluation, from its documentation: an explicit Deny, then an Allow, else nothing; `*` is any text and `?`
+    /// any character within one of the parts that colons separate
+    /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html>).
+    fn iam_allows(policy: &Value, arn: &str) -> bool {
+        fn matches(pattern: &[u8], text: &[u8]) -> bool {
+            match (pattern.split_first(), text.split_first()) {
+                (None, None) => true,
+                (Some((b'*', pattern_rest)), _) => {
+                    (0..=text.len()).any(|skipped| matches(pattern_rest, &text[skipped..]))
+                }
+                (Some((b'?', pattern_rest)), Some((_, rest))) => matches(pattern_rest, rest),
+                (Some((expected, pattern_rest)), Some((found, rest))) => {
+                    expected == found && matches(pattern_rest, rest)
+                }
+                _ => false,
+            }
+        }
+        let is_matched = |statement: &Value| {
+            statement["Resource"].as_array().unwrap().iter().any(|resource| {
+                let mut parts = resource.as_str().unwrap().splitn(6, ':').zip(arn.splitn(6, ':'));
+                parts.all(|(pattern, part)| matches(pattern.as_bytes(), part.as_bytes()))
+            })
+        };
+        let effects: Vec<_> = policy["Statement"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|statement| is_matched(statement))
+            .map(|statement| statement["Effect"].as_str().unwrap())
+            .collect();
+        effects.contains(&"Allow") && !effects.contains(&"Deny")
+    }
+
+    fn some_rules() -> impl Strategy<Value = Vec<EndpointRule>> {
+        let rule = "(\\*|GET|PUT|DELETE) /(\\*|[ab](/[ab.~]b){0,2}(/\\*)?)?|\\$connect";
+        prop::collection::vec(rule.prop_map(|rule| rule.parse().unwrap()), 1..6)
+    }
+
+    fn with_rules(rules: &[EndpointRule]) -> Decision {
+        let mut key = caller(None);
+        key.endpoints = rules.to_vec();
+        Decision::Accepted(key)
+    }
+
+    #[test]
+    fn a_policy_ends_when_its_key_does() {
+        let decision = Decision::Accepted(caller(Some("2027-01-01T00:00:00Z")));
+        let answer = answer(&token(), &decision, AuthorizerAnswer::Policy).unwrap();
+        let condition = &answer["policyDocument"]["Statement"][0]["Condition"];
+        assert_eq!(condition, &json!({"DateLessThan": {"aws:CurrentTime": ["2027-01-01T00:00:00Z"]}}));
+        assert_eq!(answer["context"]["expiresAt"], "2027-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn a_refusal_is_an_error_for_rest_and_websocket_apis_and_a_denial_for_an_http_api() {
+        let refused = Decision::Refused(Refusal::Missing);
+        for form in [AuthorizerAnswer::Policy, AuthorizerAnswer::Simple] {
+            assert_eq!(answer(&token(), &refused, form).unwrap_err().to_string(), "Unauthorized");
+            assert_eq!(answer(&request(&json!({})), &refused, form).unwrap_err().to_string(), "Unauthorized");
+            assert_eq!(answer(&websocket(), &refused, form).unwrap_err().to_string(), "Unauthorized");
+            let denied = answer(&http1(&json!({})), &refused, form).unwrap();
+            assert_eq!(denied["policyDocument"]["Statement"][0]["Effect"], "Deny");
+        }
+        let denied = answer(&http2(), &refused, AuthorizerAnswer::Policy).unwrap();
+        assert_eq!(denied["policyDocument"]["Statement"][0]["Effect"], "Deny");
+        assert_eq!(denied["context"], json!({}));
+        let denied = answer(&http2(), &refused, AuthorizerAnswer::Simple).unwrap();
+        assert_eq!(denied, json!({"isAuthorized": false, "context": {}}));
+    }
+
+    #[test]
+    fn simple_responses_are_for_payload_2_0_alone() {
+        let accepted = Decision::Accepted(caller(None));
+        let simple = answer(&http2(), &accepted, AuthorizerAnswer::Simple).unwrap();
+        assert_eq!((&simple["isAuthorized"], &simple["context"]["userId"]), (&json!(true), &json!("alice")));
+        for event in [token(), websocket(), http1(&json!({}))] {
+            let policy = answer(&event, &accepted, AuthorizerAnswer::Simple).unwrap();
+            assert!(policy.get("policyDocument").is_some(), "{event}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_policy_and_a_simple_response_mean_the_same(
+            rules in some_rules(),
+            called in "GET|PUT|POST|OPTIONS|TRACE",
+            path in "(/(a|b|ab|bb|[.~]b|\\.{1,2}|%2[fF]|a;b|\\\\|\\*|a\\?b|@:)?){1,4}",
+        ) {
+            let arn = format!("arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/{called}{path}");
+            let event = json!({"version": "2.0", "type": "REQUEST", "routeArn": arn, "rawPath": format!("/test{path}"),
+                "headers": {}, "requestContext": {"stage": "test", "http": {"method": called}}});
+            let answer = |form| answer(&event.to_string(), &with_rules(&rules), form).unwrap();
+            let simple = answer(AuthorizerAnswer::SimpleUncached)["isAuthorized"] == true;
+            prop_assert_eq!(iam_allows(&answer(AuthorizerAnswer::Policy)["policyDocument"], &arn), simple);
+        }
+
+        #[test]
+        fn a_policy_says_nothing_of_the_method_that_is_called(rules in some_rules(), called in "(GET|PUT)(/[a-z]{1,3}){1,3}") {
+            let event = |called: &str| token().replace("GET/orders/7", called);
+            let answer = |called: &str| answer(&event(called), &with_rules(&rules), AuthorizerAnswer::Policy).unwrap();
+            prop_assert_eq!(answer(&called), answer("POST/other"));
+        }
+
+        #[test]
+        fn an_answer_stays_below_8_kb_and_a_resource_below_512_characters(
+            rules in prop::collection::btree_set("(\\*|GET|OPTIONS) /[a-z]{1,180}(/\\*)?", 1..=endpoint_rule::MOST_RULES),
+            scopes in prop::collection::btree_set("[a-z]{1,64}", 0..=MOST_SCOPES),
+        ) {
+            let mut longest = caller(Some("2027-01-01T00:00:00Z"));
+            longest.key_name = "𝄞".repeat(100);
+            longest.user_id = "u".repeat(128).parse().unwrap();
+            longest.workspace_id = "w".repeat(64).parse().unwrap();
+            longest.endpoints = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+            longest.scopes = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
+            while !endpoint_rule::fit(&longest.endpoints, &longest.scopes) {
+                longest.endpoints.pop();
+            }
+            let stage = "s".repeat(128);
+            let arn = format!("arn:aws-us-gov:execute-api:us-gov-west-1:123456789012:abcdefghij/{stage}/GET/");
+            let event = json!({"type": "TOKEN", "authorizationToken": "Bearer x", "methodArn": arn}).to_string();
+            let answer = answer(&event, &Decision::Accepted(longest), AuthorizerAnswer::Policy).unwrap();
+            prop_assert!(answer.to_string().len() < 8_000, "{}", answer.to_string().len());
+            for statement in answer["policyDocument"]["Statement"].as_array().unwrap() {
+                for resource in statement["Resource"].as_array().unwrap() {
+                    prop_assert!(resource.as_str().unwrap().len() < 512);
+                }
+            }
+        }
+    }
+}

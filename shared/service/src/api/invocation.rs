@@ -1,0 +1,300 @@
+//! What a function behind an API is invoked with, and what it hands back: proxy events and responses of REST APIs (payload
+//! 1.0) and of HTTP APIs (2.0), and direct invocations, where a function takes them.
+//!
+//! An event of an API is told by its own shape: it has members that API Gateway writes, whatever the client sends. It is never
+//! told by what it failed to be read as, because a client can see to that (with a header that HTTP does not allow, say) and
+//! must not choose so what its request is taken for. An event of an API that cannot be read is a [`Call::Unreadable`], which
+//! is answered in the form that API Gateway takes.
+//!
+//! Requests are built here and not by `lambda_http`, whose conversion panics where `Host` and `X-Forwarded-Proto` make no URL.
+//! See <https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html> and
+//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>.
+
+use std::collections::HashMap;
+
+use aws_lambda_events::apigw::{
+    ApiGatewayProxyRequest, ApiGatewayProxyResponse, ApiGatewayV2httpRequest, ApiGatewayV2httpResponse,
+};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use keygate_core::json::shown;
+use lambda_http::http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
+use lambda_http::lambda_runtime::{Context, LambdaEvent};
+use lambda_http::request::RequestContext;
+use lambda_http::{Body, Request, RequestExt};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// Members of an event that API Gateway writes. One of them is enough to make an event one of an API.
+const OF_AN_API: [&str; 9] = [
+    "requestContext",
+    "httpMethod",
+    "headers",
+    "multiValueHeaders",
+    "resource",
+    "path",
+    "rawPath",
+    "routeKey",
+    "version",
+];
+
+/// The format in which an API hands over requests and takes responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// That of a REST API: the management API is one.
+    V1,
+    /// That of an HTTP API: the OAuth API is one.
+    V2,
+}
+
+/// What a function is invoked with.
+#[derive(Debug)]
+pub(crate) enum Call {
+    /// A request to an API.
+    Request(Format, Request),
+    /// A request to an API that cannot be read.
+    Unreadable(Format, Unreadable),
+    /// Anything else. It is the body of the request.
+    Direct(Request),
+}
+
+/// Why a request to an API cannot be read.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    /// The header that HTTP does not allow, if it is one; not repeated as it stands if it is long or a credential.
+    pub(crate) header: Option<String>,
+    /// What API Gateway calls the request.
+    pub(crate) request_id: Option<String>,
+}
+
+impl Call {
+    /// Reads an event as Lambda hands it over.
+    pub(crate) fn read(event: LambdaEvent<Box<RawValue>>) -> Self {
+        let LambdaEvent { payload, context } = event;
+        let json = payload.get();
+        let members: HashMap<String, &RawValue> = serde_json::from_str(json).unwrap_or_default();
+        if !OF_AN_API.iter().any(|member| members.contains_key(*member)) {
+            let mut request = Request::new(Body::from(json));
+            *request.method_mut() = Method::POST;
+            return Self::Direct(request.with_lambda_context(context));
+        }
+        let is_v2 = members.get("version").is_some_and(|version| version.get() == "\"2.0\"");
+        let (format, read) = if is_v2 { (Format::V2, v2(json)) } else { (Format::V1, v1(json)) };
+        match read {
+            Some(request) => Self::Request(format, request.with_lambda_context(context)),
+            None => Self::Unreadable(format, Unreadable::of(&members, context)),
+        }
+    }
+}
+
+impl Unreadable {
+    fn of(members: &HashMap<String, &RawValue>, context: Context) -> Self {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Named {
+            request_id: Option<String>,
+        }
+        let named =
+            members.get("requestContext").and_then(|raw| serde_json::from_str::<Named>(raw.get()).ok());
+        let request_id = named.and_then(|named| named.request_id).or(Some(context.request_id));
+        let headers = members.get("headers").and_then(|raw| serde_json::from_str(raw.get()).ok());
+        let headers: HashMap<String, String> = headers.unwrap_or_default();
+        let header = headers.into_iter().find(|(name, value)| {
+            HeaderName::from_bytes(name.as_bytes()).is_err() || HeaderValue::from_str(value).is_err()
+        });
+        Self { header: header.map(|(name, _)| shown(&name)), request_id }
+    }
+}
+
+fn v1(json: &str) -> Option<Request> {
+    let event: ApiGatewayProxyRequest = serde_json::from_str(json).ok()?;
+    // Of a header that is there more than once the last one stands in `headers`, and counts.
+    let mut headers = event.multi_value_headers;
+    headers.extend(event.headers);
+    let query = if event.multi_value_query_string_parameters.is_empty() {
+        event.query_string_parameters
+    } else {
+        event.multi_value_query_string_parameters
+    };
+    let request = request(event.http_method, headers, (event.body, event.is_base64_encoded))?;
+    let request = request
+        .with_raw_http_path(event.path.unwrap_or_default())
+        .with_query_string_parameters(query)
+        .with_path_parameters(event.path_parameters);
+    Some(request.with_request_context(RequestContext::ApiGatewayV1(event.request_context)))
+}
+
+fn v2(json: &str) -> Option<Request> {
+    let event: ApiGatewayV2httpRequest = serde_json::from_str(json).ok()?;
+    let method = event.request_context.http.method.clone();
+    let request = request(method, event.headers, (event.body, event.is_base64_encoded))?;
+    let request = request
+        .with_raw_http_path(event.raw_path.unwrap_or_default())
+        .with_query_string_parameters(event.query_string_parameters)
+        .with_path_parameters(event.path_parameters);
+    Some(request.with_request_context(RequestContext::ApiGatewayV2(event.request_context)))
+}
+
+fn request(method: Method, headers: HeaderMap, (body, is_base64): (Option<String>, bool)) -> Option<Request> {
+    let body = match body {
+        None => Body::Empty,
+        Some(body) if is_base64 => Body::Binary(STANDARD.decode(body).ok()?),
+        Some(body) => Body::Text(body),
+    };
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.headers_mut() = headers;
+    Some(request)
+}
+
+/// What a function hands back.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Reply {
+    V1(ApiGatewayProxyResponse),
+    V2(ApiGatewayV2httpResponse),
+    /// To a direct invocation: the body alone.
+    Direct(Option<Box<RawValue>>),
+}
+
+impl Reply {
+    /// The response in the form that an API takes.
+    pub(crate) fn of_api(format: Format, response: Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        let (body, is_base64_encoded) = match body {
+            Body::Text(_) => (Some(body), false),
+            Body::Binary(_) => (Some(body), true),
+            _ => (None, false),
+        };
+        let status_code = parts.status.as_u16().into();
+        match format {
+            Format::V1 => {
+                let mut reply = ApiGatewayProxyResponse::default();
+                reply.status_code = status_code;
+                reply.multi_value_headers = parts.headers;
+                reply.body = body;
+                reply.is_base64_encoded = is_base64_encoded;
+                Self::V1(reply)
+            }
+            Format::V2 => {
+                let mut reply = ApiGatewayV2httpResponse::default();
+                reply.status_code = status_code;
+                reply.headers = parts.headers;
+                reply.body = body;
+                reply.is_base64_encoded = is_base64_encoded;
+                Self::V2(reply)
+            }
+        }
+    }
+
+    /// The body of the response, which is JSON.
+    pub(crate) fn direct(response: Response<Body>) -> Self {
+        match response.into_body() {
+            Body::Text(body) => Self::Direct(RawValue::from_string(body).ok()),
+            _ => Self::Direct(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(event: &Value) -> Call {
+        let payload = RawValue::from_string(event.to_string()).unwrap();
+        Call::read(LambdaEvent::new(payload, Context::default()))
+    }
+
+    fn rest() -> Value {
+        json!({"resource": "/users/{user_id}", "path": "/users/bob", "httpMethod": "PUT",
+            "headers": {"X-A": "last", "Host": "h"}, "multiValueHeaders": {"X-A": ["first", "last"], "Host": ["h"]},
+            "queryStringParameters": {"a": "2"}, "multiValueQueryStringParameters": {"a": ["1", "2"]},
+            "pathParameters": {"user_id": "bob"}, "requestContext": {"requestId": "r-1", "stage": "v1", "httpMethod": "PUT"},
+            "body": "e30=", "isBase64Encoded": true})
+    }
+
+    fn http() -> Value {
+        json!({"version": "2.0", "routeKey": "POST /oauth/token", "rawPath": "/oauth/token", "rawQueryString": "",
+            "headers": {"host": "h"}, "body": "a=b", "isBase64Encoded": false,
+            "requestContext": {"requestId": "r-2", "stage": "$default", "http": {"method": "POST", "path": "/oauth/token"}}})
+    }
+
+    #[test]
+    fn a_request_is_read_whatever_kind_of_api_it_came_to() {
+        let Call::Request(Format::V1, request) = read(&rest()) else { panic!("a REST API's") };
+        assert_eq!((request.method(), request.raw_http_path()), (&Method::PUT, "/users/bob"));
+        assert_eq!(request.headers()["x-a"], "last");
+        let query: Vec<_> = request.query_string_parameters_ref().unwrap().iter().collect();
+        assert_eq!(query, [("a", "1"), ("a", "2")]);
+        assert_eq!(request.path_parameters_ref().unwrap().first("user_id"), Some("bob"));
+        assert_eq!(request.body().as_ref(), b"{}");
+
+        let Call::Request(Format::V2, request) = read(&http()) else { panic!("an HTTP API's") };
+        assert_eq!((request.method(), request.raw_http_path()), (&Method::POST, "/oauth/token"));
+        assert_eq!(request.body().as_ref(), b"a=b");
+    }
+
+    #[test]
+    fn an_event_of_an_api_is_none_other_however_little_of_it_can_be_read() {
+        for (event, format, request_id) in [(rest(), Format::V1, "r-1"), (http(), Format::V2, "r-2")] {
+            for (name, value) in
+                [("X-A", "\u{1}"), ("X-A", "\u{7f}"), ("X-A", "a\nb"), ("X A", "b"), ("", "b")]
+            {
+                let mut event = event.clone();
+                event["headers"][name] = json!(value);
+                event["bootstrap"] = json!({"workspace_id": "acme", "user_id": "eve", "name": "n"});
+                let Call::Unreadable(found, unreadable) = read(&event) else { panic!("{event}") };
+                assert_eq!((found, unreadable.header.as_deref()), (format, Some(name)));
+                assert_eq!(unreadable.request_id.as_deref(), Some(request_id));
+            }
+            let mut event = event.clone();
+            event["requestContext"] = json!(7);
+            event["body"] = json!({});
+            assert!(matches!(read(&event), Call::Unreadable(found, _) if found == format));
+        }
+        for member in OF_AN_API {
+            let event = json!({member: null, "bootstrap": {}});
+            assert!(matches!(read(&event), Call::Unreadable(Format::V1, _)), "{event}");
+        }
+    }
+
+    #[test]
+    fn headers_that_make_no_url_are_headers() {
+        for mut event in [rest(), http()] {
+            event["headers"]["host"] = json!("a b:c[");
+            event["headers"]["x-forwarded-proto"] = json!("no scheme");
+            event["rawQueryString"] = json!("<a b>");
+            assert!(matches!(read(&event), Call::Request(..)), "{event}");
+        }
+        let mut no_base64 = rest();
+        no_base64["body"] = json!("?");
+        assert!(matches!(read(&no_base64), Call::Unreadable(..)));
+    }
+
+    #[test]
+    fn what_no_api_sends_is_a_direct_invocation() {
+        for event in [json!({"bootstrap": {}}), json!({}), json!([]), json!("x"), json!({"body": "{}"})] {
+            let Call::Direct(request) = read(&event) else { panic!("{event}") };
+            assert_eq!(request.body().as_ref(), event.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_reply_is_in_the_form_that_its_api_takes() {
+        let response = || {
+            let mut response = Response::new(Body::from("{\"a\":1}"));
+            response.headers_mut().insert("x-a", HeaderValue::from_static("b"));
+            response
+        };
+        let reply = |reply| serde_json::to_value(&reply).unwrap();
+        let rest = reply(Reply::of_api(Format::V1, response()));
+        assert_eq!((&rest["statusCode"], &rest["multiValueHeaders"]["x-a"]), (&json!(200), &json!(["b"])));
+        let http = reply(Reply::of_api(Format::V2, response()));
+        assert_eq!((&http["statusCode"], &http["headers"]["x-a"]), (&json!(200), &json!("b")));
+        assert_eq!((&http["body"], &http["isBase64Encoded"]), (&json!("{\"a\":1}"), &json!(false)));
+        assert_eq!(reply(Reply::direct(response())), json!({"a": 1}));
+        assert_eq!(reply(Reply::direct(Response::new(Body::Empty))), Value::Null);
+    }
+}

@@ -1,0 +1,181 @@
+//! Problem details (RFC 9457): every error, its status and what a client is told.
+
+use keygate_core::credential::KeyId;
+use keygate_core::error::{Error, InvalidField};
+use lambda_http::http::header::RETRY_AFTER;
+use lambda_http::http::{HeaderValue, StatusCode};
+use lambda_http::{Body, Request, Response};
+use serde::{Serialize, Serializer};
+
+use crate::api::request::request_id;
+use crate::api::response::with_body;
+
+/// The answer to a request that failed, after everything that is known of the failure went to the log.
+#[must_use]
+pub fn problem(error: &Error, request: &Request) -> Response<Body> {
+    problem_of(error, request_id(request))
+}
+
+pub(crate) fn problem_of(error: &Error, request_id: Option<String>) -> Response<Body> {
+    let problem = Problem::of(error, request_id);
+    if problem.status.is_server_error() {
+        tracing::error!(request_id = problem.request_id, code = problem.code, %error, "request failed");
+    } else {
+        tracing::info!(request_id = problem.request_id, code = problem.code, %error, "request refused");
+    }
+    let mut answer = with_body(problem.status, "application/problem+json", &problem);
+    if problem.status == StatusCode::SERVICE_UNAVAILABLE {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    answer
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    #[serde(serialize_with = "as_number")]
+    status: StatusCode,
+    detail: String,
+    code: &'static str,
+    request_id: Option<String>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [InvalidField],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<KeyId>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde's `serialize_with` calls")]
+fn as_number<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}
+
+impl<'a> Problem<'a> {
+    fn of(error: &'a Error, request_id: Option<String>) -> Self {
+        let (status, code, title) = kind(error);
+        let errors: &[InvalidField] = if let Error::Invalid { fields } = error { fields } else { &[] };
+        let key_id = match error {
+            Error::IdempotencyConflict(id) => Some(*id),
+            Error::NameTaken(holder) => *holder,
+            _ => None,
+        };
+        let kind = format!("urn:keygate:problem:{}", code.replace('_', "-"));
+        Self { kind, title, status, detail: detail(error), code, request_id, errors, key_id }
+    }
+}
+
+/// The one place that turns an error of the domain into a status, with its code and its title.
+fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
+    match error {
+        Error::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid_request", "Invalid request"),
+        Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "Payload too large"),
+        Error::NotJson | Error::Coded => {
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type")
+        }
+        Error::InsufficientScope(_) => (StatusCode::FORBIDDEN, "insufficient_scope", "Insufficient scope"),
+        Error::InsufficientEndpoints(_) => {
+            (StatusCode::FORBIDDEN, "insufficient_endpoints", "Insufficient endpoints")
+        }
+        Error::InsufficientCredential(_) => {
+            (StatusCode::FORBIDDEN, "insufficient_credential", "Insufficient credential")
+        }
+        Error::NotYourKey => (StatusCode::FORBIDDEN, "forbidden", "Forbidden"),
+        Error::CallerRemoved => (StatusCode::FORBIDDEN, "caller_removed", "Caller removed"),
+        Error::NotFound
+        | Error::NoSuchToken
+        | Error::NoSuchLegacyKey
+        | Error::NoLegacyKeys
+        | Error::NoOrigin => (StatusCode::NOT_FOUND, "not_found", "Not found"),
+        Error::NoSuchWorkspace => (StatusCode::NOT_FOUND, "no_such_workspace", "No such workspace"),
+        Error::TooManyKeys => (StatusCode::CONFLICT, "too_many_keys", "Too many keys"),
+        Error::NameTaken(_) => (StatusCode::CONFLICT, "name_taken", "Name taken"),
+        Error::QuotaReached { .. } => (StatusCode::CONFLICT, "quota_exceeded", "Quota exceeded"),
+        Error::TooManyTokens(_) => (StatusCode::CONFLICT, "too_many_tokens", "Too many tokens"),
+        Error::UserRemoved => (StatusCode::CONFLICT, "user_removed", "User removed"),
+        Error::AlreadyBootstrapped => (StatusCode::CONFLICT, "already_bootstrapped", "Already bootstrapped"),
+        Error::OwnUser => (StatusCode::CONFLICT, "own_user", "Own user"),
+        Error::RemovalLimit(_) => (StatusCode::CONFLICT, "removal_limit", "Removal limit"),
+        // The second never comes to an answer: it ends work that no client waits for.
+        Error::Conflict | Error::UserReinstated => (StatusCode::CONFLICT, "conflict", "Conflict"),
+        Error::PreconditionFailed => {
+            (StatusCode::PRECONDITION_FAILED, "precondition_failed", "Precondition failed")
+        }
+        Error::IdempotencyMismatch => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_mismatch", "Idempotency mismatch")
+        }
+        Error::IdempotencyConflict(_) => {
+            (StatusCode::CONFLICT, "idempotency_conflict", "Idempotency conflict")
+        }
+        Error::Busy | Error::Timeout(_) | Error::Unavailable { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Service unavailable")
+        }
+        Error::UnknownPepper(_) | Error::Broken(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error")
+        }
+    }
+}
+
+/// What a client learns of an error of the domain.
+fn detail(error: &Error) -> String {
+    let text = match error {
+        Error::Invalid { .. } => "The request has invalid fields.",
+        Error::TooLarge(longest) => return format!("The body may have at most {} KiB.", longest / 1024),
+        Error::NotJson => "The body must be application/json.",
+        Error::Coded => "The body must have no content coding: send it as it is, without Content-Encoding.",
+        Error::InsufficientScope(scope) => return format!("This requires the scope {scope}."),
+        Error::InsufficientEndpoints(Some(rule)) => {
+            return format!("The endpoint rules of the caller's key do not cover {rule}.");
+        }
+        Error::InsufficientEndpoints(None) => "The caller's key has endpoint rules, and this one has none.",
+        Error::InsufficientCredential(presented) => {
+            return format!("This takes an API key with its current secret, not {presented}.");
+        }
+        Error::NotYourKey => "Only administrators of the workspace may act for other users.",
+        Error::CallerRemoved => "Your user was removed from this workspace.",
+        Error::NotFound => "The workspace has no such key.",
+        Error::NoOrigin => {
+            "This deployment lets no page of another origin call it: its CorsAllowOrigin is not set."
+        }
+        Error::NoSuchToken => "The key has no such token.",
+        Error::NoSuchLegacyKey => "The workspace has no such legacy key.",
+        Error::NoLegacyKeys => "This deployment honours no legacy keys.",
+        Error::NoSuchWorkspace => "There is no such workspace. A workspace begins with its bootstrap.",
+        Error::TooManyKeys => {
+            "You have more keys than can be listed. Delete some, or ask with the scope keys:read."
+        }
+        Error::NameTaken(None) => "A key of this workspace already has this name.",
+        Error::NameTaken(Some(holder)) => return format!("The key {holder} already has this name."),
+        Error::QuotaReached { counted, quota } => {
+            return format!("The user has {counted} keys, and may have {quota}. Expired keys do not count.");
+        }
+        Error::TooManyTokens(bound) => {
+            return format!("The key has {bound} tokens that work, and may have no more.");
+        }
+        Error::UserRemoved => "The user was removed from the workspace and can get no key.",
+        Error::AlreadyBootstrapped => "The workspace has users. One of its administrators can create keys.",
+        Error::OwnUser => {
+            "Users can neither remove nor reinstate themselves. Another user with the scope users:write can."
+        }
+        Error::RemovalLimit(limit) => {
+            return format!(
+                "This workspace does not know the user, and {limit} such users have been removed from it, which is the limit. \
+                 A user who has or had a key can always be removed."
+            );
+        }
+        Error::Conflict | Error::UserReinstated => {
+            "The key was changed at the same time. Read it and try again."
+        }
+        Error::PreconditionFailed => "The key was changed since that ETag.",
+        Error::IdempotencyMismatch => {
+            "This Idempotency-Key came with another request before. Send the same request again, or a new key with a new one."
+        }
+        Error::IdempotencyConflict(_) => {
+            "An earlier request with this Idempotency-Key made or rotated a key that was rotated, disabled or deleted since, or is expired."
+        }
+        Error::Timeout(_) => "The request took too long. A change may or may not have been made.",
+        Error::Busy | Error::Unavailable { .. } => "The service is temporarily unavailable. Try again later.",
+        Error::UnknownPepper(_) | Error::Broken(_) => "The request could not be processed.",
+    };
+    text.to_owned()
+}

@@ -1,0 +1,261 @@
+//! Calls in the access log of an API, as events of the audit trail: those too that API Gateway answers from its own cache,
+//! of which the authorizer never hears.
+//!
+//! A line is a JSON object with the members below, and others as one likes. API Gateway writes `-` for what it does not
+//! know:
+//!
+//! | member | of a REST API | of an HTTP or WebSocket API |
+//! | --- | --- | --- |
+//! | `workspaceId`, `userId`, `keyId` | `$context.authorizer.workspaceId` and so on | the same |
+//! | `method` | `$context.httpMethod` | the same |
+//! | `resourcePath` or `routeKey` | `$context.resourcePath` | `$context.routeKey` |
+//! | `ip` | `$context.identity.sourceIp` | the same |
+//! | `errorType` | `$context.error.responseType` | the same |
+//! | `credential`, if one likes | `$context.authorizer.credential` | the same |
+//!
+//! The time is that of the log, and not of the line.
+
+use chrono::{DateTime, Utc};
+use keygate_core::audit_event::{Event, Origin, Outcome};
+use keygate_core::error::Error;
+use keygate_core::key::Holder;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use tokio::task::JoinSet;
+use ulid::Ulid;
+
+use crate::store::activity::Activity;
+
+/// How many events are written at the same time.
+const EVENTS_AT_ONCE: usize = 16;
+
+/// Where a log's lines come from; with a line's id it tells that line from every other one.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSource<'a> {
+    /// The account.
+    pub owner: &'a str,
+    /// The group of logs in it.
+    pub group: &'a str,
+    /// The log in that.
+    pub stream: &'a str,
+}
+
+/// A line of an access log. It has no `Debug`: what an API logs may be a credential in the wrong place.
+#[derive(Clone, Copy)]
+pub struct Line<'a> {
+    /// Tells it from the others of its log, each time that it is delivered.
+    pub id: &'a str,
+    /// When it was written, in milliseconds since 1970.
+    pub at: i64,
+    /// What was written.
+    pub text: &'a str,
+}
+
+/// What a line says.
+#[derive(Debug)]
+enum Reading {
+    /// A call with a key.
+    Call(Box<Event>),
+    /// A call without one, or with one that was refused: nobody's.
+    Anonymous,
+    /// Nothing that can be understood. It is not known whose it is, so it is nobody's.
+    Invalid,
+}
+
+/// What became of lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// So many are events by now.
+    pub calls: usize,
+    /// So many are of calls without a key.
+    pub anonymous: usize,
+    /// So many were not understood.
+    pub invalid: usize,
+}
+
+/// Makes events of lines. A line that is delivered again makes the same event, which is written once.
+///
+/// # Errors
+///
+/// - [`Error::Unavailable`], [`Error::Broken`]: not every event was written. With the same lines again, those that are
+///   missing will be.
+pub async fn record(
+    activity: &Activity,
+    source: LogSource<'_>,
+    lines: impl IntoIterator<Item = Line<'_>>,
+) -> Result<Recorded, Error> {
+    let mut recorded = Recorded::default();
+    let mut events = Vec::new();
+    for line in lines {
+        match read(source, line) {
+            Reading::Call(event) => events.push(event),
+            Reading::Anonymous => recorded.anonymous += 1,
+            Reading::Invalid => recorded.invalid += 1,
+        }
+    }
+    let mut failure = None;
+    for events in events.chunks(EVENTS_AT_ONCE) {
+        let writes = events.iter().cloned().map(|event| {
+            let activity = activity.clone();
+            async move { activity.append(&event).await }
+        });
+        for written in writes.collect::<JoinSet<_>>().join_all().await {
+            match written {
+                Ok(()) => recorded.calls += 1,
+                Err(error) => failure = Some(error),
+            }
+        }
+    }
+    failure.map_or(Ok(recorded), Err)
+}
+
+/// A line in the documented format.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Members {
+    workspace_id: Option<String>,
+    user_id: Option<String>,
+    key_id: Option<String>,
+    method: Option<String>,
+    resource_path: Option<String>,
+    route_key: Option<String>,
+    ip: Option<String>,
+    error_type: Option<String>,
+    credential: Option<String>,
+}
+
+fn read(source: LogSource<'_>, line: Line<'_>) -> Reading {
+    let known = |member: Option<String>| member.filter(|value| !value.is_empty() && value != "-");
+    let Ok(members) = serde_json::from_str::<Members>(line.text) else { return Reading::Invalid };
+    let ids = [members.workspace_id, members.user_id, members.key_id].map(known);
+    if ids.iter().all(Option::is_none) {
+        return Reading::Anonymous;
+    }
+    let [Some(workspace_id), Some(user_id), Some(key_id)] = ids else { return Reading::Invalid };
+    let (Ok(workspace_id), Ok(user_id), Ok(key_id), Some(at)) =
+        (workspace_id.parse(), user_id.parse(), key_id.parse(), DateTime::from_timestamp_millis(line.at))
+    else {
+        return Reading::Invalid;
+    };
+    // As in the authorizer's events: of `GET /orders/{id}` the method has a member of its own.
+    let route = known(members.route_key).map(|key| match key.split_once(' ') {
+        Some((_, path)) => path.to_owned(),
+        None => key,
+    });
+    let kept = |text: Option<String>| text.filter(|text| Origin::may_keep(text));
+    let origin = Origin {
+        method: kept(known(members.method)),
+        path: kept(known(members.resource_path).or(route)),
+        source: kept(known(members.ip)),
+    };
+    let outcome = match members.error_type.as_deref() {
+        Some("ACCESS_DENIED") => Outcome::Refused("access_denied"),
+        _ => Outcome::Allowed,
+    };
+    // What it is not known to be is left out.
+    let credential = known(members.credential)
+        .and_then(|word| serde_json::from_value(serde_json::Value::String(word)).ok());
+    let holder = Holder { workspace_id, user_id, key_id };
+    let event = Event::of_call((&holder, credential), outcome, origin, at);
+    Reading::Call(Box::new(Event { id: id(source, line, at), ..event }))
+}
+
+/// The id of the event of a line: the same whenever the line is delivered, and no other line's.
+fn id(source: LogSource<'_>, line: Line<'_>, at: DateTime<Utc>) -> Ulid {
+    let mut digest = Sha256::new();
+    for part in [source.owner, source.group, source.stream, line.id] {
+        digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        digest.update(part);
+    }
+    let mut random = [0; 16];
+    random.copy_from_slice(&digest.finalize()[..16]);
+    Ulid::from_parts(u64::try_from(at.timestamp_millis()).unwrap_or_default(), u128::from_be_bytes(random))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const SOURCE: LogSource<'_> = LogSource { owner: "123456789012", group: "access", stream: "a" };
+
+    fn read_text(text: &str) -> Reading {
+        read(SOURCE, Line { id: "1", at: 1_767_225_600_123, text })
+    }
+
+    fn event(line: &Value) -> Event {
+        match read_text(&line.to_string()) {
+            Reading::Call(event) => *event,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn line() -> Value {
+        json!({"workspaceId": "acme", "userId": "alice", "keyId": "01JD3V6Y4N8Q2Z5X7W9B0C1D2E", "method": "GET",
+            "resourcePath": "/orders/{id}", "ip": "203.0.113.7", "errorType": "-", "status": "200"})
+    }
+
+    #[test]
+    fn a_line_of_a_call_with_a_key_is_an_event_of_its_user() {
+        let rest = event(&line());
+        assert_eq!((rest.workspace_id.as_str(), rest.actor.as_str()), ("acme", "alice"));
+        assert_eq!(rest.key_id.unwrap().to_string(), "01JD3V6Y4N8Q2Z5X7W9B0C1D2E");
+        assert_eq!(rest.origin.path.as_deref(), Some("/orders/{id}"));
+        assert_eq!((rest.origin.method.as_deref(), rest.outcome), (Some("GET"), Some(Outcome::Allowed)));
+        assert_eq!(rest.at.timestamp_millis(), 1_767_225_600_123);
+        let mut http = line();
+        http["resourcePath"] = json!("-");
+        http["routeKey"] = json!("GET /orders/{id}");
+        http["errorType"] = json!("ACCESS_DENIED");
+        let http = event(&http);
+        assert_eq!(http.origin.path.as_deref(), Some("/orders/{id}"));
+        assert_eq!(http.outcome, Some(Outcome::Refused("access_denied")));
+    }
+
+    #[test]
+    fn what_names_nobody_or_not_clearly_somebody_is_nobodys() {
+        let mut nobody = line();
+        for member in ["workspaceId", "userId", "keyId"] {
+            nobody[member] = json!("-");
+        }
+        assert!(matches!(read_text(&nobody.to_string()), Reading::Anonymous));
+        assert!(matches!(read_text(r#"{"status":"401"}"#), Reading::Anonymous));
+        for (member, value) in [
+            ("workspaceId", json!("-")),
+            ("workspaceId", json!("acme#bob")),
+            ("workspaceId", json!(7)),
+            ("userId", json!("")),
+            ("userId", json!("a b")),
+            ("keyId", json!("x")),
+        ] {
+            let mut wrong = line();
+            wrong[member] = value.clone();
+            assert!(matches!(read_text(&wrong.to_string()), Reading::Invalid), "{member}: {value}");
+        }
+        for wrong in ["", "GET / 200", "[]", r#"{"userId":"alice","userId":"bob"}"#] {
+            assert!(matches!(read_text(wrong), Reading::Invalid), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_line_makes_the_same_event_each_time_and_no_other_line_does() {
+        let text = line().to_string();
+        let position = |source, id, at| match read(source, Line { id, at, text: &text }) {
+            Reading::Call(event) => event.position(),
+            other => panic!("{other:?}"),
+        };
+        let first = position(SOURCE, "1", 1_767_225_600_123);
+        assert_eq!(position(SOURCE, "1", 1_767_225_600_123), first);
+        assert_ne!(position(SOURCE, "2", 1_767_225_600_123), first);
+        assert_ne!(position(LogSource { stream: "b", ..SOURCE }, "1", 1_767_225_600_123), first);
+    }
+
+    #[test]
+    fn a_path_with_a_credential_in_it_is_not_kept() {
+        let mut leaking = line();
+        let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1uQGQy";
+        leaking["resourcePath"] = json!(format!("/orders/{key}"));
+        assert_eq!(event(&leaking).origin.path, None);
+    }
+}

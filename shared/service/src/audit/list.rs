@@ -1,0 +1,203 @@
+//! Listing the audit trail: newest first, filtered, page by page, in both directions.
+
+use chrono::{DateTime, Utc};
+use keygate_core::audit_event::{Action, Period, Recorded};
+use keygate_core::caller::Caller;
+use keygate_core::credential::KeyId;
+use keygate_core::error::Error;
+use keygate_core::fields::{Parameters, time, word};
+use keygate_core::identity::{UserId, WorkspaceId};
+use keygate_core::rights::Operation;
+use keygate_core::scope::ACTIVITY_READ;
+
+use crate::store::activity::{Activity, Position, Trail, Walk};
+use crate::store::pagination::{self, Cursor, Page};
+
+/// How long the place of an event is: its time to the millisecond, and a ULID.
+const POSITION_LENGTH: usize = "2026-11-22T10:00:00.000Z#01JD3V6Y4N8Q2Z5X7W9B0C1D2E".len();
+
+/// What a caller asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ListActivity {
+    actor: Option<UserId>,
+    key_id: Option<KeyId>,
+    /// As it is written.
+    action: Option<String>,
+    /// As it is written.
+    outcome: Option<String>,
+    period: Period,
+    limit: usize,
+    cursor: Option<String>,
+}
+
+impl ListActivity {
+    /// Reads the parameters of a query.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: names every parameter that is wrong, unknown or there twice.
+    pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
+        let mut parameters = Parameters::new(parameters);
+        // What is listed without either has no calls and no tokens, which would look as if there were none.
+        let has_use = parameters.has("actor") || parameters.has("key_id");
+        let demand = "is of use, which is listed by actor or by key_id only";
+        let action = parameters.optional("action", |value| match Action::parse(value) {
+            Ok(action) if !action.is_management() && !has_use => Err(demand.to_owned()),
+            Ok(_) => Ok(value.to_owned()),
+            Err(invalid) => Err(invalid.to_string()),
+        });
+        let outcome = parameters.optional("outcome", |value| match value {
+            "allowed" | "refused" if !has_use => Err(demand.to_owned()),
+            "done" | "allowed" | "refused" => Ok(value.to_owned()),
+            _ => Err("must be done, allowed or refused".to_owned()),
+        });
+        let (from, to) = (parameters.optional("from", time), parameters.optional("to", time));
+        if let (Some(from), Some(to)) = (from, to)
+            && to < from
+        {
+            parameters.refuse("to", "must not be before from");
+        }
+        let actor = parameters.optional("actor", word);
+        let key_id = parameters.optional("key_id", word);
+        let limit = parameters.optional("limit", pagination::limit).unwrap_or(pagination::DEFAULT_LIMIT);
+        let cursor = parameters.optional("cursor", |value| Ok(value.to_owned()));
+        let period = Period::new(from, to);
+        parameters.finish(Self { actor, key_id, action, outcome, period, limit, cursor })
+    }
+
+    /// Tells this query from every other one of any workspace. The limit is not part of it: it may change on the way.
+    fn checksum(&self, workspace: &WorkspaceId) -> u32 {
+        let Self { actor, key_id, action, outcome, period, .. } = self;
+        crc32fast::hash(
+            format!("activity {workspace} {actor:?} {key_id:?} {action:?} {outcome:?} {period:?}").as_bytes(),
+        )
+    }
+
+    /// The part of the trail that has everything asked for, and little else.
+    fn trail(&self) -> Trail<'_> {
+        match (self.key_id, &self.actor) {
+            (Some(id), _) => Trail::Key(id),
+            (None, Some(actor)) => Trail::Actor(actor),
+            (None, None) => Trail::Workspace,
+        }
+    }
+
+    fn wants_all(&self) -> bool {
+        let is_of_trail = self.actor.is_none() || self.key_id.is_none();
+        is_of_trail && self.action.is_none() && self.outcome.is_none()
+    }
+
+    fn wants(&self, event: &Recorded) -> bool {
+        self.actor.as_ref().is_none_or(|actor| event.actor == *actor)
+            && self.action.as_ref().is_none_or(|action| event.action == *action)
+            && self.outcome.as_ref().is_none_or(|outcome| event.outcome == *outcome)
+    }
+}
+
+/// Lists the audit trail of the caller's workspace, newest first: all changes; or what one user did, or what was done to
+/// one key and with it, calls included.
+///
+/// What it reads is bounded: a page of a filtered list may have fewer events than asked for, even none, and still a
+/// cursor to go on with. A key or a user of another workspace has no events here.
+///
+/// # Errors
+///
+/// - [`Error::InsufficientScope`]: the caller may not read the trail.
+/// - [`Error::Invalid`]: the cursor is not one of this query.
+/// - [`Error::Unavailable`]: try again later.
+pub async fn list(
+    activity: &Activity,
+    caller: &Caller,
+    request: &ListActivity,
+    now: DateTime<Utc>,
+) -> Result<Page<Recorded>, Error> {
+    caller.require(ACTIVITY_READ)?;
+    caller.may(Operation::ReadActivity)?;
+    let workspace = &caller.workspace_id;
+    let query = request.checksum(workspace);
+    // The database takes no place outside of what it is asked for.
+    let fits = |position: &Position| {
+        let is_of_trail = match request.trail() {
+            Trail::Actor(actor) => position.actor == *actor,
+            Trail::Workspace | Trail::Key(_) => true,
+        };
+        is_of_trail && position.event.len() == POSITION_LENGTH && request.period.contains(&position.event)
+    };
+    let from = request.cursor.as_ref().map(|cursor| Cursor::read(cursor, query, fits)).transpose()?;
+    let backward = from.as_ref().is_some_and(|cursor| cursor.backward);
+    let after = from.as_ref().and_then(|cursor| cursor.after.as_ref());
+
+    let wanted = |event: &Recorded| request.wants(event);
+    let wanted: Option<&(dyn Fn(&Recorded) -> bool + Send + Sync)> =
+        if request.wants_all() { None } else { Some(&wanted) };
+    let trail = request.trail();
+    let walk = Walk { workspace, trail, period: &request.period, ascending: backward, after };
+    let found = activity.walk(walk, request.limit, wanted, now).await?;
+    Ok(found.page(from.as_ref(), query, |(_, event)| event))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong_parameters(parameters: &[(&str, &str)]) -> Vec<String> {
+        let Err(Error::Invalid { fields }) = ListActivity::parse(parameters.iter().copied()) else {
+            panic!("{parameters:?} is valid")
+        };
+        fields.iter().map(|field| field.place.to_string()).collect()
+    }
+
+    const KEY: &str = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E";
+
+    #[test]
+    fn every_wrong_parameter_is_named() {
+        let parameters = [
+            ("actor", "a b"),
+            ("key_id", "x"),
+            ("action", "key.lost"),
+            ("outcome", "maybe"),
+            ("from", "yesterday"),
+            ("to", "2026-11-22"),
+            ("limit", "0"),
+            ("user", "alice"),
+        ];
+        assert_eq!(wrong_parameters(&parameters).len(), parameters.len());
+        let turned = [("from", "2026-11-22T10:00:01Z"), ("to", "2026-11-22T10:00:00Z")];
+        assert_eq!(wrong_parameters(&turned), ["?to"]);
+    }
+
+    #[test]
+    fn calls_are_asked_for_by_actor_or_key() {
+        for (name, value) in [
+            ("action", "key.used"),
+            ("action", "token.issued"),
+            ("outcome", "allowed"),
+            ("outcome", "refused"),
+        ] {
+            assert_eq!(wrong_parameters(&[(name, value)]), [format!("?{name}")]);
+            assert!(ListActivity::parse([(name, value), ("actor", "alice")]).is_ok());
+            assert!(ListActivity::parse([(name, value), ("key_id", KEY)]).is_ok());
+        }
+        assert!(ListActivity::parse([("action", "key.created"), ("outcome", "done")]).is_ok());
+    }
+
+    #[test]
+    fn a_cursor_is_good_only_for_the_query_that_made_it() {
+        let (acme, other): (WorkspaceId, WorkspaceId) = ("acme".parse().unwrap(), "other".parse().unwrap());
+        let checksum = |parameters: &[(&'static str, &'static str)], workspace| {
+            ListActivity::parse(parameters.iter().copied()).unwrap().checksum(workspace)
+        };
+        assert_eq!(checksum(&[("limit", "7")], &acme), checksum(&[], &acme));
+        assert_ne!(checksum(&[], &other), checksum(&[], &acme));
+        for parameter in [
+            ("actor", "alice"),
+            ("key_id", KEY),
+            ("action", "key.created"),
+            ("outcome", "done"),
+            ("from", "2026-11-22T10:00:00Z"),
+            ("to", "2026-11-22T10:00:00Z"),
+        ] {
+            assert_ne!(checksum(&[parameter], &acme), checksum(&[], &acme), "{parameter:?}");
+        }
+    }
+}

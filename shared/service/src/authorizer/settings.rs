@@ -1,0 +1,70 @@
+//! What a deployment says about the authorizer.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use keygate_core::environment::{Environment, InvalidVariable};
+
+/// `AUTHORIZER_BUDGET_MS`: how long the store may take before the authorizer gives up; 2000 ms unless set.
+///
+/// # Errors
+///
+/// [`InvalidVariable`] when it is no number from 100 to 4000.
+pub fn budget(environment: &Environment) -> Result<Duration, InvalidVariable> {
+    milliseconds(environment, "AUTHORIZER_BUDGET_MS", 2000)
+}
+
+/// `AFTER_BUDGET_MS`: how long deferred work may take; 1000 ms unless set.
+///
+/// # Errors
+///
+/// [`InvalidVariable`] when it is no number from 100 to 4000.
+pub fn deferred_budget(environment: &Environment) -> Result<Duration, InvalidVariable> {
+    milliseconds(environment, "AFTER_BUDGET_MS", 1000)
+}
+
+fn milliseconds(
+    environment: &Environment,
+    name: &'static str,
+    default: u32,
+) -> Result<Duration, InvalidVariable> {
+    environment.number(name, default, 100..=4000).map(|budget| Duration::from_millis(budget.into()))
+}
+
+/// How long an authorizer environment reuses the result of a verification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// `CACHE_SECONDS`: how long it reuses every result; 0 unless set, so that a deleted key is refused at once.
+    pub fresh_for: TimeDelta,
+    /// `STALE_IF_ERROR_SECONDS`: how long it reuses the verification of an accepted credential while the store fails; 0 unless
+    /// set.
+    pub stale_for: TimeDelta,
+}
+
+impl CacheSettings {
+    /// Takes the settings from the environment.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when one of the variables is out of its range.
+    pub fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
+        Ok(Self {
+            fresh_for: environment.seconds("CACHE_SECONDS", 0, 0..=300)?,
+            stale_for: environment.seconds("STALE_IF_ERROR_SECONDS", 0, 0..=3600)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_cached_and_the_store_has_two_seconds_unless_said() {
+        let environment = Environment::default();
+        let settings = CacheSettings::from_environment(&environment).unwrap();
+        assert!(settings.fresh_for.is_zero() && settings.stale_for.is_zero());
+        assert_eq!(budget(&environment), Ok(Duration::from_secs(2)));
+        assert_eq!(deferred_budget(&environment), Ok(Duration::from_secs(1)));
+    }
+}

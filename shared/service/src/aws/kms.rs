@@ -1,0 +1,185 @@
+//! The source of peppers and replay keys: KMS keys that nobody can export.
+//!
+//! Each is derived, not stored: `kms:GenerateMac` over its label, once per version when a function starts. There is no
+//! ciphertext to look after, and with the KMS key disabled no new environment can verify or forge a hash.
+
+use aws_sdk_kms::Client;
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::MacAlgorithmSpec;
+use keygate_core::environment::{Environment, InvalidVariable};
+use keygate_core::error::Error;
+use keygate_core::pepper::{MacKey, Peppers};
+use tokio::task::JoinSet;
+use zeroize::Zeroizing;
+
+/// Where the key of a MAC comes from: `kms:GenerateMac(key, HMAC_SHA_256, label)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MacKeySource {
+    /// Stands beside everything that was made under it.
+    pub version: u32,
+    /// What the MAC is made of, so that one KMS key gives many peppers.
+    pub label: String,
+    /// ARN of a KMS key of the spec `HMAC_256`.
+    pub kms_key: String,
+}
+
+/// The keys of a MAC, and the one for what is new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MacKeySources {
+    /// Every version that is honoured, each once.
+    pub versions: Vec<MacKeySource>,
+    /// The version for what is new, one of them.
+    pub current: u32,
+}
+
+impl MacKeySources {
+    /// `PEPPERS`: every version whose hashes are honoured. New hashes are made under the highest, unless `PEPPER_VERSION` names
+    /// another one: a version has to be known everywhere before it is used anywhere.
+    ///
+    /// ```
+    /// # use keygate::aws::kms::MacKeySources;
+    /// # use keygate_core::environment::Environment;
+    /// let key = "arn:aws:kms:eu-west-1:123456789012:key/4d7e";
+    /// let peppers = format!("1:first:{key},2:second:{key}");
+    /// let environment = Environment::from_iter([("PEPPERS", peppers.as_str())]);
+    /// assert_eq!(MacKeySources::peppers(&environment).unwrap().current, 2);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when `PEPPERS` is not set, not of that form, or names a version twice; or when `PEPPER_VERSION` is none of
+    /// them.
+    pub fn peppers(environment: &Environment) -> Result<Self, InvalidVariable> {
+        const NAME: &str = "PEPPERS";
+        const MUST_BE: &str =
+            "must be version:label:KMS key ARN, several separated by commas, each version once";
+        let invalid = || InvalidVariable::new(NAME, MUST_BE);
+        let list = environment.required(NAME, MUST_BE)?;
+        let versions: Vec<_> =
+            list.split(',').map(MacKeySource::parse).collect::<Option<_>>().ok_or_else(invalid)?;
+        let mut numbers: Vec<u32> = versions.iter().map(|source| source.version).collect();
+        numbers.sort_unstable();
+        if numbers.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(invalid());
+        }
+        let mut sources = Self { current: numbers.pop().ok_or_else(invalid)?, versions };
+        if let Some(version) = environment.text("PEPPER_VERSION") {
+            let listed = sources.versions.iter().find(|source| source.version.to_string() == version);
+            let must_be = "must be one of the versions that PEPPERS lists";
+            sources.current = listed.ok_or_else(|| InvalidVariable::new("PEPPER_VERSION", must_be))?.version;
+        }
+        Ok(sources)
+    }
+}
+
+impl MacKeySource {
+    /// `REPLAY_KEY`: what the secrets of idempotent creates are derived from, in the form of one of `PEPPERS`. A request that was
+    /// recorded under another key is not found again, so there is no use for more than one.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is not set or not of that form.
+    pub fn of_creates(environment: &Environment) -> Result<Self, InvalidVariable> {
+        Self::from_environment(environment, "REPLAY_KEY")
+    }
+
+    /// `ROTATION_KEY`: the same for idempotent rotations. It is another key, so that neither function can derive the secrets of the
+    /// other.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is not set or not of that form.
+    pub fn of_rotations(environment: &Environment) -> Result<Self, InvalidVariable> {
+        Self::from_environment(environment, "ROTATION_KEY")
+    }
+
+    fn from_environment(environment: &Environment, name: &'static str) -> Result<Self, InvalidVariable> {
+        const MUST_BE: &str = "must be version:label:KMS key ARN";
+        Self::parse(&environment.required(name, MUST_BE)?).ok_or_else(|| InvalidVariable::new(name, MUST_BE))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.trim().splitn(3, ':').map(str::to_owned);
+        let version = parts.next()?.parse().ok()?;
+        let label = parts.next().filter(|label| !label.is_empty())?;
+        let kms_key = parts.next().filter(|key| key.starts_with("arn:"))?;
+        Some(Self { version, label, kms_key })
+    }
+}
+
+/// Derives every listed pepper, all at the same time.
+///
+/// # Errors
+///
+/// - [`Error::Unavailable`]: KMS refused or did not answer in time.
+/// - [`Error::Broken`]: KMS answered with something else than 32 bytes.
+pub async fn derive(client: &Client, sources: MacKeySources) -> Result<Peppers, Error> {
+    let mut derivations: JoinSet<Result<MacKey, Error>> =
+        sources.versions.into_iter().map(|source| derive_one(client.clone(), source)).collect();
+    let mut keys = Vec::with_capacity(derivations.len());
+    while let Some(derived) = derivations.join_next().await {
+        keys.push(derived.map_err(|failure| Error::unavailable("KMS", &failure))??);
+    }
+    Ok(Peppers::new(keys, sources.current))
+}
+
+/// Derives one key.
+///
+/// # Errors
+///
+/// As [`derive()`].
+pub async fn derive_one(client: Client, source: MacKeySource) -> Result<MacKey, Error> {
+    let answer = client
+        .generate_mac()
+        .key_id(source.kms_key)
+        .mac_algorithm(MacAlgorithmSpec::HmacSha256)
+        .message(Blob::new(source.label))
+        .send()
+        .await
+        .map_err(|failure| Error::unavailable("KMS", &failure))?;
+    let mac = Zeroizing::new(answer.mac.map(Blob::into_inner).unwrap_or_default());
+    let mut key = Zeroizing::new([0; 32]);
+    if mac.len() != key.len() {
+        return Err(Error::Broken(format!("KMS answered with a MAC of {} bytes instead of 32", mac.len())));
+    }
+    key.copy_from_slice(&mac);
+    Ok(MacKey::new(source.version, &key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peppers_are_version_label_and_key_each_version_once() {
+        let peppers = |value| MacKeySources::peppers(&Environment::from_iter([("PEPPERS", value)]));
+        let two =
+            peppers("1:one:arn:aws:kms:eu-west-1:1:key/a, 2:two:arn:aws:kms:eu-west-1:1:key/b").unwrap();
+        assert_eq!((two.versions[1].version, two.versions[1].label.as_str(), two.current), (2, "two", 2));
+        assert_eq!(two.versions[1].kms_key, "arn:aws:kms:eu-west-1:1:key/b");
+        for wrong in [
+            "",
+            "one",
+            "1:one",
+            "1:one:key/a",
+            "1::arn:aws:kms",
+            "x:one:arn:a",
+            "1:a:arn:a,1:b:arn:b",
+            "1:a:arn:a,",
+        ] {
+            assert!(peppers(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_pepper_can_be_known_before_it_is_used() {
+        let current = |version| {
+            let peppers =
+                ("PEPPERS", "1:one:arn:aws:kms:eu-west-1:1:key/a,2:two:arn:aws:kms:eu-west-1:1:key/b");
+            let environment = Environment::from_iter([peppers, ("PEPPER_VERSION", version)]);
+            MacKeySources::peppers(&environment).map(|peppers| peppers.current)
+        };
+        assert_eq!((current(""), current("1"), current("2")), (Ok(2), Ok(1), Ok(2)));
+        assert!(current("3").is_err() && current("01").is_err());
+    }
+}

@@ -1,0 +1,184 @@
+//! Events on their way out: from the audit trail to `EventBridge`, for mails, webhooks and whatever else an adopter makes
+//! of them.
+//!
+//! The trail is the outbox. A change and its event are one transaction, and the table's stream hands every event on at
+//! least once; so does this. Whoever must not act twice compares the event's `id`.
+
+use keygate_core::environment::Environment;
+use keygate_core::error::Error;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::aws::settings::AwsSettings;
+use crate::aws::signed::{Call, Failure, Signed};
+
+/// How many events `EventBridge` takes at once.
+/// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>
+pub const MOST_EVENTS: usize = 10;
+
+/// Who Keygate's events say they come from.
+const SOURCE: &str = "keygate";
+
+/// An event of the audit trail as its table has it.
+#[derive(Debug, Deserialize)]
+pub struct StoredEvent {
+    actor: String,
+    event: String,
+    workspace_id: String,
+    action: String,
+    key_id: Option<String>,
+    token_id: Option<String>,
+    target: Option<String>,
+    method: Option<String>,
+    path: Option<String>,
+    source: Option<String>,
+    changed: Option<Vec<String>>,
+    expires_at: Option<String>,
+    days_left: Option<u32>,
+}
+
+/// The same as it is published; `docs/events.md` tells of every field.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct PublicEvent {
+    id: String,
+    time: String,
+    action: String,
+    workspace_id: String,
+    actor: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    days_left: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_ip: Option<String>,
+}
+
+impl TryFrom<StoredEvent> for PublicEvent {
+    type Error = Error;
+
+    fn try_from(stored: StoredEvent) -> Result<Self, Error> {
+        let broken = || Error::Broken("a stored event is not as it should be".to_owned());
+        let (time, id) = stored.event.split_once('#').ok_or_else(broken)?;
+        let (_, actor) = stored.actor.split_once('#').ok_or_else(broken)?;
+        Ok(Self {
+            id: id.to_owned(),
+            time: time.to_owned(),
+            actor: actor.to_owned(),
+            action: stored.action,
+            workspace_id: stored.workspace_id,
+            key_id: stored.key_id,
+            token_id: stored.token_id,
+            user_id: stored.target,
+            changed: stored.changed,
+            expires_at: stored.expires_at,
+            days_left: stored.days_left,
+            method: stored.method,
+            path: stored.path,
+            source_ip: stored.source,
+        })
+    }
+}
+
+/// Puts events on a bus.
+#[derive(Debug)]
+pub struct Publisher {
+    signed: Signed,
+    endpoint: String,
+    bus: String,
+}
+
+impl Publisher {
+    /// Takes the name of the bus from the environment: `EVENT_BUS`, `default` unless set.
+    #[must_use]
+    pub fn new(signed: Signed, settings: &AwsSettings, environment: &Environment) -> Self {
+        let bus = environment.text("EVENT_BUS").unwrap_or("default").to_owned();
+        Self { signed, endpoint: settings.events_url(), bus }
+    }
+
+    /// Publishes at most [`MOST_EVENTS`]: whether each was taken, in their order.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: `EventBridge` did not answer, or refused all of them. Some may be published.
+    /// - [`Error::Broken`]: the answer is none.
+    pub async fn publish(&self, events: &[PublicEvent]) -> Result<Vec<bool>, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            #[serde(rename = "Entries")]
+            entries: Vec<Value>,
+        }
+        let entries: Vec<_> = events.iter().map(|event| self.entry(event)).collect();
+        let call = Call {
+            service: "events",
+            method: "POST",
+            endpoint: &self.endpoint,
+            path: "/",
+            target: Some(("AWSEvents.PutEvents", "application/x-amz-json-1.1")),
+            body: &json!({"Entries": entries}).to_string(),
+        };
+        let answer = self.signed.call(&call).await.map_err(|failure: Failure| failure.of("EventBridge"))?;
+        let answer: Answer = serde_json::from_slice(&answer)
+            .map_err(|_| Error::Broken("EventBridge answered with something else".to_owned()))?;
+        let taken: Vec<_> = answer.entries.iter().map(|entry| entry.get("ErrorCode").is_none()).collect();
+        if taken.len() == events.len() {
+            Ok(taken)
+        } else {
+            Err(Error::Broken("EventBridge answered for another number of events".to_owned()))
+        }
+    }
+
+    fn entry(&self, event: &PublicEvent) -> Value {
+        let time = chrono::DateTime::parse_from_rfc3339(&event.time).map(|time| time.timestamp());
+        json!({
+            "EventBusName": self.bus,
+            "Source": SOURCE,
+            "DetailType": event.action,
+            "Time": time.ok(),
+            "Detail": serde_json::to_string(event).unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_published_with_its_id_and_nothing_that_is_not_there() {
+        let stored: StoredEvent = serde_json::from_value(json!({
+            "actor": "acme#alice@example.com", "event": "2026-11-22T09:57:12.345Z#01M81B0E10KE2P1TGS1FTDF5KQ",
+            "workspace_id": "acme", "action": "user.removed", "target": "bob", "outcome": "done", "count": 1, "ttl": 1,
+        }))
+        .unwrap();
+        let event = PublicEvent::try_from(stored).unwrap();
+        let expected = json!({
+            "id": "01M81B0E10KE2P1TGS1FTDF5KQ", "time": "2026-11-22T09:57:12.345Z", "action": "user.removed",
+            "workspace_id": "acme", "actor": "alice@example.com", "user_id": "bob",
+        });
+        assert_eq!(serde_json::to_value(&event).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_no_event_is_an_error() {
+        for (actor, event) in
+            [("acme", "2026-11-22T09:57:12.345Z#01M8"), ("acme#a", "2026-11-22T09:57:12.345Z")]
+        {
+            let stored =
+                json!({"actor": actor, "event": event, "workspace_id": "acme", "action": "key.created"});
+            let stored: StoredEvent = serde_json::from_value(stored).unwrap();
+            assert!(PublicEvent::try_from(stored).is_err(), "{actor} {event}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Time as an event: what is due is announced when it happens, not when somebody looks.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use keygate_core::audit_event::{Action, Details, Event};
+use keygate_core::error::Error;
+use keygate_core::lifecycle::Milestone;
+use tokio::time::Instant;
+
+use crate::store::Store;
+use crate::store::keys::{DueKey, DuePlace};
+
+/// Under which word is noted up to which hour everything is announced.
+const ANNOUNCED: &str = "ANNOUNCED";
+
+/// How far behind now an hour must have begun to be passed for good. A key is due in the future when that is written, and
+/// the index has it within moments.
+const HOUR: TimeDelta = TimeDelta::hours(1);
+
+/// What came of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// How many events were written.
+    pub events: usize,
+    /// Everything that is due is announced. If not, the next run goes on.
+    pub caught_up: bool,
+}
+
+/// Announces everything that is due `now` and not announced yet, hour by hour from where the last run came to, so that an
+/// outage leaves nothing out. It begins nothing more after `stop_at`.
+///
+/// # Errors
+///
+/// - [`Error::Busy`], [`Error::Unavailable`]: the next run goes on.
+/// - [`Error::Broken`]: the note of how far the last run came cannot be read.
+pub async fn announce_due(store: &Store, now: DateTime<Utc>, stop_at: Instant) -> Result<Announced, Error> {
+    let no_time = || Error::Broken("an hour that is no time".to_owned());
+    let current = hour_of(now.timestamp()).ok_or_else(no_time)?;
+    let to_pass = current - HOUR;
+    let noted = store.workspaces.noted(ANNOUNCED).await?;
+    if noted.is_none() {
+        // Nothing is due before the first run, which comes minutes after the deployment.
+        store.workspaces.note(ANNOUNCED, to_pass.timestamp()).await?;
+    }
+    let mut hour = noted.map_or(Some(to_pass), hour_of).ok_or_else(no_time)?;
+    let mut announced = Announced { events: 0, caught_up: true };
+    while hour <= current {
+        let mut place = Some(DuePlace::default());
+        while let Some(page) = place {
+            let (keys, next) = store.keys.due(hour, now, page).await?;
+            for due in keys {
+                if Instant::now() >= stop_at {
+                    return Ok(Announced { caught_up: false, ..announced });
+                }
+                let Some(events) = announce(store, due, now).await? else {
+                    // Somebody has changed it since the index was read. So this hour is not passed yet.
+                    announced.caught_up = false;
+                    continue;
+                };
+                announced.events += events;
+            }
+            place = next;
+        }
+        hour += HOUR;
+        if hour <= to_pass && announced.caught_up {
+            store.workspaces.note(ANNOUNCED, hour.timestamp()).await?;
+        }
+    }
+    Ok(announced)
+}
+
+/// Announces everything that has happened to one key, an instant after the other: how many events that was. `None` if the
+/// key is not as it was read any more.
+async fn announce(store: &Store, mut due: DueKey, now: DateTime<Utc>) -> Result<Option<usize>, Error> {
+    let mut written = 0;
+    while due.due_at <= now && due.timetable.ttl.is_none_or(|ttl| due.due_at < ttl) {
+        let milestones = due.timetable.due(due.due_at, now);
+        let events: Vec<Event> = milestones.iter().map(|milestone| event(*milestone, &due)).collect();
+        let overlap_ended = milestones.contains(&Milestone::OverlapEnded);
+        let mut timetable = due.timetable;
+        if overlap_ended {
+            timetable.previous_expires_at = None;
+        }
+        let next = timetable.next_due(due.due_at);
+        if !store.announce(&due, next, overlap_ended, &events).await? {
+            return Ok(None);
+        }
+        written += events.len();
+        let Some(due_at) = next else { break };
+        due = DueKey { due_at, timetable, ..due };
+    }
+    Ok(Some(written))
+}
+
+fn event(milestone: Milestone, due: &DueKey) -> Event {
+    let expires_at = due.timetable.expires_at;
+    let (action, details) = match milestone {
+        Milestone::Expiring(days) => {
+            (Action::KeyExpiring, Details { expires_at, days_left: Some(days), ..Details::default() })
+        }
+        Milestone::Expired => (Action::KeyExpired, Details { expires_at, ..Details::default() }),
+        Milestone::OverlapEnded => (Action::KeyOverlapEnded, Details::default()),
+    };
+    Event::of_clock(action, &due.holder(), details, due.due_at)
+}
+
+fn hour_of(seconds: i64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(seconds - seconds.rem_euclid(HOUR.num_seconds()), 0)
+}

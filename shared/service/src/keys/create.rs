@@ -1,0 +1,575 @@
+//! Creating a key: over the management API, or as the first administrator's by a direct invocation.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::caller::{Actor, Caller};
+use keygate_core::credential::{self, Brand, Credential, KeyId};
+use keygate_core::endpoint_rule::{self, EndpointRule, MOST_RULES};
+use keygate_core::error::Error;
+use keygate_core::fields::{self, Fields, Wrong};
+use keygate_core::idempotency::{self, IdempotencyKey, Memory, Repeatable};
+use keygate_core::identity::{UserId, WorkspaceId};
+use keygate_core::key::{Generation, HashedKey, Key, LONGEST_DESCRIPTION, Status, ttl};
+use keygate_core::lifecycle::Timetable;
+use keygate_core::name::Name;
+use keygate_core::pepper::{MacKey, Peppers};
+use keygate_core::rights::Operation;
+use keygate_core::scope::{KEYS_WRITE, MOST_SCOPES, Scope};
+use keygate_core::text;
+use keygate_core::time::whole_second;
+use serde_json::{Value, json};
+
+use crate::keys::expiry::MaxLifetime;
+use crate::keys::settings::KeySettings;
+use crate::keys::{RevealedKey, refused_to};
+use crate::store::{Bootstrap, Creation, Extra, Store};
+
+/// The revision of a key as it is made.
+const FIRST_REVISION: u64 = 1;
+
+/// What a caller asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CreateKey {
+    /// Unique in the workspace.
+    pub name: Name,
+    /// What the key is for.
+    pub description: Option<String>,
+    /// When it stops working; never, if not said.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// How long from now on that is, where the request says so.
+    pub expires_in: Option<TimeDelta>,
+    /// What it carries to the backend.
+    pub scopes: Vec<Scope>,
+    /// Where it may be used; everywhere, if there are none.
+    pub endpoints: Vec<EndpointRule>,
+    /// Whose it is to be; the caller's, if not said.
+    pub user_id: Option<UserId>,
+}
+
+impl CreateKey {
+    /// Reads a request's body.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: names every field that is wrong, and what it must be.
+    pub fn parse(body: &[u8], longest: MaxLifetime, now: DateTime<Utc>) -> Result<Self, Error> {
+        let mut fields = Fields::parse(body)?;
+        let name = fields.required("name", |value| {
+            Name::parse(fields::string(value)?).map_err(|invalid| Wrong::new(&invalid))
+        });
+        let description = fields.optional("description", description);
+        if let Some(demand) =
+            longest.demand().filter(|_| !fields.has("expires_at") && !fields.has("expires_in"))
+        {
+            fields.refuse("expires_at", &demand);
+        }
+        let expires_at = fields.optional("expires_at", |value| longest.until(value, now));
+        let expires_in = fields.optional("expires_in", |value| longest.from_now(value, now));
+        let scopes = fields.optional("scopes", scopes).unwrap_or_default();
+        let endpoints = fields.optional("endpoints", endpoints).unwrap_or_default();
+        if !endpoint_rule::fit(&endpoints, &scopes) {
+            fields.refuse("endpoints", endpoint_rule::MUST_FIT);
+        }
+        let user_id = fields.optional("user_id", fields::owner);
+        if expires_at.is_some() && expires_in.is_some() {
+            fields.refuse("expires_in", "must not be sent together with expires_at");
+        }
+        fields.finish(name.map(|name| Self {
+            name,
+            description,
+            expires_at: expires_at.or(expires_in),
+            expires_in: expires_in.map(|expires_in| expires_in - whole_second(now)),
+            scopes,
+            endpoints,
+            user_id,
+        }))
+    }
+
+    /// The request in a form that is the same however and whenever it was sent. A time from now on is as far away as it was.
+    fn canonical(&self) -> Vec<u8> {
+        let expires_at = self.expires_at.filter(|_| self.expires_in.is_none());
+        let canonical = json!({
+            "name": self.name,
+            "description": self.description,
+            "expires_at": expires_at.map(|time| time.timestamp()),
+            "expires_in": self.expires_in.map(|life| life.num_seconds()),
+            "scopes": self.scopes,
+            "endpoints": self.endpoints,
+            "user_id": self.user_id,
+        });
+        canonical.to_string().into_bytes()
+    }
+}
+
+pub(super) fn description(value: &Value) -> Result<String, Wrong> {
+    let text = fields::string(value)?.trim();
+    if text.chars().count() > LONGEST_DESCRIPTION {
+        return Err(Wrong::new(&format!("must have at most {LONGEST_DESCRIPTION} characters")));
+    }
+    if text.chars().any(|char| char.is_control() && char != '\n') {
+        return Err(Wrong::new(&"must have no control characters but line feeds"));
+    }
+    if text.chars().any(text::is_layout_control) {
+        return Err(Wrong::new(&text::NO_LAYOUT_CONTROLS));
+    }
+    if credential::is_within(text) {
+        return Err(Wrong::new(&credential::MUST_NOT_BE));
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn scopes(value: &Value) -> Result<Vec<Scope>, Wrong> {
+    fields::distinct(value, MOST_SCOPES, "scopes")
+}
+
+pub(super) fn endpoints(value: &Value) -> Result<Vec<EndpointRule>, Wrong> {
+    fields::distinct(value, MOST_RULES, "endpoint rules")
+}
+
+/// What creating keys takes.
+#[derive(Debug)]
+pub struct KeyCreator {
+    /// The word credentials begin with.
+    pub brand: Brand,
+    /// What the secret is hashed under.
+    pub peppers: Peppers,
+    /// What the secret of an idempotent create is derived from.
+    pub replay_key: MacKey,
+    /// Where keys are.
+    pub store: Store,
+    /// How many keys a user may have, and how long they live.
+    pub settings: KeySettings,
+}
+
+impl KeyCreator {
+    /// Makes a key for the caller, or as an administrator for anyone of the workspace. With an `Idempotency-Key`, the
+    /// same request again gets the same answer.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys, or asks for a
+    ///   scope or a rule that it does not hold; or the request was there before, and its key has got such a one since.
+    /// - [`Error::InsufficientCredential`]: the caller came with something that makes no keys.
+    /// - [`Error::CallerRemoved`]: the caller's user was removed, also where the request was there before.
+    /// - [`Error::NotYourKey`]: the key would be another user's, and the caller is no administrator.
+    /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: as [`Store::create_key`] says.
+    /// - [`Error::IdempotencyMismatch`]: the `Idempotency-Key` came with another request before.
+    /// - [`Error::IdempotencyConflict`]: the key that it made has changed since.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn create(
+        &self,
+        caller: &Caller,
+        request: CreateKey,
+        idempotency_key: Option<&IdempotencyKey>,
+        origin: Origin,
+        now: DateTime<Utc>,
+    ) -> Result<RevealedKey, Error> {
+        caller.require(KEYS_WRITE)?;
+        caller.may(Operation::CreateKey)?;
+        let user_id = request.user_id.clone().unwrap_or_else(|| caller.user_id.clone());
+        caller.require_to_act_for(&user_id)?;
+        caller.require_all(&request.scopes, &request.endpoints)?;
+
+        let canonical = request.canonical();
+        let repeatable = idempotency_key.map(|idempotency_key| Repeatable {
+            key: &self.replay_key,
+            labels: &idempotency::CREATE,
+            caller,
+            idempotency_key,
+            request: &canonical,
+        });
+        let begun =
+            repeatable.as_ref().map(|repeatable| repeatable.begin(KeyId::generate(now), FIRST_REVISION, now));
+        let (credential, replay) =
+            begun.map_or_else(|| (Credential::generate(now), None), |(c, r)| (c, Some(r)));
+        let author = (&caller.workspace_id, &caller.user_id);
+        let new = self.draft(author, &user_id, request, &credential, now);
+        let event = Event::new(Action::KeyCreated, author, (new.key.key_id, &user_id), origin, now);
+        let extra = replay.as_ref().map(Extra::Replay);
+        let written =
+            self.store.create_key(caller.actor(), &new, self.settings.per_user, extra, &event, now).await;
+        match (refused_to(&self.store.keys, caller, written, now).await?, repeatable) {
+            (Creation::Created, _) => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),
+            (Creation::Remembered(memory), Some(repeatable)) => {
+                self.answer_again(&repeatable, &memory, now).await
+            }
+            (Creation::Remembered(_), None) => Err(remembered_for_nobody()),
+        }
+    }
+
+    /// Makes an administrator's key for a direct invocation, which IAM has authorised.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::AlreadyBootstrapped`]: the workspace has users, and `break_glass` is not set.
+    /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: as [`Store::create_key`] says.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn bootstrap(&self, request: BootstrapKey, now: DateTime<Utc>) -> Result<RevealedKey, Error> {
+        let (bootstrap, action) = if request.break_glass {
+            (Bootstrap::BreakGlass, Action::KeyBreakGlass)
+        } else {
+            (Bootstrap::First, Action::KeyBootstrapped)
+        };
+        let key = CreateKey {
+            name: request.name,
+            description: None,
+            expires_at: self.settings.max_lifetime.0.map(|_| self.settings.max_lifetime.latest(now)),
+            expires_in: None,
+            scopes: vec![Scope::workspace_admin()],
+            endpoints: Vec::new(),
+            user_id: None,
+        };
+        let author = (&request.workspace_id, &request.user_id);
+        let credential = Credential::generate(now);
+        let new = self.draft(author, &request.user_id, key, &credential, now);
+        let event = Event::new(action, author, (new.key.key_id, &request.user_id), Origin::default(), now);
+        let extra = Some(Extra::Bootstrap(bootstrap));
+        match self.store.create_key(Actor::Keygate, &new, self.settings.per_user, extra, &event, now).await? {
+            Creation::Created => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),
+            Creation::Remembered(_) => Err(remembered_for_nobody()),
+        }
+    }
+
+    fn draft(
+        &self,
+        (workspace_id, created_by): (&WorkspaceId, &UserId),
+        user_id: &UserId,
+        request: CreateKey,
+        credential: &Credential,
+        now: DateTime<Utc>,
+    ) -> HashedKey {
+        let ttl = ttl(request.expires_at, self.settings.retention);
+        let timetable = Timetable { expires_at: request.expires_at, ttl, previous_expires_at: None };
+        let key = Key {
+            key_id: credential.key_id,
+            workspace_id: workspace_id.clone(),
+            user_id: user_id.clone(),
+            name: request.name,
+            description: request.description,
+            scopes: request.scopes,
+            endpoints: request.endpoints,
+            created_at: whole_second(now),
+            created_by: created_by.clone(),
+            revision: FIRST_REVISION,
+            expires_at: request.expires_at,
+            ttl,
+            disabled_at: None,
+            previous_expires_at: None,
+            previous_transferred: false,
+            unclaimed: false,
+            rotation: 0,
+            due_at: timetable.next_due(now),
+            last_used_at: None,
+        };
+        let hash = self.peppers.hash(credential);
+        HashedKey { key, hash, previous: None, generation: Generation::default() }
+    }
+
+    /// The answer to a request that was there before: the same, if the key still has that secret and works.
+    async fn answer_again(
+        &self,
+        repeatable: &Repeatable<'_>,
+        memory: &Memory,
+        now: DateTime<Utc>,
+    ) -> Result<RevealedKey, Error> {
+        let credential = repeatable.again(memory)?;
+        let changed = || Error::IdempotencyConflict(memory.key_id);
+        let stored = self.store.keys.hashed(memory.key_id).await?.ok_or_else(changed)?;
+        // The answer returns a secret, so it takes every scope and rule that the key has by now.
+        repeatable.caller.require_all(&stored.key.scopes, &stored.key.endpoints)?;
+        let unchanged =
+            self.peppers.verify(&credential, &stored.hash)? && stored.key.status(now) == Status::Active;
+        if unchanged {
+            Ok(RevealedKey::new(&stored.key, &credential, &self.brand, now))
+        } else {
+            Err(changed())
+        }
+    }
+}
+
+/// The key is not written, so its secret must not be shown.
+fn remembered_for_nobody() -> Error {
+    Error::Broken("a request without an Idempotency-Key was there before".to_owned())
+}
+
+/// A direct invocation: `{"bootstrap": {"workspace_id", "user_id", "name", "break_glass"?}}`. No event of an API comes here,
+/// and none is of this form: it has members that API Gateway writes.
+#[derive(Debug)]
+pub struct BootstrapKey {
+    /// The workspace to give an administrator to.
+    pub workspace_id: WorkspaceId,
+    /// The administrator.
+    pub user_id: UserId,
+    /// The name of the key.
+    pub name: Name,
+    /// Make the key although the workspace has users.
+    pub break_glass: bool,
+}
+
+impl BootstrapKey {
+    /// Reads an event.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: the event is no bootstrap, or names every field of it that is wrong.
+    pub fn parse(event: &[u8]) -> Result<Self, Error> {
+        let mut fields = Fields::parse(event)?.inner("bootstrap")?;
+        let workspace_id = fields.required("workspace_id", fields::parsed);
+        let user_id = fields.required("user_id", fields::owner);
+        let name = fields.required("name", |value| {
+            Name::parse(fields::string(value)?).map_err(|invalid| Wrong::new(&invalid))
+        });
+        let break_glass = fields.optional("break_glass", |value| {
+            value.as_bool().ok_or_else(|| Wrong::new(&"must be true or false"))
+        });
+        let made = match (workspace_id, user_id, name) {
+            (Some(workspace_id), Some(user_id), Some(name)) => {
+                Some(Self { workspace_id, user_id, name, break_glass: break_glass.unwrap_or(false) })
+            }
+            _ => None,
+        };
+        fields.finish(made)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keygate_core::error::Place;
+    use serde_json::json;
+
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::parse_from_rfc3339("2026-11-22T10:00:00.9Z").unwrap().into()
+    }
+
+    fn parse(body: &Value) -> Result<CreateKey, Error> {
+        CreateKey::parse(body.to_string().as_bytes(), MaxLifetime(None), now())
+    }
+
+    fn wrong_places(body: &Value) -> Vec<String> {
+        let Err(Error::Invalid { fields }) = parse(body) else { panic!("{body} is valid") };
+        fields.iter().map(|field| field.place.to_string()).collect()
+    }
+
+    #[test]
+    fn a_name_is_all_it_takes() {
+        let key = parse(&json!({"name": " ci "})).unwrap();
+        assert_eq!(key.name.to_string(), "ci");
+        assert_eq!(
+            (key.description, key.expires_at, key.scopes, key.user_id),
+            (None, None, Vec::new(), None)
+        );
+    }
+
+    #[test]
+    fn null_is_as_good_as_absent() {
+        let all_null = json!({"name": "ci", "description": null, "expires_at": null, "expires_in": null, "scopes": null,
+            "endpoints": null, "user_id": null});
+        assert_eq!(parse(&all_null).unwrap(), parse(&json!({"name": "ci"})).unwrap());
+        assert_eq!(wrong_places(&json!({"name": null})), ["/name"]);
+    }
+
+    #[test]
+    fn every_wrong_field_is_named_at_once() {
+        let body = json!({
+            "name": "", "description": "d".repeat(501), "expires_at": "yesterday", "expires_in": 0,
+            "scopes": ["keys:read", "Keys"], "endpoints": ["GET /orders", "GET orders"], "user_id": "a b", "a/b~": 1,
+        });
+        let places = wrong_places(&body);
+        let expected = [
+            "/name",
+            "/description",
+            "/expires_at",
+            "/expires_in",
+            "/scopes/1",
+            "/endpoints/1",
+            "/user_id",
+            "/a~1b~0",
+        ];
+        assert_eq!(places, expected);
+    }
+
+    #[test]
+    fn what_is_no_object_is_wrong_as_a_whole() {
+        for body in ["", "nul", "[]", "\"name\"", "{\"name\":\"ci\"", "{\"name\":\"ci\"} x", "\u{0}"] {
+            let Err(Error::Invalid { fields }) = CreateKey::parse(body.as_bytes(), MaxLifetime(None), now())
+            else {
+                panic!("{body}")
+            };
+            assert_eq!(fields.len(), 1, "{body}");
+            assert_eq!(fields[0].place, Place::Pointer(String::new()), "{body}");
+        }
+        assert!(CreateKey::parse(b"\xff\xfe", MaxLifetime(None), now()).is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_text_that_is_no_json_is_said() {
+        let Err(Error::Invalid { fields }) = CreateKey::parse(b"{\"name\":\"a\",}", MaxLifetime(None), now())
+        else {
+            panic!("it is JSON")
+        };
+        assert_eq!(fields[0].detail, "must be JSON: trailing comma at line 1 column 13");
+        let marked = "\u{FEFF}{\"name\":\"a\"}";
+        assert!(CreateKey::parse(marked.as_bytes(), MaxLifetime(None), now()).is_ok());
+    }
+
+    #[test]
+    fn a_field_that_is_there_twice_is_no_field() {
+        let body = br#"{"name":"a","expires_in":3600,"scopes":["a"],"expires_in":null,"scopes":["workspace:admin"]}"#;
+        let Err(Error::Invalid { fields }) = CreateKey::parse(body, MaxLifetime(None), now()) else {
+            panic!("it is ambiguous")
+        };
+        let said: Vec<_> = fields.iter().map(|field| format!("{} {}", field.place, field.detail)).collect();
+        assert_eq!(said, ["/expires_in is there twice", "/scopes is there twice"]);
+    }
+
+    #[test]
+    fn a_credential_is_no_part_of_a_key() {
+        let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let body = json!({"name": key, "description": format!("use {key}"), "scopes": [key], "user_id": key,
+            "endpoints": [format!("GET /{key}")], key: key});
+        let Err(Error::Invalid { fields }) = parse(&body) else { panic!("it is valid") };
+        let places: Vec<_> = fields.iter().map(|field| field.place.to_string()).collect();
+        assert_eq!(
+            places,
+            ["/name", "/description", "/scopes/0", "/endpoints/0", "/user_id", "/[credential]"]
+        );
+        assert!(fields.iter().all(|field| !field.detail.contains("GekMi")));
+    }
+
+    #[test]
+    fn a_description_has_line_feeds_and_nothing_else_that_lays_text_out() {
+        let described = |text: &str| parse(&json!({"name": "a", "description": text}));
+        assert!(described("one\ntwo 👩‍💻").is_ok());
+        for text in ["a\u{202E}b", "a\u{2028}b", "a\u{2066}b", "a\tb"] {
+            assert!(described(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn fields_of_another_type_are_wrong() {
+        let body = json!({"name": 1, "description": {}, "expires_at": 5, "expires_in": 1.5, "scopes": "a", "user_id": []});
+        assert_eq!(wrong_places(&body).len(), 6);
+        assert_eq!(wrong_places(&json!({"name": "a", "scopes": [1]})), ["/scopes/0"]);
+        assert_eq!(wrong_places(&json!({"name": "a", "user_id": "keygate:clock"})), ["/user_id"]);
+        assert_eq!(wrong_places(&json!({"name": "a", "scopes": ["a", "a"]})), ["/scopes/1"]);
+        let many: Vec<String> = (0..51).map(|index| format!("s{index}")).collect();
+        assert_eq!(wrong_places(&json!({"name": "a", "scopes": many})), ["/scopes"]);
+    }
+
+    #[test]
+    fn endpoints_are_at_most_20_rules_no_two_alike_that_fit_an_answer() {
+        let rules = |count| (0..count).map(|index| format!("GET /{index}")).collect::<Vec<_>>();
+        let key = parse(&json!({"name": "a", "endpoints": rules(20)})).unwrap();
+        assert_eq!(key.endpoints.len(), 20);
+        let long = "a".repeat(180);
+        for (endpoints, place) in [
+            (json!(rules(21)), "/endpoints"),
+            (json!("GET /"), "/endpoints"),
+            (json!([7]), "/endpoints/0"),
+            (json!(["GET /", "GET /"]), "/endpoints/1"),
+            (json!(["a", "b", "c"].map(|path| format!("* /{path}{long}/*"))), "/endpoints"),
+        ] {
+            assert_eq!(wrong_places(&json!({"name": "a", "endpoints": endpoints})), [place], "{endpoints}");
+        }
+    }
+
+    #[test]
+    fn an_expiry_is_in_the_future_and_whole_seconds() {
+        let expiry = |body| parse(&body).unwrap().expires_at.unwrap().to_rfc3339();
+        assert_eq!(expiry(json!({"name": "a", "expires_in": 60})), "2026-11-22T10:01:00+00:00");
+        assert_eq!(
+            expiry(json!({"name": "a", "expires_at": "2026-11-22T12:00:01.9+02:00"})),
+            "2026-11-22T10:00:01+00:00"
+        );
+        for past in
+            ["2026-11-22T10:00:00Z", "2020-01-01T00:00:00Z", "2127-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
+        {
+            assert_eq!(wrong_places(&json!({"name": "a", "expires_at": past})), ["/expires_at"], "{past}");
+        }
+        for wrong in [json!(0), json!(-1), json!(i64::MAX), json!(u64::MAX), json!("60")] {
+            assert_eq!(wrong_places(&json!({"name": "a", "expires_in": wrong})), ["/expires_in"]);
+        }
+        for (number, is_explained) in [(json!(3600.0), true), (json!(36e2), true), (json!("3600"), false)] {
+            let Err(Error::Invalid { fields }) = parse(&json!({"name": "a", "expires_in": number})) else {
+                panic!("{number} is written with digits")
+            };
+            assert_eq!(fields[0].detail.contains("without a decimal point"), is_explained, "{number}");
+        }
+        let both = json!({"name": "a", "expires_in": 60, "expires_at": "2027-01-01T00:00:00Z"});
+        assert_eq!(wrong_places(&both), ["/expires_in"]);
+    }
+
+    #[test]
+    fn a_request_is_the_same_however_and_whenever_it_is_written() {
+        let canonical = |body: &str, seconds| {
+            let now = now() + TimeDelta::seconds(seconds);
+            CreateKey::parse(body.as_bytes(), MaxLifetime(None), now).expect(body).canonical()
+        };
+        let first = r#"{"name":"ci","scopes":["a:b"],"expires_in":3600}"#;
+        for same in [
+            r#"{ "expires_in": 3600, "scopes": ["a:b"], "name": "ci" }"#,
+            r#"{"name":" \u0063i ","scopes":["a:b"],"expires_in":3600,"description":null,"endpoints":[]}"#,
+        ] {
+            assert_eq!(canonical(same, 500), canonical(first, 0), "{same}");
+        }
+        for other in [
+            r#"{"name":"CI","scopes":["a:b"],"expires_in":3600}"#,
+            r#"{"name":"ci","scopes":["a:b"],"expires_in":3601}"#,
+            r#"{"name":"ci","scopes":["a:b"],"expires_at":"2026-11-22T11:00:00Z"}"#,
+            r#"{"name":"ci","scopes":["a:b"]}"#,
+            r#"{"name":"ci","scopes":["a:c"],"expires_in":3600}"#,
+            r#"{"name":"ci","scopes":["a:b"],"expires_in":3600,"endpoints":["GET /"]}"#,
+            r#"{"name":"ci","scopes":["a:b"],"expires_in":3600,"user_id":"bob"}"#,
+            r#"{"name":"ci","scopes":["a:b"],"expires_in":3600,"description":"nightly"}"#,
+        ] {
+            assert_ne!(canonical(other, 0), canonical(first, 0), "{other}");
+        }
+        let [utc, elsewhere] = ["2026-11-23T10:00:00Z", "2026-11-23T12:00:00+02:00"]
+            .map(|time| canonical(&json!({"name": "ci", "expires_at": time}).to_string(), 0));
+        assert_eq!(utc, elsewhere);
+    }
+
+    #[test]
+    fn where_keys_must_not_live_for_ever_they_have_an_expiry_within_the_limit() {
+        let days = MaxLifetime(Some(TimeDelta::days(30)));
+        let places = |body: Value| match CreateKey::parse(body.to_string().as_bytes(), days, now()) {
+            Ok(_) => Vec::new(),
+            Err(Error::Invalid { fields }) => fields.iter().map(|field| field.place.to_string()).collect(),
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(places(json!({"name": "a"})), ["/expires_at"]);
+        assert_eq!(places(json!({"name": "a", "expires_at": null})), ["/expires_at"]);
+        assert_eq!(places(json!({"name": "a", "expires_in": 30 * 86_400})), Vec::<String>::new());
+        assert_eq!(places(json!({"name": "a", "expires_in": 30 * 86_400 + 1})), ["/expires_in"]);
+        assert_eq!(places(json!({"name": "a", "expires_at": "2026-12-22T10:00:01Z"})), ["/expires_at"]);
+    }
+
+    #[test]
+    fn a_bootstrap_is_an_object_of_its_own() {
+        let parse = |event: &Value| BootstrapKey::parse(event.to_string().as_bytes());
+        let key = parse(&json!({"bootstrap": {"workspace_id": "acme", "user_id": "alice", "name": "first"}}))
+            .unwrap();
+        assert!(!key.break_glass);
+        assert!(parse(&json!({"bootstrap": {"workspace_id": "acme", "user_id": "a", "name": "n", "break_glass": true}}))
+            .unwrap()
+            .break_glass);
+        let Err(Error::Invalid { fields }) =
+            parse(&json!({"bootstrap": {"workspace_id": "A", "scopes": []}}))
+        else {
+            panic!("invalid")
+        };
+        assert_eq!(fields.len(), 4);
+        for event in [
+            json!({"bootstrap": {"workspace_id": "acme", "user_id": "a", "name": "n"}, "resource": "/{proxy+}"}),
+            json!({"body": "{\"bootstrap\":{}}"}),
+            json!({"bootstrap": []}),
+            json!({"bootstrap": {"workspace_id": "acme", "user_id": "keygate:users", "name": "n"}}),
+            json!({"bootstrap": {"workspace_id": "acme", "user_id": "..", "name": "n"}}),
+            json!([]),
+        ] {
+            assert!(parse(&event).is_err(), "{event}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Reading one key.
+
+use chrono::{DateTime, Utc};
+use keygate_core::caller::Caller;
+use keygate_core::credential::{Brand, KeyId};
+use keygate_core::error::Error;
+
+use crate::keys::{DetailedKey, ReadableKeys, find};
+use crate::store::keys::Keys;
+
+/// Reads a key of the caller's workspace, or with `keys:write` alone one of the caller's own.
+///
+/// # Errors
+///
+/// - [`Error::InsufficientScope`]: the caller may not read keys, or not those of others.
+/// - [`Error::InsufficientCredential`]: the caller came with the secret of a former user.
+/// - [`Error::NotFound`]: the workspace has no such key.
+/// - [`Error::Unavailable`]: try again later.
+pub async fn get(
+    keys: &Keys,
+    brand: &Brand,
+    caller: &Caller,
+    id: KeyId,
+    now: DateTime<Utc>,
+) -> Result<DetailedKey, Error> {
+    let readable = ReadableKeys::of(caller)?;
+    let stored = find(keys, caller, id, now).await?;
+    readable.require(&stored.key.user_id)?;
+    Ok(DetailedKey::new(&stored.key, brand, now))
+}

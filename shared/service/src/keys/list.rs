@@ -1,0 +1,329 @@
+//! Listing the keys of a workspace: sorted, filtered, page by page, in both directions.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use keygate_core::caller::Caller;
+use keygate_core::credential::Brand;
+use keygate_core::error::Error;
+use keygate_core::fields::{Parameters, number, time, user};
+use keygate_core::identity::{UserId, WorkspaceId};
+use keygate_core::key::{Key, Status};
+use keygate_core::name::{InvalidName, LONGEST_NAME};
+use keygate_core::text::fold;
+
+use crate::keys::{ReadableKeys, ShownKey};
+use crate::store::keys::{Keys, Position, Sort, Walk};
+use crate::store::pagination::{self, Cursor, Page};
+
+/// The longest value that an index is sorted by, in bytes: the folded name.
+const LONGEST_SORT_VALUE: usize = 512;
+
+/// The longest time without use that can be asked for, in days.
+const MOST_UNUSED_DAYS: u32 = 3650;
+
+/// What a caller asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ListKeys {
+    sort: Sort,
+    ascending: bool,
+    filter: Filter,
+    limit: usize,
+    cursor: Option<String>,
+}
+
+/// Which keys are wanted; what is `None` wants all.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Filter {
+    /// Part of the name, folded.
+    name: Option<String>,
+    user_id: Option<UserId>,
+    created_after: Option<DateTime<Utc>>,
+    created_before: Option<DateTime<Utc>>,
+    status: Option<WantedStatus>,
+    /// Of unused keys: not used for so many days. Those that were never used, if it is not said.
+    unused_days: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WantedStatus {
+    Active,
+    Expired,
+    Disabled,
+    Unused,
+}
+
+impl ListKeys {
+    /// Reads the parameters of a query.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: names every parameter that is wrong, unknown or there twice.
+    pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
+        let mut parameters = Parameters::new(parameters);
+        let sort = parameters.optional("sort", parse_sort).unwrap_or(Sort::CreatedAt);
+        let ascending =
+            parameters.optional("order", parse_order).unwrap_or(matches!(sort, Sort::Name | Sort::User));
+        let limit = parameters.optional("limit", pagination::limit).unwrap_or(pagination::DEFAULT_LIMIT);
+        let cursor = parameters.optional("cursor", |value| Ok(value.to_owned()));
+        let status = parameters.optional("status", parse_status);
+        let unused_days = parameters.optional("unused_days", |value| match status {
+            Some(WantedStatus::Unused) => number(value, 1..=MOST_UNUSED_DAYS),
+            _ => Err("must come with status=unused".to_owned()),
+        });
+        let filter = Filter {
+            name: parameters.optional("name", parse_name_part),
+            user_id: parameters.optional("user_id", user),
+            created_after: parameters.optional("created_after", time),
+            created_before: parameters.optional("created_before", time),
+            status,
+            unused_days,
+        };
+        parameters.finish(Self { sort, ascending, filter, limit, cursor })
+    }
+
+    /// Tells this query from every other one of any workspace. The limit is not part of it: it may change on the way.
+    fn checksum(&self, workspace: &WorkspaceId, readable: ReadableKeys<'_>) -> u32 {
+        let Self { sort, ascending, filter, .. } = self;
+        crc32fast::hash(format!("{workspace} {readable:?} {sort:?} {ascending} {filter:?}").as_bytes())
+    }
+}
+
+fn parse_sort(value: &str) -> Result<Sort, String> {
+    match value {
+        "name" => Ok(Sort::Name),
+        "user" => Ok(Sort::User),
+        "created_at" => Ok(Sort::CreatedAt),
+        "last_used_at" => Ok(Sort::LastUsedAt),
+        _ => Err("must be name, user, created_at or last_used_at".to_owned()),
+    }
+}
+
+/// Whether from small to large.
+fn parse_order(value: &str) -> Result<bool, String> {
+    match value {
+        "asc" => Ok(true),
+        "desc" => Ok(false),
+        _ => Err("must be asc or desc".to_owned()),
+    }
+}
+
+fn parse_name_part(value: &str) -> Result<String, String> {
+    if !(1..=LONGEST_NAME).contains(&value.chars().count()) {
+        return Err(format!("must be 1 to {LONGEST_NAME} characters"));
+    }
+    // What is left out of a comparison finds everything.
+    Some(fold(value)).filter(|part| !part.is_empty()).ok_or_else(|| InvalidName::Invisible.to_string())
+}
+
+fn parse_status(value: &str) -> Result<WantedStatus, String> {
+    match value {
+        "active" => Ok(WantedStatus::Active),
+        "expired" => Ok(WantedStatus::Expired),
+        "disabled" => Ok(WantedStatus::Disabled),
+        "unused" => Ok(WantedStatus::Unused),
+        _ => Err("must be active, expired, disabled or unused".to_owned()),
+    }
+}
+
+impl Filter {
+    fn wants_all(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn wants(&self, key: &Key, now: DateTime<Utc>) -> bool {
+        self.name.as_ref().is_none_or(|part| key.name.folded().contains(part.as_str()))
+            && self.user_id.as_ref().is_none_or(|user_id| key.user_id == *user_id)
+            && self.created_after.is_none_or(|start| start <= key.created_at)
+            && self.created_before.is_none_or(|end| key.created_at < end)
+            && self.status.is_none_or(|status| match status {
+                WantedStatus::Active => key.status(now) == Status::Active,
+                WantedStatus::Expired => key.status(now) == Status::Expired,
+                WantedStatus::Disabled => key.status(now) == Status::Disabled,
+                WantedStatus::Unused => match self.unused_days {
+                    Some(days) => key.unused_since() <= now - TimeDelta::days(days.into()),
+                    None => key.last_used_at.is_none(),
+                },
+            })
+    }
+}
+
+/// Lists the keys of the caller's workspace, or with `keys:write` alone the caller's own.
+///
+/// What it reads is bounded: a page of a filtered list may have fewer keys than asked for, even none, and still a
+/// cursor to go on with.
+///
+/// # Errors
+///
+/// - [`Error::InsufficientCredential`]: the caller came with the secret of a former user.
+/// - [`Error::InsufficientScope`]: the caller may not read keys, or asks for those of others and may read their own alone.
+/// - [`Error::TooManyKeys`]: the caller may read their own keys alone, and has too many to sort.
+/// - [`Error::Invalid`]: the cursor is not one of this query.
+/// - [`Error::Unavailable`]: try again later.
+pub async fn list(
+    keys: &Keys,
+    brand: &Brand,
+    caller: &Caller,
+    request: &ListKeys,
+    now: DateTime<Utc>,
+) -> Result<Page<ShownKey>, Error> {
+    let readable = ReadableKeys::of(caller)?;
+    if let Some(user) = &request.filter.user_id {
+        readable.require(user)?;
+    }
+    let workspace = &caller.workspace_id;
+    let query = request.checksum(workspace, readable);
+    let fits = |position: &Position| fits(request.sort, position);
+    let from = request.cursor.as_ref().map(|cursor| Cursor::read(cursor, query, fits)).transpose()?;
+    let backward = from.as_ref().is_some_and(|cursor| cursor.backward);
+    let after = from.as_ref().and_then(|cursor| cursor.after.as_ref());
+
+    let wanted = |key: &Key| request.filter.wants(key, now);
+    let wanted: Option<&(dyn Fn(&Key) -> bool + Send + Sync)> =
+        if request.filter.wants_all() { None } else { Some(&wanted) };
+    let walk = Walk { workspace, sort: request.sort, ascending: request.ascending != backward, after };
+    let found = match readable {
+        ReadableKeys::All => keys.walk(walk, request.limit, wanted, now).await?,
+        // Not by the index of everybody's keys: its cursors would tell of keys that the caller may not see.
+        ReadableKeys::Of(user) => {
+            walk.through(keys.of_user(workspace, user, now).await?, request.limit, wanted)
+        }
+    };
+    Ok(found.page(from.as_ref(), query, |(_, key)| ShownKey::new(&key, brand, now)))
+}
+
+/// Whether an index can have that position.
+fn fits(sort: Sort, Position { sort_value: value, key_id }: &Position) -> bool {
+    match sort {
+        Sort::Name => (1..=LONGEST_SORT_VALUE).contains(&value.len()),
+        Sort::User => value.parse::<UserId>().is_ok(),
+        Sort::CreatedAt => *value == key_id.to_string(),
+        Sort::LastUsedAt => value.parse::<i64>().is_ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use keygate_core::credential::KeyId;
+
+    use super::*;
+
+    fn wrong_parameters(parameters: &[(&str, &str)]) -> Vec<String> {
+        let Err(Error::Invalid { fields }) = ListKeys::parse(parameters.iter().copied()) else {
+            panic!("{parameters:?} is valid")
+        };
+        fields.iter().map(|field| field.place.to_string()).collect()
+    }
+
+    #[test]
+    fn a_page_has_25_keys_unless_asked_for_1_to_100() {
+        assert_eq!(ListKeys::parse([]).unwrap().limit, 25);
+        assert_eq!(ListKeys::parse([("limit", "100")]).unwrap().limit, 100);
+        for wrong in ["0", "101", "-1", "+5", "", "ten", "1e2", "99999999999999999999"] {
+            assert_eq!(wrong_parameters(&[("limit", wrong)]), ["?limit"], "{wrong}");
+        }
+    }
+
+    #[test]
+    fn unknown_and_repeated_and_wrong_parameters_are_named() {
+        let parameters =
+            [("limit", "1"), ("limit", "2"), ("colour", "red"), ("cursor", "a"), ("cursor", "b")];
+        assert_eq!(wrong_parameters(&parameters), ["?cursor", "?limit", "?colour"]);
+        let parameters = [
+            ("sort", "hash"),
+            ("order", "up"),
+            ("name", ""),
+            ("user_id", "a b"),
+            ("created_after", "yesterday"),
+            ("created_before", "2026-11-22"),
+            ("status", "gone"),
+        ];
+        assert_eq!(wrong_parameters(&parameters).len(), 7);
+        for nobodys in ["keygate:clock", "Keygate:users", ".", ".."] {
+            assert_eq!(wrong_parameters(&[("user_id", nobodys)]), ["?user_id"], "{nobodys}");
+        }
+        assert_eq!(wrong_parameters(&[("name", "\u{200B}")]), ["?name"], "it would find every name");
+        assert!(ListKeys::parse([("name", " ")]).is_ok());
+    }
+
+    #[test]
+    fn the_days_without_use_are_asked_for_of_unused_keys_alone() {
+        for days in ["1", "90", "3650"] {
+            assert!(ListKeys::parse([("unused_days", days), ("status", "unused")]).is_ok(), "{days}");
+        }
+        for wrong in ["0", "3651", "-1", "+5", "", "1.5", "99999999999999999999"] {
+            let parameters = [("status", "unused"), ("unused_days", wrong)];
+            assert_eq!(wrong_parameters(&parameters), ["?unused_days"], "{wrong}");
+        }
+        assert_eq!(wrong_parameters(&[("unused_days", "90")]), ["?unused_days"]);
+        assert_eq!(wrong_parameters(&[("status", "active"), ("unused_days", "90")]), ["?unused_days"]);
+    }
+
+    #[test]
+    fn times_are_listed_from_the_newest_and_words_from_the_first() {
+        for (sort, ascending) in
+            [("name", true), ("user", true), ("created_at", false), ("last_used_at", false)]
+        {
+            assert_eq!(ListKeys::parse([("sort", sort)]).unwrap().ascending, ascending, "{sort}");
+            assert!(ListKeys::parse([("sort", sort), ("order", "asc")]).unwrap().ascending);
+        }
+    }
+
+    fn read(cursor: &str, query: u32, sort: Sort) -> Result<Cursor<Position>, Error> {
+        Cursor::read(cursor, query, |position| fits(sort, position))
+    }
+
+    fn cursor() -> Cursor<Position> {
+        let key_id: KeyId = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
+        Cursor { backward: false, after: Some(Position { sort_value: key_id.to_string(), key_id }) }
+    }
+
+    #[test]
+    fn a_cursor_is_good_only_for_the_query_that_made_it() {
+        let (acme, other): (WorkspaceId, WorkspaceId) = ("acme".parse().unwrap(), "other".parse().unwrap());
+        let query = |parameters: &[(&'static str, &'static str)]| {
+            ListKeys::parse(parameters.iter().copied()).unwrap()
+        };
+        let checksum = query(&[]).checksum(&acme, ReadableKeys::All);
+        assert_eq!(read(&cursor().write(checksum), checksum, Sort::CreatedAt).unwrap(), cursor());
+        assert_eq!(query(&[("limit", "7")]).checksum(&acme, ReadableKeys::All), checksum);
+        assert_ne!(query(&[]).checksum(&other, ReadableKeys::All), checksum);
+        for parameters in [[("order", "asc")], [("sort", "name")], [("name", "a")], [("status", "active")]] {
+            assert_ne!(query(&parameters).checksum(&acme, ReadableKeys::All), checksum, "{parameters:?}");
+        }
+        let unused = |days: &'static str| {
+            query(&[("status", "unused"), ("unused_days", days)]).checksum(&acme, ReadableKeys::All)
+        };
+        assert_ne!(unused("90"), unused("91"));
+        assert_ne!(unused("90"), query(&[("status", "unused")]).checksum(&acme, ReadableKeys::All));
+        assert!(read(&cursor().write(checksum), checksum + 1, Sort::CreatedAt).is_err());
+    }
+
+    #[test]
+    fn a_hostile_cursor_is_an_invalid_parameter() {
+        let text = |after: serde_json::Value| {
+            URL_SAFE_NO_PAD
+                .encode(serde_json::json!({"query": 7, "backward": true, "after": after}).to_string())
+        };
+        let id = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E";
+        let long = "n".repeat(600);
+        for (sort, cursor) in [
+            (Sort::CreatedAt, String::new()),
+            (Sort::CreatedAt, "AAAA".to_owned()),
+            (Sort::CreatedAt, "%%%".to_owned()),
+            (Sort::CreatedAt, "é".to_owned()),
+            (Sort::CreatedAt, "A".repeat(100_000)),
+            (Sort::CreatedAt, text(serde_json::json!([id, "x"]))),
+            (Sort::CreatedAt, text(serde_json::json!(["other", id]))),
+            (Sort::Name, text(serde_json::json!(["", id]))),
+            (Sort::Name, text(serde_json::json!([long, id]))),
+            (Sort::User, text(serde_json::json!(["a b", id]))),
+            (Sort::LastUsedAt, text(serde_json::json!(["NaN", id]))),
+            (Sort::LastUsedAt, text(serde_json::json!([7, id]))),
+        ] {
+            assert!(matches!(read(&cursor, 7, sort), Err(Error::Invalid { .. })), "{cursor}");
+        }
+        assert!(read(&text(serde_json::json!(["name", id])), 7, Sort::Name).is_ok());
+        assert!(read(&text(serde_json::Value::Null), 7, Sort::Name).is_ok());
+    }
+}

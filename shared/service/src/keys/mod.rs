@@ -1,0 +1,194 @@
+//! What can be done with keys: one use case a file.
+
+pub mod announce;
+pub mod create;
+pub mod delete;
+pub mod expiry;
+pub mod get;
+pub mod list;
+pub mod precondition;
+pub mod purge;
+pub mod recount;
+pub mod rotate;
+pub mod settings;
+pub mod unused;
+pub mod update;
+
+use chrono::{DateTime, Utc};
+use keygate_core::caller::Caller;
+use keygate_core::credential::{Brand, Credential, KeyId};
+use keygate_core::error::Error;
+use keygate_core::identity::UserId;
+use keygate_core::key::{Key, Status};
+use keygate_core::rights::Operation;
+use keygate_core::scope::{KEYS_READ, KEYS_WRITE};
+use keygate_core::time::rfc3339;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Serialize, Serializer};
+
+use crate::store::keys::{Keys, UnhashedKey};
+
+/// The key of that id in the caller's workspace. A key of another workspace is none.
+pub(crate) async fn find(
+    keys: &Keys,
+    caller: &Caller,
+    id: KeyId,
+    now: DateTime<Utc>,
+) -> Result<UnhashedKey, Error> {
+    let stored = keys.unhashed(id, now).await?;
+    stored.filter(|stored| stored.key.workspace_id == caller.workspace_id).ok_or(Error::NotFound)
+}
+
+/// Whose keys a caller may read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ReadableKeys<'a> {
+    /// Those of every user of the workspace.
+    All,
+    /// Those of one user: what a caller may change, they may see.
+    Of(&'a UserId),
+}
+
+impl<'a> ReadableKeys<'a> {
+    /// What the caller's scopes give: `keys:read` everything, `keys:write` the caller's own.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InsufficientCredential`]: the caller came with the secret of a former user.
+    /// - [`Error::InsufficientScope`]: the caller may not read keys.
+    pub(crate) fn of(caller: &'a Caller) -> Result<Self, Error> {
+        caller.may(Operation::ReadKeys)?;
+        match caller.require(KEYS_READ) {
+            Ok(()) => Ok(Self::All),
+            Err(_) if caller.require(KEYS_WRITE).is_ok() => Ok(Self::Of(&caller.user_id)),
+            Err(refused) => Err(refused),
+        }
+    }
+
+    /// Demands that keys of `user` are among them.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InsufficientScope`]: they are not.
+    pub(crate) fn require(self, user: &UserId) -> Result<(), Error> {
+        match self {
+            Self::Of(own) if own != user => Err(Error::InsufficientScope(KEYS_READ.to_owned())),
+            Self::All | Self::Of(_) => Ok(()),
+        }
+    }
+}
+
+/// What was made of a change, as the caller may hear it: which key has a name that was wanted hears who may read that key.
+///
+/// # Errors
+///
+/// As the change's, and [`Error::Unavailable`] if it cannot be seen whose key it is.
+pub(crate) async fn refused_to<T>(
+    keys: &Keys,
+    caller: &Caller,
+    made: Result<T, Error>,
+    now: DateTime<Utc>,
+) -> Result<T, Error> {
+    let Err(Error::NameTaken(Some(holder))) = made else { return made };
+    let may_read = match ReadableKeys::of(caller) {
+        Ok(ReadableKeys::All) => true,
+        Ok(ReadableKeys::Of(user)) => {
+            keys.unhashed(holder, now).await?.is_some_and(|stored| stored.key.user_id == *user)
+        }
+        Err(_) => false,
+    };
+    Err(Error::NameTaken(may_read.then_some(holder)))
+}
+
+/// A key as the management API shows it: everything but what could be checked against its secret.
+#[derive(Debug, Serialize)]
+pub struct ShownKey {
+    id: String,
+    name: String,
+    description: Option<String>,
+    prefix: String,
+    user_id: String,
+    created_by: String,
+    created_at: String,
+    expires_at: Option<String>,
+    last_used_at: Option<String>,
+    status: Status,
+    scopes: Vec<String>,
+    endpoints: Vec<String>,
+}
+
+impl ShownKey {
+    /// How `key` is shown `now`.
+    #[must_use]
+    pub fn new(key: &Key, brand: &Brand, now: DateTime<Utc>) -> Self {
+        Self {
+            id: key.key_id.to_string(),
+            name: key.name.to_string(),
+            description: key.description.clone(),
+            prefix: key.key_id.prefix(brand),
+            user_id: key.user_id.to_string(),
+            created_by: key.created_by.to_string(),
+            created_at: rfc3339(key.created_at),
+            expires_at: key.expires_at.map(rfc3339),
+            last_used_at: key.last_used_at.map(rfc3339),
+            status: key.status(now),
+            scopes: key.scopes.iter().map(ToString::to_string).collect(),
+            endpoints: key.endpoints.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// A key on its own, with what a list does not show.
+#[derive(Debug, Serialize)]
+pub struct DetailedKey {
+    #[serde(flatten)]
+    shown: ShownKey,
+    /// Until when the secret before the last rotation works.
+    previous_expires_at: Option<String>,
+    #[serde(skip)]
+    revision: u64,
+}
+
+impl DetailedKey {
+    /// How `key` is shown `now`.
+    #[must_use]
+    pub fn new(key: &Key, brand: &Brand, now: DateTime<Utc>) -> Self {
+        Self {
+            shown: ShownKey::new(key, brand, now),
+            previous_expires_at: key.previous_expires_at.filter(|end| now < *end).map(rfc3339),
+            revision: key.revision,
+        }
+    }
+
+    /// Which state of the key this is: its entity tag.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+/// A key with a new secret, and its text: the only time that it is shown.
+#[derive(Debug, Serialize)]
+pub struct RevealedKey {
+    #[serde(flatten)]
+    detailed: DetailedKey,
+    #[serde(serialize_with = "expose")]
+    key: SecretString,
+}
+
+impl RevealedKey {
+    /// How `key` is shown `now`, with the credential that was just made for it.
+    #[must_use]
+    pub fn new(key: &Key, credential: &Credential, brand: &Brand, now: DateTime<Utc>) -> Self {
+        Self { detailed: DetailedKey::new(key, brand, now), key: credential.to_text(brand) }
+    }
+
+    /// Which state of the key this is: its entity tag.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.detailed.revision
+    }
+}
+
+fn expose<S: Serializer>(key: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(key.expose_secret())
+}

@@ -1,0 +1,35 @@
+//! Cleaning up after `DynamoDB` has removed an expired key: its name, its member entry, its place in its user's count.
+
+use chrono::{DateTime, Utc};
+use keygate_core::audit_event::{Action, Details, Event};
+use keygate_core::credential::KeyId;
+use keygate_core::error::Error;
+use keygate_core::identity::{UserId, WorkspaceId};
+use keygate_core::key::Holder;
+use serde::Deserialize;
+
+use crate::store::Store;
+
+/// What there was to know of a key that is removed. The hashes that come along with it are not read.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RemovedKey {
+    key_id: KeyId,
+    workspace_id: WorkspaceId,
+    user_id: UserId,
+    name_folded: String,
+    #[serde(default, with = "chrono::serde::ts_seconds_option")]
+    expires_at: Option<DateTime<Utc>>,
+}
+
+/// Cleans up after a key that was removed `at` an instant. Whether anything was left; that it was done before is no error.
+///
+/// # Errors
+///
+/// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+pub async fn purge(store: &Store, key: &RemovedKey, at: DateTime<Utc>) -> Result<bool, Error> {
+    let holder =
+        Holder { workspace_id: key.workspace_id.clone(), user_id: key.user_id.clone(), key_id: key.key_id };
+    let details = Details { expires_at: key.expires_at, ..Details::default() };
+    let event = Event::of_clock(Action::KeyPurged, &holder, details, at);
+    store.purge_key(&holder, Some(&key.name_folded), &event).await
+}

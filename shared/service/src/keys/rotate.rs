@@ -1,0 +1,308 @@
+//! Rotating a key: another secret for the same id, with a time in which both work.
+//!
+//! With an `Idempotency-Key` a rotation whose answer was lost can be sent again ([`keygate_core::idempotency`]). This function reads no hash:
+//! that the key still has the secret is a condition of a transaction.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::caller::Caller;
+use keygate_core::credential::{Brand, Credential, KeyId, Kind};
+use keygate_core::error::{Error, InvalidField, Place};
+use keygate_core::fields::{self, Fields, Wrong};
+use keygate_core::idempotency::{self, IdempotencyKey, MEMORY, Memory, Repeatable};
+use keygate_core::key::{Key, Status};
+use keygate_core::pepper::{MacKey, Peppers};
+use keygate_core::rights::Operation;
+use keygate_core::rotation::rotated;
+use keygate_core::scope::KEYS_WRITE;
+use serde_json::{Value, json};
+
+use crate::keys::precondition::IfMatch;
+use crate::keys::{RevealedKey, find};
+use crate::store::{Rotation, Store};
+
+/// The longest overlap, in seconds: thirty days.
+pub const LONGEST_OVERLAP: i64 = 30 * 24 * 60 * 60;
+
+/// How often a repeated request looks at a key that others keep changing.
+const ATTEMPTS: u32 = 4;
+
+/// What a caller asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RotateKey {
+    overlap: TimeDelta,
+    revoke_tokens: bool,
+}
+
+impl RotateKey {
+    /// Reads a request's body; an empty one asks for no overlap. The key's tokens are revoked with a secret that ends at once, and
+    /// go on where there is an overlap, unless the body says otherwise.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: names every field that is wrong, and what it must be.
+    pub fn parse(body: &[u8]) -> Result<Self, Error> {
+        let body = if body.is_empty() { b"{}" } else { body };
+        let mut fields = Fields::parse(body)?;
+        let overlap = fields.optional("overlap_seconds", overlap);
+        let revoke_tokens = fields.optional("revoke_tokens", |value| {
+            value.as_bool().ok_or_else(|| Wrong::new(&"must be true or false"))
+        });
+        let overlap = TimeDelta::seconds(overlap.unwrap_or(0));
+        // A secret that ends at once may be in the wrong hands, and so may be what was made with it.
+        let revoke_tokens = revoke_tokens.unwrap_or(overlap.is_zero());
+        fields.finish(Some(Self { overlap, revoke_tokens }))
+    }
+
+    /// The request in a form that is the same however it was sent, with the key that it is about.
+    fn canonical(&self, id: KeyId) -> Vec<u8> {
+        let overlap = self.overlap.num_seconds();
+        json!({"id": id, "overlap_seconds": overlap, "revoke_tokens": self.revoke_tokens})
+            .to_string()
+            .into_bytes()
+    }
+
+    /// Demands of a rotation that a key asks for itself, and that may be repeated, that its old secret works for as long as the
+    /// request is remembered: a client that has lost the answer has no other.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: names the field.
+    fn must_outlive_memory(&self) -> Result<(), Error> {
+        if self.overlap >= MEMORY {
+            return Ok(());
+        }
+        let least = MEMORY.num_seconds();
+        let detail = format!(
+            "must be at least {least} where a key rotates itself with an Idempotency-Key, so that its old secret can repeat the request"
+        );
+        Err(Error::invalid(InvalidField { place: Place::Pointer("/overlap_seconds".to_owned()), detail }))
+    }
+}
+
+/// Checks how long a secret goes on after another one has taken its place, in seconds.
+///
+/// # Errors
+///
+/// That it must be a number, and how large at most.
+pub(crate) fn overlap(value: &Value) -> Result<i64, Wrong> {
+    let seconds = value.as_i64().filter(|seconds| (0..=LONGEST_OVERLAP).contains(seconds));
+    seconds.ok_or_else(|| Wrong::new(&fields::in_digits(value, must_be_an_overlap())))
+}
+
+/// What is said of a text that is no overlap.
+pub(crate) fn must_be_an_overlap() -> String {
+    format!("must be a whole number from 0 to {LONGEST_OVERLAP}")
+}
+
+/// What rotating keys takes.
+#[derive(Debug)]
+pub struct KeyRotator {
+    /// The word credentials begin with.
+    pub brand: Brand,
+    /// What the new secret is hashed under.
+    pub peppers: Peppers,
+    /// What the secret of an idempotent rotation is derived from.
+    pub rotation_key: MacKey,
+    /// Where keys are.
+    pub store: Store,
+}
+
+impl KeyRotator {
+    /// Gives a key of the caller, or as an administrator anyone's of the workspace, another secret. The one that it
+    /// has works until the overlap ends; one from a rotation before does not work any more.
+    ///
+    /// With an `Idempotency-Key`, the same request again gets the same answer, whatever its `If-Match`. It may come with the old
+    /// secret of the key.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InsufficientCredential`]: the caller came with something else than an API key, or with the old secret of this one.
+    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys, or does not hold every
+    ///   scope and endpoint rule of the key.
+    /// - [`Error::CallerRemoved`]: the caller's user was removed, also where the request was there before.
+    /// - [`Error::NotFound`]: the workspace has no such key.
+    /// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
+    /// - [`Error::Invalid`]: the key rotates itself with an `Idempotency-Key`, and the overlap is shorter than that is remembered.
+    /// - [`Error::IdempotencyMismatch`]: the `Idempotency-Key` came with another request before.
+    /// - [`Error::IdempotencyConflict`]: the secret that it made is not the key's any more, or the key does not work any more.
+    /// - [`Error::PreconditionFailed`], [`Error::Conflict`]: the key has another revision, or got one meanwhile.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn rotate(
+        &self,
+        caller: &Caller,
+        id: KeyId,
+        request: &RotateKey,
+        (if_match, idempotency_key): (&IfMatch, Option<&IdempotencyKey>),
+        origin: Origin,
+        now: DateTime<Utc>,
+    ) -> Result<RevealedKey, Error> {
+        caller.require(KEYS_WRITE)?;
+        let may_repeat = idempotency_key.is_some();
+        caller.may_to(if may_repeat { Operation::RepeatRotation } else { Operation::RotateKey }, id)?;
+        let key = self.find(caller, id, now).await?;
+        let canonical = request.canonical(id);
+        let repeatable = idempotency_key.map(|idempotency_key| Repeatable {
+            key: &self.rotation_key,
+            labels: &idempotency::ROTATE,
+            caller,
+            idempotency_key,
+            request: &canonical,
+        });
+        if let Some(repeatable) = &repeatable {
+            let (workspace, digest) = (&caller.workspace_id, repeatable.digest());
+            if let Some(memory) = self.store.workspaces.remembered(workspace, &digest, now).await? {
+                return self.answer_again(repeatable, &memory, now).await;
+            }
+            // What is no repeat takes what a rotation takes.
+            caller.may_to(Operation::RotateKey, id)?;
+            if caller.key_id == id {
+                request.must_outlive_memory()?;
+            }
+        }
+        if_match.check(key.revision)?;
+        let after = rotated(&key, request.overlap, now);
+        let begun = repeatable.as_ref().map(|repeatable| repeatable.begin(id, after.revision, now));
+        let (credential, replay) =
+            begun.map_or_else(|| (Credential::draw(id, Kind::ApiKey), None), |(c, r)| (c, Some(r)));
+        let author = (&caller.workspace_id, &caller.user_id);
+        let event = Event::new(Action::KeyRotated, author, (id, &key.user_id), origin, now);
+        let hash = self.peppers.hash(&credential);
+        let written = self
+            .store
+            .rotate_key(
+                caller.actor(),
+                (&key, &after, &hash),
+                request.revoke_tokens,
+                replay.as_ref(),
+                &event,
+                now,
+            )
+            .await;
+        match (written.map_err(|error| if_match.lost(error))?, repeatable) {
+            (Rotation::Remembered(memory), Some(repeatable)) => {
+                self.answer_again(&repeatable, &memory, now).await
+            }
+            _ => Ok(RevealedKey::new(&after, &credential, &self.brand, now)),
+        }
+    }
+
+    /// The key, of which the caller must hold all that a new secret of it gives.
+    async fn find(&self, caller: &Caller, id: KeyId, now: DateTime<Utc>) -> Result<Key, Error> {
+        let key = find(&self.store.keys, caller, id, now).await?.key;
+        caller.require_to_act_for(&key.user_id)?;
+        caller.require_all(&key.scopes, &key.endpoints)?;
+        Ok(key)
+    }
+
+    /// The answer to a request that was there before: the same, if the key still has that secret and works as it did then.
+    async fn answer_again(
+        &self,
+        repeatable: &Repeatable<'_>,
+        memory: &Memory,
+        now: DateTime<Utc>,
+    ) -> Result<RevealedKey, Error> {
+        let credential = repeatable.again(memory)?;
+        let hashes = self.peppers.hashes(&credential);
+        let changed = || Error::IdempotencyConflict(memory.key_id);
+        let mut seen = None;
+        for _ in 0..ATTEMPTS {
+            let key = self.find(repeatable.caller, memory.key_id, now).await?;
+            // The key was not changed while it was looked at, so it is its hash that is another one.
+            if seen == Some(key.revision) {
+                return Err(changed());
+            }
+            // The revision is part of the condition: the secret is shown to a caller who holds what the key has now.
+            if self.store.has_hash(repeatable.caller.actor(), &key, &hashes).await? {
+                let is_as_then =
+                    key.revision == memory.revision && key.status(now) == key.status(memory.began_at());
+                return if is_as_then || key.status(now) == Status::Active {
+                    Ok(RevealedKey::new(&key, &credential, &self.brand, now))
+                } else {
+                    Err(changed())
+                };
+            }
+            seen = Some(key.revision);
+        }
+        Err(Error::Conflict)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_end_with_a_secret_that_ends_at_once_unless_said_otherwise() {
+        for (body, revokes) in [
+            ("", true),
+            (r#"{"overlap_seconds":0}"#, true),
+            (r#"{"overlap_seconds":0,"revoke_tokens":false}"#, false),
+            (r#"{"overlap_seconds":60}"#, false),
+            (r#"{"overlap_seconds":60,"revoke_tokens":null}"#, false),
+            (r#"{"overlap_seconds":60,"revoke_tokens":true}"#, true),
+        ] {
+            assert_eq!(RotateKey::parse(body.as_bytes()).unwrap().revoke_tokens, revokes, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_the_same_however_it_is_written_and_for_one_key() {
+        let id: KeyId = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
+        let canonical = |body: &str| RotateKey::parse(body.as_bytes()).expect(body).canonical(id);
+        for (one, other) in [
+            ("", "{}"),
+            (
+                r#"{"overlap_seconds":60,"revoke_tokens":true}"#,
+                r#"{ "revoke_tokens": true, "overlap_seconds": 60 }"#,
+            ),
+            (r#"{"overlap_seconds":60}"#, r#"{"overlap_seconds":60,"revoke_tokens":null}"#),
+            (r#"{"overlap_seconds":60}"#, r#"{"overlap_seconds":60,"revoke_tokens":false}"#),
+        ] {
+            assert_eq!(canonical(one), canonical(other), "{one} {other}");
+        }
+        for other in [r#"{"overlap_seconds":61}"#, r#"{"overlap_seconds":60,"revoke_tokens":true}"#, ""] {
+            assert_ne!(canonical(r#"{"overlap_seconds":60}"#), canonical(other), "{other}");
+        }
+        let another = "01JD3V6Y4N8Q2Z5X7W9B0C1D2F".parse().unwrap();
+        assert_ne!(RotateKey::parse(b"").unwrap().canonical(another), canonical(""));
+    }
+
+    #[test]
+    fn an_overlap_that_a_repeat_needs_is_as_long_as_a_request_is_remembered() {
+        for (seconds, enough) in [(0, false), (599, false), (600, true), (2_592_000, true)] {
+            let request = RotateKey { overlap: TimeDelta::seconds(seconds), revoke_tokens: false };
+            let demanded = request.must_outlive_memory();
+            assert_eq!(demanded.is_ok(), enough, "{seconds}");
+            if let Err(error) = demanded {
+                let Error::Invalid { fields } = error else { panic!("{error}") };
+                assert_eq!(fields[0].place, Place::Pointer("/overlap_seconds".to_owned()));
+            }
+        }
+    }
+
+    #[test]
+    fn an_overlap_is_0_to_30_days_and_0_unless_said() {
+        let seconds =
+            |body: &str| RotateKey::parse(body.as_bytes()).map(|request| request.overlap.num_seconds());
+        for (body, expected) in [
+            ("", 0),
+            ("{}", 0),
+            (r#"{"overlap_seconds":null}"#, 0),
+            (r#"{"overlap_seconds":60}"#, 60),
+            (r#"{"overlap_seconds":2592000}"#, 2_592_000),
+        ] {
+            assert_eq!(seconds(body).unwrap(), expected, "{body}");
+        }
+        for body in [
+            r#"{"overlap_seconds":-1}"#,
+            r#"{"overlap_seconds":2592001}"#,
+            r#"{"overlap":1}"#,
+            r#"{"revoke_tokens":1}"#,
+            "[]",
+            " ",
+        ] {
+            assert!(seconds(body).is_err(), "{body}");
+        }
+    }
+}

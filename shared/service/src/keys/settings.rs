@@ -1,0 +1,55 @@
+//! What a deployment says about the keys of a user.
+
+use chrono::TimeDelta;
+use keygate_core::environment::{Environment, InvalidVariable};
+
+use crate::keys::expiry::MaxLifetime;
+
+/// What a deployment says about the keys of a user.
+#[derive(Clone, Copy, Debug)]
+pub struct KeySettings {
+    /// `KEYS_PER_USER`: how many keys that have not expired a user may have in a workspace; 100 unless set.
+    pub per_user: u32,
+    /// `RETENTION_DAYS`: how long an expired key can still be seen; 30 days unless set.
+    pub retention: TimeDelta,
+    /// `MAX_LIFETIME_DAYS`.
+    pub max_lifetime: MaxLifetime,
+}
+
+impl KeySettings {
+    /// Takes the settings from the environment.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when one of the variables is out of its range.
+    pub fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
+        Ok(Self {
+            per_user: per_user(environment)?,
+            retention: environment.days("RETENTION_DAYS", 30, 1..=3650)?,
+            max_lifetime: MaxLifetime::from_environment(environment)?,
+        })
+    }
+}
+
+/// `KEYS_PER_USER`, for a function that needs nothing else of [`KeySettings`].
+///
+/// # Errors
+///
+/// [`InvalidVariable`] when it is no number from 1 to 1000.
+pub fn per_user(environment: &Environment) -> Result<u32, InvalidVariable> {
+    environment.number("KEYS_PER_USER", 100, 1..=1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_has_a_hundred_keys_without_end_unless_said() {
+        let settings = KeySettings::from_environment(&Environment::default()).unwrap();
+        assert_eq!((settings.per_user, settings.retention), (100, TimeDelta::days(30)));
+        assert_eq!(settings.max_lifetime.0, None);
+        let days = Environment::from_iter([("MAX_LIFETIME_DAYS", "90")]);
+        assert_eq!(KeySettings::from_environment(&days).unwrap().max_lifetime.0, Some(TimeDelta::days(90)));
+    }
+}

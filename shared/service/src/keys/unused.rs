@@ -1,0 +1,181 @@
+//! Keys that nobody uses: announced first, and disabled if nobody has used them since.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use keygate_core::audit_event::{Action, Details, Event, Origin};
+use keygate_core::environment::{Environment, InvalidVariable};
+use keygate_core::error::Error;
+use keygate_core::identity::UserId;
+use tokio::time::Instant;
+
+use crate::store::Store;
+use crate::store::keys::{Consequence, UnusedKey};
+
+/// Under which word is noted where the next page of keys begins.
+const LOOKED_THROUGH: &str = "UNUSED";
+
+/// When keys are disabled that nobody uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnusedRules {
+    /// After how many days without use.
+    pub days: u32,
+    /// How many of these are left when it is announced: at least one, and not all.
+    pub notice_days: u32,
+}
+
+/// What came of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LookedThrough {
+    /// How many keys were announced to be disabled.
+    pub announced: usize,
+    /// How many were.
+    pub disabled: usize,
+    /// All keys were looked at. If not, the next run goes on.
+    pub finished: bool,
+}
+
+impl UnusedRules {
+    /// `DISABLE_UNUSED_DAYS`, which must be set, and `UNUSED_NOTICE_DAYS`, 14 unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when the first is no number from 2 to 3650, or the second no number from 1 and below the first.
+    pub fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
+        let must_be = "must be a whole number from 2 to 3650";
+        environment.required("DISABLE_UNUSED_DAYS", must_be)?;
+        let days = environment.number("DISABLE_UNUSED_DAYS", 2, 2..=3650)?;
+        let notice_days = environment.number("UNUSED_NOTICE_DAYS", 14, 1..=days - 1)?;
+        Ok(Self { days, notice_days })
+    }
+}
+
+/// Goes through the active keys of all workspaces, from where the last run came to: announces of those that nobody uses that
+/// they will be disabled, and disables those of which that was announced long enough ago. It begins nothing more after
+/// `stop_at`.
+///
+/// # Errors
+///
+/// - [`Error::Busy`], [`Error::Unavailable`]: the next run goes on.
+/// - [`Error::Broken`]: the note of how far the last run came cannot be read.
+pub async fn disable_unused(
+    store: &Store,
+    rules: UnusedRules,
+    now: DateTime<Utc>,
+    stop_at: Instant,
+) -> Result<LookedThrough, Error> {
+    let mut run = LookedThrough::default();
+    let since = now - TimeDelta::days((rules.days - rules.notice_days).into());
+    let mut place = store.workspaces.noted(LOOKED_THROUGH).await?.filter(|place: &String| !place.is_empty());
+    loop {
+        let (keys, rest) = store.keys.unused(since, now, place.as_deref()).await?;
+        for key in keys {
+            if Instant::now() >= stop_at {
+                return Ok(run);
+            }
+            let Some(consequence) = rules.consequence(&key, now) else { continue };
+            // Who has used or changed it since the page was read was faster, and it is left alone.
+            let written = store.unused_key(&key, consequence, &rules.event(&key, consequence, now)).await?;
+            match consequence {
+                Consequence::Notice => run.announced += usize::from(written),
+                Consequence::Disabling => run.disabled += usize::from(written),
+            }
+        }
+        store.workspaces.note(LOOKED_THROUGH, rest.clone().unwrap_or_default()).await?;
+        if rest.is_none() {
+            return Ok(LookedThrough { finished: true, ..run });
+        }
+        place = rest;
+    }
+}
+
+impl UnusedRules {
+    /// What comes `now` of a key's having been unused for so long that it is announced.
+    fn consequence(self, key: &UnusedKey, now: DateTime<Utc>) -> Option<Consequence> {
+        let Some(noticed_at) = key.noticed_at() else { return Some(Consequence::Notice) };
+        // Both, because the rules may have been others when the notice was given.
+        let is_over = noticed_at + TimeDelta::days(self.notice_days.into()) <= now
+            && key.unused_since() + TimeDelta::days(self.days.into()) <= now;
+        is_over.then_some(Consequence::Disabling)
+    }
+
+    fn event(self, key: &UnusedKey, consequence: Consequence, now: DateTime<Utc>) -> Event {
+        let (action, details) = match consequence {
+            Consequence::Notice => {
+                (Action::KeyUnused, Details { days_left: Some(self.notice_days), ..Details::default() })
+            }
+            Consequence::Disabling => {
+                (Action::KeyUpdated, Details { changed: vec!["disabled"], ..Details::default() })
+            }
+        };
+        let author = (&key.workspace_id, &UserId::of_unused());
+        let of_change = Event::new(action, author, (key.key_id, &key.user_id), Origin::default(), now);
+        Event { details, ..of_change }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400;
+    const RULES: UnusedRules = UnusedRules { days: 90, notice_days: 14 };
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_000_000_000 + seconds, 0).unwrap()
+    }
+
+    fn key(used: Option<i64>, notice: Option<(i64, u64)>) -> UnusedKey {
+        UnusedKey {
+            key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
+            workspace_id: "acme".parse().unwrap(),
+            user_id: "alice".parse().unwrap(),
+            revision: 3,
+            created_at: at(0),
+            last_used_at: used.map_or(DateTime::UNIX_EPOCH, at),
+            unused_notice_at: notice.map(|(noticed, _)| at(noticed)),
+            unused_notice_revision: notice.map(|(_, revision)| revision),
+        }
+    }
+
+    #[test]
+    fn a_key_is_disabled_only_when_its_notice_and_its_days_without_use_are_over() {
+        for (used, notice, now, consequence) in [
+            (None, None, 76 * DAY, Some(Consequence::Notice)),
+            (None, Some((76 * DAY, 3)), 90 * DAY - 1, None),
+            (None, Some((76 * DAY, 3)), 90 * DAY, Some(Consequence::Disabling)),
+            // The notice came late, as the first one does after this was switched on.
+            (None, Some((200 * DAY, 3)), 214 * DAY - 1, None),
+            (None, Some((200 * DAY, 3)), 214 * DAY, Some(Consequence::Disabling)),
+            // It came early, as one does that was given under other rules.
+            (None, Some((10 * DAY, 3)), 90 * DAY - 1, None),
+            (Some(5 * DAY), Some((81 * DAY, 3)), 95 * DAY, Some(Consequence::Disabling)),
+            // It was used since.
+            (Some(77 * DAY), Some((76 * DAY, 3)), 167 * DAY, Some(Consequence::Notice)),
+            (Some(76 * DAY), Some((76 * DAY, 3)), 166 * DAY, Some(Consequence::Notice)),
+            // It was changed since: switched on again, for one.
+            (None, Some((76 * DAY, 2)), 200 * DAY, Some(Consequence::Notice)),
+        ] {
+            let key = key(used, notice);
+            assert_eq!(RULES.consequence(&key, at(now)), consequence, "{used:?} {notice:?} {now}");
+        }
+    }
+
+    #[test]
+    fn unused_keys_are_announced_before_they_are_disabled_or_nothing_starts() {
+        let rules = |days, notice_days| {
+            let variables = [("DISABLE_UNUSED_DAYS", days), ("UNUSED_NOTICE_DAYS", notice_days)];
+            UnusedRules::from_environment(&Environment::from_iter(variables))
+        };
+        assert_eq!(rules("90", ""), Ok(UnusedRules { days: 90, notice_days: 14 }));
+        assert_eq!(rules("2", "1"), Ok(UnusedRules { days: 2, notice_days: 1 }));
+        for (days, notice_days, wrong) in [
+            ("", "", "DISABLE_UNUSED_DAYS"),
+            ("0", "1", "DISABLE_UNUSED_DAYS"),
+            ("1", "1", "DISABLE_UNUSED_DAYS"),
+            ("3651", "14", "DISABLE_UNUSED_DAYS"),
+            ("14", "", "UNUSED_NOTICE_DAYS"),
+            ("90", "0", "UNUSED_NOTICE_DAYS"),
+        ] {
+            assert_eq!(rules(days, notice_days).unwrap_err().name, wrong, "{days} {notice_days}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Changing what is known of a key, its secret aside.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use keygate_core::audit_event::{Action, Details, Event, Origin};
+use keygate_core::caller::Caller;
+use keygate_core::credential::{Brand, KeyId};
+use keygate_core::endpoint_rule::{self, EndpointRule};
+use keygate_core::error::{Error, InvalidField, Place};
+use keygate_core::fields::{self, Fields, Patch, Wrong};
+use keygate_core::key::{Key, ttl};
+use keygate_core::lifecycle::{Timetable, announced_until};
+use keygate_core::name::Name;
+use keygate_core::rights::Operation;
+use keygate_core::scope::{KEYS_WRITE, Scope};
+use keygate_core::time::whole_second;
+
+use crate::keys::create::{description, endpoints, scopes};
+use crate::keys::expiry::MaxLifetime;
+use crate::keys::precondition::IfMatch;
+use crate::keys::settings::KeySettings;
+use crate::keys::{DetailedKey, find, refused_to};
+use crate::store::Store;
+
+/// A merge patch (RFC 7396) of a key.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct KeyPatch {
+    name: Patch<Name>,
+    description: Patch<String>,
+    scopes: Patch<Vec<Scope>>,
+    endpoints: Patch<Vec<EndpointRule>>,
+    expires_at: Patch<DateTime<Utc>>,
+    disabled: Patch<bool>,
+}
+
+impl KeyPatch {
+    /// Reads a request's body. Null clears what can be without a value, and gives the rest its default.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: names every field that is wrong, and what it must be.
+    pub fn parse(body: &[u8], longest: MaxLifetime, now: DateTime<Utc>) -> Result<Self, Error> {
+        let mut fields = Fields::parse(body)?;
+        let parse_name =
+            |value: &_| Name::parse(fields::string(value)?).map_err(|invalid| Wrong::new(&invalid));
+        let name = fields.patched("name", parse_name);
+        if name == Patch::Clear {
+            fields.refuse("name", "must be a string");
+        }
+        let description = fields.patched("description", description);
+        let scopes = fields.patched("scopes", scopes);
+        let endpoints = fields.patched("endpoints", endpoints);
+        let expires_at = fields.patched("expires_at", |value| longest.until(value, now));
+        if let (Patch::Clear, Some(demand)) = (&expires_at, longest.demand()) {
+            fields.refuse("expires_at", &demand);
+        }
+        let disabled = fields
+            .patched("disabled", |value| value.as_bool().ok_or_else(|| Wrong::new(&"must be true or false")));
+        fields.finish(Some(Self { name, description, scopes, endpoints, expires_at, disabled }))
+    }
+
+    fn applied_to(self, before: &Key, retention: TimeDelta, now: DateTime<Utc>) -> Key {
+        let mut after = before.clone();
+        if let Patch::Set(name) = self.name {
+            after.name = name;
+        }
+        self.description.apply(&mut after.description);
+        self.scopes.apply_or(Vec::new(), &mut after.scopes);
+        self.endpoints.apply_or(Vec::new(), &mut after.endpoints);
+        if self.expires_at != Patch::Keep {
+            self.expires_at.apply(&mut after.expires_at);
+            after.ttl = ttl(after.expires_at, retention);
+            after.due_at = Timetable::from(&after).next_due(announced_until(before.due_at, now));
+        }
+        let mut disabled = before.disabled_at.is_some();
+        self.disabled.apply_or(false, &mut disabled);
+        after.disabled_at = disabled.then(|| before.disabled_at.unwrap_or(whole_second(now)));
+        after
+    }
+}
+
+/// What updating keys takes.
+#[derive(Debug)]
+pub struct KeyUpdater {
+    /// The word credentials begin with.
+    pub brand: Brand,
+    /// Where keys are.
+    pub store: Store,
+    /// How many keys a user may have, and how long they live.
+    pub settings: KeySettings,
+}
+
+impl KeyUpdater {
+    /// Changes a key of the caller, or as an administrator anyone's of the workspace. What changes nothing writes
+    /// nothing. Switching a key off revokes its tokens for good.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InsufficientCredential`]: the caller came with the old secret of this key, or with something that widens no key.
+    /// - [`Error::CallerRemoved`]: the caller's user was removed.
+    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys; or the change
+    ///   widens the key, and the caller does not hold every scope and endpoint rule that it has before and after.
+    /// - [`Error::Invalid`]: with the change, rules and scopes are more than an answer of the authorizer has room for.
+    /// - [`Error::NotFound`]: the workspace has no such key.
+    /// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
+    /// - [`Error::PreconditionFailed`], [`Error::Conflict`]: the key has another revision, or got one meanwhile.
+    /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: as [`Store::update_key`] says.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn update(
+        &self,
+        caller: &Caller,
+        id: KeyId,
+        patch: KeyPatch,
+        if_match: &IfMatch,
+        origin: Origin,
+        now: DateTime<Utc>,
+    ) -> Result<DetailedKey, Error> {
+        caller.require(KEYS_WRITE)?;
+        caller.may_to(Operation::ChangeKey, id)?;
+        let stored = find(&self.store.keys, caller, id, now).await?;
+        caller.require_to_act_for(&stored.key.user_id)?;
+        if_match.check(stored.key.revision)?;
+        let mut after = patch.applied_to(&stored.key, self.settings.retention, now);
+        if widens(&stored.key, &after) {
+            caller.may_to(Operation::WidenKey, id)?;
+            caller.require_all(&stored.key.scopes, &stored.key.endpoints)?;
+            caller.require_all(&after.scopes, &after.endpoints)?;
+        }
+        if !endpoint_rule::fit(&after.endpoints, &after.scopes) {
+            let place = Place::Pointer("/endpoints".to_owned());
+            return Err(Error::invalid(InvalidField { place, detail: endpoint_rule::MUST_FIT.to_owned() }));
+        }
+        if after == stored.key {
+            self.store.change_nothing(caller.actor()).await?;
+        } else {
+            after.revision += 1;
+            let author = (&caller.workspace_id, &caller.user_id);
+            let of_update = Event::new(Action::KeyUpdated, author, (id, &after.user_id), origin, now);
+            let details = Details { changed: changed(&stored.key, &after), ..Details::default() };
+            let event = Event { details, ..of_update };
+            let written = self
+                .store
+                .update_key(caller.actor(), &stored, &after, self.settings.per_user, &event, now)
+                .await;
+            let written = refused_to(&self.store.keys, caller, written, now).await;
+            written.map_err(|error| if_match.lost(error))?;
+        }
+        Ok(DetailedKey::new(&after, &self.brand, now))
+    }
+}
+
+/// The fields, as a patch calls them, that have another value after a change.
+fn changed(before: &Key, after: &Key) -> Vec<&'static str> {
+    let fields = [
+        ("name", before.name != after.name),
+        ("description", before.description != after.description),
+        ("scopes", before.scopes != after.scopes),
+        ("endpoints", before.endpoints != after.endpoints),
+        ("expires_at", before.expires_at != after.expires_at),
+        ("disabled", before.disabled_at != after.disabled_at),
+    ];
+    fields.into_iter().filter(|(_, changed)| *changed).map(|(field, _)| field).collect()
+}
+
+/// Whether a change lets the holder of a key do more, or for longer: other scopes or endpoint rules, a later expiry,
+/// switched on again. Fewer rules count too: whoever could take rules away from a stronger key could rotate it then.
+fn widens(before: &Key, after: &Key) -> bool {
+    let lives_longer = match (before.expires_at, after.expires_at) {
+        (Some(before), Some(after)) => before < after,
+        (Some(_), None) => true,
+        (None, _) => false,
+    };
+    let enabled = before.disabled_at.is_some() && after.disabled_at.is_none();
+    before.scopes != after.scopes || before.endpoints != after.endpoints || lives_longer || enabled
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::parse_from_rfc3339("2026-11-22T10:00:00.9Z").unwrap().into()
+    }
+
+    fn parse(body: &Value, longest: Option<TimeDelta>) -> Result<KeyPatch, Error> {
+        KeyPatch::parse(body.to_string().as_bytes(), MaxLifetime(longest), now())
+    }
+
+    fn wrong_places(body: &Value, longest: Option<TimeDelta>) -> Vec<String> {
+        let Err(Error::Invalid { fields }) = parse(body, longest) else { panic!("{body} is valid") };
+        fields.iter().map(|field| field.place.to_string()).collect()
+    }
+
+    #[test]
+    fn absent_leaves_and_null_clears() {
+        assert_eq!(parse(&json!({}), None).unwrap(), KeyPatch::default());
+        let cleared = json!({"description": null, "scopes": null, "endpoints": null, "expires_at": null, "disabled": null});
+        let expected = KeyPatch {
+            name: Patch::Keep,
+            description: Patch::Clear,
+            scopes: Patch::Clear,
+            endpoints: Patch::Clear,
+            expires_at: Patch::Clear,
+            disabled: Patch::Clear,
+        };
+        assert_eq!(parse(&cleared, None).unwrap(), expected);
+    }
+
+    #[test]
+    fn every_wrong_field_is_named_at_once() {
+        let body = json!({"name": null, "description": 1, "scopes": ["A"], "endpoints": "*", "expires_at": "2020-01-01T00:00:00Z",
+            "disabled": "yes", "user_id": "bob"});
+        let expected =
+            ["/name", "/description", "/scopes/0", "/endpoints", "/expires_at", "/disabled", "/user_id"];
+        assert_eq!(wrong_places(&body, None), expected);
+    }
+
+    #[test]
+    fn nothing_lives_longer_than_the_deployment_allows() {
+        let days = Some(TimeDelta::days(30));
+        assert_eq!(wrong_places(&json!({"expires_at": null}), days), ["/expires_at"]);
+        assert_eq!(wrong_places(&json!({"expires_at": "2026-12-22T10:00:01Z"}), days), ["/expires_at"]);
+        assert!(parse(&json!({"expires_at": "2026-12-22T10:00:00Z"}), days).is_ok());
+        assert!(parse(&json!({"name": "a"}), days).is_ok());
+    }
+}

@@ -1,0 +1,38 @@
+//! Deleting one legacy key for good.
+
+use chrono::{DateTime, Utc};
+use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::caller::Caller;
+use keygate_core::credential::KeyId;
+use keygate_core::error::Error;
+use keygate_core::rights::Operation;
+use keygate_core::scope::KEYS_WRITE;
+
+use crate::store::legacy_keys::LegacyStore;
+
+/// Deletes a legacy key of the caller, or as an administrator anyone's of the workspace. From that instant the authorizer
+/// refuses it. Importing the same key again makes another legacy key.
+///
+/// # Errors
+///
+/// - [`Error::InsufficientScope`]: the caller may not write keys.
+/// - [`Error::NoSuchLegacyKey`]: the workspace has no such legacy key.
+/// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
+/// - [`Error::InsufficientCredential`]: the caller came with the secret of a former user.
+/// - [`Error::CallerRemoved`]: the caller's user was removed.
+/// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+pub async fn delete(
+    store: &LegacyStore,
+    caller: &Caller,
+    id: KeyId,
+    origin: Origin,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    caller.require(KEYS_WRITE)?;
+    caller.may_to(Operation::DeleteKey, id)?;
+    let located = store.keys.locate(&caller.workspace_id, id, now).await?.ok_or(Error::NoSuchLegacyKey)?;
+    caller.require_to_act_for(&located.user_id)?;
+    let author = (&caller.workspace_id, &caller.user_id);
+    let event = Event::new(Action::LegacyDeleted, author, (id, &located.user_id), origin, now);
+    store.delete(caller.actor(), &located, &event).await
+}

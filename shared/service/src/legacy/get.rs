@@ -1,0 +1,28 @@
+//! Reading one legacy key.
+
+use chrono::{DateTime, Utc};
+use keygate_core::caller::Caller;
+use keygate_core::credential::KeyId;
+use keygate_core::error::Error;
+
+use crate::keys::ReadableKeys;
+use crate::legacy::{LegacyReader, ShownLegacyKey};
+
+/// Reads a legacy key of the caller's workspace. A caller who may write keys and not read them sees their own.
+///
+/// # Errors
+///
+/// - [`Error::InsufficientScope`]: the caller may not read keys, or not those of the user whose key it is.
+/// - [`Error::NoSuchLegacyKey`]: the workspace has no such legacy key.
+/// - [`Error::Unavailable`]: try again later.
+pub async fn get(
+    reader: &LegacyReader,
+    caller: &Caller,
+    id: KeyId,
+    now: DateTime<Utc>,
+) -> Result<ShownLegacyKey, Error> {
+    let readable = ReadableKeys::of(caller)?;
+    let key = reader.keys.find(&caller.workspace_id, id, now).await?.ok_or(Error::NoSuchLegacyKey)?;
+    readable.require(&key.user_id)?;
+    Ok(ShownLegacyKey::new(&key, reader.sunset, now))
+}

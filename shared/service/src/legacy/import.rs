@@ -1,0 +1,476 @@
+//! Importing legacy keys, a batch at a time.
+//!
+//! Each key of a batch has a result of its own: what can be imported is, whatever is wrong with others. New keys are written
+//! in transactions of at most as many keys as one takes, each with an event that says how many. Keys that are there already,
+//! under whichever pepper, are compared and left as they are, so a batch can be sent again.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::credential::{Brand, KeyId};
+use keygate_core::error::{Error, InvalidField, Place};
+use keygate_core::fields::{self, Fields, Wrong};
+use keygate_core::identity::{UserId, WorkspaceId};
+use keygate_core::legacy_credential::{LegacyCredential, LegacyRules};
+use keygate_core::legacy_key::{HashedLegacyKey, LegacyKey};
+use keygate_core::name::Name;
+use keygate_core::pepper::{Peppers, SecretHash};
+use keygate_core::scope::{MOST_SCOPES, Scope};
+use keygate_core::time::whole_second;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::store::legacy_keys::{ImportedValues, LegacyStore, MOST_AT_ONCE, TableKey};
+
+/// How long after the sunset a key is kept: whoever postpones the sunset, even after it has passed, finds every key.
+const KEPT_AFTER_SUNSET: TimeDelta = TimeDelta::days(365);
+
+/// The most keys of one batch.
+pub const LARGEST_BATCH: usize = 1_000;
+
+/// How often keys are read again because another import wrote some of them between the reading and the writing.
+const MAX_ATTEMPTS: usize = 5;
+
+/// A direct invocation: `{"import": {"workspace_id", "keys": [{"key" or "sha256", "user_id", "name", "scopes"?}]}}`.
+#[derive(Debug)]
+pub struct ImportLegacyKeys {
+    workspace_id: WorkspaceId,
+    /// What was read of each key, or every field of it that is wrong.
+    keys: Vec<Result<NewLegacyKey, Vec<InvalidField>>>,
+}
+
+/// One key to import.
+#[derive(Debug)]
+struct NewLegacyKey {
+    credential: LegacyCredential,
+    user_id: UserId,
+    name: Name,
+    scopes: Vec<Scope>,
+}
+
+/// What became of a batch.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Imported {
+    /// How many keys are new.
+    pub imported: usize,
+    /// How many were there before, with the same values.
+    pub present: usize,
+    /// How many are not in with these values.
+    pub refused: usize,
+    /// The result of each key, in the order of the batch.
+    keys: Vec<KeyResult>,
+}
+
+/// What became of one key. No text of the batch is repeated: it may be a key in the wrong place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+enum KeyResult {
+    /// It is new.
+    Imported,
+    /// It was there, with the same values.
+    Present {
+        /// The place in the batch of the same key, if that is what was there.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        same_as: Option<usize>,
+    },
+    /// It was there, and stays there, with other values.
+    OtherValues {
+        /// Which ones: `user_id`, `name`, `scopes`.
+        fields: Vec<&'static str>,
+        /// The place in the batch of the same key, if that is what was there.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        same_as: Option<usize>,
+    },
+    /// It is a key of another workspace, and stays one.
+    OtherWorkspace,
+    /// Its user was removed from the workspace.
+    UserRemoved,
+    /// The same key is in the batch before, and was not imported.
+    Duplicate {
+        /// The place of that one in the batch.
+        same_as: usize,
+    },
+    /// Fields of it are wrong, or no authorizer would ever look it up.
+    Invalid {
+        /// Every one of them.
+        errors: Vec<InvalidField>,
+    },
+}
+
+impl Imported {
+    fn of(keys: Vec<KeyResult>) -> Self {
+        let imported = keys.iter().filter(|result| matches!(result, KeyResult::Imported)).count();
+        let present = keys.iter().filter(|result| matches!(result, KeyResult::Present { .. })).count();
+        Self { imported, present, refused: keys.len() - imported - present, keys }
+    }
+}
+
+impl ImportLegacyKeys {
+    /// Reads an event. What is wrong with a single key is its result, and no error here.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: the event is no import, or names every field beside the keys that is wrong. No value is
+    ///   repeated: it may be a key in the wrong place.
+    pub fn parse(event: &[u8], rules: &LegacyRules, brand: &Brand) -> Result<Self, Error> {
+        let mut fields = Fields::parse(event)?.inner("import")?;
+        let workspace_id = fields.required("workspace_id", fields::parsed);
+        let keys = fields.required("keys", |value| {
+            let must_be = || Wrong::new(&format!("must be an array of 1 to {LARGEST_BATCH} keys"));
+            let keys = value.as_array().filter(|keys| (1..=LARGEST_BATCH).contains(&keys.len()));
+            keys.cloned().ok_or_else(must_be)
+        });
+        let keys = keys.map(|keys| {
+            let keys = keys.iter().enumerate().map(|(index, key)| {
+                let within = |errors: Vec<InvalidField>| {
+                    errors.into_iter().map(|error| within_keys(index, error)).collect()
+                };
+                NewLegacyKey::parse(key, rules, brand).map_err(within)
+            });
+            keys.collect()
+        });
+        fields.finish(workspace_id.zip(keys).map(|(workspace_id, keys)| Self { workspace_id, keys }))
+    }
+}
+
+impl NewLegacyKey {
+    fn parse(key: &Value, rules: &LegacyRules, brand: &Brand) -> Result<Self, Vec<InvalidField>> {
+        let read = || {
+            let mut fields = Fields::parse(key.to_string().as_bytes())?;
+            let (has_key, has_digest) = (fields.has("key"), fields.has("sha256"));
+            let plain = fields.optional("key", |value| {
+                let text = fields::string(value)?;
+                if text.is_empty() {
+                    return Err(Wrong::new(&"must not be empty"));
+                }
+                rules.check(text, brand).map_err(|never_works| Wrong::new(&never_works))?;
+                Ok(LegacyCredential::of(text))
+            });
+            let digest = fields.optional("sha256", |value| {
+                let digest = hex(fields::string(value)?);
+                digest.ok_or_else(|| Wrong::new(&"must be 64 hexadecimal digits"))
+            });
+            if has_key == has_digest {
+                fields.refuse("key", "must be there, or sha256, and not both");
+            }
+            let user_id = fields.required("user_id", fields::owner);
+            let name = fields.required("name", |value| {
+                Name::parse(fields::string(value)?).map_err(|invalid| Wrong::new(&invalid))
+            });
+            let scopes = fields.optional("scopes", |value| fields::distinct(value, MOST_SCOPES, "scopes"));
+            let credential = plain.or(digest.map(|digest| LegacyCredential::from_digest(&digest)));
+            let made = credential.zip(user_id).zip(name).map(|((credential, user_id), name)| Self {
+                credential,
+                user_id,
+                name,
+                scopes: scopes.unwrap_or_default(),
+            });
+            fields.finish(made)
+        };
+        read().map_err(|error| match error {
+            Error::Invalid { fields } => fields,
+            other => vec![InvalidField { place: Place::Pointer(String::new()), detail: other.to_string() }],
+        })
+    }
+}
+
+fn within_keys(index: usize, field: InvalidField) -> InvalidField {
+    let place = match field.place {
+        Place::Pointer(pointer) => Place::Pointer(format!("/keys/{index}{pointer}")),
+        other => other,
+    };
+    InvalidField { place, ..field }
+}
+
+fn hex(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut digest = [0; 32];
+    for (index, byte) in digest.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(digest)
+}
+
+/// What importing legacy keys takes.
+#[derive(Debug)]
+pub struct LegacyImporter {
+    /// What they are hashed under.
+    pub peppers: Peppers,
+    /// Where they are.
+    pub store: LegacyStore,
+    /// How this deployment tells them from everything else, and when they stop working.
+    pub rules: LegacyRules,
+    /// The word that this deployment's own credentials begin with.
+    pub brand: Brand,
+}
+
+impl LegacyImporter {
+    /// Imports the keys that are not there yet, and says of each key what became of it. After a failure the same batch can be
+    /// sent again.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::NoSuchWorkspace`]: nothing was imported.
+    /// - [`Error::Conflict`]: other imports of the same keys kept coming in between. Some may be imported.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later. Some may be imported.
+    pub async fn import(&self, request: ImportLegacyKeys, now: DateTime<Utc>) -> Result<Imported, Error> {
+        let ImportLegacyKeys { workspace_id, keys } = request;
+        if !self.store.workspaces.exists(&workspace_id).await? {
+            return Err(Error::NoSuchWorkspace);
+        }
+        let mut batch = Batch { results: HashMap::new(), stored: HashMap::new() };
+        let total = keys.len();
+        let mut first: HashMap<TableKey, usize> = HashMap::new();
+        let (mut candidates, mut repeated) = (Vec::new(), Vec::new());
+        for (index, new) in keys.into_iter().enumerate() {
+            match new {
+                Err(errors) => batch.report(index, KeyResult::Invalid { errors }),
+                Ok(new) => {
+                    let candidate = self.candidate(index, new, &workspace_id, now);
+                    let same_as = *first.entry(candidate.table_key()).or_insert(index);
+                    if same_as == index {
+                        candidates.push(candidate);
+                    } else {
+                        repeated.push((candidate, same_as));
+                    }
+                }
+            }
+        }
+        while !candidates.is_empty() {
+            let rest = candidates.split_off(candidates.len().min(MOST_AT_ONCE));
+            self.import_some(std::mem::replace(&mut candidates, rest), &workspace_id, &mut batch, now)
+                .await?;
+        }
+        for (candidate, same_as) in &repeated {
+            batch.report_repeated(candidate, *same_as);
+        }
+        let results = (0..total).map(|index| batch.results.remove(&index));
+        let results: Option<Vec<_>> = results.collect();
+        Ok(Imported::of(results.ok_or_else(|| Error::Broken("a key of an import has no result".to_owned()))?))
+    }
+
+    fn candidate(
+        &self,
+        index: usize,
+        new: NewLegacyKey,
+        workspace: &WorkspaceId,
+        now: DateTime<Utc>,
+    ) -> Candidate {
+        let hashes = self.peppers.hashes_of_legacy(&new.credential);
+        let key = LegacyKey {
+            key_id: KeyId::generate(now),
+            workspace_id: workspace.clone(),
+            user_id: new.user_id,
+            name: new.name,
+            scopes: new.scopes,
+            imported_at: whole_second(now),
+            last_used_at: None,
+            ttl: whole_second(self.rules.sunset) + KEPT_AFTER_SUNSET,
+        };
+        let new = HashedLegacyKey { key, hash: self.peppers.hash_legacy(&new.credential) };
+        Candidate { index, new, hashes }
+    }
+
+    /// Imports as many keys as one transaction takes, all of them different.
+    async fn import_some(
+        &self,
+        mut keys: Vec<Candidate>,
+        workspace: &WorkspaceId,
+        batch: &mut Batch,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let importer = UserId::of_import();
+        for _ in 0..MAX_ATTEMPTS {
+            let hashes: Vec<_> = keys.iter().flat_map(|candidate| &candidate.hashes).collect();
+            let stored = self.store.stored(&hashes).await?;
+            keys.retain(|candidate| {
+                let found = candidate.hashes.iter().find_map(|hash| stored.get(&hash.into()));
+                found.is_none_or(|found| {
+                    batch.report(candidate.index, candidate.compared(found, None));
+                    batch.stored.insert(candidate.table_key(), found.clone());
+                    false
+                })
+            });
+            if keys.is_empty() {
+                return Ok(());
+            }
+            let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+            let author = (workspace, &importer);
+            let event = Event::of_user(Action::LegacyImported, author, &importer, Origin::default(), now);
+            let new: Vec<_> = keys.iter().map(|candidate| &candidate.new).collect();
+            let removed = match self.store.import(&new, &Event { count, ..event }).await {
+                Ok(removed) => removed.into_iter().cloned().collect::<Vec<_>>(),
+                // Another import was faster: the next reading tells with what.
+                Err(Error::Conflict) => continue,
+                Err(error) => return Err(error),
+            };
+            if removed.is_empty() {
+                for candidate in keys {
+                    batch.report(candidate.index, KeyResult::Imported);
+                    batch.stored.insert(candidate.table_key(), candidate.values());
+                }
+                return Ok(());
+            }
+            keys.retain(|candidate| {
+                let is_removed = removed.contains(&candidate.new.key.user_id);
+                if is_removed {
+                    batch.report(candidate.index, KeyResult::UserRemoved);
+                }
+                !is_removed
+            });
+            if keys.is_empty() {
+                return Ok(());
+            }
+        }
+        Err(Error::Conflict)
+    }
+}
+
+/// What is known so far of a batch.
+struct Batch {
+    /// By the key's place in the batch.
+    results: HashMap<usize, KeyResult>,
+    /// What is stored of those of its keys that are in.
+    stored: HashMap<TableKey, ImportedValues>,
+}
+
+impl Batch {
+    fn report(&mut self, index: usize, result: KeyResult) {
+        self.results.insert(index, result);
+    }
+
+    /// Reports a key that is in the batch before, at `same_as`, when that one has its result.
+    fn report_repeated(&mut self, candidate: &Candidate, same_as: usize) {
+        let result = match self.stored.get(&candidate.table_key()) {
+            Some(stored) => candidate.compared(stored, Some(same_as)),
+            None => KeyResult::Duplicate { same_as },
+        };
+        self.report(candidate.index, result);
+    }
+}
+
+/// A key that may be there already.
+struct Candidate {
+    /// Its place in the batch.
+    index: usize,
+    /// What is stored of it, if it is new.
+    new: HashedLegacyKey,
+    /// What it may be stored under, one for each pepper.
+    hashes: Vec<SecretHash>,
+}
+
+impl Candidate {
+    fn table_key(&self) -> TableKey {
+        (&self.new.hash).into()
+    }
+
+    fn values(&self) -> ImportedValues {
+        let LegacyKey { workspace_id, user_id, name, scopes, .. } = self.new.key.clone();
+        ImportedValues { workspace_id, user_id, name, scopes }
+    }
+
+    /// What it is to import a key of which that is stored. The order of scopes has no meaning.
+    fn compared(&self, stored: &ImportedValues, same_as: Option<usize>) -> KeyResult {
+        let key = &self.new.key;
+        if key.workspace_id != stored.workspace_id {
+            return KeyResult::OtherWorkspace;
+        }
+        let has_same_scopes = key.scopes.len() == stored.scopes.len()
+            && key.scopes.iter().all(|scope| stored.scopes.contains(scope));
+        let differences = [
+            ("user_id", key.user_id != stored.user_id),
+            ("name", key.name != stored.name),
+            ("scopes", !has_same_scopes),
+        ];
+        let fields: Vec<_> =
+            differences.into_iter().filter(|(_, differs)| *differs).map(|(field, _)| field).collect();
+        if fields.is_empty() {
+            KeyResult::Present { same_as }
+        } else {
+            KeyResult::OtherValues { fields, same_as }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(event: &Value) -> Result<ImportLegacyKeys, Error> {
+        parse_text(event.to_string().as_bytes())
+    }
+
+    fn parse_text(event: &[u8]) -> Result<ImportLegacyKeys, Error> {
+        let pattern = LegacyRules::pattern("[a-z-]+").unwrap();
+        let rules = LegacyRules { sunset: Utc::now(), pattern, header: None };
+        ImportLegacyKeys::parse(event, &rules, &"kg".parse().unwrap())
+    }
+
+    fn wrong_places(event: &Value) -> Vec<String> {
+        let Err(Error::Invalid { fields }) = parse(event) else { panic!("{event} is valid") };
+        fields.iter().map(|field| field.place.to_string()).collect()
+    }
+
+    #[test]
+    fn a_key_comes_in_plain_text_or_as_its_digest() {
+        let digest = "BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD";
+        let event = json!({"import": {"workspace_id": "acme", "keys": [
+            {"key": "abc", "user_id": "bob", "name": "one"},
+            {"sha256": digest, "user_id": "bob", "name": "two", "scopes": ["orders:read"]},
+        ]}});
+        let import = parse(&event).unwrap();
+        let credential = |index: usize| import.keys[index].as_ref().unwrap().credential.expose();
+        assert_eq!(credential(0), credential(1));
+    }
+
+    #[test]
+    fn every_wrong_field_of_every_key_is_named_and_no_value() {
+        let secret = "not-to-be-repeated";
+        let event = json!({"import": {"workspace_id": "acme", "keys": [
+            {"key": secret, "sha256": secret, "user_id": "b b", "name": ""},
+            {"user_id": "bob", "name": "two", "colour": secret},
+            {"key": "x", "user_id": "bob", "name": "three"},
+            {"key": format!("{secret} "), "user_id": "bob", "name": "four"},
+            {"key": format!("kg_{secret}"), "user_id": "bob", "name": "five"},
+            {"key": format!("{secret}7"), "user_id": "bob", "name": "six"},
+            {"key": "", "user_id": "bob", "name": "seven"},
+            secret,
+        ]}});
+        let keys = parse(&event).unwrap().keys;
+        let places: Vec<Vec<_>> = keys
+            .iter()
+            .map(|key| {
+                key.as_ref().err().into_iter().flatten().map(|error| error.place.to_string()).collect()
+            })
+            .collect();
+        let expected: [&[&str]; 8] = [
+            &["/keys/0/sha256", "/keys/0/key", "/keys/0/user_id", "/keys/0/name"],
+            &["/keys/1/key", "/keys/1/colour"],
+            &[],
+            &["/keys/3/key"],
+            &["/keys/4/key"],
+            &["/keys/5/key"],
+            &["/keys/6/key"],
+            &["/keys/7"],
+        ];
+        assert_eq!(places, expected);
+        assert!(!format!("{keys:?}").contains(secret));
+    }
+
+    #[test]
+    fn an_event_that_is_no_import_is_refused_as_a_whole() {
+        assert_eq!(wrong_places(&json!({"bootstrap": {}})), ["/import", "/bootstrap"]);
+        let twice = br#"{"import":{"workspace_id":"acme","keys":[{"key":"x","user_id":"bob","user_id":"eve","name":"n"}]}}"#;
+        let Err(Error::Invalid { fields }) = parse_text(twice) else { panic!("it is ambiguous") };
+        assert_eq!((fields.len(), fields[0].place.to_string()), (1, "/keys/0/user_id".to_owned()));
+        assert_eq!(
+            wrong_places(&json!({"import": {"workspace_id": "A", "keys": []}})),
+            ["/workspace_id", "/keys"]
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! Listing the legacy keys of a workspace, page by page, the ones imported last first.
+
+use chrono::{DateTime, Utc};
+use keygate_core::caller::Caller;
+use keygate_core::error::Error;
+use keygate_core::fields::{Parameters, user};
+use keygate_core::identity::{UserId, WorkspaceId};
+
+use crate::keys::ReadableKeys;
+use crate::legacy::{LegacyReader, ShownLegacyKey};
+use crate::store::legacy_keys::Walk;
+use crate::store::pagination::{self, Cursor, Page};
+
+/// What a caller asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ListLegacyKeys {
+    user_id: Option<UserId>,
+    limit: usize,
+    cursor: Option<String>,
+}
+
+impl ListLegacyKeys {
+    /// Reads the parameters of a query.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: names every parameter that is wrong, unknown or there twice.
+    pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
+        let mut parameters = Parameters::new(parameters);
+        let user_id = parameters.optional("user_id", user);
+        let limit = parameters.optional("limit", pagination::limit).unwrap_or(pagination::DEFAULT_LIMIT);
+        let cursor = parameters.optional("cursor", |value| Ok(value.to_owned()));
+        parameters.finish(Self { user_id, limit, cursor })
+    }
+}
+
+/// Tells this query from every other one of any workspace.
+fn checksum(workspace: &WorkspaceId, user: Option<&UserId>) -> u32 {
+    crc32fast::hash(format!("legacy {workspace} {user:?}").as_bytes())
+}
+
+/// Lists the legacy keys of the caller's workspace. A caller who may write keys and not read them lists their own.
+///
+/// # Errors
+///
+/// - [`Error::InsufficientScope`]: the caller may not read keys, or not those of the user that it asks for.
+/// - [`Error::Invalid`]: the cursor is not one of this query.
+/// - [`Error::Unavailable`]: try again later.
+pub async fn list(
+    reader: &LegacyReader,
+    caller: &Caller,
+    request: &ListLegacyKeys,
+    now: DateTime<Utc>,
+) -> Result<Page<ShownLegacyKey>, Error> {
+    let workspace = &caller.workspace_id;
+    let readable = ReadableKeys::of(caller)?;
+    if let Some(user) = &request.user_id {
+        readable.require(user)?;
+    }
+    let user = match readable {
+        ReadableKeys::All => request.user_id.as_ref(),
+        ReadableKeys::Of(own) => Some(own),
+    };
+    let query = checksum(workspace, user);
+    let from = request.cursor.as_ref().map(|cursor| Cursor::read(cursor, query, |_| true)).transpose()?;
+    let ascending = from.as_ref().is_some_and(|cursor| cursor.backward);
+    let after = from.as_ref().and_then(|cursor| cursor.after);
+    let walk = Walk { workspace, user, ascending, after };
+    let found = reader.keys.walk(walk, request.limit, now).await?;
+    Ok(found.page(from.as_ref(), query, |(_, key)| ShownLegacyKey::new(&key, reader.sunset, now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use keygate_core::credential::KeyId;
+
+    use super::*;
+
+    #[test]
+    fn every_wrong_parameter_is_named() {
+        let wrong = [("limit", "0"), ("user_id", "a b"), ("status", "active"), ("limit", "1")];
+        let Err(Error::Invalid { fields }) = ListLegacyKeys::parse(wrong) else { panic!("it is valid") };
+        let mut places: Vec<_> = fields.iter().map(|field| field.place.to_string()).collect();
+        places.sort();
+        assert_eq!(places, ["?limit", "?limit", "?status", "?user_id"]);
+    }
+
+    #[test]
+    fn a_cursor_is_good_only_for_the_query_that_made_it() {
+        let (acme, other): (WorkspaceId, WorkspaceId) = ("acme".parse().unwrap(), "other".parse().unwrap());
+        let bob: UserId = "bob".parse().unwrap();
+        let id: KeyId = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
+        let cursor = || Cursor { backward: false, after: Some(id) };
+        let query = checksum(&acme, None);
+        assert_eq!(Cursor::read(&cursor().write(query), query, |_: &KeyId| true).unwrap(), cursor());
+        for another in [checksum(&other, None), checksum(&acme, Some(&bob))] {
+            assert!(Cursor::read(&cursor().write(another), query, |_: &KeyId| true).is_err());
+        }
+    }
+}

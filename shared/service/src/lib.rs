@@ -1,0 +1,14 @@
+//! Keygate.
+
+pub mod api;
+pub mod audit;
+pub mod authorizer;
+pub mod aws;
+pub mod events;
+pub mod keys;
+pub mod legacy;
+pub mod logging;
+pub mod startup;
+pub mod store;
+pub mod tokens;
+pub mod users;

@@ -1,0 +1,317 @@
+//! The table `activity`: the audit trail, to which events are only ever added.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use keygate_core::audit_event::{Action, Event, Outcome, Period, Recorded};
+use keygate_core::caller::CredentialKind;
+use keygate_core::credential::{KeyId, TokenId};
+use keygate_core::environment::{Environment, InvalidVariable};
+use keygate_core::error::Error;
+use keygate_core::identity::{UserId, WorkspaceId};
+use serde::{Deserialize, Serialize};
+
+use crate::store::pagination::Found;
+use crate::store::walk::{Item as StoredItem, walk};
+use crate::store::{broken, text};
+
+/// Events are added and never changed.
+const NOTHING_THERE: &str = "attribute_not_exists(event)";
+
+/// The table.
+#[derive(Clone, Debug)]
+pub struct Activity {
+    client: Client,
+    table: String,
+    retention: TimeDelta,
+}
+
+#[derive(Serialize)]
+struct Item<'a> {
+    actor: String,
+    event: String,
+    /// Not of use: the index by workspace is of what was changed, and would else be of nothing but use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workspace_id: Option<&'a WorkspaceId>,
+    action: Action,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<KeyId>,
+    /// The workspace and the key, which the index by key begins with: a query of one workspace reads nothing of another's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workspace_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_id: Option<TokenId>,
+    target: &'a UserId,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    changed: &'a [&'static str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    days_left: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<CredentialKind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    count: u32,
+    ttl: i64,
+}
+
+/// An event in the form in which it is stored, to be read.
+#[derive(Deserialize)]
+struct StoredEvent {
+    event: String,
+    action: String,
+    key_id: Option<KeyId>,
+    token_id: Option<String>,
+    target: UserId,
+    #[serde(default)]
+    changed: Vec<String>,
+    credential: Option<String>,
+    method: Option<String>,
+    path: Option<String>,
+    source: Option<String>,
+    outcome: String,
+    reason: Option<String>,
+    count: u32,
+    ttl: i64,
+}
+
+/// Whose events are walked through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trail<'a> {
+    /// All changes in the workspace. What is only use, calls and tokens, is not among them.
+    Workspace,
+    /// What a user did, calls with their keys included.
+    Actor(&'a UserId),
+    /// What was done to a key and with it.
+    Key(KeyId),
+}
+
+/// Where an event stands in every one of these, whether or not it is still there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Who did it.
+    pub actor: UserId,
+    /// Where it stands among this actor's events, see [`Event::position`].
+    pub event: String,
+}
+
+/// A walk through a part of the audit trail, in one direction.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk<'a> {
+    /// The tenant.
+    pub workspace: &'a WorkspaceId,
+    /// Whose events of it.
+    pub trail: Trail<'a>,
+    /// Of what time.
+    pub period: &'a Period,
+    /// From old to new.
+    pub ascending: bool,
+    /// After which event; from the edge, if not said.
+    pub after: Option<&'a Position>,
+}
+
+/// `ACTIVITY_TABLE`.
+fn table_name(environment: &Environment) -> Result<String, InvalidVariable> {
+    environment.required("ACTIVITY_TABLE", "must be the name of the table of activity")
+}
+
+impl Activity {
+    /// Takes the table's name from the environment, and how long an event is kept: `ACTIVITY_RETENTION_DAYS`, 365 unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when a variable is missing or wrong.
+    pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+        Ok(Self {
+            client,
+            table: table_name(environment)?,
+            retention: environment.days("ACTIVITY_RETENTION_DAYS", 365, 1..=3650)?,
+        })
+    }
+
+    /// Walks through a part of the trail until `limit` events are found that are `wanted`; `None` wants every one. Events
+    /// past their ttl are gone. What it reads is bounded, so it may come back with fewer events, even none, and a place to
+    /// go on.
+    ///
+    /// Nothing of another workspace is read, and so neither shown nor paid for: each of the three ways in begins with the
+    /// workspace. A key of another workspace is like one that does not exist.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: an item is not an event.
+    pub async fn walk(
+        &self,
+        walk: Walk<'_>,
+        limit: usize,
+        wanted: Option<&(dyn Fn(&Recorded) -> bool + Send + Sync)>,
+        now: DateTime<Utc>,
+    ) -> Result<Found<Position, Recorded>, Error> {
+        let (index, attribute, value) = walk.partition();
+        let start = walk.after.map(|position| {
+            HashMap::from([
+                (attribute.to_owned(), text(&value)),
+                ("actor".to_owned(), text(&of_workspace(walk.workspace, &position.actor))),
+                ("event".to_owned(), text(&position.event)),
+            ])
+        });
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .set_index_name(index.map(str::to_owned))
+            .key_condition_expression("#partition = :partition AND event BETWEEN :from AND :to")
+            .expression_attribute_names("#partition", attribute)
+            .expression_attribute_values(":partition", text(&value))
+            .expression_attribute_values(":from", text(&walk.period.from))
+            .expression_attribute_values(":to", text(&walk.period.to))
+            .scan_index_forward(walk.ascending);
+        let read = |item: StoredItem| {
+            let position = walk.position(&item)?;
+            let stored: StoredEvent = serde_dynamo::from_item(item).map_err(|_| broken("event"))?;
+            if stored.ttl <= now.timestamp() {
+                return Ok(None);
+            }
+            let event = stored.shown(&position)?;
+            Ok(wanted.is_none_or(|wanted| wanted(&event)).then_some((position, event)))
+        };
+        let place = |item: &StoredItem| walk.position(item);
+        self::walk(query, start, limit, wanted.is_none(), place, read).await
+    }
+
+    /// Adds an event of calls, once: an event that is there already is the same, written by an attempt whose answer was
+    /// lost.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer. The event may or may not be written.
+    /// - [`Error::Broken`]: the event cannot be written as an item.
+    pub async fn append(&self, event: &Event) -> Result<(), Error> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(self.item(event)?))
+            .condition_expression(NOTHING_THERE);
+        match put.send().await {
+            Err(failure)
+                if !failure
+                    .as_service_error()
+                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
+            {
+                Err(Error::unavailable("DynamoDB", &failure))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The change that adds an event.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Broken`]: the event cannot be written as an item.
+    pub(super) fn put(&self, event: &Event) -> Result<TransactWriteItem, Error> {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(self.item(event)?))
+            .condition_expression(NOTHING_THERE)
+            .build()
+            .expect("a table and an item");
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    fn item(&self, event: &Event) -> Result<StoredItem, Error> {
+        let (outcome, reason) = match event.outcome {
+            None => ("done", None),
+            Some(Outcome::Allowed) => ("allowed", None),
+            Some(Outcome::Refused(reason)) => ("refused", Some(reason)),
+        };
+        serde_dynamo::to_item(Item {
+            actor: of_workspace(&event.workspace_id, &event.actor),
+            event: event.position(),
+            workspace_id: event.action.is_management().then_some(&event.workspace_id),
+            action: event.action,
+            key_id: event.key_id,
+            workspace_key: event.key_id.map(|key_id| of_workspace(&event.workspace_id, &key_id)),
+            token_id: event.token_id,
+            target: &event.target,
+            changed: &event.details.changed,
+            expires_at: event.details.expires_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)),
+            days_left: event.details.days_left,
+            credential: event.details.credential,
+            method: event.origin.method.as_deref(),
+            path: event.origin.path.as_deref(),
+            source: event.origin.source.as_deref(),
+            outcome,
+            reason,
+            count: event.count,
+            ttl: (event.at + self.retention).timestamp(),
+        })
+        .map_err(|_| broken("event"))
+    }
+}
+
+impl Walk<'_> {
+    /// The index, if not the table itself, with the attribute that it begins with and the value of it.
+    fn partition(&self) -> (Option<&'static str>, &'static str, String) {
+        match self.trail {
+            Trail::Workspace => (Some("by_workspace"), "workspace_id", self.workspace.to_string()),
+            Trail::Actor(user) => (None, "actor", of_workspace(self.workspace, user)),
+            Trail::Key(id) => (Some("by_key"), "workspace_key", of_workspace(self.workspace, &id)),
+        }
+    }
+
+    /// Where an item stands.
+    fn position(&self, item: &StoredItem) -> Result<Position, Error> {
+        let value = |attribute: &str| match item.get(attribute) {
+            Some(AttributeValue::S(value)) => Ok(value),
+            _ => Err(broken("event")),
+        };
+        let (workspace, actor) = value("actor")?.split_once('#').ok_or_else(|| broken("event"))?;
+        if workspace != self.workspace.as_str() {
+            return Err(Error::Broken("an event of another workspace".to_owned()));
+        }
+        let actor = actor.parse().map_err(|_| broken("event"))?;
+        Ok(Position { actor, event: value("event")?.clone() })
+    }
+}
+
+impl StoredEvent {
+    fn shown(self, position: &Position) -> Result<Recorded, Error> {
+        let (at, id) = self.event.split_once('#').ok_or_else(|| broken("event"))?;
+        Ok(Recorded {
+            id: id.to_owned(),
+            at: at.to_owned(),
+            actor: position.actor.clone(),
+            action: self.action,
+            key_id: self.key_id,
+            token_id: self.token_id,
+            target: self.target,
+            changed: self.changed,
+            credential: self.credential,
+            method: self.method,
+            path: self.path,
+            source: self.source,
+            outcome: self.outcome,
+            reason: self.reason,
+            count: self.count,
+        })
+    }
+}
+
+/// A user or a key as an id that is no other workspace's: neither a workspace's id nor a key's has a `#`.
+fn of_workspace(workspace: &WorkspaceId, id: &impl Display) -> String {
+    format!("{workspace}#{id}")
+}

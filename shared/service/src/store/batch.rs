@@ -1,0 +1,124 @@
+//! `BatchGetItem`, with the SDK's client and without it.
+//!
+//! `DynamoDB` answers with a part of what was asked for, and names the rest, where it is throttled or fails in part. That is
+//! no error, so no client tries it again: the rest is asked for here, after a pause, until nothing is left of it or the time
+//! of a call is over.
+//! <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use keygate_core::error::Error;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::aws::backoff::Backoff;
+use crate::aws::direct::Direct;
+
+/// The longest pause before the rest is asked for the first time.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long reading takes with a client that knows no limit for a call.
+const BUDGET: Duration = Duration::from_secs(3);
+
+/// Items by table.
+type Found<Item> = HashMap<String, Vec<Item>>;
+
+/// Reads items of one or more tables without the SDK's client. `wanted` are the `RequestItems`.
+///
+/// # Errors
+///
+/// - [`Error::Unavailable`]: the database did not answer, or left something unread, until the time was over.
+/// - [`Error::Broken`]: it refused to.
+pub(super) async fn get_directly(
+    direct: &Direct,
+    mut wanted: Map<String, Value>,
+) -> Result<Found<serde_dynamo::Item>, Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Answer {
+        #[serde(default)]
+        responses: Found<serde_dynamo::Item>,
+        #[serde(default)]
+        unprocessed_keys: Map<String, Value>,
+    }
+    let (mut found, mut rounds) = (Found::new(), Rounds::within(direct.budget()));
+    loop {
+        let request = json!({"RequestItems": wanted});
+        let answer: Answer = rounds.answer(direct.call("BatchGetItem", &request)).await?;
+        merge(&mut found, answer.responses);
+        if answer.unprocessed_keys.is_empty() {
+            return Ok(found);
+        }
+        wanted = answer.unprocessed_keys;
+        rounds.pause().await?;
+    }
+}
+
+/// Reads items of one or more tables with the SDK's client.
+///
+/// # Errors
+///
+/// - [`Error::Unavailable`]: the database did not answer, or left something unread, until the time was over.
+pub(super) async fn get(
+    client: &Client,
+    mut wanted: HashMap<String, KeysAndAttributes>,
+) -> Result<Found<HashMap<String, AttributeValue>>, Error> {
+    let budget = client.config().timeout_config().and_then(TimeoutConfig::operation_timeout);
+    let (mut found, mut rounds) = (Found::new(), Rounds::within(budget.unwrap_or(BUDGET)));
+    loop {
+        let call = client.batch_get_item().set_request_items(Some(wanted)).send();
+        let call = async { call.await.map_err(|failure| Error::unavailable("DynamoDB", &failure)) };
+        let answer = rounds.answer(Box::pin(call)).await?;
+        merge(&mut found, answer.responses.unwrap_or_default());
+        wanted = answer.unprocessed_keys.unwrap_or_default();
+        if wanted.is_empty() {
+            return Ok(found);
+        }
+        rounds.pause().await?;
+    }
+}
+
+fn merge<Item>(found: &mut Found<Item>, part: Found<Item>) {
+    for (table, items) in part {
+        found.entry(table).or_default().extend(items);
+    }
+}
+
+/// What is left of the time in which everything has to be read.
+struct Rounds {
+    deadline: Instant,
+    backoff: Backoff,
+    /// The database has left something unread so far.
+    is_partial: bool,
+}
+
+impl Rounds {
+    fn within(budget: Duration) -> Self {
+        let backoff = Backoff::new(FIRST_PAUSE);
+        Self { deadline: Instant::now() + budget, backoff, is_partial: false }
+    }
+
+    async fn answer<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        timeout_at(self.deadline, call).await.unwrap_or_else(|_| Err(self.out_of_time()))
+    }
+
+    async fn pause(&mut self) -> Result<(), Error> {
+        self.is_partial = true;
+        let pause = self.backoff.pause();
+        if Instant::now() + pause >= self.deadline {
+            return Err(self.out_of_time());
+        }
+        sleep(pause).await;
+        Ok(())
+    }
+
+    fn out_of_time(&self) -> Error {
+        let cause = if self.is_partial { "it left keys unprocessed" } else { "out of time" };
+        Error::Unavailable { service: "DynamoDB", cause: cause.to_owned() }
+    }
+}

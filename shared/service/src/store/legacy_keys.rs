@@ -1,0 +1,485 @@
+//! The table `legacy-keys`: one item a key, found by its hash. It exists only while a sunset is configured.
+//!
+//! | index | key | for |
+//! | --- | --- | --- |
+//! | `by_id` | `workspace_id`, `key_id` | showing, listing and deleting a key; the report of who still calls with one |
+//! | `by_user` | `owner` = `<workspace>#<user>`, `key_id` | listing, counting and deleting a user's keys |
+//!
+//! `DynamoDB` puts the table's key, which is the hash, into every index. Where it is not needed it is not asked for. That is
+//! also why a list continues from a key's id and not from `DynamoDB`'s own position: that position has the hash, and a cursor
+//! would carry it to the client.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, Select, TransactWriteItem};
+use chrono::{DateTime, Utc};
+use keygate_core::audit_event::Event;
+use keygate_core::caller::Actor;
+use keygate_core::credential::KeyId;
+use keygate_core::environment::{Environment, InvalidVariable};
+use keygate_core::error::Error;
+use keygate_core::identity::{UserId, WorkspaceId};
+use keygate_core::legacy_key::{HashedLegacyKey, LegacyKey};
+use keygate_core::name::Name;
+use keygate_core::pepper::SecretHash;
+use keygate_core::scope::Scope;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::store::activity::Activity;
+use crate::store::pagination::Found;
+use crate::store::transaction::{Outcome, Transaction};
+use crate::store::walk::{Item, walk};
+use crate::store::workspaces::Workspaces;
+use crate::store::{batch, broken, bytes, mark_used, text};
+
+/// The most keys that are imported in one transaction: of 100 items one is the event, and each key may have a user of its own
+/// who must not be removed.
+pub const MOST_AT_ONCE: usize = 49;
+
+/// The most items that one request reads.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>
+const MOST_READ_AT_ONCE: usize = 100;
+
+/// A legacy key without its hash. The roles name the same attributes.
+const UNHASHED: &str = "key_id, workspace_id, user_id, #name, scopes, imported_at, last_used_at, #ttl";
+
+/// What deleting one takes.
+const LOCATING: &str = "#hash, key_id, user_id, #ttl";
+
+/// The table.
+#[derive(Clone, Debug)]
+pub struct LegacyKeys {
+    client: Client,
+    table: String,
+}
+
+/// The hash that a legacy key is found by, without the version of its pepper, which finding it does not take.
+#[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(transparent)]
+pub struct TableKey(#[serde(with = "serde_bytes")] [u8; 32]);
+
+impl fmt::Debug for TableKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("TableKey([REDACTED])")
+    }
+}
+
+impl From<&SecretHash> for TableKey {
+    fn from(hash: &SecretHash) -> Self {
+        Self(*hash.as_bytes())
+    }
+}
+
+/// What deleting a legacy key takes.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LocatedLegacyKey {
+    /// What it is found by.
+    pub hash: TableKey,
+    /// Its id.
+    pub key_id: KeyId,
+    /// Whose key it is.
+    pub user_id: UserId,
+    /// When it is gone.
+    #[serde(with = "chrono::serde::ts_seconds")]
+    ttl: DateTime<Utc>,
+}
+
+/// What an import compares with what it was given.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ImportedValues {
+    /// The tenant.
+    pub workspace_id: WorkspaceId,
+    /// Whom the key acts as.
+    pub user_id: UserId,
+    /// What its user calls it.
+    pub name: Name,
+    /// What it carries to the backend.
+    pub scopes: Vec<Scope>,
+}
+
+/// A walk through legacy keys in the order of their ids, which is that of their import.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk<'a> {
+    /// The tenant.
+    pub workspace: &'a WorkspaceId,
+    /// Whose keys; everyone's in the workspace, if not said.
+    pub user: Option<&'a UserId>,
+    /// From old to new.
+    pub ascending: bool,
+    /// After which key; from the edge, if not said.
+    pub after: Option<KeyId>,
+}
+
+/// The tables of a function that imports or deletes legacy keys.
+#[derive(Debug)]
+pub struct LegacyStore {
+    /// Legacy keys.
+    pub keys: LegacyKeys,
+    /// Names, members and users.
+    pub workspaces: Workspaces,
+    activity: Activity,
+}
+
+/// `LEGACY_KEYS_TABLE`.
+pub(super) fn table_name(environment: &Environment) -> Result<String, InvalidVariable> {
+    environment.required("LEGACY_KEYS_TABLE", "must be the name of the table of legacy keys")
+}
+
+impl LegacyKeys {
+    /// Takes the table's name from the environment.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is not set.
+    pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+        Ok(Self { client, table: table_name(environment)? })
+    }
+
+    /// Writes that a key was used, unless it was written since `due`, and never backwards.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    pub async fn mark_used(
+        &self,
+        hash: &SecretHash,
+        at: DateTime<Utc>,
+        due: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        mark_used(&self.client, &self.table, key(&hash.into()), at, due).await
+    }
+
+    /// Walks through legacy keys until `limit` are found. Keys past their ttl are gone. What it reads is bounded, so it may
+    /// come back with fewer keys, even none, and a place to go on. The indexes are a little behind the table.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: an item is not a legacy key.
+    pub async fn walk(
+        &self,
+        walk: Walk<'_>,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Found<KeyId, LegacyKey>, Error> {
+        let (index, partition, value) = match walk.user {
+            None => ("by_id", "workspace_id", text(walk.workspace)),
+            Some(user) => ("by_user", "owner", text(&owner(walk.workspace, user))),
+        };
+        let beyond = match (walk.after, walk.ascending) {
+            (None, _) => "",
+            (Some(_), true) => " AND key_id > :after",
+            (Some(_), false) => " AND key_id < :after",
+        };
+        let mut query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(index)
+            .key_condition_expression(format!("#partition = :partition{beyond}"))
+            .expression_attribute_names("#partition", partition)
+            .expression_attribute_values(":partition", value)
+            .projection_expression(UNHASHED)
+            .expression_attribute_names("#name", "name")
+            .expression_attribute_names("#ttl", "ttl")
+            .scan_index_forward(walk.ascending);
+        if let Some(after) = walk.after {
+            query = query.expression_attribute_values(":after", text(&after));
+        }
+        let read = |item| {
+            let key: LegacyKey = serde_dynamo::from_item(item).map_err(|_| broken("legacy key"))?;
+            Ok((!key.is_gone(now)).then_some((key.key_id, key)))
+        };
+        let place = |item: &Item| {
+            let id = item.get("key_id").and_then(|id| id.as_s().ok()?.parse().ok());
+            id.ok_or_else(|| broken("legacy key"))
+        };
+        self::walk(query, None, limit, true, place, read).await
+    }
+
+    /// Reads a legacy key of the workspace, as far as the index has it by now.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: the item is not a legacy key.
+    pub async fn find(
+        &self,
+        workspace: &WorkspaceId,
+        id: KeyId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<LegacyKey>, Error> {
+        let found: Option<LegacyKey> = self.by_id(workspace, id, UNHASHED, ("#name", "name")).await?;
+        Ok(found.filter(|key| !key.is_gone(now)))
+    }
+
+    /// Reads where a legacy key of the workspace is, as far as the index has it by now.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: the item is not a legacy key.
+    pub async fn locate(
+        &self,
+        workspace: &WorkspaceId,
+        id: KeyId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<LocatedLegacyKey>, Error> {
+        let found: Option<LocatedLegacyKey> = self.by_id(workspace, id, LOCATING, ("#hash", "hash")).await?;
+        Ok(found.filter(|key| now < key.ttl))
+    }
+
+    async fn by_id<T: DeserializeOwned>(
+        &self,
+        workspace: &WorkspaceId,
+        id: KeyId,
+        attributes: &str,
+        (alias, name): (&str, &str),
+    ) -> Result<Option<T>, Error> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("by_id")
+            .key_condition_expression("workspace_id = :workspace AND key_id = :id")
+            .expression_attribute_values(":workspace", text(workspace))
+            .expression_attribute_values(":id", text(&id))
+            .projection_expression(attributes)
+            .expression_attribute_names(alias, name)
+            .expression_attribute_names("#ttl", "ttl")
+            .send()
+            .await
+            .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+        let item = answer.items.unwrap_or_default().into_iter().next();
+        item.map(serde_dynamo::from_item).transpose().map_err(|_| broken("legacy key"))
+    }
+
+    /// How many legacy keys a user has, as far as the index has them by now.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    pub async fn count_of_user(&self, workspace: &WorkspaceId, user: &UserId) -> Result<usize, Error> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("by_user")
+            .key_condition_expression("#owner = :owner")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":owner", text(&owner(workspace, user)))
+            .select(Select::Count)
+            .into_paginator()
+            .send();
+        let mut count = 0;
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+            count += usize::try_from(page.count).unwrap_or_default();
+        }
+        Ok(count)
+    }
+
+    /// A user's keys, as far as the index has them by now: what was imported a moment ago may be missing.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: an item is not a key.
+    pub async fn of_user(
+        &self,
+        workspace: &WorkspaceId,
+        user: &UserId,
+    ) -> Result<Vec<LocatedLegacyKey>, Error> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("by_user")
+            .key_condition_expression("#owner = :owner")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":owner", text(&owner(workspace, user)))
+            .projection_expression(LOCATING)
+            .expression_attribute_names("#hash", "hash")
+            .expression_attribute_names("#ttl", "ttl");
+        let items = query.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+        let items = items.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+        serde_dynamo::from_items(items).map_err(|_| broken("legacy key"))
+    }
+}
+
+impl LegacyStore {
+    /// Takes the names of the tables and the audit trail's retention from the environment.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when one of them is missing or wrong.
+    pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+        Ok(Self {
+            keys: LegacyKeys::new(client.clone(), environment)?,
+            workspaces: Workspaces::new(client.clone(), environment)?,
+            activity: Activity::new(client, environment)?,
+        })
+    }
+
+    /// What is stored under these hashes, by the hash.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer, or left something unread.
+    /// - [`Error::Broken`]: an item is not a legacy key.
+    ///
+    /// # Panics
+    ///
+    /// Never: a request has keys to read.
+    pub async fn stored(&self, hashes: &[&SecretHash]) -> Result<HashMap<TableKey, ImportedValues>, Error> {
+        #[derive(Deserialize)]
+        struct Stored {
+            hash: TableKey,
+            #[serde(flatten)]
+            values: ImportedValues,
+        }
+        let LegacyKeys { client, table } = &self.keys;
+        let mut stored = HashMap::new();
+        for hashes in hashes.chunks(MOST_READ_AT_ONCE) {
+            let wanted = KeysAndAttributes::builder()
+                .set_keys(Some(hashes.iter().map(|hash| key(&(*hash).into())).collect()))
+                .projection_expression("#hash, workspace_id, user_id, #name, scopes")
+                .expression_attribute_names("#hash", "hash")
+                .expression_attribute_names("#name", "name")
+                .consistent_read(true)
+                .build()
+                .expect("keys to read");
+            let mut read = batch::get(client, HashMap::from([(table.clone(), wanted)])).await?;
+            let items = read.remove(table).unwrap_or_default();
+            let items: Vec<Stored> = serde_dynamo::from_items(items).map_err(|_| broken("legacy key"))?;
+            stored.extend(items.into_iter().map(|item| (item.hash, item.values)));
+        }
+        Ok(stored)
+    }
+
+    /// Writes new keys, at most [`MOST_AT_ONCE`], and the event: all of them, or none if there are users who were removed,
+    /// which it returns.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Conflict`]: one of the keys is there by now. Try again, and it is left alone.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn import<'a>(
+        &self,
+        keys: &[&'a HashedLegacyKey],
+        event: &Event,
+    ) -> Result<HashSet<&'a UserId>, Error> {
+        let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
+        transaction.add(self.activity.put(event)?);
+        let mut new = Vec::with_capacity(keys.len());
+        for key in keys {
+            new.push(transaction.add(self.put(key)?));
+        }
+        let users: HashSet<_> = keys.iter().map(|key| (&key.key.workspace_id, &key.key.user_id)).collect();
+        let users: Vec<_> = users
+            .into_iter()
+            .map(|(workspace, user)| {
+                (transaction.add_user(user, self.workspaces.check_not_removed(workspace, user)), user)
+            })
+            .collect();
+        let Outcome::Refused(refused) = transaction.commit(&self.keys.client).await? else {
+            return Ok(HashSet::new());
+        };
+        let removed: HashSet<_> =
+            users.into_iter().filter(|(check, _)| refused.failed(*check)).map(|(_, user)| user).collect();
+        if !removed.is_empty() {
+            Ok(removed)
+        } else if new.into_iter().any(|key| refused.failed(key)) {
+            Err(Error::Conflict)
+        } else {
+            Err(refused.unexpected())
+        }
+    }
+
+    /// Deletes a legacy key, and writes the event: both or neither.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::CallerRemoved`]: the actor was removed.
+    /// - [`Error::NoSuchLegacyKey`]: it was deleted meanwhile.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn delete(
+        &self,
+        actor: Actor<'_>,
+        located: &LocatedLegacyKey,
+        event: &Event,
+    ) -> Result<(), Error> {
+        let mut transaction = Transaction::new(actor, &self.workspaces);
+        let key = transaction.add(self.remove(located));
+        transaction.add(self.activity.put(event)?);
+        match transaction.commit(&self.keys.client).await? {
+            Outcome::Committed => Ok(()),
+            Outcome::Refused(refused) if refused.failed(key) => Err(Error::NoSuchLegacyKey),
+            Outcome::Refused(refused) => Err(refused.unexpected()),
+        }
+    }
+
+    /// Deletes a key of a user who is `removed_at` that time, and writes the event: both or neither. Whether it was there.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::UserReinstated`]: the user is not removed any more, or anew.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn delete_of_removed_user(
+        &self,
+        located: &LocatedLegacyKey,
+        (workspace, user): (&WorkspaceId, &UserId),
+        removed_at: DateTime<Utc>,
+        event: &Event,
+    ) -> Result<bool, Error> {
+        let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
+        let key = transaction.add(self.remove(located));
+        let user = transaction.add_user(user, self.workspaces.check_removed(workspace, user, removed_at));
+        transaction.add(self.activity.put(event)?);
+        match transaction.commit(&self.keys.client).await? {
+            Outcome::Committed => Ok(true),
+            Outcome::Refused(refused) if refused.failed(user) => Err(Error::UserReinstated),
+            Outcome::Refused(refused) if refused.failed(key) => Ok(false),
+            Outcome::Refused(refused) => Err(refused.unexpected()),
+        }
+    }
+
+    /// The change that deletes a key, if it still is the one that was read: one that was deleted and imported again since
+    /// has another id.
+    fn remove(&self, located: &LocatedLegacyKey) -> TransactWriteItem {
+        let delete = Delete::builder()
+            .table_name(&self.keys.table)
+            .set_key(Some(key(&located.hash)))
+            .condition_expression("key_id = :id")
+            .expression_attribute_values(":id", text(&located.key_id))
+            .build()
+            .expect("a table and a key");
+        TransactWriteItem::builder().delete(delete).build()
+    }
+
+    fn put(&self, new: &HashedLegacyKey) -> Result<TransactWriteItem, Error> {
+        let mut item: Item = serde_dynamo::to_item(new).map_err(|_| broken("legacy key"))?;
+        let owner = owner(&new.key.workspace_id, &new.key.user_id);
+        item.insert("owner".to_owned(), AttributeValue::S(owner));
+        let put = Put::builder()
+            .table_name(&self.keys.table)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(#hash)")
+            .expression_attribute_names("#hash", "hash")
+            .build()
+            .expect("a table and an item");
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+}
+
+fn key(hash: &TableKey) -> Item {
+    HashMap::from([("hash".to_owned(), bytes(&hash.0))])
+}
+
+/// A user of a workspace, as the index by user has one: a workspace's id has no `#`.
+fn owner(workspace: &WorkspaceId, user: &UserId) -> String {
+    format!("{workspace}#{user}")
+}

@@ -1,0 +1,562 @@
+//! How many tokens of a key work: one item a key in the table `tokens`, written in the transactions that make and end tokens.
+//!
+//! | attribute | says |
+//! | --- | --- |
+//! | `live` | how many tokens are counted: never more than the bound |
+//! | `ends` | the same by the times at which they are not counted any more, in seconds since 1970 |
+//! | `token_generation` | of which generation of the key they are |
+//! | `ttl` | the last of these times |
+//!
+//! Access tokens are counted, and refresh tokens that have not been used. Three rules keep `live` the sum of `ends`, and at or
+//! above the number of tokens that work:
+//!
+//! - A token is counted in the transaction that writes it, at a time that is not before its expiry, on the condition that `live`
+//!   stays within the bound.
+//! - A time that is over is taken out with its number, on the condition that this is still the number that was read. Every token
+//!   that was counted there has expired.
+//! - A token is taken out before its time only in the transaction that ends it.
+//!
+//! Counting up a key's generation ends all of its tokens, and leaves this item as it is. The first token of a generation begins
+//! it anew.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::num::ParseIntError;
+
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
+use chrono::{DateTime, Utc};
+use keygate_core::error::Error;
+use keygate_core::key::Generation;
+use keygate_core::token::{Family, Token};
+use serde::Deserialize;
+
+use crate::store::number;
+
+/// The item's entry.
+pub(super) const ENTRY: &str = "LIVE";
+
+/// How many times that are over one change takes out, for the length of its condition.
+const MAX_ENDED: usize = 50;
+
+/// When a token is not counted any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct End(i64);
+
+impl TryFrom<String> for End {
+    type Error = ParseIntError;
+
+    fn try_from(text: String) -> Result<Self, ParseIntError> {
+        text.parse().map(Self)
+    }
+}
+
+impl End {
+    /// That of a token.
+    pub(super) fn of_token(token: &Token) -> Self {
+        Self::of(token.created_at, token.expires_at)
+    }
+
+    /// That of the refresh tokens of a family: it is the same for all of them.
+    pub(super) fn of_family(family: &Family) -> Self {
+        Self::of(family.family_id.created_at(), family.expires_at)
+    }
+
+    /// The end of a life, rounded up by less than an eighth of the life or a second: however many tokens a key has, they have few
+    /// ends.
+    fn of(begins_at: DateTime<Utc>, ends_at: DateTime<Utc>) -> Self {
+        let life = (ends_at - begins_at).num_seconds();
+        let step = u32::try_from(life / 16).unwrap_or(0).max(1).next_power_of_two();
+        let (end, step) = (ends_at.timestamp(), i64::from(step));
+        Self(end + (-end).rem_euclid(step))
+    }
+
+    fn is_over(self, now: DateTime<Utc>) -> bool {
+        self.0 <= now.timestamp()
+    }
+}
+
+/// The item, as it is read.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct LiveTokens {
+    #[serde(flatten)]
+    generation: Generation,
+    live: u32,
+    ends: BTreeMap<End, u32>,
+    ttl: i64,
+}
+
+/// A change of the item that keeps its rules, whatever others do to the item between the reading and the writing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    generation: Generation,
+    /// There is no item yet, or one of an earlier generation.
+    begins: bool,
+    /// How many more or fewer are counted at each end.
+    counts: BTreeMap<End, i64>,
+    /// What is taken out because its time is over.
+    ended: BTreeMap<End, u32>,
+    /// How many may be counted before, so that not more than the bound are counted afterwards.
+    most_before: Option<i64>,
+    /// When the item may be removed, where that is later than it says.
+    ttl: Option<End>,
+}
+
+impl Change {
+    /// Counts tokens that are about to be written, and takes out those that they take the place of. `stored` must be read strongly
+    /// consistent: a refusal rests on it.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::TooManyTokens`]: more than `bound` would be counted.
+    /// - [`Error::Busy`]: `generation` is over, and so is what the caller knows of the key.
+    pub(super) fn count(
+        stored: Option<&LiveTokens>,
+        generation: Generation,
+        counts: impl IntoIterator<Item = (End, i64)>,
+        bound: u32,
+        now: DateTime<Utc>,
+    ) -> Result<Self, Error> {
+        if stored.is_some_and(|stored| generation < stored.generation) {
+            return Err(Error::Busy);
+        }
+        let stored = stored.filter(|stored| stored.generation == generation);
+        let stored_at =
+            |end: &End| stored.and_then(|stored| stored.ends.get(end)).map_or(0, |count| i64::from(*count));
+        let mut sums: BTreeMap<End, i64> = BTreeMap::new();
+        for (end, count) in counts {
+            *sums.entry(end).or_default() += count;
+        }
+        // What is not counted, because the item was lost, is not taken out.
+        let counts = sums.into_iter().map(|(end, count)| (end, count.max(-stored_at(&end))));
+        let counts: BTreeMap<_, _> = counts.filter(|(_, count)| *count != 0).collect();
+
+        let ends = stored.into_iter().flat_map(|stored| stored.ends.clone());
+        let mut ended: Vec<_> =
+            ends.filter(|(end, _)| end.is_over(now) && !counts.contains_key(end)).collect();
+        // Where not all fit, those that make room: at some nothing is counted any more.
+        ended.sort_by_key(|(_, count)| Reverse(*count));
+        let ended: BTreeMap<_, _> = ended.into_iter().take(MAX_ENDED).collect();
+        let last = counts.keys().max().copied();
+        let mut change =
+            Self { generation, begins: stored.is_none(), counts, ended, most_before: None, ttl: None };
+        let most_before = i64::from(bound) - change.total();
+        if stored.map_or(0, |stored| i64::from(stored.live)) > most_before {
+            return Err(Error::TooManyTokens(bound));
+        }
+        change.most_before = Some(most_before);
+        change.ttl = last.filter(|last| stored.is_none_or(|stored| stored.ttl < last.0));
+        Ok(change)
+    }
+
+    /// Takes out as many tokens as end before their time.
+    pub(super) fn free(generation: Generation, end: End, count: u32) -> Self {
+        let counts = BTreeMap::from([(end, -i64::from(count))]);
+        Self { generation, begins: false, counts, ended: BTreeMap::new(), most_before: None, ttl: None }
+    }
+
+    /// How many more or fewer are counted afterwards.
+    fn total(&self) -> i64 {
+        self.counts.values().sum::<i64>() - self.ended.values().map(|count| i64::from(*count)).sum::<i64>()
+    }
+
+    /// The change as an operation on the item, which has that key.
+    pub(super) fn operation(&self, table: &str, key: HashMap<String, AttributeValue>) -> TransactWriteItem {
+        if self.begins { self.put(table, key) } else { self.update(table, key) }
+    }
+
+    fn put(&self, table: &str, mut item: HashMap<String, AttributeValue>) -> TransactWriteItem {
+        let ends = self.counts.iter().map(|(End(end), count)| (end.to_string(), number(count))).collect();
+        item.insert("token_generation".to_owned(), number(&self.generation.number()));
+        item.insert("live".to_owned(), number(&self.total()));
+        item.insert("ends".to_owned(), AttributeValue::M(ends));
+        item.insert("ttl".to_owned(), number(&self.ttl.map_or(0, |End(ttl)| ttl)));
+        let put = Put::builder()
+            .table_name(table)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(entry) OR token_generation < :generation")
+            .expression_attribute_values(":generation", number(&self.generation.number()));
+        TransactWriteItem::builder().put(put.build().expect("a table and an item")).build()
+    }
+
+    fn update(&self, table: &str, key: HashMap<String, AttributeValue>) -> TransactWriteItem {
+        let mut set = vec!["#live = #live + :more".to_owned()];
+        let mut remove = Vec::new();
+        let mut conditions = vec!["token_generation = :generation".to_owned()];
+        let mut update = Update::builder()
+            .table_name(table)
+            .set_key(Some(key))
+            .expression_attribute_names("#live", "live")
+            .expression_attribute_names("#ends", "ends")
+            .expression_attribute_values(":generation", number(&self.generation.number()))
+            .expression_attribute_values(":more", number(&self.total()));
+        for (index, (End(end), count)) in self.counts.iter().enumerate() {
+            set.push(format!("#ends.#e{index} = if_not_exists(#ends.#e{index}, :zero) + :e{index}"));
+            update = update
+                .expression_attribute_names(format!("#e{index}"), end.to_string())
+                .expression_attribute_values(format!(":e{index}"), number(count))
+                .expression_attribute_values(":zero", number(&0));
+            if *count < 0 {
+                conditions.push(format!("#ends.#e{index} >= :least{index}"));
+                update = update.expression_attribute_values(format!(":least{index}"), number(&-count));
+            }
+        }
+        for (index, (End(end), count)) in self.ended.iter().enumerate() {
+            remove.push(format!("#ends.#o{index}"));
+            conditions.push(format!("#ends.#o{index} = :o{index}"));
+            update = update
+                .expression_attribute_names(format!("#o{index}"), end.to_string())
+                .expression_attribute_values(format!(":o{index}"), number(count));
+        }
+        if let Some(most_before) = self.most_before {
+            conditions.push("#live <= :most".to_owned());
+            update = update.expression_attribute_values(":most", number(&most_before));
+        }
+        if let Some(End(ttl)) = self.ttl {
+            set.push("#ttl = :ttl".to_owned());
+            conditions.push("#ttl < :ttl".to_owned());
+            update = update
+                .expression_attribute_names("#ttl", "ttl")
+                .expression_attribute_values(":ttl", number(&ttl));
+        }
+        let mut expression = format!("SET {}", set.join(", "));
+        if !remove.is_empty() {
+            expression = format!("{expression} REMOVE {}", remove.join(", "));
+        }
+        let update = update.update_expression(expression).condition_expression(conditions.join(" AND "));
+        TransactWriteItem::builder().update(update.build().expect("a table, a key and an update")).build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use keygate_core::credential::FamilyId;
+    use keygate_core::token::TokenKind;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
+    }
+
+    fn token(begins_at: i64, life: i64) -> Token {
+        Token {
+            key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
+            token_id: "01JD4A0000F9K3W7RT2M8Q0001".parse().unwrap(),
+            kind: TokenKind::AccessToken,
+            scopes: Vec::new(),
+            endpoints: Vec::new(),
+            generation: Generation::default(),
+            made_in_overlap: None,
+            created_at: at(begins_at),
+            expires_at: at(begins_at + life),
+            last_used_at: None,
+        }
+    }
+
+    /// What the database makes of a change; `None` where its condition does not hold.
+    fn applied(stored: Option<&LiveTokens>, change: &Change) -> Option<LiveTokens> {
+        if change.begins {
+            if stored.is_some_and(|stored| stored.generation >= change.generation) {
+                return None;
+            }
+            let ends = change.counts.iter().map(|(end, count)| (*end, u32::try_from(*count).unwrap()));
+            return Some(LiveTokens {
+                generation: change.generation,
+                live: u32::try_from(change.total()).unwrap(),
+                ends: ends.collect(),
+                ttl: change.ttl.unwrap().0,
+            });
+        }
+        let mut after = stored.filter(|stored| stored.generation == change.generation)?.clone();
+        let is_within = change.most_before.is_none_or(|most| i64::from(after.live) <= most);
+        let is_later = change.ttl.is_none_or(|End(ttl)| after.ttl < ttl);
+        if !is_within
+            || !is_later
+            || change.ended.iter().any(|(end, count)| after.ends.get(end) != Some(count))
+        {
+            return None;
+        }
+        for end in change.ended.keys() {
+            after.ends.remove(end);
+        }
+        for (end, count) in &change.counts {
+            let before = i64::from(after.ends.get(end).copied().unwrap_or(0));
+            after.ends.insert(*end, u32::try_from(before + count).ok()?);
+        }
+        after.live = u32::try_from(i64::from(after.live) + change.total()).unwrap();
+        after.ttl = change.ttl.map_or(after.ttl, |End(ttl)| ttl);
+        Some(after)
+    }
+
+    #[test]
+    fn an_end_is_not_before_the_expiry_and_ends_are_few() {
+        for life in [1, 2, 15, 16, 59, 60, 600, 3600, 86_400, 30 * 86_400, 365 * 86_400] {
+            let mut ends = std::collections::BTreeSet::new();
+            for begins_at in 0..1000 {
+                let token = token(begins_at * life / 1000, life);
+                let End(end) = End::of_token(&token);
+                let later = end - token.expires_at.timestamp();
+                assert!((0..(life / 8).max(1)).contains(&later), "{life}: {later}");
+                ends.insert(end);
+            }
+            assert!(ends.len() <= 33, "{life}: {}", ends.len());
+        }
+    }
+
+    #[test]
+    fn all_refresh_tokens_of_a_family_have_one_end() {
+        let family_id = FamilyId::generate(at(0));
+        let family = |expires_at| {
+            let current = family_id.token(NonZeroU16::MIN);
+            let key_id = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
+            Family::new(key_id, family_id, current, expires_at)
+        };
+        let End(end) = End::of_family(&family(at(30 * 86_400)));
+        assert!(end >= at(30 * 86_400).timestamp());
+        assert_eq!(End::of_family(&family(at(30 * 86_400))), End(end));
+    }
+
+    #[test]
+    fn what_is_over_makes_room_and_what_is_revoked_too() {
+        let generation = Generation::default();
+        let counted = |stored: Option<&LiveTokens>, token: &Token, now| {
+            let change = Change::count(stored, generation, [(End::of_token(token), 1)], 2, at(now))?;
+            Ok::<_, Error>(applied(stored, &change).expect("no other change"))
+        };
+        let [short, long] = [token(0, 10), token(0, 3600)];
+        let one = counted(None, &short, 0).unwrap();
+        let two = counted(Some(&one), &long, 0).unwrap();
+        assert_eq!((two.live, two.ttl), (2, End::of_token(&long).0));
+        assert!(matches!(counted(Some(&two), &token(9, 10), 9), Err(Error::TooManyTokens(2))));
+        let again = counted(Some(&two), &token(10, 10), 10).unwrap();
+        assert_eq!((again.live, again.ends.len()), (2, 2));
+
+        let freed = applied(Some(&again), &Change::free(generation, End::of_token(&long), 1)).unwrap();
+        assert_eq!(freed.live, 1);
+        assert!(applied(Some(&freed), &Change::free(generation, End::of_token(&long), 1)).is_none(), "once");
+        assert!(counted(Some(&freed), &long, 10).is_ok());
+    }
+
+    #[test]
+    fn a_generation_begins_anew_and_an_earlier_one_is_over() {
+        let second: Generation = serde_json::from_str(r#"{"token_generation":1}"#).unwrap();
+        let counts = [(End::of_token(&token(0, 10)), 1)];
+        let change = Change::count(None, Generation::default(), counts, 1, at(0)).unwrap();
+        let full = applied(None, &change).unwrap();
+        let change = Change::count(Some(&full), second, counts, 1, at(0)).unwrap();
+        let anew = applied(Some(&full), &change).unwrap();
+        assert_eq!((anew.live, anew.generation), (1, second));
+        assert!(applied(Some(&anew), &change).is_none(), "of two that begin it one does");
+        assert!(matches!(
+            Change::count(Some(&anew), Generation::default(), counts, 9, at(0)),
+            Err(Error::Busy)
+        ));
+    }
+
+    #[test]
+    fn room_is_found_behind_however_many_ends_without_tokens() {
+        let mut ends: BTreeMap<_, _> = (0..200).map(|second| (End(at(second).timestamp()), 0)).collect();
+        ends.insert(End(at(199).timestamp()), 2);
+        let ttl = at(199).timestamp();
+        let full = LiveTokens { generation: Generation::default(), live: 2, ends, ttl };
+        let counts = [(End::of_token(&token(300, 10)), 2)];
+        let change = Change::count(Some(&full), Generation::default(), counts, 2, at(300)).unwrap();
+        assert_eq!(change.ended.len(), MAX_ENDED);
+        assert_eq!(applied(Some(&full), &change).unwrap().live, 2);
+    }
+
+    #[test]
+    fn a_count_that_was_lost_is_begun_again() {
+        let family_end = End(at(86_400).timestamp());
+        let counts = [(End::of_token(&token(0, 10)), 1), (family_end, -2)];
+        let change = Change::count(None, Generation::default(), counts, 1, at(0)).unwrap();
+        assert_eq!(applied(None, &change).unwrap().live, 1);
+    }
+
+    /// What one of several issuers does in turn.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        /// Reads the item, the key's generation and the family.
+        Read(usize),
+        /// Writes a token of such a life, if the item still is as was read.
+        Write(usize, i64),
+        /// The same with a refresh token, that of a new family, the first of the family's next step, or a sibling; if the family
+        /// still is as was read, too.
+        Renew(usize, i64, Renewed),
+        /// Revokes the oldest token that works.
+        Revoke,
+        /// Revokes the family.
+        RevokeFamily(usize),
+        /// Lets time pass.
+        Wait(i64),
+        /// Revokes all tokens.
+        Next,
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Renewed {
+        Begun,
+        Step,
+        Sibling,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let issuer = || 0_usize..3;
+        let renewed = prop_oneof![Just(Renewed::Begun), Just(Renewed::Step), Just(Renewed::Sibling)];
+        let step = prop_oneof![
+            6 => issuer().prop_map(Step::Read),
+            4 => (issuer(), 1_i64..100).prop_map(|(issuer, life)| Step::Write(issuer, life)),
+            4 => (issuer(), 1_i64..100, renewed).prop_map(|(issuer, life, renewed)| Step::Renew(issuer, life, renewed)),
+            1 => Just(Step::Revoke),
+            1 => issuer().prop_map(Step::RevokeFamily),
+            2 => (0_i64..60).prop_map(Step::Wait),
+            1 => Just(Step::Next),
+        ];
+        vec(step, 0..200)
+    }
+
+    /// A family: its end, how many refresh tokens of its step there are, of which generation, and how often it was changed.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct ModelFamily {
+        begins_at: i64,
+        ends_at: i64,
+        present: i64,
+        generation: u64,
+        changes: u64,
+    }
+
+    impl ModelFamily {
+        fn end(&self) -> End {
+            End::of(at(self.begins_at), at(self.ends_at))
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Model {
+        stored: Option<LiveTokens>,
+        generation: u64,
+        family: Option<ModelFamily>,
+        /// Access tokens, and of which generation they are.
+        tokens: Vec<(Token, u64)>,
+        now: i64,
+    }
+
+    fn generation(number: u64) -> Generation {
+        serde_json::from_value(serde_json::json!({"token_generation": number})).unwrap()
+    }
+
+    impl Model {
+        /// How many tokens work.
+        fn live(&self) -> i64 {
+            let works =
+                |(token, of): &&(Token, u64)| token.expires_at > at(self.now) && *of == self.generation;
+            let access = i64::try_from(self.tokens.iter().filter(works).count()).unwrap();
+            let works =
+                |family: &&ModelFamily| family.ends_at > self.now && family.generation == self.generation;
+            access + self.family.as_ref().filter(works).map_or(0, |family| family.present)
+        }
+
+        /// Counts, on the ground of what was `read`: whether it was done.
+        fn count(&mut self, read: &Self, counts: &[(End, i64)], bound: u32) -> bool {
+            let counts = counts.iter().copied();
+            let change =
+                Change::count(read.stored.as_ref(), generation(read.generation), counts, bound, at(self.now));
+            let after = change.ok().and_then(|change| applied(self.stored.as_ref(), &change));
+            after.map(|after| self.stored = Some(after)).is_some()
+        }
+
+        fn take(&mut self, step: Step, read: &mut [Self; 3], bound: u32) {
+            match step {
+                Step::Read(issuer) => read[issuer] = self.clone(),
+                Step::Write(issuer, life) => {
+                    let token = token(self.now, life);
+                    if self.count(&read[issuer], &[(End::of_token(&token), 1)], bound) {
+                        self.tokens.push((token, read[issuer].generation));
+                    }
+                }
+                Step::Renew(issuer, life, renewed) => {
+                    let read = &read[issuer];
+                    let access = token(self.now, life);
+                    let family = read.family.filter(|family| {
+                        read.family == self.family
+                            && family.ends_at > self.now
+                            && family.generation == read.generation
+                    });
+                    let (after, more) = match (renewed, family) {
+                        // The model has one family at a time.
+                        (Renewed::Begun, None)
+                            if self.family.is_none_or(|family| family.ends_at <= self.now) =>
+                        {
+                            let (begins_at, ends_at) = (self.now, self.now + 3 * life);
+                            let of = read.generation;
+                            (ModelFamily { begins_at, ends_at, present: 1, generation: of, changes: 0 }, 1)
+                        }
+                        (Renewed::Step, Some(family)) => {
+                            (ModelFamily { present: 1, ..family }, 1 - family.present)
+                        }
+                        (Renewed::Sibling, Some(family)) => {
+                            (ModelFamily { present: family.present + 1, ..family }, 1)
+                        }
+                        _ => return,
+                    };
+                    if self.count(read, &[(End::of_token(&access), 1), (after.end(), more)], bound) {
+                        self.tokens.push((access, read.generation));
+                        self.family = Some(ModelFamily { changes: after.changes + 1, ..after });
+                    }
+                }
+                Step::Revoke => {
+                    let works = |(token, of): &(Token, u64)| {
+                        token.expires_at > at(self.now) && *of == self.generation
+                    };
+                    if let Some(index) = self.tokens.iter().position(works) {
+                        let (token, of) = self.tokens.remove(index);
+                        let change = Change::free(generation(of), End::of_token(&token), 1);
+                        self.stored = applied(self.stored.as_ref(), &change).or(self.stored.take());
+                    }
+                }
+                Step::RevokeFamily(issuer) => {
+                    if let (Some(seen), true) = (read[issuer].family, read[issuer].family == self.family) {
+                        let count = u32::try_from(seen.present).unwrap();
+                        let change = Change::free(generation(seen.generation), seen.end(), count);
+                        self.stored = applied(self.stored.as_ref(), &change).or(self.stored.take());
+                    }
+                    self.family = None;
+                }
+                Step::Wait(seconds) => self.now += seconds,
+                Step::Next => self.generation += 1,
+            }
+        }
+    }
+
+    proptest! {
+        /// Three issuers read and write in any order, with anything between the two.
+        #[test]
+        fn never_more_tokens_work_than_the_bound_and_room_comes_back(steps in steps(), bound in 1_u32..9) {
+            let mut model = Model::default();
+            let mut read: [Model; 3] = Default::default();
+            for step in steps {
+                model.take(step, &mut read, bound);
+                let live = model.live();
+                prop_assert!(live <= i64::from(bound), "{live} of {bound} after {step:?}");
+                if let Some(stored) = &model.stored {
+                    prop_assert_eq!(stored.live, stored.ends.values().sum::<u32>());
+                    prop_assert!(stored.live <= bound);
+                    prop_assert!(stored.ends.iter().all(|(end, count)| end.0 <= stored.ttl || *count == 0));
+                    let is_current = stored.generation == generation(model.generation);
+                    prop_assert!(!is_current || i64::from(stored.live) >= live, "{step:?}");
+                }
+            }
+            // When all of them have expired there is room for as many as the bound.
+            model.now += 1000;
+            for _ in 0..bound {
+                let now = model.clone();
+                prop_assert!(model.count(&now, &[(End::of_token(&token(now.now, 50)), 1)], bound));
+            }
+        }
+    }
+}

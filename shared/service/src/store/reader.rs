@@ -1,0 +1,161 @@
+//! The reads that everybody waits for: of whatever is stored of a presented credential. They go without the SDK's client.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
+use keygate_core::credential::{KeyId, TokenId};
+use keygate_core::environment::{Environment, InvalidVariable};
+use keygate_core::error::Error;
+use keygate_core::key::HashedKey;
+use keygate_core::legacy_credential;
+use keygate_core::legacy_key::HashedLegacyKey;
+use keygate_core::pepper::SecretHash;
+use keygate_core::token::{Family, HashedToken, StoredToken, TokenKey, family_entry, token_entry};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_dynamo::{AttributeValue, Item};
+use serde_json::{Map, json};
+
+use crate::aws::direct::Direct;
+use crate::store::keys::UNHASHED;
+use crate::store::{batch, broken};
+
+/// The tables `keys` and `tokens`, for reading one credential after the other. Each takes one request.
+#[derive(Debug)]
+pub struct Reader {
+    direct: Direct,
+    keys_table: String,
+    tokens_table: String,
+    /// It exists only while a sunset is configured.
+    legacy_keys_table: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct OneItem {
+    item: Option<Item>,
+}
+
+impl Reader {
+    /// Takes the names of the tables from the environment.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when one of them is missing.
+    pub fn new(direct: Direct, environment: &Environment) -> Result<Self, InvalidVariable> {
+        Ok(Self {
+            direct,
+            keys_table: super::keys::table_name(environment)?,
+            tokens_table: super::tokens::table_name(environment)?,
+            legacy_keys_table: legacy_credential::sunset(environment)?
+                .map(|_| super::legacy_keys::table_name(environment))
+                .transpose()?,
+        })
+    }
+
+    /// Opens a connection to the database, so that the first read need not wait for one. It reads an item that cannot
+    /// exist, because reading items is all that the authorizer's role may do.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    pub async fn connect(&self) -> Result<(), Error> {
+        self.key("connect", false).await?;
+        Ok(())
+    }
+
+    /// Reads a key with its hash: one item, strongly consistent, so that a deleted key is refused at once.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: the item is not a key, or is another one.
+    pub async fn hashed(&self, id: KeyId) -> Result<Option<HashedKey>, Error> {
+        let stored: Option<HashedKey> = only(self.key(&id.to_string(), true).await?, "key")?;
+        if stored.as_ref().is_some_and(|stored| stored.key.key_id != id) {
+            return Err(broken("key"));
+        }
+        Ok(stored)
+    }
+
+    /// Reads a token, its family and its key at once, strongly consistent, so that what was revoked is refused at once. A
+    /// key past its ttl is gone.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer, or left something unread.
+    /// - [`Error::Broken`]: an item is not what it should be.
+    pub async fn with_key(
+        &self,
+        key_id: KeyId,
+        token_id: TokenId,
+        now: DateTime<Utc>,
+    ) -> Result<(Option<TokenKey>, Option<StoredToken>), Error> {
+        let entries = [Some(token_entry::text(token_id)), token_id.family().map(family_entry::text)];
+        let entry = |entry| json!({"key_id": {"S": key_id}, "entry": {"S": entry}});
+        let entries: Vec<_> = entries.into_iter().flatten().map(entry).collect();
+        let token = json!({"Keys": entries, "ConsistentRead": true});
+        let key = json!({
+            "Keys": [{"key_id": {"S": key_id}}],
+            "ProjectionExpression": format!("{UNHASHED}, token_generation"),
+            "ExpressionAttributeNames": {"#name": "name", "#ttl": "ttl"},
+            "ConsistentRead": true,
+        });
+        let wanted = Map::from_iter([(self.tokens_table.clone(), token), (self.keys_table.clone(), key)]);
+        let mut read = batch::get_directly(&self.direct, wanted).await?;
+        let mut take = |table: &str| read.remove(table).unwrap_or_default();
+        let key: Option<TokenKey> = only(take(&self.keys_table), "key")?;
+        let (tokens, families): (Vec<_>, Vec<_>) = take(&self.tokens_table).into_iter().partition(is_token);
+        let token: Option<HashedToken> = only(tokens, "token")?;
+        let family: Option<Family> = only(families, "family")?;
+        let is_asked_for = key.as_ref().is_none_or(|key| key.key.key_id == key_id)
+            && token
+                .as_ref()
+                .is_none_or(|hashed| (hashed.token.key_id, hashed.token.token_id) == (key_id, token_id))
+            && family
+                .as_ref()
+                .is_none_or(|family| (family.key_id, Some(family.family_id)) == (key_id, token_id.family()));
+        if !is_asked_for {
+            return Err(broken("token"));
+        }
+        let key = key.filter(|key| !key.key.is_gone(now));
+        Ok((key, token.map(|hashed| StoredToken { hashed, family })))
+    }
+
+    /// Reads the legacy key that is stored under one of the hashes, which are of the same key under different peppers.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer, or left something unread.
+    /// - [`Error::Broken`]: the item is not what it should be, or there is no such table.
+    pub async fn legacy(&self, hashes: &[SecretHash]) -> Result<Option<HashedLegacyKey>, Error> {
+        let table = self.legacy_keys_table.as_ref();
+        let table = table.ok_or_else(|| Error::Broken("no legacy keys are configured".to_owned()))?;
+        let keys: Vec<_> =
+            hashes.iter().map(|hash| json!({"hash": {"B": STANDARD.encode(hash.as_bytes())}})).collect();
+        let wanted = Map::from_iter([(table.clone(), json!({"Keys": keys, "ConsistentRead": true}))]);
+        let mut read = batch::get_directly(&self.direct, wanted).await?;
+        let found: Option<HashedLegacyKey> = only(read.remove(table).unwrap_or_default(), "legacy key")?;
+        match found {
+            Some(key) if !hashes.contains(&key.hash) => Err(broken("legacy key")),
+            found => Ok(found),
+        }
+    }
+
+    async fn key(&self, id: &str, consistent: bool) -> Result<Option<Item>, Error> {
+        let request = json!({
+            "TableName": self.keys_table, "Key": {"key_id": {"S": id}}, "ConsistentRead": consistent,
+        });
+        let read: OneItem = self.direct.call("GetItem", &request).await?;
+        Ok(read.item)
+    }
+}
+
+fn is_token(item: &Item) -> bool {
+    matches!(item.get("entry"), Some(AttributeValue::S(entry)) if entry.starts_with(token_entry::PREFIX))
+}
+
+fn only<T: DeserializeOwned>(items: impl IntoIterator<Item = Item>, what: &str) -> Result<Option<T>, Error> {
+    let item = items.into_iter().next();
+    item.map(serde_dynamo::from_item).transpose().map_err(|_| broken(what))
+}

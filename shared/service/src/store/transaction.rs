@@ -1,0 +1,249 @@
+//! One `TransactWriteItems`: put together change by change, made on behalf of an actor, and tried again while others are in
+//! its way.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
+use chrono::Utc;
+use keygate_core::caller::Actor;
+use keygate_core::error::Error;
+use keygate_core::identity::UserId;
+use keygate_core::random::generate_ulid;
+use tokio::time::Instant;
+
+use crate::aws::backoff::some_of;
+use crate::store::workspaces::{REMOVED_AT, Workspaces};
+
+/// How long a transaction is tried again while others are in its way. All transactions of one caller meet at the caller's entry,
+/// so a busy caller is in its own way. It leaves the handler time to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+
+/// The changes of a transaction.
+///
+/// A user who was removed changes nothing any more, whichever credential they still have. So each transaction of a user carries
+/// the condition that their entry in the table `workspaces` has no mark of removal. A transaction can have one operation on an
+/// item; where it changes that entry anyway, the operation itself carries the condition.
+#[derive(Debug)]
+pub(super) struct Transaction<'a> {
+    workspaces: &'a Workspaces,
+    actor: Actor<'a>,
+    items: Vec<TransactWriteItem>,
+    /// The change of the actor's own entry, if there is one.
+    own_entry: Option<Change>,
+}
+
+/// One change of a transaction: what tells whether its condition was the one that failed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change(usize);
+
+/// How a transaction ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Every item is written.
+    Committed,
+    /// No item is written, because of what the tables hold.
+    Refused(Refused),
+}
+
+/// Why a transaction was refused: a reason for each of its changes, in their order.
+#[derive(Debug)]
+pub(super) struct Refused(Vec<CancellationReason>);
+
+impl Refused {
+    /// Whether the condition of a change did not hold.
+    pub(super) fn failed(&self, change: Change) -> bool {
+        self.code(change) == Some("ConditionalCheckFailed")
+    }
+
+    /// The item of a change as it stands, where the condition asked for it.
+    pub(super) fn item_before(&self, Change(index): Change) -> Option<&HashMap<String, AttributeValue>> {
+        self.0.get(index).and_then(CancellationReason::item)
+    }
+
+    /// The error for reasons that no caller expects. It repeats codes alone: messages and items hold what is stored.
+    pub(super) fn unexpected(&self) -> Error {
+        let codes: Vec<_> = self.0.iter().map(|reason| reason.code().unwrap_or("None")).collect();
+        Error::Broken(format!("a transaction was refused: {}", codes.join(", ")))
+    }
+
+    fn code(&self, Change(index): Change) -> Option<&str> {
+        self.0.get(index).and_then(CancellationReason::code)
+    }
+
+    /// Whether the transaction may succeed as it is, a little later.
+    fn is_passing(&self) -> bool {
+        let mut codes =
+            self.0.iter().filter_map(CancellationReason::code).filter(|code| *code != "None").peekable();
+        codes.peek().is_some() && codes.all(is_passing)
+    }
+
+    /// Whether nothing can be said yet of the actor's entry, because another transaction was at work on it. Until it can, no other
+    /// reason counts: the answer to one may be a secret.
+    fn leaves_open(&self, actor: Option<Change>) -> bool {
+        actor.and_then(|actor| self.code(actor)).is_some_and(is_passing)
+    }
+
+    /// Whether the condition on the actor's entry failed because they were removed. Where that condition is about more, it asks
+    /// for the item.
+    fn actor_was_removed(&self, actor: Option<Change>) -> bool {
+        actor.is_some_and(|actor| {
+            self.failed(actor) && self.item_before(actor).is_none_or(|user| user.contains_key(REMOVED_AT))
+        })
+    }
+}
+
+fn is_passing(code: &str) -> bool {
+    matches!(code, "TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded")
+}
+
+impl<'a> Transaction<'a> {
+    /// Begins a transaction on behalf of an actor.
+    pub(super) fn new(actor: Actor<'a>, workspaces: &'a Workspaces) -> Self {
+        Self { workspaces, actor, items: Vec::new(), own_entry: None }
+    }
+
+    /// Adds a change of anything but a user's entry.
+    pub(super) fn add(&mut self, item: TransactWriteItem) -> Change {
+        self.items.push(item);
+        Change(self.items.len() - 1)
+    }
+
+    /// Adds a change of the entry of `user`. If that is the actor, `item` must carry the condition that they are not removed, and
+    /// ask for the item where that is not its only condition.
+    pub(super) fn add_user(&mut self, user: &UserId, item: TransactWriteItem) -> Change {
+        let change = self.add(item);
+        if self.acts_as(user) {
+            self.own_entry = Some(change);
+        }
+        change
+    }
+
+    /// Whether a user is the actor.
+    pub(super) fn acts_as(&self, user: &UserId) -> bool {
+        matches!(self.actor, Actor::User(_, actor) if actor == user)
+    }
+
+    /// Writes all changes or none.
+    ///
+    /// A conflict with another transaction is tried again under the same token, so that a transaction whose answer was
+    /// lost is not made twice; the pauses grow, and are random within their bound so that rivals do not meet again.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::CallerRemoved`]: the actor is a user who was removed. It outranks every other reason of a refusal.
+    /// - [`Error::Busy`]: the conflict did not end.
+    /// - [`Error::Unavailable`]: the database did not answer, or refused for another reason than the items' conditions.
+    pub(super) async fn commit(mut self, client: &Client) -> Result<Outcome, Error> {
+        let actor = match (self.own_entry, self.actor) {
+            (Some(own_entry), _) => Some(own_entry),
+            (None, Actor::User(workspace, user)) => {
+                let check = self.workspaces.check_not_removed(workspace, user);
+                Some(self.add(check))
+            }
+            (None, Actor::Keygate) => None,
+        };
+        let request = client
+            .transact_write_items()
+            .set_transact_items(Some(self.items))
+            .client_request_token(generate_ulid(Utc::now()).to_string());
+        let deadline = Instant::now() + PATIENCE;
+        for attempt in 0.. {
+            let Err(failure) = request.clone().send().await else {
+                return Ok(Outcome::Committed);
+            };
+            match failure.as_service_error() {
+                Some(TransactWriteItemsError::TransactionCanceledException(canceled)) => {
+                    let refused = Refused(canceled.cancellation_reasons().to_vec());
+                    if refused.actor_was_removed(actor) {
+                        return Err(Error::CallerRemoved);
+                    }
+                    if !refused.is_passing() && !refused.leaves_open(actor) {
+                        return Ok(Outcome::Refused(refused));
+                    }
+                }
+                Some(TransactWriteItemsError::TransactionInProgressException(_)) => {}
+                _ => return Err(Error::unavailable("DynamoDB", &failure)),
+            }
+            tracing::debug!(attempt, "transaction conflict");
+            let pause = random_pause(attempt);
+            if deadline < Instant::now() + pause {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        Err(Error::Busy)
+    }
+}
+
+fn random_pause(attempt: u32) -> Duration {
+    some_of(FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt)).min(LONGEST_PAUSE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(codes: &[&str]) -> Refused {
+        Refused(codes.iter().map(|code| CancellationReason::builder().code(*code).build()).collect())
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_tried_again_and_what_does_not_is_not() {
+        for (codes, passing) in [
+            (&["None", "TransactionConflict", "None"][..], true),
+            (&["ThrottlingError", "ProvisionedThroughputExceeded"], true),
+            (&["TransactionConflict", "ConditionalCheckFailed"], false),
+            (&["ValidationError"], false),
+            (&["None", "None"], false),
+            (&[], false),
+        ] {
+            assert_eq!(refused(codes).is_passing(), passing, "{codes:?}");
+        }
+    }
+
+    /// Two reasons, the second of which is that of the actor's entry, with the item that it came with.
+    fn of_actor(other: &str, own: &str, item: Option<&[&str]>) -> Refused {
+        let reason = |code: &str| CancellationReason::builder().code(code);
+        let item = item.map(|names| {
+            names.iter().map(|name| ((*name).to_owned(), AttributeValue::N("1".to_owned()))).collect()
+        });
+        Refused(vec![reason(other).build(), reason(own).set_item(item).build()])
+    }
+
+    #[test]
+    fn that_the_actor_was_removed_outranks_every_other_reason() {
+        let failed = "ConditionalCheckFailed";
+        for (other, own, item, removed) in [
+            ("None", failed, None, true),
+            (failed, failed, None, true),
+            ("TransactionConflict", failed, None, true),
+            (failed, failed, Some(&["key_count", REMOVED_AT][..]), true),
+            (failed, failed, Some(&["key_count"]), false),
+            (failed, "None", None, false),
+        ] {
+            let refused = of_actor(other, own, item);
+            assert_eq!(refused.actor_was_removed(Some(Change(1))), removed, "{other} {own} {item:?}");
+            assert!(!refused.actor_was_removed(None), "Keygate is never removed");
+        }
+    }
+
+    #[test]
+    fn no_reason_counts_while_another_transaction_is_at_work_on_the_actors_entry() {
+        let refused = of_actor("ConditionalCheckFailed", "TransactionConflict", None);
+        assert!(!refused.is_passing() && refused.leaves_open(Some(Change(1))));
+        assert!(!of_actor("TransactionConflict", "None", None).leaves_open(Some(Change(1))));
+        assert!(!refused.leaves_open(None));
+    }
+
+    #[test]
+    fn pauses_grow_within_their_bounds() {
+        for (attempt, bound) in [(0, 25), (1, 50), (4, 400), (5, 400), (1_000, 400)] {
+            assert!(random_pause(attempt) <= Duration::from_millis(bound));
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Which client sends a request: a key, presented in one of three ways (RFC 6749, section 2.3.1; RFC 6750, section 2.1).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
+use keygate_core::caller::CredentialKind;
+use keygate_core::credential::{Brand, Credential, KeyId, Kind};
+use keygate_core::rights::Operation;
+use keygate_core::verification::{Checked, Known};
+use percent_encoding::percent_decode_str;
+use zeroize::Zeroizing;
+
+use crate::authorizer::verifier::Verifier;
+use crate::tokens::parameters::Parameters;
+use crate::tokens::{OAuthError, RefusedCredential};
+
+/// How a client says who it is, and how it is asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// HTTP Basic, or the same two texts as parameters.
+    Basic,
+    /// The key alone, as a bearer token.
+    Bearer,
+}
+
+/// A client as a request presents it.
+#[derive(Debug)]
+pub enum Presented {
+    /// Not at all.
+    Nobody,
+    /// By its id alone, which proves nothing.
+    Named(KeyId),
+    /// With its key.
+    Key(Credential, Scheme),
+}
+
+impl Presented {
+    /// Reads the `Authorization` header and the parameters of a request.
+    ///
+    /// # Errors
+    ///
+    /// - [`OAuthError::InvalidRequest`]: the client is presented in more than one way, or by a secret without an id.
+    /// - [`OAuthError::InvalidClient`]: what is presented is no key, or another one than the id says.
+    pub fn parse(
+        authorization: Option<&str>,
+        parameters: &Parameters,
+        brand: &Brand,
+    ) -> Result<Self, OAuthError> {
+        let (id, secret) = (parameters.optional("client_id"), parameters.optional("client_secret"));
+        if authorization.is_some() && secret.is_some() {
+            let detail = "The client must be authenticated in one way alone.".to_owned();
+            return Err(OAuthError::InvalidRequest(detail));
+        }
+        let presented = match (authorization, secret) {
+            (Some(authorization), _) => of_header(authorization, brand)?,
+            (None, Some(secret)) => {
+                let id = id.ok_or_else(|| {
+                    OAuthError::InvalidRequest("client_id is required with client_secret.".to_owned())
+                })?;
+                of_id_and_secret(id, secret, brand)?
+            }
+            (None, None) => {
+                let unknown = OAuthError::InvalidClient("client_id is no id of a key", Scheme::Basic);
+                let named = id.map(|id| id.parse().map(Self::Named)).transpose();
+                return named.map_err(|_| unknown).map(|named| named.unwrap_or(Self::Nobody));
+            }
+        };
+        match (&presented, id) {
+            (Self::Key(credential, scheme), Some(id)) if credential.key_id.to_string() != id => {
+                Err(OAuthError::InvalidClient("client_id is that of another key", *scheme))
+            }
+            _ => Ok(presented),
+        }
+    }
+
+    /// The key of the client, which must be presented with it, for an operation.
+    ///
+    /// # Errors
+    ///
+    /// - [`OAuthError::InvalidClient`]: the client is not presented with a key that exists.
+    /// - [`OAuthError::RefusedClient`]: the key does not work, or has another secret.
+    /// - [`OAuthError::UnauthorizedClient`]: the secret that it is presented with may not do this.
+    /// - [`OAuthError::Failed`]: nothing can be said about it.
+    pub async fn authenticate(
+        &self,
+        operation: Operation,
+        verifier: &Verifier,
+        now: DateTime<Utc>,
+    ) -> Result<Known, OAuthError> {
+        let Self::Key(credential, scheme) = self else {
+            return Err(OAuthError::InvalidClient("no key", Scheme::Basic));
+        };
+        let presented = Some(CredentialKind::ApiKey);
+        let refused = match verifier.verify(credential, now).await?.checked {
+            Checked::Known(known) => match known.works(now) {
+                Ok(()) if known.presented().may(operation, true) => return Ok(*known),
+                Ok(()) => return Err(OAuthError::UnauthorizedClient(known.presented())),
+                Err(unfit) => RefusedCredential::of_unfit(known.key.holder(), presented, unfit),
+            },
+            Checked::WrongSecret(holder) => RefusedCredential::of_wrong_secret(holder, presented),
+            Checked::Unknown(_) => return Err(OAuthError::InvalidClient("unknown key", *scheme)),
+        };
+        Err(OAuthError::RefusedClient(refused.into(), *scheme))
+    }
+
+    /// Checks that the client, if it is presented at all, is the key of that id.
+    ///
+    /// # Errors
+    ///
+    /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`]: the client is presented with a key that does not work.
+    /// - [`OAuthError::UnauthorizedClient`]: the secret that it is presented with may not do this.
+    /// - [`OAuthError::InvalidGrant`]: it is another key.
+    /// - [`OAuthError::Failed`]: nothing can be said about it.
+    pub async fn must_be(
+        &self,
+        key_id: KeyId,
+        operation: Operation,
+        verifier: &Verifier,
+        now: DateTime<Utc>,
+    ) -> Result<(), OAuthError> {
+        let presented = match self {
+            Self::Nobody => return Ok(()),
+            Self::Named(id) => *id,
+            Self::Key(..) => self.authenticate(operation, verifier, now).await?.key.key_id,
+        };
+        if presented == key_id { Ok(()) } else { Err(OAuthError::InvalidGrant("a token of another client")) }
+    }
+}
+
+fn of_header(authorization: &str, brand: &Brand) -> Result<Presented, OAuthError> {
+    let (scheme, rest) = authorization.trim().split_once(' ').unwrap_or((authorization, ""));
+    let rest = rest.trim_start_matches(' ');
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return api_key(rest, Scheme::Bearer, brand);
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(OAuthError::InvalidClient("neither Basic nor Bearer", Scheme::Basic));
+    }
+    let not_basic = || OAuthError::InvalidClient("not of the form of Basic", Scheme::Basic);
+    let decoded = Zeroizing::new(STANDARD.decode(rest).map_err(|_| not_basic())?);
+    let text = std::str::from_utf8(&decoded).map_err(|_| not_basic())?;
+    let (id, secret) = text.split_once(':').ok_or_else(not_basic)?;
+    // Both are encoded as in a form (RFC 6749, section 2.3.1): some clients encode the `_` of a key, and others nothing.
+    let decoded = |text| percent_decode_str(text).decode_utf8().map_err(|_| not_basic());
+    let secret = Zeroizing::new(decoded(secret)?.into_owned());
+    of_id_and_secret(&decoded(id)?, &secret, brand)
+}
+
+fn of_id_and_secret(id: &str, secret: &str, brand: &Brand) -> Result<Presented, OAuthError> {
+    let presented = api_key(secret, Scheme::Basic, brand)?;
+    match &presented {
+        Presented::Key(credential, _) if credential.key_id.to_string() == id => Ok(presented),
+        _ => Err(OAuthError::InvalidClient("the id of another key", Scheme::Basic)),
+    }
+}
+
+fn api_key(text: &str, scheme: Scheme, brand: &Brand) -> Result<Presented, OAuthError> {
+    match Credential::parse(text, brand) {
+        Ok(credential) if credential.kind == Kind::ApiKey => Ok(Presented::Key(credential, scheme)),
+        Ok(_) => Err(OAuthError::InvalidClient("a token in place of a key", scheme)),
+        Err(_) => Err(OAuthError::InvalidClient("not a key", scheme)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn brand() -> Brand {
+        "kg".parse().unwrap()
+    }
+
+    /// How a request presents its client, in a word.
+    fn presented(authorization: Option<&str>, body: &str) -> String {
+        match Presented::parse(authorization, &Parameters::parse(body.as_bytes()).unwrap(), &brand()) {
+            Ok(Presented::Nobody) => "nobody".to_owned(),
+            Ok(Presented::Named(_)) => "named".to_owned(),
+            Ok(Presented::Key(_, scheme)) => format!("{scheme:?}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_client_is_presented_in_one_of_three_ways() {
+        let now = Utc::now();
+        let (key, other) = (Credential::generate(now), Credential::generate(now));
+        let (id, other_id) = (key.key_id, other.key_id);
+        let key = key.to_text(&brand());
+        let key = key.expose_secret();
+        let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
+        let form = |id: KeyId| format!("client_id={id}&client_secret={key}");
+        for (authorization, body, expected) in [
+            (None, String::new(), "nobody"),
+            (None, format!("client_id={id}"), "named"),
+            (None, form(id), "Basic"),
+            (Some(basic(&format!("{id}:{key}"))), String::new(), "Basic"),
+            (Some(basic(&format!("{id}:{key}"))), format!("client_id={id}"), "Basic"),
+            (Some(basic(&format!("{id}:{}", key.replace('_', "%5F")))), String::new(), "Basic"),
+            (Some(format!("bearer  {key}")), String::new(), "Bearer"),
+            (Some(format!("Bearer {key}")), form(id), "invalid request"),
+            (None, format!("client_secret={key}"), "invalid request"),
+            (None, "client_id=alice".to_owned(), "invalid client: client_id is no id of a key"),
+            (None, form(other_id), "invalid client: the id of another key"),
+            (
+                Some(basic(&format!("{other_id}:{key}"))),
+                String::new(),
+                "invalid client: the id of another key",
+            ),
+            (
+                Some(format!("Bearer {key}")),
+                format!("client_id={other_id}"),
+                "invalid client: client_id is that of another key",
+            ),
+            (Some(basic(key)), String::new(), "invalid client: not of the form of Basic"),
+            (Some("Basic ?".to_owned()), String::new(), "invalid client: not of the form of Basic"),
+            (Some("Digest x".to_owned()), String::new(), "invalid client: neither Basic nor Bearer"),
+            (Some("Bearer".to_owned()), String::new(), "invalid client: not a key"),
+        ] {
+            assert_eq!(presented(authorization.as_deref(), &body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_no_client() {
+        let now = Utc::now();
+        let key_id = KeyId::generate(now);
+        let token_id = keygate_core::credential::TokenId::generate(now);
+        for kind in [Kind::AccessToken(token_id), Kind::RefreshToken(token_id)] {
+            let token = Credential::draw(key_id, kind).to_text(&brand());
+            let header = format!("Bearer {}", token.expose_secret());
+            assert_eq!(presented(Some(&header), ""), "invalid client: a token in place of a key");
+        }
+    }
+}

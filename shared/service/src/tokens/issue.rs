@@ -1,0 +1,469 @@
+//! Issuing tokens: for a key (RFC 6749, section 4.4), or for a refresh token (section 6).
+//!
+//! A refresh token works once. The next one comes with what it gets, and begins the next step of its family. One that is used
+//! again was copied, and its two users cannot be told apart: the whole family is revoked (RFC 9700, section
+//! 4.14.2). Where the deployment allows it, one that is used again within seconds gets a sibling of the next one instead, because
+//! its client may have lost the answer or asked twice at the same time.
+
+use std::num::NonZeroU16;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::caller::Actor;
+use keygate_core::credential::{Brand, Credential, FamilyId, Kind, TokenId};
+use keygate_core::endpoint_rule::{self, EndpointRule};
+use keygate_core::error::Error;
+use keygate_core::key::Key;
+use keygate_core::rights::{self, Operation};
+use keygate_core::scope::{MOST_SCOPES, Scope, WORKSPACE_ADMIN};
+use keygate_core::time::whole_second;
+use keygate_core::token::{Family, HashedToken, RefreshUse, Token, TokenKey, TokenKind};
+use keygate_core::verification::{Checked, Known, KnownToken, Proof};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Serialize, Serializer};
+
+use crate::authorizer::verifier::Verifier;
+use crate::store::tokens::{Renewal, Revoked, TokenStore};
+use crate::tokens::client::Presented;
+use crate::tokens::parameters::Parameters;
+use crate::tokens::settings::TokenSettings;
+use crate::tokens::{OAuthError, RefusedCredential};
+
+/// The scope that asks for a refresh token (`OpenID` Connect Core 1.0, section 11). No token carries it.
+const OFFLINE_ACCESS: &str = "offline_access";
+
+/// How often a refresh token is looked at whose family others keep changing: more often than a step of a family can change.
+const REFRESH_ATTEMPTS: u32 = 8;
+
+/// What a client asks for.
+#[derive(Debug)]
+pub struct TokenRequest {
+    grant: Grant,
+    /// Everything, if not said; none, if none is named.
+    scopes: Option<Vec<Scope>>,
+    /// Whether a refresh token is wanted too.
+    offline: bool,
+    /// The longest life, if not said.
+    expires_in: Option<TimeDelta>,
+}
+
+#[derive(Debug)]
+enum Grant {
+    ClientCredentials,
+    RefreshToken(Credential),
+}
+
+impl TokenRequest {
+    /// Reads the parameters of a request.
+    ///
+    /// # Errors
+    ///
+    /// - [`OAuthError::InvalidRequest`]: `grant_type` or `refresh_token` is missing, or `expires_in` is no number of seconds.
+    /// - [`OAuthError::UnsupportedGrantType`]: there is no such grant.
+    /// - [`OAuthError::InvalidGrant`]: `refresh_token` is none.
+    /// - [`OAuthError::InvalidScope`]: `scope` has something else than scopes, or too many.
+    pub fn parse(parameters: &Parameters, brand: &Brand) -> Result<Self, OAuthError> {
+        let grant = match parameters.required("grant_type")? {
+            "client_credentials" => Grant::ClientCredentials,
+            "refresh_token" => match Credential::parse(parameters.required("refresh_token")?, brand) {
+                Ok(credential) if matches!(credential.kind, Kind::RefreshToken(_)) => {
+                    Grant::RefreshToken(credential)
+                }
+                _ => return Err(OAuthError::InvalidGrant("not a refresh token")),
+            },
+            _ => return Err(OAuthError::UnsupportedGrantType),
+        };
+        let expires_in = parameters.optional("expires_in").map(|seconds| {
+            let digits = Some(seconds).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+            let seconds = digits.and_then(|digits| digits.parse().ok()).filter(|seconds| *seconds > 0);
+            seconds.map(|seconds: u32| TimeDelta::seconds(seconds.into())).ok_or_else(|| {
+                OAuthError::InvalidRequest("expires_in must be a whole number of seconds above 0.".to_owned())
+            })
+        });
+        let mut offline = false;
+        // One that is there and names no scope, as a client sends that computes its list, asks for none and not for all.
+        let mut scopes: Option<Vec<Scope>> = None;
+        if let Some(scope) = parameters.optional("scope") {
+            let scopes = scopes.insert(Vec::new());
+            for word in scope.split(' ').filter(|word| !word.is_empty()) {
+                if word == OFFLINE_ACCESS {
+                    offline = true;
+                    continue;
+                }
+                let scope = word
+                    .parse()
+                    .map_err(|invalid| OAuthError::InvalidScope(format!("A scope {invalid}.")))?;
+                if !scopes.contains(&scope) {
+                    scopes.push(scope);
+                }
+                if scopes.len() > MOST_SCOPES {
+                    let detail = format!("There may be at most {MOST_SCOPES} scopes.");
+                    return Err(OAuthError::InvalidScope(detail));
+                }
+            }
+        }
+        Ok(Self { grant, scopes, offline, expires_in: expires_in.transpose()? })
+    }
+}
+
+/// Tokens as they are answered with (RFC 6749, section 5.1): the only time that they are shown.
+#[derive(Debug, Serialize)]
+pub struct IssuedTokens {
+    #[serde(serialize_with = "expose")]
+    access_token: SecretString,
+    token_type: &'static str,
+    /// Seconds.
+    expires_in: i64,
+    #[serde(serialize_with = "expose_if_any", skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<SecretString>,
+    scope: String,
+}
+
+fn expose<S: Serializer>(token: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(token.expose_secret())
+}
+
+#[expect(clippy::ref_option, reason = "the signature that serde's `serialize_with` calls")]
+fn expose_if_any<S: Serializer>(token: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+    token.as_ref().map(ExposeSecret::expose_secret).serialize(serializer)
+}
+
+/// What issuing tokens takes.
+#[derive(Debug)]
+pub struct TokenIssuer {
+    /// The word credentials begin with.
+    pub brand: Brand,
+    /// What compares them with what is stored.
+    pub verifier: Verifier,
+    /// Where tokens are.
+    pub store: TokenStore,
+    /// How long tokens live, and how many a key may have.
+    pub settings: TokenSettings,
+}
+
+impl TokenIssuer {
+    /// Issues tokens for what a request presents. They carry what was asked for, and never more than the key has.
+    ///
+    /// # Errors
+    ///
+    /// - [`OAuthError::InvalidRequest`], [`OAuthError::UnsupportedGrantType`]: as [`TokenRequest::parse`] and
+    ///   [`Presented::parse`] say.
+    /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`]: the client is not presented with a key that works.
+    /// - [`OAuthError::InvalidScope`]: a scope is none, or is more than the key or the refresh token has.
+    /// - [`OAuthError::InvalidGrant`], [`OAuthError::RefusedGrant`]: the refresh token does not work or is another client's.
+    ///   If it was used before, all that came of it is revoked.
+    /// - [`OAuthError::Failed`]: the key has as many tokens as it may have ([`Error::TooManyTokens`]), or try again later.
+    pub async fn issue(
+        &self,
+        authorization: Option<&str>,
+        parameters: &Parameters,
+        origin: Origin,
+        now: DateTime<Utc>,
+    ) -> Result<IssuedTokens, OAuthError> {
+        let request = TokenRequest::parse(parameters, &self.brand)?;
+        let client = Presented::parse(authorization, parameters, &self.brand)?;
+        match &request.grant {
+            Grant::ClientCredentials => {
+                let client = client.authenticate(Operation::ObtainAccessToken, &self.verifier, now).await?;
+                self.issue_for_key(client, &request, origin, now).await
+            }
+            Grant::RefreshToken(presented) => {
+                let (mut key, mut used) = self.known(presented, now).await?;
+                client.must_be(key.key.key_id, Operation::RenewTokens, &self.verifier, now).await?;
+                for _ in 0..REFRESH_ATTEMPTS {
+                    match self.issue_for_refresh_token(&key, &used, &request, &origin, now).await {
+                        // A token of the family was used at the same time, or revoked.
+                        Err(OAuthError::Failed(Error::Conflict)) => {
+                            (key, used) = self.known(presented, now).await?;
+                        }
+                        done => return done,
+                    }
+                }
+                Err(Error::Busy.into())
+            }
+        }
+    }
+
+    async fn issue_for_key(
+        &self,
+        client: Known,
+        request: &TokenRequest,
+        origin: Origin,
+        now: DateTime<Utc>,
+    ) -> Result<IssuedTokens, OAuthError> {
+        let presented = client.presented();
+        if request.offline && !presented.may(Operation::ObtainRefreshToken, true) {
+            let detail =
+                format!("{OFFLINE_ACCESS} takes an API key with its current secret, not {presented}.");
+            return Err(OAuthError::InvalidScope(detail));
+        }
+        let made_in_overlap = (presented == rights::Presented::PreviousSecret).then_some(client.key.rotation);
+        // What is made with a secret ends with it.
+        let client_ends_at = client.ends_at();
+        let key = TokenKey { key: client.key, generation: client.generation };
+        let is_admin = key.key.scopes.iter().any(|scope| scope.as_str() == WORKSPACE_ADMIN);
+        let scopes = match &request.scopes {
+            None => key.key.scopes.clone(),
+            Some(wanted) => {
+                held(wanted, |scope| is_admin || key.key.scopes.contains(scope), "key")?;
+                wanted.clone()
+            }
+        };
+        let draft = Draft { key: &key, scopes, endpoints: key.key.endpoints.clone(), made_in_overlap, now };
+        draft.must_fit()?;
+        let access_expires_at = self.access_expires_at(client_ends_at, request, now);
+        let actor = Actor::User(&key.key.workspace_id, &key.key.user_id);
+        if !request.offline {
+            let access = draft.token(Kind::AccessToken(TokenId::generate(now)), access_expires_at);
+            let event = event(Action::TokenIssued, &key.key, &access, origin, now);
+            self.store.issue(actor, &[self.hashed(&access)], None, &event, self.settings.per_key).await?;
+            return Ok(self.shown(&access, None, now));
+        }
+        let family_id = FamilyId::generate(now);
+        let [access_id, refresh_id] = next(family_id, 0).expect("a new family has room");
+        let expires_at = sooner(whole_second(now) + self.settings.refresh_lifetime, key.key.expires_at);
+        let access = draft.token(Kind::AccessToken(access_id), access_expires_at.min(expires_at));
+        let refresh = draft.token(Kind::RefreshToken(refresh_id), expires_at);
+        let family = Family::new(key.key.key_id, family_id, refresh_id, expires_at);
+        let event = event(Action::TokenIssued, &key.key, &access, origin, now);
+        let tokens = [self.hashed(&access), self.hashed(&refresh)];
+        self.store.issue(actor, &tokens, Some(&family), &event, self.settings.per_key).await?;
+        Ok(self.shown(&access, Some(&refresh), now))
+    }
+
+    async fn issue_for_refresh_token(
+        &self,
+        key: &TokenKey,
+        KnownToken { token: used, family, .. }: &KnownToken,
+        request: &TokenRequest,
+        origin: &Origin,
+        now: DateTime<Utc>,
+    ) -> Result<IssuedTokens, OAuthError> {
+        let family = family.as_ref().ok_or(OAuthError::InvalidGrant("a refresh token without a family"))?;
+        let renewal = match family.judge(used.token_id, self.settings.refresh_reuse, now) {
+            RefreshUse::Next => Renewal::Step,
+            RefreshUse::Again => Renewal::Sibling,
+            RefreshUse::Copied => {
+                return self.revoke_copied(&key.key, used, family, origin.clone(), now).await;
+            }
+        };
+        let scopes = match &request.scopes {
+            None => used.scopes.clone(),
+            Some(wanted) => {
+                held(wanted, |scope| used.scopes.contains(scope), "refresh token")?;
+                wanted.clone()
+            }
+        };
+        let [access_id, refresh_id] = next(family.family_id, family.last_number())
+            .ok_or(OAuthError::InvalidGrant("a family that has no more numbers"))?;
+        let expires_at = sooner(family.expires_at, key.key.expires_at);
+        let draft = Draft { key, scopes, endpoints: used.endpoints.clone(), made_in_overlap: None, now };
+        let access_expires_at = self.access_expires_at(key.key.expires_at, request, now).min(expires_at);
+        let access = draft.token(Kind::AccessToken(access_id), access_expires_at);
+        // It has the same scopes as the one before, whatever was asked for this time (RFC 6749, section 6).
+        let draft = Draft { scopes: used.scopes.clone(), ..draft };
+        let refresh = draft.token(Kind::RefreshToken(refresh_id), expires_at);
+        let event = event(Action::TokenRefreshed, &key.key, &access, origin.clone(), now);
+        let actor = Actor::User(&key.key.workspace_id, &key.key.user_id);
+        let tokens = [self.hashed(&access), self.hashed(&refresh)];
+        self.store.refresh(actor, (family, renewal), &tokens, &event, self.settings.per_key).await?;
+        Ok(self.shown(&access, Some(&refresh), now))
+    }
+
+    /// Revokes all that came of a refresh token that was used twice.
+    async fn revoke_copied(
+        &self,
+        key: &Key,
+        used: &Token,
+        family: &Family,
+        origin: Origin,
+        now: DateTime<Utc>,
+    ) -> Result<IssuedTokens, OAuthError> {
+        let author = (&key.workspace_id, &key.user_id);
+        let event = Event::new(Action::TokenReused, author, (key.key_id, &key.user_id), origin, now)
+            .about_token(used.token_id);
+        let actor = Actor::User(&key.workspace_id, &key.user_id);
+        let whole_family = Revoked::Family(family, used.generation);
+        self.store.revoke(actor, key.key_id, whole_family, &event).await?;
+        Err(OAuthError::InvalidGrant("a refresh token that was used before"))
+    }
+
+    /// The token that is presented, with its key, if both work.
+    async fn known(
+        &self,
+        presented: &Credential,
+        now: DateTime<Utc>,
+    ) -> Result<(TokenKey, Box<KnownToken>), OAuthError> {
+        let refused = match self.verifier.verify(presented, now).await?.checked {
+            Checked::Known(known) => match (known.works(now), *known) {
+                (Ok(()), Known { key, generation, proof: Proof::Token(token) }) => {
+                    return Ok((TokenKey { key, generation }, token));
+                }
+                (Ok(()), _) => return Err(OAuthError::InvalidGrant("not a token")),
+                (Err(unfit), known) => RefusedCredential::of_unfit(known.key.holder(), None, unfit),
+            },
+            Checked::WrongSecret(holder) => RefusedCredential::of_wrong_secret(holder, None),
+            Checked::Unknown(_) => return Err(OAuthError::InvalidGrant("unknown token")),
+        };
+        Err(OAuthError::RefusedGrant(refused.into()))
+    }
+
+    fn access_expires_at(
+        &self,
+        end: Option<DateTime<Utc>>,
+        request: &TokenRequest,
+        now: DateTime<Utc>,
+    ) -> DateTime<Utc> {
+        let life = request
+            .expires_in
+            .map_or(self.settings.access_lifetime, |wanted| wanted.min(self.settings.access_lifetime));
+        sooner(whole_second(now) + life, end)
+    }
+
+    fn hashed(&self, new: &NewToken) -> HashedToken {
+        HashedToken { token: new.token.clone(), hash: self.verifier.peppers.hash(&new.credential) }
+    }
+
+    fn shown(&self, access: &NewToken, refresh: Option<&NewToken>, now: DateTime<Utc>) -> IssuedTokens {
+        let scopes = access.token.scopes.iter().map(Scope::as_str);
+        let scope: Vec<&str> = scopes.chain(refresh.map(|_| OFFLINE_ACCESS)).collect();
+        IssuedTokens {
+            access_token: access.credential.to_text(&self.brand),
+            token_type: "Bearer",
+            expires_in: (access.token.expires_at - whole_second(now)).num_seconds(),
+            refresh_token: refresh.map(|refresh| refresh.credential.to_text(&self.brand)),
+            scope: scope.join(" "),
+        }
+    }
+}
+
+/// What the tokens of one request have in common.
+struct Draft<'a> {
+    key: &'a TokenKey,
+    scopes: Vec<Scope>,
+    endpoints: Vec<EndpointRule>,
+    /// Where they are made with a previous secret: how often their key has got another hash.
+    made_in_overlap: Option<u64>,
+    now: DateTime<Utc>,
+}
+
+/// A token that is about to be written, and its secret.
+struct NewToken {
+    token: Token,
+    credential: Credential,
+}
+
+impl Draft<'_> {
+    /// An administrator's token may be asked to carry scopes that its key does not have word for word.
+    fn must_fit(&self) -> Result<(), OAuthError> {
+        if endpoint_rule::fit(&self.endpoints, &self.scopes) {
+            return Ok(());
+        }
+        Err(OAuthError::InvalidScope(
+            "The scopes are more than an answer of the authorizer has room for.".to_owned(),
+        ))
+    }
+
+    fn token(&self, kind: Kind, expires_at: DateTime<Utc>) -> NewToken {
+        let (token_kind, token_id) = match kind {
+            Kind::RefreshToken(id) => (TokenKind::RefreshToken, id),
+            Kind::AccessToken(id) => (TokenKind::AccessToken, id),
+            Kind::ApiKey => unreachable!("an API key is not issued here"),
+        };
+        let token = Token {
+            key_id: self.key.key.key_id,
+            token_id,
+            kind: token_kind,
+            scopes: self.scopes.clone(),
+            endpoints: self.endpoints.clone(),
+            generation: self.key.generation,
+            made_in_overlap: self.made_in_overlap,
+            created_at: whole_second(self.now),
+            expires_at,
+            last_used_at: None,
+        };
+        NewToken { token, credential: Credential::draw(self.key.key.key_id, kind) }
+    }
+}
+
+fn held(wanted: &[Scope], is_held: impl Fn(&Scope) -> bool, by: &str) -> Result<(), OAuthError> {
+    match wanted.iter().find(|scope| !is_held(scope)) {
+        None => Ok(()),
+        Some(scope) => Err(OAuthError::InvalidScope(format!("The {by} does not have the scope {scope}."))),
+    }
+}
+
+/// The ids of the access token and the refresh token that come after all tokens up to that number.
+fn next(family: FamilyId, number: u16) -> Option<[TokenId; 2]> {
+    let [access, refresh] = [number.checked_add(1)?, number.checked_add(2)?];
+    Some([family.token(NonZeroU16::new(access)?), family.token(NonZeroU16::new(refresh)?)])
+}
+
+fn sooner(time: DateTime<Utc>, end: Option<DateTime<Utc>>) -> DateTime<Utc> {
+    end.map_or(time, |end| time.min(end))
+}
+
+fn event(action: Action, key: &Key, access: &NewToken, origin: Origin, now: DateTime<Utc>) -> Event {
+    let author = (&key.workspace_id, &key.user_id);
+    Event::new(action, author, (key.key_id, &key.user_id), origin, now).about_token(access.token.token_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(body: &str) -> Result<TokenRequest, OAuthError> {
+        TokenRequest::parse(&Parameters::parse(body.as_bytes()).unwrap(), &"kg".parse().unwrap())
+    }
+
+    #[test]
+    fn a_scope_is_a_list_of_words_and_one_of_them_asks_for_a_refresh_token() {
+        // scope, scopes, offline
+        let table: [(&str, Option<&[&str]>, bool); 7] = [
+            ("", None, false),
+            ("a", Some(&["a"]), false),
+            ("a++b+a", Some(&["a", "b"]), false),
+            ("offline_access", Some(&[]), true),
+            ("++offline_access+", Some(&[]), true),
+            ("+", Some(&[]), false),
+            ("b+offline_access+a", Some(&["b", "a"]), true),
+        ];
+        for (scope, scopes, offline) in table {
+            let request = parse(&format!("grant_type=client_credentials&scope={scope}")).unwrap();
+            let scopes = scopes.map(|scopes| scopes.iter().map(|scope| scope.parse().unwrap()).collect());
+            assert_eq!((request.scopes, request.offline), (scopes, offline), "{scope}");
+        }
+        for invalid in ["A", "a%0Ab", "\"a\"", "*", "a:*"] {
+            let refused = parse(&format!("grant_type=client_credentials&scope={invalid}"));
+            assert!(matches!(refused, Err(OAuthError::InvalidScope(_))), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn a_life_is_a_whole_number_of_seconds() {
+        for (expires_in, valid) in [
+            ("1", true),
+            ("86400", true),
+            ("0", false),
+            ("-1", false),
+            ("+1", false),
+            ("1.5", false),
+            ("x", false),
+        ] {
+            let request = parse(&format!("grant_type=client_credentials&expires_in={expires_in}"));
+            assert_eq!(request.is_ok(), valid, "{expires_in}");
+        }
+    }
+
+    #[test]
+    fn a_family_ends_with_its_numbers() {
+        let family = FamilyId::generate(Utc::now());
+        let numbers = |number| next(family, number).map(|ids| ids.map(TokenId::number));
+        assert_eq!(numbers(0), Some([1, 2]));
+        assert_eq!(numbers(u16::MAX - 2), Some([u16::MAX - 1, u16::MAX]));
+        assert_eq!(numbers(u16::MAX - 1), None);
+        let [access, refresh] = next(family, 2).unwrap();
+        assert_eq!((access.family(), refresh.family()), (Some(family), Some(family)));
+        assert_eq!(TokenId::generate(Utc::now()).family(), None);
+    }
+}

@@ -1,0 +1,65 @@
+//! What a client finds out by itself (RFC 8414).
+
+use keygate_core::environment::{Environment, InvalidVariable};
+use serde::Serialize;
+
+/// Where tokens are issued.
+pub const TOKEN_PATH: &str = "/oauth/token";
+/// Where tokens are revoked.
+pub const REVOCATION_PATH: &str = "/oauth/revoke";
+/// Where it is told what a credential is worth.
+pub const INTROSPECTION_PATH: &str = "/oauth/introspect";
+
+/// The ways in which a client may present its key.
+const CLIENT_AUTHENTICATION: [&str; 2] = ["client_secret_basic", "client_secret_post"];
+
+/// The metadata of the OAuth API (RFC 8414, section 2).
+#[derive(Debug, Serialize)]
+pub struct Metadata {
+    issuer: String,
+    token_endpoint: String,
+    revocation_endpoint: String,
+    introspection_endpoint: String,
+    grant_types_supported: [&'static str; 2],
+    /// None: there is no authorization endpoint.
+    response_types_supported: [&'static str; 0],
+    token_endpoint_auth_methods_supported: [&'static str; 2],
+    /// Nobody has to say who they are: holding the token is enough.
+    revocation_endpoint_auth_methods_supported: [&'static str; 3],
+    introspection_endpoint_auth_methods_supported: [&'static str; 2],
+}
+
+impl Metadata {
+    /// That of the API at `issuer`.
+    #[must_use]
+    pub fn new(issuer: &str) -> Self {
+        let [basic, post] = CLIENT_AUTHENTICATION;
+        Self {
+            issuer: issuer.to_owned(),
+            token_endpoint: format!("{issuer}{TOKEN_PATH}"),
+            revocation_endpoint: format!("{issuer}{REVOCATION_PATH}"),
+            introspection_endpoint: format!("{issuer}{INTROSPECTION_PATH}"),
+            grant_types_supported: ["client_credentials", "refresh_token"],
+            response_types_supported: [],
+            token_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,
+            revocation_endpoint_auth_methods_supported: [basic, post, "none"],
+            introspection_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,
+        }
+    }
+}
+
+/// `OAUTH_ISSUER`: the address at which clients find the OAuth API, without a `/` at its end (RFC 8414, section 2). `None` stands
+/// for the API's own host.
+///
+/// # Errors
+///
+/// [`InvalidVariable`] when it is no such address.
+pub fn issuer(environment: &Environment) -> Result<Option<String>, InvalidVariable> {
+    let Some(issuer) = environment.text("OAUTH_ISSUER") else { return Ok(None) };
+    let rest = issuer.strip_prefix("https://").or(issuer.strip_prefix("http://127.0.0.1:"));
+    if rest.is_some_and(|rest| !rest.is_empty() && !rest.ends_with('/') && !rest.contains(['?', '#'])) {
+        return Ok(Some(issuer.to_owned()));
+    }
+    let must_be = "must be an address such as https://auth.example.com, without a / at its end";
+    Err(InvalidVariable::new("OAUTH_ISSUER", must_be))
+}

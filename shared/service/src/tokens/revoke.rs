@@ -1,0 +1,152 @@
+//! Revoking tokens: by whoever holds one (RFC 7009), or by id over the management API.
+//!
+//! An access token is revoked alone. With a refresh token goes its family: the tokens that came of the same grant (RFC 7009,
+//! section 2.1).
+
+use chrono::{DateTime, Utc};
+use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::caller::{Actor, Caller};
+use keygate_core::credential::{Brand, Credential, KeyId, Kind, TokenId};
+use keygate_core::error::Error;
+use keygate_core::key::Key;
+use keygate_core::rights::Operation;
+use keygate_core::scope::KEYS_WRITE;
+use keygate_core::token::{Family, Token, TokenKind};
+use keygate_core::verification::{Checked, Known, Proof};
+
+use crate::authorizer::verifier::Verifier;
+use crate::keys::find;
+use crate::store::tokens::{Revoked, TokenStore};
+use crate::tokens::OAuthError;
+use crate::tokens::client::Presented;
+use crate::tokens::parameters::Parameters;
+
+/// What revoking tokens takes.
+#[derive(Debug)]
+pub struct TokenRevoker {
+    /// The word credentials begin with.
+    pub brand: Brand,
+    /// What compares them with what is stored.
+    pub verifier: Verifier,
+    /// Where tokens are.
+    pub store: TokenStore,
+}
+
+impl TokenRevoker {
+    /// Revokes the token that a request presents. Whoever holds a token may: the client need not be authenticated, and must
+    /// be the token's own if it is. A token that does not exist, or does not work any more, is as good as revoked.
+    ///
+    /// # Errors
+    ///
+    /// - [`OAuthError::InvalidRequest`]: `token` is missing, or the client is presented in more than one way.
+    /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`], [`OAuthError::InvalidGrant`]: the client is not who it
+    ///   says, or not the token's.
+    /// - [`OAuthError::UnsupportedTokenType`]: it is an API key.
+    /// - [`OAuthError::Failed`]: try again later.
+    pub async fn revoke_presented(
+        &self,
+        authorization: Option<&str>,
+        parameters: &Parameters,
+        origin: Origin,
+        now: DateTime<Utc>,
+    ) -> Result<(), OAuthError> {
+        let token = parameters.required("token")?;
+        let client = Presented::parse(authorization, parameters, &self.brand)?;
+        let presented = match Credential::parse(token, &self.brand) {
+            Ok(Credential { kind: Kind::ApiKey, .. }) => return Err(OAuthError::UnsupportedTokenType),
+            Ok(presented) => presented,
+            Err(_) => {
+                // Who sends nonsense must be no impostor either.
+                if let Presented::Key(..) = client {
+                    client.authenticate(Operation::RevokePresentedToken, &self.verifier, now).await?;
+                }
+                return Ok(());
+            }
+        };
+        client.must_be(presented.key_id, Operation::RevokePresentedToken, &self.verifier, now).await?;
+        let Checked::Known(known) = self.verifier.verify(&presented, now).await?.checked else {
+            return Ok(());
+        };
+        if let Known { key, proof: Proof::Token(known), .. } = *known
+            && !known.is_revoked
+        {
+            let author = (&key.workspace_id, &key.user_id);
+            let event = Event::new(Action::TokenRevoked, author, (key.key_id, &key.user_id), origin, now)
+                .about_token(known.token.token_id);
+            let actor = Actor::User(&key.workspace_id, &key.user_id);
+            self.store
+                .revoke(actor, key.key_id, revoked(&known.token, known.family.as_ref()), &event)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Revokes a token of a key of the caller, or as an administrator of anyone's of the workspace.
+///
+/// # Errors
+///
+/// - [`Error::InsufficientScope`]: the caller may not write keys.
+/// - [`Error::NotFound`], [`Error::NoSuchToken`]: the workspace has no such key, or the key no such token that works.
+/// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
+/// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+pub async fn revoke(
+    store: &TokenStore,
+    caller: &Caller,
+    (key_id, token_id): (KeyId, TokenId),
+    origin: Origin,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let key = key_of(store, caller, key_id, now).await?;
+    let token = store.tokens.unhashed(key_id, token_id).await?.ok_or(Error::NoSuchToken)?;
+    let family = match (token.kind, token_id.family()) {
+        (TokenKind::RefreshToken, Some(family)) => store.tokens.families(key_id, &[family]).await?.pop(),
+        _ => None,
+    };
+    let event = event(caller, &key, origin, now).about_token(token_id);
+    if store.revoke(caller.actor(), key_id, revoked(&token, family.as_ref()), &event).await? {
+        Ok(())
+    } else {
+        Err(Error::NoSuchToken)
+    }
+}
+
+/// Revokes every token of a key of the caller, or as an administrator of anyone's of the workspace.
+///
+/// # Errors
+///
+/// - [`Error::InsufficientScope`]: the caller may not write keys.
+/// - [`Error::NotFound`]: the workspace has no such key.
+/// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
+/// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+pub async fn revoke_all(
+    store: &TokenStore,
+    caller: &Caller,
+    key_id: KeyId,
+    origin: Origin,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let key = key_of(store, caller, key_id, now).await?;
+    store.revoke_all(caller.actor(), key_id, &event(caller, &key, origin, now)).await
+}
+
+async fn key_of(store: &TokenStore, caller: &Caller, id: KeyId, now: DateTime<Utc>) -> Result<Key, Error> {
+    caller.require(KEYS_WRITE)?;
+    caller.may_to(Operation::RevokeTokens, id)?;
+    let key = find(&store.keys, caller, id, now).await?.key;
+    caller.require_to_act_for(&key.user_id)?;
+    Ok(key)
+}
+
+fn event(caller: &Caller, key: &Key, origin: Origin, now: DateTime<Utc>) -> Event {
+    let author = (&caller.workspace_id, &caller.user_id);
+    Event::new(Action::TokenRevoked, author, (key.key_id, &key.user_id), origin, now)
+}
+
+/// What goes with a token.
+fn revoked<'a>(token: &'a Token, family: Option<&'a Family>) -> Revoked<'a> {
+    match (token.kind, family) {
+        (TokenKind::RefreshToken, Some(family)) => Revoked::Family(family, token.generation),
+        _ => Revoked::Token(token),
+    }
+}

@@ -1,0 +1,42 @@
+//! Reinstating a removed user.
+
+use chrono::{DateTime, Utc};
+use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::caller::Caller;
+use keygate_core::error::Error;
+use keygate_core::identity::UserId;
+use keygate_core::rights::Operation;
+use keygate_core::scope::USERS_WRITE;
+
+use crate::store::Store;
+
+/// Lets a removed user of the caller's workspace have keys again. What was deleted or handed over stays so; what a removal
+/// has not come to yet, it leaves alone from now on. A user who is not removed stays as they are.
+///
+/// Users do not reinstate themselves: a removal would mean nothing to a user who may.
+///
+/// # Errors
+///
+/// - [`Error::InsufficientScope`]: the caller may not reinstate users.
+/// - [`Error::InsufficientCredential`]: the caller came with something else than an API key with its current secret.
+/// - [`Error::OwnUser`]: the user is the caller.
+/// - [`Error::CallerRemoved`]: the caller's user was removed.
+/// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+pub async fn reinstate(
+    store: &Store,
+    caller: &Caller,
+    user_id: &UserId,
+    origin: Origin,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    caller.require(USERS_WRITE)?;
+    caller.may(Operation::ReinstateUser)?;
+    if *user_id == caller.user_id {
+        return Err(Error::OwnUser);
+    }
+    let author = (&caller.workspace_id, &caller.user_id);
+    let event = Event::of_user(Action::UserReinstated, author, user_id, origin, now);
+    let whom = (&caller.workspace_id, user_id);
+    store.reinstate_user(caller.actor(), whom, &event, now).await?;
+    Ok(())
+}
