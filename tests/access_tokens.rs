@@ -82,7 +82,7 @@ async fn a_token_takes_one_strongly_consistent_read_and_a_wrong_one_opens_nothin
 /// With a checksum that belongs to it, so that only the secret can tell.
 #[tokio::test]
 async fn no_secret_opens_what_it_was_not_made_for() {
-    use keygate_core::credential::{Brand, Credential, Kind};
+    use keygate_core::credential::{Brand, Credential, CredentialForm};
     use secrecy::ExposeSecret;
     let brand: Brand = "kg".parse().expect("a brand");
     let workspace = Workspace::new().await;
@@ -105,14 +105,16 @@ async fn no_secret_opens_what_it_was_not_made_for() {
     for secret_of in 0..texts.len() {
         for Credential { key_id, kind, .. } in parsed() {
             for kind in
-                [Some(kind), kind.token_id().map(Kind::AccessToken), Some(Kind::ApiKey)].into_iter().flatten()
+                [Some(kind), kind.token_id().map(CredentialForm::AccessToken), Some(CredentialForm::ApiKey)]
+                    .into_iter()
+                    .flatten()
             {
                 let [.., secret] = [parsed()].map(|mut all| {
                     std::mem::replace(&mut all[secret_of], Credential::generate(Utc::now())).secret
                 });
                 let mixed = Credential { key_id, kind, secret }.to_text(&brand);
                 let mixed = mixed.expose_secret();
-                let opens = texts.contains(&mixed) && !matches!(kind, Kind::RefreshToken(_));
+                let opens = texts.contains(&mixed) && !matches!(kind, CredentialForm::RefreshToken(_));
                 let answer = authorizer.invoke(call(mixed)).await;
                 assert_eq!(answer.is_ok(), opens, "{answer:?}");
                 refused += usize::from(!opens);

@@ -1,7 +1,7 @@
 //! The custom authorizer, in front of the management API, a REST API and an HTTP API.
 
 use aws_sdk_dynamodb::types::AttributeValue::{N, S};
-use keygate_core::credential::{Brand, Credential, KeyId, Kind, Secret};
+use keygate_core::credential::{Brand, Credential, CredentialForm, KeyId, Secret};
 use reqwest::Method;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ fn made_up(id: &str) -> String {
     let secret = [7; 32];
     let credential = Credential {
         key_id: id.parse().expect("an id"),
-        kind: Kind::ApiKey,
+        kind: CredentialForm::ApiKey,
         secret: Secret::from_bytes(&secret.into()),
     };
     credential.to_text(&brand()).expose_secret().to_owned()

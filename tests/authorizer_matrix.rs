@@ -1,6 +1,6 @@
 //! Every state of a credential, in every kind of event, for every form of answer.
 
-use keygate_core::credential::{Credential, KeyId, Kind, Secret};
+use keygate_core::credential::{Credential, CredentialForm, KeyId, Secret};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ fn carrying(name: &str, authorization: Option<&str>) -> Value {
 /// A key with that id whose text is in order, and whose secret nobody was given.
 fn made_up(id: KeyId) -> String {
     let credential =
-        Credential { key_id: id, kind: Kind::ApiKey, secret: Secret::from_bytes(&[7; 32].into()) };
+        Credential { key_id: id, kind: CredentialForm::ApiKey, secret: Secret::from_bytes(&[7; 32].into()) };
     credential.to_text(&"kg".parse().expect("a brand")).expose_secret().to_owned()
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use keygate_core::credential::{Brand, Credential, KeyId, Kind, Secret};
+use keygate_core::credential::{Brand, Credential, CredentialForm, KeyId, Secret};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
@@ -19,7 +19,8 @@ fn parsed(key: &str) -> Credential {
 
 /// The text of a credential, with the checksum that belongs to it.
 fn written(key_id: KeyId, secret: &[u8; 32]) -> String {
-    let credential = Credential { key_id, kind: Kind::ApiKey, secret: Secret::from_bytes(&(*secret).into()) };
+    let credential =
+        Credential { key_id, kind: CredentialForm::ApiKey, secret: Secret::from_bytes(&(*secret).into()) };
     credential.to_text(&brand()).expose_secret().to_owned()
 }
 

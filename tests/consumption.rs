@@ -1,7 +1,7 @@
 //! What an authorization consumes, in DynamoDB's own units: half a read unit for 4 kB, a whole one if strongly consistent,
 //! and a write unit for 1 kB, in the table and in each index that has to follow.
 
-use keygate_core::credential::{Credential, KeyId, Kind};
+use keygate_core::credential::{Credential, CredentialForm, KeyId};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -71,7 +71,8 @@ async fn a_refusal_is_one_read_of_what_exists_or_not_and_garbage_is_none() {
     let key = workspace.key_of("bob", &[]).await;
     let authorizer = Function::start("authorize", &[]).await;
     authorizer.take_capacity();
-    let secret_of = |id: KeyId| Credential::draw(id, Kind::ApiKey).to_text(&"kg".parse().expect("a brand"));
+    let secret_of =
+        |id: KeyId| Credential::draw(id, CredentialForm::ApiKey).to_text(&"kg".parse().expect("a brand"));
     let unknown = secret_of(KeyId::generate(chrono::Utc::now()));
     for _ in 0..2 {
         authorizer.invoke(call(unknown.expose_secret())).await.expect_err("a refusal");

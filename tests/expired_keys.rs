@@ -392,22 +392,22 @@ async fn who_may_read_the_key_that_has_a_name_is_told_which_it_is() {
     let others = workspace.created(json!({"name": "others"})).await;
     let own = workspace.created(json!({"name": "own", "user_id": "bob"})).await;
     let renamed = workspace.created(json!({"name": unique("key"), "user_id": "bob"})).await;
-    for (caller, holder, is_told) in [
+    for (caller, owner, is_told) in [
         (&workspace.admin, &others, true),
         (&workspace.admin, &own, true),
         (&reader, &others, true),
         (&writer, &own, true),
         (&writer, &others, false),
     ] {
-        let wanted = json!({"name": holder["name"]});
+        let wanted = json!({"name": owner["name"]});
         let create = workspace.create(caller, &wanted).await;
         let rename = workspace.update(caller, text(&renamed, "id"), &wanted).await;
         for answer in [create, rename] {
             answer.assert_problem(409, "name_taken");
             let problem = answer.json();
             let told = problem.get("key_id").cloned().unwrap_or_default();
-            assert_eq!(told, if is_told { holder["id"].clone() } else { Value::Null }, "{problem}");
-            assert_eq!(text(&problem, "detail").contains(text(holder, "id")), is_told, "{problem}");
+            assert_eq!(told, if is_told { owner["id"].clone() } else { Value::Null }, "{problem}");
+            assert_eq!(text(&problem, "detail").contains(text(owner, "id")), is_told, "{problem}");
         }
     }
     workspace.contents().await;

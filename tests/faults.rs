@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use keygate_core::credential::{Credential, Kind};
+use keygate_core::credential::{Credential, CredentialForm};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ fn faults(throttled: &str, broken: &str) -> Vec<(String, Value)> {
 async fn whatever_dynamodb_does_the_answer_is_an_error_inside_the_budget_and_the_next_one_is_right() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
-    let made_up = Credential::draw(id_of(&key).parse().expect("an id"), Kind::ApiKey);
+    let made_up = Credential::draw(id_of(&key).parse().expect("an id"), CredentialForm::ApiKey);
     let made_up = made_up.to_text(&"kg".parse().expect("a brand")).expose_secret().to_owned();
     database::mark_used(id_of(&key)).await;
 

@@ -169,7 +169,7 @@ async fn a_key_that_rotates_itself_can_repeat_that_with_its_old_secret() {
     assert_eq!(workspace.rotate(new, id, &json!({})).await.status, 200);
 }
 
-/// The holder of an old secret learns no new one by a header that another credential has chosen.
+/// The owner of an old secret learns no new one by a header that another credential has chosen.
 #[tokio::test]
 async fn an_old_secret_repeats_no_rotation_that_it_has_not_asked_for() {
     let workspace = Workspace::new().await;

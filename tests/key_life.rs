@@ -59,7 +59,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A secret of the key, as its holder has it.
+/// A secret of the key, as its owner has it.
 #[derive(Clone, Debug)]
 struct Secret {
     text: String,

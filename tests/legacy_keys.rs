@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use keygate::store::legacy_keys::LegacyStore;
-use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
 use keygate_core::environment::Environment;
 use keygate_core::error::Error;
 use reqwest::Method;
@@ -307,8 +307,13 @@ async fn of_a_user_who_is_not_removed_no_legacy_key_is_deleted() {
         keys = store.keys.of_user(&id, &bob).await.expect("the index can be read");
     }
     let now = Utc::now();
-    let event =
-        Event::new(Action::LegacyDeleted, (&id, &bob), (keys[0].key_id, &bob), Origin::default(), now);
+    let event = AuditEvent::new(
+        Action::LegacyDeleted,
+        (&id, &bob),
+        (keys[0].key_id, &bob),
+        RequestOrigin::default(),
+        now,
+    );
     let deleted = store.delete_of_removed_user(&keys[0], (&id, &bob), now, &event).await;
     assert!(matches!(deleted, Err(Error::UserReinstated)), "{deleted:?}");
     assert!(workspace.accepts(&key).await);

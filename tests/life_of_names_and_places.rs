@@ -14,7 +14,7 @@ use keygate::keys::update::{KeyPatch, KeyUpdater};
 use keygate::store::Store;
 use keygate::users::clear::UserClearer;
 use keygate::users::remove::Removal;
-use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
 use keygate_core::caller::{Actor, Caller, CredentialKind};
 use keygate_core::credential::KeyId;
 use keygate_core::environment::Environment;
@@ -118,7 +118,7 @@ struct Known {
 }
 
 impl Known {
-    fn has_let_go(&self, now: i64) -> bool {
+    fn has_lapsed(&self, now: i64) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at + SKEW <= now)
     }
 
@@ -141,7 +141,7 @@ impl Outcome {
         match made {
             Ok(_) => Self::Done,
             Err(Error::NotFound) => Self::NotFound,
-            Err(Error::NameTaken(Some(holder))) => Self::NameTaken(holder),
+            Err(Error::NameTaken(Some(owner))) => Self::NameTaken(owner),
             Err(Error::QuotaReached { counted, quota: QUOTA }) if counted == QUOTA => Self::QuotaReached,
             Err(error) => panic!("{error:?}"),
         }
@@ -161,15 +161,15 @@ impl Model {
     }
 
     /// Which key has a name.
-    fn holder(&self, name: &str, now: i64) -> Option<KeyId> {
-        let mut holders = self.0.iter().filter(|(_, key)| key.name == name && !key.has_let_go(now));
-        let holder = holders.next().map(|(id, _)| id.parse().expect("an id"));
+    fn owner(&self, name: &str, now: i64) -> Option<KeyId> {
+        let mut holders = self.0.iter().filter(|(_, key)| key.name == name && !key.has_lapsed(now));
+        let owner = holders.next().map(|(id, _)| id.parse().expect("an id"));
         assert!(holders.next().is_none(), "two keys have the name {name}: {self:#?}");
-        holder
+        owner
     }
 
     fn has_room(&self, user: &str, now: i64) -> bool {
-        let keys = self.0.values().filter(|key| key.user == user && !key.has_let_go(now)).count();
+        let keys = self.0.values().filter(|key| key.user == user && !key.has_lapsed(now)).count();
         assert!(keys <= QUOTA as usize, "{user} has more keys than the quota: {self:#?}");
         keys < QUOTA as usize
     }
@@ -181,13 +181,13 @@ impl Model {
             return Outcome::NotFound;
         }
         let is_extended = key.expires_at != expires_at;
-        let id_of = |holder: KeyId| holder.to_string();
-        if let Some(holder) = self.holder(name, now).filter(|holder| id_of(*holder) != id)
+        let id_of = |owner: KeyId| owner.to_string();
+        if let Some(owner) = self.owner(name, now).filter(|owner| id_of(*owner) != id)
             && (name != key.name || is_extended)
         {
-            return Outcome::NameTaken(holder);
+            return Outcome::NameTaken(owner);
         }
-        if is_extended && key.has_let_go(now) && !self.has_room(key.user, now) {
+        if is_extended && key.has_lapsed(now) && !self.has_room(key.user, now) {
             return Outcome::QuotaReached;
         }
         let user = key.user;
@@ -201,7 +201,7 @@ impl Model {
         keys.sort_by_key(|(_, key)| key.expires_at.is_some_and(|expires_at| expires_at <= now));
         let ids: Vec<String> = keys.into_iter().map(|(id, _)| id.clone()).collect();
         for id in ids {
-            if self.0[&id].has_let_go(now) || self.has_room(to, now) {
+            if self.0[&id].has_lapsed(now) || self.has_room(to, now) {
                 self.0.get_mut(&id).expect("the key").user = to;
             } else {
                 self.0.remove(&id);
@@ -286,7 +286,7 @@ impl<'a> Life<'a> {
                 let Some((id, known)) = self.model.nth(key) else { return };
                 let is_gone = known.is_gone(self.seconds());
                 let key_id = id.parse().expect("an id");
-                let (any, origin) = (IfMatch::Absent, Origin::default());
+                let (any, origin) = (IfMatch::Absent, RequestOrigin::default());
                 let deleted =
                     delete::delete(self.store(), &self.caller, key_id, &any, origin, self.now).await;
                 let expected = if is_gone { Outcome::NotFound } else { Outcome::Done };
@@ -308,8 +308,8 @@ impl<'a> Life<'a> {
     async fn create(&mut self, name: &'static str, user: &'static str, life: Option<i64>) {
         let now = self.seconds();
         let expires_at = life.map(|life| now + life);
-        let expected = match self.model.holder(name, now) {
-            Some(holder) => Outcome::NameTaken(holder),
+        let expected = match self.model.owner(name, now) {
+            Some(owner) => Outcome::NameTaken(owner),
             None if !self.model.has_room(user, now) => Outcome::QuotaReached,
             None => Outcome::Done,
         };
@@ -325,8 +325,13 @@ impl<'a> Life<'a> {
         }
         let new: HashedKey = serde_json::from_value(key).expect("a key");
         let author = (&self.caller.workspace_id, &self.caller.user_id);
-        let event =
-            Event::new(Action::KeyCreated, author, (id, &new.key.user_id), Origin::default(), self.now);
+        let event = AuditEvent::new(
+            Action::KeyCreated,
+            author,
+            (id, &new.key.user_id),
+            RequestOrigin::default(),
+            self.now,
+        );
         let made = self.store().create_key(Actor::Keygate, &new, QUOTA, None, &event, self.now).await;
         assert_eq!(Outcome::of(made), expected, "{name} of {user} at {now}: {:#?}", self.model);
         if expected == Outcome::Done {
@@ -348,7 +353,7 @@ impl<'a> Life<'a> {
         }
         let patch = KeyPatch::parse(patch.to_string().as_bytes(), MaxLifetime(None), self.now);
         let (patch, id_of_key) = (patch.expect("a patch"), id.parse().expect("an id"));
-        let (any, origin) = (IfMatch::Absent, Origin::default());
+        let (any, origin) = (IfMatch::Absent, RequestOrigin::default());
         let before = format!("{:#?}", self.model);
         let expected = self.model.change(id, name, expires_at, now);
         let made = self.updater.update(&self.caller, id_of_key, patch, &any, origin, self.now).await;
@@ -365,7 +370,8 @@ impl<'a> Life<'a> {
         let user: UserId = from.parse().expect("a user");
         self.now += TimeDelta::milliseconds(1);
         let author = (workspace, &self.caller.user_id);
-        let event = Event::of_user(Action::UserReinstated, author, &user, Origin::default(), self.now);
+        let event =
+            AuditEvent::of_user(Action::UserReinstated, author, &user, RequestOrigin::default(), self.now);
         let reinstated =
             self.store().reinstate_user(Actor::Keygate, (workspace, &user), &event, self.now).await;
         assert!(reinstated.expect("it is done"));

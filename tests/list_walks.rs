@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::types::{
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 use keygate::keys::list::{ListKeys, list};
-use keygate::store::keys::Keys;
+use keygate::store::keys::KeysTable;
 use keygate_core::caller::{Caller, CredentialKind};
 use keygate_core::credential::KeyId;
 use keygate_core::environment::Environment;
@@ -452,7 +452,7 @@ struct Query {
 /// The keys of a workspace of a case's own.
 struct Workspace<'a> {
     table: &'a Table,
-    keys: Keys,
+    keys: KeysTable,
     caller: Caller,
     /// What is in the table.
     living: BTreeMap<String, Known>,
@@ -482,7 +482,7 @@ impl<'a> Workspace<'a> {
             expires_at: None,
         };
         let environment = Environment::from_iter([("KEYS_TABLE", table.name.as_str())]);
-        let keys = Keys::new(table.client.clone(), &environment).expect("the name of a table");
+        let keys = KeysTable::new(table.client.clone(), &environment).expect("the name of a table");
         Self { table, keys, caller, known: living.clone(), living }
     }
 

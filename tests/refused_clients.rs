@@ -1,6 +1,6 @@
 //! Clients of the OAuth API that a key refuses: events of the key, as calls are that the authorizer refuses.
 
-use keygate_core::credential::{Credential, Kind};
+use keygate_core::credential::{Credential, CredentialForm};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::support::workspace::{Workspace, id_of, text};
 const GRANT: (&str, &str) = ("grant_type", "client_credentials");
 
 /// A credential with a checksum that belongs to it and a secret that nobody has.
-fn made_up(id: &str, kind: Kind) -> String {
+fn made_up(id: &str, kind: CredentialForm) -> String {
     let credential = Credential::draw(id.parse().expect("an id"), kind);
     credential.to_text(&"kg".parse().expect("a brand")).expose_secret().to_owned()
 }
@@ -31,7 +31,7 @@ async fn refusals(workspace: &Workspace, user: &str) -> Vec<[Value; 6]> {
 async fn a_client_with_a_wrong_secret_or_a_key_that_does_not_work_is_in_the_trail_of_the_key() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("wrong", &[]).await;
-    let wrong = basic(&made_up(id_of(&key), Kind::ApiKey));
+    let wrong = basic(&made_up(id_of(&key), CredentialForm::ApiKey));
     let disabled = workspace.key_of("disabled", &[]).await;
     workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await;
     let expired = json!({"name": "short", "user_id": "expired", "expires_in": 1});
@@ -71,7 +71,7 @@ async fn a_refresh_token_with_a_wrong_secret_is_in_the_trail_of_its_key() {
     let refresh = text(&tokens, "refresh_token");
     let token_id = token_id_of(refresh).parse().expect("an id");
     workspace
-        .refresh(&made_up(id_of(&key), Kind::RefreshToken(token_id)))
+        .refresh(&made_up(id_of(&key), CredentialForm::RefreshToken(token_id)))
         .await
         .assert_oauth_error(400, "invalid_grant");
     let [refused] = <[_; 1]>::try_from(refusals(&workspace, "bob").await).expect("one event");
@@ -87,8 +87,10 @@ async fn any_number_of_refusals_within_a_minute_is_two_events_of_an_environment_
     let key = workspace.key_of("bob", &[]).await;
     let issuer = Function::start("issue-token", &[]).await;
     for _ in 0..TRIES {
-        let answer =
-            issuer.invoke(token_request(&made_up(id_of(&key), Kind::ApiKey))).await.expect("an answer");
+        let answer = issuer
+            .invoke(token_request(&made_up(id_of(&key), CredentialForm::ApiKey)))
+            .await
+            .expect("an answer");
         assert_eq!(answer["statusCode"], 401, "{answer}");
     }
     issuer.terminate().await;
@@ -102,7 +104,7 @@ async fn any_number_of_refusals_within_a_minute_is_two_events_of_an_environment_
 #[tokio::test]
 async fn the_answer_to_a_refused_client_does_not_wait_for_its_event() {
     let workspace = Workspace::new().await;
-    let wrong = basic(&made_up(id_of(&workspace.key_of("bob", &[]).await), Kind::ApiKey));
+    let wrong = basic(&made_up(id_of(&workspace.key_of("bob", &[]).await), CredentialForm::ApiKey));
     for (name, event) in [
         ("issue-token", oauth_request("token", Some(&wrong), "grant_type=client_credentials")),
         ("introspect-token", oauth_request("introspect", Some(&wrong), "token=x")),
@@ -125,7 +127,8 @@ async fn an_event_that_cannot_be_written_changes_no_answer_and_is_logged() {
     let key = workspace.key_of("bob", &["orders:read"]).await;
     let issuer = Function::start("issue-token", &[]).await;
     issuer.disturb(Disturbance::WritesFail);
-    let answer = issuer.invoke(token_request(&made_up(id_of(&key), Kind::ApiKey))).await.expect("an answer");
+    let answer =
+        issuer.invoke(token_request(&made_up(id_of(&key), CredentialForm::ApiKey))).await.expect("an answer");
     assert_eq!(answer["statusCode"], 401, "{answer}");
     issuer.frozen().await;
     assert!(issuer.log_lines().iter().any(|line| line["message"] == "not written after the answer"));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use keygate_core::rights::Presented;
+use keygate_core::rights::CredentialClass;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -14,12 +14,12 @@ use crate::support::openapi;
 use crate::support::stack::{Answer, variable};
 use crate::support::workspace::{Workspace, id_of, text, unique};
 
-const KINDS: [Presented; 5] = [
-    Presented::CurrentSecret,
-    Presented::PreviousSecret,
-    Presented::TransferredSecret,
-    Presented::AccessToken,
-    Presented::LegacyKey,
+const KINDS: [CredentialClass; 5] = [
+    CredentialClass::CurrentSecret,
+    CredentialClass::PreviousSecret,
+    CredentialClass::TransferredSecret,
+    CredentialClass::AccessToken,
+    CredentialClass::LegacyKey,
 ];
 
 /// A request that changes something.
@@ -145,15 +145,15 @@ impl Change {
 }
 
 /// The refusal of a change by a user who is not removed; none, if it is made.
-fn refusal(kind: Presented, change: Change) -> Option<(u16, &'static str)> {
+fn refusal(kind: CredentialClass, change: Change) -> Option<(u16, &'static str)> {
     use Change::{
         Create, Delete, DeleteLegacyKey, Disable, HandOver, IssueRefreshToken, IssueToken, Nothing, Refresh,
         Reinstate, RemoveUser, Rename, RevokePresented, RevokeToken, RevokeTokens, Rotate, Widen,
     };
     let insufficient = Some((403, "insufficient_credential"));
     match kind {
-        Presented::CurrentSecret => None,
-        Presented::PreviousSecret => match change {
+        CredentialClass::CurrentSecret => None,
+        CredentialClass::PreviousSecret => match change {
             Create | RemoveUser | HandOver | Reinstate | DeleteLegacyKey | IssueToken | Refresh
             | RevokePresented => None,
             IssueRefreshToken => Some((400, "invalid_scope")),
@@ -163,7 +163,7 @@ fn refusal(kind: Presented, change: Change) -> Option<(u16, &'static str)> {
                 Target::Other => None,
             },
         },
-        Presented::TransferredSecret => match change {
+        CredentialClass::TransferredSecret => match change {
             Create | Rotate(_) | Rename(_) | Disable(_) | Widen(_) | Nothing(_) | Delete(_)
             | RevokeTokens(_) | RevokeToken(_) | RemoveUser | HandOver | Reinstate | DeleteLegacyKey => {
                 insufficient
@@ -172,7 +172,7 @@ fn refusal(kind: Presented, change: Change) -> Option<(u16, &'static str)> {
             // The refresh tokens of a key end with its handover.
             Refresh => Some((400, "invalid_grant")),
         },
-        Presented::AccessToken | Presented::LegacyKey => match change {
+        CredentialClass::AccessToken | CredentialClass::LegacyKey => match change {
             Rename(_) | Disable(_) | Nothing(_) | Delete(_) | RevokeTokens(_) | RevokeToken(_)
             | DeleteLegacyKey => None,
             Create | Rotate(_) | Widen(_) | RemoveUser | HandOver | Reinstate => insufficient,
@@ -206,31 +206,31 @@ struct Credential {
 }
 
 /// A new credential of a kind for each change, all of one user, with the scope of an administrator.
-async fn credentials(workspace: &Workspace, kind: Presented, user: &str) -> Vec<Credential> {
+async fn credentials(workspace: &Workspace, kind: CredentialClass, user: &str) -> Vec<Credential> {
     let mut credentials = Vec::new();
     let leaver = unique("leaver");
     for _ in CHANGES {
-        let owner = if kind == Presented::TransferredSecret { &leaver } else { user };
+        let owner = if kind == CredentialClass::TransferredSecret { &leaver } else { user };
         let key = workspace.key_of(owner, &["workspace:admin"]).await;
         let tokens = workspace.tokens(&key, "workspace:admin offline_access").await;
         let token = |member| text(&tokens, member).to_owned();
         let (refresh_token, access_token) = (token("refresh_token"), token("access_token"));
         let own_key = Some(id_of(&key).to_owned());
         let text = match kind {
-            Presented::CurrentSecret | Presented::TransferredSecret => key,
-            Presented::PreviousSecret => {
+            CredentialClass::CurrentSecret | CredentialClass::TransferredSecret => key,
+            CredentialClass::PreviousSecret => {
                 let overlap = json!({"overlap_seconds": 3600});
                 let rotated = workspace.rotate(&workspace.admin, id_of(&key), &overlap).await;
                 assert_eq!(rotated.status, 200, "{rotated:?}");
                 key
             }
-            Presented::AccessToken => access_token.clone(),
-            Presented::LegacyKey => imported(workspace, user, &["workspace:admin"]).await,
+            CredentialClass::AccessToken => access_token.clone(),
+            CredentialClass::LegacyKey => imported(workspace, user, &["workspace:admin"]).await,
         };
-        let own_key = own_key.filter(|_| kind != Presented::LegacyKey);
+        let own_key = own_key.filter(|_| kind != CredentialClass::LegacyKey);
         credentials.push(Credential { text, own_key, refresh_token, access_token });
     }
-    if kind == Presented::TransferredSecret {
+    if kind == CredentialClass::TransferredSecret {
         workspace.remove(&leaver, &format!("?transfer_to={user}")).await;
     }
     credentials
@@ -288,7 +288,7 @@ async fn attempt(workspace: &Workspace, change: Change, credential: &Credential)
     workspace.api.send(method, &url, Some(caller), body.as_ref()).await
 }
 
-async fn assert_row(kind: Presented) {
+async fn assert_row(kind: CredentialClass) {
     let workspace = Workspace::new().await;
     for removed in [false, true] {
         let user = unique("user");
@@ -327,27 +327,27 @@ async fn assert_row(kind: Presented) {
 
 #[tokio::test]
 async fn a_key_with_its_current_secret_makes_every_change_unless_its_user_is_removed() {
-    assert_row(Presented::CurrentSecret).await;
+    assert_row(CredentialClass::CurrentSecret).await;
 }
 
 #[tokio::test]
 async fn a_previous_secret_changes_everything_but_its_own_key() {
-    assert_row(Presented::PreviousSecret).await;
+    assert_row(CredentialClass::PreviousSecret).await;
 }
 
 #[tokio::test]
 async fn the_secret_of_a_former_user_changes_nothing() {
-    assert_row(Presented::TransferredSecret).await;
+    assert_row(CredentialClass::TransferredSecret).await;
 }
 
 #[tokio::test]
 async fn an_access_token_takes_away_and_makes_nothing() {
-    assert_row(Presented::AccessToken).await;
+    assert_row(CredentialClass::AccessToken).await;
 }
 
 #[tokio::test]
 async fn a_legacy_key_takes_away_and_makes_nothing() {
-    assert_row(Presented::LegacyKey).await;
+    assert_row(CredentialClass::LegacyKey).await;
 }
 
 #[tokio::test]
@@ -356,11 +356,11 @@ async fn every_kind_of_credential_has_its_row_and_sees_who_it_is() {
     for kind in KINDS {
         // A kind that is added does not compile until it has its row above.
         let (credential, old_secret) = match kind {
-            Presented::CurrentSecret => ("api_key", Value::Null),
-            Presented::PreviousSecret => ("api_key", json!("previous")),
-            Presented::TransferredSecret => ("api_key", json!("transferred")),
-            Presented::AccessToken => ("access_token", Value::Null),
-            Presented::LegacyKey => ("legacy_key", Value::Null),
+            CredentialClass::CurrentSecret => ("api_key", Value::Null),
+            CredentialClass::PreviousSecret => ("api_key", json!("previous")),
+            CredentialClass::TransferredSecret => ("api_key", json!("transferred")),
+            CredentialClass::AccessToken => ("access_token", Value::Null),
+            CredentialClass::LegacyKey => ("legacy_key", Value::Null),
         };
         let user = unique("user");
         let caller = credentials(&workspace, kind, &user).await.remove(0).text;
@@ -368,7 +368,7 @@ async fn every_kind_of_credential_has_its_row_and_sees_who_it_is() {
         assert_eq!((&me["user_id"], &me["credential"]), (&json!(user), &json!(credential)), "{me}");
         assert_eq!(me["old_secret"], old_secret, "{me}");
         let read = workspace.list(&caller, "").await;
-        let may_read = kind != Presented::TransferredSecret;
+        let may_read = kind != CredentialClass::TransferredSecret;
         assert_eq!(read.status, if may_read { 200 } else { 403 }, "{kind:?}: {read:?}");
         let backend = workspace.api.rest_example(Some(&format!("Bearer {caller}"))).await.json();
         assert_eq!(backend["caller"]["oldSecret"], old_secret, "{backend}");

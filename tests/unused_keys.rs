@@ -85,8 +85,8 @@ fn passed(key: &Value, days: i64) -> Vec<(&'static str, i64)> {
 }
 
 fn events<'a>(contents: &'a Contents, id: &str) -> Vec<&'a Value> {
-    let of_unused = |event: &&Value| string(&event["actor"]).ends_with("#keygate:unused");
-    contents.events.iter().filter(of_unused).filter(|event| event["key_id"] == id).collect()
+    let system_unused = |event: &&Value| string(&event["actor"]).ends_with("#keygate:unused");
+    contents.events.iter().filter(system_unused).filter(|event| event["key_id"] == id).collect()
 }
 
 #[tokio::test]

@@ -99,9 +99,9 @@ impl Contents {
     #[track_caller]
     pub(crate) fn assert_consistent_at(&self, now: i64) {
         let keys: BTreeSet<String> = self.keys.iter().map(|key| string(&key["key_id"])).collect();
-        let has_let_go =
+        let has_lapsed =
             |key: &Value| key["expires_at"].as_i64().is_some_and(|expires_at| expires_at + 2 <= now);
-        self.assert_names(has_let_go);
+        self.assert_names(has_lapsed);
 
         let expected_members: BTreeSet<String> = self
             .keys
@@ -123,7 +123,7 @@ impl Contents {
             if member.get("counted").is_some() {
                 *expected_counts.entry(user).or_default() += 1;
             } else {
-                assert!(has_let_go(key), "a key that has not expired counts: {id}: {self:#?}");
+                assert!(has_lapsed(key), "a key that has not expired counts: {id}: {self:#?}");
             }
         }
         let count =
@@ -188,23 +188,23 @@ impl Contents {
     /// Checks that every entry of a name is that of a key that is called so, and that every key has its own, unless it has let go of
     /// it.
     #[track_caller]
-    fn assert_names(&self, has_let_go: impl Fn(&Value) -> bool) {
+    fn assert_names(&self, has_lapsed: impl Fn(&Value) -> bool) {
         let by_id: BTreeMap<String, &Value> =
             self.keys.iter().map(|key| (string(&key["key_id"]), key)).collect();
         for (folded, entry) in self.entries_of("NAME#") {
-            let holder = by_id.get(&string(&entry["key_id"]));
-            let Some(holder) = holder else { panic!("the name {folded} of no key: {self:#?}") };
-            assert_eq!(holder["name_folded"], folded, "the name of another key: {self:#?}");
+            let owner = by_id.get(&string(&entry["key_id"]));
+            let Some(owner) = owner else { panic!("the name {folded} of no key: {self:#?}") };
+            assert_eq!(owner["name_folded"], folded, "the name of another key: {self:#?}");
             assert_eq!(
                 (entry.get("expires_at"), entry.get("ttl")),
-                (holder.get("expires_at"), holder.get("ttl")),
+                (owner.get("expires_at"), owner.get("ttl")),
                 "the times of the name {folded}: {self:#?}"
             );
         }
-        for key in self.keys.iter().filter(|key| !has_let_go(key)) {
+        for key in self.keys.iter().filter(|key| !has_lapsed(key)) {
             let folded = string(&key["name_folded"]);
-            let holder = self.entries.get(&format!("NAME#{folded}")).map(|entry| &entry["key_id"]);
-            assert_eq!(holder, Some(&key["key_id"]), "the name {folded}: {self:#?}");
+            let owner = self.entries.get(&format!("NAME#{folded}")).map(|entry| &entry["key_id"]);
+            assert_eq!(owner, Some(&key["key_id"]), "the name {folded}: {self:#?}");
         }
     }
 

@@ -43,7 +43,7 @@ pub(crate) fn counts(answer: &Value) -> [u64; 3] {
         .map(|name| answer[name].as_u64().unwrap_or_else(|| panic!("{name} of {answer}")))
 }
 
-/// The id of a legacy key, as its holder learns it.
+/// The id of a legacy key, as its owner learns it.
 pub(crate) async fn legacy_id(workspace: &Workspace, key: &str) -> String {
     text(&workspace.call(Method::GET, "/me", key).await.json(), "key_id").to_owned()
 }

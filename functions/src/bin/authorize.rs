@@ -4,28 +4,28 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use keygate::api::authorizer_event::{Event, Payload};
-use keygate::api::authorizer_response::Answer;
-use keygate::api::authorizer_response::AuthorizerAnswer;
+use keygate::api::authorizer_event::{AuthorizerEvent, AuthorizerPayload};
+use keygate::api::authorizer_response::AuthorizerResponse;
+use keygate::api::authorizer_response::AuthorizerResponseFormat;
 use keygate::authorizer::cache::Cache;
-use keygate::authorizer::call_counter::{Call, Calls};
-use keygate::authorizer::deferred::{Afterwards, Followup, Uses, Writer};
+use keygate::authorizer::call_counter::{CallCounter, KeyCall};
+use keygate::authorizer::deferred::{DeferredWork, DeferredWorker, DeferredWriter, UsageWriter};
 use keygate::authorizer::metrics::{Latency, Metrics};
 use keygate::authorizer::settings;
 use keygate::authorizer::settings::CacheSettings;
 use keygate::authorizer::verifier::Verifier;
-use keygate::authorizer::{Authorizer, Decided, Lookup};
+use keygate::authorizer::{AuthorizationResult, Authorizer, LookupSource};
 use keygate::aws::Aws;
 use keygate::aws::kms;
 use keygate::aws::kms::MacKeySources;
 use keygate::aws::settings::AwsSettings;
 use keygate::logging;
-use keygate::store::activity::Activity;
-use keygate::store::keys::Keys;
-use keygate::store::legacy_keys::LegacyKeys;
-use keygate::store::reader::Reader;
-use keygate::store::tokens::Tokens;
-use keygate_core::audit_event::Outcome;
+use keygate::store::activity::ActivityTable;
+use keygate::store::keys::KeysTable;
+use keygate::store::legacy_keys::LegacyKeysTable;
+use keygate::store::reader::CredentialReader;
+use keygate::store::tokens::TokensTable;
+use keygate_core::audit_event::CallOutcome;
 use keygate_core::credential::Brand;
 use keygate_core::decision::Decision;
 use keygate_core::environment::{Environment, InvalidVariable};
@@ -44,7 +44,7 @@ async fn main() -> Result<(), Error> {
         settings::budget(&environment)?,
     )?;
     let writer = Arc::new(writer(&environment, &aws)?);
-    let reader = Reader::new(aws.direct(), &environment)?;
+    let reader = CredentialReader::new(aws.direct(), &environment)?;
     // All three before the first call, and at the same time.
     let started = Instant::now();
     let peppers = async {
@@ -52,35 +52,35 @@ async fn main() -> Result<(), Error> {
         writer.took(Latency::Kms, started.elapsed());
         Ok::<_, Error>(peppers)
     };
-    let (peppers, connected, afterwards) =
-        tokio::join!(peppers, reader.connect(), Afterwards::start(Arc::clone(&writer)));
+    let (peppers, connected, deferred) =
+        tokio::join!(peppers, reader.connect(), DeferredWorker::start(Arc::clone(&writer)));
     connected?;
     let cache = Cache::new(CacheSettings::from_environment(&environment)?);
     let verifier = Verifier { peppers: peppers?, reader };
     let (brand, legacy) =
         (Brand::from_environment(&environment)?, LegacyRules::from_environment(&environment)?);
     let authorizer = Authorizer { brand, legacy, verifier, cache };
-    let (form, afterwards) = (AuthorizerAnswer::from_environment(&environment)?, afterwards?);
-    lambda_runtime::run(service_fn(|event| respond(&authorizer, &afterwards, form, event))).await
+    let (form, deferred) = (AuthorizerResponseFormat::from_environment(&environment)?, deferred?);
+    lambda_runtime::run(service_fn(|event| respond(&authorizer, &deferred, form, event))).await
 }
 
-fn writer(environment: &Environment, aws: &Aws) -> Result<Writer, InvalidVariable> {
+fn writer(environment: &Environment, aws: &Aws) -> Result<DeferredWriter, InvalidVariable> {
     let dynamodb = aws.dynamodb();
     let metrics = Metrics::from_environment(environment)?;
-    let uses = Uses {
-        keys: Keys::new(dynamodb.clone(), environment)?,
-        tokens: Tokens::new(dynamodb.clone(), environment)?,
+    let uses = UsageWriter {
+        keys: KeysTable::new(dynamodb.clone(), environment)?,
+        tokens: TokensTable::new(dynamodb.clone(), environment)?,
         legacy_keys: match legacy_credential::sunset(environment)? {
-            Some(_) => Some(LegacyKeys::new(dynamodb.clone(), environment)?),
+            Some(_) => Some(LegacyKeysTable::new(dynamodb.clone(), environment)?),
             None => None,
         },
         last_used_interval: environment.seconds("LAST_USED_INTERVAL", 900, 0..=86_400)?,
     };
-    Ok(Writer {
+    Ok(DeferredWriter {
         uses: Some(uses),
-        activity: Activity::new(dynamodb, environment)?,
+        activity: ActivityTable::new(dynamodb, environment)?,
         budget: settings::deferred_budget(environment)?,
-        calls: Calls::from_environment(environment)?.into(),
+        calls: CallCounter::from_environment(environment)?.into(),
         metrics: Some(metrics.into()),
     })
 }
@@ -88,20 +88,23 @@ fn writer(environment: &Environment, aws: &Aws) -> Result<Writer, InvalidVariabl
 /// Answers, and leaves what is to be written: always once.
 async fn respond(
     authorizer: &Authorizer,
-    afterwards: &Afterwards,
-    form: AuthorizerAnswer,
-    event: LambdaEvent<Payload>,
-) -> Result<Answer, Error> {
+    deferred: &DeferredWorker,
+    form: AuthorizerResponseFormat,
+    event: LambdaEvent<AuthorizerPayload>,
+) -> Result<AuthorizerResponse, Error> {
     let now = Utc::now();
-    let (answer, followup) = match authorize(authorizer, form, &event, now).await {
-        Ok((answer, followup)) => (answer, followup),
+    let (answer, work) = match authorize(authorizer, form, &event, now).await {
+        Ok((answer, work)) => (answer, work),
         Err(error) => {
             let request_id = &event.context.request_id;
             tracing::error!(request_id, %error, "no decision");
-            (Err(error), Followup { at: now, outcome: None, lookup: Lookup::None, call: None, used: None })
+            (
+                Err(error),
+                DeferredWork { at: now, outcome: None, lookup: LookupSource::None, call: None, used: None },
+            )
         }
     };
-    afterwards.leave(followup).await;
+    deferred.leave(work).await;
     answer
 }
 
@@ -110,29 +113,29 @@ async fn respond(
 /// Nothing was decided. That the decision is an error for API Gateway is none here.
 async fn authorize(
     authorizer: &Authorizer,
-    form: AuthorizerAnswer,
-    event: &LambdaEvent<Payload>,
+    form: AuthorizerResponseFormat,
+    event: &LambdaEvent<AuthorizerPayload>,
     now: DateTime<Utc>,
-) -> Result<(Result<Answer, Error>, Followup), Error> {
+) -> Result<(Result<AuthorizerResponse, Error>, DeferredWork), Error> {
     let request_id = &event.context.request_id;
-    let event = Event::parse(event.payload.expose(), authorizer.legacy.as_ref())?;
-    let Decided { decision, holder, credential, lookup, used } = match event.header() {
+    let event = AuthorizerEvent::parse(event.payload.expose(), authorizer.legacy.as_ref())?;
+    let AuthorizationResult { decision, owner, credential, lookup, used } = match event.header() {
         Ok(header) => authorizer.decide(header, now).await?,
-        Err(refusal) => Decided::refused(refusal),
+        Err(refusal) => AuthorizationResult::refused(refusal),
     };
     let outcome = event.outcome(&decision, form);
-    let key_id = holder.as_ref().map(|holder| holder.key_id.to_string());
+    let key_id = owner.as_ref().map(|owner| owner.key_id.to_string());
     match (outcome, &decision) {
-        (Outcome::Allowed, _) => tracing::info!(request_id, key_id, decision = "allowed"),
-        (Outcome::Refused(reason), Decision::Refused(refusal)) => {
+        (CallOutcome::Allowed, _) => tracing::info!(request_id, key_id, decision = "allowed"),
+        (CallOutcome::Refused(reason), Decision::Refused(refusal)) => {
             tracing::info!(request_id, key_id, decision = "refused", reason, detail = %refusal);
         }
-        (Outcome::Refused(reason), Decision::Accepted(_)) => {
+        (CallOutcome::Refused(reason), Decision::Accepted(_)) => {
             tracing::info!(request_id, key_id, decision = "refused", reason);
         }
     }
     let (origin, works) = (event.origin(&decision), matches!(decision, Decision::Accepted(_)));
-    let call = holder.map(|holder| Call { holder, credential, origin, outcome, works, at: now });
+    let call = owner.map(|owner| KeyCall { owner, credential, origin, outcome, works, at: now });
     let answer = event.answer(&decision, form).map_err(Error::from);
-    Ok((answer, Followup { at: now, outcome: Some(outcome), lookup, call, used }))
+    Ok((answer, DeferredWork { at: now, outcome: Some(outcome), lookup, call, used }))
 }

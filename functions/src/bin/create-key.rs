@@ -21,14 +21,14 @@ use lambda_http::{Body, Error, Request, Response};
 async fn main() -> Result<(), Error> {
     let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
     let kms = aws.kms();
-    let (peppers, replay_key) = tokio::try_join!(
+    let (peppers, creation_key) = tokio::try_join!(
         kms::derive(&kms, MacKeySources::peppers(&environment)?),
         kms::derive_one(kms.clone(), MacKeySource::of_creates(&environment)?)
     )?;
     let creator = KeyCreator {
         brand: Brand::from_environment(&environment)?,
         peppers,
-        replay_key,
+        creation_key,
         store: Store::new(aws.dynamodb(), &environment)?,
         settings: KeySettings::from_environment(&environment)?,
     };

@@ -7,7 +7,7 @@ use keygate::api::request;
 use keygate::api::response;
 use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::keys::{DetailedKey, get};
-use keygate::store::keys::Keys;
+use keygate::store::keys::KeysTable;
 use keygate_core::credential::Brand;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Error, Request, Response};
@@ -15,12 +15,12 @@ use lambda_http::{Body, Error, Request, Response};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
-    let keys = Keys::new(aws.dynamodb(), &environment)?;
+    let keys = KeysTable::new(aws.dynamodb(), &environment)?;
     let brand = Brand::from_environment(&environment)?;
     management::serve(&environment, |request| respond(&keys, &brand, request)).await
 }
 
-async fn respond(keys: &Keys, brand: &Brand, request: Request) -> Response<Body> {
+async fn respond(keys: &KeysTable, brand: &Brand, request: Request) -> Response<Body> {
     match get(keys, brand, &request).await {
         Ok(key) => response::key(StatusCode::OK, key.revision(), &key),
         Err(error) => problem::problem(&error, &request),
@@ -28,7 +28,7 @@ async fn respond(keys: &Keys, brand: &Brand, request: Request) -> Response<Body>
 }
 
 async fn get(
-    keys: &Keys,
+    keys: &KeysTable,
     brand: &Brand,
     request: &Request,
 ) -> Result<DetailedKey, keygate_core::error::Error> {

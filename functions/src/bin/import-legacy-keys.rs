@@ -7,7 +7,7 @@ use keygate::api::response;
 use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::aws::kms;
 use keygate::aws::kms::MacKeySources;
-use keygate::legacy::import::{ImportLegacyKeys, Imported, LegacyImporter};
+use keygate::legacy::import::{ImportLegacyKeys, ImportSummary, LegacyImporter};
 use keygate::store::legacy_keys::LegacyStore;
 use keygate_core::credential::Brand;
 use keygate_core::legacy_credential::LegacyRules;
@@ -30,7 +30,7 @@ async fn main() -> Result<(), Error> {
 async fn respond(importer: &LegacyImporter, request: Request) -> Response<Body> {
     match import(importer, &request).await {
         Ok(done) => {
-            let Imported { imported, present, refused, .. } = done;
+            let ImportSummary { imported, present, refused, .. } = done;
             tracing::info!(imported, present, refused, "batch imported");
             response::json(StatusCode::OK, &done)
         }
@@ -41,7 +41,7 @@ async fn respond(importer: &LegacyImporter, request: Request) -> Response<Body> 
 async fn import(
     importer: &LegacyImporter,
     request: &Request,
-) -> Result<Imported, keygate_core::error::Error> {
+) -> Result<ImportSummary, keygate_core::error::Error> {
     let batch = ImportLegacyKeys::parse(request.body(), &importer.rules, &importer.brand)?;
     importer.import(batch, Utc::now()).await
 }

@@ -2,13 +2,13 @@
 
 use chrono::Utc;
 use keygate::api::oauth;
-use keygate::authorizer::call_counter::Call;
-use keygate::authorizer::deferred::Afterwards;
+use keygate::authorizer::call_counter::KeyCall;
+use keygate::authorizer::deferred::DeferredWorker;
 use keygate::authorizer::verifier::Verifier;
 use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::aws::kms;
 use keygate::aws::kms::MacKeySources;
-use keygate::store::reader::Reader;
+use keygate::store::reader::CredentialReader;
 use keygate::tokens::OAuthError;
 use keygate::tokens::introspect::{Introspection, Introspector};
 use keygate::tokens::metadata::INTROSPECTION_PATH;
@@ -19,13 +19,13 @@ use lambda_http::{Body, Error, Request, Response};
 async fn main() -> Result<(), Error> {
     let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
     let peppers = kms::derive(&aws.kms(), MacKeySources::peppers(&environment)?).await?;
-    let verifier = Verifier { peppers, reader: Reader::new(aws.direct(), &environment)? };
+    let verifier = Verifier { peppers, reader: CredentialReader::new(aws.direct(), &environment)? };
     let introspector = Introspector { brand: Brand::from_environment(&environment)?, verifier };
-    let afterwards = Afterwards::start(oauth::writer(&environment, aws.dynamodb())?.into()).await?;
-    oauth::serve(&environment, &afterwards, |request| respond(&introspector, request)).await
+    let deferred = DeferredWorker::start(oauth::writer(&environment, aws.dynamodb())?.into()).await?;
+    oauth::serve(&environment, &deferred, |request| respond(&introspector, request)).await
 }
 
-async fn respond(introspector: &Introspector, request: Request) -> (Response<Body>, Option<Call>) {
+async fn respond(introspector: &Introspector, request: Request) -> (Response<Body>, Option<KeyCall>) {
     match introspect(introspector, &request).await {
         Ok(introspection) => (oauth::json(&introspection), None),
         Err(error) => oauth::refusal(&error, &request, INTROSPECTION_PATH),

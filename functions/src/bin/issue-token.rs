@@ -4,13 +4,13 @@
 use chrono::Utc;
 use keygate::api::oauth;
 use keygate::api::request;
-use keygate::authorizer::call_counter::Call;
-use keygate::authorizer::deferred::Afterwards;
+use keygate::authorizer::call_counter::KeyCall;
+use keygate::authorizer::deferred::DeferredWorker;
 use keygate::authorizer::verifier::Verifier;
 use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::aws::kms;
 use keygate::aws::kms::MacKeySources;
-use keygate::store::reader::Reader;
+use keygate::store::reader::CredentialReader;
 use keygate::store::tokens::TokenStore;
 use keygate::tokens::OAuthError;
 use keygate::tokens::issue::{IssuedTokens, TokenIssuer};
@@ -25,23 +25,23 @@ async fn main() -> Result<(), Error> {
     let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
     let (dynamodb, peppers) =
         (aws.dynamodb(), kms::derive(&aws.kms(), MacKeySources::peppers(&environment)?).await?);
-    let afterwards = Afterwards::start(oauth::writer(&environment, dynamodb.clone())?.into()).await?;
+    let deferred = DeferredWorker::start(oauth::writer(&environment, dynamodb.clone())?.into()).await?;
     let issuer = TokenIssuer {
         brand: Brand::from_environment(&environment)?,
-        verifier: Verifier { peppers, reader: Reader::new(aws.direct(), &environment)? },
+        verifier: Verifier { peppers, reader: CredentialReader::new(aws.direct(), &environment)? },
         store: TokenStore::new(dynamodb, &environment)?,
         settings: TokenSettings::from_environment(&environment)?,
     };
     let address = metadata::issuer(&environment)?;
     let respond = |request| respond(&issuer, address.as_deref(), request);
-    oauth::serve(&environment, &afterwards, respond).await
+    oauth::serve(&environment, &deferred, respond).await
 }
 
 async fn respond(
     issuer: &TokenIssuer,
     address: Option<&str>,
     request: Request,
-) -> (Response<Body>, Option<Call>) {
+) -> (Response<Body>, Option<KeyCall>) {
     if *request.method() == Method::GET {
         return (oauth::json(&Metadata::new(&oauth::issuer(&request, address))), None);
     }

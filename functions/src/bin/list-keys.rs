@@ -8,7 +8,7 @@ use keygate::api::response;
 use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::keys::ShownKey;
 use keygate::keys::list::{self, ListKeys};
-use keygate::store::keys::Keys;
+use keygate::store::keys::KeysTable;
 use keygate::store::pagination::Page;
 use keygate_core::credential::Brand;
 use lambda_http::http::StatusCode;
@@ -17,12 +17,12 @@ use lambda_http::{Body, Error, Request, RequestExt, Response};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
-    let keys = Keys::new(aws.dynamodb(), &environment)?;
+    let keys = KeysTable::new(aws.dynamodb(), &environment)?;
     let brand = Brand::from_environment(&environment)?;
     management::serve(&environment, |request| respond(&keys, &brand, request)).await
 }
 
-async fn respond(keys: &Keys, brand: &Brand, request: Request) -> Response<Body> {
+async fn respond(keys: &KeysTable, brand: &Brand, request: Request) -> Response<Body> {
     match list(keys, brand, &request).await {
         Ok(page) => response::json(StatusCode::OK, &page),
         Err(error) => problem::problem(&error, &request),
@@ -30,7 +30,7 @@ async fn respond(keys: &Keys, brand: &Brand, request: Request) -> Response<Body>
 }
 
 async fn list(
-    keys: &Keys,
+    keys: &KeysTable,
     brand: &Brand,
     request: &Request,
 ) -> Result<Page<ShownKey>, keygate_core::error::Error> {

@@ -6,8 +6,8 @@ use keygate::api::problem;
 use keygate::api::request;
 use keygate::api::response;
 use keygate::aws::MANAGEMENT_BUDGET;
-use keygate::store::keys::Keys;
-use keygate::store::tokens::Tokens;
+use keygate::store::keys::KeysTable;
+use keygate::store::tokens::TokensTable;
 use keygate::tokens::list::{self, ListTokens, TokenPage};
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Error, Request, RequestExt, Response};
@@ -16,12 +16,12 @@ use lambda_http::{Body, Error, Request, RequestExt, Response};
 async fn main() -> Result<(), Error> {
     let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
     let dynamodb = aws.dynamodb();
-    let keys = Keys::new(dynamodb.clone(), &environment)?;
-    let tokens = Tokens::new(dynamodb, &environment)?;
+    let keys = KeysTable::new(dynamodb.clone(), &environment)?;
+    let tokens = TokensTable::new(dynamodb, &environment)?;
     management::serve(&environment, |request| respond(&keys, &tokens, request)).await
 }
 
-async fn respond(keys: &Keys, tokens: &Tokens, request: Request) -> Response<Body> {
+async fn respond(keys: &KeysTable, tokens: &TokensTable, request: Request) -> Response<Body> {
     match list(keys, tokens, &request).await {
         Ok(page) => response::json(StatusCode::OK, &page),
         Err(error) => problem::problem(&error, &request),
@@ -29,8 +29,8 @@ async fn respond(keys: &Keys, tokens: &Tokens, request: Request) -> Response<Bod
 }
 
 async fn list(
-    keys: &Keys,
-    tokens: &Tokens,
+    keys: &KeysTable,
+    tokens: &TokensTable,
     request: &Request,
 ) -> Result<TokenPage, keygate_core::error::Error> {
     let (caller, key_id) = (request::caller(request)?, request::key_id(request)?);

@@ -1,11 +1,11 @@
 //! From the stream of `activity`: publishes what was changed, and what time has done, on `EventBridge`.
 
 use aws_lambda_events::event::dynamodb::{Event, EventRecord};
-use keygate::api::streams::{self, Handled};
+use keygate::api::streams::{self, BatchResponse};
 use keygate::aws::BACKGROUND_BUDGET;
 use keygate::aws::settings::AwsSettings;
 use keygate::aws::signed::Signed;
-use keygate::events::publish::{MOST_EVENTS, PublicEvent, Publisher, StoredEvent};
+use keygate::events::publish::{MAX_EVENTS, OutboxEvent, PublicEvent, Publisher};
 use keygate::logging;
 use keygate_core::environment::Environment;
 use lambda_http::lambda_runtime::{self, LambdaEvent};
@@ -21,11 +21,11 @@ async fn main() -> Result<(), Error> {
     lambda_runtime::run(service_fn(|event| respond(&publisher, event))).await
 }
 
-async fn respond(publisher: &Publisher, event: LambdaEvent<Event>) -> Result<Handled, Error> {
+async fn respond(publisher: &Publisher, event: LambdaEvent<Event>) -> Result<BatchResponse, Error> {
     let parse = |record: &EventRecord| {
-        let stored = streams::new_image::<StoredEvent>(record)?;
+        let stored = streams::new_image::<OutboxEvent>(record)?;
         Some(stored.and_then(PublicEvent::try_from))
     };
     let publish = async |events: &[PublicEvent]| publisher.publish(events).await;
-    Ok(streams::each_part(event.payload, MOST_EVENTS, parse, publish).await)
+    Ok(streams::process_batch(event.payload, MAX_EVENTS, parse, publish).await)
 }

@@ -2,7 +2,7 @@
 
 use aws_lambda_events::event::dynamodb::Event;
 use chrono::{DateTime, Utc};
-use keygate::api::streams::{self, Handled};
+use keygate::api::streams::{self, BatchResponse};
 use keygate::aws::BACKGROUND_BUDGET;
 use keygate::keys::purge::{RemovedKey, purge};
 use keygate::store::Store;
@@ -16,12 +16,12 @@ async fn main() -> Result<(), Error> {
     lambda_runtime::run(service_fn(|event| respond(&store, event))).await
 }
 
-async fn respond(store: &Store, event: LambdaEvent<Event>) -> Result<Handled, Error> {
+async fn respond(store: &Store, event: LambdaEvent<Event>) -> Result<BatchResponse, Error> {
     let handle = async |removed: &[(RemovedKey, DateTime<Utc>)]| {
         for (key, at) in removed {
             purge(store, key, *at).await?;
         }
         Ok(vec![true; removed.len()])
     };
-    Ok(streams::each_part(event.payload, 1, streams::removed_by_time, handle).await)
+    Ok(streams::process_batch(event.payload, 1, streams::removed_by_time, handle).await)
 }

@@ -8,11 +8,11 @@ use keygate::api::response;
 use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::aws::handover::Handover;
 use keygate::store::Store;
-use keygate::store::legacy_keys::LegacyKeys;
-use keygate::users::found::{self, AnsweredRemoval};
+use keygate::store::legacy_keys::LegacyKeysTable;
+use keygate::users::found::{self, RemovalResponse};
 use keygate::users::reinstate;
 use keygate::users::remove::max_removed_users;
-use keygate::users::remove::{Keys, UserRemover};
+use keygate::users::remove::{KeyDisposition, UserRemover};
 use keygate_core::legacy_credential;
 use lambda_http::http::{Method, StatusCode};
 use lambda_http::{Body, Error, Request, RequestExt, Response};
@@ -21,7 +21,7 @@ use lambda_http::{Body, Error, Request, RequestExt, Response};
 async fn main() -> Result<(), Error> {
     let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
     let legacy = match legacy_credential::sunset(&environment)? {
-        Some(_) => Some(LegacyKeys::new(aws.dynamodb(), &environment)?),
+        Some(_) => Some(LegacyKeysTable::new(aws.dynamodb(), &environment)?),
         None => None,
     };
     let remover = UserRemover {
@@ -51,17 +51,18 @@ async fn remove(
     remover: &UserRemover,
     handover: &Handover,
     request: &Request,
-) -> Result<AnsweredRemoval, keygate_core::error::Error> {
+) -> Result<RemovalResponse, keygate_core::error::Error> {
     let caller = request::caller(request)?;
     let user_id = request::user_id(request)?;
     let parameters = request.query_string_parameters_ref();
-    let keys = Keys::parse(&user_id, parameters.into_iter().flat_map(|parameters| parameters.iter()))?;
+    let keys =
+        KeyDisposition::parse(&user_id, parameters.into_iter().flat_map(|parameters| parameters.iter()))?;
     let now = Utc::now();
     let removal = remover.remove(&caller, user_id, keys, request::origin(request), now).await?;
     let found = found::count(&remover.store.workspaces, remover.legacy.as_ref(), &removal, now).await;
     // Also where the count has failed: the removal must not wait for somebody to ask again.
     handover.hand_over(&removal).await?;
-    Ok(AnsweredRemoval::new(removal, found?))
+    Ok(RemovalResponse::new(removal, found?))
 }
 
 async fn reinstate(store: &Store, request: &Request) -> Result<(), keygate_core::error::Error> {

@@ -5,13 +5,13 @@ use keygate::api::oauth;
 use keygate::api::problem;
 use keygate::api::request;
 use keygate::api::response;
-use keygate::authorizer::call_counter::Call;
-use keygate::authorizer::deferred::Afterwards;
+use keygate::authorizer::call_counter::KeyCall;
+use keygate::authorizer::deferred::DeferredWorker;
 use keygate::authorizer::verifier::Verifier;
 use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::aws::kms;
 use keygate::aws::kms::MacKeySources;
-use keygate::store::reader::Reader;
+use keygate::store::reader::CredentialReader;
 use keygate::store::tokens::TokenStore;
 use keygate::tokens::OAuthError;
 use keygate::tokens::metadata::REVOCATION_PATH;
@@ -25,17 +25,17 @@ async fn main() -> Result<(), Error> {
     let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
     let (dynamodb, peppers) =
         (aws.dynamodb(), kms::derive(&aws.kms(), MacKeySources::peppers(&environment)?).await?);
-    let afterwards = Afterwards::start(oauth::writer(&environment, dynamodb.clone())?.into()).await?;
+    let deferred = DeferredWorker::start(oauth::writer(&environment, dynamodb.clone())?.into()).await?;
     let revoker = TokenRevoker {
         brand: Brand::from_environment(&environment)?,
-        verifier: Verifier { peppers, reader: Reader::new(aws.direct(), &environment)? },
+        verifier: Verifier { peppers, reader: CredentialReader::new(aws.direct(), &environment)? },
         store: TokenStore::new(dynamodb, &environment)?,
     };
-    oauth::serve(&environment, &afterwards, |request| respond(&revoker, request)).await
+    oauth::serve(&environment, &deferred, |request| respond(&revoker, request)).await
 }
 
 /// The OAuth API is an HTTP API, and the management API is not.
-async fn respond(revoker: &TokenRevoker, request: Request) -> (Response<Body>, Option<Call>) {
+async fn respond(revoker: &TokenRevoker, request: Request) -> (Response<Body>, Option<KeyCall>) {
     if let Some(RequestContext::ApiGatewayV2(_)) = request.request_context_ref() {
         return match revoke_presented(revoker, &request).await {
             Ok(()) => (oauth::done(), None),

@@ -14,7 +14,7 @@ use ulid::Ulid;
 use crate::caller::CredentialKind;
 use crate::credential::{self, KeyId, TokenId};
 use crate::identity::{UserId, WorkspaceId};
-use crate::key::Holder;
+use crate::key::KeyOwner;
 use crate::random::generate_ulid;
 
 /// What happened.
@@ -139,7 +139,7 @@ pub struct InvalidAction;
 
 /// What came of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum CallOutcome {
     /// The call may reach the backend.
     Allowed,
     /// The call may not, for this reason, in one word.
@@ -148,7 +148,7 @@ pub enum Outcome {
 
 /// The request that made something happen. A direct invocation has neither method, path nor source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
+pub struct RequestOrigin {
     /// HTTP method.
     pub method: Option<String>,
     /// Path as sent, without the stage; of a call the route, where it is known.
@@ -158,16 +158,16 @@ pub struct Origin {
 }
 
 /// The longest text of a request that is kept, in bytes.
-const LONGEST_TEXT: usize = 512;
+const MAX_KEPT_TEXT_BYTES: usize = 512;
 
-impl Origin {
+impl RequestOrigin {
     /// Whether a text of a request may be kept: it is not endless, and no credential that somebody put in the wrong place,
     /// as it stands or however often percent-encoded.
     #[must_use]
     pub fn may_keep(text: &str) -> bool {
         let mut text = Cow::Borrowed(text);
         loop {
-            if text.len() > LONGEST_TEXT || credential::is_within(&text) {
+            if text.len() > MAX_KEPT_TEXT_BYTES || credential::contains_credential(&text) {
                 return false;
             }
             // Each time there is less to decode, or nothing.
@@ -182,7 +182,7 @@ impl Origin {
 
 /// What an event says beyond who did what to which key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Details {
+pub struct EventDetails {
     /// Of a call: what was presented.
     pub credential: Option<CredentialKind>,
     /// Of an update: the fields that have another value now.
@@ -195,7 +195,7 @@ pub struct Details {
 
 /// One event, never changed once it is written: of a change, in the transaction that makes it; of calls, after them.
 #[derive(Clone, Debug)]
-pub struct Event {
+pub struct AuditEvent {
     /// Makes two events of one actor at one instant distinct.
     pub id: Ulid,
     /// When it happened.
@@ -213,23 +213,23 @@ pub struct Event {
     /// Whose key that is, or which user it was done to.
     pub target: UserId,
     /// What else there is to say.
-    pub details: Details,
+    pub details: EventDetails,
     /// By which request; of several calls, by the first.
-    pub origin: Origin,
+    pub origin: RequestOrigin,
     /// What came of a call. A change is an event only if it was made.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<CallOutcome>,
     /// How many calls or imported keys it stands for; any other change is one event.
     pub count: u32,
 }
 
-impl Event {
+impl AuditEvent {
     /// The event of a change of a key made `now`.
     #[must_use]
     pub fn new(
         action: Action,
         author: (&WorkspaceId, &UserId),
         (key_id, target): (KeyId, &UserId),
-        origin: Origin,
+        origin: RequestOrigin,
         now: DateTime<Utc>,
     ) -> Self {
         Self { key_id: Some(key_id), ..Self::of_user(action, author, target, origin, now) }
@@ -241,7 +241,7 @@ impl Event {
         action: Action,
         (workspace_id, actor): (&WorkspaceId, &UserId),
         target: &UserId,
-        origin: Origin,
+        origin: RequestOrigin,
         now: DateTime<Utc>,
     ) -> Self {
         Self {
@@ -253,7 +253,7 @@ impl Event {
             key_id: None,
             token_id: None,
             target: target.clone(),
-            details: Details::default(),
+            details: EventDetails::default(),
             origin,
             outcome: None,
             count: 1,
@@ -273,10 +273,11 @@ impl Event {
     ///
     /// Before 1970.
     #[must_use]
-    pub fn of_clock(action: Action, holder: &Holder, details: Details, at: DateTime<Utc>) -> Self {
-        let Holder { workspace_id, user_id, key_id } = holder;
-        let clock = UserId::of_clock();
-        let of_change = Self::new(action, (workspace_id, &clock), (*key_id, user_id), Origin::default(), at);
+    pub fn of_clock(action: Action, owner: &KeyOwner, details: EventDetails, at: DateTime<Utc>) -> Self {
+        let KeyOwner { workspace_id, user_id, key_id } = owner;
+        let clock = UserId::system_clock();
+        let of_change =
+            Self::new(action, (workspace_id, &clock), (*key_id, user_id), RequestOrigin::default(), at);
         let digest =
             Sha256::new().chain_update(key_id.to_bytes()).chain_update(format!("{action:?}")).finalize();
         let mut unique = [0; 16];
@@ -288,14 +289,14 @@ impl Event {
     /// The event of a call with a key, or with what was made with it.
     #[must_use]
     pub fn of_call(
-        (holder, credential): (&Holder, Option<CredentialKind>),
-        outcome: Outcome,
-        origin: Origin,
+        (owner, credential): (&KeyOwner, Option<CredentialKind>),
+        outcome: CallOutcome,
+        origin: RequestOrigin,
         now: DateTime<Utc>,
     ) -> Self {
-        let Holder { workspace_id, user_id, key_id } = holder;
+        let KeyOwner { workspace_id, user_id, key_id } = owner;
         let of_change = Self::new(Action::KeyUsed, (workspace_id, user_id), (*key_id, user_id), origin, now);
-        let details = Details { credential, ..Details::default() };
+        let details = EventDetails { credential, ..EventDetails::default() };
         Self { outcome: Some(outcome), details, ..of_change }
     }
 
@@ -313,7 +314,7 @@ fn millisecond(time: DateTime<Utc>) -> String {
 
 /// An event as it is read and shown. Its words are as they were written: the trail outlives the versions that wrote it.
 #[derive(Clone, Debug, Serialize)]
-pub struct Recorded {
+pub struct ShownEvent {
     /// Tells it from every other event.
     pub id: String,
     /// When it happened, to the millisecond.
@@ -348,14 +349,14 @@ pub struct Recorded {
 
 /// A part of the time, from its begin and up to its end, in the form in which events are ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Period {
+pub struct TimeRange {
     /// Not after the first event of it.
     pub from: String,
     /// After the last one.
     pub to: String,
 }
 
-impl Period {
+impl TimeRange {
     /// From an instant on, up to another one and not at it. What is not said is without end.
     #[must_use]
     pub fn new(from: Option<DateTime<Utc>>, to: Option<DateTime<Utc>>) -> Self {
@@ -393,7 +394,7 @@ mod tests {
     #[test]
     fn a_period_begins_at_its_first_instant_and_ends_before_its_last() {
         let event = |time: &str| format!("{}#01JD3V6Y4N8Q2Z5X7W9B0C1D2E", millisecond(at(time)));
-        let period = |from, to| Period::new(Some(at(from)), Some(at(to)));
+        let period = |from, to| TimeRange::new(Some(at(from)), Some(at(to)));
         let second = period("2026-11-25T10:00:00Z", "2026-11-25T11:00:01+01:00");
         for (time, within) in [
             ("2026-11-25T09:59:59.999Z", false),
@@ -413,11 +414,11 @@ mod tests {
     #[test]
     fn a_period_without_an_edge_has_all_events_there_are() {
         let event = format!("{}#01JD3V6Y4N8Q2Z5X7W9B0C1D2E", millisecond(at("2026-11-25T10:00:00Z")));
-        assert!(Period::new(None, None).contains(&event));
+        assert!(TimeRange::new(None, None).contains(&event));
         let (first, last) = (at("0000-01-01T00:00:00+23:59"), at("9999-12-31T23:59:59.9999-23:59"));
-        assert!(Period::new(Some(first), Some(last)).contains(&event));
-        assert!(!Period::new(None, Some(first)).contains(&event));
-        assert!(!Period::new(Some(last), None).contains(&event));
+        assert!(TimeRange::new(Some(first), Some(last)).contains(&event));
+        assert!(!TimeRange::new(None, Some(first)).contains(&event));
+        assert!(!TimeRange::new(Some(last), None).contains(&event));
     }
 
     #[test]
@@ -440,12 +441,14 @@ mod tests {
             format!("/users/{encoded}"),
             format!("/users/{}", encoded.replace('%', "%25")),
             format!("/users/{}", key.replace('k', "%6b").replace('G', "%2547")),
-            "a".repeat(LONGEST_TEXT + 1),
+            "a".repeat(MAX_KEPT_TEXT_BYTES + 1),
         ] {
-            assert!(!Origin::may_keep(&text), "{text}");
+            assert!(!RequestOrigin::may_keep(&text), "{text}");
         }
-        for text in ["", "/users/bob%40example.com", "/100%", "/%ff%25", &"%25".repeat(LONGEST_TEXT / 3)] {
-            assert!(Origin::may_keep(text), "{text}");
+        for text in
+            ["", "/users/bob%40example.com", "/100%", "/%ff%25", &"%25".repeat(MAX_KEPT_TEXT_BYTES / 3)]
+        {
+            assert!(RequestOrigin::may_keep(text), "{text}");
         }
     }
 }

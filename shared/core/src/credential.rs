@@ -35,7 +35,7 @@ use crate::random::{fill_with_random_bytes, generate_ulid};
 
 /// What a credential is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum CredentialForm {
     /// The key itself.
     ApiKey,
     /// A token that opens APIs for a while.
@@ -49,7 +49,7 @@ const API_KEY: &str = "key";
 const ACCESS_TOKEN: &str = "tok";
 const REFRESH_TOKEN: &str = "ref";
 
-impl Kind {
+impl CredentialForm {
     /// The word that a credential of this kind has behind the brand.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -77,7 +77,7 @@ const SECRET_LENGTH: usize = 43;
 /// 62⁶ is the first power of 62 above 2³².
 const CHECKSUM_LENGTH: usize = 6;
 
-word! {
+string_newtype! {
     /// The word a deployment's credentials begin with: `[a-z][a-z0-9]{1,9}`, by default `kg`.
     ///
     /// It makes a leaked credential traceable to whoever issued it.
@@ -268,13 +268,13 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A credential as its holder has it: what it names, and the secret.
+/// A credential as its owner has it: what it names, and the secret.
 #[derive(Debug)]
 pub struct Credential {
     /// Which key it claims to be, or to be made with.
     pub key_id: KeyId,
     /// What it claims to be.
-    pub kind: Kind,
+    pub kind: CredentialForm,
     /// What proves it.
     pub secret: Secret,
 }
@@ -283,16 +283,16 @@ impl Credential {
     /// Draws a new credential for a key made `now`.
     #[must_use]
     pub fn generate(now: DateTime<Utc>) -> Self {
-        Self::draw(KeyId::generate(now), Kind::ApiKey)
+        Self::draw(KeyId::generate(now), CredentialForm::ApiKey)
     }
 
     /// Draws a new secret for a key that exists, or for a token of it.
     #[must_use]
-    pub fn draw(key_id: KeyId, kind: Kind) -> Self {
+    pub fn draw(key_id: KeyId, kind: CredentialForm) -> Self {
         Self { key_id, kind, secret: Secret::generate() }
     }
 
-    /// The text the holder is given, once.
+    /// The text the owner is given, once.
     #[must_use]
     pub fn to_text(&self, brand: &Brand) -> SecretString {
         let mut text = Zeroizing::new(format!("{brand}_{}_{}_", self.kind.word(), self.key_id));
@@ -317,12 +317,12 @@ impl Credential {
     /// # Example
     ///
     /// ```
-    /// use keygate_core::credential::{Brand, Credential, Kind, Malformed};
+    /// use keygate_core::credential::{Brand, Credential, CredentialForm, Malformed};
     ///
     /// let brand: Brand = "kg".parse().unwrap();
     /// let text = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000101gsDZR";
     /// let credential = Credential::parse(text, &brand).unwrap();
-    /// assert_eq!(credential.kind, Kind::ApiKey);
+    /// assert_eq!(credential.kind, CredentialForm::ApiKey);
     /// assert_eq!(credential.key_id.to_string(), "01JD3V6Y4N8Q2Z5X7W9B0C1D2E");
     /// assert!(matches!(Credential::parse(&text.replace('3', "4"), &brand), Err(Malformed::Checksum)));
     /// ```
@@ -351,9 +351,9 @@ impl Credential {
             id.parse().map_err(|InvalidTokenId| Malformed::Id)
         };
         let kind = match kind {
-            ACCESS_TOKEN => Kind::AccessToken(token_id()?),
-            REFRESH_TOKEN => Kind::RefreshToken(token_id()?),
-            _ => Kind::ApiKey,
+            ACCESS_TOKEN => CredentialForm::AccessToken(token_id()?),
+            REFRESH_TOKEN => CredentialForm::RefreshToken(token_id()?),
+            _ => CredentialForm::ApiKey,
         };
         let secret = decode_secret(&rest.as_bytes()[..SECRET_LENGTH]).ok_or(Malformed::Secret)?;
         Ok(Self { key_id, kind, secret })
@@ -362,7 +362,7 @@ impl Credential {
 
 /// Whether something of a credential's shape, of any brand and whether or not it is one, stands anywhere in `text`.
 #[must_use]
-pub fn is_within(text: &str) -> bool {
+pub fn contains_credential(text: &str) -> bool {
     let has_shape = |(index, kind): (usize, &str), ids: usize| {
         let rest = &text[index + kind.len()..];
         // Before anything is looked for behind it, so that a text of nothing but kinds is read once.
@@ -382,7 +382,7 @@ pub fn is_within(text: &str) -> bool {
             .any(|kind| text.match_indices(kind).any(|found| has_shape(found, 2)))
 }
 
-/// What is said of a text that [`is_within`] finds a credential in. It never repeats the text.
+/// What is said of a text that [`contains_credential`] finds a credential in. It never repeats the text.
 pub const MUST_NOT_BE: &str = "must not be a credential, nor contain one";
 
 /// How a presented text is not a credential.
@@ -488,18 +488,22 @@ mod tests {
         for text in
             [key.to_owned(), format!("a key,{key}&b"), key.replace("kg_", "other_"), format!("key_{key}")]
         {
-            assert!(is_within(&text), "{text}");
+            assert!(contains_credential(&text), "{text}");
         }
         for text in
             ["", "key", "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E", &key[..key.len() - 1], &key.replace('E', "é")]
         {
-            assert!(!is_within(text), "{text}");
+            assert!(!contains_credential(text), "{text}");
         }
     }
 
     fn credential(secret: [u8; 32]) -> Credential {
         let key_id = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
-        Credential { key_id, kind: Kind::ApiKey, secret: Secret::from_bytes(&Zeroizing::new(secret)) }
+        Credential {
+            key_id,
+            kind: CredentialForm::ApiKey,
+            secret: Secret::from_bytes(&Zeroizing::new(secret)),
+        }
     }
 
     fn malformed(text: &str) -> Malformed {
@@ -523,11 +527,11 @@ mod tests {
         for (text, kind) in [
             (
                 "kg_tok_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_01JD4A0000F9K3W7RT2M8Q0001_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1ROC8W",
-                Kind::AccessToken(token_id),
+                CredentialForm::AccessToken(token_id),
             ),
             (
                 "kg_ref_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_01JD4A0000F9K3W7RT2M8Q0001_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf2KTcMO",
-                Kind::RefreshToken(token_id),
+                CredentialForm::RefreshToken(token_id),
             ),
         ] {
             let written = Credential { kind, ..credential(ZERO_TO_31) };
@@ -535,8 +539,8 @@ mod tests {
             let parsed = Credential::parse(text, &brand()).unwrap();
             assert_eq!((parsed.key_id, parsed.kind), (written.key_id, kind));
             assert_eq!(parsed.secret.expose(), &ZERO_TO_31);
-            assert!(is_within(&format!("a token: {text}.")));
-            assert!(!is_within(&text[..text.len() - 1]));
+            assert!(contains_credential(&format!("a token: {text}.")));
+            assert!(!contains_credential(&text[..text.len() - 1]));
             let other_kind = text.replace("_tok_", "_key_").replace("_ref_", "_tok_");
             assert!(Credential::parse(&other_kind, &brand()).is_err());
         }

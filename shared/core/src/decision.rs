@@ -5,7 +5,7 @@ use thiserror::Error as ThisError;
 
 use crate::caller::Caller;
 use crate::credential::{KeyId, Malformed};
-use crate::verification::{Checked, Unfit, WRONG_SECRET};
+use crate::verification::{InactiveReason, Verification, WRONG_SECRET};
 
 /// What comes of a presented credential.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub enum Refusal {
     WrongSecret(KeyId),
     /// It is this key or a token of it, and does not work.
     #[error("{word} key or token of {0}", word = .1.word())]
-    Unfit(KeyId, Unfit),
+    Inactive(KeyId, InactiveReason),
 }
 
 impl Refusal {
@@ -60,23 +60,23 @@ impl Refusal {
             Self::Malformed(_) => "malformed",
             Self::Unknown(_) => "unknown",
             Self::WrongSecret(_) => WRONG_SECRET,
-            Self::Sunset => Unfit::Sunset.word(),
-            Self::Unfit(_, unfit) => unfit.word(),
+            Self::Sunset => InactiveReason::Sunset.word(),
+            Self::Inactive(_, reason) => reason.word(),
         }
     }
 }
 
 impl Decision {
-    /// The decision on a checked credential at an instant.
+    /// The decision on a verification credential at an instant.
     #[must_use]
-    pub fn new(checked: &Checked, now: DateTime<Utc>) -> Self {
-        match checked {
-            Checked::Known(known) => match known.caller(now) {
+    pub fn new(verification: &Verification, now: DateTime<Utc>) -> Self {
+        match verification {
+            Verification::Verified(known) => match known.caller(now) {
                 Ok(caller) => Self::Accepted(Box::new(caller)),
-                Err(unfit) => Self::Refused(Refusal::Unfit(known.key.key_id, unfit)),
+                Err(reason) => Self::Refused(Refusal::Inactive(known.key.key_id, reason)),
             },
-            Checked::WrongSecret(holder) => Self::Refused(Refusal::WrongSecret(holder.key_id)),
-            Checked::Unknown(key_id) => Self::Refused(Refusal::Unknown(*key_id)),
+            Verification::WrongSecret(owner) => Self::Refused(Refusal::WrongSecret(owner.key_id)),
+            Verification::Unknown(key_id) => Self::Refused(Refusal::Unknown(*key_id)),
         }
     }
 }

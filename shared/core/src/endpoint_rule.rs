@@ -18,7 +18,7 @@ use crate::credential;
 use crate::scope::Scope;
 
 /// The most rules a key may have.
-pub const MOST_RULES: usize = 20;
+pub const MAX_ENDPOINT_RULES: usize = 20;
 
 /// What `*` stands for. It is written out, because the `*` of IAM crosses `/`: `*/public/*` would also match
 /// `GET/admin/public/x`.
@@ -28,25 +28,25 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 const CONNECT: &str = "$connect";
 
 /// The longest rule, in bytes. It leaves a resource of a policy below the 512 characters that API Gateway takes.
-const LONGEST_RULE: usize = 200;
+const MAX_RULE_LEN: usize = 200;
 
 /// How long a resource of a policy may be before the method: `arn:aws-us-gov:execute-api:us-gov-west-1:123456789012:`,
 /// an API's id of 10, and a stage's name of 128.
-const LONGEST_STAGE: usize = 54 + 10 + 1 + 128 + 1;
+const MAX_STAGE_LEN: usize = 54 + 10 + 1 + 128 + 1;
 
 /// How many bytes of the authorizer's answer there are for rules and scopes. API Gateway takes 8 kB
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html>); the rest is for what else is in it.
-const ROOM: usize = 6_000;
+const RESPONSE_BUDGET_BYTES: usize = 6_000;
 
-word! {
+string_newtype! {
     /// One rule, in the one form that it has.
     ///
     /// A path consists of `/` and segments of letters, digits and `-._~:@+=`, none of which is empty, `.` or `..`. What
     /// else a URL may have is either ambiguous or means something to IAM (`*`, `?`, `$`).
     EndpointRule or InvalidEndpointRule, by |text| {
-        if text != CONNECT && (text.len() > LONGEST_RULE || !is_method_and_path(text)) {
+        if text != CONNECT && (text.len() > MAX_RULE_LEN || !is_method_and_path(text)) {
             Err(InvalidEndpointRule::Form)
-        } else if credential::is_within(text) {
+        } else if credential::contains_credential(text) {
             Err(InvalidEndpointRule::Credential)
         } else {
             Ok(())
@@ -200,9 +200,9 @@ pub fn common(one: &[EndpointRule], other: &[EndpointRule]) -> Option<Vec<Endpoi
 #[must_use]
 pub fn fit(rules: &[EndpointRule], scopes: &[Scope]) -> bool {
     let resources =
-        allowed_resources(rules).iter().map(|end| LONGEST_STAGE + end.len() + "\"\",".len()).sum::<usize>();
+        allowed_resources(rules).iter().map(|end| MAX_STAGE_LEN + end.len() + "\"\",".len()).sum::<usize>();
     let texts = rules.iter().map(EndpointRule::as_str).chain(scopes.iter().map(Scope::as_str));
-    resources + texts.map(|text| text.len() + 1).sum::<usize>() <= ROOM
+    resources + texts.map(|text| text.len() + 1).sum::<usize>() <= RESPONSE_BUDGET_BYTES
 }
 
 /// What rules and scopes that do not [`fit`] must do.

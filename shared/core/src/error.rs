@@ -8,7 +8,7 @@ use thiserror::Error as ThisError;
 use crate::credential::KeyId;
 use crate::endpoint_rule::EndpointRule;
 use crate::pepper::UnknownPepper;
-use crate::rights::Presented;
+use crate::rights::CredentialClass;
 
 /// Why a use case did not do what was asked. Unless a variant says otherwise, nothing was changed.
 #[derive(Debug, ThisError)]
@@ -37,7 +37,7 @@ pub enum Error {
     InsufficientEndpoints(Option<EndpointRule>),
     /// What the caller presented may not do this, whatever its scopes.
     #[error("{0} may not do this")]
-    InsufficientCredential(Presented),
+    InsufficientCredential(CredentialClass),
     /// The key belongs to another user of the workspace and the caller is no administrator.
     #[error("the key belongs to another user")]
     NotYourKey,

@@ -16,7 +16,7 @@ use crate::json;
 
 /// How many unknown fields, and how many repeated ones, are named at most: a small request of nothing else must not make a
 /// large answer.
-const MOST_UNKNOWN: usize = 20;
+const MAX_UNKNOWN_FIELDS: usize = 20;
 
 /// What is said of something that could mean either of two values.
 const TWICE: &str = "is there twice";
@@ -71,17 +71,21 @@ impl Fields {
             _ => true,
         });
         let untaken = self.required(name, |value| {
-            value.as_object().cloned().ok_or_else(|| Wrong::new(&"must be an object"))
+            value.as_object().cloned().ok_or_else(|| FieldError::new(&"must be an object"))
         });
         Ok(Self { untaken: self.finish(untaken)?, invalid: inner })
     }
 
     /// Takes a field that may be absent or null. One that `check` refuses counts as absent, and as invalid.
-    pub fn optional<T>(&mut self, name: &str, check: impl FnOnce(&Value) -> Result<T, Wrong>) -> Option<T> {
+    pub fn optional<T>(
+        &mut self,
+        name: &str,
+        check: impl FnOnce(&Value) -> Result<T, FieldError>,
+    ) -> Option<T> {
         let value = self.untaken.remove(name).filter(|value| !value.is_null())?;
         match check(&value) {
             Ok(taken) => Some(taken),
-            Err(Wrong { within, must_be }) => {
+            Err(FieldError { within, must_be }) => {
                 let place = match within {
                     None => pointer(&[name]),
                     Some(index) => pointer(&[name, &index.to_string()]),
@@ -99,17 +103,25 @@ impl Fields {
     }
 
     /// Takes a field of a merge patch.
-    pub fn patched<T>(&mut self, name: &str, check: impl FnOnce(&Value) -> Result<T, Wrong>) -> Patch<T> {
+    pub fn patched<T>(
+        &mut self,
+        name: &str,
+        check: impl FnOnce(&Value) -> Result<T, FieldError>,
+    ) -> Patch<T> {
         let is_null = self.untaken.get(name).is_some_and(Value::is_null);
         match self.optional(name, check) {
             Some(value) => Patch::Set(value),
             None if is_null => Patch::Clear,
-            None => Patch::Keep,
+            None => Patch::Unchanged,
         }
     }
 
     /// Takes a field that must be there.
-    pub fn required<T>(&mut self, name: &str, check: impl FnOnce(&Value) -> Result<T, Wrong>) -> Option<T> {
+    pub fn required<T>(
+        &mut self,
+        name: &str,
+        check: impl FnOnce(&Value) -> Result<T, FieldError>,
+    ) -> Option<T> {
         if self.untaken.get(name).is_none_or(Value::is_null) {
             self.untaken.remove(name);
             self.refuse(name, "is required");
@@ -130,7 +142,7 @@ impl Fields {
     ///
     /// - [`Error::Invalid`]: names every invalid field, and the unknown ones up to a limit.
     pub fn finish<T>(mut self, made: Option<T>) -> Result<T, Error> {
-        for name in self.untaken.keys().take(MOST_UNKNOWN) {
+        for name in self.untaken.keys().take(MAX_UNKNOWN_FIELDS) {
             let detail = "is not a field of this request".to_owned();
             self.invalid.push(InvalidField { place: pointer(&[name]), detail });
         }
@@ -146,7 +158,7 @@ impl Fields {
 pub enum Patch<T> {
     /// Nothing: it is absent.
     #[default]
-    Keep,
+    Unchanged,
     /// It is null.
     Clear,
     /// It has this value.
@@ -157,7 +169,7 @@ impl<T> Patch<T> {
     /// What the patch makes of a value that can be without.
     pub fn apply(self, value: &mut Option<T>) {
         match self {
-            Self::Keep => {}
+            Self::Unchanged => {}
             Self::Clear => *value = None,
             Self::Set(new) => *value = Some(new),
         }
@@ -166,7 +178,7 @@ impl<T> Patch<T> {
     /// What the patch makes of a value that is `default` where it is cleared.
     pub fn apply_or(self, default: T, value: &mut T) {
         match self {
-            Self::Keep => {}
+            Self::Unchanged => {}
             Self::Clear => *value = default,
             Self::Set(new) => *value = new,
         }
@@ -175,13 +187,13 @@ impl<T> Patch<T> {
 
 /// What is wrong with a value.
 #[derive(Debug)]
-pub struct Wrong {
+pub struct FieldError {
     /// The element of an array that is wrong, if not the whole value.
     within: Option<usize>,
     must_be: String,
 }
 
-impl Wrong {
+impl FieldError {
     /// The value must be something else.
     pub fn new(must_be: &impl ToString) -> Self {
         Self { within: None, must_be: must_be.to_string() }
@@ -198,8 +210,8 @@ impl Wrong {
 /// # Errors
 ///
 /// What the parser says it must be.
-pub fn parsed<T: FromStr<Err: ToString>>(value: &Value) -> Result<T, Wrong> {
-    string(value)?.parse().map_err(|invalid| Wrong::new(&invalid))
+pub fn parsed<T: FromStr<Err: ToString>>(value: &Value) -> Result<T, FieldError> {
+    string(value)?.parse().map_err(|invalid| FieldError::new(&invalid))
 }
 
 /// Checks that a value is a user who can have keys.
@@ -207,8 +219,8 @@ pub fn parsed<T: FromStr<Err: ToString>>(value: &Value) -> Result<T, Wrong> {
 /// # Errors
 ///
 /// What it must be.
-pub fn owner(value: &Value) -> Result<UserId, Wrong> {
-    parsed::<UserId>(value)?.somebody().map_err(|reserved| Wrong::new(&reserved))
+pub fn owner(value: &Value) -> Result<UserId, FieldError> {
+    parsed::<UserId>(value)?.reject_reserved().map_err(|reserved| FieldError::new(&reserved))
 }
 
 /// What a value must be that is no whole number; and how it must be written, if it is a number such as `3600.0` or `36e2`,
@@ -227,8 +239,8 @@ pub fn in_digits(value: &Value, must_be: String) -> String {
 /// # Errors
 ///
 /// That it must be one.
-pub fn string(value: &Value) -> Result<&str, Wrong> {
-    value.as_str().ok_or_else(|| Wrong::new(&"must be a string"))
+pub fn string(value: &Value) -> Result<&str, FieldError> {
+    value.as_str().ok_or_else(|| FieldError::new(&"must be a string"))
 }
 
 /// Checks that a value is an array of at most `most` strings that parse, none of them twice. `what` they are is part of
@@ -237,18 +249,18 @@ pub fn string(value: &Value) -> Result<&str, Wrong> {
 /// # Errors
 ///
 /// That it must be such an array; or which element is wrong, and what the parser says it must be.
-pub fn distinct<T>(value: &Value, most: usize, what: &str) -> Result<Vec<T>, Wrong>
+pub fn distinct<T>(value: &Value, most: usize, what: &str) -> Result<Vec<T>, FieldError>
 where
     T: FromStr<Err: ToString> + PartialEq,
 {
-    let must_be = || Wrong::new(&format!("must be an array of at most {most} {what}"));
+    let must_be = || FieldError::new(&format!("must be an array of at most {most} {what}"));
     let values = value.as_array().filter(|values| values.len() <= most).ok_or_else(must_be)?;
     let mut taken: Vec<T> = Vec::with_capacity(values.len());
     for (index, value) in values.iter().enumerate() {
-        let text = value.as_str().ok_or_else(|| Wrong::at(index, &"must be a string"))?;
-        let element = text.parse().map_err(|invalid: T::Err| Wrong::at(index, &invalid))?;
+        let text = value.as_str().ok_or_else(|| FieldError::at(index, &"must be a string"))?;
+        let element = text.parse().map_err(|invalid: T::Err| FieldError::at(index, &invalid))?;
         if taken.contains(&element) {
-            return Err(Wrong::at(index, &"must not be there twice"));
+            return Err(FieldError::at(index, &"must not be there twice"));
         }
         taken.push(element);
     }
@@ -257,25 +269,25 @@ where
 
 /// The parameters of a query, checked all at once as the fields of a body are. Somebody may put a credential there, so
 /// `Debug` shows nothing of them.
-pub struct Parameters<'a> {
+pub struct QueryParameters<'a> {
     untaken: BTreeMap<&'a str, &'a str>,
     invalid: Vec<InvalidField>,
 }
 
-impl fmt::Debug for Parameters<'_> {
+impl fmt::Debug for QueryParameters<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Parameters").finish_non_exhaustive()
+        formatter.debug_struct("QueryParameters").finish_non_exhaustive()
     }
 }
 
-impl<'a> Parameters<'a> {
+impl<'a> QueryParameters<'a> {
     /// Reads the parameters. One that is there twice could mean either, and so is invalid. One that holds a credential is
     /// too: a query is written to logs and histories.
     pub fn new(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut read = Self { untaken: BTreeMap::new(), invalid: Vec::new() };
         let (mut twice, mut leaking) = (BTreeSet::new(), BTreeSet::new());
         for (name, value) in parameters {
-            if credential::is_within(name) || credential::is_within(value) {
+            if credential::contains_credential(name) || credential::contains_credential(value) {
                 leaking.insert(name);
             } else if leaking.contains(name) || read.untaken.contains_key(name) {
                 twice.insert(name);
@@ -283,11 +295,11 @@ impl<'a> Parameters<'a> {
                 read.untaken.insert(name, value);
             }
         }
-        for name in leaking.into_iter().take(MOST_UNKNOWN) {
+        for name in leaking.into_iter().take(MAX_UNKNOWN_FIELDS) {
             read.untaken.remove(name);
             read.refuse(name, credential::MUST_NOT_BE);
         }
-        for name in twice.into_iter().take(MOST_UNKNOWN) {
+        for name in twice.into_iter().take(MAX_UNKNOWN_FIELDS) {
             read.refuse(name, "must be there once");
         }
         read
@@ -317,7 +329,7 @@ impl<'a> Parameters<'a> {
     ///
     /// - [`Error::Invalid`]: names every invalid parameter, and the repeated and the unknown ones up to a limit.
     pub fn finish<T>(mut self, made: T) -> Result<T, Error> {
-        for name in std::mem::take(&mut self.untaken).into_keys().take(MOST_UNKNOWN) {
+        for name in std::mem::take(&mut self.untaken).into_keys().take(MAX_UNKNOWN_FIELDS) {
             self.refuse(name, "is not a parameter of this request");
         }
         if self.invalid.is_empty() { Ok(made) } else { Err(Error::Invalid { fields: self.invalid }) }
@@ -341,7 +353,7 @@ pub fn word<T: FromStr<Err: ToString>>(value: &str) -> Result<T, String> {
 ///
 /// What it must be.
 pub fn user(value: &str) -> Result<UserId, String> {
-    word::<UserId>(value)?.somebody().map_err(|reserved| reserved.to_string())
+    word::<UserId>(value)?.reject_reserved().map_err(|reserved| reserved.to_string())
 }
 
 /// What is said of a text that is no time.
@@ -397,14 +409,14 @@ mod tests {
         let Err(Error::Invalid { fields }) = Fields::parse(body.as_bytes()).unwrap().finish(Some(())) else {
             panic!("nothing of it is known")
         };
-        assert_eq!(fields.len(), MOST_UNKNOWN);
+        assert_eq!(fields.len(), MAX_UNKNOWN_FIELDS);
     }
 
     #[test]
     fn what_a_client_sends_reaches_no_log() {
         let body = r#"{"kg_key_secret": "secret"}"#;
         let fields = Fields::parse(body.as_bytes()).unwrap();
-        let parameters = Parameters::new([("secret", "secret"), ("secret", "secret")]);
+        let parameters = QueryParameters::new([("secret", "secret"), ("secret", "secret")]);
         let shown = format!("{fields:?} {parameters:?}");
         assert!(!shown.contains("secret"), "{shown}");
         let error = fields.finish(Some(())).unwrap_err();
@@ -453,7 +465,7 @@ mod tests {
     }
 
     fn invalid_parameters(parameters: &[(&str, &str)]) -> Vec<(String, String)> {
-        match Parameters::new(parameters.iter().copied()).finish(()) {
+        match QueryParameters::new(parameters.iter().copied()).finish(()) {
             Ok(()) => Vec::new(),
             Err(Error::Invalid { fields }) => {
                 fields.into_iter().map(|field| (field.place.to_string(), field.detail)).collect()
@@ -469,7 +481,7 @@ mod tests {
         let names: Vec<String> = (0..2500).map(|index| format!("{index}{}", "n".repeat(500))).collect();
         let all: Vec<_> = names.iter().chain(&names).map(|name| (name.as_str(), "")).collect();
         let said = invalid_parameters(&all);
-        assert_eq!(said.len(), 2 * MOST_UNKNOWN);
+        assert_eq!(said.len(), 2 * MAX_UNKNOWN_FIELDS);
         assert!(said.iter().map(|(place, detail)| place.len() + detail.len()).sum::<usize>() < 8_000);
     }
 

@@ -24,7 +24,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::caller::Caller;
-use crate::credential::{Credential, KeyId, Kind, Secret};
+use crate::credential::{Credential, CredentialForm, KeyId, Secret};
 use crate::error::{Error, InvalidField, Place};
 use crate::pepper::MacKey;
 use crate::random::fill_with_random_bytes;
@@ -41,9 +41,9 @@ pub struct Labels {
 
 /// The labels of creates.
 pub const CREATE: Labels = Labels {
-    secret: b"keygate/replay/secret/v1",
-    header: b"keygate/replay/header/v1",
-    request: b"keygate/replay/body/v1",
+    secret: b"keygate/creation/secret/v1",
+    header: b"keygate/creation/header/v1",
+    request: b"keygate/creation/request/v1",
 };
 
 /// The labels of rotations.
@@ -54,7 +54,7 @@ pub const ROTATE: Labels = Labels {
 };
 
 /// For how long the same request gets the same answer.
-pub const MEMORY: TimeDelta = TimeDelta::minutes(10);
+pub const RECORD_LIFETIME: TimeDelta = TimeDelta::minutes(10);
 
 /// A request that can be repeated: 16 to 255 visible characters of ASCII that its sender chose for it.
 #[derive(Debug)]
@@ -77,16 +77,16 @@ impl IdempotencyKey {
 
 /// A create or a rotation that is to be remembered.
 #[derive(Debug)]
-pub struct Replay {
+pub struct IdempotencyEntry {
     /// What the request is found by.
     pub digest: String,
     /// What is remembered of it.
-    pub memory: Memory,
+    pub record: IdempotencyRecord,
 }
 
 /// What is remembered of a create or a rotation. `Debug` shows neither the nonce nor the digest.
 #[derive(Serialize, Deserialize)]
-pub struct Memory {
+pub struct IdempotencyRecord {
     /// The key that it made or rotated.
     pub key_id: KeyId,
     /// The revision of the key that first had the secret.
@@ -101,7 +101,7 @@ pub struct Memory {
     ttl: DateTime<Utc>,
 }
 
-impl Memory {
+impl IdempotencyRecord {
     /// Whether the request is a new one by now. `DynamoDB` may not have got to removing what is past its ttl.
     #[must_use]
     pub fn is_over(&self, now: DateTime<Utc>) -> bool {
@@ -111,19 +111,19 @@ impl Memory {
     /// When the request came first, to the second.
     #[must_use]
     pub fn began_at(&self) -> DateTime<Utc> {
-        self.ttl - MEMORY
+        self.ttl - RECORD_LIFETIME
     }
 }
 
-impl fmt::Debug for Memory {
+impl fmt::Debug for IdempotencyRecord {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Memory").field("key_id", &self.key_id).finish_non_exhaustive()
+        formatter.debug_struct("IdempotencyRecord").field("key_id", &self.key_id).finish_non_exhaustive()
     }
 }
 
 /// A request with an `Idempotency-Key`, and what its secrets are derived from.
 #[derive(Debug)]
-pub struct Repeatable<'a> {
+pub struct IdempotentRequest<'a> {
     /// K. Under another one a request is not found again, and is a new one.
     pub key: &'a MacKey,
     /// What is requested: a create or a rotation.
@@ -136,21 +136,21 @@ pub struct Repeatable<'a> {
     pub request: &'a [u8],
 }
 
-impl Repeatable<'_> {
+impl IdempotentRequest<'_> {
     /// A new secret for `revision` of a key, and what is to be remembered.
     #[must_use]
-    pub fn begin(&self, key_id: KeyId, revision: u64, now: DateTime<Utc>) -> (Credential, Replay) {
+    pub fn first(&self, key_id: KeyId, revision: u64, now: DateTime<Utc>) -> (Credential, IdempotencyEntry) {
         let mut nonce = [0; 32];
         fill_with_random_bytes(&mut nonce);
-        let memory = Memory {
+        let record = IdempotencyRecord {
             key_id,
             revision,
             nonce,
             request: self.request_digest(),
             version: self.key.version(),
-            ttl: now + MEMORY,
+            ttl: now + RECORD_LIFETIME,
         };
-        (self.credential(&memory), Replay { digest: self.digest(), memory })
+        (self.credential(&record), IdempotencyEntry { digest: self.digest(), record })
     }
 
     /// The credential that the request was answered with when it came first.
@@ -158,11 +158,11 @@ impl Repeatable<'_> {
     /// # Errors
     ///
     /// - [`Error::IdempotencyMismatch`]: it was another request.
-    pub fn again(&self, memory: &Memory) -> Result<Credential, Error> {
-        if !bool::from(self.request_digest().ct_eq(&memory.request)) {
+    pub fn repeat(&self, record: &IdempotencyRecord) -> Result<Credential, Error> {
+        if !bool::from(self.request_digest().ct_eq(&record.request)) {
             return Err(Error::IdempotencyMismatch);
         }
-        Ok(self.credential(memory))
+        Ok(self.credential(record))
     }
 
     /// What the request is found by.
@@ -171,10 +171,14 @@ impl Repeatable<'_> {
         URL_SAFE_NO_PAD.encode(self.mac(self.labels.header, &[]))
     }
 
-    fn credential(&self, memory: &Memory) -> Credential {
-        let (key_id, revision) = (memory.key_id.to_bytes(), memory.revision.to_be_bytes());
-        let secret = Zeroizing::new(self.mac(self.labels.secret, &[&key_id, &revision, &memory.nonce]));
-        Credential { key_id: memory.key_id, kind: Kind::ApiKey, secret: Secret::from_bytes(&secret) }
+    fn credential(&self, record: &IdempotencyRecord) -> Credential {
+        let (key_id, revision) = (record.key_id.to_bytes(), record.revision.to_be_bytes());
+        let secret = Zeroizing::new(self.mac(self.labels.secret, &[&key_id, &revision, &record.nonce]));
+        Credential {
+            key_id: record.key_id,
+            kind: CredentialForm::ApiKey,
+            secret: Secret::from_bytes(&secret),
+        }
     }
 
     fn request_digest(&self) -> [u8; 32] {
@@ -238,18 +242,23 @@ mod tests {
     fn the_same_request_again_gets_the_same_secret() {
         let (key, caller, header) = (key(), alice(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
         for labels in [&CREATE, &ROTATE] {
-            let request =
-                Repeatable { key: &key, labels, caller: &caller, idempotency_key: &header, request: b"{}" };
-            let (first, replay) = request.begin(made(), 1, Utc::now());
-            let again = request.again(&replay.memory).unwrap();
+            let request = IdempotentRequest {
+                key: &key,
+                labels,
+                caller: &caller,
+                idempotency_key: &header,
+                request: b"{}",
+            };
+            let (first, entry) = request.first(made(), 1, Utc::now());
+            let again = request.repeat(&entry.record).unwrap();
             assert_eq!((first.key_id, first.secret.expose()), (again.key_id, again.secret.expose()));
-            assert_eq!(request.digest(), replay.digest);
+            assert_eq!(request.digest(), entry.digest);
 
-            let (other, _) = request.begin(made(), 1, Utc::now());
+            let (other, _) = request.first(made(), 1, Utc::now());
             let nonce_is_new = "a nonce makes every first answer another one";
             assert_ne!(first.secret.expose(), other.secret.expose(), "{nonce_is_new}");
-            let of_next = Memory { revision: 2, ..replay.memory };
-            let other = request.again(&of_next).unwrap();
+            let of_next = IdempotencyRecord { revision: 2, ..entry.record };
+            let other = request.repeat(&of_next).unwrap();
             assert_ne!(
                 first.secret.expose(),
                 other.secret.expose(),
@@ -262,16 +271,16 @@ mod tests {
     fn another_request_is_a_mismatch_and_another_sender_another_request() {
         let (key, header) = (key(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
         let alice = alice();
-        let request = Repeatable {
+        let request = IdempotentRequest {
             key: &key,
             labels: &ROTATE,
             caller: &alice,
             idempotency_key: &header,
             request: b"{}",
         };
-        let (_, replay) = request.begin(made(), 2, Utc::now());
-        let other_request = Repeatable { request: b"{ }", ..request };
-        assert!(matches!(other_request.again(&replay.memory), Err(Error::IdempotencyMismatch)));
+        let (_, entry) = request.first(made(), 2, Utc::now());
+        let other_request = IdempotentRequest { request: b"{ }", ..request };
+        assert!(matches!(other_request.repeat(&entry.record), Err(Error::IdempotencyMismatch)));
 
         let by_token = Caller { credential: CredentialKind::AccessToken, ..alice.clone() };
         for sender in [
@@ -279,12 +288,12 @@ mod tests {
             caller("alice", "01JD3V6Y4N8Q2Z5X7W9B0C1D2F"),
             by_token,
         ] {
-            let other = Repeatable { caller: &sender, ..request };
-            assert_ne!(other.digest(), replay.digest, "{sender:?}");
-            assert!(other.again(&replay.memory).is_err());
+            let other = IdempotentRequest { caller: &sender, ..request };
+            assert_ne!(other.digest(), entry.digest, "{sender:?}");
+            assert!(other.repeat(&entry.record).is_err());
         }
-        let created = Repeatable { labels: &CREATE, ..request };
-        assert_ne!(created.digest(), replay.digest, "a create is no rotation");
+        let created = IdempotentRequest { labels: &CREATE, ..request };
+        assert_ne!(created.digest(), entry.digest, "a create is no rotation");
     }
 
     #[test]
@@ -292,22 +301,22 @@ mod tests {
         let (key, header) = (key(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
         let current = alice();
         let old = Caller { old_secret: Some(OldSecret::Previous), ..alice() };
-        let [current, old] = [&current, &old].map(|caller| Repeatable {
+        let [current, old] = [&current, &old].map(|caller| IdempotentRequest {
             key: &key,
             labels: &ROTATE,
             caller,
             idempotency_key: &header,
             request: b"{}",
         });
-        let (first, replay) = current.begin(made(), 2, Utc::now());
-        assert_eq!(old.digest(), replay.digest);
-        assert_eq!(old.again(&replay.memory).unwrap().secret.expose(), first.secret.expose());
+        let (first, entry) = current.first(made(), 2, Utc::now());
+        assert_eq!(old.digest(), entry.digest);
+        assert_eq!(old.repeat(&entry.record).unwrap().secret.expose(), first.secret.expose());
     }
 
     #[test]
     fn a_request_is_remembered_for_ten_minutes() {
         let (key, caller, header) = (key(), alice(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
-        let request = Repeatable {
+        let request = IdempotentRequest {
             key: &key,
             labels: &CREATE,
             caller: &caller,
@@ -315,10 +324,10 @@ mod tests {
             request: b"{}",
         };
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
-        let (_, Replay { memory, .. }) = request.begin(made(), 1, now);
-        assert_eq!(memory.began_at(), now);
+        let (_, IdempotencyEntry { record, .. }) = request.first(made(), 1, now);
+        assert_eq!(record.began_at(), now);
         assert!(
-            !memory.is_over(now + TimeDelta::seconds(599)) && memory.is_over(now + TimeDelta::seconds(600))
+            !record.is_over(now + TimeDelta::seconds(599)) && record.is_over(now + TimeDelta::seconds(600))
         );
     }
 
@@ -326,16 +335,16 @@ mod tests {
     fn a_replay_key_and_a_pepper_of_the_same_bytes_make_different_macs() {
         let (caller, header) = (alice(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
         let key = key();
-        let request = Repeatable {
+        let request = IdempotentRequest {
             key: &key,
             labels: &CREATE,
             caller: &caller,
             idempotency_key: &header,
             request: b"{}",
         };
-        let (credential, replay) = request.begin(made(), 1, Utc::now());
+        let (credential, entry) = request.first(made(), 1, Utc::now());
         let hash = Peppers::new(vec![self::key()], 1).hash(&credential);
-        assert_ne!(hash.as_bytes(), &replay.memory.request);
+        assert_ne!(hash.as_bytes(), &entry.record.request);
         assert_ne!(hash.as_bytes(), credential.secret.expose());
     }
 

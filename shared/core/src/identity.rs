@@ -5,7 +5,7 @@ use thiserror::Error as ThisError;
 use crate::credential::{self};
 use crate::newtype::consists_of;
 
-word! {
+string_newtype! {
     /// The tenant that a key, a user or an event belongs to: `[a-z0-9-]{1,64}`. Nothing crosses it.
     WorkspaceId is |text| consists_of(text, 1..=64, |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')),
     or else
@@ -13,7 +13,7 @@ word! {
     InvalidWorkspaceId: "must be 1 to 64 characters of a-z, 0-9 and '-'"
 }
 
-word! {
+string_newtype! {
     /// Who a key belongs to and acts as: an opaque id that the adopter chooses, `[A-Za-z0-9._:@|+='!~-]{1,128}`.
     ///
     /// It stands in paths and in the audit trail. So it is neither `.` nor `..`, which clients resolve before they send a
@@ -29,7 +29,7 @@ fn check_user_id(text: &str) -> Result<(), InvalidUserId> {
         Err(InvalidUserId::Dots)
     } else if is_reserved(text) && !text.starts_with(RESERVED) {
         Err(InvalidUserId::Reserved)
-    } else if credential::is_within(text) {
+    } else if credential::contains_credential(text) {
         Err(InvalidUserId::Credential)
     } else {
         Ok(())
@@ -64,25 +64,25 @@ fn is_reserved(text: &str) -> bool {
 impl UserId {
     /// Who does in the audit trail what an event of another system asks for.
     #[must_use]
-    pub fn of_events() -> Self {
+    pub fn system_events() -> Self {
         Self(format!("{RESERVED}users"))
     }
 
     /// Who does in the audit trail what happens by the passing of time alone.
     #[must_use]
-    pub fn of_clock() -> Self {
+    pub fn system_clock() -> Self {
         Self(format!("{RESERVED}clock"))
     }
 
     /// Who does in the audit trail what is done to keys because nobody uses them.
     #[must_use]
-    pub fn of_unused() -> Self {
+    pub fn system_unused() -> Self {
         Self(format!("{RESERVED}unused"))
     }
 
     /// Who does in the audit trail what is imported.
     #[must_use]
-    pub fn of_import() -> Self {
+    pub fn system_import() -> Self {
         Self(format!("{RESERVED}import"))
     }
 
@@ -91,7 +91,7 @@ impl UserId {
     /// # Errors
     ///
     /// [`InvalidUserId::Reserved`] when it is such an id.
-    pub fn somebody(self) -> Result<Self, InvalidUserId> {
+    pub fn reject_reserved(self) -> Result<Self, InvalidUserId> {
         if is_reserved(&self.0) { Err(InvalidUserId::Reserved) } else { Ok(self) }
     }
 }
@@ -131,14 +131,19 @@ mod tests {
 
     #[test]
     fn the_ids_of_keygate_are_no_users_in_whatever_case_and_are_in_the_trail_in_one() {
-        for own in [UserId::of_clock(), UserId::of_events(), UserId::of_import(), UserId::of_unused()] {
+        for own in [
+            UserId::system_clock(),
+            UserId::system_events(),
+            UserId::system_import(),
+            UserId::system_unused(),
+        ] {
             assert_eq!(own.as_str().parse::<UserId>().as_ref(), Ok(&own));
-            assert_eq!(own.somebody(), Err(InvalidUserId::Reserved));
+            assert_eq!(own.reject_reserved(), Err(InvalidUserId::Reserved));
         }
         for look_alike in ["KEYGATE:clock", "Keygate:users", "keygatE:"] {
             assert_eq!(look_alike.parse::<UserId>(), Err(InvalidUserId::Reserved), "{look_alike}");
         }
-        assert!("keygate".parse::<UserId>().and_then(UserId::somebody).is_ok());
+        assert!("keygate".parse::<UserId>().and_then(UserId::reject_reserved).is_ok());
     }
 
     #[test]

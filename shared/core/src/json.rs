@@ -71,7 +71,7 @@ pub fn step(name: &str) -> String {
 /// A name that a client has chosen, as it may be repeated to the client.
 #[must_use]
 pub fn shown(name: &str) -> String {
-    if credential::is_within(name) {
+    if credential::contains_credential(name) {
         return "[credential]".to_owned();
     }
     match name.char_indices().nth(MAX_NAME) {

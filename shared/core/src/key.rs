@@ -12,7 +12,7 @@ use crate::scope::Scope;
 
 /// A key, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct KeyOwner {
     /// The tenant.
     pub workspace_id: WorkspaceId,
     /// Whose key it is.
@@ -22,7 +22,7 @@ pub struct Holder {
 }
 
 /// The longest description, in characters.
-pub const LONGEST_DESCRIPTION: usize = 500;
+pub const MAX_DESCRIPTION_LEN: usize = 500;
 
 /// How long after its expiry a key still holds its name and its place in its user's quota: the clocks of two functions may differ by
 /// that much, and a key that one of them lets in must not have lost either to the other.
@@ -127,9 +127,9 @@ impl Key {
 
     /// Whose it is.
     #[must_use]
-    pub fn holder(&self) -> Holder {
+    pub fn owner(&self) -> KeyOwner {
         let Self { workspace_id, user_id, key_id, .. } = self;
-        Holder { workspace_id: workspace_id.clone(), user_id: user_id.clone(), key_id: *key_id }
+        KeyOwner { workspace_id: workspace_id.clone(), user_id: user_id.clone(), key_id: *key_id }
     }
 
     /// Whether a secret is in use that is not the current one.
@@ -140,7 +140,7 @@ impl Key {
 
     /// Whether the key expired long enough ago to hold neither its name nor a place in its user's quota.
     #[must_use]
-    pub fn has_let_go(&self, now: DateTime<Utc>) -> bool {
+    pub fn has_lapsed(&self, now: DateTime<Utc>) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at + CLOCK_SKEW <= now)
     }
 
@@ -248,9 +248,9 @@ mod tests {
 
     #[test]
     fn a_key_lets_go_when_it_has_expired_on_every_clock() {
-        assert!(!key(Some(1000), false).has_let_go(at(1001)));
-        assert!(key(Some(1000), true).has_let_go(at(1002)));
-        assert!(!key(None, true).has_let_go(at(i64::from(u32::MAX))));
+        assert!(!key(Some(1000), false).has_lapsed(at(1001)));
+        assert!(key(Some(1000), true).has_lapsed(at(1002)));
+        assert!(!key(None, true).has_lapsed(at(i64::from(u32::MAX))));
     }
 
     #[test]

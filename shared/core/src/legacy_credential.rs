@@ -83,24 +83,24 @@ impl LegacyRules {
     ///
     /// # Errors
     ///
-    /// One variant of [`NeverWorks`] for each reason.
-    pub fn check(&self, key: &str, brand: &Brand) -> Result<(), NeverWorks> {
+    /// One variant of [`UnusableLegacyKey`] for each reason.
+    pub fn check(&self, key: &str, brand: &Brand) -> Result<(), UnusableLegacyKey> {
         if key.trim() != key {
-            return Err(NeverWorks::WhiteSpace);
+            return Err(UnusableLegacyKey::WhiteSpace);
         }
         if key.chars().any(char::is_control) {
-            return Err(NeverWorks::ControlCharacter);
+            return Err(UnusableLegacyKey::ControlCharacter);
         }
         if !matches!(Credential::parse(key, brand), Err(Malformed::Brand)) {
-            return Err(NeverWorks::OwnForm);
+            return Err(UnusableLegacyKey::OwnForm);
         }
-        if self.pattern.is_match(key) { Ok(()) } else { Err(NeverWorks::OtherPattern) }
+        if self.pattern.is_match(key) { Ok(()) } else { Err(UnusableLegacyKey::OtherPattern) }
     }
 }
 
 /// Why no authorizer of this deployment would look a key up, whatever is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
-pub enum NeverWorks {
+pub enum UnusableLegacyKey {
     /// It begins or ends with white space, which is not part of a header's value.
     #[error("can never work: it begins or ends with white space, which no header can transport")]
     WhiteSpace,
@@ -181,13 +181,13 @@ mod tests {
             ("with space", Ok(())),
             ("kg", Ok(())),
             ("kgb_key", Ok(())),
-            ("old-1 ", Err(NeverWorks::WhiteSpace)),
-            ("\told-1", Err(NeverWorks::WhiteSpace)),
-            ("old-1\u{a0}", Err(NeverWorks::WhiteSpace)),
-            ("old\u{0}1", Err(NeverWorks::ControlCharacter)),
-            ("kg_key", Err(NeverWorks::OwnForm)),
-            ("sk_live_X", Err(NeverWorks::OtherPattern)),
-            ("OLD-1", Err(NeverWorks::OtherPattern)),
+            ("old-1 ", Err(UnusableLegacyKey::WhiteSpace)),
+            ("\told-1", Err(UnusableLegacyKey::WhiteSpace)),
+            ("old-1\u{a0}", Err(UnusableLegacyKey::WhiteSpace)),
+            ("old\u{0}1", Err(UnusableLegacyKey::ControlCharacter)),
+            ("kg_key", Err(UnusableLegacyKey::OwnForm)),
+            ("sk_live_X", Err(UnusableLegacyKey::OtherPattern)),
+            ("OLD-1", Err(UnusableLegacyKey::OtherPattern)),
         ] {
             assert_eq!(rules.check(text, &brand), expected, "{text:?}");
         }

@@ -13,7 +13,7 @@ const NOTICES: [u32; 2] = [7, 1];
 
 /// What decides when something happens to a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Timetable {
+pub struct KeySchedule {
     /// When the key stops working.
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<DateTime<Utc>>,
@@ -27,7 +27,7 @@ pub struct Timetable {
 
 /// Something that happens to a key at its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Milestone {
+pub enum LifecycleEvent {
     /// As many days are left to the key.
     Expiring(u32),
     /// The key has stopped working.
@@ -36,43 +36,43 @@ pub enum Milestone {
     OverlapEnded,
 }
 
-impl From<&Key> for Timetable {
+impl From<&Key> for KeySchedule {
     fn from(key: &Key) -> Self {
         Self { expires_at: key.expires_at, ttl: key.ttl, previous_expires_at: key.previous_expires_at }
     }
 }
 
-impl Timetable {
+impl KeySchedule {
     /// When something happens next, later than `since`. The last thing is that the key is gone, which is nothing to
     /// announce: the instant only stays with the key, so that every key that has a ttl has one.
     #[must_use]
     pub fn next_due(&self, since: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let announced = self.milestones().map(|(at, _)| at);
+        let announced = self.events().map(|(at, _)| at);
         announced.chain(self.ttl).filter(|at| since < *at).min()
     }
 
     /// What is to be announced `now` of what was due at an instant. A notice that comes too late, because the next one
     /// or the expiry itself has come, is none.
     #[must_use]
-    pub fn due(&self, at: DateTime<Utc>, now: DateTime<Utc>) -> Vec<Milestone> {
-        let is_news = |milestone: &Milestone| match (milestone, self.expires_at) {
-            (Milestone::Expiring(days), Some(expires_at)) => {
+    pub fn due(&self, at: DateTime<Utc>, now: DateTime<Utc>) -> Vec<LifecycleEvent> {
+        let is_news = |event: &LifecycleEvent| match (event, self.expires_at) {
+            (LifecycleEvent::Expiring(days), Some(expires_at)) => {
                 let later = NOTICES.into_iter().filter(|later| later < days).max().unwrap_or(0);
                 now < expires_at - TimeDelta::days(later.into())
             }
             _ => true,
         };
-        let happening = self.milestones().filter(|(due, _)| *due == at).map(|(_, milestone)| milestone);
+        let happening = self.events().filter(|(due, _)| *due == at).map(|(_, event)| event);
         happening.filter(is_news).collect()
     }
 
-    fn milestones(&self) -> impl Iterator<Item = (DateTime<Utc>, Milestone)> {
+    fn events(&self) -> impl Iterator<Item = (DateTime<Utc>, LifecycleEvent)> {
         let notice = |expires_at: DateTime<Utc>| {
-            NOTICES.map(|days| (expires_at - TimeDelta::days(days.into()), Milestone::Expiring(days)))
+            NOTICES.map(|days| (expires_at - TimeDelta::days(days.into()), LifecycleEvent::Expiring(days)))
         };
         let notices = self.expires_at.map(notice).into_iter().flatten();
-        let expiry = self.expires_at.map(|at| (at, Milestone::Expired));
-        let overlap = self.previous_expires_at.map(|at| (at, Milestone::OverlapEnded));
+        let expiry = self.expires_at.map(|at| (at, LifecycleEvent::Expired));
+        let overlap = self.previous_expires_at.map(|at| (at, LifecycleEvent::OverlapEnded));
         // What would come after a key is gone does not come.
         let lives = |at: DateTime<Utc>| self.ttl.is_none_or(|ttl| at < ttl);
         notices.chain(expiry).chain(overlap).filter(move |(at, _)| lives(*at))
@@ -95,8 +95,8 @@ mod tests {
         DateTime::from_timestamp(1_000_000_000 + seconds, 0).unwrap()
     }
 
-    fn timetable(expires: Option<i64>, overlap_ends: Option<i64>) -> Timetable {
-        Timetable {
+    fn schedule(expires: Option<i64>, overlap_ends: Option<i64>) -> KeySchedule {
+        KeySchedule {
             expires_at: expires.map(at),
             ttl: expires.map(|expires| at(expires + 30 * DAY)),
             previous_expires_at: overlap_ends.map(at),
@@ -123,15 +123,15 @@ mod tests {
             // An overlap that would end after the key is gone ends with it.
             (Some(60), Some(31 * DAY), 60, Some(60 + 30 * DAY)),
         ] {
-            let next = timetable(expires, overlap_ends).next_due(at(since));
+            let next = schedule(expires, overlap_ends).next_due(at(since));
             assert_eq!(next, due.map(at), "{expires:?} {overlap_ends:?} since {since}");
         }
     }
 
     #[test]
     fn what_is_due_is_announced_unless_it_is_a_notice_that_comes_too_late() {
-        use Milestone::{Expired, Expiring, OverlapEnded};
-        for (overlap_ends, due, now, milestones) in [
+        use LifecycleEvent::{Expired, Expiring, OverlapEnded};
+        for (overlap_ends, due, now, events) in [
             (None, 3 * DAY, 3 * DAY, &[Expiring(7)][..]),
             (None, 3 * DAY, 9 * DAY - 1, &[Expiring(7)]),
             (None, 3 * DAY, 9 * DAY, &[]),
@@ -142,8 +142,8 @@ mod tests {
             (Some(5), 5, 9 * DAY, &[OverlapEnded]),
             (None, 40 * DAY, 40 * DAY, &[]),
         ] {
-            let timetable = timetable(Some(10 * DAY), overlap_ends);
-            assert_eq!(timetable.due(at(due), at(now)), milestones, "{overlap_ends:?} {due} {now}");
+            let schedule = schedule(Some(10 * DAY), overlap_ends);
+            assert_eq!(schedule.due(at(due), at(now)), events, "{overlap_ends:?} {due} {now}");
         }
     }
 
@@ -152,6 +152,6 @@ mod tests {
         assert_eq!(announced_until(None, at(0)), at(0));
         assert_eq!(announced_until(Some(at(60)), at(0)), at(0));
         let late = announced_until(Some(at(-60)), at(0));
-        assert_eq!(timetable(None, Some(-60)).next_due(late), Some(at(-60)));
+        assert_eq!(schedule(None, Some(-60)).next_due(late), Some(at(-60)));
     }
 }

@@ -9,10 +9,10 @@ use crate::credential::{self};
 use crate::text;
 
 /// The longest name, in characters.
-pub const LONGEST_NAME: usize = 100;
+pub const MAX_NAME_LEN: usize = 100;
 
 /// The longest folded name, in bytes: it is part of a key of the `workspaces` table, which `DynamoDB` bounds.
-const LONGEST_FOLDED_NAME: usize = 512;
+const MAX_FOLDED_NAME_BYTES: usize = 512;
 
 /// The name of a key: 1 to 100 characters without control characters, one of them visible, trimmed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub enum InvalidName {
     /// Nothing of it is seen.
     #[error("must have at least one visible character")]
     Invisible,
-    /// It has more than [`LONGEST_NAME`] characters, or its folded form would be too long to store.
+    /// It has more than [`MAX_NAME_LEN`] characters, or its folded form would be too long to store.
     #[error("must have at most 100 characters")]
     TooLong,
     /// It has a control character.
@@ -48,7 +48,7 @@ impl Name {
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let text = text.trim();
         // The bound in bytes comes first, so that nothing long is ever folded.
-        if text.len() > 4 * LONGEST_NAME || text.chars().count() > LONGEST_NAME {
+        if text.len() > 4 * MAX_NAME_LEN || text.chars().count() > MAX_NAME_LEN {
             return Err(InvalidName::TooLong);
         }
         if text.chars().any(char::is_control) {
@@ -60,11 +60,11 @@ impl Name {
         if !text::is_visible(text) {
             return Err(InvalidName::Invisible);
         }
-        if credential::is_within(text) {
+        if credential::contains_credential(text) {
             return Err(InvalidName::Credential);
         }
         let name = Self(text.to_owned());
-        if name.folded().len() > LONGEST_FOLDED_NAME {
+        if name.folded().len() > MAX_FOLDED_NAME_BYTES {
             return Err(InvalidName::TooLong);
         }
         Ok(name)

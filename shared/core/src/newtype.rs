@@ -4,13 +4,13 @@
 ///
 /// The type parses (`FromStr`), prints (`Display`) and travels through serde; its error says what the text must be. Where
 /// there is more than one way to be wrong, the error is declared elsewhere and a function tells which way it is.
-macro_rules! word {
+macro_rules! string_newtype {
     (
         $(#[$about:meta])*
         $name:ident is $valid:expr,
         or else $(#[$about_error:meta])* $error:ident: $message:literal
     ) => {
-        word! {
+        string_newtype! {
             $(#[$about])*
             $name or $error, by |text| {
                 let valid: fn(&str) -> bool = $valid;

@@ -225,7 +225,7 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
 
     use super::*;
-    use crate::credential::{KeyId, Kind, Secret};
+    use crate::credential::{CredentialForm, KeyId, Secret};
 
     fn pepper(version: u32, first_byte: u8) -> MacKey {
         let mut key = Zeroizing::new([0; 32]);
@@ -243,7 +243,7 @@ mod tests {
         let mut secret = Zeroizing::new([0; 32]);
         secret.iter_mut().zip(0..).for_each(|(byte, value)| *byte = value);
         let key_id = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
-        Credential { key_id, kind: Kind::ApiKey, secret: Secret::from_bytes(&secret) }
+        Credential { key_id, kind: CredentialForm::ApiKey, secret: Secret::from_bytes(&secret) }
     }
 
     /// HMAC-SHA-256 (RFC 2104) over the length-prefixed fields, from an independent implementation.
@@ -254,8 +254,8 @@ mod tests {
         assert_eq!(hash.pepper_version(), 7);
         let token_id = "01JD4A0000F9K3W7RT2M8Q0001".parse().unwrap();
         for (kind, expected) in [
-            (Kind::AccessToken(token_id), "BzUdxBT2ZtoxJs4OCkhwV4rQPWTuc7sr3M6/QqTi7jA="),
-            (Kind::RefreshToken(token_id), "XfRzQ0GC/raVv2gqb9ieR2FmRbZrP2f3jeYIGiuPB50="),
+            (CredentialForm::AccessToken(token_id), "BzUdxBT2ZtoxJs4OCkhwV4rQPWTuc7sr3M6/QqTi7jA="),
+            (CredentialForm::RefreshToken(token_id), "XfRzQ0GC/raVv2gqb9ieR2FmRbZrP2f3jeYIGiuPB50="),
         ] {
             let hash = peppers(vec![pepper(7, 100)]).hash(&Credential { kind, ..credential() });
             assert_eq!(STANDARD.encode(hash.hash), expected, "{kind:?}");

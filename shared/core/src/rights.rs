@@ -23,7 +23,7 @@ pub enum OldSecret {
 
 /// What is presented, as far as rights depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presented {
+pub enum CredentialClass {
     /// An API key with its current secret.
     CurrentSecret,
     /// An API key with the secret before its last rotation.
@@ -84,7 +84,7 @@ enum Right {
     Denied,
 }
 
-impl Presented {
+impl CredentialClass {
     /// What was presented, by its kind and by which secret it is.
     #[must_use]
     pub fn new(kind: CredentialKind, old_secret: Option<OldSecret>) -> Self {
@@ -157,7 +157,7 @@ impl Presented {
 }
 
 /// What was presented, as a client is told.
-impl fmt::Display for Presented {
+impl fmt::Display for CredentialClass {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::CurrentSecret => "an API key",
@@ -172,8 +172,8 @@ impl fmt::Display for Presented {
 impl Caller {
     /// What the caller presented.
     #[must_use]
-    pub fn presented(&self) -> Presented {
-        Presented::new(self.credential, self.old_secret)
+    pub fn presented(&self) -> CredentialClass {
+        CredentialClass::new(self.credential, self.old_secret)
     }
 
     /// Demands that what the caller presented may do something that is about no key.
@@ -227,14 +227,16 @@ mod tests {
     #[test]
     fn a_key_with_its_current_secret_may_do_everything_that_its_scopes_allow() {
         for operation in OPERATIONS {
-            assert!(Presented::CurrentSecret.may(operation, true), "{operation:?}");
-            assert!(Presented::CurrentSecret.may(operation, false), "{operation:?}");
+            assert!(CredentialClass::CurrentSecret.may(operation, true), "{operation:?}");
+            assert!(CredentialClass::CurrentSecret.may(operation, false), "{operation:?}");
         }
     }
 
     #[test]
     fn no_lesser_credential_makes_anything_that_outlives_it() {
-        for presented in [Presented::AccessToken, Presented::LegacyKey, Presented::TransferredSecret] {
+        for presented in
+            [CredentialClass::AccessToken, CredentialClass::LegacyKey, CredentialClass::TransferredSecret]
+        {
             for operation in [
                 Operation::CreateKey,
                 Operation::RotateKey,
@@ -249,7 +251,7 @@ mod tests {
                 assert!(!presented.may(operation, true), "{presented:?} {operation:?}");
             }
         }
-        assert!(!Presented::PreviousSecret.may(Operation::ObtainRefreshToken, false));
+        assert!(!CredentialClass::PreviousSecret.may(Operation::ObtainRefreshToken, false));
     }
 
     #[test]
@@ -261,17 +263,20 @@ mod tests {
             Operation::DeleteKey,
             Operation::RevokeTokens,
         ] {
-            assert!(!Presented::PreviousSecret.may(operation, true), "{operation:?}");
-            assert!(Presented::PreviousSecret.may(operation, false), "{operation:?}");
+            assert!(!CredentialClass::PreviousSecret.may(operation, true), "{operation:?}");
+            assert!(CredentialClass::PreviousSecret.may(operation, false), "{operation:?}");
         }
-        assert!(Presented::PreviousSecret.may(Operation::RepeatRotation, true), "it has no other secret yet");
+        assert!(
+            CredentialClass::PreviousSecret.may(Operation::RepeatRotation, true),
+            "it has no other secret yet"
+        );
     }
 
     #[test]
     fn the_secret_of_a_former_user_sees_who_it_is_and_nothing_else() {
         let granted = OPERATIONS.into_iter().filter(|operation| {
-            Presented::TransferredSecret.may(*operation, false)
-                || Presented::TransferredSecret.may(*operation, true)
+            CredentialClass::TransferredSecret.may(*operation, false)
+                || CredentialClass::TransferredSecret.may(*operation, true)
         });
         assert_eq!(granted.collect::<Vec<_>>(), [Operation::ReadSelf]);
     }

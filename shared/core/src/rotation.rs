@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::identity::UserId;
 use crate::key::Key;
-use crate::lifecycle::{Timetable, announced_until};
+use crate::lifecycle::{KeySchedule, announced_until};
 use crate::time::whole_second;
 
 /// A key after a rotation `now`. The secret in use works until the overlap ends; it ends at once where the overlap is zero.
@@ -39,7 +39,7 @@ pub fn handed_over(key: &Key, heir: &UserId, ends: DateTime<Utc>, now: DateTime<
 }
 
 fn with_another_hash(mut after: Key, now: DateTime<Utc>) -> Key {
-    after.due_at = Timetable::from(&after).next_due(announced_until(after.due_at, now));
+    after.due_at = KeySchedule::from(&after).next_due(announced_until(after.due_at, now));
     after.revision += 1;
     after.rotation += 1;
     after

@@ -16,9 +16,9 @@ pub const USERS_WRITE: &str = "users:write";
 pub const WORKSPACE_ADMIN: &str = "workspace:admin";
 
 /// The most scopes a key may have.
-pub const MOST_SCOPES: usize = 50;
+pub const MAX_SCOPES: usize = 50;
 
-word! {
+string_newtype! {
     /// One scope: `[a-z0-9:._-]{1,64}`.
     ///
     /// Keygate compares scopes as they stand. None has a `*`: it would look like a wildcard and grant nothing but itself.

@@ -5,50 +5,50 @@ use chrono::{DateTime, Utc};
 use crate::caller::{Caller, CredentialKind};
 use crate::credential::{Credential, KeyId};
 use crate::endpoint_rule;
-use crate::key::{Generation, HashedKey, Holder, Key, Status};
+use crate::key::{Generation, HashedKey, Key, KeyOwner, Status};
 use crate::legacy_key::HashedLegacyKey;
 use crate::pepper::{Peppers, SecretHash, UnknownPepper};
-use crate::rights::{OldSecret, Presented};
+use crate::rights::{CredentialClass, OldSecret};
 use crate::token::{Family, StoredToken, Token, TokenKey, TokenKind};
 
 /// What came of comparing a credential with what is stored, whatever the time.
 #[derive(Clone, Debug)]
-pub enum Checked {
+pub enum Verification {
     /// It is a key, or a token of one, that there is.
-    Known(Box<Known>),
+    Verified(Box<VerifiedCredential>),
     /// The key, or its token, has another secret.
-    WrongSecret(Holder),
+    WrongSecret(KeyOwner),
     /// There is no such key, or it has no such token. A legacy key has no id.
     Unknown(Option<KeyId>),
 }
 
 /// A credential whose secret is the right one.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub struct VerifiedCredential {
     /// The key that it is, or was made with.
     pub key: Key,
     /// Which tokens of the key work.
     pub generation: Generation,
     /// What it is.
-    pub proof: Proof,
+    pub presented: PresentedSecret,
 }
 
 /// With which secret a key is known.
 #[derive(Clone, Debug)]
-pub enum Proof {
+pub enum PresentedSecret {
     /// Its own.
-    Secret,
+    Current,
     /// The one before the last rotation or handover, which works until then.
-    PreviousSecret(OldSecret, DateTime<Utc>),
+    Previous(OldSecret, DateTime<Utc>),
     /// That of a token.
-    Token(Box<KnownToken>),
+    Token(Box<VerifiedToken>),
     /// It is a legacy key, stored under this hash.
     LegacyKey(SecretHash),
 }
 
 /// A token whose secret is the right one.
 #[derive(Clone, Debug)]
-pub struct KnownToken {
+pub struct VerifiedToken {
     /// The token.
     pub token: Token,
     /// Its family, if it is in one and that is there.
@@ -59,7 +59,7 @@ pub struct KnownToken {
 
 /// Why a credential whose secret is the right one does not work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unfit {
+pub enum InactiveReason {
     /// Its time, or that of its key, is over.
     Expired,
     /// Its key is switched off.
@@ -79,14 +79,14 @@ pub const WRONG_SECRET: &str = "wrong_secret";
 
 /// The stored hash that a credential was found to be the one of.
 #[derive(Debug)]
-pub struct Matched {
+pub struct MatchedHash {
     /// The hash.
     pub hash: SecretHash,
     /// Not that of the secret before a rotation.
     pub is_current: bool,
 }
 
-impl Unfit {
+impl InactiveReason {
     /// The reason in one word, as metrics and the audit trail have it.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -113,10 +113,10 @@ pub fn verify_key(
     credential: &Credential,
     stored: Option<HashedKey>,
     now: DateTime<Utc>,
-) -> Result<(Checked, Option<Matched>), UnknownPepper> {
+) -> Result<(Verification, Option<MatchedHash>), UnknownPepper> {
     let Some(stored) = stored.filter(|stored| !stored.key.is_gone(now)) else {
         peppers.verify_nothing(credential);
-        return Ok((Checked::Unknown(Some(credential.key_id)), None));
+        return Ok((Verification::Unknown(Some(credential.key_id)), None));
     };
     let mut matched = None;
     let mut unknown_pepper = None;
@@ -130,19 +130,19 @@ pub fn verify_key(
     match (matched, unknown_pepper) {
         (Some(hash), _) => {
             let is_current = hash == stored.hash;
-            let proof = match stored.key.previous_expires_at {
+            let presented = match stored.key.previous_expires_at {
                 Some(end) if !is_current => {
                     let transferred = stored.key.previous_transferred;
                     let old = if transferred { OldSecret::Transferred } else { OldSecret::Previous };
-                    Proof::PreviousSecret(old, end)
+                    PresentedSecret::Previous(old, end)
                 }
-                _ => Proof::Secret,
+                _ => PresentedSecret::Current,
             };
-            let known = Known { key: stored.key, generation: stored.generation, proof };
-            Ok((Checked::Known(Box::new(known)), Some(Matched { hash, is_current })))
+            let known = VerifiedCredential { key: stored.key, generation: stored.generation, presented };
+            Ok((Verification::Verified(Box::new(known)), Some(MatchedHash { hash, is_current })))
         }
         (None, Some(unknown)) => Err(unknown),
-        (None, None) => Ok((Checked::WrongSecret(stored.key.holder()), None)),
+        (None, None) => Ok((Verification::WrongSecret(stored.key.owner()), None)),
     }
 }
 
@@ -157,40 +157,44 @@ pub fn verify_token(
     credential: &Credential,
     key: Option<TokenKey>,
     token: Option<StoredToken>,
-) -> Result<Checked, UnknownPepper> {
+) -> Result<Verification, UnknownPepper> {
     let (Some(key), Some(StoredToken { hashed, family })) = (key, token) else {
         peppers.verify_nothing(credential);
-        return Ok(Checked::Unknown(Some(credential.key_id)));
+        return Ok(Verification::Unknown(Some(credential.key_id)));
     };
     // The kind is part of what is hashed: one kind of token is never taken for the other.
     if !peppers.verify(credential, &hashed.hash)? {
-        return Ok(Checked::WrongSecret(key.key.holder()));
+        return Ok(Verification::WrongSecret(key.key.owner()));
     }
     let token = hashed.token;
     let family_works = || family.as_ref().is_some_and(|family| family.revoked_at.is_none());
     let is_revoked = token.has_ended_with(&key) || token.token_id.family().is_some() && !family_works();
     let TokenKey { key, generation } = key;
-    let proof = Proof::Token(Box::new(KnownToken { token, family, is_revoked }));
-    Ok(Checked::Known(Box::new(Known { key, generation, proof })))
+    let presented = PresentedSecret::Token(Box::new(VerifiedToken { token, family, is_revoked }));
+    Ok(Verification::Verified(Box::new(VerifiedCredential { key, generation, presented })))
 }
 
 /// What a legacy key is that works until `sunset`. It is found by its hash, so there is nothing to compare.
 #[must_use]
-pub fn verify_legacy_key(stored: Option<HashedLegacyKey>, sunset: DateTime<Utc>) -> Checked {
-    stored.map_or(Checked::Unknown(None), |stored| {
-        let proof = Proof::LegacyKey(stored.hash);
-        let known = Known { key: stored.key.until(sunset), generation: Generation::default(), proof };
-        Checked::Known(Box::new(known))
+pub fn verify_legacy_key(stored: Option<HashedLegacyKey>, sunset: DateTime<Utc>) -> Verification {
+    stored.map_or(Verification::Unknown(None), |stored| {
+        let presented = PresentedSecret::LegacyKey(stored.hash);
+        let known = VerifiedCredential {
+            key: stored.key.until(sunset),
+            generation: Generation::default(),
+            presented,
+        };
+        Verification::Verified(Box::new(known))
     })
 }
 
-impl Checked {
+impl Verification {
     /// The key that the credential names, if there is one.
     #[must_use]
-    pub fn holder(&self) -> Option<Holder> {
+    pub fn owner(&self) -> Option<KeyOwner> {
         match self {
-            Self::Known(known) => Some(known.key.holder()),
-            Self::WrongSecret(holder) => Some(holder.clone()),
+            Self::Verified(known) => Some(known.key.owner()),
+            Self::WrongSecret(owner) => Some(owner.clone()),
             Self::Unknown(_) => None,
         }
     }
@@ -199,13 +203,15 @@ impl Checked {
     #[must_use]
     pub fn holds(&self, now: DateTime<Utc>) -> bool {
         match self {
-            Self::Known(known) => !matches!(known.proof, Proof::PreviousSecret(_, end) if end <= now),
+            Self::Verified(known) => {
+                !matches!(known.presented, PresentedSecret::Previous(_, end) if end <= now)
+            }
             Self::WrongSecret(_) | Self::Unknown(_) => true,
         }
     }
 }
 
-impl Known {
+impl VerifiedCredential {
     /// Who calls with it at an instant, and with what.
     ///
     /// A token has no more than its key has by now: the scopes and endpoints are those that both have, and the key's being
@@ -213,8 +219,8 @@ impl Known {
     ///
     /// # Errors
     ///
-    /// The credential does not work, for the reason that [`Unfit`] says.
-    pub fn caller(&self, now: DateTime<Utc>) -> Result<Caller, Unfit> {
+    /// The credential does not work, for the reason that [`InactiveReason`] says.
+    pub fn caller(&self, now: DateTime<Utc>) -> Result<Caller, InactiveReason> {
         self.works(now)?;
         let key = &self.key;
         let mut caller = Caller {
@@ -228,16 +234,16 @@ impl Known {
             old_secret: None,
             expires_at: self.ends_at(),
         };
-        if let Proof::LegacyKey(_) = self.proof {
+        if let PresentedSecret::LegacyKey(_) = self.presented {
             caller.credential = CredentialKind::LegacyKey;
         }
-        if let Proof::PreviousSecret(old_secret, _) = self.proof {
+        if let PresentedSecret::Previous(old_secret, _) = self.presented {
             caller.old_secret = Some(old_secret);
         }
-        if let Proof::Token(known) = &self.proof {
+        if let PresentedSecret::Token(known) = &self.presented {
             let token = &known.token;
             if token.kind == TokenKind::RefreshToken {
-                return Err(Unfit::RefreshToken);
+                return Err(InactiveReason::RefreshToken);
             }
             let is_admin = caller.is_admin();
             caller.scopes.clone_from(&token.scopes);
@@ -245,7 +251,7 @@ impl Known {
             let endpoints = endpoint_rule::common(&token.endpoints, &key.endpoints);
             caller.endpoints = endpoints
                 .filter(|endpoints| endpoint_rule::fit(endpoints, &caller.scopes))
-                .ok_or(Unfit::NowhereToUse)?;
+                .ok_or(InactiveReason::NowhereToUse)?;
             caller.credential = CredentialKind::AccessToken;
         }
         Ok(caller)
@@ -253,22 +259,22 @@ impl Known {
 
     /// What was presented, as far as rights depend on it.
     #[must_use]
-    pub fn presented(&self) -> Presented {
-        match &self.proof {
-            Proof::Secret => Presented::CurrentSecret,
-            Proof::PreviousSecret(old, _) => Presented::new(CredentialKind::ApiKey, Some(*old)),
-            Proof::Token(_) => Presented::AccessToken,
-            Proof::LegacyKey(_) => Presented::LegacyKey,
+    pub fn presented(&self) -> CredentialClass {
+        match &self.presented {
+            PresentedSecret::Current => CredentialClass::CurrentSecret,
+            PresentedSecret::Previous(old, _) => CredentialClass::new(CredentialKind::ApiKey, Some(*old)),
+            PresentedSecret::Token(_) => CredentialClass::AccessToken,
+            PresentedSecret::LegacyKey(_) => CredentialClass::LegacyKey,
         }
     }
 
     /// When what was presented stops working: with its key, or before, with the overlap or the token that it is of.
     #[must_use]
     pub fn ends_at(&self) -> Option<DateTime<Utc>> {
-        let own = match &self.proof {
-            Proof::PreviousSecret(_, end) => Some(*end),
-            Proof::Token(known) => Some(known.token.expires_at),
-            Proof::Secret | Proof::LegacyKey(_) => None,
+        let own = match &self.presented {
+            PresentedSecret::Previous(_, end) => Some(*end),
+            PresentedSecret::Token(known) => Some(known.token.expires_at),
+            PresentedSecret::Current | PresentedSecret::LegacyKey(_) => None,
         };
         self.key.expires_at.into_iter().chain(own).min()
     }
@@ -278,18 +284,23 @@ impl Known {
     /// # Errors
     ///
     /// As [`Self::caller`], but for what concerns only those that open APIs.
-    pub fn works(&self, now: DateTime<Utc>) -> Result<(), Unfit> {
+    pub fn works(&self, now: DateTime<Utc>) -> Result<(), InactiveReason> {
         match self.key.status(now) {
             Status::Active => {}
-            Status::Expired if matches!(self.proof, Proof::LegacyKey(_)) => return Err(Unfit::Sunset),
-            Status::Expired => return Err(Unfit::Expired),
-            Status::Disabled => return Err(Unfit::Disabled),
+            Status::Expired if matches!(self.presented, PresentedSecret::LegacyKey(_)) => {
+                return Err(InactiveReason::Sunset);
+            }
+            Status::Expired => return Err(InactiveReason::Expired),
+            Status::Disabled => return Err(InactiveReason::Disabled),
         }
-        match &self.proof {
-            Proof::Token(known) if known.is_revoked => Err(Unfit::Revoked),
-            Proof::Token(known) if known.token.expires_at <= now => Err(Unfit::Expired),
-            Proof::PreviousSecret(_, end) if *end <= now => Err(Unfit::Expired),
-            Proof::Token(_) | Proof::Secret | Proof::PreviousSecret(..) | Proof::LegacyKey(_) => Ok(()),
+        match &self.presented {
+            PresentedSecret::Token(known) if known.is_revoked => Err(InactiveReason::Revoked),
+            PresentedSecret::Token(known) if known.token.expires_at <= now => Err(InactiveReason::Expired),
+            PresentedSecret::Previous(_, end) if *end <= now => Err(InactiveReason::Expired),
+            PresentedSecret::Token(_)
+            | PresentedSecret::Current
+            | PresentedSecret::Previous(..)
+            | PresentedSecret::LegacyKey(_) => Ok(()),
         }
     }
 }

@@ -91,7 +91,10 @@ mod tests {
         let line = log.lines().find_map(|line| serde_json::from_str::<Value>(line).ok());
         let line = line.unwrap_or_else(|| panic!("a line: {log}"));
         assert_eq!(line["message"], "panic: this environment ends");
-        assert!(line["at"].as_str().is_some_and(|at| at.starts_with("shared/service/src/logging.rs:")), "{line}");
+        assert!(
+            line["at"].as_str().is_some_and(|at| at.starts_with("shared/service/src/logging.rs:")),
+            "{line}"
+        );
         assert!(!child.status.success() && !log.contains("secret") && !log.contains("unreachable"), "{log}");
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// What the backend, and the management API, is told of the caller: strings only, the same for every kind of API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Context {
+pub struct AuthorizerContext {
     user_id: String,
     workspace_id: String,
     key_id: String,
@@ -33,7 +33,7 @@ pub struct Context {
     legacy_sunset: Option<String>,
 }
 
-impl Context {
+impl AuthorizerContext {
     pub(super) fn of(caller: &Caller) -> Self {
         let scopes: Vec<&str> = caller.scopes.iter().map(Scope::as_str).collect();
         let endpoints: Vec<&str> = caller.endpoints.iter().map(EndpointRule::as_str).collect();
@@ -52,13 +52,13 @@ impl Context {
     }
 }
 
-impl TryFrom<Context> for Caller {
+impl TryFrom<AuthorizerContext> for Caller {
     type Error = Error;
 
     /// # Errors
     ///
     /// - [`Error::Broken`]: something in the context is not what the authorizer writes.
-    fn try_from(context: Context) -> Result<Self, Error> {
+    fn try_from(context: AuthorizerContext) -> Result<Self, Error> {
         let broken = |what: &str| Error::Broken(format!("the authorizer's context has no valid {what}"));
         let scopes = context.scopes.split_whitespace().map(str::parse).collect::<Result<_, _>>();
         let endpoints = context.endpoints.iter().flat_map(|rules| rules.split(','));
@@ -86,15 +86,15 @@ mod tests {
     #[test]
     fn the_management_api_reads_the_context_that_the_authorizer_wrote() {
         let mut key = caller(None);
-        let caller = Caller::try_from(Context::of(&key)).unwrap();
+        let caller = Caller::try_from(AuthorizerContext::of(&key)).unwrap();
         assert_eq!((caller.user_id.as_str(), caller.workspace_id.as_str()), ("alice", "acme"));
         assert_eq!((caller.scopes, caller.endpoints), (key.scopes.clone(), Vec::new()));
 
         key.endpoints = ["GET /orders/*", "$connect"].map(|rule| rule.parse().unwrap()).into();
-        let context = Context::of(&key);
+        let context = AuthorizerContext::of(&key);
         assert_eq!(Caller::try_from(context.clone()).unwrap().endpoints, key.endpoints);
         for broken in ["", "GET /orders/*,", "GET orders"] {
-            let context = Context { endpoints: Some(broken.to_owned()), ..context.clone() };
+            let context = AuthorizerContext { endpoints: Some(broken.to_owned()), ..context.clone() };
             assert!(Caller::try_from(context).is_err(), "{broken:?} is not taken for no rules");
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use keygate_core::audit_event::{Origin, Outcome};
+use keygate_core::audit_event::{CallOutcome, RequestOrigin};
 use keygate_core::caller::Caller;
 use keygate_core::credential;
 use keygate_core::decision::{Decision, Refusal};
@@ -14,13 +14,13 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use thiserror::Error as ThisError;
 
-use crate::api::authorizer_response::AuthorizerAnswer;
-use crate::authorizer::Header;
+use crate::api::authorizer_response::AuthorizerResponseFormat;
+use crate::authorizer::CredentialHeader;
 
 /// An event as Lambda hands it over. It holds a credential, so its text is zeroed on drop and never shown by `Debug`.
-pub struct Payload(SecretString);
+pub struct AuthorizerPayload(SecretString);
 
-impl Payload {
+impl AuthorizerPayload {
     /// The one way to read the text: to parse it.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -28,26 +28,26 @@ impl Payload {
     }
 }
 
-impl<'de> Deserialize<'de> for Payload {
+impl<'de> Deserialize<'de> for AuthorizerPayload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text: Box<str> = Box::<RawValue>::deserialize(deserializer)?.into();
         Ok(Self(SecretBox::new(text)))
     }
 }
 
-impl fmt::Debug for Payload {
+impl fmt::Debug for AuthorizerPayload {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Payload([REDACTED])")
+        formatter.write_str("AuthorizerPayload([REDACTED])")
     }
 }
 
 /// A request to authorize, whatever kind of API it came to.
-pub struct Event {
-    pub(super) api: Api,
+pub struct AuthorizerEvent {
+    pub(super) api: ApiKind,
     /// ARN of the method or route that is called.
     pub(super) arn: String,
     /// What is called, as the audit trail has it.
-    origin: Origin,
+    origin: RequestOrigin,
     /// The values of every `Authorization` header that has one.
     authorization: Vec<SecretString>,
     /// The values of the header that is for legacy keys, if there is such a one.
@@ -55,14 +55,14 @@ pub struct Event {
     has_credential_in_query: bool,
 }
 
-impl fmt::Debug for Event {
+impl fmt::Debug for AuthorizerEvent {
     /// Nothing of it: there may be a credential in the path, too.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Event").finish_non_exhaustive()
+        formatter.debug_struct("AuthorizerEvent").finish_non_exhaustive()
     }
 }
 
-pub(super) enum Api {
+pub(super) enum ApiKind {
     Rest,
     WebSocket,
     /// An HTTP API with payload 1.0, whose authorizers know no simple responses.
@@ -120,7 +120,7 @@ struct RawIdentity {
 }
 
 impl RawEvent {
-    fn api(&self) -> Result<Api, UnknownEvent> {
+    fn api(&self) -> Result<ApiKind, UnknownEvent> {
         let is_connect = || {
             self.request_context
                 .as_ref()
@@ -128,9 +128,9 @@ impl RawEvent {
         };
         match (self.kind.as_deref(), self.version.as_deref()) {
             // Whatever the version: AWS's published sample has one, events as they arrive have none.
-            (Some("REQUEST"), _) if is_connect() => Ok(Api::WebSocket),
-            (Some("TOKEN" | "REQUEST"), None) => Ok(Api::Rest),
-            (Some("REQUEST"), Some("1.0")) => Ok(Api::Http1),
+            (Some("REQUEST"), _) if is_connect() => Ok(ApiKind::WebSocket),
+            (Some("TOKEN" | "REQUEST"), None) => Ok(ApiKind::Rest),
+            (Some("REQUEST"), Some("1.0")) => Ok(ApiKind::Http1),
             (Some("REQUEST"), Some("2.0")) => self.http2().ok_or(UnknownEvent),
             _ => Err(UnknownEvent),
         }
@@ -138,7 +138,7 @@ impl RawEvent {
 
     /// A `rawPath` begins with the name of its stage unless that is `$default`; where a custom domain is mapped to the
     /// stage, it does not.
-    fn http2(&self) -> Option<Api> {
+    fn http2(&self) -> Option<ApiKind> {
         let context = self.request_context.as_ref()?;
         let (stage, path) = (context.stage.as_deref()?, self.raw_path.as_deref()?);
         let below = path.strip_prefix('/').and_then(|path| path.strip_prefix(stage));
@@ -147,12 +147,12 @@ impl RawEvent {
             Some(below) if below.starts_with('/') => below,
             _ => path,
         };
-        Some(Api::Http2 { method: context.http.as_ref()?.method.clone(), path: path.to_owned() })
+        Some(ApiKind::Http2 { method: context.http.as_ref()?.method.clone(), path: path.to_owned() })
     }
 
     /// What is called: the route, of which there are few, rather than the path; but an event of the kind `TOKEN` knows no
     /// route. A path that holds a credential is nothing to keep.
-    fn origin(&mut self, arn: &str) -> Origin {
+    fn origin(&mut self, arn: &str) -> RequestOrigin {
         let (method_of_arn, path_of_arn) = match method_and_path(arn) {
             // A WebSocket API has routes and no methods.
             (Some(route), None) => (None, Some(route.to_owned())),
@@ -168,9 +168,9 @@ impl RawEvent {
             http.map_or((None, None), |http| (Some(http.method), http.source_ip));
         let path = self.resource.take().or(route).or(path_of_arn);
         let method = self.http_method.take().or(method_of_http).or(method_of_arn.map(str::to_owned));
-        Origin {
-            method: method.filter(|method| Origin::may_keep(method)),
-            path: path.filter(|path| Origin::may_keep(path)),
+        RequestOrigin {
+            method: method.filter(|method| RequestOrigin::may_keep(method)),
+            path: path.filter(|path| RequestOrigin::may_keep(path)),
             source: source_of_http.or(identity.and_then(|identity| identity.source_ip)),
         }
     }
@@ -208,7 +208,7 @@ impl RawEvent {
     /// of one name are joined with commas. An event of the kind `TOKEN` does not show the query string.
     fn has_credential_in_query(&self, legacy: Option<&LegacyRules>) -> bool {
         let is_credential = |text: &str| {
-            credential::is_within(text)
+            credential::contains_credential(text)
                 || legacy.is_some_and(|legacy| {
                     legacy.pattern.is_match(text) || text.split(',').any(|part| legacy.pattern.is_match(part))
                 })
@@ -229,7 +229,7 @@ impl RawEvent {
 #[error("not an event of an authorizer of a REST, an HTTP or a WebSocket API")]
 pub struct UnknownEvent;
 
-impl Event {
+impl AuthorizerEvent {
     /// Reads an event as Lambda hands it over. `legacy` says what legacy keys look like and which header is for them, where any
     /// are honoured.
     ///
@@ -239,7 +239,8 @@ impl Event {
     pub fn parse(json: &str, legacy: Option<&LegacyRules>) -> Result<Self, UnknownEvent> {
         let mut raw: RawEvent = serde_json::from_str(json).map_err(|_| UnknownEvent)?;
         let api = raw.api()?;
-        let arn = if matches!(api, Api::Http2 { .. }) { raw.route_arn.take() } else { raw.method_arn.take() };
+        let arn =
+            if matches!(api, ApiKind::Http2 { .. }) { raw.route_arn.take() } else { raw.method_arn.take() };
         let arn = arn.ok_or(UnknownEvent)?;
         let has_credential_in_query = raw.has_credential_in_query(legacy);
         let (authorization, legacy) = raw.credentials(legacy.and_then(|legacy| legacy.header.as_deref()));
@@ -250,34 +251,36 @@ impl Event {
     /// id of a key is public, a key that is switched off may be in wrong hands, and neither may fill a trail with paths that
     /// somebody made up.
     #[must_use]
-    pub fn origin(&self, decision: &Decision) -> Origin {
+    pub fn origin(&self, decision: &Decision) -> RequestOrigin {
         match decision {
             Decision::Accepted(_) => self.origin.clone(),
-            Decision::Refused(_) => Origin { method: None, path: None, source: self.origin.source.clone() },
+            Decision::Refused(_) => {
+                RequestOrigin { method: None, path: None, source: self.origin.source.clone() }
+            }
         }
     }
 
     /// What comes of the call at hand. Of a policy API Gateway makes the same, because rules and policy mean the same.
     #[must_use]
-    pub fn outcome(&self, decision: &Decision, form: AuthorizerAnswer) -> Outcome {
+    pub fn outcome(&self, decision: &Decision, form: AuthorizerResponseFormat) -> CallOutcome {
         match decision {
-            Decision::Accepted(caller) if self.is_allowed(caller, form) => Outcome::Allowed,
-            Decision::Accepted(_) => Outcome::Refused(OUTSIDE_ENDPOINTS),
-            Decision::Refused(refusal) => Outcome::Refused(refusal.word()),
+            Decision::Accepted(caller) if self.is_allowed(caller, form) => CallOutcome::Allowed,
+            Decision::Accepted(_) => CallOutcome::Refused(OUTSIDE_ENDPOINTS),
+            Decision::Refused(refusal) => CallOutcome::Refused(refusal.word()),
         }
     }
 
     /// Whether the caller's endpoint rules allow the call at hand.
-    pub(super) fn is_allowed(&self, caller: &Caller, form: AuthorizerAnswer) -> bool {
+    pub(super) fn is_allowed(&self, caller: &Caller, form: AuthorizerResponseFormat) -> bool {
         let rules = &caller.endpoints;
         if rules.is_empty() {
             return true;
         }
         match (&self.api, form) {
-            (Api::Http2 { .. }, AuthorizerAnswer::Simple) => false,
-            (Api::Http2 { method, path }, _) => endpoint_rule::allow(rules, method, path),
-            (Api::WebSocket, _) => endpoint_rule::allow_connect(rules),
-            (Api::Rest | Api::Http1, _) => match method_and_path(&self.arn) {
+            (ApiKind::Http2 { .. }, AuthorizerResponseFormat::Simple) => false,
+            (ApiKind::Http2 { method, path }, _) => endpoint_rule::allow(rules, method, path),
+            (ApiKind::WebSocket, _) => endpoint_rule::allow_connect(rules),
+            (ApiKind::Rest | ApiKind::Http1, _) => match method_and_path(&self.arn) {
                 (Some(method), path) => {
                     endpoint_rule::allow(rules, method, &format!("/{}", path.unwrap_or_default()))
                 }
@@ -293,14 +296,14 @@ impl Event {
     /// - [`Refusal::InQuery`]: there is a credential in the query string (RFC 6750, section 2.3, advises against that),
     ///   where it was written to logs and histories, whatever else the request has.
     /// - [`Refusal::Ambiguous`]: there is more than one header, and so more than one who could be meant.
-    pub fn header(&self) -> Result<Option<Header<'_>>, Refusal> {
+    pub fn header(&self) -> Result<Option<CredentialHeader<'_>>, Refusal> {
         if self.has_credential_in_query {
             return Err(Refusal::InQuery);
         }
         match (self.authorization.as_slice(), self.legacy.as_slice()) {
             ([], []) => Ok(None),
-            ([one], []) => Ok(Some(Header::Authorization(one.expose_secret()))),
-            ([], [one]) => Ok(Some(Header::Legacy(one.expose_secret()))),
+            ([one], []) => Ok(Some(CredentialHeader::Authorization(one.expose_secret()))),
+            ([], [one]) => Ok(Some(CredentialHeader::Legacy(one.expose_secret()))),
             _ => Err(Refusal::Ambiguous),
         }
     }
@@ -315,7 +318,7 @@ fn method_and_path(arn: &str) -> (Option<&str>, Option<&str>) {
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
-    use keygate_core::verification::Unfit;
+    use keygate_core::verification::InactiveReason;
     use serde_json::{Value, json};
 
     use super::*;
@@ -333,15 +336,15 @@ mod tests {
         ];
         for event in events {
             assert_eq!(
-                Event::parse(&event, None).unwrap().header(),
-                Ok(Some(Header::Authorization("Bearer x"))),
+                AuthorizerEvent::parse(&event, None).unwrap().header(),
+                Ok(Some(CredentialHeader::Authorization("Bearer x"))),
                 "{event}"
             );
         }
-        assert_eq!(Event::parse(&request(&json!({})), None).unwrap().header(), Ok(None));
+        assert_eq!(AuthorizerEvent::parse(&request(&json!({})), None).unwrap().header(), Ok(None));
         assert_eq!(
-            Event::parse(&request(&Value::Null), None).unwrap().header(),
-            Ok(Some(Header::Authorization("last")))
+            AuthorizerEvent::parse(&request(&Value::Null), None).unwrap().header(),
+            Ok(Some(CredentialHeader::Authorization("last")))
         );
     }
 
@@ -355,11 +358,11 @@ mod tests {
         let token =
             json!({"type": "TOKEN", "authorizationToken": format!("Bearer {secret}"), "methodArn": ARN});
         for event in [request, token] {
-            let payload: Payload = serde_json::from_str(&event.to_string()).unwrap();
+            let payload: AuthorizerPayload = serde_json::from_str(&event.to_string()).unwrap();
             assert_eq!(payload.expose(), event.to_string());
-            let event = Event::parse(payload.expose(), Some(&legacy())).unwrap();
-            let header = Header::Authorization(secret);
-            let shown = format!("{payload:?} {event:?} {header:?} {:?}", Header::Legacy(secret));
+            let event = AuthorizerEvent::parse(payload.expose(), Some(&legacy())).unwrap();
+            let header = CredentialHeader::Authorization(secret);
+            let shown = format!("{payload:?} {event:?} {header:?} {:?}", CredentialHeader::Legacy(secret));
             assert!(!shown.contains("kg_") && shown.contains("REDACTED"), "{shown}");
         }
     }
@@ -369,18 +372,18 @@ mod tests {
         let event = json!({"version": "2.0", "type": "REQUEST", "routeArn": ARN, "rawPath": "/test/made-up",
             "routeKey": "GET /made-up", "headers": {},
             "requestContext": {"stage": "test", "http": {"method": "GET", "sourceIp": "203.0.113.7"}}});
-        let event = Event::parse(&event.to_string(), None).unwrap();
+        let event = AuthorizerEvent::parse(&event.to_string(), None).unwrap();
         let id = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
-        let nothing = Origin { method: None, path: None, source: Some("203.0.113.7".to_owned()) };
-        let unfit = [
-            Unfit::Expired,
-            Unfit::Disabled,
-            Unfit::Sunset,
-            Unfit::Revoked,
-            Unfit::RefreshToken,
-            Unfit::NowhereToUse,
+        let nothing = RequestOrigin { method: None, path: None, source: Some("203.0.113.7".to_owned()) };
+        let reason = [
+            InactiveReason::Expired,
+            InactiveReason::Disabled,
+            InactiveReason::Sunset,
+            InactiveReason::Revoked,
+            InactiveReason::RefreshToken,
+            InactiveReason::NowhereToUse,
         ];
-        let refusals = unfit.map(|unfit| Refusal::Unfit(id, unfit));
+        let refusals = reason.map(|reason| Refusal::Inactive(id, reason));
         for refusal in refusals.into_iter().chain([Refusal::WrongSecret(id), Refusal::Unknown(Some(id))]) {
             assert_eq!(event.origin(&Decision::Refused(refusal)), nothing, "{refusal}");
         }
@@ -395,10 +398,13 @@ mod tests {
             json!({"Authorization": ["Bearer x"],
             "authorization": ["Bearer x"]}),
         ] {
-            assert_eq!(Event::parse(&request(&headers), None).unwrap().header(), Err(Refusal::Ambiguous));
+            assert_eq!(
+                AuthorizerEvent::parse(&request(&headers), None).unwrap().header(),
+                Err(Refusal::Ambiguous)
+            );
         }
         let two_spellings = http1(&json!({"Authorization": "Bearer x", "authorization": "Bearer x"}));
-        assert_eq!(Event::parse(&two_spellings, None).unwrap().header(), Err(Refusal::Ambiguous));
+        assert_eq!(AuthorizerEvent::parse(&two_spellings, None).unwrap().header(), Err(Refusal::Ambiguous));
     }
 
     fn legacy() -> LegacyRules {
@@ -413,11 +419,11 @@ mod tests {
     fn a_header_without_a_value_is_no_header() {
         let legacy = legacy();
         let header = |event: &str| {
-            let event = Event::parse(event, Some(&legacy)).unwrap();
+            let event = AuthorizerEvent::parse(event, Some(&legacy)).unwrap();
             event.header().map(|header| match header {
                 None => "none".to_owned(),
-                Some(Header::Authorization(value)) => format!("authorization {value}"),
-                Some(Header::Legacy(value)) => format!("legacy {value}"),
+                Some(CredentialHeader::Authorization(value)) => format!("authorization {value}"),
+                Some(CredentialHeader::Legacy(value)) => format!("legacy {value}"),
             })
         };
         for empty in ["", " ", "\t "] {
@@ -460,8 +466,9 @@ mod tests {
         ] {
             let event = json!({"version": "1.0", "type": "REQUEST", "methodArn": ARN, "headers": {"authorization": "Bearer x"},
                 "queryStringParameters": query});
-            let refused =
-                |legacy| Event::parse(&event.to_string(), legacy).unwrap().header() == Err(Refusal::InQuery);
+            let refused = |legacy| {
+                AuthorizerEvent::parse(&event.to_string(), legacy).unwrap().header() == Err(Refusal::InQuery)
+            };
             assert_eq!((refused(Some(&legacy)), refused(None)), (is_refused, false), "{query}");
         }
     }
@@ -474,7 +481,7 @@ mod tests {
             let headers = json!({"authorization": "Bearer x"});
             let event = json!({"version": "1.0", "type": "REQUEST", "methodArn": ARN, "headers": headers,
                 "queryStringParameters": single, "multiValueQueryStringParameters": multiple});
-            Event::parse(&event.to_string(), None).unwrap().header().map(|header| header.is_some())
+            AuthorizerEvent::parse(&event.to_string(), None).unwrap().header().map(|header| header.is_some())
         };
         for (single, multiple) in [
             (json!({"access_token": "x"}), Value::Null),
@@ -508,7 +515,11 @@ mod tests {
             json!({"version": "1.0", "type": "TOKEN", "methodArn": ARN}),
             json!({"httpMethod": "GET", "methodArn": ARN}),
         ] {
-            assert_eq!(Event::parse(&event.to_string(), None).unwrap_err(), UnknownEvent, "{event}");
+            assert_eq!(
+                AuthorizerEvent::parse(&event.to_string(), None).unwrap_err(),
+                UnknownEvent,
+                "{event}"
+            );
         }
     }
 }

@@ -29,8 +29,8 @@ use keygate_core::time::rfc3339;
 use serde::Serialize;
 use thiserror::Error as ThisError;
 
-use crate::api::authorizer_context::Context;
-use crate::api::authorizer_event::{Api, Event};
+use crate::api::authorizer_context::AuthorizerContext;
+use crate::api::authorizer_event::{ApiKind, AuthorizerEvent};
 
 /// What REST and WebSocket APIs take as a 401.
 pub const UNAUTHORIZED: &str = "Unauthorized";
@@ -40,7 +40,7 @@ const NOBODY: &str = "nobody";
 
 /// The form in which the authorizer answers an HTTP API's payload 2.0. Every other event is answered with a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthorizerAnswer {
+pub enum AuthorizerResponseFormat {
     /// An IAM policy.
     Policy,
     /// `isAuthorized`, for authorizers with simple responses enabled. API Gateway may keep the answer and use it for
@@ -50,7 +50,7 @@ pub enum AuthorizerAnswer {
     SimpleUncached,
 }
 
-impl AuthorizerAnswer {
+impl AuthorizerResponseFormat {
     /// `AUTHORIZER_ANSWER`: `policy` unless set.
     ///
     /// # Errors
@@ -72,7 +72,7 @@ impl AuthorizerAnswer {
 /// An answer as API Gateway takes it.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum Answer {
+pub enum AuthorizerResponse {
     /// An IAM policy with the caller's context.
     Policy(ApiGatewayV2CustomAuthorizerIamPolicyResponse),
     /// Yes or no, with the caller's context.
@@ -84,7 +84,7 @@ pub enum Answer {
 #[error("{UNAUTHORIZED}")]
 pub struct Unauthorized;
 
-impl Event {
+impl AuthorizerEvent {
     /// Puts a decision into the form that this kind of API takes.
     ///
     /// # Errors
@@ -94,26 +94,32 @@ impl Event {
     /// # Panics
     ///
     /// Never: a context of strings can always be written as JSON.
-    pub fn answer(&self, decision: &Decision, form: AuthorizerAnswer) -> Result<Answer, Unauthorized> {
+    pub fn answer(
+        &self,
+        decision: &Decision,
+        form: AuthorizerResponseFormat,
+    ) -> Result<AuthorizerResponse, Unauthorized> {
         match (decision, &self.api, form) {
-            (Decision::Refused(_), Api::Rest | Api::WebSocket, _) => Err(Unauthorized),
-            (Decision::Refused(_), Api::Http1, _)
-            | (Decision::Refused(_), Api::Http2 { .. }, AuthorizerAnswer::Policy) => {
+            (Decision::Refused(_), ApiKind::Rest | ApiKind::WebSocket, _) => Err(Unauthorized),
+            (Decision::Refused(_), ApiKind::Http1, _)
+            | (Decision::Refused(_), ApiKind::Http2 { .. }, AuthorizerResponseFormat::Policy) => {
                 let nothing = statement(IamPolicyEffect::Deny, vec![format!("{}/*", self.stage())]);
                 Ok(policy(NOBODY, vec![nothing], None))
             }
-            (Decision::Refused(_), Api::Http2 { .. }, _) => Ok(simple(false, None)),
+            (Decision::Refused(_), ApiKind::Http2 { .. }, _) => Ok(simple(false, None)),
             (
                 Decision::Accepted(caller),
-                Api::Http2 { .. },
-                AuthorizerAnswer::Simple | AuthorizerAnswer::SimpleUncached,
+                ApiKind::Http2 { .. },
+                AuthorizerResponseFormat::Simple | AuthorizerResponseFormat::SimpleUncached,
             ) => {
                 let is_allowed = self.is_allowed(caller, form);
-                Ok(simple(is_allowed, is_allowed.then(|| Context::of(caller)).as_ref()))
+                Ok(simple(is_allowed, is_allowed.then(|| AuthorizerContext::of(caller)).as_ref()))
             }
-            (Decision::Accepted(caller), ..) => {
-                Ok(policy(caller.user_id.as_str(), self.statements(caller), Some(&Context::of(caller))))
-            }
+            (Decision::Accepted(caller), ..) => Ok(policy(
+                caller.user_id.as_str(),
+                self.statements(caller),
+                Some(&AuthorizerContext::of(caller)),
+            )),
         }
     }
 
@@ -141,7 +147,11 @@ impl Event {
     }
 }
 
-fn policy(principal: &str, statements: Vec<IamPolicyStatement>, context: Option<&Context>) -> Answer {
+fn policy(
+    principal: &str,
+    statements: Vec<IamPolicyStatement>,
+    context: Option<&AuthorizerContext>,
+) -> AuthorizerResponse {
     let mut document = ApiGatewayCustomAuthorizerPolicy::default();
     document.version = Some("2012-10-17".to_owned());
     document.statement = statements;
@@ -149,17 +159,17 @@ fn policy(principal: &str, statements: Vec<IamPolicyStatement>, context: Option<
     answer.principal_id = Some(principal.to_owned());
     answer.policy_document = document;
     answer.context = context_value(context);
-    Answer::Policy(answer)
+    AuthorizerResponse::Policy(answer)
 }
 
-fn simple(is_authorized: bool, context: Option<&Context>) -> Answer {
+fn simple(is_authorized: bool, context: Option<&AuthorizerContext>) -> AuthorizerResponse {
     let mut answer = ApiGatewayV2CustomAuthorizerSimpleResponse::default();
     answer.is_authorized = is_authorized;
     answer.context = context_value(context);
-    Answer::Simple(answer)
+    AuthorizerResponse::Simple(answer)
 }
 
-fn context_value(context: Option<&Context>) -> serde_json::Value {
+fn context_value(context: Option<&AuthorizerContext>) -> serde_json::Value {
     match context {
         Some(context) => serde_json::to_value(context).expect("strings can be written as JSON"),
         None => serde_json::json!({}),
@@ -189,15 +199,19 @@ fn statement(effect: IamPolicyEffect, resources: Vec<String>) -> IamPolicyStatem
 mod tests {
     use keygate_core::decision::Refusal;
     use keygate_core::endpoint_rule::EndpointRule;
-    use keygate_core::scope::MOST_SCOPES;
+    use keygate_core::scope::MAX_SCOPES;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::api::sample_events::{caller, http1, http2, request, token, websocket};
 
-    fn answer(event: &str, decision: &Decision, form: AuthorizerAnswer) -> Result<Value, Unauthorized> {
-        Event::parse(event, None)
+    fn answer(
+        event: &str,
+        decision: &Decision,
+        form: AuthorizerResponseFormat,
+    ) -> Result<Value, Unauthorized> {
+        AuthorizerEvent::parse(event, None)
             .unwrap()
             .answer(decision, form)
             .map(|answer| serde_json::to_value(answer).unwrap())
@@ -206,7 +220,8 @@ mod tests {
     #[test]
     fn an_accepted_key_may_call_the_whole_stage_whatever_was_called() {
         for event in [token(), websocket(), http1(&json!({})), http2()] {
-            let answer = answer(&event, &Decision::Accepted(caller(None)), AuthorizerAnswer::Policy).unwrap();
+            let answer =
+                answer(&event, &Decision::Accepted(caller(None)), AuthorizerResponseFormat::Policy).unwrap();
             assert_eq!(answer["principalId"], "alice");
             assert_eq!(
                 answer["policyDocument"],
@@ -233,7 +248,7 @@ mod tests {
     fn a_policy_has_the_rules_of_its_key_and_denies_ambiguous_paths() {
         let decision = restricted(&["GET /orders/*", "* /", "$connect"]);
         for event in [token(), websocket(), http1(&json!({})), http2()] {
-            let answer = answer(&event, &decision, AuthorizerAnswer::Policy).unwrap();
+            let answer = answer(&event, &decision, AuthorizerResponseFormat::Policy).unwrap();
             let statements = answer["policyDocument"]["Statement"].as_array().unwrap();
             let stage = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test";
             let ends = [
@@ -260,7 +275,7 @@ mod tests {
     fn a_policy_is_for_the_partition_of_its_event() {
         for partition in ["aws-cn", "aws-us-gov"] {
             let event = token().replace("arn:aws:", &format!("arn:{partition}:"));
-            let answer = answer(&event, &restricted(&["GET /"]), AuthorizerAnswer::Policy).unwrap();
+            let answer = answer(&event, &restricted(&["GET /"]), AuthorizerResponseFormat::Policy).unwrap();
             for statement in answer["policyDocument"]["Statement"].as_array().unwrap() {
                 for resource in statement["Resource"].as_array().unwrap() {
                     assert!(resource.as_str().unwrap().starts_with(&format!("arn:{partition}:execute-api:")));
@@ -279,7 +294,7 @@ mod tests {
             assert_eq!(answer["context"].get("userId").is_some(), answer["isAuthorized"] == true);
             answer["isAuthorized"] == true
         };
-        let (cached, uncached) = (AuthorizerAnswer::Simple, AuthorizerAnswer::SimpleUncached);
+        let (cached, uncached) = (AuthorizerResponseFormat::Simple, AuthorizerResponseFormat::SimpleUncached);
         assert!(!is_authorized(&["* /*"], cached, "/test/orders", "test"));
         assert!(is_authorized(&[], cached, "/test/orders", "test"));
         // rule, path, stage, allowed
@@ -351,7 +366,7 @@ mod tests {
     #[test]
     fn a_policy_ends_when_its_key_does() {
         let decision = Decision::Accepted(caller(Some("2027-01-01T00:00:00Z")));
-        let answer = answer(&token(), &decision, AuthorizerAnswer::Policy).unwrap();
+        let answer = answer(&token(), &decision, AuthorizerResponseFormat::Policy).unwrap();
         let condition = &answer["policyDocument"]["Statement"][0]["Condition"];
         assert_eq!(condition, &json!({"DateLessThan": {"aws:CurrentTime": ["2027-01-01T00:00:00Z"]}}));
         assert_eq!(answer["context"]["expiresAt"], "2027-01-01T00:00:00Z");
@@ -360,27 +375,27 @@ mod tests {
     #[test]
     fn a_refusal_is_an_error_for_rest_and_websocket_apis_and_a_denial_for_an_http_api() {
         let refused = Decision::Refused(Refusal::Missing);
-        for form in [AuthorizerAnswer::Policy, AuthorizerAnswer::Simple] {
+        for form in [AuthorizerResponseFormat::Policy, AuthorizerResponseFormat::Simple] {
             assert_eq!(answer(&token(), &refused, form).unwrap_err().to_string(), "Unauthorized");
             assert_eq!(answer(&request(&json!({})), &refused, form).unwrap_err().to_string(), "Unauthorized");
             assert_eq!(answer(&websocket(), &refused, form).unwrap_err().to_string(), "Unauthorized");
             let denied = answer(&http1(&json!({})), &refused, form).unwrap();
             assert_eq!(denied["policyDocument"]["Statement"][0]["Effect"], "Deny");
         }
-        let denied = answer(&http2(), &refused, AuthorizerAnswer::Policy).unwrap();
+        let denied = answer(&http2(), &refused, AuthorizerResponseFormat::Policy).unwrap();
         assert_eq!(denied["policyDocument"]["Statement"][0]["Effect"], "Deny");
         assert_eq!(denied["context"], json!({}));
-        let denied = answer(&http2(), &refused, AuthorizerAnswer::Simple).unwrap();
+        let denied = answer(&http2(), &refused, AuthorizerResponseFormat::Simple).unwrap();
         assert_eq!(denied, json!({"isAuthorized": false, "context": {}}));
     }
 
     #[test]
     fn simple_responses_are_for_payload_2_0_alone() {
         let accepted = Decision::Accepted(caller(None));
-        let simple = answer(&http2(), &accepted, AuthorizerAnswer::Simple).unwrap();
+        let simple = answer(&http2(), &accepted, AuthorizerResponseFormat::Simple).unwrap();
         assert_eq!((&simple["isAuthorized"], &simple["context"]["userId"]), (&json!(true), &json!("alice")));
         for event in [token(), websocket(), http1(&json!({}))] {
-            let policy = answer(&event, &accepted, AuthorizerAnswer::Simple).unwrap();
+            let policy = answer(&event, &accepted, AuthorizerResponseFormat::Simple).unwrap();
             assert!(policy.get("policyDocument").is_some(), "{event}");
         }
     }
@@ -396,21 +411,21 @@ mod tests {
             let event = json!({"version": "2.0", "type": "REQUEST", "routeArn": arn, "rawPath": format!("/test{path}"),
                 "headers": {}, "requestContext": {"stage": "test", "http": {"method": called}}});
             let answer = |form| answer(&event.to_string(), &with_rules(&rules), form).unwrap();
-            let simple = answer(AuthorizerAnswer::SimpleUncached)["isAuthorized"] == true;
-            prop_assert_eq!(iam_allows(&answer(AuthorizerAnswer::Policy)["policyDocument"], &arn), simple);
+            let simple = answer(AuthorizerResponseFormat::SimpleUncached)["isAuthorized"] == true;
+            prop_assert_eq!(iam_allows(&answer(AuthorizerResponseFormat::Policy)["policyDocument"], &arn), simple);
         }
 
         #[test]
         fn a_policy_says_nothing_of_the_method_that_is_called(rules in some_rules(), called in "(GET|PUT)(/[a-z]{1,3}){1,3}") {
             let event = |called: &str| token().replace("GET/orders/7", called);
-            let answer = |called: &str| answer(&event(called), &with_rules(&rules), AuthorizerAnswer::Policy).unwrap();
+            let answer = |called: &str| answer(&event(called), &with_rules(&rules), AuthorizerResponseFormat::Policy).unwrap();
             prop_assert_eq!(answer(&called), answer("POST/other"));
         }
 
         #[test]
         fn an_answer_stays_below_8_kb_and_a_resource_below_512_characters(
-            rules in prop::collection::btree_set("(\\*|GET|OPTIONS) /[a-z]{1,180}(/\\*)?", 1..=endpoint_rule::MOST_RULES),
-            scopes in prop::collection::btree_set("[a-z]{1,64}", 0..=MOST_SCOPES),
+            rules in prop::collection::btree_set("(\\*|GET|OPTIONS) /[a-z]{1,180}(/\\*)?", 1..=endpoint_rule::MAX_ENDPOINT_RULES),
+            scopes in prop::collection::btree_set("[a-z]{1,64}", 0..=MAX_SCOPES),
         ) {
             let mut longest = caller(Some("2027-01-01T00:00:00Z"));
             longest.key_name = "𝄞".repeat(100);
@@ -424,7 +439,7 @@ mod tests {
             let stage = "s".repeat(128);
             let arn = format!("arn:aws-us-gov:execute-api:us-gov-west-1:123456789012:abcdefghij/{stage}/GET/");
             let event = json!({"type": "TOKEN", "authorizationToken": "Bearer x", "methodArn": arn}).to_string();
-            let answer = answer(&event, &Decision::Accepted(longest), AuthorizerAnswer::Policy).unwrap();
+            let answer = answer(&event, &Decision::Accepted(longest), AuthorizerResponseFormat::Policy).unwrap();
             prop_assert!(answer.to_string().len() < 8_000, "{}", answer.to_string().len());
             for statement in answer["policyDocument"]["Statement"].as_array().unwrap() {
                 for resource in statement["Resource"].as_array().unwrap() {

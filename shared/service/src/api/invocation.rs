@@ -3,7 +3,7 @@
 //!
 //! An event of an API is told by its own shape: it has members that API Gateway writes, whatever the client sends. It is never
 //! told by what it failed to be read as, because a client can see to that (with a header that HTTP does not allow, say) and
-//! must not choose so what its request is taken for. An event of an API that cannot be read is a [`Call::Unreadable`], which
+//! must not choose so what its request is taken for. An event of an API that cannot be read is a [`Invocation::Unreadable`], which
 //! is answered in the form that API Gateway takes.
 //!
 //! Requests are built here and not by `lambda_http`, whose conversion panics where `Host` and `X-Forwarded-Proto` make no URL.
@@ -49,7 +49,7 @@ pub(crate) enum Format {
 
 /// What a function is invoked with.
 #[derive(Debug)]
-pub(crate) enum Call {
+pub(crate) enum Invocation {
     /// A request to an API.
     Request(Format, Request),
     /// A request to an API that cannot be read.
@@ -67,7 +67,7 @@ pub(crate) struct Unreadable {
     pub(crate) request_id: Option<String>,
 }
 
-impl Call {
+impl Invocation {
     /// Reads an event as Lambda hands it over.
     pub(crate) fn read(event: LambdaEvent<Box<RawValue>>) -> Self {
         let LambdaEvent { payload, context } = event;
@@ -202,9 +202,9 @@ mod tests {
 
     use super::*;
 
-    fn read(event: &Value) -> Call {
+    fn read(event: &Value) -> Invocation {
         let payload = RawValue::from_string(event.to_string()).unwrap();
-        Call::read(LambdaEvent::new(payload, Context::default()))
+        Invocation::read(LambdaEvent::new(payload, Context::default()))
     }
 
     fn rest() -> Value {
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_request_is_read_whatever_kind_of_api_it_came_to() {
-        let Call::Request(Format::V1, request) = read(&rest()) else { panic!("a REST API's") };
+        let Invocation::Request(Format::V1, request) = read(&rest()) else { panic!("a REST API's") };
         assert_eq!((request.method(), request.raw_http_path()), (&Method::PUT, "/users/bob"));
         assert_eq!(request.headers()["x-a"], "last");
         let query: Vec<_> = request.query_string_parameters_ref().unwrap().iter().collect();
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(request.path_parameters_ref().unwrap().first("user_id"), Some("bob"));
         assert_eq!(request.body().as_ref(), b"{}");
 
-        let Call::Request(Format::V2, request) = read(&http()) else { panic!("an HTTP API's") };
+        let Invocation::Request(Format::V2, request) = read(&http()) else { panic!("an HTTP API's") };
         assert_eq!((request.method(), request.raw_http_path()), (&Method::POST, "/oauth/token"));
         assert_eq!(request.body().as_ref(), b"a=b");
     }
@@ -245,18 +245,18 @@ mod tests {
                 let mut event = event.clone();
                 event["headers"][name] = json!(value);
                 event["bootstrap"] = json!({"workspace_id": "acme", "user_id": "eve", "name": "n"});
-                let Call::Unreadable(found, unreadable) = read(&event) else { panic!("{event}") };
+                let Invocation::Unreadable(found, unreadable) = read(&event) else { panic!("{event}") };
                 assert_eq!((found, unreadable.header.as_deref()), (format, Some(name)));
                 assert_eq!(unreadable.request_id.as_deref(), Some(request_id));
             }
             let mut event = event.clone();
             event["requestContext"] = json!(7);
             event["body"] = json!({});
-            assert!(matches!(read(&event), Call::Unreadable(found, _) if found == format));
+            assert!(matches!(read(&event), Invocation::Unreadable(found, _) if found == format));
         }
         for member in OF_AN_API {
             let event = json!({member: null, "bootstrap": {}});
-            assert!(matches!(read(&event), Call::Unreadable(Format::V1, _)), "{event}");
+            assert!(matches!(read(&event), Invocation::Unreadable(Format::V1, _)), "{event}");
         }
     }
 
@@ -266,17 +266,17 @@ mod tests {
             event["headers"]["host"] = json!("a b:c[");
             event["headers"]["x-forwarded-proto"] = json!("no scheme");
             event["rawQueryString"] = json!("<a b>");
-            assert!(matches!(read(&event), Call::Request(..)), "{event}");
+            assert!(matches!(read(&event), Invocation::Request(..)), "{event}");
         }
         let mut no_base64 = rest();
         no_base64["body"] = json!("?");
-        assert!(matches!(read(&no_base64), Call::Unreadable(..)));
+        assert!(matches!(read(&no_base64), Invocation::Unreadable(..)));
     }
 
     #[test]
     fn what_no_api_sends_is_a_direct_invocation() {
         for event in [json!({"bootstrap": {}}), json!({}), json!([]), json!("x"), json!({"body": "{}"})] {
-            let Call::Direct(request) = read(&event) else { panic!("{event}") };
+            let Invocation::Direct(request) = read(&event) else { panic!("{event}") };
             assert_eq!(request.body().as_ref(), event.to_string().as_bytes());
         }
     }

@@ -12,12 +12,12 @@ use lambda_http::{Body, Request, Response, service_fn};
 use serde_json::value::RawValue;
 
 use crate::api::cors::Cors;
-use crate::api::invocation::{Call, Format, Reply, Unreadable};
+use crate::api::invocation::{Format, Invocation, Reply, Unreadable};
 use crate::api::problem::problem_of;
 use crate::api::request::request_id;
 
 /// How long an answer may take: less than the function may, so that the client hears that it should try again.
-const LONGEST_ANSWER: Duration = Duration::from_secs(9);
+const HANDLER_TIMEOUT: Duration = Duration::from_secs(9);
 
 /// Takes requests until Lambda ends the function, and lets pages of the allowed origin read the answers. What is no request of
 /// an API, or none that can be read, is refused with a problem.
@@ -68,9 +68,11 @@ where
             }
         };
         let reply = match call {
-            Call::Request(format, request) => self::respond(cors, format, request, &respond, refuse).await,
-            Call::Unreadable(format, unreadable) => self::refuse(cors, format, unreadable, refuse),
-            Call::Direct(request) => self::refuse(cors, Format::V1, unexpected(&request), refuse),
+            Invocation::Request(format, request) => {
+                self::respond(cors, format, request, &respond, refuse).await
+            }
+            Invocation::Unreadable(format, unreadable) => self::refuse(cors, format, unreadable, refuse),
+            Invocation::Direct(request) => self::refuse(cors, Format::V1, unexpected(&request), refuse),
         };
         leave(rest.take()).await;
         reply
@@ -99,9 +101,13 @@ where
     let (respond, direct) = (&respond, &direct);
     run(move |call| async move {
         match call {
-            Call::Request(format, request) => self::respond(cors, format, request, respond, as_problem).await,
-            Call::Unreadable(format, unreadable) => self::refuse(cors, format, unreadable, as_problem),
-            Call::Direct(request) => Reply::direct(in_time(Format::V1, request, direct, as_problem).await),
+            Invocation::Request(format, request) => {
+                self::respond(cors, format, request, respond, as_problem).await
+            }
+            Invocation::Unreadable(format, unreadable) => self::refuse(cors, format, unreadable, as_problem),
+            Invocation::Direct(request) => {
+                Reply::direct(in_time(Format::V1, request, direct, as_problem).await)
+            }
         }
     })
     .await
@@ -121,11 +127,13 @@ where
     let direct = &direct;
     run(move |call| async move {
         match call {
-            Call::Direct(request) => Reply::direct(in_time(Format::V1, request, direct, as_problem).await),
-            Call::Request(format, request) => {
+            Invocation::Direct(request) => {
+                Reply::direct(in_time(Format::V1, request, direct, as_problem).await)
+            }
+            Invocation::Request(format, request) => {
                 self::refuse(&Cors::default(), format, unexpected(&request), as_problem)
             }
-            Call::Unreadable(format, unreadable) => {
+            Invocation::Unreadable(format, unreadable) => {
                 self::refuse(&Cors::default(), format, unreadable, as_problem)
             }
         }
@@ -135,13 +143,13 @@ where
 
 async fn run<Handle, Handled>(handle: Handle) -> Result<(), lambda_http::Error>
 where
-    Handle: Fn(Call) -> Handled,
+    Handle: Fn(Invocation) -> Handled,
     Handled: Future<Output = Reply>,
 {
     let handle = &handle;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
         // In a box, because the compiler gives up on the layout of what is nested any deeper.
-        Ok::<_, Infallible>(Box::pin(handle(Call::read(event))).await)
+        Ok::<_, Infallible>(Box::pin(handle(Invocation::read(event))).await)
     }))
     .await
 }
@@ -171,9 +179,9 @@ where
     Answer: Future<Output = Response<Body>>,
 {
     let request_id = request_id(&request);
-    match tokio::time::timeout(LONGEST_ANSWER, respond(request)).await {
+    match tokio::time::timeout(HANDLER_TIMEOUT, respond(request)).await {
         Ok(answer) => answer,
-        Err(_) => refuse(format, Error::Timeout(LONGEST_ANSWER), request_id),
+        Err(_) => refuse(format, Error::Timeout(HANDLER_TIMEOUT), request_id),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::Client;
 use chrono::Utc;
-use keygate_core::audit_event::{Origin, Outcome};
+use keygate_core::audit_event::{CallOutcome, RequestOrigin};
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::{Error, InvalidField, Place};
 use lambda_http::http::header::{
@@ -16,13 +16,13 @@ use serde::Serialize;
 use crate::api::invocation::Format;
 use crate::api::management;
 use crate::api::problem::problem_of;
-use crate::api::request::{self, LONGEST_BODY, has_content_coding, request_id};
-use crate::authorizer::call_counter::{Call, Calls, MINUTE};
-use crate::authorizer::deferred::{Afterwards, Followup, Writer};
+use crate::api::request::{self, MAX_BODY_BYTES, has_content_coding, request_id};
+use crate::authorizer::call_counter::{CallCounter, KeyCall, MINUTE};
+use crate::authorizer::deferred::{DeferredWork, DeferredWorker, DeferredWriter};
 use crate::authorizer::settings;
-use crate::store::activity::Activity;
-use crate::tokens::client::Scheme;
-use crate::tokens::parameters::Parameters;
+use crate::store::activity::ActivityTable;
+use crate::tokens::client::ClientAuthScheme;
+use crate::tokens::parameters::FormParameters;
 use crate::tokens::{OAuthError, RefusedCredential};
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -35,14 +35,15 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// As [`management::serve`] says.
 pub async fn serve<Respond, Answer>(
     environment: &Environment,
-    afterwards: &Afterwards,
+    deferred: &DeferredWorker,
     respond: Respond,
 ) -> Result<(), lambda_http::Error>
 where
     Respond: Fn(Request) -> Answer + Sync,
-    Answer: Future<Output = (Response<Body>, Option<Call>)> + Send,
+    Answer: Future<Output = (Response<Body>, Option<KeyCall>)> + Send,
 {
-    let leave = |call: Option<Option<Call>>| afterwards.leave(Followup::of_call(call.flatten(), Utc::now()));
+    let leave =
+        |call: Option<Option<KeyCall>>| deferred.leave(DeferredWork::of_call(call.flatten(), Utc::now()));
     management::serve_and_leave(environment, respond, refuse, leave).await
 }
 
@@ -78,7 +79,7 @@ pub fn authorization(request: &Request) -> Option<&str> {
 /// # Errors
 ///
 /// - [`OAuthError::InvalidRequest`]: the body is no form, compressed or coded otherwise, too long, or has a parameter twice.
-pub fn parameters(request: &Request) -> Result<Parameters, OAuthError> {
+pub fn parameters(request: &Request) -> Result<FormParameters, OAuthError> {
     let declared =
         request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !declared.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM) {
@@ -90,11 +91,11 @@ pub fn parameters(request: &Request) -> Result<Parameters, OAuthError> {
         return Err(OAuthError::InvalidRequest(detail));
     }
     let body: &[u8] = request.body();
-    if body.len() > LONGEST_BODY {
-        let detail = format!("The body may have at most {} KiB.", LONGEST_BODY / 1024);
+    if body.len() > MAX_BODY_BYTES {
+        let detail = format!("The body may have at most {} KiB.", MAX_BODY_BYTES / 1024);
         return Err(OAuthError::InvalidRequest(detail));
     }
-    Parameters::parse(body)
+    FormParameters::parse(body)
 }
 
 /// The address at which the client found this API, unless one is `configured`.
@@ -127,12 +128,12 @@ pub fn done() -> Response<Body> {
 /// # Errors
 ///
 /// [`InvalidVariable`] when the table's name is missing, or a setting is wrong.
-pub fn writer(environment: &Environment, dynamodb: Client) -> Result<Writer, InvalidVariable> {
-    Ok(Writer {
+pub fn writer(environment: &Environment, dynamodb: Client) -> Result<DeferredWriter, InvalidVariable> {
+    Ok(DeferredWriter {
         uses: None,
-        activity: Activity::new(dynamodb, environment)?,
+        activity: ActivityTable::new(dynamodb, environment)?,
         budget: settings::deferred_budget(environment)?,
-        calls: Calls::new(Some(MINUTE)).into(),
+        calls: CallCounter::new(Some(MINUTE)).into(),
         metrics: None,
     })
 }
@@ -140,16 +141,20 @@ pub fn writer(environment: &Environment, dynamodb: Client) -> Result<Writer, Inv
 /// The answer to a request for `path` that was refused or failed, and what of it is for the audit trail of the key that it
 /// names, if there is such a key. The path is the route, so that nobody can write there what they like.
 #[must_use]
-pub fn refusal(error: &OAuthError, request: &Request, path: &'static str) -> (Response<Body>, Option<Call>) {
-    let call = error.refused().map(|RefusedCredential { holder, credential, reason }| Call {
-        holder: holder.clone(),
+pub fn refusal(
+    error: &OAuthError,
+    request: &Request,
+    path: &'static str,
+) -> (Response<Body>, Option<KeyCall>) {
+    let call = error.refused().map(|RefusedCredential { owner, credential, reason }| KeyCall {
+        owner: owner.clone(),
         credential: *credential,
-        origin: Origin {
+        origin: RequestOrigin {
             method: Some("POST".to_owned()),
             path: Some(path.to_owned()),
             source: request::origin(request).source,
         },
-        outcome: Outcome::Refused(reason),
+        outcome: CallOutcome::Refused(reason),
         works: false,
         at: Utc::now(),
     });
@@ -219,8 +224,8 @@ fn refusal_of(error: &OAuthError, request_id: Option<&str>) -> Response<Body> {
     let headers = answer.headers_mut();
     if let OAuthError::InvalidClient(_, scheme) | OAuthError::RefusedClient(_, scheme) = error {
         let challenge = match scheme {
-            Scheme::Basic => "Basic realm=\"keygate\"",
-            Scheme::Bearer => "Bearer realm=\"keygate\", error=\"invalid_token\"",
+            ClientAuthScheme::Basic => "Basic realm=\"keygate\"",
+            ClientAuthScheme::Bearer => "Bearer realm=\"keygate\", error=\"invalid_token\"",
         };
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }

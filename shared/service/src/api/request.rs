@@ -1,6 +1,6 @@
 //! Reads a request to the management API.
 
-use keygate_core::audit_event::Origin;
+use keygate_core::audit_event::RequestOrigin;
 use keygate_core::caller::Caller;
 use keygate_core::credential::{KeyId, TokenId};
 use keygate_core::error::{Error, InvalidField, Place};
@@ -13,7 +13,7 @@ use lambda_http::{Request, RequestExt};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-use crate::api::authorizer_context::Context;
+use crate::api::authorizer_context::AuthorizerContext;
 use crate::keys::precondition::IfMatch;
 
 /// What a body is declared as.
@@ -23,7 +23,7 @@ pub const JSON: &str = "application/json";
 pub const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// The longest body, in bytes: several times what the longest valid request takes.
-pub const LONGEST_BODY: usize = 16 * 1024;
+pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// Who calls, as the authorizer told API Gateway.
 ///
@@ -35,21 +35,21 @@ pub fn caller(request: &Request) -> Result<Caller, Error> {
     let context = request.request_context_ref().and_then(RequestContext::authorizer);
     let fields: Map<String, Value> =
         context.map(|context| context.fields.clone().into_iter().collect()).unwrap_or_default();
-    let context: Context = serde_json::from_value(Value::Object(fields))
+    let context: AuthorizerContext = serde_json::from_value(Value::Object(fields))
         .map_err(|_| Error::Broken("the request has no authorizer's context".to_owned()))?;
     context.try_into()
 }
 
 /// The request as the audit trail has it: without a path that holds a credential in the place of an id.
 #[must_use]
-pub fn origin(request: &Request) -> Origin {
+pub fn origin(request: &Request) -> RequestOrigin {
     let source = match request.request_context_ref() {
         Some(RequestContext::ApiGatewayV1(context)) => context.identity.source_ip.clone(),
         Some(RequestContext::ApiGatewayV2(context)) => context.http.source_ip.clone(),
         _ => None,
     };
-    let path = Some(request.raw_http_path()).filter(|path| Origin::may_keep(path));
-    Origin { method: Some(request.method().to_string()), path: path.map(str::to_owned), source }
+    let path = Some(request.raw_http_path()).filter(|path| RequestOrigin::may_keep(path));
+    RequestOrigin { method: Some(request.method().to_string()), path: path.map(str::to_owned), source }
 }
 
 /// The key's id in the path. What is no id at all is the id of no key.
@@ -91,7 +91,7 @@ pub fn user_id(request: &Request) -> Result<UserId, Error> {
     let encoded = parameters.and_then(|path| path.first("user_id")).unwrap_or_default();
     // No user's id has a percent sign, so it makes no difference whether it was decoded on the way.
     let decoded = percent_decode_str(encoded).decode_utf8_lossy();
-    decoded.parse().and_then(UserId::somebody).map_err(|invalid| {
+    decoded.parse().and_then(UserId::reject_reserved).map_err(|invalid| {
         let place = Place::Parameter("user_id".to_owned());
         Error::invalid(InvalidField { place, detail: invalid.to_string() })
     })
@@ -122,7 +122,7 @@ pub fn idempotency_key(request: &Request) -> Result<Option<IdempotencyKey>, Erro
 ///
 /// - [`Error::NotJson`]: it is declared to be something else.
 /// - [`Error::Coded`]: it is declared to be compressed or coded otherwise.
-/// - [`Error::TooLarge`]: it is longer than [`LONGEST_BODY`].
+/// - [`Error::TooLarge`]: it is longer than [`MAX_BODY_BYTES`].
 pub fn body<'a>(request: &'a Request, media_types: &[&str]) -> Result<&'a [u8], Error> {
     let declared = request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
     let declared = declared.map(|value| value.split(';').next().unwrap_or_default().trim());
@@ -135,7 +135,7 @@ pub fn body<'a>(request: &'a Request, media_types: &[&str]) -> Result<&'a [u8], 
         return Err(Error::Coded);
     }
     let body: &[u8] = request.body();
-    if body.len() > LONGEST_BODY { Err(Error::TooLarge(LONGEST_BODY)) } else { Ok(body) }
+    if body.len() > MAX_BODY_BYTES { Err(Error::TooLarge(MAX_BODY_BYTES)) } else { Ok(body) }
 }
 
 /// Whether the body is declared to have a content coding (RFC 9110, section 8.4). Nothing here takes one off.

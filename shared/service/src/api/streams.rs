@@ -30,34 +30,34 @@ pub fn stop_at(context: &Context) -> Instant {
 
 /// What becomes of a batch.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Handled {
+pub struct BatchResponse {
     #[serde(rename = "batchItemFailures")]
-    failures: Vec<Unhandled>,
+    failures: Vec<BatchItemFailure>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct Unhandled {
+struct BatchItemFailure {
     #[serde(rename = "itemIdentifier")]
     sequence_number: String,
 }
 
-impl Handled {
+impl BatchResponse {
     /// Everything before that record is done. It comes again, and so does all that comes after it.
     fn until(record: &EventRecord) -> Self {
         let sequence_number = record.change.sequence_number.clone().unwrap_or_default();
-        Self { failures: vec![Unhandled { sequence_number }] }
+        Self { failures: vec![BatchItemFailure { sequence_number }] }
     }
 }
 
 /// Handles a batch in parts of `size` records of which `wanted` makes something; the others are done. `handle` says of each
 /// whether it is done. The parts are handled whatever becomes of those before, so that one record does not hold up others;
 /// what is handled twice for that must not matter.
-pub async fn each_part<T>(
+pub async fn process_batch<T>(
     event: Event,
     size: usize,
     wanted: impl Fn(&EventRecord) -> Option<Result<T, Error>>,
     handle: impl AsyncFn(&[T]) -> Result<Vec<bool>, Error>,
-) -> Handled {
+) -> BatchResponse {
     let mut unhandled: Vec<usize> = Vec::new();
     let mut parsed: Vec<(usize, T)> = Vec::new();
     for (index, record) in event.records.iter().enumerate() {
@@ -85,7 +85,7 @@ pub async fn each_part<T>(
         }
     }
     let first = unhandled.into_iter().min();
-    first.map_or_else(Handled::default, |index| Handled::until(&event.records[index]))
+    first.map_or_else(BatchResponse::default, |index| BatchResponse::until(&event.records[index]))
 }
 
 /// The items of the records that say what an item is now.
@@ -129,22 +129,22 @@ pub enum Trigger {
     /// A batch of the stream.
     Stream(Event),
     /// A batch of the queue.
-    Queue(Messages),
+    Queue(QueueBatch),
 }
 
 /// A batch of messages.
 #[derive(Deserialize)]
-pub struct Messages {
+pub struct QueueBatch {
     #[serde(rename = "Records")]
-    records: Vec<Message>,
+    records: Vec<QueueMessage>,
 }
 
 #[derive(Deserialize)]
-struct Message {
+struct QueueMessage {
     body: String,
 }
 
-impl Messages {
+impl QueueBatch {
     /// What the messages say.
     ///
     /// # Errors

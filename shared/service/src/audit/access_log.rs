@@ -16,15 +16,15 @@
 //! The time is that of the log, and not of the line.
 
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::{Event, Origin, Outcome};
+use keygate_core::audit_event::{AuditEvent, CallOutcome, RequestOrigin};
 use keygate_core::error::Error;
-use keygate_core::key::Holder;
+use keygate_core::key::KeyOwner;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 use ulid::Ulid;
 
-use crate::store::activity::Activity;
+use crate::store::activity::ActivityTable;
 
 /// How many events are written at the same time.
 const EVENTS_AT_ONCE: usize = 16;
@@ -42,7 +42,7 @@ pub struct LogSource<'a> {
 
 /// A line of an access log. It has no `Debug`: what an API logs may be a credential in the wrong place.
 #[derive(Clone, Copy)]
-pub struct Line<'a> {
+pub struct AccessLogLine<'a> {
     /// Tells it from the others of its log, each time that it is delivered.
     pub id: &'a str,
     /// When it was written, in milliseconds since 1970.
@@ -55,7 +55,7 @@ pub struct Line<'a> {
 #[derive(Debug)]
 enum Reading {
     /// A call with a key.
-    Call(Box<Event>),
+    Call(Box<AuditEvent>),
     /// A call without one, or with one that was refused: nobody's.
     Anonymous,
     /// Nothing that can be understood. It is not known whose it is, so it is nobody's.
@@ -64,7 +64,7 @@ enum Reading {
 
 /// What became of lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Recorded {
+pub struct AccessLogSummary {
     /// So many are events by now.
     pub calls: usize,
     /// So many are of calls without a key.
@@ -80,11 +80,11 @@ pub struct Recorded {
 /// - [`Error::Unavailable`], [`Error::Broken`]: not every event was written. With the same lines again, those that are
 ///   missing will be.
 pub async fn record(
-    activity: &Activity,
+    activity: &ActivityTable,
     source: LogSource<'_>,
-    lines: impl IntoIterator<Item = Line<'_>>,
-) -> Result<Recorded, Error> {
-    let mut recorded = Recorded::default();
+    lines: impl IntoIterator<Item = AccessLogLine<'_>>,
+) -> Result<AccessLogSummary, Error> {
+    let mut recorded = AccessLogSummary::default();
     let mut events = Vec::new();
     for line in lines {
         match read(source, line) {
@@ -124,7 +124,7 @@ struct Members {
     credential: Option<String>,
 }
 
-fn read(source: LogSource<'_>, line: Line<'_>) -> Reading {
+fn read(source: LogSource<'_>, line: AccessLogLine<'_>) -> Reading {
     let known = |member: Option<String>| member.filter(|value| !value.is_empty() && value != "-");
     let Ok(members) = serde_json::from_str::<Members>(line.text) else { return Reading::Invalid };
     let ids = [members.workspace_id, members.user_id, members.key_id].map(known);
@@ -142,26 +142,26 @@ fn read(source: LogSource<'_>, line: Line<'_>) -> Reading {
         Some((_, path)) => path.to_owned(),
         None => key,
     });
-    let kept = |text: Option<String>| text.filter(|text| Origin::may_keep(text));
-    let origin = Origin {
+    let kept = |text: Option<String>| text.filter(|text| RequestOrigin::may_keep(text));
+    let origin = RequestOrigin {
         method: kept(known(members.method)),
         path: kept(known(members.resource_path).or(route)),
         source: kept(known(members.ip)),
     };
     let outcome = match members.error_type.as_deref() {
-        Some("ACCESS_DENIED") => Outcome::Refused("access_denied"),
-        _ => Outcome::Allowed,
+        Some("ACCESS_DENIED") => CallOutcome::Refused("access_denied"),
+        _ => CallOutcome::Allowed,
     };
     // What it is not known to be is left out.
     let credential = known(members.credential)
         .and_then(|word| serde_json::from_value(serde_json::Value::String(word)).ok());
-    let holder = Holder { workspace_id, user_id, key_id };
-    let event = Event::of_call((&holder, credential), outcome, origin, at);
-    Reading::Call(Box::new(Event { id: id(source, line, at), ..event }))
+    let owner = KeyOwner { workspace_id, user_id, key_id };
+    let event = AuditEvent::of_call((&owner, credential), outcome, origin, at);
+    Reading::Call(Box::new(AuditEvent { id: id(source, line, at), ..event }))
 }
 
 /// The id of the event of a line: the same whenever the line is delivered, and no other line's.
-fn id(source: LogSource<'_>, line: Line<'_>, at: DateTime<Utc>) -> Ulid {
+fn id(source: LogSource<'_>, line: AccessLogLine<'_>, at: DateTime<Utc>) -> Ulid {
     let mut digest = Sha256::new();
     for part in [source.owner, source.group, source.stream, line.id] {
         digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -181,10 +181,10 @@ mod tests {
     const SOURCE: LogSource<'_> = LogSource { owner: "123456789012", group: "access", stream: "a" };
 
     fn read_text(text: &str) -> Reading {
-        read(SOURCE, Line { id: "1", at: 1_767_225_600_123, text })
+        read(SOURCE, AccessLogLine { id: "1", at: 1_767_225_600_123, text })
     }
 
-    fn event(line: &Value) -> Event {
+    fn event(line: &Value) -> AuditEvent {
         match read_text(&line.to_string()) {
             Reading::Call(event) => *event,
             other => panic!("{line}: {other:?}"),
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!((rest.workspace_id.as_str(), rest.actor.as_str()), ("acme", "alice"));
         assert_eq!(rest.key_id.unwrap().to_string(), "01JD3V6Y4N8Q2Z5X7W9B0C1D2E");
         assert_eq!(rest.origin.path.as_deref(), Some("/orders/{id}"));
-        assert_eq!((rest.origin.method.as_deref(), rest.outcome), (Some("GET"), Some(Outcome::Allowed)));
+        assert_eq!((rest.origin.method.as_deref(), rest.outcome), (Some("GET"), Some(CallOutcome::Allowed)));
         assert_eq!(rest.at.timestamp_millis(), 1_767_225_600_123);
         let mut http = line();
         http["resourcePath"] = json!("-");
@@ -210,7 +210,7 @@ mod tests {
         http["errorType"] = json!("ACCESS_DENIED");
         let http = event(&http);
         assert_eq!(http.origin.path.as_deref(), Some("/orders/{id}"));
-        assert_eq!(http.outcome, Some(Outcome::Refused("access_denied")));
+        assert_eq!(http.outcome, Some(CallOutcome::Refused("access_denied")));
     }
 
     #[test]
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn a_line_makes_the_same_event_each_time_and_no_other_line_does() {
         let text = line().to_string();
-        let position = |source, id, at| match read(source, Line { id, at, text: &text }) {
+        let position = |source, id, at| match read(source, AccessLogLine { id, at, text: &text }) {
             Reading::Call(event) => event.position(),
             other => panic!("{other:?}"),
         };

@@ -1,16 +1,16 @@
 //! Listing the audit trail: newest first, filtered, page by page, in both directions.
 
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::{Action, Period, Recorded};
+use keygate_core::audit_event::{Action, ShownEvent, TimeRange};
 use keygate_core::caller::Caller;
 use keygate_core::credential::KeyId;
 use keygate_core::error::Error;
-use keygate_core::fields::{Parameters, time, word};
+use keygate_core::fields::{QueryParameters, time, word};
 use keygate_core::identity::{UserId, WorkspaceId};
 use keygate_core::rights::Operation;
 use keygate_core::scope::ACTIVITY_READ;
 
-use crate::store::activity::{Activity, Position, Trail, Walk};
+use crate::store::activity::{ActivityTable, EventPosition, EventQuery, Trail};
 use crate::store::pagination::{self, Cursor, Page};
 
 /// How long the place of an event is: its time to the millisecond, and a ULID.
@@ -25,7 +25,7 @@ pub struct ListActivity {
     action: Option<String>,
     /// As it is written.
     outcome: Option<String>,
-    period: Period,
+    period: TimeRange,
     limit: usize,
     cursor: Option<String>,
 }
@@ -37,7 +37,7 @@ impl ListActivity {
     ///
     /// - [`Error::Invalid`]: names every parameter that is wrong, unknown or there twice.
     pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
-        let mut parameters = Parameters::new(parameters);
+        let mut parameters = QueryParameters::new(parameters);
         // What is listed without either has no calls and no tokens, which would look as if there were none.
         let has_use = parameters.has("actor") || parameters.has("key_id");
         let demand = "is of use, which is listed by actor or by key_id only";
@@ -61,7 +61,7 @@ impl ListActivity {
         let key_id = parameters.optional("key_id", word);
         let limit = parameters.optional("limit", pagination::limit).unwrap_or(pagination::DEFAULT_LIMIT);
         let cursor = parameters.optional("cursor", |value| Ok(value.to_owned()));
-        let period = Period::new(from, to);
+        let period = TimeRange::new(from, to);
         parameters.finish(Self { actor, key_id, action, outcome, period, limit, cursor })
     }
 
@@ -87,7 +87,7 @@ impl ListActivity {
         is_of_trail && self.action.is_none() && self.outcome.is_none()
     }
 
-    fn wants(&self, event: &Recorded) -> bool {
+    fn wants(&self, event: &ShownEvent) -> bool {
         self.actor.as_ref().is_none_or(|actor| event.actor == *actor)
             && self.action.as_ref().is_none_or(|action| event.action == *action)
             && self.outcome.as_ref().is_none_or(|outcome| event.outcome == *outcome)
@@ -106,17 +106,17 @@ impl ListActivity {
 /// - [`Error::Invalid`]: the cursor is not one of this query.
 /// - [`Error::Unavailable`]: try again later.
 pub async fn list(
-    activity: &Activity,
+    activity: &ActivityTable,
     caller: &Caller,
     request: &ListActivity,
     now: DateTime<Utc>,
-) -> Result<Page<Recorded>, Error> {
+) -> Result<Page<ShownEvent>, Error> {
     caller.require(ACTIVITY_READ)?;
     caller.may(Operation::ReadActivity)?;
     let workspace = &caller.workspace_id;
     let query = request.checksum(workspace);
     // The database takes no place outside of what it is asked for.
-    let fits = |position: &Position| {
+    let fits = |position: &EventPosition| {
         let is_of_trail = match request.trail() {
             Trail::Actor(actor) => position.actor == *actor,
             Trail::Workspace | Trail::Key(_) => true,
@@ -127,11 +127,11 @@ pub async fn list(
     let backward = from.as_ref().is_some_and(|cursor| cursor.backward);
     let after = from.as_ref().and_then(|cursor| cursor.after.as_ref());
 
-    let wanted = |event: &Recorded| request.wants(event);
-    let wanted: Option<&(dyn Fn(&Recorded) -> bool + Send + Sync)> =
+    let wanted = |event: &ShownEvent| request.wants(event);
+    let wanted: Option<&(dyn Fn(&ShownEvent) -> bool + Send + Sync)> =
         if request.wants_all() { None } else { Some(&wanted) };
     let trail = request.trail();
-    let walk = Walk { workspace, trail, period: &request.period, ascending: backward, after };
+    let walk = EventQuery { workspace, trail, period: &request.period, ascending: backward, after };
     let found = activity.walk(walk, request.limit, wanted, now).await?;
     Ok(found.page(from.as_ref(), query, |(_, event)| event))
 }

@@ -1,4 +1,4 @@
-//! What came of the credentials that this environment has checked, for the seconds that an operator trades revocation
+//! What came of the credentials that this environment has verification, for the seconds that an operator trades revocation
 //! for speed. Off unless configured, so that a deleted key is refused at once.
 
 use std::num::NonZeroUsize;
@@ -33,11 +33,11 @@ struct Entries<T> {
 
 #[derive(Debug)]
 struct Entry<T> {
-    checked: T,
+    verification: T,
     at: DateTime<Utc>,
 }
 
-/// What came of a credential when it was checked.
+/// What came of a credential when it was verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It worked.
@@ -70,8 +70,8 @@ impl<T: Clone> Cache<T> {
     }
 
     /// Remembers what came of a credential, in the place of what came of it before.
-    pub fn remember(&self, credential: Fingerprint, verdict: Verdict, checked: T, now: DateTime<Utc>) {
-        let (entry, mut entries) = (Entry { checked, at: now }, self.entries());
+    pub fn remember(&self, credential: Fingerprint, verdict: Verdict, verification: T, now: DateTime<Utc>) {
+        let (entry, mut entries) = (Entry { verification, at: now }, self.entries());
         match verdict {
             Verdict::Accepted if self.settings.fresh_for.max(self.settings.stale_for).is_zero() => {}
             Verdict::Accepted => {
@@ -103,7 +103,7 @@ fn within<T: Clone>(
     if age.is_zero() {
         return None;
     }
-    entries.get(credential).filter(|entry| now < entry.at + age).map(|entry| entry.checked.clone())
+    entries.get(credential).filter(|entry| now < entry.at + age).map(|entry| entry.verification.clone())
 }
 
 /// What a credential is remembered by: a digest, so that no secret stays in memory for being remembered.
@@ -133,7 +133,7 @@ impl Fingerprint {
 
 #[cfg(test)]
 mod tests {
-    use keygate_core::credential::Kind;
+    use keygate_core::credential::CredentialForm;
 
     use super::*;
 
@@ -152,7 +152,7 @@ mod tests {
     fn nothing_is_remembered_unless_asked_for() {
         let (cache, credential) = (cache(0, 0), Fingerprint::of(&Credential::generate(at(0))));
         for verdict in [Verdict::Accepted, Verdict::Refused] {
-            cache.remember(credential, verdict, "checked", at(0));
+            cache.remember(credential, verdict, "verification", at(0));
             assert_eq!((cache.fresh(&credential, at(0)), cache.stale(&credential, at(0))), (None, None));
         }
         assert_eq!(sizes(&cache), (0, 0));
@@ -162,14 +162,14 @@ mod tests {
     fn what_is_remembered_is_forgotten_after_the_seconds() {
         let (cache, key) = (cache(5, 60), Credential::generate(at(0)));
         let credential = Fingerprint::of(&key);
-        cache.remember(credential, Verdict::Accepted, "checked", at(10));
+        cache.remember(credential, Verdict::Accepted, "verification", at(10));
         for (second, fresh, stale) in
             [(14, true, true), (15, false, true), (69, false, true), (70, false, false)]
         {
             assert_eq!(cache.fresh(&credential, at(second)).is_some(), fresh, "{second}");
             assert_eq!(cache.stale(&credential, at(second)).is_some(), stale, "{second}");
         }
-        let same_key = Fingerprint::of(&Credential::draw(key.key_id, Kind::ApiKey));
+        let same_key = Fingerprint::of(&Credential::draw(key.key_id, CredentialForm::ApiKey));
         assert_eq!(cache.fresh(&same_key, at(11)), None, "another secret is another credential");
     }
 
@@ -194,7 +194,7 @@ mod tests {
             let cache = cache(60, 0);
             for second in 0..3 * i64::try_from(CAPACITY.get()).unwrap() {
                 let credential = Fingerprint::of(&Credential::generate(at(0)));
-                cache.remember(credential, verdict, "checked", at(second / 100));
+                cache.remember(credential, verdict, "verification", at(second / 100));
                 let (accepted, refused) = sizes(&cache);
                 assert!(accepted + refused <= CAPACITY.get());
             }

@@ -7,11 +7,11 @@
 use std::collections::{HashMap, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::{Event, Origin, Outcome};
+use keygate_core::audit_event::{AuditEvent, CallOutcome, RequestOrigin};
 use keygate_core::caller::CredentialKind;
 use keygate_core::credential::KeyId;
 use keygate_core::environment::{Environment, InvalidVariable};
-use keygate_core::key::Holder;
+use keygate_core::key::KeyOwner;
 
 /// How long refusals of credentials that do not work are counted, at least, before they are written again.
 pub const MINUTE: TimeDelta = TimeDelta::minutes(1);
@@ -21,15 +21,15 @@ const CAPACITY: usize = 1_000;
 
 /// One call with a key that exists.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct KeyCall {
     /// Whose key it came with.
-    pub holder: Holder,
+    pub owner: KeyOwner,
     /// What it came with.
     pub credential: Option<CredentialKind>,
     /// What was called.
-    pub origin: Origin,
+    pub origin: RequestOrigin,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: CallOutcome,
     /// Whether the credential works; it may not be good for what was called.
     pub works: bool,
     /// When.
@@ -38,27 +38,27 @@ pub struct Call {
 
 /// Calls that are counted together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Kind {
+struct CallGroup {
     key_id: KeyId,
     credential: Option<CredentialKind>,
     method: Option<String>,
     path: Option<String>,
-    outcome: Outcome,
+    outcome: CallOutcome,
     works: bool,
 }
 
 /// The calls that this environment has seen and not yet written.
 #[derive(Debug)]
-pub struct Calls {
+pub struct CallCounter {
     /// How long calls of a kind are counted before they are written again; for ever, if nothing is to be written.
     interval: Option<TimeDelta>,
     /// What is to be written of each kind that was written within the interval, or is about to be.
-    counted: HashMap<Kind, Option<Event>>,
+    counted: HashMap<CallGroup, Option<AuditEvent>>,
     /// Each of these kinds, by when it may be written again.
-    due: VecDeque<(DateTime<Utc>, Kind)>,
+    due: VecDeque<(DateTime<Utc>, CallGroup)>,
 }
 
-impl Calls {
+impl CallCounter {
     /// `CALL_ACTIVITY`: how often calls of one key with one method to one route are written to the audit trail: `minute` (unless set)
     /// for once a minute with their number, `each` for every call, `off` for none.
     ///
@@ -82,13 +82,13 @@ impl Calls {
     }
 
     /// Counts a call.
-    pub fn count(&mut self, call: Call) {
+    pub fn count(&mut self, call: KeyCall) {
         if self.interval.is_none() {
             return;
         }
-        let Call { holder, credential, origin, outcome, works, at } = call;
+        let KeyCall { owner, credential, origin, outcome, works, at } = call;
         let (method, path) = (origin.method.clone(), origin.path.clone());
-        let kind = Kind { key_id: holder.key_id, credential, method, path, outcome, works };
+        let kind = CallGroup { key_id: owner.key_id, credential, method, path, outcome, works };
         let counted = self.counted.entry(kind.clone()).or_insert_with(|| {
             // Not behind those that wait for the interval to end.
             self.due.push_front((at, kind));
@@ -96,12 +96,12 @@ impl Calls {
         });
         match counted {
             Some(event) => event.count = event.count.saturating_add(1),
-            None => *counted = Some(Event::of_call((&holder, credential), outcome, origin, at)),
+            None => *counted = Some(AuditEvent::of_call((&owner, credential), outcome, origin, at)),
         }
     }
 
     /// Takes what may be written `now`, at most as many events as that.
-    pub fn due(&mut self, now: DateTime<Utc>, most: usize) -> Vec<Event> {
+    pub fn due(&mut self, now: DateTime<Utc>, most: usize) -> Vec<AuditEvent> {
         let mut events = Vec::new();
         while events.len() < most {
             let is_full = self.counted.len() > CAPACITY;
@@ -117,19 +117,19 @@ impl Calls {
         events
     }
 
-    fn interval_of(&self, kind: &Kind) -> TimeDelta {
+    fn interval_of(&self, kind: &CallGroup) -> TimeDelta {
         let interval = self.interval.unwrap_or_default();
         if kind.works { interval } else { interval.max(MINUTE) }
     }
 
     /// Keeps a kind until it is due, behind those that are due before.
-    fn wait(&mut self, due: DateTime<Utc>, kind: Kind) {
+    fn wait(&mut self, due: DateTime<Utc>, kind: CallGroup) {
         let index = self.due.partition_point(|(other, _)| *other <= due);
         self.due.insert(index, (due, kind));
     }
 
     /// Takes everything there is.
-    pub fn take(&mut self) -> Vec<Event> {
+    pub fn take(&mut self) -> Vec<AuditEvent> {
         self.due.clear();
         self.counted.drain().filter_map(|(_, event)| event).collect()
     }
@@ -143,23 +143,24 @@ mod tests {
         DateTime::from_timestamp(1_000_000 + seconds, 0).unwrap()
     }
 
-    fn call(path: &str, outcome: Outcome, seconds: i64) -> Call {
-        let holder = Holder {
+    fn call(path: &str, outcome: CallOutcome, seconds: i64) -> KeyCall {
+        let owner = KeyOwner {
             workspace_id: "acme".parse().unwrap(),
             user_id: "alice".parse().unwrap(),
             key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
         };
-        let origin = Origin { method: Some("GET".to_owned()), path: Some(path.to_owned()), source: None };
-        let works = !matches!(outcome, Outcome::Refused("expired"));
-        Call { holder, credential: None, origin, outcome, works, at: at(seconds) }
+        let origin =
+            RequestOrigin { method: Some("GET".to_owned()), path: Some(path.to_owned()), source: None };
+        let works = !matches!(outcome, CallOutcome::Refused("expired"));
+        KeyCall { owner, credential: None, origin, outcome, works, at: at(seconds) }
     }
 
     /// What was written after calls of one kind at these seconds, an invocation each.
     fn written(interval: Option<TimeDelta>, seconds: impl IntoIterator<Item = i64>) -> Vec<(i64, u32)> {
-        let mut calls = Calls::new(interval);
+        let mut calls = CallCounter::new(interval);
         let mut written = Vec::new();
         for second in seconds {
-            calls.count(call("/orders", Outcome::Allowed, second));
+            calls.count(call("/orders", CallOutcome::Allowed, second));
             let due = calls.due(at(second), 2);
             written.extend(due.iter().map(|event| (second, event.count)));
         }
@@ -177,12 +178,12 @@ mod tests {
 
     #[test]
     fn calls_of_other_routes_and_outcomes_are_counted_apart() {
-        let mut calls = Calls::new(Some(TimeDelta::minutes(1)));
+        let mut calls = CallCounter::new(Some(TimeDelta::minutes(1)));
         for call in [
-            call("/orders", Outcome::Allowed, 0),
-            call("/users", Outcome::Allowed, 0),
-            call("/orders", Outcome::Refused("expired"), 0),
-            call("/orders", Outcome::Allowed, 1),
+            call("/orders", CallOutcome::Allowed, 0),
+            call("/users", CallOutcome::Allowed, 0),
+            call("/orders", CallOutcome::Refused("expired"), 0),
+            call("/orders", CallOutcome::Allowed, 1),
         ] {
             calls.count(call);
         }
@@ -194,11 +195,11 @@ mod tests {
     #[test]
     fn refusals_of_what_does_not_work_are_counted_by_the_minute_even_where_each_call_is_written() {
         for interval in [TimeDelta::zero(), MINUTE] {
-            let mut calls = Calls::new(Some(interval));
+            let mut calls = CallCounter::new(Some(interval));
             let mut written = Vec::new();
             for number in 0..300 {
                 // Of a key that works and of one that does not in turns.
-                for outcome in [Outcome::Refused("expired"), Outcome::Allowed] {
+                for outcome in [CallOutcome::Refused("expired"), CallOutcome::Allowed] {
                     calls.count(call("/orders", outcome, number / 2));
                     written.extend(calls.due(at(number / 2), 2));
                 }
@@ -208,9 +209,9 @@ mod tests {
                 let events = written.iter().filter(|event| event.outcome == Some(outcome));
                 events.map(|event| event.count).collect()
             };
-            let refused = counts(Outcome::Refused("expired"));
+            let refused = counts(CallOutcome::Refused("expired"));
             assert_eq!((refused.len(), refused.iter().sum::<u32>()), (4, 300), "{interval}: {refused:?}");
-            let allowed = counts(Outcome::Allowed);
+            let allowed = counts(CallOutcome::Allowed);
             let events = if interval.is_zero() { 300 } else { 4 };
             assert_eq!((allowed.len(), allowed.iter().sum::<u32>()), (events, 300), "{interval}");
         }
@@ -218,12 +219,12 @@ mod tests {
 
     #[test]
     fn what_was_counted_is_written_by_later_invocations_of_whatever_kind() {
-        let mut calls = Calls::new(Some(TimeDelta::minutes(1)));
+        let mut calls = CallCounter::new(Some(TimeDelta::minutes(1)));
         for second in [0, 1, 2] {
-            calls.count(call("/orders", Outcome::Allowed, second));
+            calls.count(call("/orders", CallOutcome::Allowed, second));
             calls.due(at(second), 2);
         }
-        calls.count(call("/users", Outcome::Allowed, 60));
+        calls.count(call("/users", CallOutcome::Allowed, 60));
         let counts: Vec<_> = calls.due(at(60), 2).iter().map(|event| event.count).collect();
         assert_eq!(counts, [1, 2], "the new kind and the two calls that waited");
         assert!(calls.take().is_empty());
@@ -231,22 +232,22 @@ mod tests {
 
     #[test]
     fn what_was_counted_is_there_at_the_end_and_quiet_kinds_are_forgotten() {
-        let mut calls = Calls::new(Some(TimeDelta::minutes(1)));
-        calls.count(call("/orders", Outcome::Allowed, 0));
+        let mut calls = CallCounter::new(Some(TimeDelta::minutes(1)));
+        calls.count(call("/orders", CallOutcome::Allowed, 0));
         calls.due(at(0), 2);
-        calls.count(call("/orders", Outcome::Allowed, 1));
+        calls.count(call("/orders", CallOutcome::Allowed, 1));
         assert_eq!(calls.take().len(), 1);
-        calls.count(call("/orders", Outcome::Allowed, 2));
+        calls.count(call("/orders", CallOutcome::Allowed, 2));
         calls.due(at(2), 2);
         assert!(calls.due(at(62), 2).is_empty() && calls.counted.is_empty() && calls.due.is_empty());
     }
 
     #[test]
     fn the_memory_is_bounded_and_loses_nothing() {
-        let mut calls = Calls::new(Some(TimeDelta::minutes(1)));
+        let mut calls = CallCounter::new(Some(TimeDelta::minutes(1)));
         let mut written = 0;
         for number in 0..3_000 {
-            calls.count(call(&format!("/{number}"), Outcome::Allowed, 0));
+            calls.count(call(&format!("/{number}"), CallOutcome::Allowed, 0));
             written += calls.due(at(0), 2).len();
             assert!(calls.counted.len() <= CAPACITY + 1 && calls.due.len() == calls.counted.len());
         }

@@ -13,25 +13,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::Outcome;
+use keygate_core::audit_event::CallOutcome;
 use keygate_core::credential::{KeyId, TokenId};
 use keygate_core::error::Error;
 use keygate_core::pepper::SecretHash;
-use keygate_core::verification::{Known, Proof};
+use keygate_core::verification::{PresentedSecret, VerifiedCredential};
 use lambda_extension::{Extension, LambdaEvent, service_fn};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use crate::authorizer::Lookup;
-use crate::authorizer::call_counter::{Call, Calls};
+use crate::authorizer::LookupSource;
+use crate::authorizer::call_counter::{CallCounter, KeyCall};
 use crate::authorizer::metrics::{Counter, Latency, Metrics};
 use crate::logging;
-use crate::store::activity::Activity;
-use crate::store::keys::Keys;
-use crate::store::legacy_keys::LegacyKeys;
-use crate::store::tokens::Tokens;
+use crate::store::activity::ActivityTable;
+use crate::store::keys::KeysTable;
+use crate::store::legacy_keys::LegacyKeysTable;
+use crate::store::tokens::TokensTable;
 
 /// How many events one invocation writes. It adds one at most, so what has gathered gets less with each.
 const EVENTS_AT_ONCE: usize = 2;
@@ -44,50 +44,55 @@ const END_BUDGET: Duration = Duration::from_millis(400);
 
 /// What is left of one invocation.
 #[derive(Debug)]
-pub struct Followup {
+pub struct DeferredWork {
     /// When it was.
     pub at: DateTime<Utc>,
     /// What came of the call; nothing, where something failed.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<CallOutcome>,
     /// Where its key was looked up.
-    pub lookup: Lookup,
+    pub lookup: LookupSource,
     /// The call, if it came with a key that exists.
-    pub call: Option<Call>,
+    pub call: Option<KeyCall>,
     /// The use of its key, if it was accepted.
-    pub used: Option<Use>,
+    pub used: Option<KeyUsage>,
 }
 
-impl Followup {
+impl DeferredWork {
     /// What is left of an invocation `at` a time that has decided about no call of an API: nothing, or a refusal that the
     /// audit trail has as a call.
     #[must_use]
-    pub fn of_call(call: Option<Call>, at: DateTime<Utc>) -> Self {
-        Self { at, outcome: None, lookup: Lookup::None, call, used: None }
+    pub fn of_call(call: Option<KeyCall>, at: DateTime<Utc>) -> Self {
+        Self { at, outcome: None, lookup: LookupSource::None, call, used: None }
     }
 }
 
 /// The use of a key that was accepted, itself or by a token of it.
 #[derive(Debug)]
-pub struct Use {
+pub struct KeyUsage {
     /// The key.
     pub key_id: KeyId,
     /// What was used, and when it had last been, as far as is written.
-    pub used: Vec<(Used, Option<DateTime<Utc>>)>,
+    pub used: Vec<(UsageTarget, Option<DateTime<Utc>>)>,
     /// The key's hash was made under another pepper than the current one.
     pub rehash: Option<Rehash>,
 }
 
-impl Use {
+impl KeyUsage {
     /// The use of what is known.
     #[must_use]
-    pub fn of(known: &Known, rehash: Option<Rehash>) -> Self {
+    pub fn of(known: &VerifiedCredential, rehash: Option<Rehash>) -> Self {
         let last_used_at = known.key.last_used_at;
-        let used = match &known.proof {
-            Proof::Secret | Proof::PreviousSecret(..) => vec![(Used::Key, last_used_at)],
-            Proof::Token(known) => {
-                vec![(Used::Key, last_used_at), (Used::Token(known.token.token_id), known.token.last_used_at)]
+        let used = match &known.presented {
+            PresentedSecret::Current | PresentedSecret::Previous(..) => {
+                vec![(UsageTarget::Key, last_used_at)]
             }
-            Proof::LegacyKey(hash) => vec![(Used::LegacyKey(hash.clone()), last_used_at)],
+            PresentedSecret::Token(known) => {
+                vec![
+                    (UsageTarget::Key, last_used_at),
+                    (UsageTarget::Token(known.token.token_id), known.token.last_used_at),
+                ]
+            }
+            PresentedSecret::LegacyKey(hash) => vec![(UsageTarget::LegacyKey(hash.clone()), last_used_at)],
         };
         Self { key_id: known.key.key_id, used, rehash }
     }
@@ -95,7 +100,7 @@ impl Use {
 
 /// What has a last use of its own.
 #[derive(Debug)]
-pub enum Used {
+pub enum UsageTarget {
     /// The key.
     Key,
     /// A token of it.
@@ -115,33 +120,33 @@ pub struct Rehash {
 
 /// Writes what is left.
 #[derive(Debug)]
-pub struct Writer {
+pub struct DeferredWriter {
     /// Where the use of keys is written, by a function that accepts calls of APIs.
-    pub uses: Option<Uses>,
+    pub uses: Option<UsageWriter>,
     /// Where events are.
-    pub activity: Activity,
+    pub activity: ActivityTable,
     /// How long writing may take.
     pub budget: Duration,
     /// What is not in the audit trail yet.
-    pub calls: Mutex<Calls>,
+    pub calls: Mutex<CallCounter>,
     /// What is not in the log yet, of a function that has metrics.
     pub metrics: Option<Mutex<Metrics>>,
 }
 
 /// Where the use of keys is written.
 #[derive(Debug)]
-pub struct Uses {
+pub struct UsageWriter {
     /// Where keys are.
-    pub keys: Keys,
+    pub keys: KeysTable,
     /// Where tokens are.
-    pub tokens: Tokens,
+    pub tokens: TokensTable,
     /// Where legacy keys are, if any are honoured.
-    pub legacy_keys: Option<LegacyKeys>,
+    pub legacy_keys: Option<LegacyKeysTable>,
     /// How long a key may be used before it is written again that it was.
     pub last_used_interval: TimeDelta,
 }
 
-impl Writer {
+impl DeferredWriter {
     /// Notes how long something took, for the metrics.
     pub fn took(&self, latency: Latency, time: Duration) {
         if let Some(mut metrics) = self.metrics() {
@@ -150,8 +155,8 @@ impl Writer {
     }
 
     /// Writes what is left of one invocation. Nobody can be told that it failed, so it is logged and counted.
-    pub async fn write(&self, followup: Followup) {
-        let Followup { at, outcome, lookup, call, used } = followup;
+    pub async fn write(&self, work: DeferredWork) {
+        let DeferredWork { at, outcome, lookup, call, used } = work;
         self.measure(outcome, lookup);
         let events = {
             let mut calls = lock(&self.calls);
@@ -232,34 +237,36 @@ impl Writer {
         }
     }
 
-    fn measure(&self, outcome: Option<Outcome>, lookup: Lookup) {
+    fn measure(&self, outcome: Option<CallOutcome>, lookup: LookupSource) {
         let Some(mut metrics) = self.metrics() else { return };
         match outcome {
-            Some(Outcome::Refused(reason)) => metrics.denied(reason),
-            Some(Outcome::Allowed) => metrics.count(Counter::Allowed),
+            Some(CallOutcome::Refused(reason)) => metrics.denied(reason),
+            Some(CallOutcome::Allowed) => metrics.count(Counter::Allowed),
             None => metrics.count(Counter::Errors),
         }
         match lookup {
-            Lookup::None => {}
-            Lookup::Cache => metrics.count(Counter::CacheHits),
-            Lookup::Stale => metrics.count(Counter::StaleHits),
-            Lookup::Store(time) => metrics.took(Latency::Store, time),
+            LookupSource::None => {}
+            LookupSource::Cache => metrics.count(Counter::CacheHits),
+            LookupSource::Stale => metrics.count(Counter::StaleHits),
+            LookupSource::Store(time) => metrics.took(Latency::Store, time),
         }
     }
 }
 
-impl Uses {
-    async fn write(&self, used: &Use, at: DateTime<Utc>) -> Result<(), Error> {
+impl UsageWriter {
+    async fn write(&self, used: &KeyUsage, at: DateTime<Utc>) -> Result<(), Error> {
         let due = at - self.last_used_interval;
         let is_due = |last: Option<DateTime<Utc>>| last.is_none_or(|last| last <= due);
         for (what, _) in used.used.iter().filter(|(_, last)| is_due(*last)) {
             match (what, &self.legacy_keys) {
-                (Used::Key, _) => self.keys.mark_used(used.key_id, at, due).await?,
-                (Used::Token(token_id), _) => {
+                (UsageTarget::Key, _) => self.keys.mark_used(used.key_id, at, due).await?,
+                (UsageTarget::Token(token_id), _) => {
                     self.tokens.mark_used((used.key_id, *token_id), at, due).await?;
                 }
-                (Used::LegacyKey(hash), Some(legacy_keys)) => legacy_keys.mark_used(hash, at, due).await?,
-                (Used::LegacyKey(_), None) => {}
+                (UsageTarget::LegacyKey(hash), Some(legacy_keys)) => {
+                    legacy_keys.mark_used(hash, at, due).await?;
+                }
+                (UsageTarget::LegacyKey(_), None) => {}
             }
         }
         if let Some(Rehash { stored, renewed }) = &used.rehash {
@@ -276,20 +283,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Where the handler leaves what is to be written.
 #[derive(Debug)]
-pub enum Afterwards {
+pub enum DeferredWorker {
     /// The extension writes it after the answer.
-    Extension(UnboundedSender<Followup>),
+    Extension(UnboundedSender<DeferredWork>),
     /// There is no Extensions API: it is written before the answer.
-    Handler(Arc<Writer>),
+    Handler(Arc<DeferredWriter>),
 }
 
-impl Afterwards {
+impl DeferredWorker {
     /// Registers the extension, which must happen before the runtime asks for its first event.
     ///
     /// # Errors
     ///
     /// The operating system does not tell of SIGTERM.
-    pub async fn start(writer: Arc<Writer>) -> std::io::Result<Self> {
+    pub async fn start(writer: Arc<DeferredWriter>) -> std::io::Result<Self> {
         let mut ending = signal(SignalKind::terminate())?;
         let rest = Arc::clone(&writer);
         tokio::spawn(async move {
@@ -322,30 +329,30 @@ impl Afterwards {
     }
 
     /// Takes what is left of an invocation: once for each, because the extension waits for it.
-    pub async fn leave(&self, followup: Followup) {
+    pub async fn leave(&self, work: DeferredWork) {
         match self {
             Self::Extension(left) => {
-                if left.send(followup).is_err() {
+                if left.send(work).is_err() {
                     tracing::warn!("the extension has ended");
                 }
             }
-            Self::Handler(writer) => Box::pin(writer.write(followup)).await,
+            Self::Handler(writer) => Box::pin(writer.write(work)).await,
         }
     }
 }
 
 /// What handlers have left, for the extension.
 struct Queue {
-    writer: Arc<Writer>,
-    to_write: tokio::sync::Mutex<UnboundedReceiver<Followup>>,
+    writer: Arc<DeferredWriter>,
+    to_write: tokio::sync::Mutex<UnboundedReceiver<DeferredWork>>,
 }
 
 /// Waits until the handler is done with the invocation that the extension was told of, and writes what it has left.
 async fn write_next(queue: Arc<Queue>) -> Result<(), lambda_extension::Error> {
-    if let Some(followup) = queue.to_write.lock().await.recv().await {
+    if let Some(work) = queue.to_write.lock().await.recv().await {
         // The handler has only just returned: let the runtime send the answer first.
         tokio::task::yield_now().await;
-        Box::pin(queue.writer.write(followup)).await;
+        Box::pin(queue.writer.write(work)).await;
     }
     Ok(())
 }

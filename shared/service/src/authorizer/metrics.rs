@@ -17,7 +17,7 @@ use crate::logging;
 const INTERVAL: TimeDelta = TimeDelta::seconds(10);
 
 /// The most values of one metric in a line, as the format has it.
-const MOST_VALUES: usize = 100;
+const MAX_VALUES: usize = 100;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,7 +114,7 @@ impl Metrics {
     pub fn took(&mut self, latency: Latency, time: Duration) {
         let values = self.latencies.entry(latency).or_default();
         // As many as a line can have say enough.
-        if values.len() < MOST_VALUES {
+        if values.len() < MAX_VALUES {
             values.push((time.as_secs_f64() * 1e6).round() / 1e3);
         }
     }

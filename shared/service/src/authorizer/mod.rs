@@ -12,35 +12,35 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use keygate_core::caller::CredentialKind;
-use keygate_core::credential::{Brand, Credential, Kind, Malformed};
+use keygate_core::credential::{Brand, Credential, CredentialForm, Malformed};
 use keygate_core::decision::{Decision, Refusal};
 use keygate_core::error::Error;
-use keygate_core::key::Holder;
+use keygate_core::key::KeyOwner;
 use keygate_core::legacy_credential::{LegacyCredential, LegacyRules};
-use keygate_core::verification::{Checked, Matched, Unfit};
+use keygate_core::verification::{InactiveReason, MatchedHash, Verification};
 
 use crate::authorizer::cache::{Cache, Fingerprint, Verdict};
-use crate::authorizer::deferred::{Rehash, Use};
-use crate::authorizer::verifier::{Verified, Verifier};
+use crate::authorizer::deferred::{KeyUsage, Rehash};
+use crate::authorizer::verifier::{TimedVerification, Verifier};
 
 /// A decision, and what is remembered of how it was made.
 #[derive(Debug)]
-pub struct Decided {
+pub struct AuthorizationResult {
     /// What comes of the credential.
     pub decision: Decision,
     /// The key that the credential names, if there is one.
-    pub holder: Option<Holder>,
+    pub owner: Option<KeyOwner>,
     /// What was presented, if it is known.
     pub credential: Option<CredentialKind>,
     /// Where the key was looked up.
-    pub lookup: Lookup,
+    pub lookup: LookupSource,
     /// What is to be written of an accepted key.
-    pub used: Option<Use>,
+    pub used: Option<KeyUsage>,
 }
 
 /// Where a key was looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lookup {
+pub enum LookupSource {
     /// Nowhere: there was nothing to look up.
     None,
     /// In this environment's memory.
@@ -51,19 +51,24 @@ pub enum Lookup {
     Store(Duration),
 }
 
-impl Decided {
+impl AuthorizationResult {
     /// The refusal of a request that names no key.
     #[must_use]
     pub fn refused(refusal: Refusal) -> Self {
         let decision = Decision::Refused(refusal);
-        Self { decision, holder: None, credential: None, lookup: Lookup::None, used: None }
+        Self { decision, owner: None, credential: None, lookup: LookupSource::None, used: None }
     }
 
-    fn new(presented: &Presented, checked: &Checked, lookup: Lookup, now: DateTime<Utc>) -> Self {
+    fn new(
+        presented: &ParsedCredential,
+        verification: &Verification,
+        lookup: LookupSource,
+        now: DateTime<Utc>,
+    ) -> Self {
         let credential = Some(presented.kind());
         Self {
-            decision: Decision::new(checked, now),
-            holder: checked.holder(),
+            decision: Decision::new(verification, now),
+            owner: verification.owner(),
             credential,
             lookup,
             used: None,
@@ -73,14 +78,14 @@ impl Decided {
 
 /// The one header of a request that has a credential. Its value is never shown by `Debug`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Header<'a> {
+pub enum CredentialHeader<'a> {
     /// The value of `Authorization`.
     Authorization(&'a str),
     /// The value of the header that is for legacy keys alone.
     Legacy(&'a str),
 }
 
-impl fmt::Debug for Header<'_> {
+impl fmt::Debug for CredentialHeader<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Authorization(_) => "Authorization([REDACTED])",
@@ -91,16 +96,16 @@ impl fmt::Debug for Header<'_> {
 
 /// What a request presents, once it is known to be of the right form.
 #[derive(Debug)]
-enum Presented {
+enum ParsedCredential {
     Credential(Credential),
     /// And when it stops working.
     LegacyKey(LegacyCredential, DateTime<Utc>),
 }
 
-impl Presented {
+impl ParsedCredential {
     fn kind(&self) -> CredentialKind {
         match self {
-            Self::Credential(Credential { kind: Kind::ApiKey, .. }) => CredentialKind::ApiKey,
+            Self::Credential(Credential { kind: CredentialForm::ApiKey, .. }) => CredentialKind::ApiKey,
             Self::Credential(_) => CredentialKind::AccessToken,
             Self::LegacyKey(..) => CredentialKind::LegacyKey,
         }
@@ -123,8 +128,8 @@ pub struct Authorizer {
     pub legacy: Option<LegacyRules>,
     /// What compares them with what is stored.
     pub verifier: Verifier,
-    /// What this environment has checked before.
-    pub cache: Cache<Checked>,
+    /// What this environment has verification before.
+    pub cache: Cache<Verification>,
 }
 
 impl Authorizer {
@@ -137,53 +142,64 @@ impl Authorizer {
     /// - [`Error::Broken`]: the stored item cannot be read.
     ///
     /// None of them says anything about the credential, and none of them lets it pass.
-    pub async fn decide(&self, header: Option<Header<'_>>, now: DateTime<Utc>) -> Result<Decided, Error> {
+    pub async fn decide(
+        &self,
+        header: Option<CredentialHeader<'_>>,
+        now: DateTime<Utc>,
+    ) -> Result<AuthorizationResult, Error> {
         let presented = match self.read(header, now) {
             Ok(presented) => presented,
-            Err(refusal) => return Ok(Decided::refused(refusal)),
+            Err(refusal) => return Ok(AuthorizationResult::refused(refusal)),
         };
         let fingerprint = presented.fingerprint();
-        if let Some(checked) = self.cache.fresh(&fingerprint, now).filter(|checked| checked.holds(now)) {
-            return Ok(Decided::new(&presented, &checked, Lookup::Cache, now));
+        if let Some(verification) =
+            self.cache.fresh(&fingerprint, now).filter(|verification| verification.holds(now))
+        {
+            return Ok(AuthorizationResult::new(&presented, &verification, LookupSource::Cache, now));
         }
         let verified = match &presented {
-            Presented::Credential(credential) => self.verifier.verify(credential, now).await,
-            Presented::LegacyKey(key, sunset) => self.verifier.verify_legacy(key, *sunset).await,
+            ParsedCredential::Credential(credential) => self.verifier.verify(credential, now).await,
+            ParsedCredential::LegacyKey(key, sunset) => self.verifier.verify_legacy(key, *sunset).await,
         };
         let verified = match verified {
             Ok(verified) => verified,
             Err(failure @ Error::Unavailable { .. }) => {
                 // Only what was accepted: a refusal is no reason to do without the store.
-                let stale = self.cache.stale(&fingerprint, now).filter(|checked| checked.holds(now));
+                let stale =
+                    self.cache.stale(&fingerprint, now).filter(|verification| verification.holds(now));
                 let stale = stale.ok_or(failure)?;
-                let key_id = stale.holder().map(|holder| holder.key_id.to_string());
+                let key_id = stale.owner().map(|owner| owner.key_id.to_string());
                 tracing::warn!(key_id, "decided without the store, which fails");
-                return Ok(Decided::new(&presented, &stale, Lookup::Stale, now));
+                return Ok(AuthorizationResult::new(&presented, &stale, LookupSource::Stale, now));
             }
             Err(failure) => return Err(failure),
         };
-        let Verified { checked, matched, took } = verified;
-        let mut decided = Decided::new(&presented, &checked, Lookup::Store(took), now);
-        if let (Decision::Accepted(_), Checked::Known(known)) = (&decided.decision, &checked) {
+        let TimedVerification { verification, matched, took } = verified;
+        let mut decided = AuthorizationResult::new(&presented, &verification, LookupSource::Store(took), now);
+        if let (Decision::Accepted(_), Verification::Verified(known)) = (&decided.decision, &verification) {
             let rehash = match (&presented, matched) {
-                (Presented::Credential(credential), Some(matched)) => self.rehash(credential, matched),
+                (ParsedCredential::Credential(credential), Some(matched)) => self.rehash(credential, matched),
                 _ => None,
             };
-            decided.used = Some(Use::of(known, rehash));
+            decided.used = Some(KeyUsage::of(known, rehash));
         }
         let verdict = match decided.decision {
             Decision::Accepted(_) => Verdict::Accepted,
             Decision::Refused(_) => Verdict::Refused,
         };
-        self.cache.remember(fingerprint, verdict, checked, now);
+        self.cache.remember(fingerprint, verdict, verification, now);
         Ok(decided)
     }
 
     /// Takes a header apart: `Bearer` in any case, then the credential (RFC 6750, section 2.1; RFC 9110, section 11.1); or
     /// in the header that is for them, a legacy key as it is.
-    fn read(&self, header: Option<Header<'_>>, now: DateTime<Utc>) -> Result<Presented, Refusal> {
+    fn read(
+        &self,
+        header: Option<CredentialHeader<'_>>,
+        now: DateTime<Utc>,
+    ) -> Result<ParsedCredential, Refusal> {
         let (text, malformed) = match header.ok_or(Refusal::Missing)? {
-            Header::Authorization(value) => {
+            CredentialHeader::Authorization(value) => {
                 let value = value.trim();
                 if value.is_empty() {
                     return Err(Refusal::Missing);
@@ -194,14 +210,14 @@ impl Authorizer {
                 }
                 let token = token.trim_start_matches(' ');
                 match Credential::parse(token, &self.brand) {
-                    Ok(Credential { key_id, kind: Kind::RefreshToken(_), .. }) => {
-                        return Err(Refusal::Unfit(key_id, Unfit::RefreshToken));
+                    Ok(Credential { key_id, kind: CredentialForm::RefreshToken(_), .. }) => {
+                        return Err(Refusal::Inactive(key_id, InactiveReason::RefreshToken));
                     }
-                    Ok(credential) => return Ok(Presented::Credential(credential)),
+                    Ok(credential) => return Ok(ParsedCredential::Credential(credential)),
                     Err(malformed) => (token, malformed),
                 }
             }
-            Header::Legacy(value) => {
+            CredentialHeader::Legacy(value) => {
                 let text = value.trim();
                 (text, Credential::parse(text, &self.brand).err().unwrap_or(Malformed::Kind))
             }
@@ -213,7 +229,7 @@ impl Authorizer {
                 if legacy.sunset <= now {
                     Err(Refusal::Sunset)
                 } else {
-                    Ok(Presented::LegacyKey(key, legacy.sunset))
+                    Ok(ParsedCredential::LegacyKey(key, legacy.sunset))
                 }
             }
             _ => Err(Refusal::Malformed(malformed)),
@@ -222,7 +238,7 @@ impl Authorizer {
 
     /// The renewal of a key's hash that is not under the current pepper. A secret that works only until an overlap ends is
     /// not worth one.
-    fn rehash(&self, credential: &Credential, matched: Matched) -> Option<Rehash> {
+    fn rehash(&self, credential: &Credential, matched: MatchedHash) -> Option<Rehash> {
         let renewed =
             self.verifier.peppers.renew(credential, &matched.hash).filter(|_| matched.is_current)?;
         Some(Rehash { stored: matched.hash, renewed })

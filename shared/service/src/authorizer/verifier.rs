@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use keygate_core::credential::{Credential, Kind};
+use keygate_core::credential::{Credential, CredentialForm};
 use keygate_core::error::Error;
 use keygate_core::legacy_credential::LegacyCredential;
 use keygate_core::pepper::Peppers;
-use keygate_core::verification::{self, Checked, Matched};
+use keygate_core::verification::{self, MatchedHash, Verification};
 
-use crate::store::reader::Reader;
+use crate::store::reader::CredentialReader;
 /// Compares credentials with what is stored. Each takes one strongly consistent read: of a key, or at once of a token, its
 /// family and its key; or of a legacy key, under every pepper.
 #[derive(Debug)]
@@ -17,16 +17,16 @@ pub struct Verifier {
     /// What stored hashes were made under.
     pub peppers: Peppers,
     /// Where keys and tokens are.
-    pub reader: Reader,
+    pub reader: CredentialReader,
 }
 
 /// What was found.
 #[derive(Debug)]
-pub struct Verified {
+pub struct TimedVerification {
     /// What came of the comparison.
-    pub checked: Checked,
+    pub verification: Verification,
     /// The stored hash of a key that it matched.
-    pub matched: Option<Matched>,
+    pub matched: Option<MatchedHash>,
     /// How long the store took.
     pub took: Duration,
 }
@@ -41,20 +41,25 @@ impl Verifier {
     /// - [`Error::Broken`]: the stored item cannot be read.
     ///
     /// None of them says anything about the credential, and none of them lets it pass.
-    pub async fn verify(&self, credential: &Credential, now: DateTime<Utc>) -> Result<Verified, Error> {
+    pub async fn verify(
+        &self,
+        credential: &Credential,
+        now: DateTime<Utc>,
+    ) -> Result<TimedVerification, Error> {
         let asked = Instant::now();
         match credential.kind {
-            Kind::ApiKey => {
+            CredentialForm::ApiKey => {
                 let stored = self.reader.hashed(credential.key_id).await?;
                 let took = asked.elapsed();
-                let (checked, matched) = verification::verify_key(&self.peppers, credential, stored, now)?;
-                Ok(Verified { checked, matched, took })
+                let (verification, matched) =
+                    verification::verify_key(&self.peppers, credential, stored, now)?;
+                Ok(TimedVerification { verification, matched, took })
             }
-            Kind::AccessToken(token_id) | Kind::RefreshToken(token_id) => {
+            CredentialForm::AccessToken(token_id) | CredentialForm::RefreshToken(token_id) => {
                 let (key, token) = self.reader.with_key(credential.key_id, token_id, now).await?;
                 let took = asked.elapsed();
-                let checked = verification::verify_token(&self.peppers, credential, key, token)?;
-                Ok(Verified { checked, matched: None, took })
+                let verification = verification::verify_token(&self.peppers, credential, key, token)?;
+                Ok(TimedVerification { verification, matched: None, took })
             }
         }
     }
@@ -69,11 +74,11 @@ impl Verifier {
         &self,
         key: &LegacyCredential,
         sunset: DateTime<Utc>,
-    ) -> Result<Verified, Error> {
+    ) -> Result<TimedVerification, Error> {
         let asked = Instant::now();
         let stored = self.reader.legacy(&self.peppers.hashes_of_legacy(key)).await?;
         let took = asked.elapsed();
-        let checked = verification::verify_legacy_key(stored, sunset);
-        Ok(Verified { checked, matched: None, took })
+        let verification = verification::verify_legacy_key(stored, sunset);
+        Ok(TimedVerification { verification, matched: None, took })
     }
 }

@@ -14,14 +14,14 @@ use crate::aws::signed::{Call, Failure, Signed};
 
 /// How many events `EventBridge` takes at once.
 /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>
-pub const MOST_EVENTS: usize = 10;
+pub const MAX_EVENTS: usize = 10;
 
 /// Who Keygate's events say they come from.
 const SOURCE: &str = "keygate";
 
 /// An event of the audit trail as its table has it.
 #[derive(Debug, Deserialize)]
-pub struct StoredEvent {
+pub struct OutboxEvent {
     actor: String,
     event: String,
     workspace_id: String,
@@ -65,10 +65,10 @@ pub struct PublicEvent {
     source_ip: Option<String>,
 }
 
-impl TryFrom<StoredEvent> for PublicEvent {
+impl TryFrom<OutboxEvent> for PublicEvent {
     type Error = Error;
 
-    fn try_from(stored: StoredEvent) -> Result<Self, Error> {
+    fn try_from(stored: OutboxEvent) -> Result<Self, Error> {
         let broken = || Error::Broken("a stored event is not as it should be".to_owned());
         let (time, id) = stored.event.split_once('#').ok_or_else(broken)?;
         let (_, actor) = stored.actor.split_once('#').ok_or_else(broken)?;
@@ -107,7 +107,7 @@ impl Publisher {
         Self { signed, endpoint: settings.events_url(), bus }
     }
 
-    /// Publishes at most [`MOST_EVENTS`]: whether each was taken, in their order.
+    /// Publishes at most [`MAX_EVENTS`]: whether each was taken, in their order.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Publisher {
     /// - [`Error::Broken`]: the answer is none.
     pub async fn publish(&self, events: &[PublicEvent]) -> Result<Vec<bool>, Error> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct PutEventsResponse {
             #[serde(rename = "Entries")]
             entries: Vec<Value>,
         }
@@ -129,7 +129,7 @@ impl Publisher {
             body: &json!({"Entries": entries}).to_string(),
         };
         let answer = self.signed.call(&call).await.map_err(|failure: Failure| failure.of("EventBridge"))?;
-        let answer: Answer = serde_json::from_slice(&answer)
+        let answer: PutEventsResponse = serde_json::from_slice(&answer)
             .map_err(|_| Error::Broken("EventBridge answered with something else".to_owned()))?;
         let taken: Vec<_> = answer.entries.iter().map(|entry| entry.get("ErrorCode").is_none()).collect();
         if taken.len() == events.len() {
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_event_is_published_with_its_id_and_nothing_that_is_not_there() {
-        let stored: StoredEvent = serde_json::from_value(json!({
+        let stored: OutboxEvent = serde_json::from_value(json!({
             "actor": "acme#alice@example.com", "event": "2026-11-22T09:57:12.345Z#01M81B0E10KE2P1TGS1FTDF5KQ",
             "workspace_id": "acme", "action": "user.removed", "target": "bob", "outcome": "done", "count": 1, "ttl": 1,
         }))
@@ -177,7 +177,7 @@ mod tests {
         {
             let stored =
                 json!({"actor": actor, "event": event, "workspace_id": "acme", "action": "key.created"});
-            let stored: StoredEvent = serde_json::from_value(stored).unwrap();
+            let stored: OutboxEvent = serde_json::from_value(stored).unwrap();
             assert!(PublicEvent::try_from(stored).is_err(), "{actor} {event}");
         }
     }

@@ -1,9 +1,9 @@
 //! Time as an event: what is due is announced when it happens, not when somebody looks.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::{Action, Details, Event};
+use keygate_core::audit_event::{Action, AuditEvent, EventDetails};
 use keygate_core::error::Error;
-use keygate_core::lifecycle::Milestone;
+use keygate_core::lifecycle::LifecycleEvent;
 use tokio::time::Instant;
 
 use crate::store::Store;
@@ -18,7 +18,7 @@ const HOUR: TimeDelta = TimeDelta::hours(1);
 
 /// What came of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Announced {
+pub struct AnnounceSummary {
     /// How many events were written.
     pub events: usize,
     /// Everything that is due is announced. If not, the next run goes on.
@@ -32,7 +32,11 @@ pub struct Announced {
 ///
 /// - [`Error::Busy`], [`Error::Unavailable`]: the next run goes on.
 /// - [`Error::Broken`]: the note of how far the last run came cannot be read.
-pub async fn announce_due(store: &Store, now: DateTime<Utc>, stop_at: Instant) -> Result<Announced, Error> {
+pub async fn announce_due(
+    store: &Store,
+    now: DateTime<Utc>,
+    stop_at: Instant,
+) -> Result<AnnounceSummary, Error> {
     let no_time = || Error::Broken("an hour that is no time".to_owned());
     let current = hour_of(now.timestamp()).ok_or_else(no_time)?;
     let to_pass = current - HOUR;
@@ -42,14 +46,14 @@ pub async fn announce_due(store: &Store, now: DateTime<Utc>, stop_at: Instant) -
         store.workspaces.note(ANNOUNCED, to_pass.timestamp()).await?;
     }
     let mut hour = noted.map_or(Some(to_pass), hour_of).ok_or_else(no_time)?;
-    let mut announced = Announced { events: 0, caught_up: true };
+    let mut announced = AnnounceSummary { events: 0, caught_up: true };
     while hour <= current {
         let mut place = Some(DuePlace::default());
         while let Some(page) = place {
             let (keys, next) = store.keys.due(hour, now, page).await?;
             for due in keys {
                 if Instant::now() >= stop_at {
-                    return Ok(Announced { caught_up: false, ..announced });
+                    return Ok(AnnounceSummary { caught_up: false, ..announced });
                 }
                 let Some(events) = announce(store, due, now).await? else {
                     // Somebody has changed it since the index was read. So this hour is not passed yet.
@@ -72,35 +76,38 @@ pub async fn announce_due(store: &Store, now: DateTime<Utc>, stop_at: Instant) -
 /// key is not as it was read any more.
 async fn announce(store: &Store, mut due: DueKey, now: DateTime<Utc>) -> Result<Option<usize>, Error> {
     let mut written = 0;
-    while due.due_at <= now && due.timetable.ttl.is_none_or(|ttl| due.due_at < ttl) {
-        let milestones = due.timetable.due(due.due_at, now);
-        let events: Vec<Event> = milestones.iter().map(|milestone| event(*milestone, &due)).collect();
-        let overlap_ended = milestones.contains(&Milestone::OverlapEnded);
-        let mut timetable = due.timetable;
+    while due.due_at <= now && due.schedule.ttl.is_none_or(|ttl| due.due_at < ttl) {
+        let reached = due.schedule.due(due.due_at, now);
+        let events: Vec<AuditEvent> = reached.iter().map(|event| audit_event(*event, &due)).collect();
+        let overlap_ended = reached.contains(&LifecycleEvent::OverlapEnded);
+        let mut schedule = due.schedule;
         if overlap_ended {
-            timetable.previous_expires_at = None;
+            schedule.previous_expires_at = None;
         }
-        let next = timetable.next_due(due.due_at);
+        let next = schedule.next_due(due.due_at);
         if !store.announce(&due, next, overlap_ended, &events).await? {
             return Ok(None);
         }
         written += events.len();
         let Some(due_at) = next else { break };
-        due = DueKey { due_at, timetable, ..due };
+        due = DueKey { due_at, schedule, ..due };
     }
     Ok(Some(written))
 }
 
-fn event(milestone: Milestone, due: &DueKey) -> Event {
-    let expires_at = due.timetable.expires_at;
-    let (action, details) = match milestone {
-        Milestone::Expiring(days) => {
-            (Action::KeyExpiring, Details { expires_at, days_left: Some(days), ..Details::default() })
+fn audit_event(event: LifecycleEvent, due: &DueKey) -> AuditEvent {
+    let expires_at = due.schedule.expires_at;
+    let (action, details) = match event {
+        LifecycleEvent::Expiring(days) => (
+            Action::KeyExpiring,
+            EventDetails { expires_at, days_left: Some(days), ..EventDetails::default() },
+        ),
+        LifecycleEvent::Expired => {
+            (Action::KeyExpired, EventDetails { expires_at, ..EventDetails::default() })
         }
-        Milestone::Expired => (Action::KeyExpired, Details { expires_at, ..Details::default() }),
-        Milestone::OverlapEnded => (Action::KeyOverlapEnded, Details::default()),
+        LifecycleEvent::OverlapEnded => (Action::KeyOverlapEnded, EventDetails::default()),
     };
-    Event::of_clock(action, &due.holder(), details, due.due_at)
+    AuditEvent::of_clock(action, &due.owner(), details, due.due_at)
 }
 
 fn hour_of(seconds: i64) -> Option<DateTime<Utc>> {

@@ -1,20 +1,20 @@
 //! Creating a key: over the management API, or as the first administrator's by a direct invocation.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
 use keygate_core::caller::{Actor, Caller};
 use keygate_core::credential::{self, Brand, Credential, KeyId};
-use keygate_core::endpoint_rule::{self, EndpointRule, MOST_RULES};
+use keygate_core::endpoint_rule::{self, EndpointRule, MAX_ENDPOINT_RULES};
 use keygate_core::error::Error;
-use keygate_core::fields::{self, Fields, Wrong};
-use keygate_core::idempotency::{self, IdempotencyKey, Memory, Repeatable};
+use keygate_core::fields::{self, FieldError, Fields};
+use keygate_core::idempotency::{self, IdempotencyKey, IdempotencyRecord, IdempotentRequest};
 use keygate_core::identity::{UserId, WorkspaceId};
-use keygate_core::key::{Generation, HashedKey, Key, LONGEST_DESCRIPTION, Status, ttl};
-use keygate_core::lifecycle::Timetable;
+use keygate_core::key::{Generation, HashedKey, Key, MAX_DESCRIPTION_LEN, Status, ttl};
+use keygate_core::lifecycle::KeySchedule;
 use keygate_core::name::Name;
 use keygate_core::pepper::{MacKey, Peppers};
 use keygate_core::rights::Operation;
-use keygate_core::scope::{KEYS_WRITE, MOST_SCOPES, Scope};
+use keygate_core::scope::{KEYS_WRITE, MAX_SCOPES, Scope};
 use keygate_core::text;
 use keygate_core::time::whole_second;
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ impl CreateKey {
     pub fn parse(body: &[u8], longest: MaxLifetime, now: DateTime<Utc>) -> Result<Self, Error> {
         let mut fields = Fields::parse(body)?;
         let name = fields.required("name", |value| {
-            Name::parse(fields::string(value)?).map_err(|invalid| Wrong::new(&invalid))
+            Name::parse(fields::string(value)?).map_err(|invalid| FieldError::new(&invalid))
         });
         let description = fields.optional("description", description);
         if let Some(demand) =
@@ -101,29 +101,29 @@ impl CreateKey {
     }
 }
 
-pub(super) fn description(value: &Value) -> Result<String, Wrong> {
+pub(super) fn description(value: &Value) -> Result<String, FieldError> {
     let text = fields::string(value)?.trim();
-    if text.chars().count() > LONGEST_DESCRIPTION {
-        return Err(Wrong::new(&format!("must have at most {LONGEST_DESCRIPTION} characters")));
+    if text.chars().count() > MAX_DESCRIPTION_LEN {
+        return Err(FieldError::new(&format!("must have at most {MAX_DESCRIPTION_LEN} characters")));
     }
     if text.chars().any(|char| char.is_control() && char != '\n') {
-        return Err(Wrong::new(&"must have no control characters but line feeds"));
+        return Err(FieldError::new(&"must have no control characters but line feeds"));
     }
     if text.chars().any(text::is_layout_control) {
-        return Err(Wrong::new(&text::NO_LAYOUT_CONTROLS));
+        return Err(FieldError::new(&text::NO_LAYOUT_CONTROLS));
     }
-    if credential::is_within(text) {
-        return Err(Wrong::new(&credential::MUST_NOT_BE));
+    if credential::contains_credential(text) {
+        return Err(FieldError::new(&credential::MUST_NOT_BE));
     }
     Ok(text.to_owned())
 }
 
-pub(super) fn scopes(value: &Value) -> Result<Vec<Scope>, Wrong> {
-    fields::distinct(value, MOST_SCOPES, "scopes")
+pub(super) fn scopes(value: &Value) -> Result<Vec<Scope>, FieldError> {
+    fields::distinct(value, MAX_SCOPES, "scopes")
 }
 
-pub(super) fn endpoints(value: &Value) -> Result<Vec<EndpointRule>, Wrong> {
-    fields::distinct(value, MOST_RULES, "endpoint rules")
+pub(super) fn endpoints(value: &Value) -> Result<Vec<EndpointRule>, FieldError> {
+    fields::distinct(value, MAX_ENDPOINT_RULES, "endpoint rules")
 }
 
 /// What creating keys takes.
@@ -134,7 +134,7 @@ pub struct KeyCreator {
     /// What the secret is hashed under.
     pub peppers: Peppers,
     /// What the secret of an idempotent create is derived from.
-    pub replay_key: MacKey,
+    pub creation_key: MacKey,
     /// Where keys are.
     pub store: Store,
     /// How many keys a user may have, and how long they live.
@@ -161,7 +161,7 @@ impl KeyCreator {
         caller: &Caller,
         request: CreateKey,
         idempotency_key: Option<&IdempotencyKey>,
-        origin: Origin,
+        origin: RequestOrigin,
         now: DateTime<Utc>,
     ) -> Result<RevealedKey, Error> {
         caller.require(KEYS_WRITE)?;
@@ -171,27 +171,27 @@ impl KeyCreator {
         caller.require_all(&request.scopes, &request.endpoints)?;
 
         let canonical = request.canonical();
-        let repeatable = idempotency_key.map(|idempotency_key| Repeatable {
-            key: &self.replay_key,
+        let idempotent = idempotency_key.map(|idempotency_key| IdempotentRequest {
+            key: &self.creation_key,
             labels: &idempotency::CREATE,
             caller,
             idempotency_key,
             request: &canonical,
         });
         let begun =
-            repeatable.as_ref().map(|repeatable| repeatable.begin(KeyId::generate(now), FIRST_REVISION, now));
-        let (credential, replay) =
+            idempotent.as_ref().map(|idempotent| idempotent.first(KeyId::generate(now), FIRST_REVISION, now));
+        let (credential, entry) =
             begun.map_or_else(|| (Credential::generate(now), None), |(c, r)| (c, Some(r)));
         let author = (&caller.workspace_id, &caller.user_id);
         let new = self.draft(author, &user_id, request, &credential, now);
-        let event = Event::new(Action::KeyCreated, author, (new.key.key_id, &user_id), origin, now);
-        let extra = replay.as_ref().map(Extra::Replay);
+        let event = AuditEvent::new(Action::KeyCreated, author, (new.key.key_id, &user_id), origin, now);
+        let extra = entry.as_ref().map(Extra::Record);
         let written =
             self.store.create_key(caller.actor(), &new, self.settings.per_user, extra, &event, now).await;
-        match (refused_to(&self.store.keys, caller, written, now).await?, repeatable) {
+        match (refused_to(&self.store.keys, caller, written, now).await?, idempotent) {
             (Creation::Created, _) => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),
-            (Creation::Remembered(memory), Some(repeatable)) => {
-                self.answer_again(&repeatable, &memory, now).await
+            (Creation::Remembered(record), Some(idempotent)) => {
+                self.repeat_response(&idempotent, &record, now).await
             }
             (Creation::Remembered(_), None) => Err(remembered_for_nobody()),
         }
@@ -222,7 +222,13 @@ impl KeyCreator {
         let author = (&request.workspace_id, &request.user_id);
         let credential = Credential::generate(now);
         let new = self.draft(author, &request.user_id, key, &credential, now);
-        let event = Event::new(action, author, (new.key.key_id, &request.user_id), Origin::default(), now);
+        let event = AuditEvent::new(
+            action,
+            author,
+            (new.key.key_id, &request.user_id),
+            RequestOrigin::default(),
+            now,
+        );
         let extra = Some(Extra::Bootstrap(bootstrap));
         match self.store.create_key(Actor::Keygate, &new, self.settings.per_user, extra, &event, now).await? {
             Creation::Created => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),
@@ -239,7 +245,7 @@ impl KeyCreator {
         now: DateTime<Utc>,
     ) -> HashedKey {
         let ttl = ttl(request.expires_at, self.settings.retention);
-        let timetable = Timetable { expires_at: request.expires_at, ttl, previous_expires_at: None };
+        let schedule = KeySchedule { expires_at: request.expires_at, ttl, previous_expires_at: None };
         let key = Key {
             key_id: credential.key_id,
             workspace_id: workspace_id.clone(),
@@ -258,7 +264,7 @@ impl KeyCreator {
             previous_transferred: false,
             unclaimed: false,
             rotation: 0,
-            due_at: timetable.next_due(now),
+            due_at: schedule.next_due(now),
             last_used_at: None,
         };
         let hash = self.peppers.hash(credential);
@@ -266,17 +272,17 @@ impl KeyCreator {
     }
 
     /// The answer to a request that was there before: the same, if the key still has that secret and works.
-    async fn answer_again(
+    async fn repeat_response(
         &self,
-        repeatable: &Repeatable<'_>,
-        memory: &Memory,
+        idempotent: &IdempotentRequest<'_>,
+        record: &IdempotencyRecord,
         now: DateTime<Utc>,
     ) -> Result<RevealedKey, Error> {
-        let credential = repeatable.again(memory)?;
-        let changed = || Error::IdempotencyConflict(memory.key_id);
-        let stored = self.store.keys.hashed(memory.key_id).await?.ok_or_else(changed)?;
+        let credential = idempotent.repeat(record)?;
+        let changed = || Error::IdempotencyConflict(record.key_id);
+        let stored = self.store.keys.hashed(record.key_id).await?.ok_or_else(changed)?;
         // The answer returns a secret, so it takes every scope and rule that the key has by now.
-        repeatable.caller.require_all(&stored.key.scopes, &stored.key.endpoints)?;
+        idempotent.caller.require_all(&stored.key.scopes, &stored.key.endpoints)?;
         let unchanged =
             self.peppers.verify(&credential, &stored.hash)? && stored.key.status(now) == Status::Active;
         if unchanged {
@@ -317,10 +323,10 @@ impl BootstrapKey {
         let workspace_id = fields.required("workspace_id", fields::parsed);
         let user_id = fields.required("user_id", fields::owner);
         let name = fields.required("name", |value| {
-            Name::parse(fields::string(value)?).map_err(|invalid| Wrong::new(&invalid))
+            Name::parse(fields::string(value)?).map_err(|invalid| FieldError::new(&invalid))
         });
         let break_glass = fields.optional("break_glass", |value| {
-            value.as_bool().ok_or_else(|| Wrong::new(&"must be true or false"))
+            value.as_bool().ok_or_else(|| FieldError::new(&"must be true or false"))
         });
         let made = match (workspace_id, user_id, name) {
             (Some(workspace_id), Some(user_id), Some(name)) => {

@@ -1,7 +1,7 @@
 //! Deleting a key for good.
 
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
 use keygate_core::caller::Caller;
 use keygate_core::credential::KeyId;
 use keygate_core::error::Error;
@@ -33,7 +33,7 @@ pub async fn delete(
     caller: &Caller,
     id: KeyId,
     if_match: &IfMatch,
-    origin: Origin,
+    origin: RequestOrigin,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     caller.require(KEYS_WRITE)?;
@@ -43,7 +43,8 @@ pub async fn delete(
         caller.require_to_act_for(&stored.key.user_id)?;
         if_match.check(stored.key.revision)?;
         let author = (&caller.workspace_id, &caller.user_id);
-        let event = Event::new(Action::KeyDeleted, author, (id, &stored.key.user_id), origin.clone(), now);
+        let event =
+            AuditEvent::new(Action::KeyDeleted, author, (id, &stored.key.user_id), origin.clone(), now);
         match store.delete_key(caller.actor(), &stored, None, &event).await {
             // Deleted or changed since it was read: the next reading tells.
             Err(Error::Conflict) => {}

@@ -2,12 +2,12 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::environment::{Environment, InvalidVariable};
-use keygate_core::fields::{self, Wrong};
+use keygate_core::fields::{self, FieldError};
 use keygate_core::time::{rfc3339, whole_second};
 use serde_json::Value;
 
 /// The longest life of a key where the deployment sets none, so that every time fits everywhere: a hundred years.
-const LONGEST_LIFE: TimeDelta = TimeDelta::days(36_525);
+const MAX_LIFETIME: TimeDelta = TimeDelta::days(36_525);
 
 /// The longest life that a deployment gives a key; `None` if a key may live without end.
 #[derive(Clone, Copy, Debug)]
@@ -29,11 +29,11 @@ impl MaxLifetime {
     /// # Errors
     ///
     /// That it must be a time in the future, and how far away at most.
-    pub fn until(self, value: &Value, now: DateTime<Utc>) -> Result<DateTime<Utc>, Wrong> {
+    pub fn until(self, value: &Value, now: DateTime<Utc>) -> Result<DateTime<Utc>, FieldError> {
         let latest = self.latest(now);
         let wrong = || {
             let must_be = "must be a time in the future in the form of RFC 3339, at the latest";
-            Wrong::new(&format!("{must_be} {}", rfc3339(latest)))
+            FieldError::new(&format!("{must_be} {}", rfc3339(latest)))
         };
         let time: DateTime<Utc> =
             DateTime::parse_from_rfc3339(fields::string(value)?).map_err(|_| wrong())?.into();
@@ -47,11 +47,11 @@ impl MaxLifetime {
     /// # Errors
     ///
     /// That it must be one, and how large at most.
-    pub fn from_now(self, value: &Value, now: DateTime<Utc>) -> Result<DateTime<Utc>, Wrong> {
-        let longest = self.0.unwrap_or(LONGEST_LIFE).num_seconds();
+    pub fn from_now(self, value: &Value, now: DateTime<Utc>) -> Result<DateTime<Utc>, FieldError> {
+        let longest = self.0.unwrap_or(MAX_LIFETIME).num_seconds();
         let seconds = value.as_i64().filter(|seconds| (1..=longest).contains(seconds)).ok_or_else(|| {
             let must_be = format!("must be a whole number of seconds from 1 to {longest}");
-            Wrong::new(&fields::in_digits(value, must_be))
+            FieldError::new(&fields::in_digits(value, must_be))
         })?;
         Ok(whole_second(now) + TimeDelta::seconds(seconds))
     }
@@ -65,6 +65,6 @@ impl MaxLifetime {
     /// The latest instant at which a key may expire whose expiry is set now.
     #[must_use]
     pub fn latest(self, now: DateTime<Utc>) -> DateTime<Utc> {
-        whole_second(now) + self.0.unwrap_or(LONGEST_LIFE)
+        whole_second(now) + self.0.unwrap_or(MAX_LIFETIME)
     }
 }

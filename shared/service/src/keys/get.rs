@@ -6,7 +6,7 @@ use keygate_core::credential::{Brand, KeyId};
 use keygate_core::error::Error;
 
 use crate::keys::{DetailedKey, ReadableKeys, find};
-use crate::store::keys::Keys;
+use crate::store::keys::KeysTable;
 
 /// Reads a key of the caller's workspace, or with `keys:write` alone one of the caller's own.
 ///
@@ -17,7 +17,7 @@ use crate::store::keys::Keys;
 /// - [`Error::NotFound`]: the workspace has no such key.
 /// - [`Error::Unavailable`]: try again later.
 pub async fn get(
-    keys: &Keys,
+    keys: &KeysTable,
     brand: &Brand,
     caller: &Caller,
     id: KeyId,

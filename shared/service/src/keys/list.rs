@@ -4,21 +4,21 @@ use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::caller::Caller;
 use keygate_core::credential::Brand;
 use keygate_core::error::Error;
-use keygate_core::fields::{Parameters, number, time, user};
+use keygate_core::fields::{QueryParameters, number, time, user};
 use keygate_core::identity::{UserId, WorkspaceId};
 use keygate_core::key::{Key, Status};
-use keygate_core::name::{InvalidName, LONGEST_NAME};
+use keygate_core::name::{InvalidName, MAX_NAME_LEN};
 use keygate_core::text::fold;
 
 use crate::keys::{ReadableKeys, ShownKey};
-use crate::store::keys::{Keys, Position, Sort, Walk};
+use crate::store::keys::{KeyPosition, KeyQuery, KeysTable, Sort};
 use crate::store::pagination::{self, Cursor, Page};
 
 /// The longest value that an index is sorted by, in bytes: the folded name.
-const LONGEST_SORT_VALUE: usize = 512;
+const MAX_SORT_VALUE_LEN: usize = 512;
 
 /// The longest time without use that can be asked for, in days.
-const MOST_UNUSED_DAYS: u32 = 3650;
+const MAX_UNUSED_DAYS: u32 = 3650;
 
 /// What a caller asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl ListKeys {
     ///
     /// - [`Error::Invalid`]: names every parameter that is wrong, unknown or there twice.
     pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
-        let mut parameters = Parameters::new(parameters);
+        let mut parameters = QueryParameters::new(parameters);
         let sort = parameters.optional("sort", parse_sort).unwrap_or(Sort::CreatedAt);
         let ascending =
             parameters.optional("order", parse_order).unwrap_or(matches!(sort, Sort::Name | Sort::User));
@@ -66,7 +66,7 @@ impl ListKeys {
         let cursor = parameters.optional("cursor", |value| Ok(value.to_owned()));
         let status = parameters.optional("status", parse_status);
         let unused_days = parameters.optional("unused_days", |value| match status {
-            Some(WantedStatus::Unused) => number(value, 1..=MOST_UNUSED_DAYS),
+            Some(WantedStatus::Unused) => number(value, 1..=MAX_UNUSED_DAYS),
             _ => Err("must come with status=unused".to_owned()),
         });
         let filter = Filter {
@@ -107,8 +107,8 @@ fn parse_order(value: &str) -> Result<bool, String> {
 }
 
 fn parse_name_part(value: &str) -> Result<String, String> {
-    if !(1..=LONGEST_NAME).contains(&value.chars().count()) {
-        return Err(format!("must be 1 to {LONGEST_NAME} characters"));
+    if !(1..=MAX_NAME_LEN).contains(&value.chars().count()) {
+        return Err(format!("must be 1 to {MAX_NAME_LEN} characters"));
     }
     // What is left out of a comparison finds everything.
     Some(fold(value)).filter(|part| !part.is_empty()).ok_or_else(|| InvalidName::Invisible.to_string())
@@ -159,7 +159,7 @@ impl Filter {
 /// - [`Error::Invalid`]: the cursor is not one of this query.
 /// - [`Error::Unavailable`]: try again later.
 pub async fn list(
-    keys: &Keys,
+    keys: &KeysTable,
     brand: &Brand,
     caller: &Caller,
     request: &ListKeys,
@@ -171,7 +171,7 @@ pub async fn list(
     }
     let workspace = &caller.workspace_id;
     let query = request.checksum(workspace, readable);
-    let fits = |position: &Position| fits(request.sort, position);
+    let fits = |position: &KeyPosition| fits(request.sort, position);
     let from = request.cursor.as_ref().map(|cursor| Cursor::read(cursor, query, fits)).transpose()?;
     let backward = from.as_ref().is_some_and(|cursor| cursor.backward);
     let after = from.as_ref().and_then(|cursor| cursor.after.as_ref());
@@ -179,7 +179,7 @@ pub async fn list(
     let wanted = |key: &Key| request.filter.wants(key, now);
     let wanted: Option<&(dyn Fn(&Key) -> bool + Send + Sync)> =
         if request.filter.wants_all() { None } else { Some(&wanted) };
-    let walk = Walk { workspace, sort: request.sort, ascending: request.ascending != backward, after };
+    let walk = KeyQuery { workspace, sort: request.sort, ascending: request.ascending != backward, after };
     let found = match readable {
         ReadableKeys::All => keys.walk(walk, request.limit, wanted, now).await?,
         // Not by the index of everybody's keys: its cursors would tell of keys that the caller may not see.
@@ -191,9 +191,9 @@ pub async fn list(
 }
 
 /// Whether an index can have that position.
-fn fits(sort: Sort, Position { sort_value: value, key_id }: &Position) -> bool {
+fn fits(sort: Sort, KeyPosition { sort_value: value, key_id }: &KeyPosition) -> bool {
     match sort {
-        Sort::Name => (1..=LONGEST_SORT_VALUE).contains(&value.len()),
+        Sort::Name => (1..=MAX_SORT_VALUE_LEN).contains(&value.len()),
         Sort::User => value.parse::<UserId>().is_ok(),
         Sort::CreatedAt => *value == key_id.to_string(),
         Sort::LastUsedAt => value.parse::<i64>().is_ok(),
@@ -269,13 +269,13 @@ mod tests {
         }
     }
 
-    fn read(cursor: &str, query: u32, sort: Sort) -> Result<Cursor<Position>, Error> {
+    fn read(cursor: &str, query: u32, sort: Sort) -> Result<Cursor<KeyPosition>, Error> {
         Cursor::read(cursor, query, |position| fits(sort, position))
     }
 
-    fn cursor() -> Cursor<Position> {
+    fn cursor() -> Cursor<KeyPosition> {
         let key_id: KeyId = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
-        Cursor { backward: false, after: Some(Position { sort_value: key_id.to_string(), key_id }) }
+        Cursor { backward: false, after: Some(KeyPosition { sort_value: key_id.to_string(), key_id }) }
     }
 
     #[test]

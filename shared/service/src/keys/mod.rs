@@ -26,11 +26,11 @@ use keygate_core::time::rfc3339;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, Serializer};
 
-use crate::store::keys::{Keys, UnhashedKey};
+use crate::store::keys::{KeysTable, UnhashedKey};
 
 /// The key of that id in the caller's workspace. A key of another workspace is none.
 pub(crate) async fn find(
-    keys: &Keys,
+    keys: &KeysTable,
     caller: &Caller,
     id: KeyId,
     now: DateTime<Utc>,
@@ -83,20 +83,20 @@ impl<'a> ReadableKeys<'a> {
 ///
 /// As the change's, and [`Error::Unavailable`] if it cannot be seen whose key it is.
 pub(crate) async fn refused_to<T>(
-    keys: &Keys,
+    keys: &KeysTable,
     caller: &Caller,
     made: Result<T, Error>,
     now: DateTime<Utc>,
 ) -> Result<T, Error> {
-    let Err(Error::NameTaken(Some(holder))) = made else { return made };
+    let Err(Error::NameTaken(Some(owner))) = made else { return made };
     let may_read = match ReadableKeys::of(caller) {
         Ok(ReadableKeys::All) => true,
         Ok(ReadableKeys::Of(user)) => {
-            keys.unhashed(holder, now).await?.is_some_and(|stored| stored.key.user_id == *user)
+            keys.unhashed(owner, now).await?.is_some_and(|stored| stored.key.user_id == *user)
         }
         Err(_) => false,
     };
-    Err(Error::NameTaken(may_read.then_some(holder)))
+    Err(Error::NameTaken(may_read.then_some(owner)))
 }
 
 /// A key as the management API shows it: everything but what could be checked against its secret.

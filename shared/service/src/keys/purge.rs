@@ -1,11 +1,11 @@
 //! Cleaning up after `DynamoDB` has removed an expired key: its name, its member entry, its place in its user's count.
 
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::{Action, Details, Event};
+use keygate_core::audit_event::{Action, AuditEvent, EventDetails};
 use keygate_core::credential::KeyId;
 use keygate_core::error::Error;
 use keygate_core::identity::{UserId, WorkspaceId};
-use keygate_core::key::Holder;
+use keygate_core::key::KeyOwner;
 use serde::Deserialize;
 
 use crate::store::Store;
@@ -27,9 +27,9 @@ pub struct RemovedKey {
 ///
 /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
 pub async fn purge(store: &Store, key: &RemovedKey, at: DateTime<Utc>) -> Result<bool, Error> {
-    let holder =
-        Holder { workspace_id: key.workspace_id.clone(), user_id: key.user_id.clone(), key_id: key.key_id };
-    let details = Details { expires_at: key.expires_at, ..Details::default() };
-    let event = Event::of_clock(Action::KeyPurged, &holder, details, at);
-    store.purge_key(&holder, Some(&key.name_folded), &event).await
+    let owner =
+        KeyOwner { workspace_id: key.workspace_id.clone(), user_id: key.user_id.clone(), key_id: key.key_id };
+    let details = EventDetails { expires_at: key.expires_at, ..EventDetails::default() };
+    let event = AuditEvent::of_clock(Action::KeyPurged, &owner, details, at);
+    store.purge_key(&owner, Some(&key.name_folded), &event).await
 }

@@ -1,9 +1,9 @@
 //! The repair of what cleaning up has missed: counts, of users' keys and of removed users, and entries whose key is long gone.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::{Action, Details, Event};
+use keygate_core::audit_event::{Action, AuditEvent, EventDetails};
 use keygate_core::error::Error;
-use keygate_core::key::Holder;
+use keygate_core::key::KeyOwner;
 use tokio::time::Instant;
 
 use crate::store::Store;
@@ -14,11 +14,11 @@ const RECOUNTED: &str = "RECOUNTED";
 
 /// How long after a key is gone its entries may still be cleaned up in the usual way: `DynamoDB` may take days to remove
 /// the key, and what it has removed is in the table's stream for a day.
-const PATIENCE: TimeDelta = TimeDelta::days(4);
+const REMOVAL_GRACE: TimeDelta = TimeDelta::days(4);
 
 /// What came of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Recounted {
+pub struct RecountSummary {
     /// How many users were looked at.
     pub users: usize,
     /// How many counts were wrong.
@@ -36,8 +36,8 @@ pub struct Recounted {
 ///
 /// - [`Error::Busy`], [`Error::Unavailable`]: the next run goes on.
 /// - [`Error::Broken`]: an entry cannot be read.
-pub async fn recount(store: &Store, now: DateTime<Utc>, stop_at: Instant) -> Result<Recounted, Error> {
-    let mut recounted = Recounted::default();
+pub async fn recount(store: &Store, now: DateTime<Utc>, stop_at: Instant) -> Result<RecountSummary, Error> {
+    let mut recounted = RecountSummary::default();
     let mut place = store.workspaces.noted(RECOUNTED).await?.filter(|place: &String| !place.is_empty());
     loop {
         let (entries, rest) = store.workspaces.counting_entries(place.as_deref()).await?;
@@ -54,7 +54,7 @@ pub async fn recount(store: &Store, now: DateTime<Utc>, stop_at: Instant) -> Res
         }
         store.workspaces.note(RECOUNTED, rest.clone().unwrap_or_default()).await?;
         if rest.is_none() {
-            return Ok(Recounted { finished: true, ..recounted });
+            return Ok(RecountSummary { finished: true, ..recounted });
         }
         place = rest;
     }
@@ -63,7 +63,7 @@ pub async fn recount(store: &Store, now: DateTime<Utc>, stop_at: Instant) -> Res
 async fn recount_user(
     store: &Store,
     mut user: CountedUser,
-    recounted: &mut Recounted,
+    recounted: &mut RecountSummary,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let CountedUser { workspace_id, user_id, .. } = user.clone();
@@ -72,15 +72,15 @@ async fn recount_user(
         store.workspaces.counted_members(&workspace_id, &user_id).await?
     {
         count += i64::from(is_counted);
-        if member.gone_at.is_some_and(|gone_at| gone_at + PATIENCE < now) {
-            let holder = Holder {
+        if member.gone_at.is_some_and(|gone_at| gone_at + REMOVAL_GRACE < now) {
+            let owner = KeyOwner {
                 workspace_id: workspace_id.clone(),
                 user_id: user_id.clone(),
                 key_id: member.key_id,
             };
-            let event = Event::of_clock(Action::KeyPurged, &holder, Details::default(), now);
+            let event = AuditEvent::of_clock(Action::KeyPurged, &owner, EventDetails::default(), now);
             // The name went with its own ttl.
-            if store.purge_key(&holder, None, &event).await? {
+            if store.purge_key(&owner, None, &event).await? {
                 recounted.purged += 1;
                 count -= i64::from(is_counted);
                 user.key_count -= i64::from(is_counted);
@@ -98,7 +98,7 @@ async fn recount_user(
 async fn recount_removals(
     store: &Store,
     removals: &CountedRemovals,
-    recounted: &mut Recounted,
+    recounted: &mut RecountSummary,
 ) -> Result<(), Error> {
     let CountedRemovals { workspace_id, user_count } = removals;
     let count = store.workspaces.made_by_removal(workspace_id).await?;

@@ -4,12 +4,14 @@
 //! that the key still has the secret is a condition of a transaction.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
 use keygate_core::caller::Caller;
-use keygate_core::credential::{Brand, Credential, KeyId, Kind};
+use keygate_core::credential::{Brand, Credential, CredentialForm, KeyId};
 use keygate_core::error::{Error, InvalidField, Place};
-use keygate_core::fields::{self, Fields, Wrong};
-use keygate_core::idempotency::{self, IdempotencyKey, MEMORY, Memory, Repeatable};
+use keygate_core::fields::{self, FieldError, Fields};
+use keygate_core::idempotency::{
+    self, IdempotencyKey, IdempotencyRecord, IdempotentRequest, RECORD_LIFETIME,
+};
 use keygate_core::key::{Key, Status};
 use keygate_core::pepper::{MacKey, Peppers};
 use keygate_core::rights::Operation;
@@ -22,7 +24,7 @@ use crate::keys::{RevealedKey, find};
 use crate::store::{Rotation, Store};
 
 /// The longest overlap, in seconds: thirty days.
-pub const LONGEST_OVERLAP: i64 = 30 * 24 * 60 * 60;
+pub const MAX_OVERLAP: i64 = 30 * 24 * 60 * 60;
 
 /// How often a repeated request looks at a key that others keep changing.
 const ATTEMPTS: u32 = 4;
@@ -46,7 +48,7 @@ impl RotateKey {
         let mut fields = Fields::parse(body)?;
         let overlap = fields.optional("overlap_seconds", overlap);
         let revoke_tokens = fields.optional("revoke_tokens", |value| {
-            value.as_bool().ok_or_else(|| Wrong::new(&"must be true or false"))
+            value.as_bool().ok_or_else(|| FieldError::new(&"must be true or false"))
         });
         let overlap = TimeDelta::seconds(overlap.unwrap_or(0));
         // A secret that ends at once may be in the wrong hands, and so may be what was made with it.
@@ -69,10 +71,10 @@ impl RotateKey {
     ///
     /// - [`Error::Invalid`]: names the field.
     fn must_outlive_memory(&self) -> Result<(), Error> {
-        if self.overlap >= MEMORY {
+        if self.overlap >= RECORD_LIFETIME {
             return Ok(());
         }
-        let least = MEMORY.num_seconds();
+        let least = RECORD_LIFETIME.num_seconds();
         let detail = format!(
             "must be at least {least} where a key rotates itself with an Idempotency-Key, so that its old secret can repeat the request"
         );
@@ -85,14 +87,14 @@ impl RotateKey {
 /// # Errors
 ///
 /// That it must be a number, and how large at most.
-pub(crate) fn overlap(value: &Value) -> Result<i64, Wrong> {
-    let seconds = value.as_i64().filter(|seconds| (0..=LONGEST_OVERLAP).contains(seconds));
-    seconds.ok_or_else(|| Wrong::new(&fields::in_digits(value, must_be_an_overlap())))
+pub(crate) fn overlap(value: &Value) -> Result<i64, FieldError> {
+    let seconds = value.as_i64().filter(|seconds| (0..=MAX_OVERLAP).contains(seconds));
+    seconds.ok_or_else(|| FieldError::new(&fields::in_digits(value, must_be_an_overlap())))
 }
 
 /// What is said of a text that is no overlap.
 pub(crate) fn must_be_an_overlap() -> String {
-    format!("must be a whole number from 0 to {LONGEST_OVERLAP}")
+    format!("must be a whole number from 0 to {MAX_OVERLAP}")
 }
 
 /// What rotating keys takes.
@@ -134,7 +136,7 @@ impl KeyRotator {
         id: KeyId,
         request: &RotateKey,
         (if_match, idempotency_key): (&IfMatch, Option<&IdempotencyKey>),
-        origin: Origin,
+        origin: RequestOrigin,
         now: DateTime<Utc>,
     ) -> Result<RevealedKey, Error> {
         caller.require(KEYS_WRITE)?;
@@ -142,17 +144,17 @@ impl KeyRotator {
         caller.may_to(if may_repeat { Operation::RepeatRotation } else { Operation::RotateKey }, id)?;
         let key = self.find(caller, id, now).await?;
         let canonical = request.canonical(id);
-        let repeatable = idempotency_key.map(|idempotency_key| Repeatable {
+        let idempotent = idempotency_key.map(|idempotency_key| IdempotentRequest {
             key: &self.rotation_key,
             labels: &idempotency::ROTATE,
             caller,
             idempotency_key,
             request: &canonical,
         });
-        if let Some(repeatable) = &repeatable {
-            let (workspace, digest) = (&caller.workspace_id, repeatable.digest());
-            if let Some(memory) = self.store.workspaces.remembered(workspace, &digest, now).await? {
-                return self.answer_again(repeatable, &memory, now).await;
+        if let Some(idempotent) = &idempotent {
+            let (workspace, digest) = (&caller.workspace_id, idempotent.digest());
+            if let Some(record) = self.store.workspaces.remembered(workspace, &digest, now).await? {
+                return self.repeat_response(idempotent, &record, now).await;
             }
             // What is no repeat takes what a rotation takes.
             caller.may_to(Operation::RotateKey, id)?;
@@ -162,11 +164,11 @@ impl KeyRotator {
         }
         if_match.check(key.revision)?;
         let after = rotated(&key, request.overlap, now);
-        let begun = repeatable.as_ref().map(|repeatable| repeatable.begin(id, after.revision, now));
-        let (credential, replay) =
-            begun.map_or_else(|| (Credential::draw(id, Kind::ApiKey), None), |(c, r)| (c, Some(r)));
+        let begun = idempotent.as_ref().map(|idempotent| idempotent.first(id, after.revision, now));
+        let (credential, entry) =
+            begun.map_or_else(|| (Credential::draw(id, CredentialForm::ApiKey), None), |(c, r)| (c, Some(r)));
         let author = (&caller.workspace_id, &caller.user_id);
-        let event = Event::new(Action::KeyRotated, author, (id, &key.user_id), origin, now);
+        let event = AuditEvent::new(Action::KeyRotated, author, (id, &key.user_id), origin, now);
         let hash = self.peppers.hash(&credential);
         let written = self
             .store
@@ -174,14 +176,14 @@ impl KeyRotator {
                 caller.actor(),
                 (&key, &after, &hash),
                 request.revoke_tokens,
-                replay.as_ref(),
+                entry.as_ref(),
                 &event,
                 now,
             )
             .await;
-        match (written.map_err(|error| if_match.lost(error))?, repeatable) {
-            (Rotation::Remembered(memory), Some(repeatable)) => {
-                self.answer_again(&repeatable, &memory, now).await
+        match (written.map_err(|error| if_match.lost(error))?, idempotent) {
+            (Rotation::Remembered(record), Some(idempotent)) => {
+                self.repeat_response(&idempotent, &record, now).await
             }
             _ => Ok(RevealedKey::new(&after, &credential, &self.brand, now)),
         }
@@ -196,26 +198,26 @@ impl KeyRotator {
     }
 
     /// The answer to a request that was there before: the same, if the key still has that secret and works as it did then.
-    async fn answer_again(
+    async fn repeat_response(
         &self,
-        repeatable: &Repeatable<'_>,
-        memory: &Memory,
+        idempotent: &IdempotentRequest<'_>,
+        record: &IdempotencyRecord,
         now: DateTime<Utc>,
     ) -> Result<RevealedKey, Error> {
-        let credential = repeatable.again(memory)?;
+        let credential = idempotent.repeat(record)?;
         let hashes = self.peppers.hashes(&credential);
-        let changed = || Error::IdempotencyConflict(memory.key_id);
+        let changed = || Error::IdempotencyConflict(record.key_id);
         let mut seen = None;
         for _ in 0..ATTEMPTS {
-            let key = self.find(repeatable.caller, memory.key_id, now).await?;
+            let key = self.find(idempotent.caller, record.key_id, now).await?;
             // The key was not changed while it was looked at, so it is its hash that is another one.
             if seen == Some(key.revision) {
                 return Err(changed());
             }
             // The revision is part of the condition: the secret is shown to a caller who holds what the key has now.
-            if self.store.has_hash(repeatable.caller.actor(), &key, &hashes).await? {
+            if self.store.has_hash(idempotent.caller.actor(), &key, &hashes).await? {
                 let is_as_then =
-                    key.revision == memory.revision && key.status(now) == key.status(memory.began_at());
+                    key.revision == record.revision && key.status(now) == key.status(record.began_at());
                 return if is_as_then || key.status(now) == Status::Active {
                     Ok(RevealedKey::new(&key, &credential, &self.brand, now))
                 } else {

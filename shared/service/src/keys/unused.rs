@@ -1,7 +1,7 @@
 //! Keys that nobody uses: announced first, and disabled if nobody has used them since.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::{Action, Details, Event, Origin};
+use keygate_core::audit_event::{Action, AuditEvent, EventDetails, RequestOrigin};
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
 use keygate_core::identity::UserId;
@@ -24,7 +24,7 @@ pub struct UnusedRules {
 
 /// What came of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LookedThrough {
+pub struct UnusedSummary {
     /// How many keys were announced to be disabled.
     pub announced: usize,
     /// How many were.
@@ -61,8 +61,8 @@ pub async fn disable_unused(
     rules: UnusedRules,
     now: DateTime<Utc>,
     stop_at: Instant,
-) -> Result<LookedThrough, Error> {
-    let mut run = LookedThrough::default();
+) -> Result<UnusedSummary, Error> {
+    let mut run = UnusedSummary::default();
     let since = now - TimeDelta::days((rules.days - rules.notice_days).into());
     let mut place = store.workspaces.noted(LOOKED_THROUGH).await?.filter(|place: &String| !place.is_empty());
     loop {
@@ -81,7 +81,7 @@ pub async fn disable_unused(
         }
         store.workspaces.note(LOOKED_THROUGH, rest.clone().unwrap_or_default()).await?;
         if rest.is_none() {
-            return Ok(LookedThrough { finished: true, ..run });
+            return Ok(UnusedSummary { finished: true, ..run });
         }
         place = rest;
     }
@@ -97,18 +97,20 @@ impl UnusedRules {
         is_over.then_some(Consequence::Disabling)
     }
 
-    fn event(self, key: &UnusedKey, consequence: Consequence, now: DateTime<Utc>) -> Event {
+    fn event(self, key: &UnusedKey, consequence: Consequence, now: DateTime<Utc>) -> AuditEvent {
         let (action, details) = match consequence {
-            Consequence::Notice => {
-                (Action::KeyUnused, Details { days_left: Some(self.notice_days), ..Details::default() })
-            }
+            Consequence::Notice => (
+                Action::KeyUnused,
+                EventDetails { days_left: Some(self.notice_days), ..EventDetails::default() },
+            ),
             Consequence::Disabling => {
-                (Action::KeyUpdated, Details { changed: vec!["disabled"], ..Details::default() })
+                (Action::KeyUpdated, EventDetails { changed: vec!["disabled"], ..EventDetails::default() })
             }
         };
-        let author = (&key.workspace_id, &UserId::of_unused());
-        let of_change = Event::new(action, author, (key.key_id, &key.user_id), Origin::default(), now);
-        Event { details, ..of_change }
+        let author = (&key.workspace_id, &UserId::system_unused());
+        let of_change =
+            AuditEvent::new(action, author, (key.key_id, &key.user_id), RequestOrigin::default(), now);
+        AuditEvent { details, ..of_change }
     }
 }
 

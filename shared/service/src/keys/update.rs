@@ -1,14 +1,14 @@
 //! Changing what is known of a key, its secret aside.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::{Action, Details, Event, Origin};
+use keygate_core::audit_event::{Action, AuditEvent, EventDetails, RequestOrigin};
 use keygate_core::caller::Caller;
 use keygate_core::credential::{Brand, KeyId};
 use keygate_core::endpoint_rule::{self, EndpointRule};
 use keygate_core::error::{Error, InvalidField, Place};
-use keygate_core::fields::{self, Fields, Patch, Wrong};
+use keygate_core::fields::{self, FieldError, Fields, Patch};
 use keygate_core::key::{Key, ttl};
-use keygate_core::lifecycle::{Timetable, announced_until};
+use keygate_core::lifecycle::{KeySchedule, announced_until};
 use keygate_core::name::Name;
 use keygate_core::rights::Operation;
 use keygate_core::scope::{KEYS_WRITE, Scope};
@@ -41,7 +41,7 @@ impl KeyPatch {
     pub fn parse(body: &[u8], longest: MaxLifetime, now: DateTime<Utc>) -> Result<Self, Error> {
         let mut fields = Fields::parse(body)?;
         let parse_name =
-            |value: &_| Name::parse(fields::string(value)?).map_err(|invalid| Wrong::new(&invalid));
+            |value: &_| Name::parse(fields::string(value)?).map_err(|invalid| FieldError::new(&invalid));
         let name = fields.patched("name", parse_name);
         if name == Patch::Clear {
             fields.refuse("name", "must be a string");
@@ -53,8 +53,9 @@ impl KeyPatch {
         if let (Patch::Clear, Some(demand)) = (&expires_at, longest.demand()) {
             fields.refuse("expires_at", &demand);
         }
-        let disabled = fields
-            .patched("disabled", |value| value.as_bool().ok_or_else(|| Wrong::new(&"must be true or false")));
+        let disabled = fields.patched("disabled", |value| {
+            value.as_bool().ok_or_else(|| FieldError::new(&"must be true or false"))
+        });
         fields.finish(Some(Self { name, description, scopes, endpoints, expires_at, disabled }))
     }
 
@@ -66,10 +67,10 @@ impl KeyPatch {
         self.description.apply(&mut after.description);
         self.scopes.apply_or(Vec::new(), &mut after.scopes);
         self.endpoints.apply_or(Vec::new(), &mut after.endpoints);
-        if self.expires_at != Patch::Keep {
+        if self.expires_at != Patch::Unchanged {
             self.expires_at.apply(&mut after.expires_at);
             after.ttl = ttl(after.expires_at, retention);
-            after.due_at = Timetable::from(&after).next_due(announced_until(before.due_at, now));
+            after.due_at = KeySchedule::from(&after).next_due(announced_until(before.due_at, now));
         }
         let mut disabled = before.disabled_at.is_some();
         self.disabled.apply_or(false, &mut disabled);
@@ -111,7 +112,7 @@ impl KeyUpdater {
         id: KeyId,
         patch: KeyPatch,
         if_match: &IfMatch,
-        origin: Origin,
+        origin: RequestOrigin,
         now: DateTime<Utc>,
     ) -> Result<DetailedKey, Error> {
         caller.require(KEYS_WRITE)?;
@@ -134,9 +135,9 @@ impl KeyUpdater {
         } else {
             after.revision += 1;
             let author = (&caller.workspace_id, &caller.user_id);
-            let of_update = Event::new(Action::KeyUpdated, author, (id, &after.user_id), origin, now);
-            let details = Details { changed: changed(&stored.key, &after), ..Details::default() };
-            let event = Event { details, ..of_update };
+            let of_update = AuditEvent::new(Action::KeyUpdated, author, (id, &after.user_id), origin, now);
+            let details = EventDetails { changed: changed(&stored.key, &after), ..EventDetails::default() };
+            let event = AuditEvent { details, ..of_update };
             let written = self
                 .store
                 .update_key(caller.actor(), &stored, &after, self.settings.per_user, &event, now)
@@ -161,7 +162,7 @@ fn changed(before: &Key, after: &Key) -> Vec<&'static str> {
     fields.into_iter().filter(|(_, changed)| *changed).map(|(field, _)| field).collect()
 }
 
-/// Whether a change lets the holder of a key do more, or for longer: other scopes or endpoint rules, a later expiry,
+/// Whether a change lets the owner of a key do more, or for longer: other scopes or endpoint rules, a later expiry,
 /// switched on again. Fewer rules count too: whoever could take rules away from a stronger key could rotate it then.
 fn widens(before: &Key, after: &Key) -> bool {
     let lives_longer = match (before.expires_at, after.expires_at) {
@@ -197,7 +198,7 @@ mod tests {
         assert_eq!(parse(&json!({}), None).unwrap(), KeyPatch::default());
         let cleared = json!({"description": null, "scopes": null, "endpoints": null, "expires_at": null, "disabled": null});
         let expected = KeyPatch {
-            name: Patch::Keep,
+            name: Patch::Unchanged,
             description: Patch::Clear,
             scopes: Patch::Clear,
             endpoints: Patch::Clear,

@@ -1,7 +1,7 @@
 //! Deleting one legacy key for good.
 
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
 use keygate_core::caller::Caller;
 use keygate_core::credential::KeyId;
 use keygate_core::error::Error;
@@ -25,7 +25,7 @@ pub async fn delete(
     store: &LegacyStore,
     caller: &Caller,
     id: KeyId,
-    origin: Origin,
+    origin: RequestOrigin,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     caller.require(KEYS_WRITE)?;
@@ -33,6 +33,6 @@ pub async fn delete(
     let located = store.keys.locate(&caller.workspace_id, id, now).await?.ok_or(Error::NoSuchLegacyKey)?;
     caller.require_to_act_for(&located.user_id)?;
     let author = (&caller.workspace_id, &caller.user_id);
-    let event = Event::new(Action::LegacyDeleted, author, (id, &located.user_id), origin, now);
+    let event = AuditEvent::new(Action::LegacyDeleted, author, (id, &located.user_id), origin, now);
     store.delete(caller.actor(), &located, &event).await
 }

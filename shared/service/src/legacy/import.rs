@@ -7,27 +7,27 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
 use keygate_core::credential::{Brand, KeyId};
 use keygate_core::error::{Error, InvalidField, Place};
-use keygate_core::fields::{self, Fields, Wrong};
+use keygate_core::fields::{self, FieldError, Fields};
 use keygate_core::identity::{UserId, WorkspaceId};
 use keygate_core::legacy_credential::{LegacyCredential, LegacyRules};
 use keygate_core::legacy_key::{HashedLegacyKey, LegacyKey};
 use keygate_core::name::Name;
 use keygate_core::pepper::{Peppers, SecretHash};
-use keygate_core::scope::{MOST_SCOPES, Scope};
+use keygate_core::scope::{MAX_SCOPES, Scope};
 use keygate_core::time::whole_second;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::store::legacy_keys::{ImportedValues, LegacyStore, MOST_AT_ONCE, TableKey};
+use crate::store::legacy_keys::{ImportedValues, LegacyStore, MAX_PER_TRANSACTION, TableKey};
 
 /// How long after the sunset a key is kept: whoever postpones the sunset, even after it has passed, finds every key.
 const KEPT_AFTER_SUNSET: TimeDelta = TimeDelta::days(365);
 
 /// The most keys of one batch.
-pub const LARGEST_BATCH: usize = 1_000;
+pub const MAX_IMPORT_BATCH: usize = 1_000;
 
 /// How often keys are read again because another import wrote some of them between the reading and the writing.
 const MAX_ATTEMPTS: usize = 5;
@@ -51,7 +51,7 @@ struct NewLegacyKey {
 
 /// What became of a batch.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Imported {
+pub struct ImportSummary {
     /// How many keys are new.
     pub imported: usize,
     /// How many were there before, with the same values.
@@ -98,7 +98,7 @@ enum KeyResult {
     },
 }
 
-impl Imported {
+impl ImportSummary {
     fn of(keys: Vec<KeyResult>) -> Self {
         let imported = keys.iter().filter(|result| matches!(result, KeyResult::Imported)).count();
         let present = keys.iter().filter(|result| matches!(result, KeyResult::Present { .. })).count();
@@ -117,8 +117,8 @@ impl ImportLegacyKeys {
         let mut fields = Fields::parse(event)?.inner("import")?;
         let workspace_id = fields.required("workspace_id", fields::parsed);
         let keys = fields.required("keys", |value| {
-            let must_be = || Wrong::new(&format!("must be an array of 1 to {LARGEST_BATCH} keys"));
-            let keys = value.as_array().filter(|keys| (1..=LARGEST_BATCH).contains(&keys.len()));
+            let must_be = || FieldError::new(&format!("must be an array of 1 to {MAX_IMPORT_BATCH} keys"));
+            let keys = value.as_array().filter(|keys| (1..=MAX_IMPORT_BATCH).contains(&keys.len()));
             keys.cloned().ok_or_else(must_be)
         });
         let keys = keys.map(|keys| {
@@ -142,23 +142,23 @@ impl NewLegacyKey {
             let plain = fields.optional("key", |value| {
                 let text = fields::string(value)?;
                 if text.is_empty() {
-                    return Err(Wrong::new(&"must not be empty"));
+                    return Err(FieldError::new(&"must not be empty"));
                 }
-                rules.check(text, brand).map_err(|never_works| Wrong::new(&never_works))?;
+                rules.check(text, brand).map_err(|never_works| FieldError::new(&never_works))?;
                 Ok(LegacyCredential::of(text))
             });
             let digest = fields.optional("sha256", |value| {
                 let digest = hex(fields::string(value)?);
-                digest.ok_or_else(|| Wrong::new(&"must be 64 hexadecimal digits"))
+                digest.ok_or_else(|| FieldError::new(&"must be 64 hexadecimal digits"))
             });
             if has_key == has_digest {
                 fields.refuse("key", "must be there, or sha256, and not both");
             }
             let user_id = fields.required("user_id", fields::owner);
             let name = fields.required("name", |value| {
-                Name::parse(fields::string(value)?).map_err(|invalid| Wrong::new(&invalid))
+                Name::parse(fields::string(value)?).map_err(|invalid| FieldError::new(&invalid))
             });
-            let scopes = fields.optional("scopes", |value| fields::distinct(value, MOST_SCOPES, "scopes"));
+            let scopes = fields.optional("scopes", |value| fields::distinct(value, MAX_SCOPES, "scopes"));
             let credential = plain.or(digest.map(|digest| LegacyCredential::from_digest(&digest)));
             let made = credential.zip(user_id).zip(name).map(|((credential, user_id), name)| Self {
                 credential,
@@ -216,7 +216,11 @@ impl LegacyImporter {
     /// - [`Error::NoSuchWorkspace`]: nothing was imported.
     /// - [`Error::Conflict`]: other imports of the same keys kept coming in between. Some may be imported.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later. Some may be imported.
-    pub async fn import(&self, request: ImportLegacyKeys, now: DateTime<Utc>) -> Result<Imported, Error> {
+    pub async fn import(
+        &self,
+        request: ImportLegacyKeys,
+        now: DateTime<Utc>,
+    ) -> Result<ImportSummary, Error> {
         let ImportLegacyKeys { workspace_id, keys } = request;
         if !self.store.workspaces.exists(&workspace_id).await? {
             return Err(Error::NoSuchWorkspace);
@@ -240,7 +244,7 @@ impl LegacyImporter {
             }
         }
         while !candidates.is_empty() {
-            let rest = candidates.split_off(candidates.len().min(MOST_AT_ONCE));
+            let rest = candidates.split_off(candidates.len().min(MAX_PER_TRANSACTION));
             self.import_some(std::mem::replace(&mut candidates, rest), &workspace_id, &mut batch, now)
                 .await?;
         }
@@ -249,7 +253,9 @@ impl LegacyImporter {
         }
         let results = (0..total).map(|index| batch.results.remove(&index));
         let results: Option<Vec<_>> = results.collect();
-        Ok(Imported::of(results.ok_or_else(|| Error::Broken("a key of an import has no result".to_owned()))?))
+        Ok(ImportSummary::of(
+            results.ok_or_else(|| Error::Broken("a key of an import has no result".to_owned()))?,
+        ))
     }
 
     fn candidate(
@@ -282,7 +288,7 @@ impl LegacyImporter {
         batch: &mut Batch,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let importer = UserId::of_import();
+        let importer = UserId::system_import();
         for _ in 0..MAX_ATTEMPTS {
             let hashes: Vec<_> = keys.iter().flat_map(|candidate| &candidate.hashes).collect();
             let stored = self.store.stored(&hashes).await?;
@@ -299,9 +305,10 @@ impl LegacyImporter {
             }
             let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
             let author = (workspace, &importer);
-            let event = Event::of_user(Action::LegacyImported, author, &importer, Origin::default(), now);
+            let event =
+                AuditEvent::of_user(Action::LegacyImported, author, &importer, RequestOrigin::default(), now);
             let new: Vec<_> = keys.iter().map(|candidate| &candidate.new).collect();
-            let removed = match self.store.import(&new, &Event { count, ..event }).await {
+            let removed = match self.store.import(&new, &AuditEvent { count, ..event }).await {
                 Ok(removed) => removed.into_iter().cloned().collect::<Vec<_>>(),
                 // Another import was faster: the next reading tells with what.
                 Err(Error::Conflict) => continue,

@@ -3,12 +3,12 @@
 use chrono::{DateTime, Utc};
 use keygate_core::caller::Caller;
 use keygate_core::error::Error;
-use keygate_core::fields::{Parameters, user};
+use keygate_core::fields::{QueryParameters, user};
 use keygate_core::identity::{UserId, WorkspaceId};
 
 use crate::keys::ReadableKeys;
 use crate::legacy::{LegacyReader, ShownLegacyKey};
-use crate::store::legacy_keys::Walk;
+use crate::store::legacy_keys::LegacyKeyQuery;
 use crate::store::pagination::{self, Cursor, Page};
 
 /// What a caller asks for.
@@ -26,7 +26,7 @@ impl ListLegacyKeys {
     ///
     /// - [`Error::Invalid`]: names every parameter that is wrong, unknown or there twice.
     pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
-        let mut parameters = Parameters::new(parameters);
+        let mut parameters = QueryParameters::new(parameters);
         let user_id = parameters.optional("user_id", user);
         let limit = parameters.optional("limit", pagination::limit).unwrap_or(pagination::DEFAULT_LIMIT);
         let cursor = parameters.optional("cursor", |value| Ok(value.to_owned()));
@@ -65,7 +65,7 @@ pub async fn list(
     let from = request.cursor.as_ref().map(|cursor| Cursor::read(cursor, query, |_| true)).transpose()?;
     let ascending = from.as_ref().is_some_and(|cursor| cursor.backward);
     let after = from.as_ref().and_then(|cursor| cursor.after);
-    let walk = Walk { workspace, user, ascending, after };
+    let walk = LegacyKeyQuery { workspace, user, ascending, after };
     let found = reader.keys.walk(walk, request.limit, now).await?;
     Ok(found.page(from.as_ref(), query, |(_, key)| ShownLegacyKey::new(&key, reader.sunset, now)))
 }

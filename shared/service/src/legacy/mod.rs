@@ -13,13 +13,13 @@ use keygate_core::legacy_key::LegacyKey;
 use keygate_core::time::rfc3339;
 use serde::Serialize;
 
-use crate::store::legacy_keys::LegacyKeys;
+use crate::store::legacy_keys::LegacyKeysTable;
 
 /// What showing legacy keys takes.
 #[derive(Debug)]
 pub struct LegacyReader {
     /// Where they are.
-    pub keys: LegacyKeys,
+    pub keys: LegacyKeysTable,
     /// From when on none of them works.
     pub sunset: DateTime<Utc>,
 }
@@ -32,7 +32,7 @@ impl LegacyReader {
     /// [`InvalidVariable`] when one of them is wrong, or the table is missing.
     pub fn new(client: Client, environment: &Environment) -> Result<Option<Self>, InvalidVariable> {
         let Some(sunset) = legacy_credential::sunset(environment)? else { return Ok(None) };
-        Ok(Some(Self { keys: LegacyKeys::new(client, environment)?, sunset }))
+        Ok(Some(Self { keys: LegacyKeysTable::new(client, environment)?, sunset }))
     }
 }
 

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use keygate_core::audit_event::{Action, Event, Outcome, Period, Recorded};
+use keygate_core::audit_event::{Action, AuditEvent, CallOutcome, ShownEvent, TimeRange};
 use keygate_core::caller::CredentialKind;
 use keygate_core::credential::{KeyId, TokenId};
 use keygate_core::environment::{Environment, InvalidVariable};
@@ -24,14 +24,14 @@ const NOTHING_THERE: &str = "attribute_not_exists(event)";
 
 /// The table.
 #[derive(Clone, Debug)]
-pub struct Activity {
+pub struct ActivityTable {
     client: Client,
     table: String,
     retention: TimeDelta,
 }
 
 #[derive(Serialize)]
-struct Item<'a> {
+struct NewEventItem<'a> {
     actor: String,
     event: String,
     /// Not of use: the index by workspace is of what was changed, and would else be of nothing but use.
@@ -69,7 +69,7 @@ struct Item<'a> {
 
 /// An event in the form in which it is stored, to be read.
 #[derive(Deserialize)]
-struct StoredEvent {
+struct EventItem {
     event: String,
     action: String,
     key_id: Option<KeyId>,
@@ -100,26 +100,26 @@ pub enum Trail<'a> {
 
 /// Where an event stands in every one of these, whether or not it is still there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
+pub struct EventPosition {
     /// Who did it.
     pub actor: UserId,
-    /// Where it stands among this actor's events, see [`Event::position`].
+    /// Where it stands among this actor's events, see [`AuditEvent::position`].
     pub event: String,
 }
 
 /// A walk through a part of the audit trail, in one direction.
 #[derive(Clone, Copy, Debug)]
-pub struct Walk<'a> {
+pub struct EventQuery<'a> {
     /// The tenant.
     pub workspace: &'a WorkspaceId,
     /// Whose events of it.
     pub trail: Trail<'a>,
     /// Of what time.
-    pub period: &'a Period,
+    pub period: &'a TimeRange,
     /// From old to new.
     pub ascending: bool,
     /// After which event; from the edge, if not said.
-    pub after: Option<&'a Position>,
+    pub after: Option<&'a EventPosition>,
 }
 
 /// `ACTIVITY_TABLE`.
@@ -127,7 +127,7 @@ fn table_name(environment: &Environment) -> Result<String, InvalidVariable> {
     environment.required("ACTIVITY_TABLE", "must be the name of the table of activity")
 }
 
-impl Activity {
+impl ActivityTable {
     /// Takes the table's name from the environment, and how long an event is kept: `ACTIVITY_RETENTION_DAYS`, 365 unless set.
     ///
     /// # Errors
@@ -154,11 +154,11 @@ impl Activity {
     /// - [`Error::Broken`]: an item is not an event.
     pub async fn walk(
         &self,
-        walk: Walk<'_>,
+        walk: EventQuery<'_>,
         limit: usize,
-        wanted: Option<&(dyn Fn(&Recorded) -> bool + Send + Sync)>,
+        wanted: Option<&(dyn Fn(&ShownEvent) -> bool + Send + Sync)>,
         now: DateTime<Utc>,
-    ) -> Result<Found<Position, Recorded>, Error> {
+    ) -> Result<Found<EventPosition, ShownEvent>, Error> {
         let (index, attribute, value) = walk.partition();
         let start = walk.after.map(|position| {
             HashMap::from([
@@ -180,7 +180,7 @@ impl Activity {
             .scan_index_forward(walk.ascending);
         let read = |item: StoredItem| {
             let position = walk.position(&item)?;
-            let stored: StoredEvent = serde_dynamo::from_item(item).map_err(|_| broken("event"))?;
+            let stored: EventItem = serde_dynamo::from_item(item).map_err(|_| broken("event"))?;
             if stored.ttl <= now.timestamp() {
                 return Ok(None);
             }
@@ -198,7 +198,7 @@ impl Activity {
     ///
     /// - [`Error::Unavailable`]: the database did not answer. The event may or may not be written.
     /// - [`Error::Broken`]: the event cannot be written as an item.
-    pub async fn append(&self, event: &Event) -> Result<(), Error> {
+    pub async fn append(&self, event: &AuditEvent) -> Result<(), Error> {
         let put = self
             .client
             .put_item()
@@ -222,7 +222,7 @@ impl Activity {
     /// # Errors
     ///
     /// - [`Error::Broken`]: the event cannot be written as an item.
-    pub(super) fn put(&self, event: &Event) -> Result<TransactWriteItem, Error> {
+    pub(super) fn put(&self, event: &AuditEvent) -> Result<TransactWriteItem, Error> {
         let put = Put::builder()
             .table_name(&self.table)
             .set_item(Some(self.item(event)?))
@@ -232,13 +232,13 @@ impl Activity {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    fn item(&self, event: &Event) -> Result<StoredItem, Error> {
+    fn item(&self, event: &AuditEvent) -> Result<StoredItem, Error> {
         let (outcome, reason) = match event.outcome {
             None => ("done", None),
-            Some(Outcome::Allowed) => ("allowed", None),
-            Some(Outcome::Refused(reason)) => ("refused", Some(reason)),
+            Some(CallOutcome::Allowed) => ("allowed", None),
+            Some(CallOutcome::Refused(reason)) => ("refused", Some(reason)),
         };
-        serde_dynamo::to_item(Item {
+        serde_dynamo::to_item(NewEventItem {
             actor: of_workspace(&event.workspace_id, &event.actor),
             event: event.position(),
             workspace_id: event.action.is_management().then_some(&event.workspace_id),
@@ -263,7 +263,7 @@ impl Activity {
     }
 }
 
-impl Walk<'_> {
+impl EventQuery<'_> {
     /// The index, if not the table itself, with the attribute that it begins with and the value of it.
     fn partition(&self) -> (Option<&'static str>, &'static str, String) {
         match self.trail {
@@ -274,7 +274,7 @@ impl Walk<'_> {
     }
 
     /// Where an item stands.
-    fn position(&self, item: &StoredItem) -> Result<Position, Error> {
+    fn position(&self, item: &StoredItem) -> Result<EventPosition, Error> {
         let value = |attribute: &str| match item.get(attribute) {
             Some(AttributeValue::S(value)) => Ok(value),
             _ => Err(broken("event")),
@@ -284,14 +284,14 @@ impl Walk<'_> {
             return Err(Error::Broken("an event of another workspace".to_owned()));
         }
         let actor = actor.parse().map_err(|_| broken("event"))?;
-        Ok(Position { actor, event: value("event")?.clone() })
+        Ok(EventPosition { actor, event: value("event")?.clone() })
     }
 }
 
-impl StoredEvent {
-    fn shown(self, position: &Position) -> Result<Recorded, Error> {
+impl EventItem {
+    fn shown(self, position: &EventPosition) -> Result<ShownEvent, Error> {
         let (at, id) = self.event.split_once('#').ok_or_else(|| broken("event"))?;
-        Ok(Recorded {
+        Ok(ShownEvent {
             id: id.to_owned(),
             at: at.to_owned(),
             actor: position.actor.clone(),

@@ -12,9 +12,9 @@ use keygate_core::credential::KeyId;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
 use keygate_core::identity::{UserId, WorkspaceId};
-use keygate_core::key::Holder;
+use keygate_core::key::KeyOwner;
 use keygate_core::key::{HashedKey, Key};
-use keygate_core::lifecycle::Timetable;
+use keygate_core::lifecycle::KeySchedule;
 use keygate_core::pepper::SecretHash;
 use keygate_core::random::fill_with_random_bytes;
 use keygate_core::token::TokenKey;
@@ -37,13 +37,13 @@ const DUE_SHARDS: u8 = 4;
 const PAGE: i32 = 500;
 
 /// How many pages of a user's keys are read at most, of up to a megabyte each: thousands of keys.
-const MOST_PAGES_OF_USER: usize = 4;
+const MAX_PAGES_OF_USER: usize = 4;
 /// How many keys that are due one page has. Each is handled before the next page is read.
 const DUE_PAGE: i32 = 100;
 
 /// The table.
 #[derive(Clone, Debug)]
-pub struct Keys {
+pub struct KeysTable {
     client: Client,
     table: String,
 }
@@ -74,14 +74,18 @@ pub struct DueKey {
     pub due_at: DateTime<Utc>,
     /// What decides that.
     #[serde(flatten)]
-    pub timetable: Timetable,
+    pub schedule: KeySchedule,
 }
 
 impl DueKey {
     /// The key, and whose it is.
     #[must_use]
-    pub fn holder(&self) -> Holder {
-        Holder { workspace_id: self.workspace_id.clone(), user_id: self.user_id.clone(), key_id: self.key_id }
+    pub fn owner(&self) -> KeyOwner {
+        KeyOwner {
+            workspace_id: self.workspace_id.clone(),
+            user_id: self.user_id.clone(),
+            key_id: self.key_id,
+        }
     }
 }
 
@@ -171,21 +175,21 @@ impl Sort {
     }
 
     /// Where a key stands in the index.
-    fn position(self, key: &Key) -> Position {
+    fn position(self, key: &Key) -> KeyPosition {
         let sort_value = match self {
             Self::Name => key.name.folded(),
             Self::User => key.user_id.to_string(),
             Self::CreatedAt => key.key_id.to_string(),
             Self::LastUsedAt => key.last_used_at.map_or(0, |at| at.timestamp()).to_string(),
         };
-        Position { sort_value, key_id: key.key_id }
+        KeyPosition { sort_value, key_id: key.key_id }
     }
 
     /// Which of two positions comes first from small to large values; keys of the same value by their id.
-    fn order(self, one: &Position, other: &Position) -> Ordering {
+    fn order(self, one: &KeyPosition, other: &KeyPosition) -> Ordering {
         let by_value = match self {
             Self::LastUsedAt => {
-                let seconds = |position: &Position| position.sort_value.parse().unwrap_or(0_i64);
+                let seconds = |position: &KeyPosition| position.sort_value.parse().unwrap_or(0_i64);
                 seconds(one).cmp(&seconds(other))
             }
             Self::Name | Self::User | Self::CreatedAt => one.sort_value.cmp(&other.sort_value),
@@ -205,7 +209,7 @@ impl Sort {
 
 /// Where a key stands in an index, whether or not it is still there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
+pub struct KeyPosition {
     /// The value that the index is sorted by.
     pub sort_value: String,
     /// Tells keys with the same value apart.
@@ -214,7 +218,7 @@ pub struct Position {
 
 /// A walk through an index, in one direction.
 #[derive(Clone, Copy, Debug)]
-pub struct Walk<'a> {
+pub struct KeyQuery<'a> {
     /// Whose keys.
     pub workspace: &'a WorkspaceId,
     /// Which index.
@@ -222,7 +226,7 @@ pub struct Walk<'a> {
     /// From small to large values.
     pub ascending: bool,
     /// After which key; from the edge, if not said.
-    pub after: Option<&'a Position>,
+    pub after: Option<&'a KeyPosition>,
 }
 
 /// `KEYS_TABLE`.
@@ -230,7 +234,7 @@ pub(super) fn table_name(environment: &Environment) -> Result<String, InvalidVar
     environment.required("KEYS_TABLE", "must be the name of the table of keys")
 }
 
-impl Keys {
+impl KeysTable {
     /// Takes the table's name from the environment.
     ///
     /// # Errors
@@ -300,11 +304,11 @@ impl Keys {
     /// - [`Error::Broken`]: an item is not a key.
     pub async fn walk(
         &self,
-        walk: Walk<'_>,
+        walk: KeyQuery<'_>,
         limit: usize,
         wanted: Option<&(dyn Fn(&Key) -> bool + Send + Sync)>,
         now: DateTime<Utc>,
-    ) -> Result<Found<Position, Key>, Error> {
+    ) -> Result<Found<KeyPosition, Key>, Error> {
         let start = walk.after.map(|position| walk.start(position)).transpose()?;
         let query = self
             .client
@@ -348,7 +352,7 @@ impl Keys {
             .expression_attribute_values(":user", text(user));
         let mut keys = Vec::new();
         let mut start = None;
-        for _ in 0..MOST_PAGES_OF_USER {
+        for _ in 0..MAX_PAGES_OF_USER {
             let answer = query.clone().set_exclusive_start_key(start.take()).send().await;
             let answer = answer.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
             for item in answer.items.unwrap_or_default() {
@@ -812,7 +816,7 @@ fn due_bucket(hour: DateTime<Utc>, shard: u8) -> String {
     format!("{}#{shard}", hour.format("%Y-%m-%dT%H"))
 }
 
-impl Walk<'_> {
+impl KeyQuery<'_> {
     /// Walks through keys that are all there, as through an index.
     #[must_use]
     pub fn through(
@@ -820,13 +824,13 @@ impl Walk<'_> {
         keys: Vec<Key>,
         limit: usize,
         wanted: Option<&(dyn Fn(&Key) -> bool + Send + Sync)>,
-    ) -> Found<Position, Key> {
+    ) -> Found<KeyPosition, Key> {
         let mut keys: Vec<_> = keys
             .into_iter()
             .filter(|key| wanted.is_none_or(|wanted| wanted(key)))
             .map(|key| (self.sort.position(&key), key))
             .collect();
-        let order = |one: &Position, other: &Position| {
+        let order = |one: &KeyPosition, other: &KeyPosition| {
             let order = self.sort.order(one, other);
             if self.ascending { order } else { order.reverse() }
         };
@@ -843,7 +847,7 @@ impl Walk<'_> {
     }
 
     /// Where a query goes on, in the database's form.
-    fn start(&self, position: &Position) -> Result<Item, Error> {
+    fn start(&self, position: &KeyPosition) -> Result<Item, Error> {
         let mut start = HashMap::from([
             ("workspace_id".to_owned(), text(self.workspace)),
             ("key_id".to_owned(), text(&position.key_id)),
@@ -863,12 +867,12 @@ impl Walk<'_> {
     }
 }
 
-fn position(sort: Sort, item: &Item) -> Result<Position, Error> {
+fn position(sort: Sort, item: &Item) -> Result<KeyPosition, Error> {
     let value = |attribute: &str| match item.get(attribute) {
         Some(AttributeValue::S(value) | AttributeValue::N(value)) => Ok(value.clone()),
         _ => Err(Error::Broken(format!("a stored key has no {attribute}"))),
     };
     let key_id =
         value("key_id")?.parse().map_err(|_| Error::Broken("a stored key has no valid key_id".to_owned()))?;
-    Ok(Position { sort_value: value(sort.attribute())?, key_id })
+    Ok(KeyPosition { sort_value: value(sort.attribute())?, key_id })
 }

@@ -15,7 +15,7 @@ use std::fmt;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, Select, TransactWriteItem};
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::Event;
+use keygate_core::audit_event::AuditEvent;
 use keygate_core::caller::Actor;
 use keygate_core::credential::KeyId;
 use keygate_core::environment::{Environment, InvalidVariable};
@@ -28,20 +28,20 @@ use keygate_core::scope::Scope;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::store::activity::Activity;
+use crate::store::activity::ActivityTable;
 use crate::store::pagination::Found;
-use crate::store::transaction::{Outcome, Transaction};
+use crate::store::transaction::{Transaction, TransactionResult};
 use crate::store::walk::{Item, walk};
-use crate::store::workspaces::Workspaces;
+use crate::store::workspaces::WorkspacesTable;
 use crate::store::{batch, broken, bytes, mark_used, text};
 
 /// The most keys that are imported in one transaction: of 100 items one is the event, and each key may have a user of its own
 /// who must not be removed.
-pub const MOST_AT_ONCE: usize = 49;
+pub const MAX_PER_TRANSACTION: usize = 49;
 
 /// The most items that one request reads.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>
-const MOST_READ_AT_ONCE: usize = 100;
+const MAX_PER_BATCH_READ: usize = 100;
 
 /// A legacy key without its hash. The roles name the same attributes.
 const UNHASHED: &str = "key_id, workspace_id, user_id, #name, scopes, imported_at, last_used_at, #ttl";
@@ -51,7 +51,7 @@ const LOCATING: &str = "#hash, key_id, user_id, #ttl";
 
 /// The table.
 #[derive(Clone, Debug)]
-pub struct LegacyKeys {
+pub struct LegacyKeysTable {
     client: Client,
     table: String,
 }
@@ -102,7 +102,7 @@ pub struct ImportedValues {
 
 /// A walk through legacy keys in the order of their ids, which is that of their import.
 #[derive(Clone, Copy, Debug)]
-pub struct Walk<'a> {
+pub struct LegacyKeyQuery<'a> {
     /// The tenant.
     pub workspace: &'a WorkspaceId,
     /// Whose keys; everyone's in the workspace, if not said.
@@ -117,10 +117,10 @@ pub struct Walk<'a> {
 #[derive(Debug)]
 pub struct LegacyStore {
     /// Legacy keys.
-    pub keys: LegacyKeys,
+    pub keys: LegacyKeysTable,
     /// Names, members and users.
-    pub workspaces: Workspaces,
-    activity: Activity,
+    pub workspaces: WorkspacesTable,
+    activity: ActivityTable,
 }
 
 /// `LEGACY_KEYS_TABLE`.
@@ -128,7 +128,7 @@ pub(super) fn table_name(environment: &Environment) -> Result<String, InvalidVar
     environment.required("LEGACY_KEYS_TABLE", "must be the name of the table of legacy keys")
 }
 
-impl LegacyKeys {
+impl LegacyKeysTable {
     /// Takes the table's name from the environment.
     ///
     /// # Errors
@@ -161,7 +161,7 @@ impl LegacyKeys {
     /// - [`Error::Broken`]: an item is not a legacy key.
     pub async fn walk(
         &self,
-        walk: Walk<'_>,
+        walk: LegacyKeyQuery<'_>,
         limit: usize,
         now: DateTime<Utc>,
     ) -> Result<Found<KeyId, LegacyKey>, Error> {
@@ -318,9 +318,9 @@ impl LegacyStore {
     /// [`InvalidVariable`] when one of them is missing or wrong.
     pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
-            keys: LegacyKeys::new(client.clone(), environment)?,
-            workspaces: Workspaces::new(client.clone(), environment)?,
-            activity: Activity::new(client, environment)?,
+            keys: LegacyKeysTable::new(client.clone(), environment)?,
+            workspaces: WorkspacesTable::new(client.clone(), environment)?,
+            activity: ActivityTable::new(client, environment)?,
         })
     }
 
@@ -341,9 +341,9 @@ impl LegacyStore {
             #[serde(flatten)]
             values: ImportedValues,
         }
-        let LegacyKeys { client, table } = &self.keys;
+        let LegacyKeysTable { client, table } = &self.keys;
         let mut stored = HashMap::new();
-        for hashes in hashes.chunks(MOST_READ_AT_ONCE) {
+        for hashes in hashes.chunks(MAX_PER_BATCH_READ) {
             let wanted = KeysAndAttributes::builder()
                 .set_keys(Some(hashes.iter().map(|hash| key(&(*hash).into())).collect()))
                 .projection_expression("#hash, workspace_id, user_id, #name, scopes")
@@ -360,7 +360,7 @@ impl LegacyStore {
         Ok(stored)
     }
 
-    /// Writes new keys, at most [`MOST_AT_ONCE`], and the event: all of them, or none if there are users who were removed,
+    /// Writes new keys, at most [`MAX_PER_TRANSACTION`], and the event: all of them, or none if there are users who were removed,
     /// which it returns.
     ///
     /// # Errors
@@ -370,7 +370,7 @@ impl LegacyStore {
     pub async fn import<'a>(
         &self,
         keys: &[&'a HashedLegacyKey],
-        event: &Event,
+        event: &AuditEvent,
     ) -> Result<HashSet<&'a UserId>, Error> {
         let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
         transaction.add(self.activity.put(event)?);
@@ -385,7 +385,7 @@ impl LegacyStore {
                 (transaction.add_user(user, self.workspaces.check_not_removed(workspace, user)), user)
             })
             .collect();
-        let Outcome::Refused(refused) = transaction.commit(&self.keys.client).await? else {
+        let TransactionResult::Cancelled(refused) = transaction.commit(&self.keys.client).await? else {
             return Ok(HashSet::new());
         };
         let removed: HashSet<_> =
@@ -410,15 +410,15 @@ impl LegacyStore {
         &self,
         actor: Actor<'_>,
         located: &LocatedLegacyKey,
-        event: &Event,
+        event: &AuditEvent,
     ) -> Result<(), Error> {
         let mut transaction = Transaction::new(actor, &self.workspaces);
         let key = transaction.add(self.remove(located));
         transaction.add(self.activity.put(event)?);
         match transaction.commit(&self.keys.client).await? {
-            Outcome::Committed => Ok(()),
-            Outcome::Refused(refused) if refused.failed(key) => Err(Error::NoSuchLegacyKey),
-            Outcome::Refused(refused) => Err(refused.unexpected()),
+            TransactionResult::Committed => Ok(()),
+            TransactionResult::Cancelled(refused) if refused.failed(key) => Err(Error::NoSuchLegacyKey),
+            TransactionResult::Cancelled(refused) => Err(refused.unexpected()),
         }
     }
 
@@ -433,17 +433,17 @@ impl LegacyStore {
         located: &LocatedLegacyKey,
         (workspace, user): (&WorkspaceId, &UserId),
         removed_at: DateTime<Utc>,
-        event: &Event,
+        event: &AuditEvent,
     ) -> Result<bool, Error> {
         let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
         let key = transaction.add(self.remove(located));
         let user = transaction.add_user(user, self.workspaces.check_removed(workspace, user, removed_at));
         transaction.add(self.activity.put(event)?);
         match transaction.commit(&self.keys.client).await? {
-            Outcome::Committed => Ok(true),
-            Outcome::Refused(refused) if refused.failed(user) => Err(Error::UserReinstated),
-            Outcome::Refused(refused) if refused.failed(key) => Ok(false),
-            Outcome::Refused(refused) => Err(refused.unexpected()),
+            TransactionResult::Committed => Ok(true),
+            TransactionResult::Cancelled(refused) if refused.failed(user) => Err(Error::UserReinstated),
+            TransactionResult::Cancelled(refused) if refused.failed(key) => Ok(false),
+            TransactionResult::Cancelled(refused) => Err(refused.unexpected()),
         }
     }
 

@@ -41,9 +41,9 @@ const MAX_ENDED: usize = 50;
 /// When a token is not counted any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct End(i64);
+pub(super) struct TokenEnd(i64);
 
-impl TryFrom<String> for End {
+impl TryFrom<String> for TokenEnd {
     type Error = ParseIntError;
 
     fn try_from(text: String) -> Result<Self, ParseIntError> {
@@ -51,7 +51,7 @@ impl TryFrom<String> for End {
     }
 }
 
-impl End {
+impl TokenEnd {
     /// That of a token.
     pub(super) fn of_token(token: &Token) -> Self {
         Self::of(token.created_at, token.expires_at)
@@ -82,27 +82,27 @@ pub(super) struct LiveTokens {
     #[serde(flatten)]
     generation: Generation,
     live: u32,
-    ends: BTreeMap<End, u32>,
+    ends: BTreeMap<TokenEnd, u32>,
     ttl: i64,
 }
 
 /// A change of the item that keeps its rules, whatever others do to the item between the reading and the writing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Change {
+pub(super) struct LiveTokensUpdate {
     generation: Generation,
     /// There is no item yet, or one of an earlier generation.
     begins: bool,
     /// How many more or fewer are counted at each end.
-    counts: BTreeMap<End, i64>,
+    counts: BTreeMap<TokenEnd, i64>,
     /// What is taken out because its time is over.
-    ended: BTreeMap<End, u32>,
+    ended: BTreeMap<TokenEnd, u32>,
     /// How many may be counted before, so that not more than the bound are counted afterwards.
     most_before: Option<i64>,
     /// When the item may be removed, where that is later than it says.
-    ttl: Option<End>,
+    ttl: Option<TokenEnd>,
 }
 
-impl Change {
+impl LiveTokensUpdate {
     /// Counts tokens that are about to be written, and takes out those that they take the place of. `stored` must be read strongly
     /// consistent: a refusal rests on it.
     ///
@@ -113,7 +113,7 @@ impl Change {
     pub(super) fn count(
         stored: Option<&LiveTokens>,
         generation: Generation,
-        counts: impl IntoIterator<Item = (End, i64)>,
+        counts: impl IntoIterator<Item = (TokenEnd, i64)>,
         bound: u32,
         now: DateTime<Utc>,
     ) -> Result<Self, Error> {
@@ -121,9 +121,10 @@ impl Change {
             return Err(Error::Busy);
         }
         let stored = stored.filter(|stored| stored.generation == generation);
-        let stored_at =
-            |end: &End| stored.and_then(|stored| stored.ends.get(end)).map_or(0, |count| i64::from(*count));
-        let mut sums: BTreeMap<End, i64> = BTreeMap::new();
+        let stored_at = |end: &TokenEnd| {
+            stored.and_then(|stored| stored.ends.get(end)).map_or(0, |count| i64::from(*count))
+        };
+        let mut sums: BTreeMap<TokenEnd, i64> = BTreeMap::new();
         for (end, count) in counts {
             *sums.entry(end).or_default() += count;
         }
@@ -150,7 +151,7 @@ impl Change {
     }
 
     /// Takes out as many tokens as end before their time.
-    pub(super) fn free(generation: Generation, end: End, count: u32) -> Self {
+    pub(super) fn free(generation: Generation, end: TokenEnd, count: u32) -> Self {
         let counts = BTreeMap::from([(end, -i64::from(count))]);
         Self { generation, begins: false, counts, ended: BTreeMap::new(), most_before: None, ttl: None }
     }
@@ -166,11 +167,12 @@ impl Change {
     }
 
     fn put(&self, table: &str, mut item: HashMap<String, AttributeValue>) -> TransactWriteItem {
-        let ends = self.counts.iter().map(|(End(end), count)| (end.to_string(), number(count))).collect();
+        let ends =
+            self.counts.iter().map(|(TokenEnd(end), count)| (end.to_string(), number(count))).collect();
         item.insert("token_generation".to_owned(), number(&self.generation.number()));
         item.insert("live".to_owned(), number(&self.total()));
         item.insert("ends".to_owned(), AttributeValue::M(ends));
-        item.insert("ttl".to_owned(), number(&self.ttl.map_or(0, |End(ttl)| ttl)));
+        item.insert("ttl".to_owned(), number(&self.ttl.map_or(0, |TokenEnd(ttl)| ttl)));
         let put = Put::builder()
             .table_name(table)
             .set_item(Some(item))
@@ -190,7 +192,7 @@ impl Change {
             .expression_attribute_names("#ends", "ends")
             .expression_attribute_values(":generation", number(&self.generation.number()))
             .expression_attribute_values(":more", number(&self.total()));
-        for (index, (End(end), count)) in self.counts.iter().enumerate() {
+        for (index, (TokenEnd(end), count)) in self.counts.iter().enumerate() {
             set.push(format!("#ends.#e{index} = if_not_exists(#ends.#e{index}, :zero) + :e{index}"));
             update = update
                 .expression_attribute_names(format!("#e{index}"), end.to_string())
@@ -201,7 +203,7 @@ impl Change {
                 update = update.expression_attribute_values(format!(":least{index}"), number(&-count));
             }
         }
-        for (index, (End(end), count)) in self.ended.iter().enumerate() {
+        for (index, (TokenEnd(end), count)) in self.ended.iter().enumerate() {
             remove.push(format!("#ends.#o{index}"));
             conditions.push(format!("#ends.#o{index} = :o{index}"));
             update = update
@@ -212,7 +214,7 @@ impl Change {
             conditions.push("#live <= :most".to_owned());
             update = update.expression_attribute_values(":most", number(&most_before));
         }
-        if let Some(End(ttl)) = self.ttl {
+        if let Some(TokenEnd(ttl)) = self.ttl {
             set.push("#ttl = :ttl".to_owned());
             conditions.push("#ttl < :ttl".to_owned());
             update = update
@@ -259,7 +261,7 @@ mod tests {
     }
 
     /// What the database makes of a change; `None` where its condition does not hold.
-    fn applied(stored: Option<&LiveTokens>, change: &Change) -> Option<LiveTokens> {
+    fn applied(stored: Option<&LiveTokens>, change: &LiveTokensUpdate) -> Option<LiveTokens> {
         if change.begins {
             if stored.is_some_and(|stored| stored.generation >= change.generation) {
                 return None;
@@ -274,7 +276,7 @@ mod tests {
         }
         let mut after = stored.filter(|stored| stored.generation == change.generation)?.clone();
         let is_within = change.most_before.is_none_or(|most| i64::from(after.live) <= most);
-        let is_later = change.ttl.is_none_or(|End(ttl)| after.ttl < ttl);
+        let is_later = change.ttl.is_none_or(|TokenEnd(ttl)| after.ttl < ttl);
         if !is_within
             || !is_later
             || change.ended.iter().any(|(end, count)| after.ends.get(end) != Some(count))
@@ -289,7 +291,7 @@ mod tests {
             after.ends.insert(*end, u32::try_from(before + count).ok()?);
         }
         after.live = u32::try_from(i64::from(after.live) + change.total()).unwrap();
-        after.ttl = change.ttl.map_or(after.ttl, |End(ttl)| ttl);
+        after.ttl = change.ttl.map_or(after.ttl, |TokenEnd(ttl)| ttl);
         Some(after)
     }
 
@@ -299,7 +301,7 @@ mod tests {
             let mut ends = std::collections::BTreeSet::new();
             for begins_at in 0..1000 {
                 let token = token(begins_at * life / 1000, life);
-                let End(end) = End::of_token(&token);
+                let TokenEnd(end) = TokenEnd::of_token(&token);
                 let later = end - token.expires_at.timestamp();
                 assert!((0..(life / 8).max(1)).contains(&later), "{life}: {later}");
                 ends.insert(end);
@@ -316,65 +318,71 @@ mod tests {
             let key_id = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
             Family::new(key_id, family_id, current, expires_at)
         };
-        let End(end) = End::of_family(&family(at(30 * 86_400)));
+        let TokenEnd(end) = TokenEnd::of_family(&family(at(30 * 86_400)));
         assert!(end >= at(30 * 86_400).timestamp());
-        assert_eq!(End::of_family(&family(at(30 * 86_400))), End(end));
+        assert_eq!(TokenEnd::of_family(&family(at(30 * 86_400))), TokenEnd(end));
     }
 
     #[test]
     fn what_is_over_makes_room_and_what_is_revoked_too() {
         let generation = Generation::default();
         let counted = |stored: Option<&LiveTokens>, token: &Token, now| {
-            let change = Change::count(stored, generation, [(End::of_token(token), 1)], 2, at(now))?;
+            let change =
+                LiveTokensUpdate::count(stored, generation, [(TokenEnd::of_token(token), 1)], 2, at(now))?;
             Ok::<_, Error>(applied(stored, &change).expect("no other change"))
         };
         let [short, long] = [token(0, 10), token(0, 3600)];
         let one = counted(None, &short, 0).unwrap();
         let two = counted(Some(&one), &long, 0).unwrap();
-        assert_eq!((two.live, two.ttl), (2, End::of_token(&long).0));
+        assert_eq!((two.live, two.ttl), (2, TokenEnd::of_token(&long).0));
         assert!(matches!(counted(Some(&two), &token(9, 10), 9), Err(Error::TooManyTokens(2))));
         let again = counted(Some(&two), &token(10, 10), 10).unwrap();
         assert_eq!((again.live, again.ends.len()), (2, 2));
 
-        let freed = applied(Some(&again), &Change::free(generation, End::of_token(&long), 1)).unwrap();
+        let freed =
+            applied(Some(&again), &LiveTokensUpdate::free(generation, TokenEnd::of_token(&long), 1)).unwrap();
         assert_eq!(freed.live, 1);
-        assert!(applied(Some(&freed), &Change::free(generation, End::of_token(&long), 1)).is_none(), "once");
+        assert!(
+            applied(Some(&freed), &LiveTokensUpdate::free(generation, TokenEnd::of_token(&long), 1))
+                .is_none(),
+            "once"
+        );
         assert!(counted(Some(&freed), &long, 10).is_ok());
     }
 
     #[test]
     fn a_generation_begins_anew_and_an_earlier_one_is_over() {
         let second: Generation = serde_json::from_str(r#"{"token_generation":1}"#).unwrap();
-        let counts = [(End::of_token(&token(0, 10)), 1)];
-        let change = Change::count(None, Generation::default(), counts, 1, at(0)).unwrap();
+        let counts = [(TokenEnd::of_token(&token(0, 10)), 1)];
+        let change = LiveTokensUpdate::count(None, Generation::default(), counts, 1, at(0)).unwrap();
         let full = applied(None, &change).unwrap();
-        let change = Change::count(Some(&full), second, counts, 1, at(0)).unwrap();
+        let change = LiveTokensUpdate::count(Some(&full), second, counts, 1, at(0)).unwrap();
         let anew = applied(Some(&full), &change).unwrap();
         assert_eq!((anew.live, anew.generation), (1, second));
         assert!(applied(Some(&anew), &change).is_none(), "of two that begin it one does");
         assert!(matches!(
-            Change::count(Some(&anew), Generation::default(), counts, 9, at(0)),
+            LiveTokensUpdate::count(Some(&anew), Generation::default(), counts, 9, at(0)),
             Err(Error::Busy)
         ));
     }
 
     #[test]
     fn room_is_found_behind_however_many_ends_without_tokens() {
-        let mut ends: BTreeMap<_, _> = (0..200).map(|second| (End(at(second).timestamp()), 0)).collect();
-        ends.insert(End(at(199).timestamp()), 2);
+        let mut ends: BTreeMap<_, _> = (0..200).map(|second| (TokenEnd(at(second).timestamp()), 0)).collect();
+        ends.insert(TokenEnd(at(199).timestamp()), 2);
         let ttl = at(199).timestamp();
         let full = LiveTokens { generation: Generation::default(), live: 2, ends, ttl };
-        let counts = [(End::of_token(&token(300, 10)), 2)];
-        let change = Change::count(Some(&full), Generation::default(), counts, 2, at(300)).unwrap();
+        let counts = [(TokenEnd::of_token(&token(300, 10)), 2)];
+        let change = LiveTokensUpdate::count(Some(&full), Generation::default(), counts, 2, at(300)).unwrap();
         assert_eq!(change.ended.len(), MAX_ENDED);
         assert_eq!(applied(Some(&full), &change).unwrap().live, 2);
     }
 
     #[test]
     fn a_count_that_was_lost_is_begun_again() {
-        let family_end = End(at(86_400).timestamp());
-        let counts = [(End::of_token(&token(0, 10)), 1), (family_end, -2)];
-        let change = Change::count(None, Generation::default(), counts, 1, at(0)).unwrap();
+        let family_end = TokenEnd(at(86_400).timestamp());
+        let counts = [(TokenEnd::of_token(&token(0, 10)), 1), (family_end, -2)];
+        let change = LiveTokensUpdate::count(None, Generation::default(), counts, 1, at(0)).unwrap();
         assert_eq!(applied(None, &change).unwrap().live, 1);
     }
 
@@ -431,8 +439,8 @@ mod tests {
     }
 
     impl ModelFamily {
-        fn end(&self) -> End {
-            End::of(at(self.begins_at), at(self.ends_at))
+        fn end(&self) -> TokenEnd {
+            TokenEnd::of(at(self.begins_at), at(self.ends_at))
         }
     }
 
@@ -462,10 +470,15 @@ mod tests {
         }
 
         /// Counts, on the ground of what was `read`: whether it was done.
-        fn count(&mut self, read: &Self, counts: &[(End, i64)], bound: u32) -> bool {
+        fn count(&mut self, read: &Self, counts: &[(TokenEnd, i64)], bound: u32) -> bool {
             let counts = counts.iter().copied();
-            let change =
-                Change::count(read.stored.as_ref(), generation(read.generation), counts, bound, at(self.now));
+            let change = LiveTokensUpdate::count(
+                read.stored.as_ref(),
+                generation(read.generation),
+                counts,
+                bound,
+                at(self.now),
+            );
             let after = change.ok().and_then(|change| applied(self.stored.as_ref(), &change));
             after.map(|after| self.stored = Some(after)).is_some()
         }
@@ -475,7 +488,7 @@ mod tests {
                 Step::Read(issuer) => read[issuer] = self.clone(),
                 Step::Write(issuer, life) => {
                     let token = token(self.now, life);
-                    if self.count(&read[issuer], &[(End::of_token(&token), 1)], bound) {
+                    if self.count(&read[issuer], &[(TokenEnd::of_token(&token), 1)], bound) {
                         self.tokens.push((token, read[issuer].generation));
                     }
                 }
@@ -504,7 +517,7 @@ mod tests {
                         }
                         _ => return,
                     };
-                    if self.count(read, &[(End::of_token(&access), 1), (after.end(), more)], bound) {
+                    if self.count(read, &[(TokenEnd::of_token(&access), 1), (after.end(), more)], bound) {
                         self.tokens.push((access, read.generation));
                         self.family = Some(ModelFamily { changes: after.changes + 1, ..after });
                     }
@@ -515,14 +528,14 @@ mod tests {
                     };
                     if let Some(index) = self.tokens.iter().position(works) {
                         let (token, of) = self.tokens.remove(index);
-                        let change = Change::free(generation(of), End::of_token(&token), 1);
+                        let change = LiveTokensUpdate::free(generation(of), TokenEnd::of_token(&token), 1);
                         self.stored = applied(self.stored.as_ref(), &change).or(self.stored.take());
                     }
                 }
                 Step::RevokeFamily(issuer) => {
                     if let (Some(seen), true) = (read[issuer].family, read[issuer].family == self.family) {
                         let count = u32::try_from(seen.present).unwrap();
-                        let change = Change::free(generation(seen.generation), seen.end(), count);
+                        let change = LiveTokensUpdate::free(generation(seen.generation), seen.end(), count);
                         self.stored = applied(self.stored.as_ref(), &change).or(self.stored.take());
                     }
                     self.family = None;
@@ -555,7 +568,7 @@ mod tests {
             model.now += 1000;
             for _ in 0..bound {
                 let now = model.clone();
-                prop_assert!(model.count(&now, &[(End::of_token(&token(now.now, 50)), 1)], bound));
+                prop_assert!(model.count(&now, &[(TokenEnd::of_token(&token(now.now, 50)), 1)], bound));
             }
         }
     }

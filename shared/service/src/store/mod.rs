@@ -30,7 +30,7 @@ pub mod workspaces;
 
 use std::collections::HashMap;
 
-use activity::Activity;
+use activity::ActivityTable;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::SdkError;
@@ -38,29 +38,29 @@ use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::Event;
+use keygate_core::audit_event::AuditEvent;
 use keygate_core::caller::Actor;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
-use keygate_core::idempotency::{Memory, Replay};
+use keygate_core::idempotency::{IdempotencyEntry, IdempotencyRecord};
 use keygate_core::identity::{UserId, WorkspaceId};
-use keygate_core::key::Holder;
+use keygate_core::key::KeyOwner;
 use keygate_core::key::{HashedKey, Key};
 use keygate_core::pepper::SecretHash;
-use keys::{Consequence, DueKey, Keys, UnhashedKey, UnusedKey};
+use keys::{Consequence, DueKey, KeysTable, UnhashedKey, UnusedKey};
 use quota::{Room, is_removed};
-use transaction::{Change, Outcome, Refused, Transaction};
-use workspaces::{EntryCondition, MemberCondition, UserCondition, Workspaces};
+use transaction::{Cancellation, ChangeHandle, Transaction, TransactionResult};
+use workspaces::{EntryCondition, MemberCondition, UserCondition, WorkspacesTable};
 
 /// The tables of a function that makes changes.
 #[derive(Debug)]
 pub struct Store {
     /// Keys and their hashes.
-    pub keys: Keys,
+    pub keys: KeysTable,
     /// Names, members and users.
-    pub workspaces: Workspaces,
+    pub workspaces: WorkspacesTable,
     /// The audit trail.
-    pub activity: Activity,
+    pub activity: ActivityTable,
     client: Client,
 }
 
@@ -70,7 +70,7 @@ pub enum Extra<'a> {
     /// The workspace gets its administrator.
     Bootstrap(Bootstrap),
     /// The request is to be answered the same when it comes again.
-    Replay(&'a Replay),
+    Record(&'a IdempotencyEntry),
 }
 
 /// What came of making a key.
@@ -79,7 +79,7 @@ pub enum Creation {
     /// It is made.
     Created,
     /// It is not, because a request with the same `Idempotency-Key` was there before.
-    Remembered(Memory),
+    Remembered(IdempotencyRecord),
 }
 
 /// What a change takes for granted that a key holds. An expired key may have lost either, and gets neither back without a change of its
@@ -99,8 +99,13 @@ impl Held {
     }
 
     /// What the key holds if the conditions of the changes that took it for granted have failed.
-    fn without_lost(self, refused: &Refused, name: Option<Change>, member: Option<Change>) -> Self {
-        let holds = |change: Option<Change>| change.is_none_or(|change| !refused.failed(change));
+    fn without_lost(
+        self,
+        refused: &Cancellation,
+        name: Option<ChangeHandle>,
+        member: Option<ChangeHandle>,
+    ) -> Self {
+        let holds = |change: Option<ChangeHandle>| change.is_none_or(|change| !refused.failed(change));
         Self { name: self.name && holds(name), place: self.place && holds(member) }
     }
 }
@@ -115,7 +120,7 @@ pub enum Rotation {
     /// The key has the new hash.
     Rotated,
     /// It has not, because a request with the same `Idempotency-Key` was there before.
-    Remembered(Memory),
+    Remembered(IdempotencyRecord),
 }
 
 /// What a bootstrap demands of its workspace.
@@ -135,9 +140,9 @@ impl Store {
     /// [`InvalidVariable`] when one of them is missing or wrong.
     pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
-            keys: Keys::new(client.clone(), environment)?,
-            workspaces: Workspaces::new(client.clone(), environment)?,
-            activity: Activity::new(client.clone(), environment)?,
+            keys: KeysTable::new(client.clone(), environment)?,
+            workspaces: WorkspacesTable::new(client.clone(), environment)?,
+            activity: ActivityTable::new(client.clone(), environment)?,
             client,
         })
     }
@@ -159,7 +164,7 @@ impl Store {
         new: &HashedKey,
         quota: u32,
         extra: Option<Extra<'_>>,
-        event: &Event,
+        event: &AuditEvent,
         now: DateTime<Utc>,
     ) -> Result<Creation, Error> {
         let (workspace, user_id) = (&new.key.workspace_id, &new.key.user_id);
@@ -176,18 +181,18 @@ impl Store {
                 Some(Extra::Bootstrap(bootstrap)) => {
                     Some(transaction.add(self.workspaces.put_bootstrap(workspace, bootstrap)))
                 }
-                Some(Extra::Replay(replay)) => {
-                    Some(transaction.add(self.workspaces.put_replay(workspace, replay, now)?))
+                Some(Extra::Record(entry)) => {
+                    Some(transaction.add(self.workspaces.put_idempotency_record(workspace, entry, now)?))
                 }
                 None => None,
             };
-            let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
+            let TransactionResult::Cancelled(refused) = transaction.commit(&self.client).await? else {
                 return Ok(Creation::Created);
             };
             // That a request was there before goes first: the key that it made has the name now.
             if let Some(extra) = extra.filter(|extra| refused.failed(*extra)) {
                 return match refused.item_before(extra) {
-                    Some(item) => workspaces::memory(item.clone()).map(Creation::Remembered),
+                    Some(item) => workspaces::idempotency_record(item.clone()).map(Creation::Remembered),
                     None => Err(Error::AlreadyBootstrapped),
                 };
             }
@@ -227,7 +232,7 @@ impl Store {
         before: &UnhashedKey,
         after: &Key,
         quota: u32,
-        event: &Event,
+        event: &AuditEvent,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let owner = (&after.workspace_id, &after.user_id);
@@ -247,7 +252,7 @@ impl Store {
             let count =
                 (moved && !held.place).then(|| transaction.add_user(owner.1, room.count_one_more(after)));
             let places = room.take_places(&mut transaction);
-            let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
+            let TransactionResult::Cancelled(refused) = transaction.commit(&self.client).await? else {
                 return Ok(());
             };
             if refused.failed(key) {
@@ -273,8 +278,8 @@ impl Store {
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn change_nothing(&self, actor: Actor<'_>) -> Result<(), Error> {
         match Transaction::new(actor, &self.workspaces).commit(&self.client).await? {
-            Outcome::Committed => Ok(()),
-            Outcome::Refused(refused) => Err(refused.unexpected()),
+            TransactionResult::Committed => Ok(()),
+            TransactionResult::Cancelled(refused) => Err(refused.unexpected()),
         }
     }
 
@@ -291,24 +296,24 @@ impl Store {
         actor: Actor<'_>,
         (before, after, hash): (&Key, &Key, &SecretHash),
         revoke_tokens: bool,
-        replay: Option<&Replay>,
-        event: &Event,
+        entry: Option<&IdempotencyEntry>,
+        event: &AuditEvent,
         now: DateTime<Utc>,
     ) -> Result<Rotation, Error> {
         let mut transaction = Transaction::new(actor, &self.workspaces);
         let key = transaction.add(self.keys.rotate(before, after, hash, revoke_tokens));
         transaction.add(self.activity.put(event)?);
         let mut remembered = None;
-        if let Some(replay) = replay {
-            let item = self.workspaces.put_replay(&before.workspace_id, replay, now)?;
+        if let Some(entry) = entry {
+            let item = self.workspaces.put_idempotency_record(&before.workspace_id, entry, now)?;
             remembered = Some(transaction.add(item));
         }
-        let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
+        let TransactionResult::Cancelled(refused) = transaction.commit(&self.client).await? else {
             return Ok(Rotation::Rotated);
         };
         // That a request was there before goes first: the key has its revision now.
         if let Some(item) = remembered.and_then(|remembered| refused.item_before(remembered)) {
-            return workspaces::memory(item.clone()).map(Rotation::Remembered);
+            return workspaces::idempotency_record(item.clone()).map(Rotation::Remembered);
         }
         Err(if refused.failed(key) { Error::Conflict } else { refused.unexpected() })
     }
@@ -323,9 +328,9 @@ impl Store {
         let mut transaction = Transaction::new(actor, &self.workspaces);
         let check = transaction.add(self.keys.check_hash(key, hashes));
         match transaction.commit(&self.client).await? {
-            Outcome::Committed => Ok(true),
-            Outcome::Refused(refused) if refused.failed(check) => Ok(false),
-            Outcome::Refused(refused) => Err(refused.unexpected()),
+            TransactionResult::Committed => Ok(true),
+            TransactionResult::Cancelled(refused) if refused.failed(check) => Ok(false),
+            TransactionResult::Cancelled(refused) => Err(refused.unexpected()),
         }
     }
 
@@ -343,9 +348,9 @@ impl Store {
         actor: Actor<'_>,
         stored: &UnhashedKey,
         removed_at: Option<DateTime<Utc>>,
-        event: &Event,
+        event: &AuditEvent,
     ) -> Result<(), Error> {
-        let owner = stored.key.holder();
+        let owner = stored.key.owner();
         let mut held = Held::BOTH;
         loop {
             let mut transaction = Transaction::new(actor, &self.workspaces);
@@ -357,7 +362,7 @@ impl Store {
             let member = transaction.add(self.workspaces.delete_member(&owner, held.of_member()));
             let user = self.leave_user(&mut transaction, &owner, removed_at, held);
             transaction.add(self.activity.put(event)?);
-            let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
+            let TransactionResult::Cancelled(refused) = transaction.commit(&self.client).await? else {
                 return Ok(());
             };
             if user.is_some_and(|user| refused.failed(user)) {
@@ -391,13 +396,13 @@ impl Store {
         (before, after): (&Key, &Key),
         quota: u32,
         removed_at: DateTime<Utc>,
-        event: &Event,
+        event: &AuditEvent,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let (leaver, heir) = (before.holder(), (&after.workspace_id, &after.user_id));
+        let (leaver, heir) = (before.owner(), (&after.workspace_id, &after.user_id));
         let (mut held, mut room) = (Held::BOTH, Room::new(&self.workspaces, heir, quota, now));
         for _ in 0..ATTEMPTS {
-            let takes_place = held.place && !after.has_let_go(now);
+            let takes_place = held.place && !after.has_lapsed(now);
             let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
             let key = transaction.add(self.keys.transfer(before, after));
             let user = self.leave_user(&mut transaction, &leaver, Some(removed_at), held);
@@ -411,7 +416,7 @@ impl Store {
             let member = transaction.add(self.workspaces.delete_member(&leaver, held.of_member()));
             transaction.add(self.workspaces.put_member(after, takes_place));
             transaction.add(self.activity.put(event)?);
-            let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
+            let TransactionResult::Cancelled(refused) = transaction.commit(&self.client).await? else {
                 return Ok(());
             };
             if user.is_some_and(|user| refused.failed(user)) {
@@ -440,10 +445,10 @@ impl Store {
     fn leave_user(
         &self,
         transaction: &mut Transaction<'_>,
-        owner: &Holder,
+        owner: &KeyOwner,
         removed_at: Option<DateTime<Utc>>,
         held: Held,
-    ) -> Option<Change> {
+    ) -> Option<ChangeHandle> {
         let condition = match removed_at {
             Some(removed_at) => UserCondition::RemovedAt(removed_at),
             None if transaction.acts_as(&owner.user_id) => UserCondition::NotRemoved,
@@ -473,9 +478,9 @@ impl Store {
         due: &DueKey,
         next: Option<DateTime<Utc>>,
         overlap_ended: bool,
-        events: &[Event],
+        events: &[AuditEvent],
     ) -> Result<bool, Error> {
-        let mut missing: Vec<&Event> = events.iter().collect();
+        let mut missing: Vec<&AuditEvent> = events.iter().collect();
         loop {
             let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
             let key = transaction.add(self.keys.move_on(due, next, overlap_ended));
@@ -483,7 +488,7 @@ impl Store {
             for event in missing {
                 written.push((transaction.add(self.activity.put(event)?), event));
             }
-            let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
+            let TransactionResult::Cancelled(refused) = transaction.commit(&self.client).await? else {
                 return Ok(true);
             };
             if refused.failed(key) {
@@ -508,15 +513,15 @@ impl Store {
         &self,
         key: &UnusedKey,
         consequence: Consequence,
-        event: &Event,
+        event: &AuditEvent,
     ) -> Result<bool, Error> {
         let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
         let change = transaction.add(self.keys.unused_change(key, consequence, event.at));
         transaction.add(self.activity.put(event)?);
         match transaction.commit(&self.client).await? {
-            Outcome::Committed => Ok(true),
-            Outcome::Refused(refused) if refused.failed(change) => Ok(false),
-            Outcome::Refused(refused) => Err(refused.unexpected()),
+            TransactionResult::Committed => Ok(true),
+            TransactionResult::Cancelled(refused) if refused.failed(change) => Ok(false),
+            TransactionResult::Cancelled(refused) => Err(refused.unexpected()),
         }
     }
 
@@ -529,25 +534,25 @@ impl Store {
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn purge_key(
         &self,
-        holder: &Holder,
+        owner: &KeyOwner,
         name_folded: Option<&str>,
-        event: &Event,
+        event: &AuditEvent,
     ) -> Result<bool, Error> {
         let mut held = Held { name: name_folded.is_some(), place: true };
         loop {
             let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
-            let key = transaction.add(self.keys.absent(holder.key_id));
+            let key = transaction.add(self.keys.absent(owner.key_id));
             let condition = match held.of_member() {
                 MemberCondition::NotCounted => MemberCondition::PresentAndNotCounted,
                 condition => condition,
             };
-            let member = transaction.add(self.workspaces.delete_member(holder, condition));
-            self.leave_user(&mut transaction, holder, None, held);
+            let member = transaction.add(self.workspaces.delete_member(owner, condition));
+            self.leave_user(&mut transaction, owner, None, held);
             transaction.add(self.activity.put(event)?);
             let name = name_folded.filter(|_| held.name).map(|name| {
-                transaction.add(self.workspaces.delete_name(&holder.workspace_id, name, holder.key_id))
+                transaction.add(self.workspaces.delete_name(&owner.workspace_id, name, owner.key_id))
             });
-            let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
+            let TransactionResult::Cancelled(refused) = transaction.commit(&self.client).await? else {
                 return Ok(true);
             };
             // A key that is there has been restored, and one that is no member is purged.
@@ -585,7 +590,7 @@ impl Store {
         (workspace, user): (&WorkspaceId, &UserId),
         heir: Option<&UserId>,
         limit: Option<u32>,
-        event: &Event,
+        event: &AuditEvent,
         at: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, Error> {
         let mut is_known = true;
@@ -605,7 +610,7 @@ impl Store {
             });
             let count =
                 limit.map(|limit| (transaction.add(self.workspaces.count_removal(workspace, limit)), limit));
-            let Outcome::Refused(refused) = transaction.commit(&self.client).await? else {
+            let TransactionResult::Cancelled(refused) = transaction.commit(&self.client).await? else {
                 return Ok(Some(at));
             };
             if heir.is_some_and(|heir| refused.failed(heir)) {
@@ -648,24 +653,24 @@ impl Store {
         &self,
         actor: Actor<'_>,
         (workspace, user): (&WorkspaceId, &UserId),
-        event: &Event,
+        event: &AuditEvent,
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
         let mut transaction = Transaction::new(actor, &self.workspaces);
         let mark = transaction.add(self.workspaces.unmark_removed(workspace, user, now));
         transaction.add(self.activity.put(event)?);
         match transaction.commit(&self.client).await? {
-            Outcome::Committed => Ok(true),
-            Outcome::Refused(refused) if refused.failed(mark) => Ok(false),
-            Outcome::Refused(refused) => Err(refused.unexpected()),
+            TransactionResult::Committed => Ok(true),
+            TransactionResult::Cancelled(refused) if refused.failed(mark) => Ok(false),
+            TransactionResult::Cancelled(refused) => Err(refused.unexpected()),
         }
     }
 }
 
 /// Which key has the name that a change wanted.
-fn name_taken(refused: &Refused, name: Change) -> Error {
-    let holder = refused.item_before(name).and_then(|entry| entry.get("key_id"));
-    Error::NameTaken(holder.and_then(|holder| holder.as_s().ok()?.parse().ok()))
+fn name_taken(refused: &Cancellation, name: ChangeHandle) -> Error {
+    let owner = refused.item_before(name).and_then(|entry| entry.get("key_id"));
+    Error::NameTaken(owner.and_then(|owner| owner.as_s().ok()?.parse().ok()))
 }
 
 fn text(value: &(impl ToString + ?Sized)) -> AttributeValue {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// How many items a page has unless said.
 pub const DEFAULT_LIMIT: usize = 25;
 /// The most items that a page may be asked to have.
-const LARGEST_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 100;
 
 /// Checks how many items a page is asked to have.
 ///
@@ -18,7 +18,7 @@ const LARGEST_LIMIT: usize = 100;
 ///
 /// That it must be a number within its bounds.
 pub fn limit(value: &str) -> Result<usize, String> {
-    number(value, 1..=LARGEST_LIMIT)
+    number(value, 1..=MAX_LIMIT)
 }
 
 /// A page, as it is answered.

@@ -7,13 +7,13 @@ use keygate_core::error::Error;
 use keygate_core::identity::{UserId, WorkspaceId};
 use keygate_core::key::Key;
 
-use crate::store::transaction::{Change, Refused, Transaction};
-use crate::store::workspaces::{KEY_COUNT, REMOVED_AT, Workspaces};
+use crate::store::transaction::{Cancellation, ChangeHandle, Transaction};
+use crate::store::workspaces::{KEY_COUNT, REMOVED_AT, WorkspacesTable};
 
 /// A search for room, from one attempt of a transaction to the next.
 #[derive(Debug)]
 pub(super) struct Room<'a> {
-    workspaces: &'a Workspaces,
+    workspaces: &'a WorkspacesTable,
     owner: (&'a WorkspaceId, &'a UserId),
     quota: u32,
     now: DateTime<Utc>,
@@ -24,7 +24,7 @@ pub(super) struct Room<'a> {
 impl<'a> Room<'a> {
     /// Begins with the count as it is: no key has to give way.
     pub(super) fn new(
-        workspaces: &'a Workspaces,
+        workspaces: &'a WorkspacesTable,
         owner: (&'a WorkspaceId, &'a UserId),
         quota: u32,
         now: DateTime<Utc>,
@@ -38,7 +38,7 @@ impl<'a> Room<'a> {
     }
 
     /// Takes their places from the keys that give way.
-    pub(super) fn take_places(&self, transaction: &mut Transaction<'_>) -> Vec<Change> {
+    pub(super) fn take_places(&self, transaction: &mut Transaction<'_>) -> Vec<ChangeHandle> {
         let (workspace, user) = self.owner;
         let uncount = |key: &KeyId| self.workspaces.uncount_member(workspace, user, *key, self.now);
         self.giving_way().iter().map(|key| transaction.add(uncount(key))).collect()
@@ -56,9 +56,9 @@ impl<'a> Room<'a> {
     /// - [`Error::Unavailable`]: the database did not answer.
     pub(super) async fn search(
         &mut self,
-        refused: &Refused,
-        count: Option<Change>,
-        places: &[Change],
+        refused: &Cancellation,
+        count: Option<ChangeHandle>,
+        places: &[ChangeHandle],
     ) -> Result<bool, Error> {
         let Some(count) = count.filter(|count| refused.failed(*count)) else {
             let is_taken = places.iter().any(|place| refused.failed(*place));
@@ -86,6 +86,6 @@ impl<'a> Room<'a> {
 }
 
 /// Whether a change of a user's entry failed because the user was removed.
-pub(super) fn is_removed(refused: &Refused, user: Change) -> bool {
+pub(super) fn is_removed(refused: &Cancellation, user: ChangeHandle) -> bool {
     refused.failed(user) && refused.item_before(user).is_some_and(|entry| entry.contains_key(REMOVED_AT))
 }

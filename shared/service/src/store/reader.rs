@@ -22,7 +22,7 @@ use crate::store::{batch, broken};
 
 /// The tables `keys` and `tokens`, for reading one credential after the other. Each takes one request.
 #[derive(Debug)]
-pub struct Reader {
+pub struct CredentialReader {
     direct: Direct,
     keys_table: String,
     tokens_table: String,
@@ -36,7 +36,7 @@ struct OneItem {
     item: Option<Item>,
 }
 
-impl Reader {
+impl CredentialReader {
     /// Takes the names of the tables from the environment.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, TransactWriteItem, Update};
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::Event;
+use keygate_core::audit_event::AuditEvent;
 use keygate_core::caller::Actor;
 use keygate_core::credential::{FamilyId, KeyId, TokenId};
 use keygate_core::environment::{Environment, InvalidVariable};
@@ -24,11 +24,11 @@ use keygate_core::key::Generation;
 use keygate_core::token::{Family, HashedToken, Token, TokenKind, family_entry, token_entry};
 use serde::de::DeserializeOwned;
 
-use crate::store::activity::Activity;
-use crate::store::keys::Keys;
-use crate::store::live_tokens::{self, End, LiveTokens};
-use crate::store::transaction::{Outcome, Transaction};
-use crate::store::workspaces::Workspaces;
+use crate::store::activity::ActivityTable;
+use crate::store::keys::KeysTable;
+use crate::store::live_tokens::{self, LiveTokens, TokenEnd};
+use crate::store::transaction::{Transaction, TransactionResult};
+use crate::store::workspaces::WorkspacesTable;
 use crate::store::{batch, broken, mark_used, number, text};
 
 /// What a token is without its hash, for roles that may not read one.
@@ -42,7 +42,7 @@ const COUNT_ATTEMPTS: u32 = 10;
 
 /// The table.
 #[derive(Clone, Debug)]
-pub struct Tokens {
+pub struct TokensTable {
     client: Client,
     table: String,
 }
@@ -51,11 +51,11 @@ pub struct Tokens {
 #[derive(Debug)]
 pub struct TokenStore {
     /// Tokens and their hashes.
-    pub tokens: Tokens,
+    pub tokens: TokensTable,
     /// Keys.
-    pub keys: Keys,
-    workspaces: Workspaces,
-    activity: Activity,
+    pub keys: KeysTable,
+    workspaces: WorkspacesTable,
+    activity: ActivityTable,
     client: Client,
 }
 
@@ -64,7 +64,7 @@ pub(super) fn table_name(environment: &Environment) -> Result<String, InvalidVar
     environment.required("TOKENS_TABLE", "must be the name of the table of tokens")
 }
 
-impl Tokens {
+impl TokensTable {
     /// Takes the table's name from the environment.
     ///
     /// # Errors
@@ -271,7 +271,7 @@ impl Tokens {
         TransactWriteItem::builder().update(update).build()
     }
 
-    fn count(&self, key_id: KeyId, change: &live_tokens::Change) -> TransactWriteItem {
+    fn count(&self, key_id: KeyId, change: &live_tokens::LiveTokensUpdate) -> TransactWriteItem {
         change.operation(&self.table, key(key_id, live_tokens::ENTRY))
     }
 
@@ -294,10 +294,10 @@ impl TokenStore {
     /// [`InvalidVariable`] when one of them is missing or wrong.
     pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
-            tokens: Tokens::new(client.clone(), environment)?,
-            keys: Keys::new(client.clone(), environment)?,
-            workspaces: Workspaces::new(client.clone(), environment)?,
-            activity: Activity::new(client.clone(), environment)?,
+            tokens: TokensTable::new(client.clone(), environment)?,
+            keys: KeysTable::new(client.clone(), environment)?,
+            workspaces: WorkspacesTable::new(client.clone(), environment)?,
+            activity: ActivityTable::new(client.clone(), environment)?,
             client,
         })
     }
@@ -315,20 +315,21 @@ impl TokenStore {
         actor: Actor<'_>,
         tokens: &[HashedToken],
         family: Option<&Family>,
-        event: &Event,
+        event: &AuditEvent,
         bound: u32,
     ) -> Result<(), Error> {
         let Some(Token { key_id, generation, .. }) = tokens.first().map(|first| &first.token) else {
             return Ok(());
         };
         let end = |token: &Token| match (token.kind, family) {
-            (TokenKind::RefreshToken, Some(family)) => End::of_family(family),
-            _ => End::of_token(token),
+            (TokenKind::RefreshToken, Some(family)) => TokenEnd::of_family(family),
+            _ => TokenEnd::of_token(token),
         };
         for _ in 0..COUNT_ATTEMPTS {
             let stored = self.tokens.live(*key_id).await?;
             let counts = tokens.iter().map(|hashed| (end(&hashed.token), 1));
-            let count = live_tokens::Change::count(stored.as_ref(), *generation, counts, bound, event.at)?;
+            let count =
+                live_tokens::LiveTokensUpdate::count(stored.as_ref(), *generation, counts, bound, event.at)?;
             let mut transaction = Transaction::new(actor, &self.workspaces);
             transaction.add(self.activity.put(event)?);
             for token in tokens {
@@ -339,10 +340,10 @@ impl TokenStore {
             }
             let counted = transaction.add(self.tokens.count(*key_id, &count));
             match transaction.commit(&self.client).await? {
-                Outcome::Committed => return Ok(()),
+                TransactionResult::Committed => return Ok(()),
                 // Other tokens were counted since.
-                Outcome::Refused(refused) if refused.failed(counted) => {}
-                Outcome::Refused(refused) => return Err(refused.unexpected()),
+                TransactionResult::Cancelled(refused) if refused.failed(counted) => {}
+                TransactionResult::Cancelled(refused) => return Err(refused.unexpected()),
             }
         }
         Err(Error::Busy)
@@ -362,7 +363,7 @@ impl TokenStore {
         actor: Actor<'_>,
         (family, next): (&Family, Renewal),
         tokens: &[HashedToken; 2],
-        event: &Event,
+        event: &AuditEvent,
         bound: u32,
     ) -> Result<(), Error> {
         let [access, refresh] = tokens;
@@ -374,8 +375,9 @@ impl TokenStore {
                 Renewal::Step => 1 - i64::from(family.present()),
                 Renewal::Sibling => 1,
             };
-            let counts = [(End::of_token(&access.token), 1), (End::of_family(family), more)];
-            let count = live_tokens::Change::count(stored.as_ref(), generation, counts, bound, event.at)?;
+            let counts = [(TokenEnd::of_token(&access.token), 1), (TokenEnd::of_family(family), more)];
+            let count =
+                live_tokens::LiveTokensUpdate::count(stored.as_ref(), generation, counts, bound, event.at)?;
             let mut transaction = Transaction::new(actor, &self.workspaces);
             let renewed = transaction.add(match next {
                 Renewal::Step => self.tokens.next_step(family, refresh.token.token_id, event.at),
@@ -386,11 +388,13 @@ impl TokenStore {
             transaction.add(self.activity.put(event)?);
             let counted = transaction.add(self.tokens.count(key_id, &count));
             match transaction.commit(&self.client).await? {
-                Outcome::Committed => return Ok(()),
-                Outcome::Refused(refused) if refused.failed(renewed) => return Err(Error::Conflict),
+                TransactionResult::Committed => return Ok(()),
+                TransactionResult::Cancelled(refused) if refused.failed(renewed) => {
+                    return Err(Error::Conflict);
+                }
                 // Other tokens were counted since.
-                Outcome::Refused(refused) if refused.failed(counted) => {}
-                Outcome::Refused(refused) => return Err(refused.unexpected()),
+                TransactionResult::Cancelled(refused) if refused.failed(counted) => {}
+                TransactionResult::Cancelled(refused) => return Err(refused.unexpected()),
             }
         }
         Err(Error::Busy)
@@ -407,13 +411,15 @@ impl TokenStore {
         &self,
         actor: Actor<'_>,
         key_id: KeyId,
-        what: Revoked<'_>,
-        event: &Event,
+        what: RevocationTarget<'_>,
+        event: &AuditEvent,
     ) -> Result<bool, Error> {
         let free = match what {
-            Revoked::Token(token) => live_tokens::Change::free(token.generation, End::of_token(token), 1),
-            Revoked::Family(family, generation) => {
-                live_tokens::Change::free(generation, End::of_family(family), family.present())
+            RevocationTarget::Token(token) => {
+                live_tokens::LiveTokensUpdate::free(token.generation, TokenEnd::of_token(token), 1)
+            }
+            RevocationTarget::Family(family, generation) => {
+                live_tokens::LiveTokensUpdate::free(generation, TokenEnd::of_family(family), family.present())
             }
         };
         // Nothing that is counted keeps anything from being revoked: neither another number than was thought, nor a client that gets
@@ -421,14 +427,16 @@ impl TokenStore {
         for free in [Some(free), None] {
             let mut transaction = Transaction::new(actor, &self.workspaces);
             let revoked = transaction.add(match what {
-                Revoked::Token(token) => self.tokens.delete(key_id, token.token_id),
-                Revoked::Family(family, _) => self.tokens.revoke_family(family, free.is_some(), event.at),
+                RevocationTarget::Token(token) => self.tokens.delete(key_id, token.token_id),
+                RevocationTarget::Family(family, _) => {
+                    self.tokens.revoke_family(family, free.is_some(), event.at)
+                }
             });
             transaction.add(self.activity.put(event)?);
             let freed = free.map(|free| transaction.add(self.tokens.count(key_id, &free)));
             let refused = match transaction.commit(&self.client).await {
-                Ok(Outcome::Committed) => return Ok(true),
-                Ok(Outcome::Refused(refused)) => refused,
+                Ok(TransactionResult::Committed) => return Ok(true),
+                Ok(TransactionResult::Cancelled(refused)) => refused,
                 Err(Error::Busy) if freed.is_some() => continue,
                 Err(failure) => return Err(failure),
             };
@@ -446,14 +454,14 @@ impl TokenStore {
     /// - [`Error::CallerRemoved`]: the actor was removed.
     /// - [`Error::NotFound`]: the key was deleted meanwhile.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-    pub async fn revoke_all(&self, actor: Actor<'_>, key_id: KeyId, event: &Event) -> Result<(), Error> {
+    pub async fn revoke_all(&self, actor: Actor<'_>, key_id: KeyId, event: &AuditEvent) -> Result<(), Error> {
         let mut transaction = Transaction::new(actor, &self.workspaces);
         let key = transaction.add(self.keys.next_generation(key_id));
         transaction.add(self.activity.put(event)?);
         match transaction.commit(&self.client).await? {
-            Outcome::Committed => Ok(()),
-            Outcome::Refused(refused) if refused.failed(key) => Err(Error::NotFound),
-            Outcome::Refused(refused) => Err(refused.unexpected()),
+            TransactionResult::Committed => Ok(()),
+            TransactionResult::Cancelled(refused) if refused.failed(key) => Err(Error::NotFound),
+            TransactionResult::Cancelled(refused) => Err(refused.unexpected()),
         }
     }
 }
@@ -469,7 +477,7 @@ pub enum Renewal {
 
 /// What is revoked at once, as it was read.
 #[derive(Clone, Copy, Debug)]
-pub enum Revoked<'a> {
+pub enum RevocationTarget<'a> {
     /// One token.
     Token(&'a Token),
     /// Every token of a family, which are of that generation.

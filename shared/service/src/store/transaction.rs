@@ -15,13 +15,13 @@ use keygate_core::random::generate_ulid;
 use tokio::time::Instant;
 
 use crate::aws::backoff::some_of;
-use crate::store::workspaces::{REMOVED_AT, Workspaces};
+use crate::store::workspaces::{REMOVED_AT, WorkspacesTable};
 
 /// How long a transaction is tried again while others are in its way. All transactions of one caller meet at the caller's entry,
 /// so a busy caller is in its own way. It leaves the handler time to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const RETRY_BUDGET: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
-const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+const MAX_PAUSE: Duration = Duration::from_millis(400);
 
 /// The changes of a transaction.
 ///
@@ -30,38 +30,41 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 /// item; where it changes that entry anyway, the operation itself carries the condition.
 #[derive(Debug)]
 pub(super) struct Transaction<'a> {
-    workspaces: &'a Workspaces,
+    workspaces: &'a WorkspacesTable,
     actor: Actor<'a>,
     items: Vec<TransactWriteItem>,
     /// The change of the actor's own entry, if there is one.
-    own_entry: Option<Change>,
+    own_entry: Option<ChangeHandle>,
 }
 
 /// One change of a transaction: what tells whether its condition was the one that failed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Change(usize);
+pub(super) struct ChangeHandle(usize);
 
 /// How a transaction ended.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum TransactionResult {
     /// Every item is written.
     Committed,
     /// No item is written, because of what the tables hold.
-    Refused(Refused),
+    Cancelled(Cancellation),
 }
 
 /// Why a transaction was refused: a reason for each of its changes, in their order.
 #[derive(Debug)]
-pub(super) struct Refused(Vec<CancellationReason>);
+pub(super) struct Cancellation(Vec<CancellationReason>);
 
-impl Refused {
+impl Cancellation {
     /// Whether the condition of a change did not hold.
-    pub(super) fn failed(&self, change: Change) -> bool {
+    pub(super) fn failed(&self, change: ChangeHandle) -> bool {
         self.code(change) == Some("ConditionalCheckFailed")
     }
 
     /// The item of a change as it stands, where the condition asked for it.
-    pub(super) fn item_before(&self, Change(index): Change) -> Option<&HashMap<String, AttributeValue>> {
+    pub(super) fn item_before(
+        &self,
+        ChangeHandle(index): ChangeHandle,
+    ) -> Option<&HashMap<String, AttributeValue>> {
         self.0.get(index).and_then(CancellationReason::item)
     }
 
@@ -71,7 +74,7 @@ impl Refused {
         Error::Broken(format!("a transaction was refused: {}", codes.join(", ")))
     }
 
-    fn code(&self, Change(index): Change) -> Option<&str> {
+    fn code(&self, ChangeHandle(index): ChangeHandle) -> Option<&str> {
         self.0.get(index).and_then(CancellationReason::code)
     }
 
@@ -84,13 +87,13 @@ impl Refused {
 
     /// Whether nothing can be said yet of the actor's entry, because another transaction was at work on it. Until it can, no other
     /// reason counts: the answer to one may be a secret.
-    fn leaves_open(&self, actor: Option<Change>) -> bool {
+    fn leaves_open(&self, actor: Option<ChangeHandle>) -> bool {
         actor.and_then(|actor| self.code(actor)).is_some_and(is_passing)
     }
 
     /// Whether the condition on the actor's entry failed because they were removed. Where that condition is about more, it asks
     /// for the item.
-    fn actor_was_removed(&self, actor: Option<Change>) -> bool {
+    fn actor_was_removed(&self, actor: Option<ChangeHandle>) -> bool {
         actor.is_some_and(|actor| {
             self.failed(actor) && self.item_before(actor).is_none_or(|user| user.contains_key(REMOVED_AT))
         })
@@ -103,19 +106,19 @@ fn is_passing(code: &str) -> bool {
 
 impl<'a> Transaction<'a> {
     /// Begins a transaction on behalf of an actor.
-    pub(super) fn new(actor: Actor<'a>, workspaces: &'a Workspaces) -> Self {
+    pub(super) fn new(actor: Actor<'a>, workspaces: &'a WorkspacesTable) -> Self {
         Self { workspaces, actor, items: Vec::new(), own_entry: None }
     }
 
     /// Adds a change of anything but a user's entry.
-    pub(super) fn add(&mut self, item: TransactWriteItem) -> Change {
+    pub(super) fn add(&mut self, item: TransactWriteItem) -> ChangeHandle {
         self.items.push(item);
-        Change(self.items.len() - 1)
+        ChangeHandle(self.items.len() - 1)
     }
 
     /// Adds a change of the entry of `user`. If that is the actor, `item` must carry the condition that they are not removed, and
     /// ask for the item where that is not its only condition.
-    pub(super) fn add_user(&mut self, user: &UserId, item: TransactWriteItem) -> Change {
+    pub(super) fn add_user(&mut self, user: &UserId, item: TransactWriteItem) -> ChangeHandle {
         let change = self.add(item);
         if self.acts_as(user) {
             self.own_entry = Some(change);
@@ -138,7 +141,7 @@ impl<'a> Transaction<'a> {
     /// - [`Error::CallerRemoved`]: the actor is a user who was removed. It outranks every other reason of a refusal.
     /// - [`Error::Busy`]: the conflict did not end.
     /// - [`Error::Unavailable`]: the database did not answer, or refused for another reason than the items' conditions.
-    pub(super) async fn commit(mut self, client: &Client) -> Result<Outcome, Error> {
+    pub(super) async fn commit(mut self, client: &Client) -> Result<TransactionResult, Error> {
         let actor = match (self.own_entry, self.actor) {
             (Some(own_entry), _) => Some(own_entry),
             (None, Actor::User(workspace, user)) => {
@@ -151,19 +154,19 @@ impl<'a> Transaction<'a> {
             .transact_write_items()
             .set_transact_items(Some(self.items))
             .client_request_token(generate_ulid(Utc::now()).to_string());
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RETRY_BUDGET;
         for attempt in 0.. {
             let Err(failure) = request.clone().send().await else {
-                return Ok(Outcome::Committed);
+                return Ok(TransactionResult::Committed);
             };
             match failure.as_service_error() {
                 Some(TransactWriteItemsError::TransactionCanceledException(canceled)) => {
-                    let refused = Refused(canceled.cancellation_reasons().to_vec());
+                    let refused = Cancellation(canceled.cancellation_reasons().to_vec());
                     if refused.actor_was_removed(actor) {
                         return Err(Error::CallerRemoved);
                     }
                     if !refused.is_passing() && !refused.leaves_open(actor) {
-                        return Ok(Outcome::Refused(refused));
+                        return Ok(TransactionResult::Cancelled(refused));
                     }
                 }
                 Some(TransactWriteItemsError::TransactionInProgressException(_)) => {}
@@ -181,15 +184,15 @@ impl<'a> Transaction<'a> {
 }
 
 fn random_pause(attempt: u32) -> Duration {
-    some_of(FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt)).min(LONGEST_PAUSE))
+    some_of(FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt)).min(MAX_PAUSE))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn refused(codes: &[&str]) -> Refused {
-        Refused(codes.iter().map(|code| CancellationReason::builder().code(*code).build()).collect())
+    fn refused(codes: &[&str]) -> Cancellation {
+        Cancellation(codes.iter().map(|code| CancellationReason::builder().code(*code).build()).collect())
     }
 
     #[test]
@@ -207,12 +210,12 @@ mod tests {
     }
 
     /// Two reasons, the second of which is that of the actor's entry, with the item that it came with.
-    fn of_actor(other: &str, own: &str, item: Option<&[&str]>) -> Refused {
+    fn of_actor(other: &str, own: &str, item: Option<&[&str]>) -> Cancellation {
         let reason = |code: &str| CancellationReason::builder().code(code);
         let item = item.map(|names| {
             names.iter().map(|name| ((*name).to_owned(), AttributeValue::N("1".to_owned()))).collect()
         });
-        Refused(vec![reason(other).build(), reason(own).set_item(item).build()])
+        Cancellation(vec![reason(other).build(), reason(own).set_item(item).build()])
     }
 
     #[test]
@@ -227,7 +230,7 @@ mod tests {
             (failed, "None", None, false),
         ] {
             let refused = of_actor(other, own, item);
-            assert_eq!(refused.actor_was_removed(Some(Change(1))), removed, "{other} {own} {item:?}");
+            assert_eq!(refused.actor_was_removed(Some(ChangeHandle(1))), removed, "{other} {own} {item:?}");
             assert!(!refused.actor_was_removed(None), "Keygate is never removed");
         }
     }
@@ -235,8 +238,8 @@ mod tests {
     #[test]
     fn no_reason_counts_while_another_transaction_is_at_work_on_the_actors_entry() {
         let refused = of_actor("ConditionalCheckFailed", "TransactionConflict", None);
-        assert!(!refused.is_passing() && refused.leaves_open(Some(Change(1))));
-        assert!(!of_actor("TransactionConflict", "None", None).leaves_open(Some(Change(1))));
+        assert!(!refused.is_passing() && refused.leaves_open(Some(ChangeHandle(1))));
+        assert!(!of_actor("TransactionConflict", "None", None).leaves_open(Some(ChangeHandle(1))));
         assert!(!refused.leaves_open(None));
     }
 

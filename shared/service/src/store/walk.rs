@@ -12,7 +12,7 @@ use crate::store::pagination::Found;
 const FILTERED_READ: usize = 250;
 /// How often a page is continued where not enough of what was read is wanted. With [`FILTERED_READ`] it bounds what a
 /// page costs, whatever is asked for.
-const MOST_READS: usize = 4;
+const MAX_READS: usize = 4;
 
 /// An item in the database's form.
 pub(super) type Item = HashMap<String, AttributeValue>;
@@ -39,7 +39,7 @@ pub(super) async fn walk<P: Clone + Send, T: Send>(
     let enough = limit + 1;
     let mut items = Vec::with_capacity(enough);
     let mut after = start;
-    for round in 0..MOST_READS {
+    for round in 0..MAX_READS {
         // Where every item is wanted, only items that are gone make a second read necessary.
         let most = if wants_all && round == 0 { enough } else { FILTERED_READ };
         let answer = query

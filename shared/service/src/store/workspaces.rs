@@ -32,9 +32,9 @@ use chrono::{DateTime, Utc};
 use keygate_core::credential::KeyId;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
-use keygate_core::idempotency::{Memory, Replay};
+use keygate_core::idempotency::{IdempotencyEntry, IdempotencyRecord};
 use keygate_core::identity::{UserId, WorkspaceId};
-use keygate_core::key::Holder;
+use keygate_core::key::KeyOwner;
 use keygate_core::key::{CLOCK_SKEW, Key};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -67,7 +67,7 @@ const IS_COUNTED: &str = "attribute_exists(#counted)";
 /// The condition that it does not.
 const IS_NOT_COUNTED: &str = "attribute_not_exists(#counted)";
 /// The condition that it counts and has let go.
-const HAS_LET_GO: &str = "attribute_exists(#counted) AND #expires_at <= :let_go";
+const HAS_LAPSED: &str = "attribute_exists(#counted) AND #expires_at <= :let_go";
 
 /// The condition that a user is not removed.
 const NOT_REMOVED: &str = "attribute_not_exists(#removed_at)";
@@ -122,7 +122,7 @@ const PAGE: i32 = 500;
 
 /// The table.
 #[derive(Clone, Debug)]
-pub struct Workspaces {
+pub struct WorkspacesTable {
     client: Client,
     table: String,
 }
@@ -181,7 +181,7 @@ fn table_name(environment: &Environment) -> Result<String, InvalidVariable> {
     environment.required("WORKSPACES_TABLE", "must be the name of the table of names and users")
 }
 
-impl Workspaces {
+impl WorkspacesTable {
     /// Takes the table's name from the environment.
     ///
     /// # Errors
@@ -365,7 +365,7 @@ impl Workspaces {
     ) -> Result<Vec<KeyId>, Error> {
         let query = self
             .members_query(workspace, user)
-            .filter_expression(HAS_LET_GO)
+            .filter_expression(HAS_LAPSED)
             .expression_attribute_names("#counted", COUNTED)
             .expression_attribute_names("#expires_at", EXPIRES_AT)
             .expression_attribute_values(":let_go", let_go(now))
@@ -540,7 +540,7 @@ impl Workspaces {
             .table_name(&self.table)
             .set_key(Some(entry(workspace, &member_entry(user, key))))
             .update_expression("REMOVE #counted")
-            .condition_expression(HAS_LET_GO)
+            .condition_expression(HAS_LAPSED)
             .expression_attribute_names("#counted", COUNTED)
             .expression_attribute_names("#expires_at", EXPIRES_AT)
             .expression_attribute_values(":let_go", let_go(now))
@@ -550,10 +550,10 @@ impl Workspaces {
     }
 
     /// Takes the key from its user's list. Where it has to be counted, the entry comes along if it is not.
-    pub(super) fn delete_member(&self, holder: &Holder, condition: MemberCondition) -> TransactWriteItem {
+    pub(super) fn delete_member(&self, owner: &KeyOwner, condition: MemberCondition) -> TransactWriteItem {
         let delete = Delete::builder()
             .table_name(&self.table)
-            .set_key(Some(entry(&holder.workspace_id, &member_entry(&holder.user_id, holder.key_id))))
+            .set_key(Some(entry(&owner.workspace_id, &member_entry(&owner.user_id, owner.key_id))))
             .expression_attribute_names("#counted", COUNTED);
         let delete = match condition {
             MemberCondition::Counted => delete
@@ -590,10 +590,10 @@ impl Workspaces {
 
     /// Counts one key of the user less. A wrong count must never keep a key from being deleted, so there is no condition on
     /// the count.
-    pub(super) fn count_one_less(&self, holder: &Holder, condition: UserCondition) -> TransactWriteItem {
+    pub(super) fn count_one_less(&self, owner: &KeyOwner, condition: UserCondition) -> TransactWriteItem {
         let mut update = Update::builder()
             .table_name(&self.table)
-            .set_key(Some(entry(&holder.workspace_id, &user_entry(&holder.user_id))))
+            .set_key(Some(entry(&owner.workspace_id, &user_entry(&owner.user_id))))
             .update_expression("ADD key_count :minus_one")
             .expression_attribute_values(":minus_one", number(&-1));
         match condition {
@@ -723,12 +723,12 @@ impl Workspaces {
         workspace: &WorkspaceId,
         digest: &str,
         now: DateTime<Utc>,
-    ) -> Result<Option<Memory>, Error> {
+    ) -> Result<Option<IdempotencyRecord>, Error> {
         let answer = self
             .client
             .get_item()
             .table_name(&self.table)
-            .set_key(Some(entry(workspace, &replay_entry(digest))))
+            .set_key(Some(entry(workspace, &idempotency_entry(digest))))
             .projection_expression("key_id, #revision, #nonce, #request, #version, #ttl")
             .expression_attribute_names("#revision", "revision")
             .expression_attribute_names("#nonce", "nonce")
@@ -739,8 +739,8 @@ impl Workspaces {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let memory = answer.item.map(memory).transpose()?;
-        Ok(memory.filter(|memory| !memory.is_over(now)))
+        let record = answer.item.map(idempotency_record).transpose()?;
+        Ok(record.filter(|record| !record.is_over(now)))
     }
 
     /// Remembers an idempotent create or rotation, unless one with the same `Idempotency-Key` is remembered.
@@ -748,16 +748,16 @@ impl Workspaces {
     /// # Errors
     ///
     /// - [`Error::Broken`]: it cannot be written as an item.
-    pub(super) fn put_replay(
+    pub(super) fn put_idempotency_record(
         &self,
         workspace: &WorkspaceId,
-        replay: &Replay,
+        record: &IdempotencyEntry,
         now: DateTime<Utc>,
     ) -> Result<TransactWriteItem, Error> {
-        let mut item = entry(workspace, &replay_entry(&replay.digest));
-        let memory: HashMap<String, AttributeValue> =
-            serde_dynamo::to_item(&replay.memory).map_err(|_| broken("replay"))?;
-        item.extend(memory);
+        let mut item = entry(workspace, &idempotency_entry(&record.digest));
+        let record: HashMap<String, AttributeValue> =
+            serde_dynamo::to_item(&record.record).map_err(|_| broken("idempotency record"))?;
+        item.extend(record);
         let put = Put::builder()
             .table_name(&self.table)
             .set_item(Some(item))
@@ -791,13 +791,13 @@ fn entry(workspace: &WorkspaceId, entry: &str) -> HashMap<String, AttributeValue
     HashMap::from([("workspace_id".to_owned(), text(workspace)), ("entry".to_owned(), text(entry))])
 }
 
-fn replay_entry(digest: &str) -> String {
+fn idempotency_entry(digest: &str) -> String {
     format!("REPLAY#{digest}")
 }
 
 /// Reads an entry as what is remembered of a request.
-pub(super) fn memory(item: HashMap<String, AttributeValue>) -> Result<Memory, Error> {
-    serde_dynamo::from_item(item).map_err(|_| broken("replay"))
+pub(super) fn idempotency_record(item: HashMap<String, AttributeValue>) -> Result<IdempotencyRecord, Error> {
+    serde_dynamo::from_item(item).map_err(|_| broken("idempotency record"))
 }
 
 fn own_entry(word: &str) -> HashMap<String, AttributeValue> {
@@ -842,7 +842,7 @@ fn user_entry(user: &UserId) -> String {
     format!("{USER}{user}")
 }
 
-/// The latest expiry of a key that has let go by `now`; as [`Key::has_let_go`].
+/// The latest expiry of a key that has let go by `now`; as [`Key::has_lapsed`].
 fn let_go(now: DateTime<Utc>) -> AttributeValue {
     number(&(now - CLOCK_SKEW).timestamp())
 }

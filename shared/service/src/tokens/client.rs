@@ -4,19 +4,19 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use keygate_core::caller::CredentialKind;
-use keygate_core::credential::{Brand, Credential, KeyId, Kind};
+use keygate_core::credential::{Brand, Credential, CredentialForm, KeyId};
 use keygate_core::rights::Operation;
-use keygate_core::verification::{Checked, Known};
+use keygate_core::verification::{Verification, VerifiedCredential};
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
 use crate::authorizer::verifier::Verifier;
-use crate::tokens::parameters::Parameters;
+use crate::tokens::parameters::FormParameters;
 use crate::tokens::{OAuthError, RefusedCredential};
 
 /// How a client says who it is, and how it is asked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
+pub enum ClientAuthScheme {
     /// HTTP Basic, or the same two texts as parameters.
     Basic,
     /// The key alone, as a bearer token.
@@ -25,16 +25,16 @@ pub enum Scheme {
 
 /// A client as a request presents it.
 #[derive(Debug)]
-pub enum Presented {
+pub enum PresentedClient {
     /// Not at all.
     Nobody,
     /// By its id alone, which proves nothing.
     Named(KeyId),
     /// With its key.
-    Key(Credential, Scheme),
+    Key(Credential, ClientAuthScheme),
 }
 
-impl Presented {
+impl PresentedClient {
     /// Reads the `Authorization` header and the parameters of a request.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Presented {
     /// - [`OAuthError::InvalidClient`]: what is presented is no key, or another one than the id says.
     pub fn parse(
         authorization: Option<&str>,
-        parameters: &Parameters,
+        parameters: &FormParameters,
         brand: &Brand,
     ) -> Result<Self, OAuthError> {
         let (id, secret) = (parameters.optional("client_id"), parameters.optional("client_secret"));
@@ -60,7 +60,8 @@ impl Presented {
                 of_id_and_secret(id, secret, brand)?
             }
             (None, None) => {
-                let unknown = OAuthError::InvalidClient("client_id is no id of a key", Scheme::Basic);
+                let unknown =
+                    OAuthError::InvalidClient("client_id is no id of a key", ClientAuthScheme::Basic);
                 let named = id.map(|id| id.parse().map(Self::Named)).transpose();
                 return named.map_err(|_| unknown).map(|named| named.unwrap_or(Self::Nobody));
             }
@@ -86,19 +87,19 @@ impl Presented {
         operation: Operation,
         verifier: &Verifier,
         now: DateTime<Utc>,
-    ) -> Result<Known, OAuthError> {
+    ) -> Result<VerifiedCredential, OAuthError> {
         let Self::Key(credential, scheme) = self else {
-            return Err(OAuthError::InvalidClient("no key", Scheme::Basic));
+            return Err(OAuthError::InvalidClient("no key", ClientAuthScheme::Basic));
         };
         let presented = Some(CredentialKind::ApiKey);
-        let refused = match verifier.verify(credential, now).await?.checked {
-            Checked::Known(known) => match known.works(now) {
+        let refused = match verifier.verify(credential, now).await?.verification {
+            Verification::Verified(known) => match known.works(now) {
                 Ok(()) if known.presented().may(operation, true) => return Ok(*known),
                 Ok(()) => return Err(OAuthError::UnauthorizedClient(known.presented())),
-                Err(unfit) => RefusedCredential::of_unfit(known.key.holder(), presented, unfit),
+                Err(unfit) => RefusedCredential::of_unfit(known.key.owner(), presented, unfit),
             },
-            Checked::WrongSecret(holder) => RefusedCredential::of_wrong_secret(holder, presented),
-            Checked::Unknown(_) => return Err(OAuthError::InvalidClient("unknown key", *scheme)),
+            Verification::WrongSecret(owner) => RefusedCredential::of_wrong_secret(owner, presented),
+            Verification::Unknown(_) => return Err(OAuthError::InvalidClient("unknown key", *scheme)),
         };
         Err(OAuthError::RefusedClient(refused.into(), *scheme))
     }
@@ -127,16 +128,16 @@ impl Presented {
     }
 }
 
-fn of_header(authorization: &str, brand: &Brand) -> Result<Presented, OAuthError> {
+fn of_header(authorization: &str, brand: &Brand) -> Result<PresentedClient, OAuthError> {
     let (scheme, rest) = authorization.trim().split_once(' ').unwrap_or((authorization, ""));
     let rest = rest.trim_start_matches(' ');
     if scheme.eq_ignore_ascii_case("bearer") {
-        return api_key(rest, Scheme::Bearer, brand);
+        return api_key(rest, ClientAuthScheme::Bearer, brand);
     }
     if !scheme.eq_ignore_ascii_case("basic") {
-        return Err(OAuthError::InvalidClient("neither Basic nor Bearer", Scheme::Basic));
+        return Err(OAuthError::InvalidClient("neither Basic nor Bearer", ClientAuthScheme::Basic));
     }
-    let not_basic = || OAuthError::InvalidClient("not of the form of Basic", Scheme::Basic);
+    let not_basic = || OAuthError::InvalidClient("not of the form of Basic", ClientAuthScheme::Basic);
     let decoded = Zeroizing::new(STANDARD.decode(rest).map_err(|_| not_basic())?);
     let text = std::str::from_utf8(&decoded).map_err(|_| not_basic())?;
     let (id, secret) = text.split_once(':').ok_or_else(not_basic)?;
@@ -146,17 +147,19 @@ fn of_header(authorization: &str, brand: &Brand) -> Result<Presented, OAuthError
     of_id_and_secret(&decoded(id)?, &secret, brand)
 }
 
-fn of_id_and_secret(id: &str, secret: &str, brand: &Brand) -> Result<Presented, OAuthError> {
-    let presented = api_key(secret, Scheme::Basic, brand)?;
+fn of_id_and_secret(id: &str, secret: &str, brand: &Brand) -> Result<PresentedClient, OAuthError> {
+    let presented = api_key(secret, ClientAuthScheme::Basic, brand)?;
     match &presented {
-        Presented::Key(credential, _) if credential.key_id.to_string() == id => Ok(presented),
-        _ => Err(OAuthError::InvalidClient("the id of another key", Scheme::Basic)),
+        PresentedClient::Key(credential, _) if credential.key_id.to_string() == id => Ok(presented),
+        _ => Err(OAuthError::InvalidClient("the id of another key", ClientAuthScheme::Basic)),
     }
 }
 
-fn api_key(text: &str, scheme: Scheme, brand: &Brand) -> Result<Presented, OAuthError> {
+fn api_key(text: &str, scheme: ClientAuthScheme, brand: &Brand) -> Result<PresentedClient, OAuthError> {
     match Credential::parse(text, brand) {
-        Ok(credential) if credential.kind == Kind::ApiKey => Ok(Presented::Key(credential, scheme)),
+        Ok(credential) if credential.kind == CredentialForm::ApiKey => {
+            Ok(PresentedClient::Key(credential, scheme))
+        }
         Ok(_) => Err(OAuthError::InvalidClient("a token in place of a key", scheme)),
         Err(_) => Err(OAuthError::InvalidClient("not a key", scheme)),
     }
@@ -174,10 +177,14 @@ mod tests {
 
     /// How a request presents its client, in a word.
     fn presented(authorization: Option<&str>, body: &str) -> String {
-        match Presented::parse(authorization, &Parameters::parse(body.as_bytes()).unwrap(), &brand()) {
-            Ok(Presented::Nobody) => "nobody".to_owned(),
-            Ok(Presented::Named(_)) => "named".to_owned(),
-            Ok(Presented::Key(_, scheme)) => format!("{scheme:?}"),
+        match PresentedClient::parse(
+            authorization,
+            &FormParameters::parse(body.as_bytes()).unwrap(),
+            &brand(),
+        ) {
+            Ok(PresentedClient::Nobody) => "nobody".to_owned(),
+            Ok(PresentedClient::Named(_)) => "named".to_owned(),
+            Ok(PresentedClient::Key(_, scheme)) => format!("{scheme:?}"),
             Err(error) => error.to_string(),
         }
     }
@@ -227,7 +234,7 @@ mod tests {
         let now = Utc::now();
         let key_id = KeyId::generate(now);
         let token_id = keygate_core::credential::TokenId::generate(now);
-        for kind in [Kind::AccessToken(token_id), Kind::RefreshToken(token_id)] {
+        for kind in [CredentialForm::AccessToken(token_id), CredentialForm::RefreshToken(token_id)] {
             let token = Credential::draw(key_id, kind).to_text(&brand());
             let header = format!("Bearer {}", token.expose_secret());
             assert_eq!(presented(Some(&header), ""), "invalid client: a token in place of a key");

@@ -7,13 +7,13 @@ use keygate_core::identity::WorkspaceId;
 use keygate_core::rights::Operation;
 use keygate_core::scope::Scope;
 use keygate_core::token::TokenKind;
-use keygate_core::verification::{Checked, Proof};
+use keygate_core::verification::{PresentedSecret, Verification};
 use serde::Serialize;
 
 use crate::authorizer::verifier::Verifier;
 use crate::tokens::OAuthError;
-use crate::tokens::client::Presented;
-use crate::tokens::parameters::Parameters;
+use crate::tokens::client::PresentedClient;
+use crate::tokens::parameters::FormParameters;
 
 /// What introspecting takes.
 #[derive(Debug)]
@@ -68,15 +68,15 @@ impl Introspector {
     pub async fn introspect(
         &self,
         authorization: Option<&str>,
-        parameters: &Parameters,
+        parameters: &FormParameters,
         now: DateTime<Utc>,
     ) -> Result<Introspection, OAuthError> {
         let token = parameters.required("token")?;
-        let client = Presented::parse(authorization, parameters, &self.brand)?;
+        let client = PresentedClient::parse(authorization, parameters, &self.brand)?;
         let client = client.authenticate(Operation::Introspect, &self.verifier, now).await?.key;
         let worthless = Introspection { active: false, of_active: None };
         let Ok(presented) = Credential::parse(token, &self.brand) else { return Ok(worthless) };
-        let Checked::Known(known) = self.verifier.verify(&presented, now).await?.checked else {
+        let Verification::Verified(known) = self.verifier.verify(&presented, now).await?.verification else {
             return Ok(worthless);
         };
         if known.key.workspace_id != client.workspace_id || known.works(now).is_err() {
@@ -96,12 +96,12 @@ impl Introspector {
             credential: "refresh_token",
             endpoints: Vec::new(),
         };
-        if let Proof::Token(known) = &known.proof {
+        if let PresentedSecret::Token(known) = &known.presented {
             active.iat = known.token.created_at.timestamp();
             active.jti = Some(known.token.token_id.to_string());
         }
-        match &known.proof {
-            Proof::Token(known) if known.token.kind == TokenKind::RefreshToken => {
+        match &known.presented {
+            PresentedSecret::Token(known) if known.token.kind == TokenKind::RefreshToken => {
                 let is_unused =
                     known.family.as_ref().is_some_and(|family| family.is_present(known.token.token_id));
                 if !is_unused {

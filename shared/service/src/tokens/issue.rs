@@ -8,24 +8,24 @@
 use std::num::NonZeroU16;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
 use keygate_core::caller::Actor;
-use keygate_core::credential::{Brand, Credential, FamilyId, Kind, TokenId};
+use keygate_core::credential::{Brand, Credential, CredentialForm, FamilyId, TokenId};
 use keygate_core::endpoint_rule::{self, EndpointRule};
 use keygate_core::error::Error;
 use keygate_core::key::Key;
 use keygate_core::rights::{self, Operation};
-use keygate_core::scope::{MOST_SCOPES, Scope, WORKSPACE_ADMIN};
+use keygate_core::scope::{MAX_SCOPES, Scope, WORKSPACE_ADMIN};
 use keygate_core::time::whole_second;
 use keygate_core::token::{Family, HashedToken, RefreshUse, Token, TokenKey, TokenKind};
-use keygate_core::verification::{Checked, Known, KnownToken, Proof};
+use keygate_core::verification::{PresentedSecret, Verification, VerifiedCredential, VerifiedToken};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, Serializer};
 
 use crate::authorizer::verifier::Verifier;
-use crate::store::tokens::{Renewal, Revoked, TokenStore};
-use crate::tokens::client::Presented;
-use crate::tokens::parameters::Parameters;
+use crate::store::tokens::{Renewal, RevocationTarget, TokenStore};
+use crate::tokens::client::PresentedClient;
+use crate::tokens::parameters::FormParameters;
 use crate::tokens::settings::TokenSettings;
 use crate::tokens::{OAuthError, RefusedCredential};
 
@@ -62,11 +62,11 @@ impl TokenRequest {
     /// - [`OAuthError::UnsupportedGrantType`]: there is no such grant.
     /// - [`OAuthError::InvalidGrant`]: `refresh_token` is none.
     /// - [`OAuthError::InvalidScope`]: `scope` has something else than scopes, or too many.
-    pub fn parse(parameters: &Parameters, brand: &Brand) -> Result<Self, OAuthError> {
+    pub fn parse(parameters: &FormParameters, brand: &Brand) -> Result<Self, OAuthError> {
         let grant = match parameters.required("grant_type")? {
             "client_credentials" => Grant::ClientCredentials,
             "refresh_token" => match Credential::parse(parameters.required("refresh_token")?, brand) {
-                Ok(credential) if matches!(credential.kind, Kind::RefreshToken(_)) => {
+                Ok(credential) if matches!(credential.kind, CredentialForm::RefreshToken(_)) => {
                     Grant::RefreshToken(credential)
                 }
                 _ => return Err(OAuthError::InvalidGrant("not a refresh token")),
@@ -96,8 +96,8 @@ impl TokenRequest {
                 if !scopes.contains(&scope) {
                     scopes.push(scope);
                 }
-                if scopes.len() > MOST_SCOPES {
-                    let detail = format!("There may be at most {MOST_SCOPES} scopes.");
+                if scopes.len() > MAX_SCOPES {
+                    let detail = format!("There may be at most {MAX_SCOPES} scopes.");
                     return Err(OAuthError::InvalidScope(detail));
                 }
             }
@@ -147,7 +147,7 @@ impl TokenIssuer {
     /// # Errors
     ///
     /// - [`OAuthError::InvalidRequest`], [`OAuthError::UnsupportedGrantType`]: as [`TokenRequest::parse`] and
-    ///   [`Presented::parse`] say.
+    ///   [`PresentedClient::parse`] say.
     /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`]: the client is not presented with a key that works.
     /// - [`OAuthError::InvalidScope`]: a scope is none, or is more than the key or the refresh token has.
     /// - [`OAuthError::InvalidGrant`], [`OAuthError::RefusedGrant`]: the refresh token does not work or is another client's.
@@ -156,12 +156,12 @@ impl TokenIssuer {
     pub async fn issue(
         &self,
         authorization: Option<&str>,
-        parameters: &Parameters,
-        origin: Origin,
+        parameters: &FormParameters,
+        origin: RequestOrigin,
         now: DateTime<Utc>,
     ) -> Result<IssuedTokens, OAuthError> {
         let request = TokenRequest::parse(parameters, &self.brand)?;
-        let client = Presented::parse(authorization, parameters, &self.brand)?;
+        let client = PresentedClient::parse(authorization, parameters, &self.brand)?;
         match &request.grant {
             Grant::ClientCredentials => {
                 let client = client.authenticate(Operation::ObtainAccessToken, &self.verifier, now).await?;
@@ -186,9 +186,9 @@ impl TokenIssuer {
 
     async fn issue_for_key(
         &self,
-        client: Known,
+        client: VerifiedCredential,
         request: &TokenRequest,
-        origin: Origin,
+        origin: RequestOrigin,
         now: DateTime<Utc>,
     ) -> Result<IssuedTokens, OAuthError> {
         let presented = client.presented();
@@ -197,7 +197,8 @@ impl TokenIssuer {
                 format!("{OFFLINE_ACCESS} takes an API key with its current secret, not {presented}.");
             return Err(OAuthError::InvalidScope(detail));
         }
-        let made_in_overlap = (presented == rights::Presented::PreviousSecret).then_some(client.key.rotation);
+        let made_in_overlap =
+            (presented == rights::CredentialClass::PreviousSecret).then_some(client.key.rotation);
         // What is made with a secret ends with it.
         let client_ends_at = client.ends_at();
         let key = TokenKey { key: client.key, generation: client.generation };
@@ -214,7 +215,7 @@ impl TokenIssuer {
         let access_expires_at = self.access_expires_at(client_ends_at, request, now);
         let actor = Actor::User(&key.key.workspace_id, &key.key.user_id);
         if !request.offline {
-            let access = draft.token(Kind::AccessToken(TokenId::generate(now)), access_expires_at);
+            let access = draft.token(CredentialForm::AccessToken(TokenId::generate(now)), access_expires_at);
             let event = event(Action::TokenIssued, &key.key, &access, origin, now);
             self.store.issue(actor, &[self.hashed(&access)], None, &event, self.settings.per_key).await?;
             return Ok(self.shown(&access, None, now));
@@ -222,8 +223,8 @@ impl TokenIssuer {
         let family_id = FamilyId::generate(now);
         let [access_id, refresh_id] = next(family_id, 0).expect("a new family has room");
         let expires_at = sooner(whole_second(now) + self.settings.refresh_lifetime, key.key.expires_at);
-        let access = draft.token(Kind::AccessToken(access_id), access_expires_at.min(expires_at));
-        let refresh = draft.token(Kind::RefreshToken(refresh_id), expires_at);
+        let access = draft.token(CredentialForm::AccessToken(access_id), access_expires_at.min(expires_at));
+        let refresh = draft.token(CredentialForm::RefreshToken(refresh_id), expires_at);
         let family = Family::new(key.key.key_id, family_id, refresh_id, expires_at);
         let event = event(Action::TokenIssued, &key.key, &access, origin, now);
         let tokens = [self.hashed(&access), self.hashed(&refresh)];
@@ -234,9 +235,9 @@ impl TokenIssuer {
     async fn issue_for_refresh_token(
         &self,
         key: &TokenKey,
-        KnownToken { token: used, family, .. }: &KnownToken,
+        VerifiedToken { token: used, family, .. }: &VerifiedToken,
         request: &TokenRequest,
-        origin: &Origin,
+        origin: &RequestOrigin,
         now: DateTime<Utc>,
     ) -> Result<IssuedTokens, OAuthError> {
         let family = family.as_ref().ok_or(OAuthError::InvalidGrant("a refresh token without a family"))?;
@@ -259,10 +260,10 @@ impl TokenIssuer {
         let expires_at = sooner(family.expires_at, key.key.expires_at);
         let draft = Draft { key, scopes, endpoints: used.endpoints.clone(), made_in_overlap: None, now };
         let access_expires_at = self.access_expires_at(key.key.expires_at, request, now).min(expires_at);
-        let access = draft.token(Kind::AccessToken(access_id), access_expires_at);
+        let access = draft.token(CredentialForm::AccessToken(access_id), access_expires_at);
         // It has the same scopes as the one before, whatever was asked for this time (RFC 6749, section 6).
         let draft = Draft { scopes: used.scopes.clone(), ..draft };
-        let refresh = draft.token(Kind::RefreshToken(refresh_id), expires_at);
+        let refresh = draft.token(CredentialForm::RefreshToken(refresh_id), expires_at);
         let event = event(Action::TokenRefreshed, &key.key, &access, origin.clone(), now);
         let actor = Actor::User(&key.key.workspace_id, &key.key.user_id);
         let tokens = [self.hashed(&access), self.hashed(&refresh)];
@@ -276,14 +277,14 @@ impl TokenIssuer {
         key: &Key,
         used: &Token,
         family: &Family,
-        origin: Origin,
+        origin: RequestOrigin,
         now: DateTime<Utc>,
     ) -> Result<IssuedTokens, OAuthError> {
         let author = (&key.workspace_id, &key.user_id);
-        let event = Event::new(Action::TokenReused, author, (key.key_id, &key.user_id), origin, now)
+        let event = AuditEvent::new(Action::TokenReused, author, (key.key_id, &key.user_id), origin, now)
             .about_token(used.token_id);
         let actor = Actor::User(&key.workspace_id, &key.user_id);
-        let whole_family = Revoked::Family(family, used.generation);
+        let whole_family = RevocationTarget::Family(family, used.generation);
         self.store.revoke(actor, key.key_id, whole_family, &event).await?;
         Err(OAuthError::InvalidGrant("a refresh token that was used before"))
     }
@@ -293,17 +294,20 @@ impl TokenIssuer {
         &self,
         presented: &Credential,
         now: DateTime<Utc>,
-    ) -> Result<(TokenKey, Box<KnownToken>), OAuthError> {
-        let refused = match self.verifier.verify(presented, now).await?.checked {
-            Checked::Known(known) => match (known.works(now), *known) {
-                (Ok(()), Known { key, generation, proof: Proof::Token(token) }) => {
+    ) -> Result<(TokenKey, Box<VerifiedToken>), OAuthError> {
+        let refused = match self.verifier.verify(presented, now).await?.verification {
+            Verification::Verified(known) => match (known.works(now), *known) {
+                (
+                    Ok(()),
+                    VerifiedCredential { key, generation, presented: PresentedSecret::Token(token) },
+                ) => {
                     return Ok((TokenKey { key, generation }, token));
                 }
                 (Ok(()), _) => return Err(OAuthError::InvalidGrant("not a token")),
-                (Err(unfit), known) => RefusedCredential::of_unfit(known.key.holder(), None, unfit),
+                (Err(unfit), known) => RefusedCredential::of_unfit(known.key.owner(), None, unfit),
             },
-            Checked::WrongSecret(holder) => RefusedCredential::of_wrong_secret(holder, None),
-            Checked::Unknown(_) => return Err(OAuthError::InvalidGrant("unknown token")),
+            Verification::WrongSecret(owner) => RefusedCredential::of_wrong_secret(owner, None),
+            Verification::Unknown(_) => return Err(OAuthError::InvalidGrant("unknown token")),
         };
         Err(OAuthError::RefusedGrant(refused.into()))
     }
@@ -364,11 +368,11 @@ impl Draft<'_> {
         ))
     }
 
-    fn token(&self, kind: Kind, expires_at: DateTime<Utc>) -> NewToken {
+    fn token(&self, kind: CredentialForm, expires_at: DateTime<Utc>) -> NewToken {
         let (token_kind, token_id) = match kind {
-            Kind::RefreshToken(id) => (TokenKind::RefreshToken, id),
-            Kind::AccessToken(id) => (TokenKind::AccessToken, id),
-            Kind::ApiKey => unreachable!("an API key is not issued here"),
+            CredentialForm::RefreshToken(id) => (TokenKind::RefreshToken, id),
+            CredentialForm::AccessToken(id) => (TokenKind::AccessToken, id),
+            CredentialForm::ApiKey => unreachable!("an API key is not issued here"),
         };
         let token = Token {
             key_id: self.key.key.key_id,
@@ -403,9 +407,16 @@ fn sooner(time: DateTime<Utc>, end: Option<DateTime<Utc>>) -> DateTime<Utc> {
     end.map_or(time, |end| time.min(end))
 }
 
-fn event(action: Action, key: &Key, access: &NewToken, origin: Origin, now: DateTime<Utc>) -> Event {
+fn event(
+    action: Action,
+    key: &Key,
+    access: &NewToken,
+    origin: RequestOrigin,
+    now: DateTime<Utc>,
+) -> AuditEvent {
     let author = (&key.workspace_id, &key.user_id);
-    Event::new(action, author, (key.key_id, &key.user_id), origin, now).about_token(access.token.token_id)
+    AuditEvent::new(action, author, (key.key_id, &key.user_id), origin, now)
+        .about_token(access.token.token_id)
 }
 
 #[cfg(test)]
@@ -413,7 +424,7 @@ mod tests {
     use super::*;
 
     fn parse(body: &str) -> Result<TokenRequest, OAuthError> {
-        TokenRequest::parse(&Parameters::parse(body.as_bytes()).unwrap(), &"kg".parse().unwrap())
+        TokenRequest::parse(&FormParameters::parse(body.as_bytes()).unwrap(), &"kg".parse().unwrap())
     }
 
     #[test]

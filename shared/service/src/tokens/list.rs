@@ -6,20 +6,20 @@ use chrono::{DateTime, Utc};
 use keygate_core::caller::Caller;
 use keygate_core::credential::{KeyId, TokenId};
 use keygate_core::error::{Error, InvalidField, Place};
-use keygate_core::fields::Parameters;
+use keygate_core::fields::QueryParameters;
 use keygate_core::time::rfc3339;
 use keygate_core::token::{Family, Token, TokenKind};
 use serde::{Deserialize, Serialize};
 
 use crate::keys::ReadableKeys;
-use crate::store::keys::Keys;
+use crate::store::keys::KeysTable;
 use crate::store::pagination;
-use crate::store::tokens::Tokens;
+use crate::store::tokens::TokensTable;
 
 /// How many tokens are read at once where not every one of those read before works.
 const READ: usize = 250;
 /// How often a page is continued then. With [`READ`] it bounds what a page costs.
-const MOST_READS: usize = 4;
+const MAX_READS: usize = 4;
 
 /// What a caller asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl ListTokens {
     ///
     /// - [`Error::Invalid`]: names every parameter that is wrong, unknown or there twice.
     pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
-        let mut parameters = Parameters::new(parameters);
+        let mut parameters = QueryParameters::new(parameters);
         let limit = parameters.optional("limit", pagination::limit).unwrap_or(pagination::DEFAULT_LIMIT);
         let cursor = parameters.optional("cursor", |value| Ok(value.to_owned()));
         parameters.finish(Self { limit, cursor })
@@ -86,7 +86,7 @@ pub struct TokenPage {
 /// - [`Error::Invalid`]: the cursor is not one of this key's tokens.
 /// - [`Error::Unavailable`]: try again later.
 pub async fn list(
-    (keys, tokens): (&Keys, &Tokens),
+    (keys, tokens): (&KeysTable, &TokensTable),
     caller: &Caller,
     key_id: KeyId,
     request: &ListTokens,
@@ -98,7 +98,7 @@ pub async fn list(
     readable.require(&key.key.user_id)?;
     let mut after = request.cursor.as_ref().map(|cursor| Cursor::read(cursor, key_id)).transpose()?;
     let mut items: Vec<ShownToken> = Vec::new();
-    for round in 0..MOST_READS {
+    for round in 0..MAX_READS {
         // One more than asked for tells whether there is more.
         let read = if round == 0 { request.limit + 1 } else { READ };
         let (page, rest) = tokens.page(key_id, after, read).await?;

@@ -1,6 +1,6 @@
 //! What can be done with access and refresh tokens: one use case a file.
 //!
-//! A key's holder trades the key for tokens that work for a while, may carry fewer scopes, and can be revoked while the key
+//! A key's owner trades the key for tokens that work for a while, may carry fewer scopes, and can be revoked while the key
 //! stays as it is. The interface is OAuth 2.0 (RFC 6749, sections 4.4 and 6; RFC 7009; RFC 7662; RFC 8414), in which a key
 //! is a client: its id is the client's, its text the client's secret.
 
@@ -15,9 +15,9 @@ pub mod settings;
 
 use keygate_core::caller::CredentialKind;
 use keygate_core::error::Error;
-use keygate_core::key::Holder;
-use keygate_core::rights::Presented;
-use keygate_core::verification::{Unfit, WRONG_SECRET};
+use keygate_core::key::KeyOwner;
+use keygate_core::rights::CredentialClass;
+use keygate_core::verification::{InactiveReason, WRONG_SECRET};
 use thiserror::Error as ThisError;
 
 /// Why a request of an OAuth client was refused (RFC 6749, section 5.2; RFC 7009, section 2.2.1). Nothing was changed, unless
@@ -29,13 +29,13 @@ pub enum OAuthError {
     InvalidRequest(String),
     /// The client is not who it says. The reason is for the log.
     #[error("invalid client: {0}")]
-    InvalidClient(&'static str, client::Scheme),
+    InvalidClient(&'static str, client::ClientAuthScheme),
     /// What the client presented may not do this, whatever its scopes.
     #[error("{0} may not do this")]
-    UnauthorizedClient(Presented),
+    UnauthorizedClient(CredentialClass),
     /// The client names a key that exists, and the key does not work or has another secret.
     #[error("invalid client: {}", .0.reason)]
-    RefusedClient(Box<RefusedCredential>, client::Scheme),
+    RefusedClient(Box<RefusedCredential>, client::ClientAuthScheme),
     /// The refresh token is of a key that exists, and does not work or has another secret.
     #[error("invalid grant: {}", .0.reason)]
     RefusedGrant(Box<RefusedCredential>),
@@ -61,7 +61,7 @@ pub enum OAuthError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedCredential {
     /// Whose key it names.
-    pub holder: Holder,
+    pub owner: KeyOwner,
     /// What it is, if it is one of those that open APIs.
     pub credential: Option<CredentialKind>,
     /// Why it does not work, in the authorizer's words.
@@ -70,13 +70,17 @@ pub struct RefusedCredential {
 
 impl RefusedCredential {
     /// One with another secret than the key or the token has.
-    pub(crate) fn of_wrong_secret(holder: Holder, credential: Option<CredentialKind>) -> Self {
-        Self { holder, credential, reason: WRONG_SECRET }
+    pub(crate) fn of_wrong_secret(owner: KeyOwner, credential: Option<CredentialKind>) -> Self {
+        Self { owner, credential, reason: WRONG_SECRET }
     }
 
     /// One with the right secret.
-    pub(crate) fn of_unfit(holder: Holder, credential: Option<CredentialKind>, unfit: Unfit) -> Self {
-        Self { holder, credential, reason: unfit.word() }
+    pub(crate) fn of_unfit(
+        owner: KeyOwner,
+        credential: Option<CredentialKind>,
+        reason: InactiveReason,
+    ) -> Self {
+        Self { owner, credential, reason: reason.word() }
     }
 }
 

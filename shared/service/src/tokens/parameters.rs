@@ -8,9 +8,9 @@ use crate::tokens::OAuthError;
 
 /// The parameters of a form (`application/x-www-form-urlencoded`; RFC 6749, appendix B). Some are secrets, so none is shown.
 #[derive(Debug)]
-pub struct Parameters(HashMap<String, SecretString>);
+pub struct FormParameters(HashMap<String, SecretString>);
 
-impl Parameters {
+impl FormParameters {
     /// Reads a body. A parameter without a value counts as not sent (RFC 6749, section 3.2).
     ///
     /// # Errors
@@ -20,12 +20,12 @@ impl Parameters {
     /// # Example
     ///
     /// ```
-    /// use keygate::tokens::parameters::Parameters;
+    /// use keygate::tokens::parameters::FormParameters;
     ///
-    /// let parameters = Parameters::parse(b"scope=orders%3Aread+offline_access&resource=").unwrap();
+    /// let parameters = FormParameters::parse(b"scope=orders%3Aread+offline_access&resource=").unwrap();
     /// assert_eq!(parameters.optional("scope"), Some("orders:read offline_access"));
     /// assert_eq!(parameters.optional("resource"), None);
-    /// assert!(Parameters::parse(b"token=a&token=b").is_err());
+    /// assert!(FormParameters::parse(b"token=a&token=b").is_err());
     /// ```
     pub fn parse(body: &[u8]) -> Result<Self, OAuthError> {
         let mut parameters = HashMap::new();

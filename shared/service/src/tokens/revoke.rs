@@ -4,22 +4,22 @@
 //! section 2.1).
 
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
 use keygate_core::caller::{Actor, Caller};
-use keygate_core::credential::{Brand, Credential, KeyId, Kind, TokenId};
+use keygate_core::credential::{Brand, Credential, CredentialForm, KeyId, TokenId};
 use keygate_core::error::Error;
 use keygate_core::key::Key;
 use keygate_core::rights::Operation;
 use keygate_core::scope::KEYS_WRITE;
 use keygate_core::token::{Family, Token, TokenKind};
-use keygate_core::verification::{Checked, Known, Proof};
+use keygate_core::verification::{PresentedSecret, Verification, VerifiedCredential};
 
 use crate::authorizer::verifier::Verifier;
 use crate::keys::find;
-use crate::store::tokens::{Revoked, TokenStore};
+use crate::store::tokens::{RevocationTarget, TokenStore};
 use crate::tokens::OAuthError;
-use crate::tokens::client::Presented;
-use crate::tokens::parameters::Parameters;
+use crate::tokens::client::PresentedClient;
+use crate::tokens::parameters::FormParameters;
 
 /// What revoking tokens takes.
 #[derive(Debug)]
@@ -46,33 +46,36 @@ impl TokenRevoker {
     pub async fn revoke_presented(
         &self,
         authorization: Option<&str>,
-        parameters: &Parameters,
-        origin: Origin,
+        parameters: &FormParameters,
+        origin: RequestOrigin,
         now: DateTime<Utc>,
     ) -> Result<(), OAuthError> {
         let token = parameters.required("token")?;
-        let client = Presented::parse(authorization, parameters, &self.brand)?;
+        let client = PresentedClient::parse(authorization, parameters, &self.brand)?;
         let presented = match Credential::parse(token, &self.brand) {
-            Ok(Credential { kind: Kind::ApiKey, .. }) => return Err(OAuthError::UnsupportedTokenType),
+            Ok(Credential { kind: CredentialForm::ApiKey, .. }) => {
+                return Err(OAuthError::UnsupportedTokenType);
+            }
             Ok(presented) => presented,
             Err(_) => {
                 // Who sends nonsense must be no impostor either.
-                if let Presented::Key(..) = client {
+                if let PresentedClient::Key(..) = client {
                     client.authenticate(Operation::RevokePresentedToken, &self.verifier, now).await?;
                 }
                 return Ok(());
             }
         };
         client.must_be(presented.key_id, Operation::RevokePresentedToken, &self.verifier, now).await?;
-        let Checked::Known(known) = self.verifier.verify(&presented, now).await?.checked else {
+        let Verification::Verified(known) = self.verifier.verify(&presented, now).await?.verification else {
             return Ok(());
         };
-        if let Known { key, proof: Proof::Token(known), .. } = *known
+        if let VerifiedCredential { key, presented: PresentedSecret::Token(known), .. } = *known
             && !known.is_revoked
         {
             let author = (&key.workspace_id, &key.user_id);
-            let event = Event::new(Action::TokenRevoked, author, (key.key_id, &key.user_id), origin, now)
-                .about_token(known.token.token_id);
+            let event =
+                AuditEvent::new(Action::TokenRevoked, author, (key.key_id, &key.user_id), origin, now)
+                    .about_token(known.token.token_id);
             let actor = Actor::User(&key.workspace_id, &key.user_id);
             self.store
                 .revoke(actor, key.key_id, revoked(&known.token, known.family.as_ref()), &event)
@@ -94,7 +97,7 @@ pub async fn revoke(
     store: &TokenStore,
     caller: &Caller,
     (key_id, token_id): (KeyId, TokenId),
-    origin: Origin,
+    origin: RequestOrigin,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let key = key_of(store, caller, key_id, now).await?;
@@ -123,7 +126,7 @@ pub async fn revoke_all(
     store: &TokenStore,
     caller: &Caller,
     key_id: KeyId,
-    origin: Origin,
+    origin: RequestOrigin,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let key = key_of(store, caller, key_id, now).await?;
@@ -138,15 +141,15 @@ async fn key_of(store: &TokenStore, caller: &Caller, id: KeyId, now: DateTime<Ut
     Ok(key)
 }
 
-fn event(caller: &Caller, key: &Key, origin: Origin, now: DateTime<Utc>) -> Event {
+fn event(caller: &Caller, key: &Key, origin: RequestOrigin, now: DateTime<Utc>) -> AuditEvent {
     let author = (&caller.workspace_id, &caller.user_id);
-    Event::new(Action::TokenRevoked, author, (key.key_id, &key.user_id), origin, now)
+    AuditEvent::new(Action::TokenRevoked, author, (key.key_id, &key.user_id), origin, now)
 }
 
 /// What goes with a token.
-fn revoked<'a>(token: &'a Token, family: Option<&'a Family>) -> Revoked<'a> {
+fn revoked<'a>(token: &'a Token, family: Option<&'a Family>) -> RevocationTarget<'a> {
     match (token.kind, family) {
-        (TokenKind::RefreshToken, Some(family)) => Revoked::Family(family, token.generation),
-        _ => Revoked::Token(token),
+        (TokenKind::RefreshToken, Some(family)) => RevocationTarget::Family(family, token.generation),
+        _ => RevocationTarget::Token(token),
     }
 }

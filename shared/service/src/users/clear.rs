@@ -1,7 +1,7 @@
 //! Removing a user: the second step, which deletes their keys or hands them over.
 
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
 use keygate_core::caller::Actor;
 use keygate_core::credential::KeyId;
 use keygate_core::error::Error;
@@ -29,7 +29,7 @@ pub struct UserClearer {
 
 /// What came of the keys of a removed user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cleared {
+pub struct ClearSummary {
     /// So many were deleted.
     pub deleted: u32,
     /// So many are another user's now.
@@ -51,13 +51,13 @@ impl UserClearer {
     /// # Errors
     ///
     /// - [`Error::Conflict`], [`Error::Busy`], [`Error::Unavailable`]: not everything is done yet. Try again.
-    pub async fn clear(&self, removal: &Removal, now: DateTime<Utc>) -> Result<Cleared, Error> {
-        let mut cleared = Cleared::default();
-        let event = removal.event(Origin::default(), now);
+    pub async fn clear(&self, removal: &Removal, now: DateTime<Utc>) -> Result<ClearSummary, Error> {
+        let mut cleared = ClearSummary::default();
+        let event = removal.event(RequestOrigin::default(), now);
         let removed_at =
             self.store.remove_user(Actor::Keygate, removal.whom(), None, None, &event, removal.time).await?;
         let Some(removed_at) = removed_at else {
-            return Ok(Cleared { is_over: true, ..cleared });
+            return Ok(ClearSummary { is_over: true, ..cleared });
         };
         let (workspace, user) = removal.whom();
         let mut members = self.store.workspaces.counted_members(workspace, user).await?;
@@ -68,7 +68,7 @@ impl UserClearer {
                 Ok(Some(Action::KeyTransferred)) => cleared.transferred += 1,
                 Ok(Some(_)) => cleared.deleted += 1,
                 Ok(None) => {}
-                Err(Error::UserReinstated) => return Ok(Cleared { is_over: true, ..cleared }),
+                Err(Error::UserReinstated) => return Ok(ClearSummary { is_over: true, ..cleared }),
                 Err(error) => return Err(error),
             }
         }
@@ -76,10 +76,11 @@ impl UserClearer {
             for key in legacy.keys.of_user(&removal.workspace_id, &removal.user_id).await? {
                 let author = (&removal.workspace_id, &removal.actor);
                 let target = (key.key_id, &removal.user_id);
-                let event = Event::new(Action::LegacyDeleted, author, target, Origin::default(), now);
+                let event =
+                    AuditEvent::new(Action::LegacyDeleted, author, target, RequestOrigin::default(), now);
                 match legacy.delete_of_removed_user(&key, removal.whom(), removed_at, &event).await {
                     Ok(was_there) => cleared.deleted += u32::from(was_there),
-                    Err(Error::UserReinstated) => return Ok(Cleared { is_over: true, ..cleared }),
+                    Err(Error::UserReinstated) => return Ok(ClearSummary { is_over: true, ..cleared }),
                     Err(error) => return Err(error),
                 }
             }
@@ -87,9 +88,9 @@ impl UserClearer {
         Ok(cleared)
     }
 
-    fn deletion(id: KeyId, removal: &Removal, now: DateTime<Utc>) -> Event {
+    fn deletion(id: KeyId, removal: &Removal, now: DateTime<Utc>) -> AuditEvent {
         let author = (&removal.workspace_id, &removal.actor);
-        Event::new(Action::KeyDeleted, author, (id, &removal.user_id), Origin::default(), now)
+        AuditEvent::new(Action::KeyDeleted, author, (id, &removal.user_id), RequestOrigin::default(), now)
     }
 
     /// What was done to the key, if it was there.
@@ -133,7 +134,7 @@ impl UserClearer {
         let Some(heir) = &removal.transfer_to else { return Ok(false) };
         let author = (&removal.workspace_id, &removal.actor);
         let target = (stored.key.key_id, heir);
-        let event = Event::new(Action::KeyTransferred, author, target, Origin::default(), now);
+        let event = AuditEvent::new(Action::KeyTransferred, author, target, RequestOrigin::default(), now);
         let after = handed_over(&stored.key, heir, removal.overlap_ends(removed_at), now);
         self.store.transfer_key((&stored.key, &after), self.quota, removed_at, &event, now).await?;
         Ok(true)

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use keygate_core::error::Error;
 use serde::Serialize;
 
-use crate::store::legacy_keys::LegacyKeys;
-use crate::store::workspaces::Workspaces;
+use crate::store::legacy_keys::LegacyKeysTable;
+use crate::store::workspaces::WorkspacesTable;
 use crate::users::remove::Removal;
 
 /// How long counting may take. The removal has to be handed over within the same request, whatever becomes of the count.
@@ -28,14 +28,14 @@ pub struct KeysFound {
 
 /// A removal as it is answered, with what it found.
 #[derive(Debug, Serialize)]
-pub struct AnsweredRemoval {
+pub struct RemovalResponse {
     #[serde(flatten)]
     removal: Removal,
     found: KeysFound,
     hint: Option<&'static str>,
 }
 
-impl AnsweredRemoval {
+impl RemovalResponse {
     /// The answer to a removal that found so many keys.
     #[must_use]
     pub fn new(removal: Removal, found: KeysFound) -> Self {
@@ -54,8 +54,8 @@ impl AnsweredRemoval {
 /// - [`Error::Unavailable`]: the database did not answer, or not in time.
 /// - [`Error::Broken`]: an entry is not as it should be.
 pub async fn count(
-    workspaces: &Workspaces,
-    legacy: Option<&LegacyKeys>,
+    workspaces: &WorkspacesTable,
+    legacy: Option<&LegacyKeysTable>,
     removal: &Removal,
     now: DateTime<Utc>,
 ) -> Result<KeysFound, Error> {
@@ -88,7 +88,7 @@ mod tests {
             Removal::parse(event.as_bytes(), Utc::now()).unwrap()
         };
         for (api_keys, legacy_keys, is_told) in [(0, 0, true), (1, 0, false), (0, 1, false)] {
-            let answer = AnsweredRemoval::new(removal(), KeysFound { api_keys, legacy_keys });
+            let answer = RemovalResponse::new(removal(), KeysFound { api_keys, legacy_keys });
             let answer = serde_json::to_value(&answer).unwrap();
             assert_eq!(answer["found"], json!({"api_keys": api_keys, "legacy_keys": legacy_keys}));
             assert_eq!(answer["user_id"], "Bob@example.com");

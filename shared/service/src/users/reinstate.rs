@@ -1,7 +1,7 @@
 //! Reinstating a removed user.
 
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
 use keygate_core::caller::Caller;
 use keygate_core::error::Error;
 use keygate_core::identity::UserId;
@@ -26,7 +26,7 @@ pub async fn reinstate(
     store: &Store,
     caller: &Caller,
     user_id: &UserId,
-    origin: Origin,
+    origin: RequestOrigin,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     caller.require(USERS_WRITE)?;
@@ -35,7 +35,7 @@ pub async fn reinstate(
         return Err(Error::OwnUser);
     }
     let author = (&caller.workspace_id, &caller.user_id);
-    let event = Event::of_user(Action::UserReinstated, author, user_id, origin, now);
+    let event = AuditEvent::of_user(Action::UserReinstated, author, user_id, origin, now);
     let whom = (&caller.workspace_id, user_id);
     store.reinstate_user(caller.actor(), whom, &event, now).await?;
     Ok(())

@@ -1,11 +1,11 @@
 //! Removing a user: the first step, which marks them.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::{Action, Event, Origin};
+use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
 use keygate_core::caller::Caller;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
-use keygate_core::fields::{self, Fields, Parameters, Wrong};
+use keygate_core::fields::{self, FieldError, Fields, QueryParameters};
 use keygate_core::identity::{UserId, WorkspaceId};
 use keygate_core::rights::Operation;
 use keygate_core::scope::{Scope, USERS_WRITE};
@@ -13,23 +13,23 @@ use keygate_core::time::whole_millisecond;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::keys::rotate::{self, LONGEST_OVERLAP};
+use crate::keys::rotate::{self, MAX_OVERLAP};
 use crate::store::Store;
-use crate::store::legacy_keys::LegacyKeys;
+use crate::store::legacy_keys::LegacyKeysTable;
 
 /// How long the secret of a key that is handed over goes on unless said, in seconds: a week.
 const DEFAULT_OVERLAP: i64 = 7 * 24 * 60 * 60;
 
 /// What becomes of the keys of a removed user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Keys {
+pub struct KeyDisposition {
     /// Who gets them; they are deleted, if not said.
     pub transfer_to: Option<UserId>,
     /// How long the secrets of those that are handed over go on from the removal.
     pub overlap_seconds: i64,
 }
 
-impl Keys {
+impl KeyDisposition {
     /// Reads the parameters of a query about `user`.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl Keys {
         user: &UserId,
         parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, Error> {
-        let mut parameters = Parameters::new(parameters);
+        let mut parameters = QueryParameters::new(parameters);
         let transfer_to = parameters.optional("transfer_to", fields::user);
         if transfer_to.as_ref() == Some(user) {
             parameters.refuse("transfer_to", ANOTHER_USER);
@@ -47,7 +47,7 @@ impl Keys {
         let overlap = parameters.optional("overlap_seconds", |value| {
             let digits = Some(value).filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
             let seconds = digits.and_then(|digits| digits.parse().ok());
-            seconds.filter(|seconds| *seconds <= LONGEST_OVERLAP).ok_or_else(rotate::must_be_an_overlap)
+            seconds.filter(|seconds| *seconds <= MAX_OVERLAP).ok_or_else(rotate::must_be_an_overlap)
         });
         let overlap_seconds = overlap.unwrap_or(DEFAULT_OVERLAP);
         parameters.finish(Self { transfer_to, overlap_seconds })
@@ -86,7 +86,7 @@ impl Removal {
         let transfer_to = fields.optional("transfer_to", |value| {
             let transfer_to = fields::owner(value)?;
             if Some(&transfer_to) == user_id.as_ref() {
-                Err(Wrong::new(&ANOTHER_USER))
+                Err(FieldError::new(&ANOTHER_USER))
             } else {
                 Ok(transfer_to)
             }
@@ -101,7 +101,7 @@ impl Removal {
             overlap_seconds,
             // One that is still to come would be after whatever is done now.
             time: whole_millisecond(time.unwrap_or(now).min(now)),
-            actor: actor.unwrap_or_else(UserId::of_events),
+            actor: actor.unwrap_or_else(UserId::system_events),
         }))
     }
 
@@ -110,8 +110,14 @@ impl Removal {
     }
 
     /// The event that tells of it.
-    pub(super) fn event(&self, origin: Origin, now: DateTime<Utc>) -> Event {
-        Event::of_user(Action::UserRemoved, (&self.workspace_id, &self.actor), &self.user_id, origin, now)
+    pub(super) fn event(&self, origin: RequestOrigin, now: DateTime<Utc>) -> AuditEvent {
+        AuditEvent::of_user(
+            Action::UserRemoved,
+            (&self.workspace_id, &self.actor),
+            &self.user_id,
+            origin,
+            now,
+        )
     }
 
     /// Until when the secrets go on of keys that are handed over by the removal of `removed_at`.
@@ -120,9 +126,9 @@ impl Removal {
     }
 }
 
-fn time(value: &Value) -> Result<DateTime<Utc>, Wrong> {
+fn time(value: &Value) -> Result<DateTime<Utc>, FieldError> {
     let time = DateTime::parse_from_rfc3339(fields::string(value)?);
-    Ok(time.map_err(|_| Wrong::new(&fields::MUST_BE_A_TIME))?.into())
+    Ok(time.map_err(|_| FieldError::new(&fields::MUST_BE_A_TIME))?.into())
 }
 
 /// `MAX_REMOVED_USERS`: how many users whom a workspace does not know requests may remove from it; 10,000 unless set.
@@ -140,7 +146,7 @@ pub struct UserRemover {
     /// Where users are.
     pub store: Store,
     /// Where legacy keys are, if any are honoured.
-    pub legacy: Option<LegacyKeys>,
+    pub legacy: Option<LegacyKeysTable>,
     /// How many users whom a workspace does not know may be removed from it.
     pub max_unknown: u32,
 }
@@ -165,8 +171,8 @@ impl UserRemover {
         &self,
         caller: &Caller,
         user_id: UserId,
-        keys: Keys,
-        origin: Origin,
+        keys: KeyDisposition,
+        origin: RequestOrigin,
         now: DateTime<Utc>,
     ) -> Result<Removal, Error> {
         caller.require(USERS_WRITE)?;
@@ -255,9 +261,10 @@ mod tests {
     #[test]
     fn every_wrong_parameter_is_named_at_once() {
         let alice: UserId = "alice".parse().unwrap();
-        let parse =
-            |parameters: &[(&'static str, &'static str)]| Keys::parse(&alice, parameters.iter().copied());
-        let deleted = Keys { transfer_to: None, overlap_seconds: DEFAULT_OVERLAP };
+        let parse = |parameters: &[(&'static str, &'static str)]| {
+            KeyDisposition::parse(&alice, parameters.iter().copied())
+        };
+        let deleted = KeyDisposition { transfer_to: None, overlap_seconds: DEFAULT_OVERLAP };
         assert_eq!(parse(&[]).unwrap(), deleted);
         for (name, value) in [
             ("transfer_to", "alice"),
