@@ -10,6 +10,7 @@ use std::io::Read;
 
 use crate::support::database::calls;
 use crate::support::emulator::put_log_lines;
+use crate::support::eventually;
 use crate::support::function::{Disturbance, Function, Moment};
 use crate::support::stack::variable;
 use crate::support::workspace::{Workspace, id_of, unique};
@@ -116,8 +117,6 @@ async fn the_configured_log_group_is_read() {
     let key = workspace.key_of("bob", &[]).await;
     let group = format!("/aws/apigateway/{}/access", variable("KEYGATE_STACK"));
     put_log_lines(&workspace.api, &group, &unique("log"), &[line(&workspace, "bob", &key).to_string()]).await;
-    while calls(&workspace.id, "bob").await.is_empty() {
-        tokio::task::yield_now().await;
-    }
+    eventually("the call is recorded", async || !calls(&workspace.id, "bob").await.is_empty()).await;
     assert_eq!(calls(&workspace.id, "bob").await[0]["path"], "/orders/{id}");
 }

@@ -9,6 +9,7 @@ use crate::support::faults::Faults;
 use crate::support::function::{Disturbance, Function, token_event};
 use crate::support::stack::variable;
 use crate::support::workspace::{Workspace, id_of, text};
+use crate::support::{eventually, eventually_some};
 
 fn call(key: &str) -> Value {
     token_event(&format!("Bearer {key}"))
@@ -30,19 +31,28 @@ async fn pepper_version(id: &str) -> i64 {
     database::key(id).await["pepper_version"].as_i64().expect("a version")
 }
 
+/// Waits until the hash of a key is stored under the second pepper.
+async fn until_rehashed(id: &str) {
+    eventually("the key is rehashed", async || pepper_version(id).await == 2).await;
+}
+
+/// Waits until the last use of a key is stored.
+async fn until_used(id: &str) {
+    eventually("the last use is stored", async || database::key(id).await["last_used_at"] != 0).await;
+}
+
 #[tokio::test]
 async fn a_used_key_says_when() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "ci"})).await;
     let (id, before) = (text(&created, "id"), Utc::now());
     assert!(workspace.accepts(text(&created, "key")).await);
-    let used = loop {
+    let used = eventually_some("the key has a last_used_at", async || {
         let answer = workspace.get(&workspace.admin, id).await;
-        assert_eq!(answer.header("etag"), Some("\"1\""), "being used is no change");
-        if let Some(used) = answer.json()["last_used_at"].as_str() {
-            break DateTime::parse_from_rfc3339(used).expect("RFC 3339").to_utc();
-        }
-    };
+        assert_eq!(answer.header("etag"), Some("\"1\""), "a use does not change the revision");
+        answer.json()["last_used_at"].as_str().map(str::to_owned)
+    });
+    let used = DateTime::parse_from_rfc3339(&used.await).expect("RFC 3339").to_utc();
     assert!((before.timestamp()..=Utc::now().timestamp()).contains(&used.timestamp()));
     let listed = workspace.list(&workspace.admin, "?sort=last_used_at&status=unused").await.json();
     assert_eq!(listed["items"], json!([]));
@@ -55,14 +65,10 @@ async fn an_environment_whose_extension_cannot_register_says_so_once_with_the_re
     let workspace = Workspace::new().await;
     assert!(workspace.accepts(&workspace.admin).await);
     let warning = "no Extensions API: what is left is written before each answer";
-    let started = std::time::Instant::now();
-    let line = loop {
-        let lines = log_lines(&workspace.api).await;
-        if let Some(line) = lines.iter().find(|line| line.contains(warning)) {
-            break serde_json::from_str::<Value>(line).expect("JSON");
-        }
-        assert!(started.elapsed() < std::time::Duration::from_secs(30), "nobody is told");
-    };
+    let line = eventually_some("the authorizer logs a warning", async || {
+        log_lines(&workspace.api).await.into_iter().find(|line| line.contains(warning))
+    });
+    let line: Value = serde_json::from_str(&line.await).expect("JSON");
     assert_eq!(line["level"], "WARN", "{line}");
     assert!(line["error"].as_str().is_some_and(|error| !error.is_empty()), "{line}");
 
@@ -81,7 +87,7 @@ async fn the_answer_does_not_wait_for_what_is_written_after_it() {
         assert_eq!(stored["last_used_at"], 0, "the answer is there and nothing is written yet");
     });
     assert_eq!(Box::pin(answer).await["principalId"], "bob");
-    while database::key(id_of(&key)).await["last_used_at"] == 0 {}
+    until_used(id_of(&key)).await;
     workspace.contents().await;
 }
 
@@ -121,7 +127,7 @@ async fn use_is_written_once_in_an_interval_and_never_backwards() {
     let key = workspace.key_of("bob", &[]).await;
     let (one, other) = tokio::join!(Function::start("authorize", &[]), Function::start("authorize", &[]));
     one.invoke(call(&key)).await.expect("a policy");
-    while database::key(id_of(&key)).await["last_used_at"] == 0 {}
+    until_used(id_of(&key)).await;
     assert_eq!(updates(&one), 1);
     let written = database::key(id_of(&key)).await["last_used_at"].clone();
     for function in [&one, &other, &one] {
@@ -143,7 +149,7 @@ async fn a_failure_after_the_answer_changes_no_answer() {
     }
     authorizer.disturb(Disturbance::None);
     authorizer.invoke(call(&key)).await.expect("a policy");
-    while database::key(id_of(&key)).await["last_used_at"] == 0 {}
+    until_used(id_of(&key)).await;
     workspace.contents().await;
 }
 
@@ -157,7 +163,7 @@ async fn a_refused_key_was_not_used() {
     assert!(authorizer.invoke(call(text(&created, "key"))).await.is_err());
     let accepted = workspace.key_of("bob", &[]).await;
     authorizer.invoke(call(&accepted)).await.expect("a policy");
-    while database::key(id_of(&accepted)).await["last_used_at"] == 0 {}
+    until_used(id_of(&accepted)).await;
     assert_eq!(updates(&authorizer), 1, "that of the accepted key");
     workspace.contents().await;
 }
@@ -171,7 +177,7 @@ async fn a_hash_under_an_older_pepper_is_renewed_when_its_key_is_used() {
     let (old, both) = tokio::join!(Function::start("authorize", &old), Function::start("authorize", &both));
     assert_eq!(pepper_version(id_of(&key)).await, 1);
     both.invoke(call(&key)).await.expect("a policy");
-    while pepper_version(id_of(&key)).await == 1 {}
+    until_rehashed(id_of(&key)).await;
     both.invoke(call(&key)).await.expect("the same key is accepted under its new hash");
     let error = old.invoke(call(&key)).await.expect_err("an environment without the pepper cannot tell");
     assert_ne!(error, "Unauthorized");
@@ -186,7 +192,7 @@ async fn a_pepper_is_known_everywhere_before_it_is_used_anywhere() {
     let settings = [("PEPPERS", peppers.as_str()), ("PEPPER_VERSION", "1")];
     let authorizer = Function::start("authorize", &settings).await;
     authorizer.invoke(call(&key)).await.expect("a policy");
-    while database::key(id_of(&key)).await["last_used_at"] == 0 {}
+    until_used(id_of(&key)).await;
     assert_eq!((updates(&authorizer), pepper_version(id_of(&key)).await), (1, 1), "that of its last use");
     workspace.contents().await;
 }
@@ -212,7 +218,7 @@ async fn of_a_rehash_and_a_rotation_the_rotation_wins() {
     for key in [old, text(&rotated, "key")] {
         authorizer.invoke(call(key)).await.expect("both secrets work during the overlap");
     }
-    while pepper_version(id).await == 1 {}
+    until_rehashed(id).await;
     for key in [old, text(&rotated, "key")] {
         authorizer.invoke(call(key)).await.expect("and after the new one's hash was renewed");
     }

@@ -44,7 +44,7 @@ async fn every_refusal_looks_the_same() {
     assert_eq!(workspace.delete(&workspace.admin, id_of(&deleted)).await.status, 204);
     let expired = workspace.created(json!({"name": "short", "expires_in": 1})).await;
     let expired = expired["key"].as_str().expect("a key").to_owned();
-    while workspace.api.rest_example(Some(&format!("Bearer {expired}"))).await.status == 200 {}
+    workspace.until_refused(&expired).await;
     let disabled = workspace.key_of("bob", &[]).await;
     disable(id_of(&disabled)).await;
 

@@ -59,7 +59,7 @@ async fn a_credential_is_accepted_or_refused_alike_in_every_kind_of_event_and_fo
     let deleted = workspace.key_of("bob", &[]).await;
     workspace.delete(&workspace.admin, id_of(&deleted)).await;
     let expired = workspace.created(json!({"name": "short", "expires_in": 1})).await;
-    while workspace.accepts(text(&expired, "key")).await {}
+    workspace.until_refused(text(&expired, "key")).await;
     let legacy = imported(&workspace, "bob", &[]).await;
 
     let bearer = |key: &str| Some(format!("Bearer {key}"));

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::support::database::{calls, mark_used};
 use crate::support::function::{Disturbance, Function, event, token_event};
 use crate::support::workspace::{Workspace, id_of, text};
+use crate::support::{eventually, eventually_some};
 
 fn token(key: &str) -> Value {
     token_event(&format!("Bearer {key}"))
@@ -22,13 +23,12 @@ fn request(name: &str, key: &str) -> Value {
 
 /// The calls of a user, once there are as many events of them.
 async fn wait_for_calls(workspace: &Workspace, user: &str, events: usize) -> Vec<Value> {
-    loop {
+    eventually_some("the calls are written", async || {
         let calls = calls(&workspace.id, user).await;
         assert!(calls.len() <= events, "{calls:#?}");
-        if calls.len() == events {
-            return calls;
-        }
-    }
+        (calls.len() == events).then_some(calls)
+    })
+    .await
 }
 
 #[tokio::test]
@@ -199,9 +199,8 @@ async fn what_cannot_be_written_is_logged_and_counted_and_changes_no_answer() {
         assert_eq!(authorizer.invoke(token(&key)).await.expect("a policy")["principalId"], "bob");
     }
     let not_written = |line: &Value| line["message"] == "not written after the answer";
-    while authorizer.log_lines().into_iter().filter(not_written).count() < 2 {
-        tokio::task::yield_now().await;
-    }
+    let is_logged = async || authorizer.log_lines().into_iter().filter(not_written).count() >= 2;
+    eventually("both failures are logged", is_logged).await;
     authorizer.disturb(Disturbance::None);
     authorizer.invoke(token(&key)).await.expect("a policy");
     wait_for_calls(&workspace, "bob", 1).await;

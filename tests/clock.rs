@@ -1,7 +1,5 @@
 //! Time as an event: `announce-due`.
 
-use std::time::{Duration, Instant};
-
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
@@ -10,9 +8,9 @@ use crate::support::emulator;
 use crate::support::function::{Disturbance, Function, Moment, request};
 use crate::support::tables::{Tables, revealed};
 use crate::support::workspace::{Workspace, id_of, text};
+use crate::support::{eventually, eventually_some};
 
 const DAY: i64 = 86_400;
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Tables of a test's own, and who changes keys in them.
 struct Deployment {
@@ -82,15 +80,11 @@ impl Deployment {
 
     /// Runs the clock until something has happened to a key: what.
     async fn announce(&self, id: &str) -> Value {
-        let started = Instant::now();
-        loop {
+        eventually_some("the key has a lifecycle event", async || {
             self.clock.invoke(json!({})).await.expect("a run");
-            let contents = self.tables.contents().await;
-            if let Some(event) = events(&contents, id).first() {
-                return (*event).clone();
-            }
-            assert!(started.elapsed() < PATIENCE, "{contents:#?}");
-        }
+            events(&self.tables.contents().await, id).first().copied().cloned()
+        })
+        .await
     }
 }
 
@@ -306,11 +300,12 @@ async fn what_is_announced_already_is_not_announced_again() {
 async fn the_deployed_clock_announces_too() {
     let workspace = Workspace::new().await;
     workspace.rotate(&workspace.admin, id_of(&workspace.admin), &json!({"overlap_seconds": 1})).await;
-    let started = Instant::now();
-    while workspace.contents().await.events_of("key.overlap_ended", &json!(id_of(&workspace.admin))) == 0 {
-        assert!(started.elapsed() < PATIENCE, "nothing is announced");
+    let id = json!(id_of(&workspace.admin));
+    eventually("the end of the overlap is announced", async || {
         emulator::run(&workspace.api, "AnnounceDue", &json!({})).await;
-    }
+        workspace.contents().await.events_of("key.overlap_ended", &id) > 0
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -101,12 +101,14 @@ async fn a_hundred_expired_keys_do_not_keep_their_user_from_having_another_hundr
     }
     let body = json!({"name": "ci-0", "user_id": "svc:ci"});
     // The last of them has not let go for some moments, and the first may have.
-    eventually(|| async { workspace.create(&workspace.admin, &body).await.status == 201 }).await;
+    eventually("the user has room for a key", async || {
+        workspace.create(&workspace.admin, &body).await.status == 201
+    })
+    .await;
     let (counted, keys) = counts(&workspace.contents().await, "svc:ci");
     assert!(counted <= 100 && keys == 101, "{counted} of {keys}");
     let last = ids.last().expect("an id");
-    let get = async || workspace.get(&workspace.admin, last).await.json();
-    eventually(|| async { get().await["status"] == "expired" }).await;
+    workspace.until_expired(last).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
 
     // Many at once find the count full, want the same places, and get them all.
@@ -161,11 +163,10 @@ async fn the_name_of_an_expired_key_is_free_and_both_keys_are_shown() {
 async fn a_name_is_not_free_before_its_key_has_expired_on_every_clock() {
     let workspace = Workspace::new().await;
     let first = workspace.created(json!({"name": "ci", "expires_in": 1})).await;
-    let get = async || workspace.get(&workspace.admin, text(&first, "id")).await.json();
-    eventually(|| async { get().await["status"] == "expired" }).await;
+    workspace.until_expired(text(&first, "id")).await;
     let create = async || workspace.create(&workspace.admin, &json!({"name": "ci"})).await;
     create().await.assert_problem(409, "name_taken");
-    eventually(|| async { create().await.status == 201 }).await;
+    eventually("the name is free", async || create().await.status == 201).await;
     workspace.contents().await;
 }
 

@@ -44,7 +44,7 @@ async fn a_key_past_its_retention_is_a_404() {
     let workspace = Workspace::in_which_time_passes().await;
     let created = workspace.created(json!({"name": "short", "expires_in": 1})).await;
     let id = text(&created, "id");
-    while workspace.get(&workspace.admin, id).await.json()["status"] != "expired" {}
+    workspace.until_expired(id).await;
     assert_eq!(workspace.get(&workspace.admin, id).await.json()["last_used_at"], Value::Null);
     crate::support::database::end_retention(id).await;
     workspace.get(&workspace.admin, id).await.assert_problem(404, "not_found");

@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::database;
+use crate::support::eventually;
 use crate::support::stack::{Answer, remember_secret};
 use crate::support::workspace::{Workspace, keys_url, text, unique};
 
@@ -70,7 +71,8 @@ async fn a_request_is_the_same_however_and_whenever_it_is_written() {
     assert_eq!(first.status, 201, "{first:?}");
     // An `expires_in` is the same a second later, although the time that it ends at is another one.
     let made = text(&first.json(), "created_at").to_owned();
-    while chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true) <= made {}
+    let is_later = async || chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true) > made;
+    eventually("the next second begins", is_later).await;
     for same in [
         r#"{ "expires_in": 3600, "name": "ci", "scopes": ["a:b"] }"#,
         r#"{"name":" ci","scopes":["a:b"],"expires_in":3600,"description":null}"#,
@@ -114,12 +116,10 @@ async fn a_key_that_has_changed_since_is_not_shown_again() {
         let changed = match change {
             0 => workspace.rotate(&workspace.admin, id, &json!({"overlap_seconds": 60})).await,
             1 => workspace.update(&workspace.admin, id, &json!({"disabled": true})).await,
-            3 => loop {
-                let answer = workspace.get(&workspace.admin, id).await;
-                if answer.json()["status"] == "expired" {
-                    break answer;
-                }
-            },
+            3 => {
+                workspace.until_expired(id).await;
+                workspace.get(&workspace.admin, id).await
+            }
             _ => workspace.delete(&workspace.admin, id).await,
         };
         assert!(matches!(changed.status, 200 | 204), "{changed:?}");

@@ -4,7 +4,6 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::database;
-use crate::support::eventually;
 use crate::support::function::{Disturbance, Function, Moment, request};
 use crate::support::stack::{Answer, remember_secret, variable};
 use crate::support::workspace::{Workspace, id_of, keys_url, text, unique};
@@ -195,9 +194,7 @@ async fn a_key_that_has_changed_since_is_not_shown_again() {
             1 => workspace.update(&workspace.admin, id, &json!({"disabled": true})).await,
             2 => workspace.delete(&workspace.admin, id).await,
             3 => {
-                let is_expired =
-                    || async { workspace.get(&workspace.admin, id).await.json()["status"] == "expired" };
-                eventually(is_expired).await;
+                workspace.until_expired(id).await;
                 workspace.get(&workspace.admin, id).await
             }
             _ => workspace.update(&workspace.admin, id, &json!({"name": "another"})).await,

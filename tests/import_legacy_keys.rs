@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::database::{everything, to_json};
 use crate::support::emulator;
+use crate::support::eventually;
 use crate::support::function::Function;
 use crate::support::legacy::{LEGACY, counts, import, imported, legacy_key};
 use crate::support::stack::{remember_secret, run_folder, variable};
@@ -237,9 +238,13 @@ async fn an_import_that_is_interrupted_goes_on_where_it_stopped_and_never_skips_
     let arguments = [&["--workspace", &workspace.id][..], &batches, &[name]].concat();
     let mut killed = script("import_legacy", &arguments).spawn().expect("the script runs");
     let progress = path.with_extension("jsonl.progress");
-    while !progress.exists() {
-        assert!(killed.try_wait().expect("its state").is_none(), "it ended before there was any progress");
-    }
+    eventually("the import notes its progress", async || {
+        let ended = killed.try_wait().expect("its state");
+        let has_progress = progress.exists();
+        assert!(has_progress || ended.is_none(), "the import ended before it noted any progress");
+        has_progress
+    })
+    .await;
     killed.kill().expect("it can be killed");
     assert!(!killed.wait().expect("its end").success());
     let some = stored(&workspace).await.len();
@@ -437,7 +442,8 @@ async fn a_table_of_keys_is_imported_and_the_report_tells_who_still_calls_with_t
     let caller = workspace.api.rest_example(Some(&format!("Bearer {}", keys[0]))).await.json();
     assert_eq!(caller["caller"]["keyName"], "nightly, export");
     assert_eq!(caller["caller"]["scopes"], "orders:read orders:write");
-    while stored(&workspace).await.iter().all(|key| key["last_used_at"] == 0) {}
+    let is_used = async || stored(&workspace).await.iter().any(|key| key["last_used_at"] != 0);
+    eventually("the last use is stored", is_used).await;
 
     for arguments in [&["--workspace", workspace.id.as_str()][..], &[]] {
         let report = output(&script("legacy_report", arguments).output().expect("the script runs"));

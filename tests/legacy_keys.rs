@@ -14,6 +14,7 @@ use crate::support::function::{Disturbance, Function, Moment, event, token_event
 use crate::support::legacy::{LEGACY, counts, import, imported, legacy_key};
 use crate::support::stack::{dynamodb, variable};
 use crate::support::workspace::{Workspace, text};
+use crate::support::{eventually, eventually_some};
 
 /// The legacy keys of a workspace as they are stored.
 async fn stored(workspace: &Workspace) -> Vec<Value> {
@@ -60,14 +61,15 @@ async fn a_legacy_key_is_honoured_by_every_api_and_marked_wherever_it_is_seen() 
     let me = workspace.call(Method::GET, "/me", &workspace.admin).await.json();
     assert_eq!((&me["deprecated"], &me["sunset"]), (&json!(false), &Value::Null), "{me}");
 
-    while calls(&workspace.id, "bob").await.is_empty() {}
+    eventually("the call is written", async || !calls(&workspace.id, "bob").await.is_empty()).await;
     let trail = workspace.activity("?actor=bob").await;
     let call = &trail["items"][0];
     assert_eq!((&call["action"], &call["credential"]), (&json!("key.used"), &json!("legacy_key")), "{trail}");
     let imports = workspace.contents().await.events;
     let imports: Vec<_> = imports.iter().filter(|event| event["action"] == "legacy.imported").collect();
     assert_eq!((imports.len(), &imports[0]["count"]), (1, &json!(1)), "{imports:?}");
-    while stored(&workspace).await[0]["last_used_at"] == 0 {}
+    let is_used = async || stored(&workspace).await[0]["last_used_at"] != 0;
+    eventually("the last use is stored", is_used).await;
 }
 
 #[tokio::test]
@@ -178,16 +180,18 @@ async fn from_the_second_of_the_sunset_on_no_legacy_key_works_not_even_a_cached_
     let answer = authorizer.invoke(event()).await.expect("a policy");
     let condition = &answer["policyDocument"]["Statement"][0]["Condition"];
     assert_eq!(condition["DateLessThan"]["aws:CurrentTime"], json!([text_of_sunset]), "{answer}");
-    loop {
+    eventually("the sunset passes", async || {
         let before = Utc::now();
         let answer = authorizer.invoke(event()).await;
         let after = Utc::now();
-        if answer.is_err() {
+        if answer.is_ok() {
+            assert!(before < sunset, "accepted at {before}");
+        } else {
             assert!(sunset <= after, "refused at {after}");
-            break;
         }
-        assert!(before < sunset, "accepted at {before}");
-    }
+        answer.is_err()
+    })
+    .await;
     assert_eq!(reads(&authorizer), ["BatchGetItem"], "the first time");
     let refused = |line: &Value| line["reason"] == "sunset" && line["decision"] == "refused";
     assert!(authorizer.log_lines().iter().any(|line| refused(line) || refused(&line["fields"])));
@@ -255,7 +259,7 @@ async fn a_removed_users_legacy_keys_are_deleted_even_where_the_others_are_hande
         let ids: Vec<_> =
             stored(&workspace).await.into_iter().filter(|key| key["user_id"] == "bob").collect();
         workspace.remove("bob", query).await;
-        while stored(&workspace).await.len() > 1 {}
+        eventually("bob's legacy keys end", async || stored(&workspace).await.len() == 1).await;
         for key in &keys {
             assert!(!workspace.accepts(key).await);
         }
@@ -302,10 +306,11 @@ async fn of_a_user_who_is_not_removed_no_legacy_key_is_deleted() {
         .collect();
     let store = LegacyStore::new(dynamodb(), &environment).expect("complete settings");
     let (id, bob) = (workspace.id.parse().expect("a workspace"), "bob".parse().expect("a user"));
-    let mut keys = Vec::new();
-    while keys.is_empty() {
-        keys = store.keys.of_user(&id, &bob).await.expect("the index can be read");
-    }
+    let keys = eventually_some("the key is in the index", async || {
+        let keys = store.keys.of_user(&id, &bob).await.expect("the index can be read");
+        (!keys.is_empty()).then_some(keys)
+    })
+    .await;
     let now = Utc::now();
     let event =
         Event::new(Action::LegacyDeleted, (&id, &bob), (keys[0].key_id, &bob), Origin::default(), now);

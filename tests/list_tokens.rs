@@ -50,6 +50,7 @@ async fn a_list_goes_on_where_its_cursor_says_and_nowhere_else() {
     let cursor = loop {
         let page = workspace.list_tokens(&workspace.admin, id_of(&key), &query).await.json();
         found.extend(ids(&page).into_iter().map(str::to_owned));
+        assert!(found.len() <= made.len(), "the pages show tokens again: {found:?}");
         let Some(cursor) = page["next_cursor"].as_str() else { break query };
         query = format!("?limit=2&cursor={cursor}");
     };

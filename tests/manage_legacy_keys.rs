@@ -1,7 +1,6 @@
 //! `GET /legacy-keys`, `GET` and `DELETE /legacy-keys/{id}`: single legacy keys are listed, shown and ended.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -9,6 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::database::{everything, to_json};
+use crate::support::eventually_some;
 use crate::support::function::{Disturbance, Function, request};
 use crate::support::legacy::{LEGACY, import, imported, legacy_id, legacy_key};
 use crate::support::stack::Answer;
@@ -45,16 +45,12 @@ async fn a_legacy_key_is_listed_and_shown_with_everything_but_its_hash() {
     let key = imported(&workspace, "bob", &["orders:read", "orders:write"]).await;
     let id = legacy_id(&workspace, &key).await;
     // The call for the id was a use.
-    let used = async {
-        loop {
-            let shown = get(&workspace, &workspace.admin, &id).await;
-            assert_eq!(shown.status, 200, "{shown:?}");
-            if shown.json()["last_used_at"].is_string() {
-                break shown;
-            }
-        }
-    };
-    let shown = tokio::time::timeout(Duration::from_secs(30), used).await.expect("its use is written");
+    let shown = eventually_some("the last use is stored", async || {
+        let shown = get(&workspace, &workspace.admin, &id).await;
+        assert_eq!(shown.status, 200, "{shown:?}");
+        shown.json()["last_used_at"].is_string().then_some(shown)
+    })
+    .await;
     assert_eq!(shown.header("cache-control"), Some("no-store"));
     let page = list(&workspace, &workspace.admin, "").await;
     assert_eq!(ids(&page), [id.as_str()]);
@@ -92,6 +88,7 @@ async fn pages_of_legacy_keys_have_each_key_once_in_both_directions_and_no_curso
         loop {
             let page = list(&workspace, &workspace.admin, &format!("?{filter}limit=3{rest}")).await;
             pages.push(ids(&page));
+            assert!(pages.len() <= count, "there are more pages than keys: {pages:?}");
             let page = page.json();
             for name in ["next_cursor", "prev_cursor"] {
                 let Some(cursor) = page[name].as_str() else { continue };

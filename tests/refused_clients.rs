@@ -36,7 +36,7 @@ async fn a_client_with_a_wrong_secret_or_a_key_that_does_not_work_is_in_the_trai
     workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await;
     let expired = json!({"name": "short", "user_id": "expired", "expires_in": 1});
     let expired = text(&workspace.created(expired).await, "key").to_owned();
-    while workspace.accepts(&expired).await {}
+    workspace.until_refused(&expired).await;
     let deleted = workspace.key_of("deleted", &[]).await;
     workspace.delete(&workspace.admin, id_of(&deleted)).await;
 

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::support::database;
-use crate::support::eventually;
 use crate::support::function::{Disturbance, Function, event, request, token_event};
 use crate::support::legacy::imported;
 use crate::support::oauth::basic;
@@ -47,7 +46,7 @@ async fn survives(workspace: &Workspace, is_legacy: bool) -> bool {
         .collect();
     let removal = workspace.call(Method::DELETE, &format!("/users/{mallory}"), &workspace.admin).await;
     assert_eq!(removal.status, 202, "{removal:?}");
-    eventually(|| async { database::is_cleared(&workspace.id, &mallory).await }).await;
+    workspace.until_cleared(&mallory).await;
     // Legacy keys go last.
     let mut left = keys.len();
     for _ in 0..50 {

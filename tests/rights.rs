@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::database;
+use crate::support::eventually;
 use crate::support::legacy::{imported, legacy_id};
 use crate::support::oauth::{basic, token_id_of};
 use crate::support::openapi;
@@ -321,7 +322,8 @@ async fn assert_row(kind: Presented) {
         }
     }
     // Without the heir whose keys are still on their way, everything fits together.
-    crate::support::eventually(|| async { database::is_cleared_of_removed(&workspace.id).await }).await;
+    let is_cleared = async || database::is_cleared_of_removed(&workspace.id).await;
+    eventually("no removed user has a key", is_cleared).await;
     workspace.contents().await;
 }
 

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::support::emulator::{run, set_variable};
+use crate::support::eventually;
 use crate::support::legacy::counts;
 use crate::support::workspace::{Workspace, id_of, text};
 
@@ -66,11 +67,13 @@ async fn a_team_adopts_keygate_and_the_trail_tells_its_story() {
     workspace.create(&workspace.admin, &new).await.assert_problem(409, "user_removed");
 
     // One key's time ends, and that is announced.
-    while opens(&workspace, nightly).await {}
+    eventually("the nightly key expires", async || !opens(&workspace, nightly).await).await;
     let of_nightly = format!("?key_id={nightly_id}&action=key.expired");
-    while told(&workspace, &of_nightly).await.is_empty() {
+    eventually("the expiry is announced", async || {
         run(api, "AnnounceDue", &json!({})).await;
-    }
+        !told(&workspace, &of_nightly).await.is_empty()
+    })
+    .await;
 
     // The sunset passes.
     assert!(opens(&workspace, &old_bobs).await);

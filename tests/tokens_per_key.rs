@@ -1,16 +1,13 @@
 //! `TokensPerKey`: how many tokens of a key work at the same time.
 
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::support::database::{live_tokens, put_tokens};
+use crate::support::eventually_some;
 use crate::support::function::{Disturbance, Function};
 use crate::support::oauth::{answered, form_event, token_id_of};
 use crate::support::workspace::{Workspace, id_of, text};
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks for tokens of a key: the status and what comes of it.
 async fn ask(function: &Function, key: &str, more: &str) -> (u64, Value) {
@@ -59,15 +56,12 @@ async fn what_has_expired_makes_room() {
     issued(&function, &key, "").await;
     let short = issued(&function, &key, "&expires_in=2").await;
     refused(&function, &key, "").await;
-    let started = Instant::now();
-    let new = loop {
+    let new = eventually_some("the key has room for a token", async || {
         let (status, answer) = ask(&function, &key, "&expires_in=600").await;
-        if status == 200 {
-            break answer;
-        }
-        assert_eq!(status, 409, "{answer}");
-        assert!(started.elapsed() < PATIENCE, "there is no room: {answer}");
-    };
+        assert!(matches!(status, 200 | 409), "{status}: {answer}");
+        (status == 200).then_some(answer)
+    })
+    .await;
     assert!(!workspace.accepts(text(&short, "access_token")).await, "there is room for none before");
     assert!(workspace.accepts(text(&new, "access_token")).await);
     refused(&function, &key, "").await;

@@ -145,7 +145,10 @@ pub(crate) async fn log_lines(api: &Api) -> Vec<String> {
             let events = found["events"].as_array().expect("events").iter();
             lines.extend(events.map(|event| event["message"].as_str().expect("a message").to_owned()));
             match &found["nextToken"] {
-                Value::String(token) => page["nextToken"] = json!(token),
+                Value::String(token) => {
+                    assert_ne!(page["nextToken"], **token, "the same page of {}", page["logGroupName"]);
+                    page["nextToken"] = json!(token);
+                }
                 _ => break,
             }
         }

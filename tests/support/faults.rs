@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::{Value, json};
 
+use crate::support::eventually;
+
 const MICROBURST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.local/tools/emulator/bin/microburst");
 
 /// A running proxy.
@@ -70,11 +72,14 @@ impl Faults {
     }
 
     async fn wait(&mut self) {
-        while self.client.get(self.control_url("health")).send().await.is_err() {
-            let ended = self.process.try_wait().expect("its state");
-            assert!(ended.is_none(), "{MICROBURST} runs; `make setup` installs it");
-            tokio::task::yield_now().await;
-        }
+        let (client, health) = (&self.client, self.control_url("health"));
+        let process = &mut self.process;
+        eventually("microburst starts", async || {
+            let ended = process.try_wait().expect("its state");
+            assert!(ended.is_none(), "{MICROBURST} ended: {ended:?}; `make setup` installs it");
+            client.get(&health).send().await.is_ok()
+        })
+        .await;
         // The first call of AWS makes it read what it knows of AWS, for seconds.
         let call = self.client.post(self.url()).header("X-Amz-Target", "DynamoDB_20120810.ListTables");
         call.send().await.expect("an answer, whatever it is");

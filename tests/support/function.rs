@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+use crate::support::eventually_some;
+use crate::support::poll::DEADLINE;
 use crate::support::stack::{run_folder, variable};
 use crate::support::workspace::{Workspace, id_of, unique};
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What happens to the calls of the database that a test wants disturbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Function {
     pub(crate) async fn start(name: &str, variables: &[(&str, &str)]) -> Self {
         let function = Self::launch(name, variables).await;
         let initialized = || async { function.simulator.is_initialized().await };
-        function.simulator.wait_for(initialized, PATIENCE).await.expect("the function starts");
+        function.simulator.wait_for(initialized, DEADLINE).await.expect("the function starts");
         function
     }
 
@@ -106,7 +106,7 @@ impl Function {
         let simulator = Simulator::builder()
             .region(variable("AWS_REGION"))
             .freeze_mode(FreezeMode::Process)
-            .extension_ready_timeout(PATIENCE)
+            .extension_ready_timeout(DEADLINE)
             .invocation_timeout(Duration::from_mins(1))
             .build()
             .await
@@ -162,7 +162,7 @@ impl Function {
     pub(crate) async fn invoke(&self, event: Value) -> Result<Value, String> {
         let id = self.simulator.enqueue_payload(event).await;
         let state =
-            self.simulator.wait_for_invocation_complete(&id, PATIENCE).await.expect("an answer in time");
+            self.simulator.wait_for_invocation_complete(&id, DEADLINE).await.expect("an answer in time");
         match state.status {
             InvocationStatus::Success => Ok(state.response.expect("an answer").payload),
             _ => Err(state.error.expect("an error").error_message),
@@ -173,7 +173,7 @@ impl Function {
     pub(crate) async fn invoke_until_killed(&self, event: Value) {
         self.simulator.enqueue_payload(event).await;
         let dead = || async { self.database.process.lock().unwrap().is_none() };
-        self.simulator.wait_for(dead, PATIENCE).await.expect("the function is killed in time");
+        self.simulator.wait_for(dead, DEADLINE).await.expect("the function is killed in time");
     }
 
     /// Hands over an event that the function may not survive: whether it has.
@@ -184,7 +184,7 @@ impl Function {
             let state = self.simulator.get_invocation_state(&id).await.expect("the invocation");
             is_dead() || !matches!(state.status, InvocationStatus::Pending | InvocationStatus::InProgress)
         };
-        self.simulator.wait_for(is_over, PATIENCE).await.expect("an end in time");
+        self.simulator.wait_for(is_over, DEADLINE).await.expect("an end in time");
         !is_dead()
     }
 
@@ -206,7 +206,7 @@ impl Function {
     ) -> Value {
         self.disturb(Disturbance::HoldAt(write));
         let interruption = async {
-            self.database.held.notified().await;
+            self.until_held().await;
             meanwhile.await;
             self.database.released.notify_one();
         };
@@ -232,15 +232,21 @@ impl Function {
     ) -> Value {
         self.disturb(held);
         let answer = self.invoke(event).await.expect("an answer");
-        self.database.held.notified().await;
+        self.until_held().await;
         meanwhile.await;
         self.database.released.notify_one();
         answer
     }
 
+    /// Waits until a call of the function is held back.
+    async fn until_held(&self) {
+        let held = tokio::time::timeout(DEADLINE, self.database.held.notified()).await;
+        held.expect("the function makes the call that is held back");
+    }
+
     /// Waits until the function is frozen, which it is as soon as it and its extension have nothing left to do.
     pub(crate) async fn frozen(&self) {
-        self.simulator.wait_for_frozen(PATIENCE).await.expect("the function is done in time");
+        self.simulator.wait_for_frozen(DEADLINE).await.expect("the function is done in time");
     }
 
     /// Tells the function, as Lambda does, that its environment ends, and waits until it has. It has had an event.
@@ -258,8 +264,7 @@ impl Function {
     /// Waits until the function has ended by itself.
     pub(crate) async fn ended(&self) -> ExitStatus {
         let mut process = self.database.process.lock().unwrap().take().expect("a running function");
-        let ended = tokio::task::spawn_blocking(move || process.wait()).await.expect("no panic");
-        ended.expect("the function ends")
+        eventually_some("the function ends", async || process.try_wait().expect("its state")).await
     }
 
     /// The lines that the function has written to its log, as far as they are JSON.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::database::{Contents, TABLES, contents_of, to_json};
 use crate::support::emulator::signed;
+use crate::support::eventually_within;
 use crate::support::function::Function;
 use crate::support::stack::{Api, dynamodb, remember_secret, variable};
 use crate::support::workspace::{Workspace, unique};
@@ -229,12 +230,12 @@ impl Stream {
 
     /// The same, as soon as there is a record that is wanted.
     pub(crate) async fn records_with(&mut self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
-        let started = std::time::Instant::now();
         let mut found = Vec::new();
-        while !found.iter().any(&wanted) {
-            assert!(started.elapsed() < PATIENCE, "there is no such record among {found:#?}");
+        eventually_within(PATIENCE, "the stream has the record", async || {
             found.extend(self.records().await);
-        }
+            found.iter().any(&wanted)
+        })
+        .await;
         found
     }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::database::{self, Contents};
 use crate::support::emulator;
+use crate::support::eventually;
 use crate::support::stack::{Answer, Api, variable};
 
 /// How the ids of workspaces begin in which a test lets time pass.
@@ -123,8 +124,27 @@ impl Workspace {
 
     /// What the tables hold once a removed user has no key any more.
     pub(crate) async fn when_cleared(&self, user: &str) -> Contents {
-        while !database::is_cleared(&self.id, user).await {}
+        self.until_cleared(user).await;
         self.contents().await
+    }
+
+    /// Waits until a removed user has no key any more.
+    pub(crate) async fn until_cleared(&self, user: &str) {
+        // The condition owns what it reads, because tests spawn this: a borrowed one is not `Send` for the compiler.
+        let (workspace, user) = (self.id.clone(), user.to_owned());
+        let is_cleared = async move || database::is_cleared(&workspace, &user).await;
+        eventually("the removed user's keys end", is_cleared).await;
+    }
+
+    /// Waits until a key is shown as expired.
+    pub(crate) async fn until_expired(&self, id: &str) {
+        let is_expired = async || self.get(&self.admin, id).await.json()["status"] == "expired";
+        eventually("the key is shown as expired", is_expired).await;
+    }
+
+    /// Waits until an API behind the authorizer refuses a credential that is about to end.
+    pub(crate) async fn until_refused(&self, credential: &str) {
+        eventually("the credential is refused", async || !self.accepts(credential).await).await;
     }
 
     /// Whether an API behind the authorizer accepts a key.
