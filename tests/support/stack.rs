@@ -10,10 +10,18 @@ use keygate::config::Environment;
 use reqwest::{Client, Method, Response};
 use serde_json::Value;
 
-/// A value of the environment that `make dev` writes to `.local/env`.
+/// A variable that tells the tests where the stack is. `make e2e` sets it, and `make dev` writes it to `.local/env`.
+///
+/// # Panics
+///
+/// If the variable is not set. The message says how to start a stack.
 pub(crate) fn variable(name: &str) -> String {
-    std::env::var(name)
-        .unwrap_or_else(|_| panic!("{name} is not set: run `make e2e`, or `. .local/env` after `make dev`"))
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!(
+            "{name} is not set: these tests need a running stack. `make e2e` starts one and runs all of them, \
+             `make e2e ARGS=name` runs one. With the stack of `make dev`: `set -a; . .local/env; set +a` before `cargo test`"
+        )
+    })
 }
 
 /// The database itself, past everything that stands between it and the functions.
