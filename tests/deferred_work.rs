@@ -7,7 +7,7 @@ use crate::support::database;
 use crate::support::emulator::log_lines;
 use crate::support::faults::Faults;
 use crate::support::function::{Disturbance, Function, token_event};
-use crate::support::stack::variable;
+use crate::support::stack::{peppers_with, variable};
 use crate::support::workspace::{Workspace, id_of, text};
 use crate::support::{eventually, eventually_some};
 
@@ -17,13 +17,6 @@ fn call(key: &str) -> Value {
 
 fn updates(function: &Function) -> usize {
     function.take_calls().iter().filter(|(operation, _)| operation == "UpdateItem").count()
-}
-
-/// The configuration of a deployment with a second pepper, made of the same KMS key.
-pub(crate) fn two_peppers() -> String {
-    let first = variable("KEYGATE_PEPPERS");
-    let key = first.splitn(3, ':').nth(2).expect("version, label and key");
-    format!("{first},2:keygate-pepper-2:{key}")
 }
 
 /// The version of the pepper under which a key's hash is stored.
@@ -172,7 +165,7 @@ async fn a_refused_key_was_not_used() {
 async fn a_hash_under_an_older_pepper_is_renewed_when_its_key_is_used() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
-    let peppers = two_peppers();
+    let peppers = peppers_with("2");
     let (old, both) = ([], [("PEPPERS", peppers.as_str())]);
     let (old, both) = tokio::join!(Function::start("authorize", &old), Function::start("authorize", &both));
     assert_eq!(pepper_version(id_of(&key)).await, 1);
@@ -188,7 +181,7 @@ async fn a_hash_under_an_older_pepper_is_renewed_when_its_key_is_used() {
 async fn a_pepper_is_known_everywhere_before_it_is_used_anywhere() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
-    let peppers = two_peppers();
+    let peppers = peppers_with("2");
     let settings = [("PEPPERS", peppers.as_str()), ("PEPPER_VERSION", "1")];
     let authorizer = Function::start("authorize", &settings).await;
     authorizer.invoke(call(&key)).await.expect("a policy");
@@ -202,7 +195,7 @@ async fn of_a_rehash_and_a_rotation_the_rotation_wins() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "ci"})).await;
     let (id, old) = (text(&created, "id"), text(&created, "key"));
-    let peppers = two_peppers();
+    let peppers = peppers_with("2");
     let settings = [("PEPPERS", peppers.as_str()), ("LAST_USED_INTERVAL", "86400")];
     database::mark_used(id).await;
     let authorizer = Function::start("authorize", &settings).await;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::database;
 use crate::support::function::{Disturbance, Function, Moment, request};
-use crate::support::stack::{Answer, remember_secret, variable};
+use crate::support::stack::{Answer, peppers_with, remember_secret};
 use crate::support::workspace::{Workspace, id_of, keys_url, text, unique};
 
 const ROTATE: (&str, &str) = ("POST", "/api-keys/{id}/rotate");
@@ -376,9 +376,7 @@ async fn a_hash_is_compared_by_a_condition_and_never_read() {
     let (id, header) = (text(&created, "id"), unique("request"));
     let caller = ("admin", id_of(&workspace.admin), "workspace:admin");
     // The authorizer may have renewed the hash under another pepper that is in use.
-    let peppers = variable("KEYGATE_PEPPERS");
-    let (_, rest) = peppers.split_once(':').expect("a pepper");
-    let both = format!("{peppers},2:second-{rest}");
+    let both = peppers_with("2");
     let first = Function::start("rotate-key", &[]).await;
     let (status, shown) =
         answered(&first.invoke(event(&workspace, id, caller, &header)).await.expect("an answer"));

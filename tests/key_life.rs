@@ -4,13 +4,14 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use proptest::test_runner::{Config, RngSeed, TestRunner};
+use proptest::test_runner::TestRunner;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::emulator;
 use crate::support::function::token_event;
 use crate::support::oauth::basic;
+use crate::support::property;
 use crate::support::stack::variable;
 use crate::support::workspace::{Workspace, id_of, text, unique};
 
@@ -111,7 +112,7 @@ impl Model {
         Some((secret.clone(), Some(*end)))
     }
 
-    /// Whether a credential works, and until when.
+    /// What a credential is worth.
     fn end_of(&self, credential: &str, now: DateTime<Utc>) -> Worth {
         if !self.works(now) {
             return Worth::Nothing;
@@ -363,12 +364,8 @@ fn whole(time: DateTime<Utc>) -> DateTime<Utc> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exactly_those_secrets_and_tokens_work_that_the_life_of_a_key_leaves() {
-    let seed = match std::env::var("KEYGATE_SEED") {
-        Ok(seed) => seed.parse().expect("KEYGATE_SEED is a whole number"),
-        Err(_) => u64::try_from(Utc::now().timestamp_millis()).expect("the clock is past 1970"),
-    };
-    let config = Config { rng_seed: RngSeed::Fixed(seed), failure_persistence: None, ..Config::default() };
-    let mut runner = TestRunner::new(config);
+    let seed = property::seed();
+    let mut runner = TestRunner::new(property::config(seed));
     let lives = prop::collection::vec(prop::collection::vec(step(), STEPS), LIVES);
     let lives = lives.new_tree(&mut runner).expect("steps").current();
     for lives in lives.chunks(AT_ONCE) {

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::support::database::{calls, everything, to_json};
 use crate::support::function::{Disturbance, Function, Moment, event, token_event};
 use crate::support::legacy::{LEGACY, counts, import, imported, legacy_key};
-use crate::support::stack::{dynamodb, variable};
+use crate::support::stack::{dynamodb, peppers_with, variable};
 use crate::support::workspace::{Workspace, text};
 use crate::support::{eventually, eventually_some};
 
@@ -230,9 +230,7 @@ async fn importing_again_changes_nothing_whatever_pepper_is_current() {
     assert_eq!(counts(&import(&workspace, batch("bob")).await), [60, 1, 0]);
     assert_eq!(counts(&import(&workspace, batch("bob")).await), [0, 61, 0]);
     assert_eq!(counts(&import(&workspace, batch("eve")).await), [0, 0, 61]);
-    let deployed = variable("KEYGATE_PEPPERS");
-    let kms_key = deployed.splitn(3, ':').nth(2).expect("version, label and key");
-    let peppers = format!("{deployed},2:keygate-pepper-of-a-test:{kms_key}");
+    let peppers = peppers_with("2");
     let settings = [("PEPPERS", peppers.as_str()), LEGACY[0], LEGACY[1]];
     let importer = Function::start("import-legacy-keys", &settings).await;
     for (user, expected) in [("bob", [0, 61, 0]), ("eve", [0, 0, 61])] {

@@ -24,11 +24,11 @@ use proptest::option;
 use proptest::prelude::{Strategy, any};
 use proptest::prop_oneof;
 use proptest::sample::{Index, select};
-use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::support::database::{contents_of, string};
+use crate::support::property;
 use crate::support::stack::dynamodb;
 use crate::support::tables::Tables;
 use crate::support::workspace::unique;
@@ -409,33 +409,14 @@ fn whatever_happens_only_keys_that_have_not_expired_have_names_and_take_places()
     let runtime: Runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let tables = runtime.block_on(Tables::new());
-    let seed = match std::env::var("KEYGATE_SEED") {
-        Ok(seed) => seed.parse().expect("KEYGATE_SEED is a whole number"),
-        Err(_) => u64::try_from(Utc::now().timestamp_millis()).expect("the clock is past 1970"),
-    };
-    let config = Config {
-        cases: CASES,
-        rng_seed: RngSeed::Fixed(seed),
-        failure_persistence: None,
-        max_shrink_iters: 200,
-        max_shrink_time: 60_000,
-        ..Config::default()
-    };
-    let lived = TestRunner::new(config).run(&steps(), |steps| {
+    property::check(&steps(), CASES, 200, |steps| {
         runtime.block_on(async {
             let mut life = Life::new(&tables);
             for step in steps {
                 life.take(step).await;
                 life.check().await;
             }
-            Ok::<_, TestCaseError>(())
+            Ok(())
         })
     });
-    match lived {
-        Ok(()) => {}
-        Err(TestError::Fail(reason, steps)) => {
-            panic!("{reason} (again with KEYGATE_SEED={seed}): {steps:#?}")
-        }
-        Err(failure) => panic!("{failure}"),
-    }
 }

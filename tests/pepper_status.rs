@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::function::{Function, request, token_event};
 use crate::support::legacy::{LEGACY, counts, legacy_key};
-use crate::support::stack::{remember_secret, variable};
+use crate::support::stack::{peppers_with, remember_secret, variable};
 use crate::support::workspace::{Workspace, id_of};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -32,9 +32,7 @@ async fn the_hashes_of_a_version_are_counted_until_the_last_of_them_is_gone() {
     // One that is nobody else's, so that the count is of this test alone.
     let version = (u32::MAX - std::process::id()).to_string();
     assert_eq!(status(&version), None);
-    let deployed = variable("KEYGATE_PEPPERS");
-    let key = deployed.splitn(3, ':').nth(2).expect("version, label and key");
-    let peppers = format!("{deployed},{version}:keygate-pepper-of-a-test:{key}");
+    let peppers = peppers_with(&version);
     let settings = [("PEPPERS", peppers.as_str())];
     let (creator, authorizer, issuer) = tokio::join!(
         Function::start("create-key", &settings),

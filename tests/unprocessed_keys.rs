@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::function::{Disturbance, Function, request, token_event};
 use crate::support::legacy::{LEGACY, imported, legacy_key};
+use crate::support::stack::peppers_with;
 use crate::support::workspace::{Workspace, id_of, text};
 
 fn call(credential: &str) -> Value {
@@ -73,7 +74,7 @@ async fn what_is_left_over_and_over_is_an_error_within_the_budget_and_no_decisio
 async fn a_legacy_key_is_found_by_what_was_left_of_its_hashes() {
     let workspace = Workspace::new().await;
     let key = imported(&workspace, "bob", &[]).await;
-    let peppers = crate::deferred_work::two_peppers();
+    let peppers = peppers_with("2");
     let settings = [&LEGACY[..], &[("PEPPERS", peppers.as_str()), ("CALL_ACTIVITY", "off")]].concat();
     let authorizer = Function::start("authorize", &settings).await;
     // Its hash under the newer pepper is asked for first, and is not there.

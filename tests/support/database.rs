@@ -281,16 +281,7 @@ pub(crate) async fn end_retention(key_id: &str) {
     {
         for item in everything(table).await.into_iter().filter(is_the_keys) {
             let key = attributes.iter().map(|name| ((*name).to_owned(), item[*name].clone())).collect();
-            dynamodb()
-                .update_item()
-                .table_name(variable(table))
-                .set_key(Some(key))
-                .update_expression("SET #ttl = :past, expires_at = :past")
-                .expression_attribute_names("#ttl", "ttl")
-                .expression_attribute_values(":past", AttributeValue::N("1700000000".to_owned()))
-                .send()
-                .await
-                .expect("the item can be changed");
+            end_item(table, key, "SET #ttl = :past, expires_at = :past").await;
         }
     }
 }
@@ -304,17 +295,8 @@ pub(crate) async fn end_retention_of_activity(workspace: &str) {
         .key_condition_expression("workspace_id = :workspace")
         .expression_attribute_values(":workspace", AttributeValue::S(workspace.to_owned()));
     for item in query.send().await.expect("the table can be read").items.expect("events") {
-        dynamodb()
-            .update_item()
-            .table_name(variable("KEYGATE_ACTIVITY_TABLE"))
-            .key("actor", item["actor"].clone())
-            .key("event", item["event"].clone())
-            .update_expression("SET #ttl = :past")
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":past", AttributeValue::N("1700000000".to_owned()))
-            .send()
-            .await
-            .expect("the event can be changed");
+        let key = ["actor", "event"].map(|name| (name.to_owned(), item[name].clone())).into();
+        end_item("KEYGATE_ACTIVITY_TABLE", key, "SET #ttl = :past").await;
     }
 }
 
@@ -323,29 +305,37 @@ pub(crate) async fn end_memory(workspace: &str) {
     for (entry, _) in
         contents(workspace).await.entries.iter().filter(|(entry, _)| entry.starts_with("REPLAY#"))
     {
-        dynamodb()
-            .update_item()
-            .table_name(variable("KEYGATE_WORKSPACES_TABLE"))
-            .key("workspace_id", AttributeValue::S(workspace.to_owned()))
-            .key("entry", AttributeValue::S(entry.clone()))
-            .update_expression("SET #ttl = :past")
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":past", AttributeValue::N("1700000000".to_owned()))
-            .send()
-            .await
-            .expect("the entry can be changed");
+        let key = key_of([("workspace_id", workspace), ("entry", entry)]);
+        end_item("KEYGATE_WORKSPACES_TABLE", key, "SET #ttl = :past").await;
     }
+}
+
+/// Moves the times of an item that an expression names into the past. The table is named by its variable.
+async fn end_item(table: &str, key: Item, expression: &str) {
+    let update = dynamodb()
+        .update_item()
+        .table_name(variable(table))
+        .set_key(Some(key))
+        .update_expression(expression)
+        .expression_attribute_names("#ttl", "ttl")
+        .expression_attribute_values(":past", AttributeValue::N("1700000000".to_owned()));
+    update.send().await.expect("the item can be changed");
+}
+
+fn key_of<const N: usize>(attributes: [(&str, &str); N]) -> Item {
+    attributes.map(|(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned()))).into()
+}
+
+/// Reads an item, consistently. The table is named by its variable.
+async fn read(table: &str, key: Item) -> Option<Item> {
+    let read = dynamodb().get_item().table_name(variable(table)).set_key(Some(key)).consistent_read(true);
+    read.send().await.expect("the table can be read").item
 }
 
 /// Whether a user is marked as removed and has no key any more.
 pub(crate) async fn is_cleared(workspace: &str, user_id: &str) -> bool {
-    let item = dynamodb()
-        .get_item()
-        .table_name(variable("KEYGATE_WORKSPACES_TABLE"))
-        .key("workspace_id", AttributeValue::S(workspace.to_owned()))
-        .key("entry", AttributeValue::S(format!("USER#{user_id}")))
-        .consistent_read(true);
-    let user = item.send().await.expect("the table can be read").item.map(|item| to_json(&item));
+    let key = key_of([("workspace_id", workspace), ("entry", &format!("USER#{user_id}"))]);
+    let user = read("KEYGATE_WORKSPACES_TABLE", key).await.map(|item| to_json(&item));
     if user.is_none_or(|user| user.get("removed_at").is_none() || user["key_count"] != 0) {
         return false;
     }
@@ -389,12 +379,7 @@ pub(crate) async fn key(id: &str) -> Value {
 }
 
 async fn item(id: &str) -> Item {
-    let read = dynamodb()
-        .get_item()
-        .table_name(variable("KEYGATE_KEYS_TABLE"))
-        .key("key_id", AttributeValue::S(id.to_owned()))
-        .consistent_read(true);
-    read.send().await.expect("the table can be read").item.expect("the key is there")
+    read("KEYGATE_KEYS_TABLE", key_of([("key_id", id)])).await.expect("the key is there")
 }
 
 /// A stored key, its hash included, in the form in which DynamoDB answers.
@@ -416,24 +401,14 @@ fn value_as_read(value: &AttributeValue) -> Value {
 
 /// A stored token, its hash included.
 pub(crate) async fn token(key_id: &str, token_id: &str) -> Value {
-    let item = dynamodb()
-        .get_item()
-        .table_name(variable("KEYGATE_TOKENS_TABLE"))
-        .key("key_id", AttributeValue::S(key_id.to_owned()))
-        .key("entry", AttributeValue::S(format!("TOKEN#{token_id}")))
-        .consistent_read(true);
-    to_json(&item.send().await.expect("the table can be read").item.expect("the token is there"))
+    let key = key_of([("key_id", key_id), ("entry", &format!("TOKEN#{token_id}"))]);
+    to_json(&read("KEYGATE_TOKENS_TABLE", key).await.expect("the token is there"))
 }
 
 /// How many tokens of a key are counted.
 pub(crate) async fn live_tokens(key_id: &str) -> Value {
-    let item = dynamodb()
-        .get_item()
-        .table_name(variable("KEYGATE_TOKENS_TABLE"))
-        .key("key_id", AttributeValue::S(key_id.to_owned()))
-        .key("entry", AttributeValue::S("LIVE".to_owned()))
-        .consistent_read(true);
-    to_json(&item.send().await.expect("the table can be read").item.expect("tokens are counted"))
+    let key = key_of([("key_id", key_id), ("entry", "LIVE")]);
+    to_json(&read("KEYGATE_TOKENS_TABLE", key).await.expect("tokens are counted"))
 }
 
 /// Lets that many milliseconds more have passed since a refresh token of a family was used first. The family is that of a token.
@@ -464,20 +439,13 @@ pub(crate) async fn put_tokens(key: &str, count: u32) {
         .expression_attribute_values(":token", AttributeValue::S("TOKEN#".to_owned()))
         .expression_attribute_values(":key", AttributeValue::S(key_id.to_owned()));
     let copied = query.send().await.expect("the table can be read").items.expect("tokens").remove(0);
-    let puts: Vec<_> = (0..count)
-        .map(|_| {
-            let mut copy = copied.clone();
-            let entry = format!("TOKEN#{}", TokenId::generate(chrono::Utc::now()));
-            copy.insert("entry".to_owned(), AttributeValue::S(entry));
-            let put = PutRequest::builder().set_item(Some(copy)).build().expect("an item");
-            WriteRequest::builder().put_request(put).build()
-        })
-        .collect();
-    for chunk in puts.chunks(25) {
-        let written = client.batch_write_item().request_items(&table, chunk.to_vec()).send().await;
-        let left = written.expect("the table can be written to").unprocessed_items.unwrap_or_default();
-        assert!(left.is_empty(), "{left:?}");
-    }
+    let puts = (0..count).map(|_| {
+        let mut copy = copied.clone();
+        let entry = format!("TOKEN#{}", TokenId::generate(chrono::Utc::now()));
+        copy.insert("entry".to_owned(), AttributeValue::S(entry));
+        put_request(copy)
+    });
+    write_batches(&client, &table, puts.collect()).await;
 }
 
 /// Writes that many more events of a user, copies of the last one that there is.
@@ -493,19 +461,31 @@ pub(crate) async fn put_events(workspace: &str, user: &str, count: u32) {
         .consistent_read(true)
         .limit(1);
     let copied = query.send().await.expect("the table can be read").items.expect("events").remove(0);
-    let puts: Vec<_> = (0..count)
-        .map(|_| {
-            let mut copy = copied.clone();
-            let now = chrono::Utc::now();
-            let at = now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
-            let position = format!("{at}#{}", KeyId::generate(now));
-            copy.insert("event".to_owned(), AttributeValue::S(position));
-            let put = PutRequest::builder().set_item(Some(copy)).build().expect("an item");
-            WriteRequest::builder().put_request(put).build()
-        })
-        .collect();
-    for chunk in puts.chunks(25) {
-        let written = client.batch_write_item().request_items(&table, chunk.to_vec()).send().await;
+    let puts = (0..count).map(|_| {
+        let mut copy = copied.clone();
+        let now = chrono::Utc::now();
+        let at = now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+        let position = format!("{at}#{}", KeyId::generate(now));
+        copy.insert("event".to_owned(), AttributeValue::S(position));
+        put_request(copy)
+    });
+    write_batches(&client, &table, puts.collect()).await;
+}
+
+/// The request of a batch that puts an item.
+pub(crate) fn put_request(item: Item) -> WriteRequest {
+    let put = PutRequest::builder().set_item(Some(item)).build().expect("an item");
+    WriteRequest::builder().put_request(put).build()
+}
+
+/// Writes requests to a table in batches of 25, the most that DynamoDB takes at once.
+pub(crate) async fn write_batches(
+    client: &aws_sdk_dynamodb::Client,
+    table: &str,
+    requests: Vec<WriteRequest>,
+) {
+    for batch in requests.chunks(25) {
+        let written = client.batch_write_item().request_items(table, batch.to_vec()).send().await;
         let left = written.expect("the table can be written to").unprocessed_items.unwrap_or_default();
         assert!(left.is_empty(), "{left:?}");
     }

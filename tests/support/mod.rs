@@ -8,6 +8,7 @@ pub(crate) mod legacy;
 pub(crate) mod oauth;
 pub(crate) mod openapi;
 pub(crate) mod poll;
+pub(crate) mod property;
 pub(crate) mod stack;
 pub(crate) mod tables;
 pub(crate) mod workspace;

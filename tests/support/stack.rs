@@ -24,6 +24,13 @@ pub(crate) fn variable(name: &str) -> String {
     })
 }
 
+/// The stack's peppers and one more version, made of the same KMS key: a value of `PEPPERS`.
+pub(crate) fn peppers_with(version: &str) -> String {
+    let deployed = variable("KEYGATE_PEPPERS");
+    let key = deployed.splitn(3, ':').nth(2).expect("version, label and key");
+    format!("{deployed},{version}:keygate-pepper-of-a-test:{key}")
+}
+
 /// The database itself, past everything that stands between it and the functions.
 pub(crate) fn dynamodb() -> aws_sdk_dynamodb::Client {
     let environment: Environment = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{
-    AttributeValue, BillingMode, GlobalSecondaryIndex, PutRequest, TimeToLiveSpecification, WriteRequest,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, BillingMode, GlobalSecondaryIndex, TimeToLiveSpecification};
 use chrono::{DateTime, Utc};
 use keygate::credential::KeyId;
 use serde_json::{Value, json};
 
-use crate::support::database::{Contents, TABLES, contents_of, to_json};
+use crate::support::database::{Contents, TABLES, contents_of, put_request, to_json, write_batches};
 use crate::support::emulator::signed;
 use crate::support::eventually_within;
 use crate::support::function::Function;
@@ -100,16 +98,10 @@ impl Tables {
             let own = format!("{}{}", &unique[..24], &id[24..]);
             let mut copy = copied.clone();
             copy.insert("key_id".to_owned(), AttributeValue::S(own.clone()));
-            let put = PutRequest::builder().set_item(Some(copy)).build().expect("an item");
-            puts.push(WriteRequest::builder().put_request(put).build());
+            puts.push(put_request(copy));
             ids.push(own);
         }
-        for chunk in puts.chunks(25) {
-            let written =
-                client.batch_write_item().request_items(&self.names[0], chunk.to_vec()).send().await;
-            let left = written.expect("the table can be written to").unprocessed_items.unwrap_or_default();
-            assert!(left.is_empty(), "{left:?}");
-        }
+        write_batches(&client, &self.names[0], puts).await;
         ids
     }
 
@@ -295,7 +287,8 @@ pub(crate) async fn remove_key(table: &str, id: &str) {
     delete.send().await.expect("the key can be removed");
 }
 
-async fn create_like(copy: &str, original: &str) {
+/// Creates an empty table with the key, the indexes and the stream of another one.
+pub(crate) async fn create_like(copy: &str, original: &str) {
     let description =
         dynamodb().describe_table().table_name(original).send().await.expect("the table is there");
     let table = description.table.expect("a description");
