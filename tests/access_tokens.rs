@@ -80,7 +80,7 @@ async fn a_token_takes_one_strongly_consistent_read_and_a_wrong_one_opens_nothin
     workspace.contents().await;
 }
 
-/// With a checksum that belongs to it, so that only the secret can tell.
+/// The checksums are right, so only the secret is wrong.
 #[tokio::test]
 async fn no_secret_opens_what_it_was_not_made_for() {
     use keygate::credential::{Brand, Credential, Kind};
@@ -201,14 +201,14 @@ async fn a_token_expires_to_the_second_and_says_when_it_was_used() {
     assert_eq!(stored["ttl"], stored["expires_at"]);
     assert!(
         database::key(id).await["last_used_at"].as_i64() >= Some(issued_by.timestamp()),
-        "so was its key"
+        "the use of a token is a use of its key"
     );
     assert_eq!(listed().await, Value::Null, "an expired token is not listed");
     workspace.contents().await;
 }
 
 #[tokio::test]
-async fn what_is_remembered_of_a_token_ends_with_it() {
+async fn a_cached_decision_about_a_token_ends_with_the_token() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     mark_used(id_of(&key)).await;
@@ -234,7 +234,7 @@ async fn what_is_remembered_of_a_token_ends_with_it() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_left_unread_is_an_error_and_no_decision() {
+async fn an_unprocessed_read_of_a_token_is_an_error_and_no_decision() {
     let workspace = Workspace::new().await;
     let token = workspace.access_token(&workspace.key_of("bob", &[]).await).await;
     let authorizer = Function::start("authorize", &[]).await;

@@ -1,4 +1,4 @@
-//! What the authorizer writes after its answer.
+//! Deferred work: what the authorizer writes after its response.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ async fn until_used(id: &str) {
 }
 
 #[tokio::test]
-async fn a_used_key_says_when() {
+async fn a_used_key_shows_when_it_was_used_last() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "ci"})).await;
     let (id, before) = (text(&created, "id"), Utc::now());
@@ -52,9 +52,9 @@ async fn a_used_key_says_when() {
     workspace.contents().await;
 }
 
-/// The emulator has no Extensions API, so its environments write before they answer, which is slower.
+/// The emulator has no Extensions API, so its environments write before they respond, which is slower.
 #[tokio::test]
-async fn an_environment_whose_extension_cannot_register_says_so_once_with_the_reason() {
+async fn an_environment_whose_extension_cannot_register_logs_the_reason() {
     let workspace = Workspace::new().await;
     assert!(workspace.accepts(&workspace.admin).await);
     let warning = "no Extensions API: what is left is written before each answer";
@@ -67,17 +67,17 @@ async fn an_environment_whose_extension_cannot_register_says_so_once_with_the_re
 
     let authorizer = Function::start("authorize", &[]).await;
     authorizer.invoke(call(&workspace.admin)).await.expect("a policy");
-    assert!(!authorizer.log().contains(warning), "where there is one, there is nothing to say");
+    assert!(!authorizer.log().contains(warning), "with an Extensions API there is no warning");
 }
 
 #[tokio::test]
-async fn the_answer_does_not_wait_for_what_is_written_after_it() {
+async fn the_response_does_not_wait_for_deferred_work() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let authorizer = Function::start("authorize", &[]).await;
     let answer = authorizer.invoke_then(call(&key), async {
         let stored = database::key(id_of(&key)).await;
-        assert_eq!(stored["last_used_at"], 0, "the answer is there and nothing is written yet");
+        assert_eq!(stored["last_used_at"], 0, "the response has arrived, and nothing is written yet");
     });
     assert_eq!(Box::pin(answer).await["principalId"], "bob");
     until_used(id_of(&key)).await;
@@ -85,7 +85,7 @@ async fn the_answer_does_not_wait_for_what_is_written_after_it() {
 }
 
 #[tokio::test]
-async fn everything_is_written_by_the_time_the_environment_is_frozen() {
+async fn all_deferred_work_is_done_when_the_environment_is_frozen() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let authorizer = Function::start("authorize", &[]).await;
@@ -96,9 +96,9 @@ async fn everything_is_written_by_the_time_the_environment_is_frozen() {
     workspace.contents().await;
 }
 
-/// Frozen for longer than a connection is kept, it finds none of them any more.
+/// DynamoDB closes the connections of an environment that stays frozen for long.
 #[tokio::test]
-async fn a_frozen_environment_goes_on_although_its_connections_have_ended() {
+async fn a_thawed_environment_works_although_its_connections_have_ended() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let mut dynamodb = Faults::before(&variable("KEYGATE_DYNAMODB_URL")).await;
@@ -111,11 +111,11 @@ async fn a_frozen_environment_goes_on_although_its_connections_have_ended() {
     authorizer.terminate().await;
     let counts: Vec<_> =
         database::calls(&workspace.id, "bob").await.iter().map(|event| event["count"].clone()).collect();
-    assert_eq!(counts, [1, 1], "what waited in the frozen environment is written when it ends");
+    assert_eq!(counts, [1, 1], "calls that the frozen environment still held are written when it ends");
 }
 
 #[tokio::test]
-async fn use_is_written_once_in_an_interval_and_never_backwards() {
+async fn the_last_use_is_written_once_in_an_interval_and_never_moves_back() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let (one, other) = tokio::join!(Function::start("authorize", &[]), Function::start("authorize", &[]));
@@ -132,7 +132,7 @@ async fn use_is_written_once_in_an_interval_and_never_backwards() {
 }
 
 #[tokio::test]
-async fn a_failure_after_the_answer_changes_no_answer() {
+async fn a_failure_of_deferred_work_changes_no_response() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let authorizer = Function::start("authorize", &[("LAST_USED_INTERVAL", "0")]).await;
@@ -147,7 +147,7 @@ async fn a_failure_after_the_answer_changes_no_answer() {
 }
 
 #[tokio::test]
-async fn a_refused_key_was_not_used() {
+async fn a_refused_call_is_no_use_of_the_key() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "ci"})).await;
     workspace.update(&workspace.admin, text(&created, "id"), &json!({"disabled": true})).await;
@@ -157,7 +157,7 @@ async fn a_refused_key_was_not_used() {
     let accepted = workspace.key_of("bob", &[]).await;
     authorizer.invoke(call(&accepted)).await.expect("a policy");
     until_used(id_of(&accepted)).await;
-    assert_eq!(updates(&authorizer), 1, "that of the accepted key");
+    assert_eq!(updates(&authorizer), 1, "one update, of the accepted key");
     workspace.contents().await;
 }
 
@@ -172,13 +172,13 @@ async fn a_hash_under_an_older_pepper_is_renewed_when_its_key_is_used() {
     both.invoke(call(&key)).await.expect("a policy");
     until_rehashed(id_of(&key)).await;
     both.invoke(call(&key)).await.expect("the same key is accepted under its new hash");
-    let error = old.invoke(call(&key)).await.expect_err("an environment without the pepper cannot tell");
+    let error = old.invoke(call(&key)).await.expect_err("an environment without the pepper cannot decide");
     assert_ne!(error, "Unauthorized");
     workspace.contents().await;
 }
 
 #[tokio::test]
-async fn a_pepper_is_known_everywhere_before_it_is_used_anywhere() {
+async fn with_pepper_version_1_no_hash_is_renewed_under_a_newer_pepper() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let peppers = peppers_with("2");
@@ -186,12 +186,16 @@ async fn a_pepper_is_known_everywhere_before_it_is_used_anywhere() {
     let authorizer = Function::start("authorize", &settings).await;
     authorizer.invoke(call(&key)).await.expect("a policy");
     until_used(id_of(&key)).await;
-    assert_eq!((updates(&authorizer), pepper_version(id_of(&key)).await), (1, 1), "that of its last use");
+    assert_eq!(
+        (updates(&authorizer), pepper_version(id_of(&key)).await),
+        (1, 1),
+        "the one update is of the last use"
+    );
     workspace.contents().await;
 }
 
 #[tokio::test]
-async fn of_a_rehash_and_a_rotation_the_rotation_wins() {
+async fn a_rotation_wins_over_a_rehash_at_the_same_time() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "ci"})).await;
     let (id, old) = (text(&created, "id"), text(&created, "key"));

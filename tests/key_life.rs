@@ -1,5 +1,5 @@
-//! The life of a key, in any order: at every step exactly the secrets and tokens work that a small model predicts, and until
-//! when it says.
+//! Random lives of keys: after every step exactly those secrets and tokens work that a small model predicts, and exactly
+//! until the time that it predicts.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
@@ -15,12 +15,12 @@ use crate::support::property;
 use crate::support::stack::variable;
 use crate::support::workspace::{Workspace, id_of, text, unique};
 
-/// How many lives are lived, and how many steps each has.
+/// The number of lives, and the number of steps of each.
 const LIVES: usize = 24;
 const STEPS: usize = 12;
 /// How many lives go on at the same time.
 const AT_ONCE: usize = 4;
-/// No step is judged closer than this to an instant at which something ends.
+/// No step is checked closer than this to the end of a secret, a token or the key.
 const MARGIN: TimeDelta = TimeDelta::milliseconds(700);
 
 /// What happens to a key.
@@ -77,7 +77,7 @@ struct Token {
     of_previous: bool,
 }
 
-/// What a credential is worth.
+/// Whether a credential works, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Worth {
     Nothing,
@@ -94,7 +94,7 @@ struct Model {
     expires: Option<DateTime<Utc>>,
     disabled: bool,
     tokens: Vec<Token>,
-    /// Everything that there ever was, for which nothing may work any more unless it is said above.
+    /// All credentials that were ever issued. None of them may work unless a field above has it.
     all: Vec<String>,
 }
 
@@ -103,7 +103,7 @@ impl Model {
         !self.disabled && self.expires.is_none_or(|end| now < end)
     }
 
-    /// The secret that is in use: what goes on when the key gets another hash.
+    /// The secret in use: the one that a rotation with an overlap keeps.
     fn in_use(&self, now: DateTime<Utc>) -> Option<(Secret, Option<DateTime<Utc>>)> {
         if let Some(text) = &self.current {
             return Some((Secret { text: text.clone(), is_of_former_user: false }, None));
@@ -112,7 +112,7 @@ impl Model {
         Some((secret.clone(), Some(*end)))
     }
 
-    /// What a credential is worth.
+    /// Whether a credential works, and until when.
     fn end_of(&self, credential: &str, now: DateTime<Utc>) -> Worth {
         if !self.works(now) {
             return Worth::Nothing;
@@ -131,7 +131,7 @@ impl Model {
         Worth::Until(self.expires.into_iter().chain(end).min())
     }
 
-    /// The next instant at which something ends by itself.
+    /// The next time at which a secret, a token or the key ends by itself.
     fn next_end(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let tokens = self.tokens.iter().map(|token| token.ends);
         let ends = self.previous.iter().map(|(_, end)| *end).chain(self.expires).chain(tokens);
@@ -164,7 +164,7 @@ impl Life {
         Self { workspace, id, user, former: None, model }
     }
 
-    /// Waits until nothing ends in this very moment.
+    /// Waits until no end is closer than the margin.
     async fn settle(&self) {
         let now = Utc::now();
         if let Some(end) = self.model.next_end(now).filter(|end| (*end - now).abs() < MARGIN) {
@@ -314,7 +314,7 @@ impl Life {
         DateTime::from_timestamp(stored["expires_at"].as_i64().expect("a time"), 0).expect("a time")
     }
 
-    /// Compares everything that there ever was with what the model says of it.
+    /// Compares all credentials that were ever issued with the model.
     async fn check(&self, steps: &[Step]) {
         self.settle().await;
         for credential in &self.model.all {

@@ -1,4 +1,4 @@
-//! Keys of an earlier mechanism: imported, honoured until the sunset, reported, and gone with their users.
+//! Legacy keys: they are imported, honoured until the sunset, reported, and deleted with their users.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use keygate::activity::{Action, Event, Origin};
@@ -22,7 +22,7 @@ async fn stored(workspace: &Workspace) -> Vec<Value> {
     items.iter().map(to_json).filter(|key| key["workspace_id"] == workspace.id).collect()
 }
 
-/// What the authorizer has asked its tables since the last time.
+/// The reads of the authorizer since the last call of this function.
 fn reads(function: &Function) -> Vec<String> {
     let calls = function.take_calls().into_iter().map(|(operation, _)| operation);
     calls.filter(|operation| ["GetItem", "BatchGetItem"].contains(&operation.as_str())).collect()
@@ -115,7 +115,7 @@ async fn a_legacy_key_is_taken_as_bearer_or_in_its_own_header_and_never_beside_a
     }
 }
 
-/// Whatever the pattern says: a text that begins as this deployment's credentials do is one of them, or none.
+/// A text that begins with the prefix of this deployment's credentials is never a legacy key, even if the pattern matches it.
 #[tokio::test]
 async fn what_has_this_deployments_brand_is_taken_for_a_legacy_key_in_no_header() {
     let workspace = Workspace::new().await;
@@ -159,7 +159,7 @@ async fn what_no_legacy_key_looks_like_costs_no_read_and_an_unknown_one_costs_on
     assert_eq!(reads(&authorizer), ["BatchGetItem"]);
     authorizer.invoke(token_event(&format!("Bearer {key}"))).await.expect("a policy");
     assert_eq!(reads(&authorizer), ["BatchGetItem"]);
-    // Where no sunset is configured there is nothing to look for.
+    // Without a sunset there are no legacy keys, so nothing is read.
     let without = Function::start("authorize", &LEGACY[1..]).await;
     without.take_calls();
     let answer = without.invoke(token_event(&format!("Bearer {key}"))).await;
@@ -261,7 +261,7 @@ async fn a_removed_users_legacy_keys_are_deleted_even_where_the_others_are_hande
         for key in &keys {
             assert!(!workspace.accepts(key).await);
         }
-        assert!(workspace.accepts(&carols).await, "nobody else's");
+        assert!(workspace.accepts(&carols).await, "other users' keys stay");
         let contents = workspace.contents().await;
         for key in ids {
             assert_eq!(contents.events_of("legacy.deleted", &key["key_id"]), 1, "{query}");
@@ -318,7 +318,7 @@ async fn of_a_user_who_is_not_removed_no_legacy_key_is_deleted() {
     workspace.contents().await;
 }
 
-/// What an index does not hold, its readers cannot learn. The table's key is in every index.
+/// Functions that read an index learn what it holds. The table's key is in every index.
 #[tokio::test]
 async fn the_indexes_of_legacy_keys_hold_what_is_shown_and_nothing_else() {
     let description =

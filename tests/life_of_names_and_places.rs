@@ -1,5 +1,5 @@
-//! Random lives of keys: who has which name, and how many keys a user may have, is at every instant what a model says that knows
-//! nothing of entries and counts. Only a key that has not expired has a name, and only it takes a place.
+//! Random lives of keys: after every step the holders of names and the room in each user's quota are as a model predicts,
+//! which has no entries and no counts. Only a key that has not expired holds a name, and only it takes a place in the quota.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ const STEPS: usize = 60;
 const QUOTA: u32 = 3;
 /// How long an expired key is kept, in seconds.
 const RETENTION: i64 = 100;
-/// For how long after its expiry a key holds what it has, in seconds.
+/// The seconds after its expiry for which a key still holds its name and its place.
 const SKEW: i64 = 2;
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const USERS: [&str; 2] = ["alice", "bob"];
@@ -52,7 +52,7 @@ enum Step {
         user: &'static str,
         life: Option<i64>,
     },
-    /// Gives a key that much to live, or life without an end.
+    /// Gives a key an expiry in so many seconds, or none.
     Extend {
         key: Index,
         life: Option<i64>,
@@ -61,7 +61,7 @@ enum Step {
         key: Index,
         name: &'static str,
     },
-    /// Both at once.
+    /// Changes name and expiry in one request.
     Revive {
         key: Index,
         name: &'static str,
@@ -70,7 +70,7 @@ enum Step {
     Delete {
         key: Index,
     },
-    /// One user is removed, the other gets the keys, and the one is reinstated.
+    /// Removes one user, hands the keys over to the other, and reinstates the first.
     HandOver {
         from: &'static str,
     },
@@ -98,7 +98,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step, 1..STEPS)
 }
 
-/// What a patch makes of a key's expiry.
+/// The expiry in a patch.
 #[derive(Clone, Copy, Debug)]
 enum Expiry {
     Unchanged,
@@ -125,7 +125,7 @@ impl Known {
     }
 }
 
-/// What becomes of a change.
+/// The outcome of a change.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Done,
@@ -172,7 +172,7 @@ impl Model {
         keys < QUOTA as usize
     }
 
-    /// What becomes of a key's change to that name and expiry.
+    /// The outcome of a change of a key to that name and expiry.
     fn change(&mut self, id: &str, name: &'static str, expires_at: Option<i64>, now: i64) -> Outcome {
         let key = &self.0[id];
         if key.is_gone(now) {
@@ -208,7 +208,7 @@ impl Model {
     }
 }
 
-/// A workspace, and what its keys are according to the model.
+/// A workspace, and the model of its keys.
 struct Life<'a> {
     tables: &'a Tables,
     caller: Caller,

@@ -100,7 +100,7 @@ async fn calls_are_listed_by_actor_and_by_key_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn a_time_range_has_its_begin_and_not_its_end() {
+async fn a_time_range_includes_its_begin_and_excludes_its_end() {
     let workspace = Workspace::new().await;
     for name in ["a", "b"] {
         workspace.created(json!({"name": name})).await;
@@ -155,7 +155,7 @@ async fn a_workspace_never_sees_the_events_of_another() {
 }
 
 #[tokio::test]
-async fn the_trail_takes_a_scope_of_its_own() {
+async fn the_trail_takes_the_scope_activity_read() {
     let workspace = Workspace::new().await;
     let (reader, auditor) = tokio::join!(
         workspace.key_of("bob", &["keys:read", "keys:write", "users:write"]),

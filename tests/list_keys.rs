@@ -83,7 +83,7 @@ async fn listing_takes_the_scope_to_read_keys() {
     workspace.contents().await;
 }
 
-/// What a caller may change and delete, they may see; and nothing of anybody else's.
+/// Callers may see the keys that they may change and delete.
 #[tokio::test]
 async fn with_keys_write_alone_a_caller_reads_their_own_keys_and_no_others() {
     let workspace = Workspace::new().await;
@@ -154,7 +154,7 @@ async fn an_expired_key_is_listed_as_expired_until_it_is_gone() {
 }
 
 #[tokio::test]
-async fn a_hostile_query_is_a_400_that_names_every_parameter() {
+async fn an_invalid_query_is_a_400_that_names_every_parameter() {
     let workspace = Workspace::new().await;
     let table = [
         ("?limit=0", vec!["limit"]),

@@ -1,8 +1,9 @@
-//! Walks through the list of keys, page by page and in both directions: what they show, and what they cost.
+//! Walks through the list of keys, page by page and in both directions: the keys that they show, and the capacity that
+//! they consume.
 //!
-//! What a walk must show is known from the keys that a test has put into the table, not from the code under test. The
-//! keys are in tables of the tests' own, made as the deployed one is: thousands of them without their names and events
-//! would be in the way of every other test.
+//! A [`model`] of the keys in the table says what a walk must show, independently of the code under test. The keys are in
+//! tables of these tests' own, which have the deployed table's schema: thousands of keys without names and events would
+//! fail the checks of other tests.
 
 mod model;
 
@@ -30,10 +31,10 @@ use crate::support::stack::{dynamodb, variable};
 use crate::support::tables::create_like;
 use crate::support::workspace::unique;
 
-/// How many sets of keys are walked through in each order.
+/// The number of random sets of keys for each column.
 const CASES: u32 = 6;
 
-/// A table of a test's own, made as the deployed one is, that does not outlive it.
+/// A table of a test's own with the schema of the deployed one. It is deleted when the test ends.
 struct Table {
     client: Client,
     name: String,
@@ -108,7 +109,7 @@ enum Direction {
     Backwards,
 }
 
-/// All that walks in one direction have shown, in the order of the list.
+/// The keys that walks have shown so far, in the order of the list.
 #[derive(Default)]
 struct Shown(VecDeque<String>);
 
@@ -125,7 +126,7 @@ impl Shown {
     }
 }
 
-/// What one walk asks for.
+/// The query of one walk.
 #[derive(Debug)]
 struct Query {
     column: Column,
@@ -134,14 +135,14 @@ struct Query {
     limit: usize,
 }
 
-/// The keys of a workspace of a case's own.
+/// A workspace of one case, and the keys in it.
 struct Workspace<'a> {
     table: &'a Table,
     keys: Keys,
     caller: Caller,
-    /// What is in the table.
+    /// The keys in the table.
     living: BTreeMap<String, Known>,
-    /// All that ever was there.
+    /// All keys that were ever in the table.
     known: BTreeMap<String, Known>,
 }
 
@@ -170,7 +171,7 @@ impl<'a> Workspace<'a> {
         Self { table, keys, caller, known: living.clone(), living }
     }
 
-    /// What `filter` wants of the keys that are there.
+    /// The ids of the keys in the table that `filter` wants.
     fn wanted(&self, filter: Filter) -> BTreeSet<String> {
         let wanted = self.living.iter().filter(|(_, key)| filter.wants(key));
         wanted.map(|(id, _)| id.clone()).collect()
@@ -231,7 +232,7 @@ impl<'a> Workspace<'a> {
         self.living.retain(|id, _| !ids.contains(id));
     }
 
-    /// Makes the keys again what they were when there were only these.
+    /// Restores the keys of an earlier time.
     async fn restore(&mut self, before: BTreeMap<String, Known>) {
         let missing = before.iter().filter(|(id, _)| !self.living.contains_key(*id));
         self.table.put(self.caller.workspace_id.as_str(), missing.map(|(_, key)| key)).await;
@@ -239,8 +240,8 @@ impl<'a> Workspace<'a> {
         self.living = before;
     }
 
-    /// Walks to the end of the list, back to its beginning, and to the end again, while `changes` happen. Every turn
-    /// begins with the page that the one before ended on.
+    /// Walks to the end of the list, back to its beginning, and to the end again, while `changes` happen. After a turn the
+    /// walk continues from its last page.
     async fn walk(
         &mut self,
         query: &Query,
@@ -363,18 +364,18 @@ fn every_walk_by_time_of_last_use_shows_every_key_once_and_in_order_whatever_is_
     check_walks(Column::LastUsedAt);
 }
 
-/// As many keys as one workspace might ever have.
+/// The most keys that a workspace is expected to have.
 const MANY: usize = 10_000;
-/// A quarter of what a filtered page may read.
+/// The most keys that one query of a filtered page reads.
 const FILTERED_READ: usize = 250;
-/// How often a filtered page may read that.
-const MOST_READS: usize = 4;
-/// How many pages there are at least when next to nothing is found: each reads as much as it may.
-const FEWEST_PAGES: usize = MANY / (MOST_READS * FILTERED_READ);
-/// And at most: the page that a walk turns at counts, and so does one that finds nothing more to read.
-const MOST_PAGES: usize = FEWEST_PAGES + 2;
+/// The most queries of a filtered page.
+const MAX_READS: usize = 4;
+/// The fewest pages of a walk that finds at most one key: each page reads as much as it may.
+const MIN_PAGES: usize = MANY / (MAX_READS * FILTERED_READ);
+/// The most pages of such a walk. The page at the turn counts, and a last page may find nothing more to read.
+const MAX_PAGES: usize = MIN_PAGES + 2;
 
-/// Many keys, of which the one in the middle has a name and a user like no other's.
+/// Many keys. The one in the middle has a name and a user that no other key has.
 fn many_keys() -> Vec<Known> {
     let lives = LIVES.into_iter().filter(|life| *life != Life::Gone).cycle();
     let words = WORDS.into_iter().cycle();
@@ -393,14 +394,14 @@ fn many_keys() -> Vec<Known> {
     keys
 }
 
-/// list-keys at work on a table of the test's own.
+/// The function `list-keys` on a table of the test's own.
 struct Lister {
     function: Function,
     workspace: String,
 }
 
 impl Lister {
-    /// A page, and the queries that it took.
+    /// Reads a page. Returns it with the queries that it took.
     async fn page(&self, parameters: &[(&str, &str)], cursor: Option<&String>) -> (Page, Vec<Value>) {
         let cursor = cursor.map(|cursor| ("cursor", cursor.as_str()));
         let parameters: BTreeMap<&str, &str> = parameters.iter().copied().chain(cursor).collect();
@@ -431,12 +432,12 @@ impl Lister {
         (Page::read(&page), queries.collect())
     }
 
-    /// All pages from one edge of the list to the other, `page` the first of them.
+    /// All pages from `page`, at one end of the list, to the other end.
     async fn go_on(&self, parameters: &[(&str, &str)], mut page: Page, direction: Direction) -> Vec<Page> {
         let mut pages = Vec::new();
         while let Some(cursor) = page.onward(direction).cloned() {
             pages.push(page);
-            assert!(pages.len() < MOST_PAGES, "{parameters:?} has no end {direction:?}");
+            assert!(pages.len() < MAX_PAGES, "{parameters:?} has no end {direction:?}");
             let queries;
             (page, queries) = self.page(parameters, Some(&cursor)).await;
             assert_bounded(&queries);
@@ -446,17 +447,17 @@ impl Lister {
     }
 }
 
-/// Checks what a page of a filtered list may read.
+/// Checks that a page of a filtered list has read at most as much as it may.
 #[track_caller]
 fn assert_bounded(queries: &[Value]) {
     let limits: Vec<&Value> = queries.iter().map(|query| &query["Limit"]).collect();
     assert!(
-        limits.len() <= MOST_READS && limits.iter().all(|limit| **limit == json!(FILTERED_READ)),
+        limits.len() <= MAX_READS && limits.iter().all(|limit| **limit == json!(FILTERED_READ)),
         "{limits:?}"
     );
 }
 
-/// What the database charges for a query that was made before, in read units.
+/// Repeats a query, and returns the read units that the database charges for it.
 async fn capacity(client: &Client, query: &Value) -> f64 {
     let attributes = |value: &Value| -> Option<Item> {
         let attributes = value.as_object()?.iter().map(|(name, value)| {
@@ -487,9 +488,9 @@ async fn capacity(client: &Client, query: &Value) -> f64 {
     consumed.expect("the consumed capacity")
 }
 
-/// One more key is read than is shown. An item in an index has less than 1 kB here, as every key has that is not filled
-/// to the brim, so 26 of them have less than 26 kB: at most 7 units of 4 kB, each at half price because an index is
-/// read eventually consistent.
+/// The read units of a page of 25 keys. A page reads one key more than it shows. An item in an index has less than 1 kB
+/// here, so 26 of them have less than 26 kB: at most 7 units of 4 kB, each at half price because index reads are
+/// eventually consistent.
 const PAGE_CAPACITY: f64 = 3.5;
 
 async fn assert_a_page_costs_one_query(lister: &Lister, client: &Client) {
@@ -513,7 +514,7 @@ async fn assert_a_page_costs_one_query(lister: &Lister, client: &Client) {
                 ];
                 let asked = query.as_object().expect("an object").keys();
                 let unknown: Vec<_> = asked.filter(|name| !known.contains(&name.as_str())).collect();
-                assert!(unknown.is_empty(), "a query that is not made again as it was: {unknown:?}");
+                assert!(unknown.is_empty(), "parameters that the repeated query does not have: {unknown:?}");
                 let capacity = capacity(client, query).await;
 
                 assert!(capacity <= PAGE_CAPACITY, "{capacity} read units: {query}");
@@ -529,7 +530,7 @@ async fn assert_a_filter_that_matches_nothing_reads_everything_page_by_page(list
     assert_bounded(&queries);
     let pages = lister.go_on(&parameters, page, Direction::Forwards).await;
     assert!(pages.iter().all(|page| page.ids.is_empty()), "{pages:?}");
-    assert!(pages.len() >= FEWEST_PAGES, "keys are left unread: {pages:?}");
+    assert!(pages.len() >= MIN_PAGES, "keys are left unread: {pages:?}");
 }
 
 async fn assert_a_filter_that_matches_one_key_finds_it_once(lister: &Lister, id: &str) {

@@ -11,16 +11,16 @@ use proptest::{option, prop_oneof};
 
 use crate::support::database::Item;
 
-/// When the random keys are listed: late enough that no database deletes by its own clock what is gone by this one.
+/// The time at which the random keys are listed. It is far in the future, so the database's TTL deletes none of them.
 pub(super) const NOW: i64 = 4_000_000_000;
-/// How long without use is asked for.
+/// The value of the parameter `unused_days`.
 pub(super) const UNUSED_DAYS: i64 = 11;
-/// When the oldest key is created: so that of those that were never used, half are unused for that long.
+/// The creation time of the oldest key. Half of the never used keys are unused for [`UNUSED_DAYS`].
 pub(super) const OLDEST: i64 = NOW - UNUSED_DAYS * 86_400 - 15;
-/// When the first used key was last used: numbers of nine digits and of ten, which sort otherwise as text.
+/// The earliest last use. The times after it have nine digits or ten, which sort differently as text.
 pub(super) const FIRST_USE: i64 = 999_999_998;
 
-/// Names with the form in which they are compared, as the Unicode Standard has it.
+/// Names, and the forms in which they are compared according to the Unicode Standard.
 pub(super) const WORDS: [(&str, &str); 11] = [
     ("deploy", "deploy"),
     ("DEPLOY", "deploy"),
@@ -31,7 +31,7 @@ pub(super) const WORDS: [(&str, &str); 11] = [
     ("ÉCOLE", "\u{e9}cole"),
     ("ﬁx", "fix"),
     ("ΣΊΣΥΦΟΣ", "σίσυφοσ"),
-    // These two sort otherwise by UTF-16 than by UTF-8.
+    // UTF-16 sorts these two in another order than UTF-8.
     ("\u{fffd}", "\u{fffd}"),
     ("🔑", "🔑"),
 ];
@@ -43,16 +43,16 @@ pub(super) enum Life {
     Endless,
     /// It expires in a second.
     Running,
-    /// It has just expired, and is kept for another second.
+    /// It has just expired, and its retention ends in a second.
     Expired,
-    /// It is past its retention to the second, and still in the table.
+    /// Its retention ends in this second, and it is still in the table.
     Gone,
 }
 
 pub(super) const LIVES: [Life; 6] =
     [Life::Endless, Life::Endless, Life::Endless, Life::Running, Life::Expired, Life::Gone];
 
-/// A key before it has an id and a place among the others.
+/// The random part of a key: all but its id and its serial number.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Draft {
     pub(super) word: (&'static str, &'static str),
@@ -124,7 +124,7 @@ impl Known {
     }
 }
 
-/// What a list is sorted by.
+/// The column that a list is sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Column {
     Name,
@@ -145,7 +145,7 @@ impl Column {
         }
     }
 
-    /// Compares as the list must: numbers by value, text by its bytes, and never used before any use.
+    /// A value that compares as the list must: numbers by value, text by its bytes, and never used keys before used ones.
     pub(super) fn value(self, key: &Known) -> (Option<i64>, &str) {
         match self {
             Self::Name => (None, &key.folded),
@@ -156,13 +156,13 @@ impl Column {
     }
 }
 
-/// Which keys are asked for.
+/// The filter parameters of a list.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Filter {
-    /// A part of the name as it is sent, and as it is compared.
+    /// A part of the name: the text that is sent, and the form in which it is compared.
     pub(super) name: Option<(&'static str, &'static str)>,
     pub(super) user: Option<&'static str>,
-    /// From which second to before which, after [`OLDEST`].
+    /// The first second, and the second after the last one, relative to [`OLDEST`].
     pub(super) created: (Option<i64>, Option<i64>),
     pub(super) status: Option<&'static str>,
     pub(super) unused_days: Option<i64>,
@@ -215,7 +215,7 @@ impl Filter {
                 Some("active") => life != Life::Expired && !disabled,
                 Some("expired") => life == Life::Expired,
                 Some("disabled") => life != Life::Expired && disabled,
-                // Those that were used were so long ago.
+                // All used keys were used long ago.
                 Some("unused") if self.unused_days.is_some() => used.is_some() || created <= 15,
                 Some("unused") => used.is_none(),
                 _ => true,
@@ -223,12 +223,12 @@ impl Filter {
     }
 }
 
-/// How many keys a page has, in relation to how many there are.
+/// The size of a page, relative to the number of keys in the list.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Limit {
-    /// One fewer than there are, as many, or one more.
+    /// The number of keys plus this difference of -1, 0 or 1.
     About(isize),
-    /// So that there are about as many pages; of few keys, one a page.
+    /// A size that makes about that many pages. A page of a short list has one key.
     Pages(usize),
     Most,
 }
@@ -244,12 +244,12 @@ impl Limit {
     }
 }
 
-/// What happens between two pages.
+/// A change between two pages.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Change {
     Create(Draft),
     Delete(Index),
-    /// Of the page that was read last.
+    /// The first key of the page that was read last.
     DeleteFirst,
     DeleteLast,
     DeletePage,
@@ -258,9 +258,9 @@ pub(super) enum Change {
 #[derive(Clone, Debug)]
 pub(super) struct Case {
     pub(super) keys: Vec<Draft>,
-    /// For one walk after another, over and over.
+    /// The page size of each walk, repeated as needed.
     pub(super) limits: Vec<Limit>,
-    /// Between one page and the next, over and over.
+    /// The changes between two pages, repeated as needed.
     pub(super) changes: Vec<Vec<Change>>,
 }
 

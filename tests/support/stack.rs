@@ -1,4 +1,4 @@
-//! Where the stack is, and how its APIs are called.
+//! The addresses of the stack, and clients of its APIs.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -31,7 +31,7 @@ pub(crate) fn peppers_with(version: &str) -> String {
     format!("{deployed},{version}:keygate-pepper-of-a-test:{key}")
 }
 
-/// The database itself, past everything that stands between it and the functions.
+/// A client of the database itself, without the recorder and the proxies in front of it.
 pub(crate) fn dynamodb() -> aws_sdk_dynamodb::Client {
     let environment: Environment = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
         .map(|name| (name.to_owned(), variable(name)))
@@ -44,14 +44,14 @@ pub(crate) fn dynamodb() -> aws_sdk_dynamodb::Client {
         .dynamodb()
 }
 
-/// The folder in which a run keeps what its last tests look at. It goes with the stack.
+/// The folder for files that the checks of a whole run read. It is deleted with the stack.
 pub(crate) fn run_folder() -> PathBuf {
     let folder = PathBuf::from(variable("KEYGATE_CALLS_LOG")).with_file_name("tests");
     std::fs::create_dir_all(&folder).expect("the stack's folder can be written to");
     folder
 }
 
-/// Remembers a text that must be found in no table and no log.
+/// Records a text that no table and no log may have. The checks of a whole run search for it.
 pub(crate) fn remember_secret(secret: &str) {
     let mut options = OpenOptions::new();
     let mut file = options
@@ -63,7 +63,7 @@ pub(crate) fn remember_secret(secret: &str) {
     file.write_all(format!("{secret}\n").as_bytes()).expect("the secret can be remembered");
 }
 
-/// An answer that has arrived.
+/// A complete HTTP response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -109,7 +109,7 @@ impl Answer {
         }
     }
 
-    /// The places that a 400 names, in order.
+    /// The pointers and parameters that a 400 names, in order.
     #[track_caller]
     pub(crate) fn invalid_places(&self) -> Vec<String> {
         self.assert_problem(400, "invalid_request");
@@ -121,7 +121,7 @@ impl Answer {
     }
 }
 
-/// A client of the APIs. One a test: connections belong to the runtime that opened them.
+/// A client of the APIs. Each test has its own, because connections belong to the runtime that opened them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Api(Client);
 
@@ -155,7 +155,7 @@ impl Api {
         Answer::of(request.send().await.expect("an answer of the stack")).await
     }
 
-    /// Calls a route of the REST and of the HTTP API of the example stack with a key: the statuses of both.
+    /// Calls a route of the example stack's REST API and HTTP API with a key. Returns both statuses.
     pub(crate) async fn examples(&self, method: &Method, path: &str, key: &str) -> [u16; 2] {
         let call = |variable_name| {
             let url = format!("{}{path}", variable(variable_name));
@@ -177,8 +177,8 @@ impl Api {
         self.send_text(Method::GET, &url, authorization, None).await
     }
 
-    /// Asks the WebSocket API of the example stack for a connection (RFC 6455, section 4.1): the status, 101 if it is
-    /// made. It ends at once.
+    /// Opens a connection to the example stack's WebSocket API (RFC 6455, section 4.1), and closes it. Returns the status,
+    /// which is 101 if the connection was opened.
     pub(crate) async fn connect(&self, authorization: Option<&str>) -> u16 {
         let mut handshake = self.0.get(variable("KEYGATE_WEBSOCKET_EXAMPLE_URL"));
         for (name, value) in [

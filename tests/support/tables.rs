@@ -1,4 +1,4 @@
-//! Tables of a test's own, made as the deployed ones are: nothing but what the test starts reads or changes them.
+//! Tables of a test's own, with the schema of the deployed ones. Only functions that the test starts use them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(crate) struct Tables {
     pub(crate) workspace: Workspace,
 }
 
-/// A table's stream, as far as it has been read.
+/// A reader of a table's stream.
 #[derive(Debug)]
 pub(crate) struct Stream {
     api: Api,
@@ -33,7 +33,7 @@ pub(crate) struct Stream {
 }
 
 impl Tables {
-    /// Copies the deployed tables without what is in them, and bootstraps a workspace.
+    /// Creates empty tables like the deployed ones, and bootstraps a workspace.
     pub(crate) async fn new() -> Self {
         let mut names = TABLES.map(|name| unique(name.to_lowercase().trim_start_matches("keygate_")));
         for (copy, original) in names.iter_mut().zip(TABLES) {
@@ -64,7 +64,7 @@ impl Tables {
         Function::start(function, &[&tables[..], variables].concat()).await
     }
 
-    /// What the tables hold, after the check that it fits together.
+    /// The contents of the tables, which must be consistent.
     pub(crate) async fn contents(&self) -> Contents {
         let contents = self.unchecked_contents().await;
         contents.assert_consistent();
@@ -75,7 +75,7 @@ impl Tables {
         contents_of(&self.workspace.id, &self.names).await
     }
 
-    /// A stored key, hash and all.
+    /// A stored key, its hash included.
     pub(crate) async fn key(&self, id: &str) -> Option<Value> {
         let item = dynamodb()
             .get_item()
@@ -85,7 +85,8 @@ impl Tables {
         item.send().await.expect("the table can be read").item.as_ref().map(to_json)
     }
 
-    /// Writes copies of a key with ids of their own, and with the same last byte, so that they stand where it does: their ids.
+    /// Writes copies of a key with ids of their own, and returns the ids. They end in the same characters, so that the copies are
+    /// in the same shard.
     pub(crate) async fn copy_key(&self, id: &str, count: usize) -> Vec<String> {
         let client = dynamodb();
         let read =
@@ -105,7 +106,7 @@ impl Tables {
         ids
     }
 
-    /// Gives a stored key other times, and the place in the index of what is due that goes with them.
+    /// Changes times of a stored key, and its place in the index by due time.
     pub(crate) async fn move_times(&self, id: &str, key: &Value, times: &[(&str, i64)]) {
         let mut update = dynamodb()
             .update_item()
@@ -130,7 +131,7 @@ impl Tables {
         self.move_entries(id, times).await;
     }
 
-    /// Lets the entries of a key go with its times.
+    /// Changes the times of a key's entries like those of the key.
     async fn move_entries(&self, id: &str, times: &[(&str, i64)]) {
         for (entry, item) in self.unchecked_contents().await.entries {
             let ttl = match () {
@@ -150,17 +151,17 @@ impl Tables {
         }
     }
 
-    /// Puts an entry into `workspaces`, past everything that keeps it in step.
+    /// Puts an entry into `workspaces`, without the checks and the other writes of Keygate.
     pub(crate) async fn put_entry(&self, entry: &Value) {
         put_entry(&self.names[1], entry).await;
     }
 
-    /// Removes a key's item alone, as the database does at the end of its time.
+    /// Removes a key's item alone, as TTL does.
     pub(crate) async fn remove_key(&self, id: &str) {
         remove_key(&self.names[0], id).await;
     }
 
-    /// Removes an entry, as the database does at the end of its time.
+    /// Removes an entry, as TTL does.
     pub(crate) async fn remove_entry(&self, entry: &str) {
         let delete = dynamodb()
             .delete_item()
@@ -170,7 +171,7 @@ impl Tables {
         delete.send().await.expect("the entry can be removed");
     }
 
-    /// Lets the database remove keys at the end of their time.
+    /// Enables TTL for keys.
     pub(crate) async fn enable_ttl(&self) {
         let ttl = TimeToLiveSpecification::builder().attribute_name("ttl").enabled(true).build();
         let update = dynamodb()
@@ -197,7 +198,7 @@ impl Stream {
         Self { api: Api::default(), arn, iterators: BTreeMap::new() }
     }
 
-    /// What is new, as Lambda hands it to a function.
+    /// The new records, in the form in which Lambda hands them to a function.
     pub(crate) async fn records(&mut self) -> Vec<Value> {
         let described = self.ask("DescribeStream", json!({"StreamArn": self.arn})).await;
         let shards = described["StreamDescription"]["Shards"].as_array().expect("shards").clone();
@@ -220,7 +221,7 @@ impl Stream {
         records
     }
 
-    /// The same, as soon as there is a record that is wanted.
+    /// Waits for a wanted record. Returns all records up to it.
     pub(crate) async fn records_with(&mut self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut found = Vec::new();
         eventually_within(PATIENCE, "the stream has the record", async || {
@@ -243,12 +244,12 @@ impl Stream {
     }
 }
 
-/// The event of a batch.
+/// The event of a batch of records.
 pub(crate) fn batch(records: &[Value]) -> Value {
     json!({"Records": records})
 }
 
-/// A record as Lambda has it: other letters in the identity's names, and more about where it comes from.
+/// A record as Lambda hands it over: the members of its identity begin in lower case, and it names its source.
 fn lambda_record(record: &Value) -> Value {
     let mut converted = record.clone();
     if let Some(identity) = record["userIdentity"].as_object() {
@@ -259,7 +260,7 @@ fn lambda_record(record: &Value) -> Value {
     converted
 }
 
-/// The text of the key that a function answers with. It is remembered, because it must be found nowhere.
+/// The text of the key in a function's response. It is recorded as a secret, which no table and no log may have.
 pub(crate) fn revealed(answer: &Value) -> String {
     let body = answer["body"].as_str().map(|body| serde_json::from_str::<Value>(body).expect("JSON"));
     let key = body.as_ref().unwrap_or(answer)["key"].as_str().unwrap_or_else(|| panic!("a key: {answer}"));
@@ -267,7 +268,7 @@ pub(crate) fn revealed(answer: &Value) -> String {
     key.to_owned()
 }
 
-/// Puts an entry into a table, past everything that keeps it in step.
+/// Puts an entry into a table, without the checks and the other writes of Keygate.
 pub(crate) async fn put_entry(table: &str, entry: &Value) {
     let item = entry.as_object().expect("an object").iter().map(|(name, value)| {
         let value = match value {

@@ -10,7 +10,7 @@ use crate::support::emulator;
 use crate::support::eventually;
 use crate::support::stack::{Answer, Api, variable};
 
-/// How the ids of workspaces begin in which a test lets time pass.
+/// The prefix of the ids of workspaces in which a test moves times into the past.
 pub(crate) const PAST_RETENTION: &str = "past-retention";
 
 /// A new workspace with an administrator called `admin`.
@@ -27,8 +27,8 @@ impl Workspace {
         Self::called("test").await
     }
 
-    /// One in which a test lets time pass by changing the tables. What TTL would have removed by then is left behind,
-    /// and is nothing to wonder about at the end of a run.
+    /// A workspace in which a test moves times into the past. Items that TTL would have removed by then stay in the tables, so
+    /// the checks of a whole run leave such workspaces out.
     pub(crate) async fn in_which_time_passes() -> Self {
         Self::called(PAST_RETENTION).await
     }
@@ -108,27 +108,27 @@ impl Workspace {
         self.api.send(method, &url, Some(key), None).await
     }
 
-    /// A page of the audit trail, which must be answered.
+    /// A page of the audit trail. The request must succeed.
     pub(crate) async fn activity(&self, query: &str) -> Value {
         let answer = self.call(Method::GET, &format!("/activity{query}"), &self.admin).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
 
-    /// Removes a user as the administrator, which must be accepted, and waits until it is done.
+    /// Removes a user as the administrator, and waits until the user has no keys left. The request must succeed.
     pub(crate) async fn remove(&self, user: &str, query: &str) -> Contents {
         let answer = self.call(Method::DELETE, &format!("/users/{user}{query}"), &self.admin).await;
         assert_eq!(answer.status, 202, "{answer:?}");
         self.when_cleared(user).await
     }
 
-    /// What the tables hold once a removed user has no key any more.
+    /// Waits until a removed user has no keys left, and returns the contents of the tables.
     pub(crate) async fn when_cleared(&self, user: &str) -> Contents {
         self.until_cleared(user).await;
         self.contents().await
     }
 
-    /// Waits until a removed user has no key any more.
+    /// Waits until a removed user has no keys left.
     pub(crate) async fn until_cleared(&self, user: &str) {
         // The condition owns what it reads, because tests spawn this: a borrowed one is not `Send` for the compiler.
         let (workspace, user) = (self.id.clone(), user.to_owned());
@@ -154,7 +154,7 @@ impl Workspace {
         answer.status == 200
     }
 
-    /// What the tables hold of this workspace, after the check that it fits together.
+    /// The contents of this workspace in the tables, which must be consistent.
     pub(crate) async fn contents(&self) -> Contents {
         let contents = database::contents(&self.id).await;
         contents.assert_consistent();
@@ -162,12 +162,12 @@ impl Workspace {
     }
 }
 
-/// Asks for a bootstrap as an operator would: a key, or a problem.
+/// Bootstraps a workspace as an operator does. Returns the key, or a problem.
 pub(crate) async fn bootstrap(api: &Api, request: &Value) -> Value {
     emulator::invoke(api, &variable("KEYGATE_CREATE_KEY_FUNCTION"), &json!({"bootstrap": request})).await
 }
 
-/// A text of a JSON object's member.
+/// The text of a member of a JSON object.
 pub(crate) fn text<'a>(object: &'a Value, member: &str) -> &'a str {
     object[member].as_str().unwrap_or_else(|| panic!("{member} of {object}"))
 }
