@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use crate::support::database::{Contents, expire, string};
 use crate::support::eventually;
 use crate::support::function::{Disturbance, Function, request};
-use crate::support::tables::{Tables, batch, revealed};
+use crate::support::tables::{Tables, batch, create_key, revealed};
 use crate::support::workspace::{Workspace, id_of, keys_url, text, unique};
 
 const CREATE: (&str, &str) = ("POST", "/api-keys");
@@ -338,8 +338,7 @@ async fn time_removes_an_expired_key_that_has_lost_its_name_and_its_place_and_no
     let creator = tables.start_with("create-key", &narrow).await;
     let create = async |name: &str| {
         let body = json!({"name": name, "user_id": "bob", "expires_in": 3600});
-        let answer = creator.invoke(request(&tables.workspace, CREATE, None, &[], &body)).await;
-        id_of(&revealed(&answer.expect("an answer"))).to_owned()
+        create_key(&creator, &tables.workspace, &body).await
     };
     let lost = create("ci").await;
     let key = tables.key(&lost).await.expect("the key is there");
@@ -367,8 +366,7 @@ async fn a_recount_ignores_uncounted_keys() {
     let creator = tables.start_with("create-key", &[("KEYS_PER_USER", "1")]).await;
     for _ in 0..3 {
         let body = json!({"name": "ci", "user_id": "bob", "expires_in": 3600});
-        let answer = creator.invoke(request(&tables.workspace, CREATE, None, &[], &body)).await;
-        let id = id_of(&revealed(&answer.expect("an answer"))).to_owned();
+        let id = create_key(&creator, &tables.workspace, &body).await;
         let key = tables.key(&id).await.expect("the key is there");
         let past = chrono::Utc::now().timestamp() - 10;
         tables.move_times(&id, &key, &[("expires_at", past), ("ttl", past + 1_000)]).await;

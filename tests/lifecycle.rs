@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::database::{Contents, string};
 use crate::support::emulator;
 use crate::support::function::{Disturbance, Function, Moment, request};
-use crate::support::tables::{Tables, revealed};
+use crate::support::tables::{Tables, create_key, revealed, update_key};
 use crate::support::workspace::{Workspace, id_of, text};
 use crate::support::{eventually, eventually_some};
 
@@ -36,14 +36,11 @@ impl Deployment {
     }
 
     async fn create(&self, body: &Value) -> String {
-        let event = request(&self.tables.workspace, ("POST", "/api-keys"), None, &[], body);
-        id_of(&revealed(&self.creator.invoke(event).await.expect("an answer"))).to_owned()
+        create_key(&self.creator, &self.tables.workspace, body).await
     }
 
     async fn update(&self, id: &str, body: &Value) {
-        let event = request(&self.tables.workspace, ("PATCH", "/api-keys/{id}"), Some(id), &[], body);
-        let answer = self.updater.invoke(event).await.expect("an answer");
-        assert_eq!(answer["statusCode"], 200, "{answer}");
+        update_key(&self.updater, &self.tables.workspace, id, body).await;
     }
 
     async fn rotate(&self, id: &str, overlap: i64) {

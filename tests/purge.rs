@@ -7,15 +7,14 @@ use crate::support::database::string;
 use crate::support::emulator;
 use crate::support::function::{Disturbance, Moment, request};
 use crate::support::stack::variable;
-use crate::support::tables::{Tables, batch, put_entry, remove_key, revealed};
-use crate::support::workspace::{Workspace, id_of, text, unique};
+use crate::support::tables::{Tables, batch, create_key, put_entry, remove_key};
+use crate::support::workspace::{Workspace, text, unique};
 
 /// Creates a key of `admin` that expires.
 async fn create(tables: &Tables, name: &str) -> String {
     let creator = tables.start("create-key").await;
     let body = json!({"name": name, "expires_in": 3600});
-    let answer = creator.invoke(request(&tables.workspace, ("POST", "/api-keys"), None, &[], &body)).await;
-    id_of(&revealed(&answer.expect("an answer"))).to_owned()
+    create_key(&creator, &tables.workspace, &body).await
 }
 
 /// The stream record of a key that TTL has removed. The test removes the key and then sets the record's `userIdentity`,

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use crate::support::database::{Contents, key, move_times, string};
 use crate::support::emulator;
-use crate::support::function::{Disturbance, Function, Moment, request};
-use crate::support::tables::{Tables, revealed};
-use crate::support::workspace::{Workspace, id_of, text};
+use crate::support::function::{Disturbance, Function, Moment};
+use crate::support::tables::{Tables, create_key, update_key};
+use crate::support::workspace::{Workspace, text};
 
 const DAY: i64 = 86_400;
 
@@ -31,16 +31,13 @@ impl Deployment {
     /// Creates a key as if it had been created so many days ago and never used.
     async fn create(&self, name: &str, days_ago: i64) -> String {
         let body = json!({"name": name, "expires_in": 1000 * DAY});
-        let event = request(&self.tables.workspace, ("POST", "/api-keys"), None, &[], &body);
-        let id = id_of(&revealed(&self.creator.invoke(event).await.expect("an answer"))).to_owned();
+        let id = create_key(&self.creator, &self.tables.workspace, &body).await;
         self.let_days_pass(&id, days_ago).await;
         id
     }
 
     async fn update(&self, id: &str, body: &Value) {
-        let event = request(&self.tables.workspace, ("PATCH", "/api-keys/{id}"), Some(id), &[], body);
-        let answer = self.updater.invoke(event).await.expect("an answer");
-        assert_eq!(answer["statusCode"], 200, "{answer}");
+        update_key(&self.updater, &self.tables.workspace, id, body).await;
     }
 
     async fn key(&self, id: &str) -> Value {

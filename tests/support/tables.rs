@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use crate::support::database::{Contents, TABLES, contents_of, put_request, to_json, write_batches};
 use crate::support::emulator::signed;
 use crate::support::eventually_within;
-use crate::support::function::Function;
+use crate::support::function::{Function, request};
 use crate::support::stack::{Api, dynamodb, remember_secret, variable};
-use crate::support::workspace::{Workspace, unique};
+use crate::support::workspace::{Workspace, id_of, unique};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -266,6 +266,19 @@ pub(crate) fn revealed(answer: &Value) -> String {
     let key = body.as_ref().unwrap_or(answer)["key"].as_str().unwrap_or_else(|| panic!("a key: {answer}"));
     remember_secret(&key[key.len() - 49..][..43]);
     key.to_owned()
+}
+
+/// Creates a key through a function, as the workspace's administrator. Returns the key's id.
+pub(crate) async fn create_key(creator: &Function, workspace: &Workspace, body: &Value) -> String {
+    let event = request(workspace, ("POST", "/api-keys"), None, &[], body);
+    id_of(&revealed(&creator.invoke(event).await.expect("an answer"))).to_owned()
+}
+
+/// Changes a key through a function, as the workspace's administrator. The request must succeed.
+pub(crate) async fn update_key(updater: &Function, workspace: &Workspace, id: &str, body: &Value) {
+    let event = request(workspace, ("PATCH", "/api-keys/{id}"), Some(id), &[], body);
+    let answer = updater.invoke(event).await.expect("an answer");
+    assert_eq!(answer["statusCode"], 200, "{answer}");
 }
 
 /// Puts an entry into a table, without the checks and the other writes of Keygate.
