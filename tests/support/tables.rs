@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeValue, BillingMode, GlobalSecondaryIndex, TimeToLiveSpecification};
+use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, BillingMode, GlobalSecondaryIndex, TableDescription, TimeToLiveSpecification,
+};
 use chrono::{DateTime, Utc};
 use keygate::credential::KeyId;
 use serde_json::{Value, json};
@@ -37,7 +40,7 @@ impl Tables {
     pub(crate) async fn new() -> Self {
         let mut names = TABLES.map(|name| unique(name.to_lowercase().trim_start_matches("keygate_")));
         for (copy, original) in names.iter_mut().zip(TABLES) {
-            create_like(copy, &variable(original)).await;
+            create_with_stream_like(copy, &variable(original)).await;
         }
         let nobody = Workspace { api: Api::default(), id: unique("own"), admin: String::new() };
         let mut tables = Self { names, workspace: nobody };
@@ -192,9 +195,7 @@ impl Tables {
 
 impl Stream {
     async fn of(table: &str) -> Self {
-        let described =
-            dynamodb().describe_table().table_name(table).send().await.expect("the table is there");
-        let arn = described.table.and_then(|table| table.latest_stream_arn).expect("the table has a stream");
+        let arn = description(table).await.latest_stream_arn.expect("the table has a stream");
         Self { api: Api::default(), arn, iterators: BTreeMap::new() }
     }
 
@@ -302,10 +303,26 @@ pub(crate) async fn remove_key(table: &str, id: &str) {
 }
 
 /// Creates an empty table with the key, the indexes and the stream of another one.
+async fn create_with_stream_like(copy: &str, original: &str) {
+    let table = description(original).await;
+    let stream = table.stream_specification.clone();
+    let create = creation_like(copy, table).set_stream_specification(stream);
+    create.send().await.expect("the table can be created");
+}
+
+/// Creates an empty table with the key and the indexes of another one. It has no stream, which would slow down the local
+/// database.
 pub(crate) async fn create_like(copy: &str, original: &str) {
-    let description =
-        dynamodb().describe_table().table_name(original).send().await.expect("the table is there");
-    let table = description.table.expect("a description");
+    let create = creation_like(copy, description(original).await);
+    create.send().await.expect("the table can be created");
+}
+
+async fn description(table: &str) -> TableDescription {
+    let described = dynamodb().describe_table().table_name(table).send().await.expect("the table is there");
+    described.table.expect("a description")
+}
+
+fn creation_like(copy: &str, table: TableDescription) -> CreateTableFluentBuilder {
     let indexes = table.global_secondary_indexes.unwrap_or_default().into_iter().map(|index| {
         GlobalSecondaryIndex::builder()
             .set_index_name(index.index_name)
@@ -322,8 +339,4 @@ pub(crate) async fn create_like(copy: &str, original: &str) {
         .set_attribute_definitions(table.attribute_definitions)
         .set_key_schema(table.key_schema)
         .set_global_secondary_indexes((!indexes.is_empty()).then_some(indexes))
-        .set_stream_specification(table.stream_specification)
-        .send()
-        .await
-        .expect("the table can be created");
 }
