@@ -11,17 +11,18 @@ use serde_json::{Value, json};
 
 use crate::support::database::calls;
 use crate::support::emulator::put_log_lines;
+use crate::support::eventually;
 use crate::support::function::{Disturbance, Function, Moment};
 use crate::support::stack::variable;
 use crate::support::workspace::{Workspace, id_of, unique};
 
-/// What API Gateway writes of a call with that key.
+/// The line that API Gateway logs for a call with that key.
 fn line(workspace: &Workspace, user: &str, key: &str) -> Value {
     json!({"requestId": "c6af9ac6", "ip": "203.0.113.7", "method": "GET", "resourcePath": "/orders/{id}", "status": "200",
         "errorType": "-", "userId": user, "workspaceId": workspace.id, "keyId": id_of(key), "credential": "api_key"})
 }
 
-/// What `CloudWatch` Logs makes of lines for a function that is subscribed to them
+/// The event in which `CloudWatch` Logs delivers lines to a subscribed function
 /// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.html>).
 fn delivery(stream: &str, lines: &[String]) -> Value {
     let now = Utc::now().timestamp_millis();
@@ -66,7 +67,7 @@ async fn every_line_of_a_call_with_a_key_is_an_event_once_however_often_it_is_de
 }
 
 #[tokio::test]
-async fn what_could_not_be_written_is_written_when_it_is_delivered_again() {
+async fn a_delivery_that_failed_is_written_completely_when_it_comes_again() {
     let (workspace, function) = tokio::join!(Workspace::new(), Function::start("record-calls", &[]));
     let key = workspace.key_of("bob", &[]).await;
     let lines = vec![line(&workspace, "bob", &key).to_string(); 20];
@@ -82,7 +83,7 @@ async fn what_could_not_be_written_is_written_when_it_is_delivered_again() {
 }
 
 #[tokio::test]
-async fn what_names_no_key_is_counted_and_nobodys() {
+async fn a_line_without_a_valid_key_is_counted_and_belongs_to_no_user() {
     let (workspace, function) = tokio::join!(Workspace::new(), Function::start("record-calls", &[]));
     let key = workspace.key_of("bob", &[]).await;
     let with = |member: &str, value: &str| {
@@ -117,8 +118,6 @@ async fn the_configured_log_group_is_read() {
     let key = workspace.key_of("bob", &[]).await;
     let group = format!("/aws/apigateway/{}/access", variable("KEYGATE_STACK"));
     put_log_lines(&workspace.api, &group, &unique("log"), &[line(&workspace, "bob", &key).to_string()]).await;
-    while calls(&workspace.id, "bob").await.is_empty() {
-        tokio::task::yield_now().await;
-    }
+    eventually("the call is recorded", async || !calls(&workspace.id, "bob").await.is_empty()).await;
     assert_eq!(calls(&workspace.id, "bob").await[0]["path"], "/orders/{id}");
 }

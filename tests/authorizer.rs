@@ -10,7 +10,7 @@ use crate::support::function::{Disturbance, Function, event, token_event};
 use crate::support::stack::{Answer, Api, dynamodb, variable};
 use crate::support::workspace::{Workspace, id_of, keys_url};
 
-/// A well-formed key of that id with a secret that nobody was given.
+/// A well-formed key with that id and a secret that was never issued.
 fn made_up(id: &str) -> String {
     let secret = [7; 32];
     let credential = Credential {
@@ -29,7 +29,7 @@ fn an_unknown_id() -> String {
     KeyId::generate(chrono::Utc::now()).to_string()
 }
 
-/// The body of a refusal without what differs from request to request.
+/// The body of a refusal without its `request_id`, which differs from request to request.
 fn body(answer: &Answer) -> Value {
     let mut body = answer.json();
     body.as_object_mut().expect("an object").remove("request_id");
@@ -44,7 +44,7 @@ async fn every_refusal_looks_the_same() {
     assert_eq!(workspace.delete(&workspace.admin, id_of(&deleted)).await.status, 204);
     let expired = workspace.created(json!({"name": "short", "expires_in": 1})).await;
     let expired = expired["key"].as_str().expect("a key").to_owned();
-    while workspace.api.rest_example(Some(&format!("Bearer {expired}"))).await.status == 200 {}
+    workspace.until_refused(&expired).await;
     let disabled = workspace.key_of("bob", &[]).await;
     disable(id_of(&disabled)).await;
 
@@ -149,7 +149,7 @@ async fn garbage_costs_no_read_and_every_other_credential_one() {
     let key = workspace.key_of("bob", &[]).await;
     let authorizer = Function::start("authorize", &[("CALL_ACTIVITY", "off")]).await;
     let operations = |function: &Function| -> Vec<String> {
-        // What is written after an answer comes when it comes.
+        // Deferred work is written at any time after the response, so only reads count.
         let reads = function.take_calls().into_iter().filter(|(operation, _)| operation.contains("Get"));
         reads.map(|(operation, _)| operation).collect()
     };

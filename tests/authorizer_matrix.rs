@@ -8,7 +8,7 @@ use crate::support::function::{Function, event};
 use crate::support::legacy::{LEGACY, imported, legacy_key};
 use crate::support::workspace::{Workspace, id_of, text};
 
-/// AWS's published sample of each kind of event, and how its API is refused.
+/// AWS's published sample of each kind of event, and the refusal that its API expects.
 const EVENTS: [(&str, Refused); 5] = [
     ("authorize-rest-token", Refused::ByError),
     ("authorize-rest-request", Refused::ByError),
@@ -24,7 +24,7 @@ enum Refused {
     InTheConfiguredForm,
 }
 
-/// The sample with a value of the `Authorization` header, in the places that it has for headers.
+/// The sample with an `Authorization` header, in each place where the sample has headers.
 fn carrying(name: &str, authorization: Option<&str>) -> Value {
     let mut event = event(name);
     if event["type"] == "TOKEN" {
@@ -38,7 +38,7 @@ fn carrying(name: &str, authorization: Option<&str>) -> Value {
     event
 }
 
-/// A key with that id whose text is in order, and whose secret nobody was given.
+/// A well-formed key with that id and a secret that was never issued.
 fn made_up(id: KeyId) -> String {
     let credential =
         Credential { key_id: id, kind: CredentialForm::ApiKey, secret: Secret::from_bytes(&[7; 32].into()) };
@@ -59,7 +59,7 @@ async fn a_credential_is_accepted_or_refused_alike_in_every_kind_of_event_and_fo
     let deleted = workspace.key_of("bob", &[]).await;
     workspace.delete(&workspace.admin, id_of(&deleted)).await;
     let expired = workspace.created(json!({"name": "short", "expires_in": 1})).await;
-    while workspace.accepts(text(&expired, "key")).await {}
+    workspace.until_refused(text(&expired, "key")).await;
     let legacy = imported(&workspace, "bob", &[]).await;
 
     let bearer = |key: &str| Some(format!("Bearer {key}"));

@@ -1,4 +1,4 @@
-//! What is not exactly a credential that was given out is never accepted, however little is changed.
+//! The authorizer accepts issued credentials only: any change of a credential, however small, makes it invalid.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ fn written(key_id: KeyId, secret: &[u8; 32]) -> String {
     credential.to_text(&brand()).expose_secret().to_owned()
 }
 
-/// Invokes the authorizer with each of them: those that it accepts.
+/// Invokes the authorizer with each credential, and returns those that it accepts.
 async fn accepted(authorizer: &Function, keys: impl IntoIterator<Item = String>) -> BTreeSet<String> {
     let mut accepted = BTreeSet::new();
     for key in keys {

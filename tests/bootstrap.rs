@@ -56,7 +56,7 @@ async fn two_bootstraps_at_once_make_one_administrator() {
     assert_eq!(made, 1, "{one} {other}");
 }
 
-/// What a client sends arrives as the body of an event, and never as the event.
+/// The request of an HTTP client is the body of an event, never the event itself.
 #[tokio::test]
 async fn nobody_bootstraps_over_http() {
     let workspace = Workspace::new().await;

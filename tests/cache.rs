@@ -1,10 +1,11 @@
-//! What an environment of the authorizer remembers, where it may.
+//! The authorizer's cache of decisions: `CacheSeconds` and `StaleIfErrorSeconds`.
 
 use chrono::Utc;
 use keygate_core::credential::Credential;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
+use crate::support::eventually;
 use crate::support::function::{Disturbance, Function, token_event};
 use crate::support::workspace::{Workspace, id_of, text};
 
@@ -46,7 +47,7 @@ async fn without_a_cache_every_call_is_read_and_a_deleted_key_is_refused_at_once
     }
     workspace.delete(&workspace.admin, id_of(&key)).await;
     assert_eq!(plain.invoke(call(&key)).await, Err("Unauthorized".to_owned()));
-    cached.invoke(call(&key)).await.expect("the price of the cache, for its seconds");
+    cached.invoke(call(&key)).await.expect("a cached decision stands for CACHE_SECONDS");
 }
 
 #[tokio::test]
@@ -60,8 +61,8 @@ async fn no_cache_outlives_an_expiry_or_an_overlap() {
             workspace.rotate(&workspace.admin, text(&created, "id"), &json!({"overlap_seconds": 2})).await;
         }
         let key = text(&created, "key");
-        authorizer.invoke(call(key)).await.expect("accepted, and remembered");
-        while authorizer.invoke(call(key)).await.is_ok() {}
+        authorizer.invoke(call(key)).await.expect("accepted, and cached");
+        eventually("the secret ends", async || authorizer.invoke(call(key)).await.is_err()).await;
         authorizer.disturb(Disturbance::Down);
         assert_eq!(authorizer.invoke(call(key)).await, Err("Unauthorized".to_owned()), "{name}");
         authorizer.disturb(Disturbance::None);
@@ -69,14 +70,14 @@ async fn no_cache_outlives_an_expiry_or_an_overlap() {
 }
 
 #[tokio::test]
-async fn while_the_store_fails_what_was_accepted_is_accepted_and_nothing_else() {
+async fn while_the_store_fails_only_credentials_that_were_accepted_before_are_accepted() {
     let workspace = Workspace::new().await;
     let (known, unknown) = (workspace.key_of("bob", &[]).await, workspace.key_of("bob", &[]).await);
     let authorizer = Function::start("authorize", &[("STALE_IF_ERROR_SECONDS", "600")]).await;
     authorizer.invoke(call(&known)).await.expect("a policy");
 
     authorizer.disturb(Disturbance::Down);
-    authorizer.invoke(call(&known)).await.expect("the policy that it had");
+    authorizer.invoke(call(&known)).await.expect("the cached policy");
     let error = authorizer.invoke(call(&unknown)).await.expect_err("no answer");
     assert_ne!(error, "Unauthorized");
 
@@ -85,9 +86,9 @@ async fn while_the_store_fails_what_was_accepted_is_accepted_and_nothing_else() 
     assert_eq!(authorizer.invoke(call(&known)).await, Err("Unauthorized".to_owned()), "it recovers at once");
 }
 
-/// Everybody can make up credentials that are well-formed, so a flood of them must not end what is accepted in need.
+/// Anyone can make up well-formed credentials. A flood of them must not evict the decisions that are kept for an outage.
 #[tokio::test]
-async fn a_flood_of_unknown_credentials_takes_no_accepted_one_away() {
+async fn a_flood_of_unknown_credentials_evicts_no_accepted_one() {
     let workspace = Workspace::new().await;
     let known = workspace.key_of("bob", &[]).await;
     let settings =
@@ -100,15 +101,15 @@ async fn a_flood_of_unknown_credentials_takes_no_accepted_one_away() {
         assert_eq!(answer, Err("Unauthorized".to_owned()));
     }
     authorizer.take_calls();
-    authorizer.invoke(call(&known)).await.expect("the policy that it had");
+    authorizer.invoke(call(&known)).await.expect("the cached policy");
     assert_eq!(reads(&authorizer), 0);
     authorizer.disturb(Disturbance::Down);
-    authorizer.invoke(call(&known)).await.expect("the policy that it had");
+    authorizer.invoke(call(&known)).await.expect("the cached policy");
 }
 
-/// That the role may not read, or the table is not there, is no failure that passes: somebody has to mend it.
+/// A missing permission or a missing table does not pass by itself: an operator has to repair it.
 #[tokio::test]
-async fn a_fault_of_the_deployment_is_no_reason_to_do_without_the_store() {
+async fn a_fault_of_the_deployment_is_an_error_even_for_cached_credentials() {
     let workspace = Workspace::new().await;
     let (key, other) = (workspace.key_of("bob", &[]).await, workspace.key_of("bob", &[]).await);
     let token = workspace.access_token(&other).await;
@@ -124,6 +125,6 @@ async fn a_fault_of_the_deployment_is_no_reason_to_do_without_the_store() {
     }
     authorizer.disturb(Disturbance::Down);
     for credential in [&key, &token] {
-        authorizer.invoke(call(credential)).await.expect("the policy that it had");
+        authorizer.invoke(call(credential)).await.expect("the cached policy");
     }
 }

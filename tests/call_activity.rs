@@ -5,12 +5,13 @@ use serde_json::{Value, json};
 use crate::support::database::{calls, mark_used};
 use crate::support::function::{Disturbance, Function, event, token_event};
 use crate::support::workspace::{Workspace, id_of, text};
+use crate::support::{eventually, eventually_some};
 
 fn token(key: &str) -> Value {
     token_event(&format!("Bearer {key}"))
 }
 
-/// AWS's published sample of a kind of event, with a key.
+/// AWS's published sample of a kind of event, with a key in its headers.
 fn request(name: &str, key: &str) -> Value {
     let mut event = event(name);
     event["headers"]["Authorization"] = json!(format!("Bearer {key}"));
@@ -20,15 +21,14 @@ fn request(name: &str, key: &str) -> Value {
     event
 }
 
-/// The calls of a user, once there are as many events of them.
+/// Waits until a user's calls have that many events, and returns these.
 async fn wait_for_calls(workspace: &Workspace, user: &str, events: usize) -> Vec<Value> {
-    loop {
+    eventually_some("the calls are written", async || {
         let calls = calls(&workspace.id, user).await;
         assert!(calls.len() <= events, "{calls:#?}");
-        if calls.len() == events {
-            return calls;
-        }
-    }
+        (calls.len() == events).then_some(calls)
+    })
+    .await
 }
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn a_call_is_in_the_trail_of_the_keys_user() {
         assert_eq!(call[attribute], value, "{call:#?}");
     }
     let contents = workspace.contents().await;
-    assert!(contents.events.iter().all(|event| event["action"] != "key.used"), "it is no change");
+    assert!(contents.events.iter().all(|event| event["action"] != "key.used"), "a call is no change");
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn a_busy_key_is_written_once_a_minute_and_the_rest_when_the_environment_e
 }
 
 #[tokio::test]
-async fn every_call_or_none_is_written_where_so_configured() {
+async fn with_call_activity_each_every_call_is_written_and_with_off_none() {
     let workspace = Workspace::new().await;
     let (each, none) = ([("CALL_ACTIVITY", "each")], [("CALL_ACTIVITY", "off")]);
     let (each, none) = tokio::join!(Function::start("authorize", &each), Function::start("authorize", &none));
@@ -112,7 +112,7 @@ async fn every_call_or_none_is_written_where_so_configured() {
 }
 
 #[tokio::test]
-async fn refusals_of_known_keys_are_in_the_trail_and_nothing_that_somebody_made_up() {
+async fn refusals_of_existing_keys_are_in_the_trail_and_made_up_keys_are_not() {
     let workspace = Workspace::new().await;
     let authorizer = Function::start("authorize", &[]).await;
     let disabled = workspace.key_of("disabled", &[]).await;
@@ -141,7 +141,7 @@ async fn refusals_of_known_keys_are_in_the_trail_and_nothing_that_somebody_made_
     assert!(calls(&workspace.id, "deleted").await.is_empty(), "a key that is gone has no trail");
 }
 
-/// Whoever holds a key that is switched off must not write what they like into its user's trail.
+/// The holder of a disabled key must not be able to write paths of their choice into its user's trail.
 #[tokio::test]
 async fn refused_calls_with_a_key_that_does_not_work_are_few_events_without_a_path_whatever_is_called() {
     const CALLS: u64 = 300;
@@ -189,7 +189,7 @@ async fn a_path_with_a_credential_in_it_is_not_kept() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_written_is_logged_and_counted_and_changes_no_answer() {
+async fn a_call_that_cannot_be_written_is_logged_and_counted_and_changes_no_response() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     mark_used(id_of(&key)).await;
@@ -199,9 +199,8 @@ async fn what_cannot_be_written_is_logged_and_counted_and_changes_no_answer() {
         assert_eq!(authorizer.invoke(token(&key)).await.expect("a policy")["principalId"], "bob");
     }
     let not_written = |line: &Value| line["message"] == "not written after the answer";
-    while authorizer.log_lines().into_iter().filter(not_written).count() < 2 {
-        tokio::task::yield_now().await;
-    }
+    let is_logged = async || authorizer.log_lines().into_iter().filter(not_written).count() >= 2;
+    eventually("both failures are logged", is_logged).await;
     authorizer.disturb(Disturbance::None);
     authorizer.invoke(token(&key)).await.expect("a policy");
     wait_for_calls(&workspace, "bob", 1).await;

@@ -1,5 +1,5 @@
-//! What an authorization consumes, in DynamoDB's own units: half a read unit for 4 kB, a whole one if strongly consistent,
-//! and a write unit for 1 kB, in the table and in each index that has to follow.
+//! The capacity that an authorization consumes. DynamoDB charges half a read unit for 4 kB, or a whole one if the read is
+//! strongly consistent, and one write unit for 1 kB in the table and in each index that changes.
 
 use keygate_core::credential::{Credential, CredentialForm, KeyId};
 use secrecy::ExposeSecret;
@@ -14,7 +14,7 @@ fn call(key: &str) -> Value {
     token_event(&format!("Bearer {key}"))
 }
 
-/// What the calls so far have consumed, once the function has nothing left to do: each kind of call in its order.
+/// The capacity that each call has consumed so far, in order. Waits until the function is frozen.
 async fn consumed(function: &Function) -> Vec<(String, f64)> {
     function.frozen().await;
     let mut consumed = function.take_capacity();
@@ -90,7 +90,7 @@ async fn a_refusal_is_one_read_of_what_exists_or_not_and_garbage_is_none() {
 }
 
 #[tokio::test]
-async fn what_is_remembered_is_not_read_again() {
+async fn a_cached_decision_reads_nothing() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let authorizer = Function::start("authorize", &[("CACHE_SECONDS", "300")]).await;
@@ -103,7 +103,7 @@ async fn what_is_remembered_is_not_read_again() {
 }
 
 #[tokio::test]
-async fn a_token_is_read_with_its_key_at_once() {
+async fn a_token_and_its_key_are_one_read() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let token = workspace.access_token(&key).await;
@@ -126,7 +126,7 @@ async fn a_legacy_key_is_one_read_and_imported_with_48_others_at_once() {
     let batch: Value = keys.iter().map(|key| json!({"key": key, "user_id": "bob", "name": "old"})).collect();
     let event = json!({"import": {"workspace_id": workspace.id, "keys": batch}});
     assert_eq!(counts(&function.invoke(event).await.expect("an answer")), [49, 0, 0]);
-    // In what units DynamoDB Local does not count. Of all together the event, and the check that their user was not removed.
+    // DynamoDB Local counts no units of transactions. All keys share one event, and one check that their user is not removed.
     let calls = function.take_calls();
     let items: Vec<_> = calls
         .iter()

@@ -118,7 +118,7 @@ async fn a_removed_user_gets_no_key() {
     workspace.create(&workspace.admin, &after).await.assert_problem(409, "user_removed");
 }
 
-/// Who may create what: a truth table.
+/// A truth table: caller, key, and whether the caller may create it.
 #[tokio::test]
 async fn nobody_creates_what_they_do_not_hold() {
     let workspace = Workspace::new().await;
@@ -181,7 +181,7 @@ async fn bad_input_is_a_400_that_names_every_field() {
         let answer = workspace.create_text(&workspace.admin, text.to_owned()).await;
         assert_eq!(answer.invalid_places(), [""], "{text}");
     }
-    assert_eq!(workspace.contents().await.keys.len(), 1, "none of it made a key");
+    assert_eq!(workspace.contents().await.keys.len(), 1, "invalid requests create no key");
 }
 
 #[tokio::test]

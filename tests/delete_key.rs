@@ -37,7 +37,7 @@ async fn a_key_is_deleted_once() {
 }
 
 #[tokio::test]
-async fn what_is_no_id_is_the_id_of_no_key() {
+async fn an_id_that_names_no_key_is_a_404() {
     let workspace = Workspace::new().await;
     let lower_case = id_of(&workspace.admin).to_lowercase();
     for id in ["x", "01JD3V6Y4N8Q2Z5X7W9B0C1D2E", "%00", "NAME%23first", &lower_case] {
@@ -46,7 +46,7 @@ async fn what_is_no_id_is_the_id_of_no_key() {
     assert_eq!(workspace.contents().await.keys.len(), 1);
 }
 
-/// Who may delete what: a truth table.
+/// A truth table: caller, key, and whether the caller may delete it.
 #[tokio::test]
 async fn users_delete_their_own_keys_and_administrators_everyones() {
     let (workspace, elsewhere) = tokio::join!(Workspace::new(), Workspace::new());

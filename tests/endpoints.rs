@@ -1,4 +1,4 @@
-//! Endpoint rules: where a key may be used, as API Gateway enforces it.
+//! Endpoint rules: API Gateway enforces on which methods and paths a key may be used.
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What an expired key lets go of, its name and its place in its user's quota, and how it gets them back.
+//! Expired keys: an expired key frees its name and its place in its user's quota, and an extension takes both again.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use crate::support::database::{Contents, expire, string};
 use crate::support::eventually;
 use crate::support::function::{Disturbance, Function, request};
-use crate::support::tables::{Tables, batch, revealed};
+use crate::support::tables::{Tables, batch, create_key, revealed};
 use crate::support::workspace::{Workspace, id_of, keys_url, text, unique};
 
 const CREATE: (&str, &str) = ("POST", "/api-keys");
@@ -17,7 +17,7 @@ const PATCH: (&str, &str) = ("PATCH", "/api-keys/{id}");
 const DELETE: (&str, &str) = ("DELETE", "/api-keys/{id}");
 const LATER: &str = "2099-01-01T00:00:00Z";
 
-/// How many keys of a user count, as their entry says, and how many keys of theirs there are.
+/// The number of counted keys in a user's entry, and the number of the user's keys.
 fn counts(contents: &Contents, user: &str) -> (i64, usize) {
     let counted = contents.entries[&format!("USER#{user}")]["key_count"].as_i64().expect("a count");
     (counted, contents.keys.iter().filter(|key| key["user_id"] == user).count())
@@ -35,7 +35,7 @@ fn assert_problem(answer: &Value, status: u16, code: &str) -> Value {
     problem
 }
 
-/// A workspace with an expired key, and the key.
+/// A workspace with an expired key, and the key's id.
 async fn with_an_expired_key(name: &str) -> (Workspace, Value) {
     let workspace = Workspace::new().await;
     let key = workspace.created(json!({"name": name, "expires_in": 3600})).await;
@@ -43,7 +43,7 @@ async fn with_an_expired_key(name: &str) -> (Workspace, Value) {
     (workspace, key)
 }
 
-/// A user with a quota of two, and the functions that hold them to it.
+/// A user with a quota of two, and the functions that enforce it.
 struct Narrow {
     workspace: Workspace,
     creator: Function,
@@ -81,7 +81,8 @@ impl Narrow {
         request(&self.workspace, PATCH, Some(id), &[], &json!({"expires_at": LATER}))
     }
 
-    /// An expired key that has lost its place to another, which has expired as well, beside one that has not.
+    /// Creates an expired key that has lost its place to another key, which has expired as well, and a key that has not expired.
+    /// Returns the ids of the first two.
     async fn with_an_uncounted_key(&self) -> (String, String) {
         let lost = self.create_expired("lost").await;
         self.create("lasting").await;
@@ -100,13 +101,15 @@ async fn a_hundred_expired_keys_do_not_keep_their_user_from_having_another_hundr
         ids.push(string(&workspace.created(body).await["id"]));
     }
     let body = json!({"name": "ci-0", "user_id": "svc:ci"});
-    // The last of them has not let go for some moments, and the first may have.
-    eventually(|| async { workspace.create(&workspace.admin, &body).await.status == 201 }).await;
+    // The first key may have freed its place already. The last one frees it two seconds after its expiry.
+    eventually("the user has room for a key", async || {
+        workspace.create(&workspace.admin, &body).await.status == 201
+    })
+    .await;
     let (counted, keys) = counts(&workspace.contents().await, "svc:ci");
     assert!(counted <= 100 && keys == 101, "{counted} of {keys}");
     let last = ids.last().expect("an id");
-    let get = async || workspace.get(&workspace.admin, last).await.json();
-    eventually(|| async { get().await["status"] == "expired" }).await;
+    workspace.until_expired(last).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
 
     // Many at once find the count full, want the same places, and get them all.
@@ -158,14 +161,13 @@ async fn the_name_of_an_expired_key_is_free_and_both_keys_are_shown() {
 }
 
 #[tokio::test]
-async fn a_name_is_not_free_before_its_key_has_expired_on_every_clock() {
+async fn a_name_is_free_two_seconds_after_its_key_has_expired() {
     let workspace = Workspace::new().await;
     let first = workspace.created(json!({"name": "ci", "expires_in": 1})).await;
-    let get = async || workspace.get(&workspace.admin, text(&first, "id")).await.json();
-    eventually(|| async { get().await["status"] == "expired" }).await;
+    workspace.until_expired(text(&first, "id")).await;
     let create = async || workspace.create(&workspace.admin, &json!({"name": "ci"})).await;
     create().await.assert_problem(409, "name_taken");
-    eventually(|| async { create().await.status == 201 }).await;
+    eventually("the name is free", async || create().await.status == 201).await;
     workspace.contents().await;
 }
 
@@ -191,7 +193,7 @@ async fn an_extended_key_takes_its_name_again_or_is_refused() {
         (new["id"].clone(), old["id"].clone())
     );
 
-    // One whose name nobody wants any more gets it back.
+    // A key gets its name back if the name is free.
     expire(&workspace.id, old_id).await;
     let other = workspace.created(json!({"name": "ci-2"})).await;
     assert_eq!(workspace.delete(&workspace.admin, text(&other, "id")).await.status, 204);
@@ -281,7 +283,7 @@ async fn a_change_of_an_expired_key_gives_it_nothing_back_and_takes_nothing_from
         let contents = workspace.contents().await;
         assert_eq!((counts(&contents, "bob"), name_of(&contents, "lost")), ((2, 3), heir["id"].clone()));
     }
-    // What it is called is anybody's.
+    // Another key can take the name of this expired key.
     assert_eq!(name_of(&workspace.contents().await, "renamed again"), lost);
     let taker = workspace.created(json!({"name": "renamed again"})).await;
     assert_eq!(name_of(&workspace.contents().await, "renamed again"), taker["id"]);
@@ -336,8 +338,7 @@ async fn time_removes_an_expired_key_that_has_lost_its_name_and_its_place_and_no
     let creator = tables.start_with("create-key", &narrow).await;
     let create = async |name: &str| {
         let body = json!({"name": name, "user_id": "bob", "expires_in": 3600});
-        let answer = creator.invoke(request(&tables.workspace, CREATE, None, &[], &body)).await;
-        id_of(&revealed(&answer.expect("an answer"))).to_owned()
+        create_key(&creator, &tables.workspace, &body).await
     };
     let lost = create("ci").await;
     let key = tables.key(&lost).await.expect("the key is there");
@@ -360,13 +361,12 @@ async fn time_removes_an_expired_key_that_has_lost_its_name_and_its_place_and_no
 }
 
 #[tokio::test]
-async fn a_recount_counts_what_counts() {
+async fn a_recount_ignores_uncounted_keys() {
     let tables = Tables::new().await;
     let creator = tables.start_with("create-key", &[("KEYS_PER_USER", "1")]).await;
     for _ in 0..3 {
         let body = json!({"name": "ci", "user_id": "bob", "expires_in": 3600});
-        let answer = creator.invoke(request(&tables.workspace, CREATE, None, &[], &body)).await;
-        let id = id_of(&revealed(&answer.expect("an answer"))).to_owned();
+        let id = create_key(&creator, &tables.workspace, &body).await;
         let key = tables.key(&id).await.expect("the key is there");
         let past = chrono::Utc::now().timestamp() - 10;
         tables.move_times(&id, &key, &[("expires_at", past), ("ttl", past + 1_000)]).await;
@@ -383,9 +383,8 @@ async fn a_recount_counts_what_counts() {
     }
 }
 
-/// The id of a key that has a name is told to those who may read the key.
 #[tokio::test]
-async fn who_may_read_the_key_that_has_a_name_is_told_which_it_is() {
+async fn the_holder_of_a_taken_name_is_told_to_callers_who_may_read_that_key() {
     let workspace = Workspace::new().await;
     let reader = workspace.key_of("bob", &["keys:write", "keys:read"]).await;
     let writer = workspace.key_of("bob", &["keys:write"]).await;
@@ -446,7 +445,7 @@ async fn of_two_creates_that_want_the_places_of_two_expired_keys_both_get_one() 
     assert_eq!(counts(&narrow.workspace.contents().await, "bob"), (2, 4));
 }
 
-/// Where transactions meet at one item, `DynamoDB` lets one fail.
+/// `DynamoDB` lets one of two concurrent transactions on an item fail.
 #[tokio::test]
 async fn creates_that_contend_for_the_places_of_expired_keys_all_get_one() {
     const CREATORS: usize = 6;
@@ -536,9 +535,9 @@ async fn a_key_that_is_deleted_while_its_place_is_taken_is_counted_out_once() {
     assert_eq!(counts(&narrow.workspace.contents().await, "bob"), (2, 2));
 }
 
-/// Between the reading and the writing another key takes the name of an expired one.
+/// Another key takes the name between the change's read and its write.
 #[tokio::test]
-async fn an_expired_key_leaves_its_name_to_whoever_takes_it_meanwhile() {
+async fn an_expired_key_leaves_its_name_to_a_key_that_takes_it_meanwhile() {
     let (deleter, updater) =
         tokio::join!(Function::start("delete-key", &[]), Function::start("update-key", &[]));
     for (function, route, body, status) in [

@@ -1,4 +1,4 @@
-//! The authorizer while what it depends on fails: an error for API Gateway, inside the budget, and never a decision.
+//! The authorizer while a dependency fails: it reports an error to API Gateway within its budget, and never decides.
 
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,14 @@ use crate::support::stack::{run_folder, variable};
 use crate::support::workspace::{Workspace, id_of, unique};
 
 const BUDGET: Duration = Duration::from_secs(1);
-/// What the answer may take here. What is injected takes ten times as long, so a budget that is not kept is noticed.
+/// The longest time that a response may take here. Injected delays take ten times as long, so a missed budget fails.
 const GENEROUS: Duration = Duration::from_secs(6);
 
 fn call(key: &str) -> Value {
     token_event(&format!("Bearer {key}"))
 }
 
-/// Everything that is known to go wrong with a service, by name.
+/// The known ways in which a service fails, by name.
 fn faults(throttled: &str, broken: &str) -> Vec<(String, Value)> {
     let named = |name: &str, rule: Value| (name.to_owned(), rule);
     let mut faults: Vec<_> = [throttled, "ThrottlingException", broken]
@@ -39,7 +39,7 @@ fn faults(throttled: &str, broken: &str) -> Vec<(String, Value)> {
 }
 
 #[tokio::test]
-async fn whatever_dynamodb_does_the_answer_is_an_error_inside_the_budget_and_the_next_one_is_right() {
+async fn any_failure_of_dynamodb_is_an_error_within_the_budget_and_the_next_response_is_right() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let made_up = Credential::draw(id_of(&key).parse().expect("an id"), CredentialForm::ApiKey);
@@ -73,7 +73,7 @@ async fn whatever_dynamodb_does_the_answer_is_an_error_inside_the_budget_and_the
         dynamodb.pass().await;
         for credential in [&key, &token] {
             authorizer.invoke(call(credential)).await.expect(&fault);
-            // What is written after the answer is not to meet the next fault.
+            // The deferred work must be done before the next fault begins.
             authorizer.frozen().await;
         }
         assert_eq!(authorizer.invoke(call(&made_up)).await, Err("Unauthorized".to_owned()), "{fault}");
@@ -81,7 +81,7 @@ async fn whatever_dynamodb_does_the_answer_is_an_error_inside_the_budget_and_the
 }
 
 #[tokio::test]
-async fn a_fault_that_passes_is_not_noticed() {
+async fn a_transient_fault_does_not_change_the_response() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     database::mark_used(id_of(&key)).await;
@@ -101,7 +101,7 @@ async fn a_fault_that_passes_is_not_noticed() {
 }
 
 #[tokio::test]
-async fn what_is_not_the_item_that_was_asked_for_allows_nothing() {
+async fn an_item_that_was_not_asked_for_allows_nothing() {
     let workspace = Workspace::new().await;
     let (key, other) = (workspace.key_of("bob", &[]).await, workspace.key_of("eve", &[]).await);
     let authorizer = Function::start("authorize", &[("CALL_ACTIVITY", "off")]).await;
@@ -146,7 +146,7 @@ async fn what_is_not_the_item_that_was_asked_for_allows_nothing() {
 }
 
 #[tokio::test]
-async fn whatever_kms_does_an_environment_without_peppers_does_not_start_and_says_why() {
+async fn an_environment_that_gets_no_pepper_from_kms_does_not_start_and_logs_why() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let kms = Faults::before(&variable("AWS_ENDPOINT_URL")).await;
@@ -173,7 +173,7 @@ async fn whatever_kms_does_an_environment_without_peppers_does_not_start_and_say
 }
 
 #[tokio::test]
-async fn what_is_no_mac_is_no_pepper() {
+async fn a_pepper_of_the_wrong_form_is_refused() {
     for text in ["{}", r#"{"Mac": ""}"#, r#"{"Mac": "AAAA"}"#, r#"{"Mac": 7}"#, "[", "<html>It works!</html>"]
     {
         let kms = answering(text).await;
@@ -192,7 +192,7 @@ async fn answering(text: &'static str) -> String {
     format!("http://{address}")
 }
 
-/// Without what was to be trusted nothing is spoken to.
+/// Without a configured certificate the function must not connect.
 #[tokio::test]
 async fn a_bundle_that_holds_no_certificate_ends_the_environment_and_is_named() {
     let bundle = run_folder().join(unique("bundle"));

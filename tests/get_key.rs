@@ -30,7 +30,7 @@ async fn the_entity_tag_changes_with_the_key() {
 }
 
 #[tokio::test]
-async fn what_is_no_key_of_the_workspace_is_a_404() {
+async fn a_key_that_the_workspace_does_not_have_is_a_404() {
     let (workspace, elsewhere) = tokio::join!(Workspace::new(), Workspace::new());
     for id in
         [id_of(&elsewhere.admin), "01JD3V6Y4N8Q2Z5X7W9B0C1D2E", "x", &id_of(&workspace.admin).to_lowercase()]
@@ -44,7 +44,7 @@ async fn a_key_past_its_retention_is_a_404() {
     let workspace = Workspace::in_which_time_passes().await;
     let created = workspace.created(json!({"name": "short", "expires_in": 1})).await;
     let id = text(&created, "id");
-    while workspace.get(&workspace.admin, id).await.json()["status"] != "expired" {}
+    workspace.until_expired(id).await;
     assert_eq!(workspace.get(&workspace.admin, id).await.json()["last_used_at"], Value::Null);
     crate::support::database::end_retention(id).await;
     workspace.get(&workspace.admin, id).await.assert_problem(404, "not_found");

@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::database;
+use crate::support::eventually;
 use crate::support::stack::{Answer, remember_secret};
 use crate::support::workspace::{Workspace, keys_url, text, unique};
 
@@ -68,9 +69,10 @@ async fn a_request_is_the_same_however_and_whenever_it_is_written() {
     };
     let first = send(r#"{"name":"ci","scopes":["a:b"],"expires_in":3600}"#).await;
     assert_eq!(first.status, 201, "{first:?}");
-    // An `expires_in` is the same a second later, although the time that it ends at is another one.
+    // The same `expires_in` a second later is the same request, although the key would expire a second later.
     let made = text(&first.json(), "created_at").to_owned();
-    while chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true) <= made {}
+    let is_later = async || chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true) > made;
+    eventually("the next second begins", is_later).await;
     for same in [
         r#"{ "expires_in": 3600, "name": "ci", "scopes": ["a:b"] }"#,
         r#"{"name":" ci","scopes":["a:b"],"expires_in":3600,"description":null}"#,
@@ -114,12 +116,10 @@ async fn a_key_that_has_changed_since_is_not_shown_again() {
         let changed = match change {
             0 => workspace.rotate(&workspace.admin, id, &json!({"overlap_seconds": 60})).await,
             1 => workspace.update(&workspace.admin, id, &json!({"disabled": true})).await,
-            3 => loop {
-                let answer = workspace.get(&workspace.admin, id).await;
-                if answer.json()["status"] == "expired" {
-                    break answer;
-                }
-            },
+            3 => {
+                workspace.until_expired(id).await;
+                workspace.get(&workspace.admin, id).await
+            }
             _ => workspace.delete(&workspace.admin, id).await,
         };
         assert!(matches!(changed.status, 200 | 204), "{changed:?}");
@@ -131,7 +131,7 @@ async fn a_key_that_has_changed_since_is_not_shown_again() {
 }
 
 #[tokio::test]
-async fn a_key_that_carries_more_by_now_is_not_shown_again_to_whoever_lacks_it() {
+async fn a_key_that_was_given_more_scopes_is_not_shown_again_to_a_caller_without_them() {
     let workspace = Workspace::new().await;
     let writer = workspace.key_of("bob", &["keys:write", "a:b"]).await;
     let (header, body) = (unique("request"), json!({"name": "ci", "scopes": ["a:b"]}));
@@ -143,7 +143,7 @@ async fn a_key_that_carries_more_by_now_is_not_shown_again_to_whoever_lacks_it()
 }
 
 #[tokio::test]
-async fn a_key_that_reaches_more_by_now_is_not_shown_again_to_whoever_does_not() {
+async fn a_key_that_was_given_wider_rules_is_not_shown_again_to_a_caller_with_narrower_ones() {
     let workspace = Workspace::new().await;
     let rules = json!(["POST /api-keys", "GET /orders/*"]);
     let writer = json!({"name": "writer", "user_id": "bob", "scopes": ["keys:write"], "endpoints": rules});
@@ -180,7 +180,7 @@ async fn the_header_is_stored_nowhere() {
 }
 
 #[tokio::test]
-async fn a_header_that_is_not_of_the_form_is_a_400_that_names_it() {
+async fn a_malformed_header_is_a_400_that_names_it() {
     let workspace = Workspace::new().await;
     for header in ["", "short", "has a space in between", &"x".repeat(256)] {
         let answer = create(&workspace, &workspace.admin, header, &json!({"name": "ci"})).await;

@@ -4,9 +4,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::database;
-use crate::support::eventually;
 use crate::support::function::{Disturbance, Function, Moment, request};
-use crate::support::stack::{Answer, remember_secret, variable};
+use crate::support::stack::{Answer, peppers_with, remember_secret};
 use crate::support::workspace::{Workspace, id_of, keys_url, text, unique};
 
 const ROTATE: (&str, &str) = ("POST", "/api-keys/{id}/rotate");
@@ -19,7 +18,7 @@ async fn rotate(workspace: &Workspace, caller: &str, id: &str, header: &str, bod
     workspace.send((method, &path), caller, &[("Idempotency-Key", header)], Some(body)).await
 }
 
-/// The event of a request to rotate a key, by a user with scopes and the key of that id.
+/// The event of a request to rotate a key. The caller is a user, the id of their key, and its scopes.
 fn event(workspace: &Workspace, id: &str, (user, caller, scopes): (&str, &str, &str), header: &str) -> Value {
     remember_secret(header);
     let headers = [("Idempotency-Key", header)];
@@ -37,7 +36,7 @@ fn event(workspace: &Workspace, id: &str, (user, caller, scopes): (&str, &str, &
     event
 }
 
-/// What a function answers: the status and the body.
+/// The status and the body of a function's response.
 fn answered(answer: &Value) -> (u64, Value) {
     let body = answer["body"].as_str().expect("a body");
     let body: Value = serde_json::from_str(body).expect("JSON");
@@ -136,7 +135,7 @@ async fn the_same_header_of_another_caller_is_another_request() {
     assert_eq!(workspace.contents().await.events_of("key.rotated", &created["id"]), 2);
 }
 
-/// A key that rotates itself has no other secret than its old one until it has the answer.
+/// A key that rotates itself has only its old secret until it has the response.
 #[tokio::test]
 async fn a_key_that_rotates_itself_can_repeat_that_with_its_old_secret() {
     let workspace = Workspace::new().await;
@@ -159,7 +158,7 @@ async fn a_key_that_rotates_itself_can_repeat_that_with_its_old_secret() {
     let mismatch = rotate(&workspace, &own, id, &header, &json!({"overlap_seconds": 601})).await;
     mismatch.assert_problem(422, "idempotency_mismatch");
 
-    // What is no repeat is a rotation, and that the old secret may not.
+    // Any other request is a new rotation, which the old secret may not make.
     let another = rotate(&workspace, &own, id, &unique("request"), &overlap).await;
     another.assert_problem(403, "insufficient_credential");
     workspace.rotate(&own, id, &overlap).await.assert_problem(403, "insufficient_credential");
@@ -169,9 +168,9 @@ async fn a_key_that_rotates_itself_can_repeat_that_with_its_old_secret() {
     assert_eq!(workspace.rotate(new, id, &json!({})).await.status, 200);
 }
 
-/// The owner of an old secret learns no new one by a header that another credential has chosen.
+/// An old secret gets the new one only by the `Idempotency-Key` of its own request.
 #[tokio::test]
-async fn an_old_secret_repeats_no_rotation_that_it_has_not_asked_for() {
+async fn an_old_secret_repeats_only_its_own_rotation() {
     let workspace = Workspace::new().await;
     let own = workspace.key_of("bob", &["keys:write"]).await;
     let (id, header, overlap) = (id_of(&own), unique("request"), json!({"overlap_seconds": 600}));
@@ -195,9 +194,7 @@ async fn a_key_that_has_changed_since_is_not_shown_again() {
             1 => workspace.update(&workspace.admin, id, &json!({"disabled": true})).await,
             2 => workspace.delete(&workspace.admin, id).await,
             3 => {
-                let is_expired =
-                    || async { workspace.get(&workspace.admin, id).await.json()["status"] == "expired" };
-                eventually(is_expired).await;
+                workspace.until_expired(id).await;
                 workspace.get(&workspace.admin, id).await
             }
             _ => workspace.update(&workspace.admin, id, &json!({"name": "another"})).await,
@@ -233,7 +230,7 @@ async fn a_key_that_was_off_when_it_was_rotated_is_shown_again_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_key_that_may_do_more_by_now_is_not_shown_again_to_a_caller_who_may_not() {
+async fn a_key_that_was_given_more_rights_is_not_shown_again_to_a_caller_without_them() {
     let workspace = Workspace::new().await;
     let rules = json!(["POST /api-keys/*", "GET /orders/*"]);
     let writer =
@@ -255,7 +252,7 @@ async fn a_key_that_may_do_more_by_now_is_not_shown_again_to_a_caller_who_may_no
     workspace.contents().await;
 }
 
-/// What the key may do is looked at in the same instant as its hash.
+/// One condition checks the key's rights together with its hash.
 #[tokio::test]
 async fn a_key_that_is_widened_while_a_repeat_looks_at_it_is_not_shown() {
     let workspace = Workspace::new().await;
@@ -294,7 +291,7 @@ async fn a_caller_who_was_removed_since_is_shown_nothing_again() {
     workspace.remove("mallory", "").await;
     let (status, again) = answered(&function.invoke(request()).await.expect("an answer"));
     assert_eq!((status, &again["code"]), (403, &json!("caller_removed")), "{again}");
-    // It outranks what has become of the key, too.
+    // This refusal outranks a conflict with a later change of the key.
     workspace.rotate(&workspace.admin, id, &json!({})).await;
     let (status, again) = answered(&function.invoke(request()).await.expect("an answer"));
     assert_eq!((status, &again["code"]), (403, &json!("caller_removed")), "{again}");
@@ -328,7 +325,7 @@ async fn after_ten_minutes_the_request_is_a_new_one() {
     assert_ne!(second.json()["key"], first["key"]);
 }
 
-/// A handed-over key has no secret but that of the user who left, until it is rotated.
+/// Until it is rotated, a handed-over key has only the secret of the user who left.
 #[tokio::test]
 async fn the_rotation_of_a_key_that_was_handed_over_can_be_repeated() {
     let workspace = Workspace::new().await;
@@ -343,7 +340,7 @@ async fn the_rotation_of_a_key_that_was_handed_over_can_be_repeated() {
     workspace.contents().await;
 }
 
-/// Whatever call a function dies at, the same request again is answered, and the key is rotated once.
+/// After a kill at any call the repeated request succeeds, and the key is rotated once.
 #[tokio::test]
 async fn a_rotation_that_is_killed_at_any_call_can_be_repeated() {
     let workspace = Workspace::new().await;
@@ -379,9 +376,7 @@ async fn a_hash_is_compared_by_a_condition_and_never_read() {
     let (id, header) = (text(&created, "id"), unique("request"));
     let caller = ("admin", id_of(&workspace.admin), "workspace:admin");
     // The authorizer may have renewed the hash under another pepper that is in use.
-    let peppers = variable("KEYGATE_PEPPERS");
-    let (_, rest) = peppers.split_once(':').expect("a pepper");
-    let both = format!("{peppers},2:second-{rest}");
+    let both = peppers_with("2");
     let first = Function::start("rotate-key", &[]).await;
     let (status, shown) =
         answered(&first.invoke(event(&workspace, id, caller, &header)).await.expect("an answer"));
@@ -420,7 +415,7 @@ async fn the_header_is_stored_nowhere() {
 }
 
 #[tokio::test]
-async fn a_header_that_is_not_of_the_form_is_a_400_that_names_it() {
+async fn a_malformed_header_is_a_400_that_names_it() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "ci"})).await;
     for header in ["short", "has a space in between", &"x".repeat(256)] {
@@ -431,7 +426,7 @@ async fn a_header_that_is_not_of_the_form_is_a_400_that_names_it() {
     assert_eq!(workspace.contents().await.events_of("key.rotated", &created["id"]), 0);
 }
 
-/// A client that sends the header relies on it. So a `POST` route takes it, or has to refuse it.
+/// A client that sends the header relies on it, so a `POST` route supports it or refuses it.
 #[test]
 fn every_post_route_of_the_management_api_takes_the_header() {
     let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/openapi.yaml"))

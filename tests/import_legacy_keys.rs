@@ -1,4 +1,4 @@
-//! Importing legacy keys tells the truth about each of them: the function, and the commands behind `make`.
+//! Importing legacy keys: the function, and the commands behind `make`. An import reports a true result for each key.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::database::{everything, to_json};
 use crate::support::emulator;
+use crate::support::eventually;
 use crate::support::function::Function;
 use crate::support::legacy::{LEGACY, counts, import, imported, legacy_key};
 use crate::support::stack::{remember_secret, run_folder, variable};
@@ -26,7 +27,7 @@ fn entry(key: &str, user: &str, name: &str, scopes: &[&str]) -> Value {
     json!({"key": key, "user_id": user, "name": name, "scopes": scopes})
 }
 
-/// The results of a batch without the texts of what is wrong: of that the places.
+/// The results of a batch, with the places of the errors instead of their texts.
 fn results(answer: &Value) -> Vec<Value> {
     let mut keys = answer["keys"].as_array().unwrap_or_else(|| panic!("results: {answer}")).clone();
     for key in &mut keys {
@@ -97,7 +98,7 @@ async fn every_key_of_a_batch_has_a_result_of_its_own_that_is_true() {
     for secret in keys.iter().map(String::as_str).chain([own_form.as_str(), other_shape]) {
         assert!(!answer.to_string().contains(secret), "{answer}");
     }
-    // Only what is called imported was written.
+    // Only keys whose result is `imported` are stored.
     let mut values: Vec<_> = stored(&workspace)
         .await
         .iter()
@@ -186,14 +187,14 @@ fn import_file(workspace: &str, path: &Path, more: &[&str]) -> Output {
     script("import_legacy", &arguments).output().expect("the script runs")
 }
 
-/// What a script that succeeded has said.
+/// The output of a script, which must have succeeded.
 #[track_caller]
 fn output(done: &Output) -> String {
     assert!(done.status.success(), "{done:?}");
     String::from_utf8(done.stdout.clone()).expect("UTF-8")
 }
 
-/// What a script that failed has said about that.
+/// The error output of a script, which must have failed.
 #[track_caller]
 fn complaint(done: &Output) -> String {
     assert_eq!(done.status.code(), Some(1), "{done:?}");
@@ -213,7 +214,7 @@ fn lines(entries: &[Value]) -> String {
     lines.concat()
 }
 
-/// Takes a file with keys and its progress away, so that no key is left in the run's folder.
+/// Deletes a file with keys, and its progress, so that no key is left in the run's folder.
 fn remove(path: &Path) {
     std::fs::remove_file(path).expect("it is there");
     let progress = path.with_file_name(format!("{}.progress", path.file_name().expect("a name").display()));
@@ -232,14 +233,18 @@ async fn an_import_that_is_interrupted_goes_on_where_it_stopped_and_never_skips_
     let path = file("jsonl", lines(&entries));
     let batches = ["--batch-size", "25"];
 
-    // Killed, as early as there is something to go on from.
+    // The import is killed as soon as it has noted progress.
     let name = path.to_str().expect("UTF-8");
     let arguments = [&["--workspace", &workspace.id][..], &batches, &[name]].concat();
     let mut killed = script("import_legacy", &arguments).spawn().expect("the script runs");
     let progress = path.with_extension("jsonl.progress");
-    while !progress.exists() {
-        assert!(killed.try_wait().expect("its state").is_none(), "it ended before there was any progress");
-    }
+    eventually("the import notes its progress", async || {
+        let ended = killed.try_wait().expect("its state");
+        let has_progress = progress.exists();
+        assert!(has_progress || ended.is_none(), "the import ended before it noted any progress");
+        has_progress
+    })
+    .await;
     killed.kill().expect("it can be killed");
     assert!(!killed.wait().expect("its end").success());
     let some = stored(&workspace).await.len();
@@ -357,7 +362,7 @@ async fn a_misspelt_workspace_is_an_error_of_the_import_and_of_the_report() {
         said.contains(&format!("there is no workspace {typo}")) && report.stdout.is_empty(),
         "{report:?}"
     );
-    // One that exists and has none is no error.
+    // An existing workspace without legacy keys is no error.
     let report = script("legacy_report", &["--workspace", &workspace.id]).output().expect("the script runs");
     assert!(output(&report).starts_with("workspace"), "{report:?}");
     assert!(String::from_utf8_lossy(&report.stderr).contains("has no legacy keys"), "{report:?}");
@@ -437,7 +442,8 @@ async fn a_table_of_keys_is_imported_and_the_report_tells_who_still_calls_with_t
     let caller = workspace.api.rest_example(Some(&format!("Bearer {}", keys[0]))).await.json();
     assert_eq!(caller["caller"]["keyName"], "nightly, export");
     assert_eq!(caller["caller"]["scopes"], "orders:read orders:write");
-    while stored(&workspace).await.iter().all(|key| key["last_used_at"] == 0) {}
+    let is_used = async || stored(&workspace).await.iter().any(|key| key["last_used_at"] != 0);
+    eventually("the last use is stored", is_used).await;
 
     for arguments in [&["--workspace", workspace.id.as_str()][..], &[]] {
         let report = output(&script("legacy_report", arguments).output().expect("the script runs"));

@@ -1,4 +1,4 @@
-//! Functions that are killed and disturbed at their one write, or deployed another way.
+//! Functions that are killed or disturbed at their transaction, and functions with other settings than the stack's.
 
 use std::collections::BTreeSet;
 
@@ -74,7 +74,7 @@ async fn when_the_database_fails_the_answer_is_a_503() {
     assert_eq!(workspace.contents().await.keys.len(), 1);
 }
 
-/// Either the refresh token was not used and works, or it was, and then nobody has what it got: it ends its family.
+/// An unused refresh token still works. A used one, whose response was lost, ends its family.
 #[tokio::test]
 async fn a_renewal_that_is_killed_leaves_the_refresh_token_used_or_unused() {
     let workspace = Workspace::new().await;
@@ -121,7 +121,7 @@ async fn tokens_come_with_their_event_or_not_at_all() {
     workspace.contents().await;
 }
 
-/// A deployment that forgot the authorizer must not serve anybody.
+/// A deployment without the authorizer must not serve any request.
 #[tokio::test]
 async fn a_request_without_the_authorizers_context_is_an_error() {
     let workspace = Workspace::new().await;
@@ -136,7 +136,7 @@ async fn a_request_without_the_authorizers_context_is_an_error() {
 }
 
 #[tokio::test]
-async fn where_keys_must_not_live_for_ever_nothing_gets_around_it() {
+async fn with_max_lifetime_days_no_request_makes_a_key_live_longer() {
     let workspace = Workspace::new().await;
     let limit = [("MAX_LIFETIME_DAYS", "30")];
     let (creator, updater) =
@@ -158,7 +158,7 @@ async fn where_keys_must_not_live_for_ever_nothing_gets_around_it() {
     let bootstrap =
         json!({"bootstrap": {"workspace_id": unique("test"), "user_id": "admin", "name": "first"}});
     let first = creator.invoke(bootstrap).await.expect("an answer");
-    assert!(first["expires_at"].is_string(), "not even the first key lives for ever");
+    assert!(first["expires_at"].is_string(), "the first key expires, too");
 
     let id = id_of(&workspace.admin);
     let patch = |body: Value| request(&workspace, ("PATCH", "/api-keys/{id}"), Some(id), &[], &body);
@@ -172,7 +172,7 @@ async fn where_keys_must_not_live_for_ever_nothing_gets_around_it() {
 }
 
 #[tokio::test]
-async fn a_key_is_read_as_it_is_and_not_as_it_was() {
+async fn a_key_is_read_consistently() {
     let workspace = Workspace::new().await;
     for (name, route) in
         [("get-key", ("GET", "/api-keys/{id}")), ("delete-key", ("DELETE", "/api-keys/{id}"))]

@@ -7,7 +7,7 @@ use crate::support::workspace::{Workspace, id_of, text};
 
 /// RFC 7662, sections 2.2 and 2.3.
 #[tokio::test]
-async fn what_works_is_active_and_everything_else_is_told_apart_by_nobody() {
+async fn working_credentials_are_active_and_all_others_look_the_same() {
     let (workspace, elsewhere) = tokio::join!(Workspace::new(), Workspace::new());
     let server = basic(&workspace.key_of("svc:api", &[]).await);
     let key = workspace.key_of("bob", &["orders:read"]).await;
@@ -55,7 +55,7 @@ async fn what_works_is_active_and_everything_else_is_told_apart_by_nobody() {
 }
 
 #[tokio::test]
-async fn nobody_learns_anything_without_a_key() {
+async fn introspection_takes_a_key() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let token = workspace.access_token(&key).await;
@@ -67,9 +67,9 @@ async fn nobody_learns_anything_without_a_key() {
     workspace.oauth("introspect", Some(&basic(&key)), &[]).await.assert_oauth_error(400, "invalid_request");
 }
 
-/// Nobody but the resource server enforces them then.
+/// A resource server that introspects a token has to enforce them itself.
 #[tokio::test]
-async fn the_endpoint_rules_of_a_credential_are_told() {
+async fn the_response_has_the_endpoint_rules_of_a_credential() {
     let workspace = Workspace::new().await;
     let restricted = json!({"name": "restricted", "endpoints": ["GET /orders/*"]});
     let key = text(&workspace.created(restricted).await, "key").to_owned();

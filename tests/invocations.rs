@@ -1,4 +1,4 @@
-//! What the functions behind the APIs are invoked with: requests that can be read, requests that cannot, and what is none.
+//! The events that invoke the functions behind the APIs: readable requests, unreadable ones, and direct invocations.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::support::function::request;
 use crate::support::stack::Api;
 use crate::support::workspace::{Workspace, text, unique};
 
-/// The functions that an API has, and whether it is the OAuth API.
+/// The functions of each API, and whether it is the OAuth API.
 const OF_APIS: [(&str, bool); 13] = [
     ("CreateKeyFunction", false),
     ("ListKeysFunction", false),
@@ -58,7 +58,7 @@ async fn a_request_that_cannot_be_read_is_refused_in_the_form_of_its_api() {
                 (&json!("X-A"), &rest["requestContext"]["requestId"],)
             );
         }
-        // What is no request at all, too: none of them takes it for one of its own invocations.
+        // A direct invocation is a 400, too: these functions have none.
         if function != "CreateKeyFunction" {
             let answer = run(&workspace.api, function, &json!({"bootstrap": {}, "import": {}})).await;
             assert_eq!(answer["statusCode"], 400, "{function}: {answer}");

@@ -1,4 +1,4 @@
-//! `POST /oauth/token`, and what a client finds out by itself.
+//! `POST /oauth/token`, and the metadata for discovery by clients.
 
 use std::collections::BTreeSet;
 
@@ -32,7 +32,7 @@ async fn a_key_is_traded_for_an_access_token_in_each_way_to_present_it() {
         assert_eq!(tokens["token_type"], "Bearer");
         assert_eq!(tokens["expires_in"], 3600);
         assert_eq!(tokens["scope"], "orders:read orders:write");
-        assert!(tokens.get("refresh_token").is_none(), "nobody has asked for one");
+        assert!(tokens.get("refresh_token").is_none(), "no refresh token without offline_access");
         assert!(workspace.accepts(text(&tokens, "access_token")).await);
     }
     let events = events_of(&workspace.id, "bob", "token.issued").await;
@@ -237,7 +237,10 @@ async fn a_refresh_token_gets_others_and_is_used_up() {
     let second = second.json();
     assert_eq!(second["scope"], "orders:read offline_access", "narrowed, for this access token");
     let third = workspace.refresh(text(&second, "refresh_token")).await.json();
-    assert_eq!(third["scope"], "orders:read orders:write offline_access", "what was granted is not lost (6)");
+    assert_eq!(
+        third["scope"], "orders:read orders:write offline_access",
+        "a refresh without scope keeps the granted ones (6)"
+    );
     let mut ids = BTreeSet::new();
     for tokens in [&first, &second, &third] {
         assert!(workspace.accepts(text(tokens, "access_token")).await, "renewing ends no access token");

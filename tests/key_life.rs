@@ -1,25 +1,26 @@
-//! The life of a key, in any order: at every step exactly the secrets and tokens work that a small model predicts, and until
-//! when it says.
+//! Random lives of keys: after every step exactly those secrets and tokens work that a small model predicts, and exactly
+//! until the time that it predicts.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use proptest::test_runner::{Config, RngSeed, TestRunner};
+use proptest::test_runner::TestRunner;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::emulator;
 use crate::support::function::token_event;
 use crate::support::oauth::basic;
+use crate::support::property;
 use crate::support::stack::variable;
 use crate::support::workspace::{Workspace, id_of, text, unique};
 
-/// How many lives are lived, and how many steps each has.
+/// The number of lives, and the number of steps of each.
 const LIVES: usize = 24;
 const STEPS: usize = 12;
 /// How many lives go on at the same time.
 const AT_ONCE: usize = 4;
-/// No step is judged closer than this to an instant at which something ends.
+/// No step is checked closer than this to the end of a secret, a token or the key.
 const MARGIN: TimeDelta = TimeDelta::milliseconds(700);
 
 /// What happens to a key.
@@ -76,7 +77,7 @@ struct Token {
     of_previous: bool,
 }
 
-/// What a credential is worth.
+/// Whether a credential works, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Worth {
     Nothing,
@@ -93,7 +94,7 @@ struct Model {
     expires: Option<DateTime<Utc>>,
     disabled: bool,
     tokens: Vec<Token>,
-    /// Everything that there ever was, for which nothing may work any more unless it is said above.
+    /// All credentials that were ever issued. None of them may work unless a field above has it.
     all: Vec<String>,
 }
 
@@ -102,7 +103,7 @@ impl Model {
         !self.disabled && self.expires.is_none_or(|end| now < end)
     }
 
-    /// The secret that is in use: what goes on when the key gets another hash.
+    /// The secret in use: the one that a rotation with an overlap keeps.
     fn in_use(&self, now: DateTime<Utc>) -> Option<(Secret, Option<DateTime<Utc>>)> {
         if let Some(text) = &self.current {
             return Some((Secret { text: text.clone(), is_of_former_user: false }, None));
@@ -130,7 +131,7 @@ impl Model {
         Worth::Until(self.expires.into_iter().chain(end).min())
     }
 
-    /// The next instant at which something ends by itself.
+    /// The next time at which a secret, a token or the key ends by itself.
     fn next_end(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let tokens = self.tokens.iter().map(|token| token.ends);
         let ends = self.previous.iter().map(|(_, end)| *end).chain(self.expires).chain(tokens);
@@ -163,7 +164,7 @@ impl Life {
         Self { workspace, id, user, former: None, model }
     }
 
-    /// Waits until nothing ends in this very moment.
+    /// Waits until no end is closer than the margin.
     async fn settle(&self) {
         let now = Utc::now();
         if let Some(end) = self.model.next_end(now).filter(|end| (*end - now).abs() < MARGIN) {
@@ -313,7 +314,7 @@ impl Life {
         DateTime::from_timestamp(stored["expires_at"].as_i64().expect("a time"), 0).expect("a time")
     }
 
-    /// Compares everything that there ever was with what the model says of it.
+    /// Compares all credentials that were ever issued with the model.
     async fn check(&self, steps: &[Step]) {
         self.settle().await;
         for credential in &self.model.all {
@@ -363,12 +364,8 @@ fn whole(time: DateTime<Utc>) -> DateTime<Utc> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exactly_those_secrets_and_tokens_work_that_the_life_of_a_key_leaves() {
-    let seed = match std::env::var("KEYGATE_SEED") {
-        Ok(seed) => seed.parse().expect("KEYGATE_SEED is a whole number"),
-        Err(_) => u64::try_from(Utc::now().timestamp_millis()).expect("the clock is past 1970"),
-    };
-    let config = Config { rng_seed: RngSeed::Fixed(seed), failure_persistence: None, ..Config::default() };
-    let mut runner = TestRunner::new(config);
+    let seed = property::seed();
+    let mut runner = TestRunner::new(property::config(seed));
     let lives = prop::collection::vec(prop::collection::vec(step(), STEPS), LIVES);
     let lives = lives.new_tree(&mut runner).expect("steps").current();
     for lives in lives.chunks(AT_ONCE) {

@@ -1,24 +1,24 @@
 //! Keygate, tested where it runs: behind API Gateway, on DynamoDB and KMS.
 //!
-//! The tests find the stack in the environment that `make dev` and `make e2e` write; each works in a workspace of its
-//! own, so they run side by side. What concerns a whole run is in [`whole_run`], which `make e2e` runs last.
+//! The variables that `make e2e` sets tell the tests where the stack is. Each test has a workspace of its own, so tests run
+//! side by side. The checks in [`whole_run`] concern a whole run: `make e2e` runs them last. A test that waits for
+//! something polls with [`support::eventually`], which fails at a deadline.
 
 mod support;
 
 mod access_log;
 mod access_tokens;
-mod afterwards;
 mod authorizer;
 mod authorizer_matrix;
 mod authorizer_mutations;
 mod bootstrap;
 mod cache;
+mod cache_invalidation;
 mod call_activity;
-mod clearing;
-mod clock;
 mod consumption;
 mod cors;
 mod create_key;
+mod deferred_work;
 mod delete_key;
 mod endpoints;
 mod events;
@@ -35,6 +35,7 @@ mod issue_token;
 mod key_life;
 mod legacy_keys;
 mod life_of_names_and_places;
+mod lifecycle;
 mod list_activity;
 mod list_keys;
 mod list_tokens;

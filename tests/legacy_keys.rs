@@ -1,4 +1,4 @@
-//! Keys of an earlier mechanism: imported, honoured until the sunset, reported, and gone with their users.
+//! Legacy keys: they are imported, honoured until the sunset, reported, and deleted with their users.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use keygate::store::legacy_keys::LegacyStore;
@@ -12,8 +12,9 @@ use sha2::{Digest, Sha256};
 use crate::support::database::{calls, everything, to_json};
 use crate::support::function::{Disturbance, Function, Moment, event, token_event};
 use crate::support::legacy::{LEGACY, counts, import, imported, legacy_key};
-use crate::support::stack::{dynamodb, variable};
+use crate::support::stack::{dynamodb, peppers_with, variable};
 use crate::support::workspace::{Workspace, text};
+use crate::support::{eventually, eventually_some};
 
 /// The legacy keys of a workspace as they are stored.
 async fn stored(workspace: &Workspace) -> Vec<Value> {
@@ -21,7 +22,7 @@ async fn stored(workspace: &Workspace) -> Vec<Value> {
     items.iter().map(to_json).filter(|key| key["workspace_id"] == workspace.id).collect()
 }
 
-/// What the authorizer has asked its tables since the last time.
+/// The reads of the authorizer since the last call of this function.
 fn reads(function: &Function) -> Vec<String> {
     let calls = function.take_calls().into_iter().map(|(operation, _)| operation);
     calls.filter(|operation| ["GetItem", "BatchGetItem"].contains(&operation.as_str())).collect()
@@ -60,14 +61,15 @@ async fn a_legacy_key_is_honoured_by_every_api_and_marked_wherever_it_is_seen() 
     let me = workspace.call(Method::GET, "/me", &workspace.admin).await.json();
     assert_eq!((&me["deprecated"], &me["sunset"]), (&json!(false), &Value::Null), "{me}");
 
-    while calls(&workspace.id, "bob").await.is_empty() {}
+    eventually("the call is written", async || !calls(&workspace.id, "bob").await.is_empty()).await;
     let trail = workspace.activity("?actor=bob").await;
     let call = &trail["items"][0];
     assert_eq!((&call["action"], &call["credential"]), (&json!("key.used"), &json!("legacy_key")), "{trail}");
     let imports = workspace.contents().await.events;
     let imports: Vec<_> = imports.iter().filter(|event| event["action"] == "legacy.imported").collect();
     assert_eq!((imports.len(), &imports[0]["count"]), (1, &json!(1)), "{imports:?}");
-    while stored(&workspace).await[0]["last_used_at"] == 0 {}
+    let is_used = async || stored(&workspace).await[0]["last_used_at"] != 0;
+    eventually("the last use is stored", is_used).await;
 }
 
 #[tokio::test]
@@ -113,7 +115,7 @@ async fn a_legacy_key_is_taken_as_bearer_or_in_its_own_header_and_never_beside_a
     }
 }
 
-/// Whatever the pattern says: a text that begins as this deployment's credentials do is one of them, or none.
+/// A text that begins with the prefix of this deployment's credentials is never a legacy key, even if the pattern matches it.
 #[tokio::test]
 async fn what_has_this_deployments_brand_is_taken_for_a_legacy_key_in_no_header() {
     let workspace = Workspace::new().await;
@@ -157,7 +159,7 @@ async fn what_no_legacy_key_looks_like_costs_no_read_and_an_unknown_one_costs_on
     assert_eq!(reads(&authorizer), ["BatchGetItem"]);
     authorizer.invoke(token_event(&format!("Bearer {key}"))).await.expect("a policy");
     assert_eq!(reads(&authorizer), ["BatchGetItem"]);
-    // Where no sunset is configured there is nothing to look for.
+    // Without a sunset there are no legacy keys, so nothing is read.
     let without = Function::start("authorize", &LEGACY[1..]).await;
     without.take_calls();
     let answer = without.invoke(token_event(&format!("Bearer {key}"))).await;
@@ -178,16 +180,18 @@ async fn from_the_second_of_the_sunset_on_no_legacy_key_works_not_even_a_cached_
     let answer = authorizer.invoke(event()).await.expect("a policy");
     let condition = &answer["policyDocument"]["Statement"][0]["Condition"];
     assert_eq!(condition["DateLessThan"]["aws:CurrentTime"], json!([text_of_sunset]), "{answer}");
-    loop {
+    eventually("the sunset passes", async || {
         let before = Utc::now();
         let answer = authorizer.invoke(event()).await;
         let after = Utc::now();
-        if answer.is_err() {
+        if answer.is_ok() {
+            assert!(before < sunset, "accepted at {before}");
+        } else {
             assert!(sunset <= after, "refused at {after}");
-            break;
         }
-        assert!(before < sunset, "accepted at {before}");
-    }
+        answer.is_err()
+    })
+    .await;
     assert_eq!(reads(&authorizer), ["BatchGetItem"], "the first time");
     let refused = |line: &Value| line["reason"] == "sunset" && line["decision"] == "refused";
     assert!(authorizer.log_lines().iter().any(|line| refused(line) || refused(&line["fields"])));
@@ -226,9 +230,7 @@ async fn importing_again_changes_nothing_whatever_pepper_is_current() {
     assert_eq!(counts(&import(&workspace, batch("bob")).await), [60, 1, 0]);
     assert_eq!(counts(&import(&workspace, batch("bob")).await), [0, 61, 0]);
     assert_eq!(counts(&import(&workspace, batch("eve")).await), [0, 0, 61]);
-    let deployed = variable("KEYGATE_PEPPERS");
-    let kms_key = deployed.splitn(3, ':').nth(2).expect("version, label and key");
-    let peppers = format!("{deployed},2:keygate-pepper-of-a-test:{kms_key}");
+    let peppers = peppers_with("2");
     let settings = [("PEPPERS", peppers.as_str()), LEGACY[0], LEGACY[1]];
     let importer = Function::start("import-legacy-keys", &settings).await;
     for (user, expected) in [("bob", [0, 61, 0]), ("eve", [0, 0, 61])] {
@@ -255,11 +257,11 @@ async fn a_removed_users_legacy_keys_are_deleted_even_where_the_others_are_hande
         let ids: Vec<_> =
             stored(&workspace).await.into_iter().filter(|key| key["user_id"] == "bob").collect();
         workspace.remove("bob", query).await;
-        while stored(&workspace).await.len() > 1 {}
+        eventually("bob's legacy keys end", async || stored(&workspace).await.len() == 1).await;
         for key in &keys {
             assert!(!workspace.accepts(key).await);
         }
-        assert!(workspace.accepts(&carols).await, "nobody else's");
+        assert!(workspace.accepts(&carols).await, "other users' keys stay");
         let contents = workspace.contents().await;
         for key in ids {
             assert_eq!(contents.events_of("legacy.deleted", &key["key_id"]), 1, "{query}");
@@ -302,10 +304,11 @@ async fn of_a_user_who_is_not_removed_no_legacy_key_is_deleted() {
         .collect();
     let store = LegacyStore::new(dynamodb(), &environment).expect("complete settings");
     let (id, bob) = (workspace.id.parse().expect("a workspace"), "bob".parse().expect("a user"));
-    let mut keys = Vec::new();
-    while keys.is_empty() {
-        keys = store.keys.of_user(&id, &bob).await.expect("the index can be read");
-    }
+    let keys = eventually_some("the key is in the index", async || {
+        let keys = store.keys.of_user(&id, &bob).await.expect("the index can be read");
+        (!keys.is_empty()).then_some(keys)
+    })
+    .await;
     let now = Utc::now();
     let event = AuditEvent::new(
         Action::LegacyDeleted,
@@ -320,7 +323,7 @@ async fn of_a_user_who_is_not_removed_no_legacy_key_is_deleted() {
     workspace.contents().await;
 }
 
-/// What an index does not hold, its readers cannot learn. The table's key is in every index.
+/// Functions that read an index learn what it holds. The table's key is in every index.
 #[tokio::test]
 async fn the_indexes_of_legacy_keys_hold_what_is_shown_and_nothing_else() {
     let description =

@@ -1,5 +1,5 @@
-//! Random lives of keys: who has which name, and how many keys a user may have, is at every instant what a model says that knows
-//! nothing of entries and counts. Only a key that has not expired has a name, and only it takes a place.
+//! Random lives of keys: after every step the holders of names and the room in each user's quota are as a model predicts,
+//! which has no entries and no counts. Only a key that has not expired holds a name, and only it takes a place in the quota.
 
 use std::collections::BTreeMap;
 
@@ -26,11 +26,11 @@ use proptest::option;
 use proptest::prelude::{Strategy, any};
 use proptest::prop_oneof;
 use proptest::sample::{Index, select};
-use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::support::database::{contents_of, string};
+use crate::support::property;
 use crate::support::stack::dynamodb;
 use crate::support::tables::Tables;
 use crate::support::workspace::unique;
@@ -40,7 +40,7 @@ const STEPS: usize = 60;
 const QUOTA: u32 = 3;
 /// How long an expired key is kept, in seconds.
 const RETENTION: i64 = 100;
-/// For how long after its expiry a key holds what it has, in seconds.
+/// The seconds after its expiry for which a key still holds its name and its place.
 const SKEW: i64 = 2;
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const USERS: [&str; 2] = ["alice", "bob"];
@@ -54,7 +54,7 @@ enum Step {
         user: &'static str,
         life: Option<i64>,
     },
-    /// Gives a key that much to live, or life without an end.
+    /// Gives a key an expiry in so many seconds, or none.
     Extend {
         key: Index,
         life: Option<i64>,
@@ -63,7 +63,7 @@ enum Step {
         key: Index,
         name: &'static str,
     },
-    /// Both at once.
+    /// Changes name and expiry in one request.
     Revive {
         key: Index,
         name: &'static str,
@@ -72,7 +72,7 @@ enum Step {
     Delete {
         key: Index,
     },
-    /// One user is removed, the other gets the keys, and the one is reinstated.
+    /// Removes one user, hands the keys over to the other, and reinstates the first.
     HandOver {
         from: &'static str,
     },
@@ -100,7 +100,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step, 1..STEPS)
 }
 
-/// What a patch makes of a key's expiry.
+/// The expiry in a patch.
 #[derive(Clone, Copy, Debug)]
 enum Expiry {
     Unchanged,
@@ -127,7 +127,7 @@ impl Known {
     }
 }
 
-/// What becomes of a change.
+/// The outcome of a change.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Done,
@@ -174,7 +174,7 @@ impl Model {
         keys < QUOTA as usize
     }
 
-    /// What becomes of a key's change to that name and expiry.
+    /// The outcome of a change of a key to that name and expiry.
     fn change(&mut self, id: &str, name: &'static str, expires_at: Option<i64>, now: i64) -> Outcome {
         let key = &self.0[id];
         if key.is_gone(now) {
@@ -210,7 +210,7 @@ impl Model {
     }
 }
 
-/// A workspace, and what its keys are according to the model.
+/// A workspace, and the model of its keys.
 struct Life<'a> {
     tables: &'a Tables,
     caller: Caller,
@@ -420,33 +420,14 @@ fn whatever_happens_only_keys_that_have_not_expired_have_names_and_take_places()
     let runtime: Runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let tables = runtime.block_on(Tables::new());
-    let seed = match std::env::var("KEYGATE_SEED") {
-        Ok(seed) => seed.parse().expect("KEYGATE_SEED is a whole number"),
-        Err(_) => u64::try_from(Utc::now().timestamp_millis()).expect("the clock is past 1970"),
-    };
-    let config = Config {
-        cases: CASES,
-        rng_seed: RngSeed::Fixed(seed),
-        failure_persistence: None,
-        max_shrink_iters: 200,
-        max_shrink_time: 60_000,
-        ..Config::default()
-    };
-    let lived = TestRunner::new(config).run(&steps(), |steps| {
+    property::check(&steps(), CASES, 200, |steps| {
         runtime.block_on(async {
             let mut life = Life::new(&tables);
             for step in steps {
                 life.take(step).await;
                 life.check().await;
             }
-            Ok::<_, TestCaseError>(())
+            Ok(())
         })
     });
-    match lived {
-        Ok(()) => {}
-        Err(TestError::Fail(reason, steps)) => {
-            panic!("{reason} (again with KEYGATE_SEED={seed}): {steps:#?}")
-        }
-        Err(failure) => panic!("{failure}"),
-    }
 }

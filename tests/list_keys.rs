@@ -3,6 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::support::eventually;
 use crate::support::workspace::{Workspace, id_of, keys_url, text};
 
 fn ids(page: &Value) -> Vec<String> {
@@ -34,6 +35,7 @@ async fn keys_are_listed_newest_first_page_by_page() {
             let page = workspace.list(&workspace.admin, &query).await.json();
             assert!(ids(&page).len() <= limit && !ids(&page).is_empty(), "{page}");
             walked.extend(ids(&page));
+            assert!(walked.len() <= ids(&everything).len(), "the pages show keys again: {walked:?}");
             match page["next_cursor"].as_str() {
                 Some(cursor) => query = format!("?limit={limit}&cursor={cursor}"),
                 None => break,
@@ -81,7 +83,7 @@ async fn listing_takes_the_scope_to_read_keys() {
     workspace.contents().await;
 }
 
-/// What a caller may change and delete, they may see; and nothing of anybody else's.
+/// Callers may see the keys that they may change and delete.
 #[tokio::test]
 async fn with_keys_write_alone_a_caller_reads_their_own_keys_and_no_others() {
     let workspace = Workspace::new().await;
@@ -106,6 +108,7 @@ async fn with_keys_write_alone_a_caller_reads_their_own_keys_and_no_others() {
             names.extend(
                 page["items"].as_array().expect("items").iter().map(|key| text(key, "name").to_owned()),
             );
+            assert!(names.len() <= expected.len(), "the pages show keys again: {names:?}");
             let Some(next) = page["next_cursor"].as_str() else {
                 // And back again.
                 let back = page["prev_cursor"].as_str().expect("a way back");
@@ -143,7 +146,7 @@ async fn an_expired_key_is_listed_as_expired_until_it_is_gone() {
             page["items"].as_array().expect("items").iter().find(|key| key["id"] == created["id"]).cloned();
         key.map(|key| key["status"].as_str().expect("a status").to_owned())
     };
-    while status().await.as_deref() == Some("active") {}
+    eventually("the key expires", async || status().await.as_deref() != Some("active")).await;
     assert_eq!(status().await.as_deref(), Some("expired"));
 
     crate::support::database::end_retention(created["id"].as_str().expect("an id")).await;
@@ -151,7 +154,7 @@ async fn an_expired_key_is_listed_as_expired_until_it_is_gone() {
 }
 
 #[tokio::test]
-async fn a_hostile_query_is_a_400_that_names_every_parameter() {
+async fn an_invalid_query_is_a_400_that_names_every_parameter() {
     let workspace = Workspace::new().await;
     let table = [
         ("?limit=0", vec!["limit"]),

@@ -37,7 +37,7 @@ async fn the_tokens_that_work_are_listed_with_what_they_carry_and_no_secret() {
 }
 
 #[tokio::test]
-async fn a_list_goes_on_where_its_cursor_says_and_nowhere_else() {
+async fn a_list_continues_at_its_cursor_and_refuses_the_cursor_of_another_key() {
     let workspace = Workspace::new().await;
     let (key, other) = (workspace.key_of("bob", &[]).await, workspace.key_of("bob", &[]).await);
     let mut made = Vec::new();
@@ -50,6 +50,7 @@ async fn a_list_goes_on_where_its_cursor_says_and_nowhere_else() {
     let cursor = loop {
         let page = workspace.list_tokens(&workspace.admin, id_of(&key), &query).await.json();
         found.extend(ids(&page).into_iter().map(str::to_owned));
+        assert!(found.len() <= made.len(), "the pages show tokens again: {found:?}");
         let Some(cursor) = page["next_cursor"].as_str() else { break query };
         query = format!("?limit=2&cursor={cursor}");
     };

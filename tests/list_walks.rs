@@ -1,321 +1,41 @@
-//! Walks through the list of keys, page by page and in both directions: what they show, and what they cost.
+//! Walks through the list of keys, page by page and in both directions: the keys that they show, and the capacity that
+//! they consume.
 //!
-//! What a walk must show is known from the keys that a test has put into the table, not from the code under test. The
-//! keys are in tables of the tests' own, made as the deployed one is: thousands of them without their names and events
-//! would be in the way of every other test.
+//! A [`model`] of the keys in the table says what a walk must show, independently of the code under test. The keys are in
+//! tables of these tests' own, which have the deployed table's schema: thousands of keys without names and events would
+//! fail the checks of other tests.
+
+mod model;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, BillingMode, DeleteRequest, GlobalSecondaryIndex, PutRequest, ReturnConsumedCapacity,
-    WriteRequest,
-};
-use chrono::{DateTime, SecondsFormat, Utc};
+use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, ReturnConsumedCapacity, WriteRequest};
+use chrono::{DateTime, Utc};
 use keygate::keys::list::{ListKeys, list};
 use keygate::store::keys::KeysTable;
 use keygate_core::caller::{Caller, CredentialKind};
 use keygate_core::credential::KeyId;
 use keygate_core::environment::Environment;
-use proptest::collection::vec;
-use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq};
-use proptest::sample::{Index, select};
-use proptest::test_runner::{Config, RngSeed, TestCaseError, TestCaseResult, TestError, TestRunner};
-use proptest::{option, prop_oneof};
+use proptest::prelude::{prop_assert, prop_assert_eq};
+use proptest::test_runner::{TestCaseError, TestCaseResult};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::support::database::{Item, string};
+use self::model::{
+    Case, Change, Column, Draft, FILTERS, Filter, Known, LIVES, Life, NOW, USERS, WORDS, cases,
+};
+use crate::support::database::{Item, put_request, string, write_batches};
 use crate::support::function::Function;
+use crate::support::property;
 use crate::support::stack::{dynamodb, variable};
+use crate::support::tables::create_like;
 use crate::support::workspace::unique;
 
-/// How many sets of keys are walked through in each order.
+/// The number of random sets of keys for each column.
 const CASES: u32 = 6;
-/// When the random keys are listed: late enough that no database deletes by its own clock what is gone by this one.
-const NOW: i64 = 4_000_000_000;
-/// How long without use is asked for.
-const UNUSED_DAYS: i64 = 11;
-/// When the oldest key is created: so that of those that were never used, half are unused for that long.
-const OLDEST: i64 = NOW - UNUSED_DAYS * 86_400 - 15;
-/// When the first used key was last used: numbers of nine digits and of ten, which sort otherwise as text.
-const FIRST_USE: i64 = 999_999_998;
 
-/// Names with the form in which they are compared, as the Unicode Standard has it.
-const WORDS: [(&str, &str); 11] = [
-    ("deploy", "deploy"),
-    ("DEPLOY", "deploy"),
-    ("ＤＥＰＬＯＹ", "deploy"),
-    ("Straße", "strasse"),
-    ("STRASSE", "strasse"),
-    ("E\u{301}cole", "\u{e9}cole"),
-    ("ÉCOLE", "\u{e9}cole"),
-    ("ﬁx", "fix"),
-    ("ΣΊΣΥΦΟΣ", "σίσυφοσ"),
-    // These two sort otherwise by UTF-16 than by UTF-8.
-    ("\u{fffd}", "\u{fffd}"),
-    ("🔑", "🔑"),
-];
-const USERS: [&str; 4] = ["alice", "Bob", "svc:deploy", "zoe"];
-
-/// How a key's life ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Endless,
-    /// It expires in a second.
-    Running,
-    /// It has just expired, and is kept for another second.
-    Expired,
-    /// It is past its retention to the second, and still in the table.
-    Gone,
-}
-
-const LIVES: [Life; 6] =
-    [Life::Endless, Life::Endless, Life::Endless, Life::Running, Life::Expired, Life::Gone];
-
-/// A key before it has an id and a place among the others.
-#[derive(Clone, Copy, Debug)]
-struct Draft {
-    word: (&'static str, &'static str),
-    user: &'static str,
-    /// Seconds after [`OLDEST`].
-    created: i64,
-    /// Seconds after [`FIRST_USE`].
-    used: Option<i64>,
-    disabled: bool,
-    life: Life,
-}
-
-/// A key as the test knows it.
-#[derive(Clone, Debug)]
-struct Known {
-    id: String,
-    name: String,
-    folded: String,
-    draft: Draft,
-}
-
-impl Known {
-    /// `serial` makes the name unique.
-    fn new(draft: Draft, serial: usize) -> Self {
-        let created = DateTime::from_timestamp(OLDEST + draft.created, 0).expect("a time");
-        let (word, folded) = draft.word;
-        Self {
-            id: KeyId::generate(created).to_string(),
-            name: format!("{word} {serial}"),
-            folded: format!("{folded} {serial}"),
-            draft,
-        }
-    }
-
-    /// The item that the store writes of such a key.
-    fn item(&self, workspace: &str) -> Item {
-        let text = |value: &str| AttributeValue::S(value.to_owned());
-        let number = |value: i64| AttributeValue::N(value.to_string());
-        let Draft { user, created, used, disabled, life, .. } = self.draft;
-        let created = OLDEST + created;
-        let mut item = vec![
-            ("key_id", text(&self.id)),
-            ("workspace_id", text(workspace)),
-            ("user_id", text(user)),
-            ("name", text(&self.name)),
-            ("name_folded", text(&self.folded)),
-            ("description", text("Deploys the storefront from the main branch, after the tests")),
-            ("scopes", AttributeValue::L(vec![text("orders:read"), text("orders:write")])),
-            ("created_at", number(created)),
-            ("created_by", text(user)),
-            ("revision", number(1)),
-            ("last_used_at", number(used.map_or(0, |used| FIRST_USE + used))),
-            ("hash", AttributeValue::B(vec![7; 32].into())),
-            ("pepper_version", number(1)),
-        ];
-        let end = match life {
-            Life::Endless => None,
-            Life::Running => Some((NOW + 1, NOW + 1_000)),
-            Life::Expired => Some((NOW, NOW + 1)),
-            Life::Gone => Some((NOW - 1_000, NOW)),
-        };
-        if let Some((expires_at, ttl)) = end {
-            item.extend([("expires_at", number(expires_at)), ("ttl", number(ttl))]);
-        }
-        if disabled {
-            item.push(("disabled_at", number(created)));
-        }
-        item.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-    }
-}
-
-/// What a list is sorted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Column {
-    Name,
-    User,
-    CreatedAt,
-    LastUsedAt,
-}
-
-impl Column {
-    const ALL: [Self; 4] = [Self::Name, Self::User, Self::CreatedAt, Self::LastUsedAt];
-
-    fn parameter(self) -> &'static str {
-        match self {
-            Self::Name => "name",
-            Self::User => "user",
-            Self::CreatedAt => "created_at",
-            Self::LastUsedAt => "last_used_at",
-        }
-    }
-
-    /// Compares as the list must: numbers by value, text by its bytes, and never used before any use.
-    fn value(self, key: &Known) -> (Option<i64>, &str) {
-        match self {
-            Self::Name => (None, &key.folded),
-            Self::User => (None, key.draft.user),
-            Self::CreatedAt => (Some(key.draft.created), ""),
-            Self::LastUsedAt => (key.draft.used, ""),
-        }
-    }
-}
-
-/// Which keys are asked for.
-#[derive(Clone, Copy, Debug, Default)]
-struct Filter {
-    /// A part of the name as it is sent, and as it is compared.
-    name: Option<(&'static str, &'static str)>,
-    user: Option<&'static str>,
-    /// From which second to before which, after [`OLDEST`].
-    created: (Option<i64>, Option<i64>),
-    status: Option<&'static str>,
-    unused_days: Option<i64>,
-}
-
-/// Each filter, and some of them combined.
-const FILTERS: [Filter; 11] = {
-    let all = Filter { name: None, user: None, created: (None, None), status: None, unused_days: None };
-    [
-        all,
-        Filter { name: Some(("ＳＴＲＡẞ", "strass")), ..all },
-        Filter { user: Some("Bob"), ..all },
-        Filter { created: (Some(10), Some(20)), ..all },
-        Filter { status: Some("active"), ..all },
-        Filter { status: Some("expired"), ..all },
-        Filter { status: Some("disabled"), ..all },
-        Filter { status: Some("unused"), ..all },
-        Filter { status: Some("unused"), unused_days: Some(UNUSED_DAYS), ..all },
-        Filter { name: Some(("o", "o")), user: Some("alice"), ..all },
-        Filter { created: (Some(5), None), status: Some("active"), ..all },
-    ]
-};
-
-impl Filter {
-    fn parameters(&self) -> Vec<(&'static str, String)> {
-        let time = |second: i64| {
-            let time = DateTime::from_timestamp(OLDEST + second, 0).expect("a time");
-            time.to_rfc3339_opts(SecondsFormat::Secs, true)
-        };
-        let parameters = [
-            ("name", self.name.map(|(sent, _)| sent.to_owned())),
-            ("user_id", self.user.map(str::to_owned)),
-            ("created_after", self.created.0.map(time)),
-            ("created_before", self.created.1.map(time)),
-            ("status", self.status.map(str::to_owned)),
-            ("unused_days", self.unused_days.map(|days| days.to_string())),
-        ];
-        parameters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-    }
-
-    fn wants(&self, key: &Known) -> bool {
-        let Draft { user, created, used, disabled, life, .. } = key.draft;
-        let (after, before) = self.created;
-        life != Life::Gone
-            && self.name.is_none_or(|(_, part)| key.folded.contains(part))
-            && self.user.is_none_or(|wanted| wanted == user)
-            && after.is_none_or(|after| created >= after)
-            && before.is_none_or(|before| created < before)
-            && match self.status {
-                Some("active") => life != Life::Expired && !disabled,
-                Some("expired") => life == Life::Expired,
-                Some("disabled") => life != Life::Expired && disabled,
-                // Those that were used were so long ago.
-                Some("unused") if self.unused_days.is_some() => used.is_some() || created <= 15,
-                Some("unused") => used.is_none(),
-                _ => true,
-            }
-    }
-}
-
-/// How many keys a page has, in relation to how many there are.
-#[derive(Clone, Copy, Debug)]
-enum Limit {
-    /// One fewer than there are, as many, or one more.
-    About(isize),
-    /// So that there are about as many pages; of few keys, one a page.
-    Pages(usize),
-    Most,
-}
-
-impl Limit {
-    fn of(self, count: usize) -> usize {
-        let limit = match self {
-            Self::About(difference) => count.saturating_add_signed(difference),
-            Self::Pages(pages) => count.div_ceil(pages),
-            Self::Most => 100,
-        };
-        limit.clamp(1, 100)
-    }
-}
-
-/// What happens between two pages.
-#[derive(Clone, Copy, Debug)]
-enum Change {
-    Create(Draft),
-    Delete(Index),
-    /// Of the page that was read last.
-    DeleteFirst,
-    DeleteLast,
-    DeletePage,
-}
-
-#[derive(Clone, Debug)]
-struct Case {
-    keys: Vec<Draft>,
-    /// For one walk after another, over and over.
-    limits: Vec<Limit>,
-    /// Between one page and the next, over and over.
-    changes: Vec<Vec<Change>>,
-}
-
-fn drafts() -> impl Strategy<Value = Draft> {
-    let uses = option::of(0..6_i64);
-    (select(&WORDS[..]), select(&USERS[..]), 0..30_i64, uses, any::<bool>(), select(&LIVES[..])).prop_map(
-        |(word, user, created, used, disabled, life)| Draft { word, user, created, used, disabled, life },
-    )
-}
-
-fn cases() -> impl Strategy<Value = Case> {
-    let counts =
-        prop_oneof![1 => Just(0_usize), 1 => Just(1), 5 => 2..40_usize, 4 => 40..300_usize, 1 => Just(300)];
-    let limits = prop_oneof![
-        3 => (-1..=1_isize).prop_map(Limit::About),
-        3 => (2..=6_usize).prop_map(Limit::Pages),
-        1 => Just(Limit::Most),
-    ];
-    let changes = prop_oneof![
-        6 => drafts().prop_map(Change::Create),
-        4 => any::<Index>().prop_map(Change::Delete),
-        2 => Just(Change::DeleteFirst),
-        2 => Just(Change::DeleteLast),
-        1 => Just(Change::DeletePage),
-    ];
-    let keys = counts.prop_flat_map(|count| vec(drafts(), count));
-    (keys, vec(limits, 1..=7), vec(vec(changes, 0..=2), 1..=13)).prop_map(|(keys, limits, changes)| Case {
-        keys,
-        limits,
-        changes,
-    })
-}
-
-/// A table of a test's own, made as the deployed one is, that does not outlive it.
+/// A table of a test's own with the schema of the deployed one. It is deleted when the test ends.
 struct Table {
     client: Client,
     name: String,
@@ -323,38 +43,14 @@ struct Table {
 
 impl Table {
     async fn create() -> Self {
-        let client = dynamodb();
         let name = unique("keys");
-        let deployed = client.describe_table().table_name(variable("KEYGATE_KEYS_TABLE")).send().await;
-        let deployed = deployed.expect("an answer of the database").table.expect("the deployed table");
-        let indexes = deployed.global_secondary_indexes().iter().map(|index| {
-            let index = index.clone();
-            GlobalSecondaryIndex::builder()
-                .set_index_name(index.index_name)
-                .set_key_schema(index.key_schema)
-                .set_projection(index.projection)
-                .build()
-                .expect("an index like the deployed one")
-        });
-        client
-            .create_table()
-            .table_name(&name)
-            .set_global_secondary_indexes(Some(indexes.collect()))
-            .set_key_schema(deployed.key_schema)
-            .set_attribute_definitions(deployed.attribute_definitions)
-            .billing_mode(BillingMode::PayPerRequest)
-            .send()
-            .await
-            .expect("the table can be created");
-        Self { client, name }
+        create_like(&name, &variable("KEYGATE_KEYS_TABLE")).await;
+        Self { client: dynamodb(), name }
     }
 
     async fn put(&self, workspace: &str, keys: impl IntoIterator<Item = &Known>) {
-        let puts = keys.into_iter().map(|key| {
-            let put = PutRequest::builder().set_item(Some(key.item(workspace))).build();
-            WriteRequest::builder().put_request(put.expect("an item")).build()
-        });
-        self.write(puts.collect()).await;
+        let puts = keys.into_iter().map(|key| put_request(key.item(workspace)));
+        write_batches(&self.client, &self.name, puts.collect()).await;
     }
 
     async fn delete(&self, keys: impl IntoIterator<Item = &String>) {
@@ -362,16 +58,7 @@ impl Table {
             let delete = DeleteRequest::builder().key("key_id", AttributeValue::S(id.clone())).build();
             WriteRequest::builder().delete_request(delete.expect("a key")).build()
         });
-        self.write(deletes.collect()).await;
-    }
-
-    async fn write(&self, requests: Vec<WriteRequest>) {
-        for batch in requests.chunks(25) {
-            let written =
-                self.client.batch_write_item().request_items(&self.name, batch.to_vec()).send().await;
-            let left = written.expect("the items can be written").unprocessed_items.unwrap_or_default();
-            assert!(left.is_empty(), "{left:?}");
-        }
+        write_batches(&self.client, &self.name, deletes.collect()).await;
     }
 }
 
@@ -423,7 +110,7 @@ enum Direction {
     Backwards,
 }
 
-/// All that walks in one direction have shown, in the order of the list.
+/// The keys that walks have shown so far, in the order of the list.
 #[derive(Default)]
 struct Shown(VecDeque<String>);
 
@@ -440,7 +127,7 @@ impl Shown {
     }
 }
 
-/// What one walk asks for.
+/// The query of one walk.
 #[derive(Debug)]
 struct Query {
     column: Column,
@@ -449,14 +136,14 @@ struct Query {
     limit: usize,
 }
 
-/// The keys of a workspace of a case's own.
+/// A workspace of one case, and the keys in it.
 struct Workspace<'a> {
     table: &'a Table,
     keys: KeysTable,
     caller: Caller,
-    /// What is in the table.
+    /// The keys in the table.
     living: BTreeMap<String, Known>,
-    /// All that ever was there.
+    /// All keys that were ever in the table.
     known: BTreeMap<String, Known>,
 }
 
@@ -486,7 +173,7 @@ impl<'a> Workspace<'a> {
         Self { table, keys, caller, known: living.clone(), living }
     }
 
-    /// What `filter` wants of the keys that are there.
+    /// The ids of the keys in the table that `filter` wants.
     fn wanted(&self, filter: Filter) -> BTreeSet<String> {
         let wanted = self.living.iter().filter(|(_, key)| filter.wants(key));
         wanted.map(|(id, _)| id.clone()).collect()
@@ -547,7 +234,7 @@ impl<'a> Workspace<'a> {
         self.living.retain(|id, _| !ids.contains(id));
     }
 
-    /// Makes the keys again what they were when there were only these.
+    /// Restores the keys of an earlier time.
     async fn restore(&mut self, before: BTreeMap<String, Known>) {
         let missing = before.iter().filter(|(id, _)| !self.living.contains_key(*id));
         self.table.put(self.caller.workspace_id.as_str(), missing.map(|(_, key)| key)).await;
@@ -555,8 +242,8 @@ impl<'a> Workspace<'a> {
         self.living = before;
     }
 
-    /// Walks to the end of the list, back to its beginning, and to the end again, while `changes` happen. Every turn
-    /// begins with the page that the one before ended on.
+    /// Walks to the end of the list, back to its beginning, and to the end again, while `changes` happen. After a turn the
+    /// walk continues from its last page.
     async fn walk(
         &mut self,
         query: &Query,
@@ -612,16 +299,7 @@ impl<'a> Workspace<'a> {
 fn check_walks(column: Column) {
     let runtime = runtime();
     let table = runtime.block_on(Table::create());
-    let seed = seed();
-    let config = Config {
-        cases: CASES,
-        rng_seed: RngSeed::Fixed(seed),
-        failure_persistence: None,
-        max_shrink_iters: 1_000,
-        max_shrink_time: 60_000,
-        ..Config::default()
-    };
-    let walked = TestRunner::new(config).run(&cases(), |case| {
+    property::check(&cases(), CASES, 1_000, |case: Case| {
         runtime.block_on(async {
             let mut workspace = Workspace::new(&table, &case.keys).await;
             let mut limits = case.limits.iter().cycle();
@@ -639,19 +317,6 @@ fn check_walks(column: Column) {
             Ok(())
         })
     });
-    match walked {
-        Ok(()) => {}
-        Err(TestError::Fail(reason, case)) => panic!("{reason} (again with KEYGATE_SEED={seed}): {case:?}"),
-        Err(failure) => panic!("{failure}"),
-    }
-}
-
-/// What the random keys come from: another one in each run, unless `KEYGATE_SEED` says which.
-fn seed() -> u64 {
-    match std::env::var("KEYGATE_SEED") {
-        Ok(seed) => seed.parse().expect("KEYGATE_SEED is a whole number"),
-        Err(_) => u64::try_from(Utc::now().timestamp_millis()).expect("the clock is past 1970"),
-    }
 }
 
 #[test]
@@ -701,18 +366,18 @@ fn every_walk_by_time_of_last_use_shows_every_key_once_and_in_order_whatever_is_
     check_walks(Column::LastUsedAt);
 }
 
-/// As many keys as one workspace might ever have.
+/// The most keys that a workspace is expected to have.
 const MANY: usize = 10_000;
-/// A quarter of what a filtered page may read.
+/// The most keys that one query of a filtered page reads.
 const FILTERED_READ: usize = 250;
-/// How often a filtered page may read that.
-const MOST_READS: usize = 4;
-/// How many pages there are at least when next to nothing is found: each reads as much as it may.
-const FEWEST_PAGES: usize = MANY / (MOST_READS * FILTERED_READ);
-/// And at most: the page that a walk turns at counts, and so does one that finds nothing more to read.
-const MOST_PAGES: usize = FEWEST_PAGES + 2;
+/// The most queries of a filtered page.
+const MAX_READS: usize = 4;
+/// The fewest pages of a walk that finds at most one key: each page reads as much as it may.
+const MIN_PAGES: usize = MANY / (MAX_READS * FILTERED_READ);
+/// The most pages of such a walk. The page at the turn counts, and a last page may find nothing more to read.
+const MAX_PAGES: usize = MIN_PAGES + 2;
 
-/// Many keys, of which the one in the middle has a name and a user like no other's.
+/// Many keys. The one in the middle has a name and a user that no other key has.
 fn many_keys() -> Vec<Known> {
     let lives = LIVES.into_iter().filter(|life| *life != Life::Gone).cycle();
     let words = WORDS.into_iter().cycle();
@@ -731,14 +396,14 @@ fn many_keys() -> Vec<Known> {
     keys
 }
 
-/// list-keys at work on a table of the test's own.
+/// The function `list-keys` on a table of the test's own.
 struct Lister {
     function: Function,
     workspace: String,
 }
 
 impl Lister {
-    /// A page, and the queries that it took.
+    /// Reads a page. Returns it with the queries that it took.
     async fn page(&self, parameters: &[(&str, &str)], cursor: Option<&String>) -> (Page, Vec<Value>) {
         let cursor = cursor.map(|cursor| ("cursor", cursor.as_str()));
         let parameters: BTreeMap<&str, &str> = parameters.iter().copied().chain(cursor).collect();
@@ -769,12 +434,12 @@ impl Lister {
         (Page::read(&page), queries.collect())
     }
 
-    /// All pages from one edge of the list to the other, `page` the first of them.
+    /// All pages from `page`, at one end of the list, to the other end.
     async fn go_on(&self, parameters: &[(&str, &str)], mut page: Page, direction: Direction) -> Vec<Page> {
         let mut pages = Vec::new();
         while let Some(cursor) = page.onward(direction).cloned() {
             pages.push(page);
-            assert!(pages.len() < MOST_PAGES, "{parameters:?} has no end {direction:?}");
+            assert!(pages.len() < MAX_PAGES, "{parameters:?} has no end {direction:?}");
             let queries;
             (page, queries) = self.page(parameters, Some(&cursor)).await;
             assert_bounded(&queries);
@@ -784,17 +449,17 @@ impl Lister {
     }
 }
 
-/// Checks what a page of a filtered list may read.
+/// Checks that a page of a filtered list has read at most as much as it may.
 #[track_caller]
 fn assert_bounded(queries: &[Value]) {
     let limits: Vec<&Value> = queries.iter().map(|query| &query["Limit"]).collect();
     assert!(
-        limits.len() <= MOST_READS && limits.iter().all(|limit| **limit == json!(FILTERED_READ)),
+        limits.len() <= MAX_READS && limits.iter().all(|limit| **limit == json!(FILTERED_READ)),
         "{limits:?}"
     );
 }
 
-/// What the database charges for a query that was made before, in read units.
+/// Repeats a query, and returns the read units that the database charges for it.
 async fn capacity(client: &Client, query: &Value) -> f64 {
     let attributes = |value: &Value| -> Option<Item> {
         let attributes = value.as_object()?.iter().map(|(name, value)| {
@@ -825,9 +490,9 @@ async fn capacity(client: &Client, query: &Value) -> f64 {
     consumed.expect("the consumed capacity")
 }
 
-/// One more key is read than is shown. An item in an index has less than 1 kB here, as every key has that is not filled
-/// to the brim, so 26 of them have less than 26 kB: at most 7 units of 4 kB, each at half price because an index is
-/// read eventually consistent.
+/// The read units of a page of 25 keys. A page reads one key more than it shows. An item in an index has less than 1 kB
+/// here, so 26 of them have less than 26 kB: at most 7 units of 4 kB, each at half price because index reads are
+/// eventually consistent.
 const PAGE_CAPACITY: f64 = 3.5;
 
 async fn assert_a_page_costs_one_query(lister: &Lister, client: &Client) {
@@ -851,7 +516,7 @@ async fn assert_a_page_costs_one_query(lister: &Lister, client: &Client) {
                 ];
                 let asked = query.as_object().expect("an object").keys();
                 let unknown: Vec<_> = asked.filter(|name| !known.contains(&name.as_str())).collect();
-                assert!(unknown.is_empty(), "a query that is not made again as it was: {unknown:?}");
+                assert!(unknown.is_empty(), "parameters that the repeated query does not have: {unknown:?}");
                 let capacity = capacity(client, query).await;
 
                 assert!(capacity <= PAGE_CAPACITY, "{capacity} read units: {query}");
@@ -867,7 +532,7 @@ async fn assert_a_filter_that_matches_nothing_reads_everything_page_by_page(list
     assert_bounded(&queries);
     let pages = lister.go_on(&parameters, page, Direction::Forwards).await;
     assert!(pages.iter().all(|page| page.ids.is_empty()), "{pages:?}");
-    assert!(pages.len() >= FEWEST_PAGES, "keys are left unread: {pages:?}");
+    assert!(pages.len() >= MIN_PAGES, "keys are left unread: {pages:?}");
 }
 
 async fn assert_a_filter_that_matches_one_key_finds_it_once(lister: &Lister, id: &str) {

@@ -1,7 +1,6 @@
 //! `GET /legacy-keys`, `GET` and `DELETE /legacy-keys/{id}`: single legacy keys are listed, shown and ended.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -9,6 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::database::{everything, to_json};
+use crate::support::eventually_some;
 use crate::support::function::{Disturbance, Function, request};
 use crate::support::legacy::{LEGACY, import, imported, legacy_id, legacy_key};
 use crate::support::stack::Answer;
@@ -26,7 +26,7 @@ async fn delete(workspace: &Workspace, key: &str, id: &str) -> Answer {
     workspace.call(Method::DELETE, &format!("/legacy-keys/{id}"), key).await
 }
 
-/// The ids on a page, which must be answered.
+/// The ids on a page, which must have succeeded.
 #[track_caller]
 fn ids(page: &Answer) -> Vec<String> {
     assert_eq!(page.status, 200, "{page:?}");
@@ -44,17 +44,13 @@ async fn a_legacy_key_is_listed_and_shown_with_everything_but_its_hash() {
     let workspace = Workspace::new().await;
     let key = imported(&workspace, "bob", &["orders:read", "orders:write"]).await;
     let id = legacy_id(&workspace, &key).await;
-    // The call for the id was a use.
-    let used = async {
-        loop {
-            let shown = get(&workspace, &workspace.admin, &id).await;
-            assert_eq!(shown.status, 200, "{shown:?}");
-            if shown.json()["last_used_at"].is_string() {
-                break shown;
-            }
-        }
-    };
-    let shown = tokio::time::timeout(Duration::from_secs(30), used).await.expect("its use is written");
+    // The call of `legacy_id` is a use.
+    let shown = eventually_some("the last use is stored", async || {
+        let shown = get(&workspace, &workspace.admin, &id).await;
+        assert_eq!(shown.status, 200, "{shown:?}");
+        shown.json()["last_used_at"].is_string().then_some(shown)
+    })
+    .await;
     assert_eq!(shown.header("cache-control"), Some("no-store"));
     let page = list(&workspace, &workspace.admin, "").await;
     assert_eq!(ids(&page), [id.as_str()]);
@@ -92,6 +88,7 @@ async fn pages_of_legacy_keys_have_each_key_once_in_both_directions_and_no_curso
         loop {
             let page = list(&workspace, &workspace.admin, &format!("?{filter}limit=3{rest}")).await;
             pages.push(ids(&page));
+            assert!(pages.len() <= count, "there are more pages than keys: {pages:?}");
             let page = page.json();
             for name in ["next_cursor", "prev_cursor"] {
                 let Some(cursor) = page[name].as_str() else { continue };
@@ -164,7 +161,7 @@ async fn a_deleted_legacy_key_is_refused_at_once_and_everything_else_of_its_user
     let event = &trail["items"][0];
     assert_eq!((&event["actor"], &event["target"]), (&json!("bob"), &json!("bob")), "{trail}");
 
-    // What was deleted can be imported again, as another legacy key: that is how a wrong import is corrected.
+    // A deleted key can be imported again as another legacy key, which corrects a wrong import.
     let again = json!([{"key": keys[0], "user_id": "carol", "name": "corrected"}]);
     assert_eq!(import(&workspace, again).await["imported"], 1);
     assert_ne!(legacy_id(&workspace, &keys[0]).await, id);
@@ -180,7 +177,7 @@ async fn a_legacy_key_learns_its_id_and_can_end_itself() {
     assert_eq!(get(&workspace, &key, &id).await.status, 401);
 }
 
-/// A request of the administrator about a legacy key, as the function gets it.
+/// The event of the administrator's request about a legacy key.
 fn event(workspace: &Workspace, method: &str, id: Option<&str>) -> Value {
     let resource = if id.is_some() { "/legacy-keys/{id}" } else { "/legacy-keys" };
     request(workspace, (method, resource), id, &[], &Value::Null)
@@ -194,7 +191,7 @@ async fn a_caller_who_was_removed_deletes_no_legacy_key() {
     let other = workspace.key_of("officer", &["users:write"]).await;
     let removal = workspace.call(Method::DELETE, "/users/admin", &other).await;
     assert_eq!(removal.status, 202, "{removal:?}");
-    // What the authorizer said of the administrator a moment before the removal.
+    // The authorizer has accepted this request just before the removal.
     let function = Function::start("delete-legacy-key", &LEGACY[..1]).await;
     let answer = function.invoke(event(&workspace, "DELETE", Some(&id))).await.expect("an answer");
     assert_eq!(answer["statusCode"], 403, "{answer}");
@@ -218,7 +215,7 @@ async fn a_deletion_that_is_interrupted_is_done_with_its_event_or_not_at_all() {
     }
 }
 
-/// Between the reading and the deleting somebody else deletes the key, and imports it again.
+/// The key is deleted and imported again between the read and the deletion.
 #[tokio::test]
 async fn a_key_that_was_imported_anew_meanwhile_is_not_deleted_in_place_of_the_one_that_was_meant() {
     let workspace = Workspace::new().await;
@@ -269,7 +266,7 @@ async fn after_the_sunset_legacy_keys_are_shown_as_such() {
     }
 }
 
-/// The indexes hold the hash because it is the table's key, so what keeps it in the database is that nothing asks for it.
+/// The indexes hold the hash because it is the table's key. So no query may ask for it.
 #[tokio::test]
 async fn only_deleting_asks_for_the_hash_of_a_legacy_key() {
     let workspace = Workspace::new().await;

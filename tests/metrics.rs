@@ -13,7 +13,7 @@ fn call(key: &str) -> Value {
     token_event(&format!("Bearer {key}"))
 }
 
-/// Everything that a function has counted, by metric and reason; of what it has measured, how often.
+/// The sum of each counted metric by metric and reason, and the number of values of each measured one.
 fn counted(function: &Function) -> BTreeMap<String, u64> {
     let mut counted = BTreeMap::new();
     for line in function.log_lines().iter().filter(|line| line.get("_aws").is_some()) {
@@ -58,10 +58,10 @@ async fn decisions_are_counted_and_latencies_measured() {
         ("Denied unknown", 1),
         ("Errors", 1),
         ("KmsLatency", 1),
-        // Which events could not be written depends on when the database went down.
         ("StoreLatency", 2),
     ];
     let mut counted = counted(&authorizer);
+    // The number of events that are not written depends on when the database goes down.
     counted.remove("NotWritten");
     assert_eq!(counted, expected.map(|(name, count)| (name.to_owned(), count)).into());
 }
@@ -93,7 +93,7 @@ fn every_function_may_send_traces_where_they_are_on() {
     }
 }
 
-/// Every metric that the authorizer can write, by the names of its lines.
+/// The names of all metrics that the authorizer can write.
 const METRICS: [&str; 8] =
     ["Allowed", "Denied", "Errors", "CacheHits", "StaleHits", "NotWritten", "StoreLatency", "KmsLatency"];
 

@@ -1,4 +1,4 @@
-//! OAuth clients that others wrote, as they come.
+//! OAuth clients by other authors, unchanged.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! What a workspace asks about another's keys is like what it asks about keys that do not exist: in the answer, in the calls of
-//! the database, and in what they consume.
+//! A request about another workspace's key is like a request about a key that does not exist: it has the same response, makes
+//! the same database calls, and consumes the same capacity.
 
 use chrono::Utc;
 use keygate_core::credential::KeyId;
@@ -10,10 +10,10 @@ use crate::support::function::{Function, request, token_event};
 use crate::support::oauth::token_id_of;
 use crate::support::workspace::{Workspace, id_of, text};
 
-/// More than one read of a filtered page has.
+/// More keys than one read of a filtered page has.
 const MANY: u32 = 300;
 
-/// What came of a request: the answer, the calls by their kind, and what each consumed.
+/// The outcome of a request: the response, the database calls, and the capacity that each consumed.
 async fn cost(function: &Function, event: Value) -> (Value, Vec<String>, Vec<(String, f64)>) {
     function.take_calls();
     function.take_capacity();
@@ -66,7 +66,7 @@ async fn the_trail_of_another_workspaces_key_takes_the_calls_and_the_units_of_on
         assert_eq!(of_foreign, of_unknown, "{query:?}");
         let units: f64 = of_foreign.2.iter().map(|(_, units)| units).sum();
         assert!(of_foreign.1.len() <= 1 && units <= 0.5, "nothing is read for it: {query:?}: {of_foreign:?}");
-        // What is compared is no error, unless it is the cursor of another query.
+        // Both are a 200, unless the query has the cursor of another query.
         let is_cursor = query.first().is_some_and(|(name, _)| *name == "cursor");
         assert_eq!(
             of_foreign.0["statusCode"],
@@ -78,7 +78,7 @@ async fn the_trail_of_another_workspaces_key_takes_the_calls_and_the_units_of_on
             let body: Value = serde_json::from_str(text(&answer, "body")).expect("JSON");
             let found = !body["items"].as_array().expect("items").is_empty();
             let is_wanted = !query.iter().any(|(_, value)| ["key.deleted", "refused"].contains(value));
-            assert_eq!(found, is_wanted, "what is one's own is found: {query:?}: {body}");
+            assert_eq!(found, is_wanted, "the workspace finds its own key: {query:?}: {body}");
         }
     }
 }

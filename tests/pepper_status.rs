@@ -1,4 +1,4 @@
-//! How many hashes are left on each version of the pepper.
+//! `make pepper-status`: the number of hashes under each version of the pepper.
 
 use std::process::Command;
 
@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use crate::support::function::{Function, request, token_event};
 use crate::support::legacy::{LEGACY, counts, legacy_key};
-use crate::support::stack::{remember_secret, variable};
+use crate::support::stack::{peppers_with, remember_secret, variable};
 use crate::support::workspace::{Workspace, id_of};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// What `make pepper-status` says of a version: its keys, secrets before a rotation, tokens, and legacy keys.
+/// The row of a version in `make pepper-status`: keys, previous secrets, tokens, and legacy keys.
 fn status(version: &str) -> Option<[u32; 4]> {
     let done = Command::new(format!("{ROOT}/.local/tools/cli/bin/python"))
         .args(["-B", "infra/local/pepper_status.py", "--stack", &variable("KEYGATE_STACK")])
@@ -29,12 +29,10 @@ fn status(version: &str) -> Option<[u32; 4]> {
 #[tokio::test]
 async fn the_hashes_of_a_version_are_counted_until_the_last_of_them_is_gone() {
     let workspace = Workspace::new().await;
-    // One that is nobody else's, so that the count is of this test alone.
+    // No other test has this version, so the counts are this test's alone.
     let version = (u32::MAX - std::process::id()).to_string();
     assert_eq!(status(&version), None);
-    let deployed = variable("KEYGATE_PEPPERS");
-    let key = deployed.splitn(3, ':').nth(2).expect("version, label and key");
-    let peppers = format!("{deployed},{version}:keygate-pepper-of-a-test:{key}");
+    let peppers = peppers_with(&version);
     let settings = [("PEPPERS", peppers.as_str())];
     let (creator, authorizer, issuer) = tokio::join!(
         Function::start("create-key", &settings),
@@ -68,18 +66,18 @@ async fn the_hashes_of_a_version_are_counted_until_the_last_of_them_is_gone() {
     assert_eq!(counts(&importer.invoke(event).await.expect("an answer")), [1, 0, 0]);
     assert_eq!(status(&version), Some([2, 0, 1, 1]));
 
-    // The deployed functions rotate to version 1, and the secret before goes on under the other.
+    // The deployed functions store the new secret under version 1. The previous one stays under the other version.
     let overlap = json!({"overlap_seconds": 3600});
     assert_eq!(workspace.rotate(&workspace.admin, id_of(&keys[0]), &overlap).await.status, 200);
     assert_eq!(status(&version), Some([1, 1, 1, 1]));
     for key in &keys {
         assert_eq!(workspace.rotate(&workspace.admin, id_of(key), &json!({})).await.status, 200);
     }
-    assert_eq!(status(&version), Some([0, 0, 1, 1]), "what is not renewed: the token and the legacy key");
+    assert_eq!(status(&version), Some([0, 0, 1, 1]), "the token and the legacy key are not rehashed");
     workspace.contents().await;
 }
 
-/// The event that an HTTP API makes of a request for a token.
+/// The event of a request for a token.
 fn token_request(body: &str) -> Value {
     json!({
         "version": "2.0", "routeKey": "POST /oauth/token", "rawPath": "/oauth/token", "rawQueryString": "",

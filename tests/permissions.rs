@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Permissions: the response that each kind of caller gets on each route of the management API.
 
 use std::collections::BTreeSet;
 
@@ -102,7 +102,7 @@ async fn every_caller_gets_what_the_table_says() {
     elsewhere.contents().await;
 }
 
-/// A weak key must not make a way around what it lacks out of a stronger key of the same user.
+/// A weak key must not gain rights by means of a stronger key of the same user.
 #[tokio::test]
 async fn a_weak_key_gets_nothing_out_of_a_stronger_one_of_the_same_user() {
     let workspace = Workspace::new().await;
@@ -141,7 +141,7 @@ async fn a_weak_key_gets_nothing_out_of_a_stronger_one_of_the_same_user() {
 }
 
 #[tokio::test]
-async fn whoever_holds_every_scope_of_a_key_may_widen_it_and_administrators_may_grant() {
+async fn callers_may_widen_a_key_up_to_their_own_scopes_and_administrators_beyond_theirs() {
     let workspace = Workspace::new().await;
     let owner = workspace.key_of("bob", &["keys:write", "orders:read", "orders:write"]).await;
     let created = workspace
@@ -175,7 +175,7 @@ async fn service_accounts_get_their_keys_from_administrators() {
     workspace.contents().await;
 }
 
-/// A restricted key must not make a way around its endpoint rules, not even an administrator's.
+/// A key with endpoint rules must not get around them, not even an administrator's.
 #[tokio::test]
 async fn a_restricted_key_gets_nothing_beyond_its_rules() {
     let workspace = Workspace::new().await;

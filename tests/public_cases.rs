@@ -1,5 +1,4 @@
-//! Inputs of kinds that people have sent to services like this one, as their public bug reports tell: each with what it is
-//! answered.
+//! Inputs that public bug reports of similar services describe, each with the response that it gets.
 //!
 //! A case that takes one request is a row of [`CASES`]. One that takes more is a test of its own in the file of its route.
 
@@ -27,7 +26,7 @@ struct Case {
     status: u16,
     /// The `code` of a problem or the `error` of OAuth; empty if the request succeeds, or is refused by API Gateway.
     code: &'static str,
-    /// What the answer has to say.
+    /// Texts that the response must have.
     says: &'static [&'static str],
 }
 
@@ -131,7 +130,7 @@ const CASES: &[Case] = &[
         .with(&[("X-A", "\u{1}")])
         .body("grant_type=client_credentials")
         .invalid(&["x-a"]),
-    case("the same for an introspection, by nobody", "POST /oauth/introspect")
+    case("the same for an introspection without a client", "POST /oauth/introspect")
         .with(&[("X-A", "\u{1}"), ("Authorization", "")])
         .body("token=x")
         .invalid(&["x-a"]),
@@ -207,7 +206,7 @@ const CASES: &[Case] = &[
     case("an emoji of several characters", CREATE)
         .body("{\"name\":\"👩\u{200D}💻\",\"description\":\"👨\u{200D}👩\u{200D}👧\"}")
         .succeeds(201, &["👩\u{200D}💻"]),
-    case("a search for what is not compared", "GET /api-keys?name=%E2%80%8B").invalid(&["\"name\"", "visible"]),
+    case("a search for characters that are not compared", "GET /api-keys?name=%E2%80%8B").invalid(&["\"name\"", "visible"]),
     case("a search for a name, encoded", "GET /api-keys?name=NIGHTLY%20EX%E2%80%8BPORT").succeeds(200, &["Nightly export"]),
     // Scopes.
     case("a scope with a wildcard", CREATE)
@@ -310,7 +309,7 @@ async fn each_public_case_is_answered_as_its_row_says() {
     workspace.contents().await;
 }
 
-/// An answer larger than its request would make a cheap flood of a small one.
+/// A response much larger than its request would help an attacker to flood the service cheaply.
 #[tokio::test]
 async fn a_request_of_nothing_but_repetitions_makes_no_large_answer() {
     let workspace = Workspace::new().await;
@@ -381,7 +380,7 @@ impl Case {
     }
 }
 
-/// Sends bytes as they are, since clients refuse to send some of them or repair them on the way.
+/// Sends bytes unchanged. HTTP clients refuse some of these requests, or repair them.
 async fn exchange(host: &str, head: &[u8], body: &[u8]) -> Answer {
     let exchanged = async {
         let mut connection = TcpStream::connect(host).await?;
@@ -399,7 +398,7 @@ async fn exchange(host: &str, head: &[u8], body: &[u8]) -> Answer {
     answer(&received.unwrap_or_else(|error| panic!("{error}: {head}"))).expect("a whole answer")
 }
 
-/// The answer that has been received; nothing, if there is more to come.
+/// The response that has been received, or nothing if it is not complete.
 fn answer(received: &[u8]) -> Option<Answer> {
     let received = std::str::from_utf8(received).ok()?;
     let (head, text) = received.split_once("\r\n\r\n")?;

@@ -1,4 +1,4 @@
-//! Cleaning up after keys that time has removed: `purge-keys`, and what it has missed: `recount-users`.
+//! Cleaning up after keys that TTL has removed: `purge-keys`, and `recount-users` for keys that `purge-keys` has missed.
 
 use chrono::Utc;
 use serde_json::{Value, json};
@@ -7,19 +7,18 @@ use crate::support::database::string;
 use crate::support::emulator;
 use crate::support::function::{Disturbance, Moment, request};
 use crate::support::stack::variable;
-use crate::support::tables::{Tables, batch, put_entry, remove_key, revealed};
-use crate::support::workspace::{Workspace, id_of, text, unique};
+use crate::support::tables::{Tables, batch, create_key, put_entry, remove_key};
+use crate::support::workspace::{Workspace, text, unique};
 
-/// A key of `admin` that expires.
+/// Creates a key of `admin` that expires.
 async fn create(tables: &Tables, name: &str) -> String {
     let creator = tables.start("create-key").await;
     let body = json!({"name": name, "expires_in": 3600});
-    let answer = creator.invoke(request(&tables.workspace, ("POST", "/api-keys"), None, &[], &body)).await;
-    id_of(&revealed(&answer.expect("an answer"))).to_owned()
+    create_key(&creator, &tables.workspace, &body).await
 }
 
-/// The record of a key that the database has removed by itself. It is the record of somebody's removing it, but for who
-/// it was: the database takes its time, and one test waits for it.
+/// The stream record of a key that TTL has removed. The test removes the key and then sets the record's `userIdentity`,
+/// because TTL is slow. Only one test waits for TTL.
 async fn removed(tables: &Tables, id: &str) -> Value {
     let mut stream = tables.keys_stream().await;
     tables.remove_key(id).await;
@@ -60,8 +59,8 @@ async fn what_is_left_of_a_key_that_time_has_removed_is_cleaned_up() {
     create(&tables, "ci").await;
 }
 
-/// Whatever removes the key: in the deployed table an expired item that a test has put there without `due_at` would stop
-/// the local database from removing any.
+/// The test removes the key itself: the local database stops TTL for a table with an expired item that has no `due_at`, and
+/// other tests put such items there.
 #[tokio::test]
 async fn what_time_has_removed_is_cleaned_up_where_keygate_is_deployed() {
     let workspace = Workspace::new().await;
@@ -152,7 +151,7 @@ async fn a_record_that_cannot_be_handled_is_named_and_holds_up_no_other() {
     let log: Vec<_> = purger.log_lines().into_iter().filter(|line| line["level"] == "ERROR").collect();
     assert_eq!(log[0]["sequence_number"], "poison");
 
-    // Nor does what is not there to be done: the batch comes again from that record on, and again without it.
+    // Lambda delivers the batch again from that record on, and later without it.
     let answer = purger.invoke(batch(&[poison, two.clone()])).await.expect("an answer");
     assert_eq!(first_failure(&answer), Some("poison"));
     assert_eq!(first_failure(&purger.invoke(batch(&[two])).await.expect("an answer")), None);
@@ -232,7 +231,7 @@ async fn a_count_that_changes_meanwhile_is_left_to_the_next_run() {
     tables.contents().await;
 }
 
-/// The stream has forgotten the record before anybody could handle it.
+/// A record that the function does not handle within the stream's retention is lost.
 #[tokio::test]
 async fn what_cleaning_up_has_missed_is_found_days_later_and_not_while_the_key_is_there() {
     let tables = Tables::new().await;

@@ -1,4 +1,4 @@
-//! Two changes at once: what one function does between another's reading and its writing.
+//! Races: one function changes a key between another function's read and its write.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! `POST /oauth/token` with a refresh token that comes again, where `RefreshReuseSeconds` allows that.
+//! `POST /oauth/token` with a used refresh token, within `RefreshReuseSeconds` and after it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ fn refreshing(refresh: &str) -> Value {
     form_event("/oauth/token", &format!("grant_type=refresh_token&refresh_token={refresh}"))
 }
 
-/// Uses a refresh token: the status and what comes of it.
+/// Uses a refresh token. Returns the status and the body.
 async fn refresh(function: &Function, refresh: &str) -> (u64, Value) {
     answered(&function.invoke(refreshing(refresh)).await.expect("an answer"))
 }
@@ -61,7 +61,7 @@ async fn a_refresh_token_that_comes_again_soon_gets_a_sibling_and_each_can_be_re
         for tokens in [&next, &other] {
             assert!(workspace.accepts(text(tokens, "access_token")).await);
         }
-        // The next step can be gone on with, too, by whichever of them.
+        // After that, either of them can be refreshed.
         refreshed(&function, refresh_token(&other)).await;
     }
     assert!(events_of(&workspace.id, "bob", "token.reused").await.is_empty());
@@ -87,8 +87,8 @@ async fn a_refresh_token_that_comes_again_later_ends_its_family() {
     assert_eq!(events_of(&workspace.id, "bob", "token.reused").await.len(), 1);
 }
 
-/// Who goes on with one of several siblings leaves the others behind. So two who share a refresh token are found out as soon as
-/// they renew at different times.
+/// A client uses only one of several siblings. So two parties that share a refresh token are detected as soon as they renew
+/// it at different times.
 #[tokio::test]
 async fn a_sibling_that_is_used_long_after_another_one_ends_its_family() {
     let workspace = Workspace::new().await;
@@ -137,7 +137,7 @@ async fn five_repeats_get_a_sibling_and_the_sixth_ends_the_family() {
         assert!(!workspace.accepts(text(tokens, "access_token")).await);
         refused(&function, refresh_token(tokens)).await;
     }
-    assert_eq!(live_tokens(id_of(&key)).await["live"], 7, "those of the access tokens go when they expire");
+    assert_eq!(live_tokens(id_of(&key)).await["live"], 7, "the access tokens are counted until they expire");
     assert_eq!(events_of(&workspace.id, "bob", "token.reused").await.len(), 1);
     workspace.contents().await;
 }
@@ -230,14 +230,14 @@ async fn revoking_any_refresh_token_of_a_family_ends_all_of_them() {
         }
     }
     let live = &live_tokens(id_of(&key)).await["live"];
-    assert_eq!(live, 4 * 3, "of what was revoked the access tokens are counted, until they expire");
+    assert_eq!(live, 4 * 3, "revoked access tokens of a family are counted until they expire");
     assert!(
         events_of(&workspace.id, "bob", "token.reused").await.is_empty(),
-        "what is revoked is not reused"
+        "the use of a revoked token is no reuse"
     );
 }
 
-/// The client whose answer was lost is helped, which is what all this is for.
+/// `RefreshReuseSeconds` exists for this client, whose response was lost.
 #[tokio::test]
 async fn a_renewal_that_is_killed_after_its_write_can_be_repeated() {
     let workspace = Workspace::new().await;

@@ -1,4 +1,4 @@
-//! Clients of the OAuth API that a key refuses: events of the key, as calls are that the authorizer refuses.
+//! Refused clients of the OAuth API: their refusals are in the audit trail like those of the authorizer.
 
 use keygate_core::credential::{Credential, CredentialForm};
 use secrecy::ExposeSecret;
@@ -12,13 +12,13 @@ use crate::support::workspace::{Workspace, id_of, text};
 
 const GRANT: (&str, &str) = ("grant_type", "client_credentials");
 
-/// A credential with a checksum that belongs to it and a secret that nobody has.
+/// A credential with a right checksum and a secret that was never issued.
 fn made_up(id: &str, kind: CredentialForm) -> String {
     let credential = Credential::draw(id.parse().expect("an id"), kind);
     credential.to_text(&"kg".parse().expect("a brand")).expose_secret().to_owned()
 }
 
-/// What the events of a user's refusals by the OAuth API say.
+/// The events of a user's refusals by the OAuth API, with the attributes that the tests compare.
 async fn refusals(workspace: &Workspace, user: &str) -> Vec<[Value; 6]> {
     let mut events = calls(&workspace.id, user).await;
     events.retain(|event| event["path"].as_str().is_some_and(|path| path.starts_with("/oauth/")));
@@ -36,7 +36,7 @@ async fn a_client_with_a_wrong_secret_or_a_key_that_does_not_work_is_in_the_trai
     workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await;
     let expired = json!({"name": "short", "user_id": "expired", "expires_in": 1});
     let expired = text(&workspace.created(expired).await, "key").to_owned();
-    while workspace.accepts(&expired).await {}
+    workspace.until_refused(&expired).await;
     let deleted = workspace.key_of("deleted", &[]).await;
     workspace.delete(&workspace.admin, id_of(&deleted)).await;
 
@@ -59,7 +59,7 @@ async fn a_client_with_a_wrong_secret_or_a_key_that_does_not_work_is_in_the_trai
         assert_eq!(events, expected, "{user}");
     }
     assert!(refusals(&workspace, "deleted").await.is_empty(), "a key that is gone has no trail");
-    assert!(refusals(&workspace, "admin").await.is_empty(), "nobody else has called");
+    assert!(refusals(&workspace, "admin").await.is_empty(), "no other client was refused");
     workspace.contents().await;
 }
 
@@ -100,7 +100,7 @@ async fn any_number_of_refusals_within_a_minute_is_two_events_of_an_environment_
     assert!((2..=3).contains(&counts.len()) && counts.iter().sum::<u64>() == TRIES, "{counts:?}");
 }
 
-/// Whether a key exists must not be told by how long its refusal takes.
+/// The time of a refusal must not tell whether a key exists.
 #[tokio::test]
 async fn the_answer_to_a_refused_client_does_not_wait_for_its_event() {
     let workspace = Workspace::new().await;

@@ -1,4 +1,5 @@
-//! How many users may be removed whom a workspace does not know: requests are bounded, and everybody who exists can be removed.
+//! The limit on removals of unknown users: it bounds the marks that requests leave, and never stops the removal of an
+//! existing user.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -45,7 +46,7 @@ async fn made_up_users_can_be_removed_up_to_a_limit_and_users_who_exist_without_
         ("bob", 202, 1),
         ("made-up-2", 202, 2),
         ("made-up-3", 409, 2),
-        // Who is removed already is not counted again.
+        // Users who are removed already are not counted again.
         ("made-up-1", 202, 2),
         ("bob", 202, 2),
     ] {
@@ -54,7 +55,7 @@ async fn made_up_users_can_be_removed_up_to_a_limit_and_users_who_exist_without_
     }
     assert!(!workspace.contents().await.entries.contains_key("USER#made-up-3"));
 
-    // One who has a key is known, and so is one who had one.
+    // Users who have a key, or had one, are known.
     workspace.key_of("carol", &[]).await;
     let dave = workspace.key_of("dave", &[]).await;
     workspace.delete(&workspace.admin, crate::support::workspace::id_of(&dave)).await;
@@ -65,9 +66,9 @@ async fn made_up_users_can_be_removed_up_to_a_limit_and_users_who_exist_without_
     assert_eq!(counted(&workspace.contents().await), 2);
 }
 
-/// A mark and its undoing leave an entry behind, so they must not make room for the next.
+/// A removal and a reinstatement leave an entry, so a reinstatement must not make room for another removal.
 #[tokio::test]
-async fn who_is_reinstated_is_known_from_then_on_and_makes_no_room() {
+async fn a_reinstated_user_stays_known_and_makes_no_room_for_another() {
     let workspace = Workspace::new().await;
     let remover = Function::start("remove-user", &[LIMIT]).await;
     for user in ["made-up-1", "made-up-2"] {
@@ -96,7 +97,7 @@ async fn an_event_removes_its_user_whatever_the_limit_and_does_not_count() {
     let contents = workspace.contents().await;
     assert!(contents.entries["USER#of-an-event"]["removed_at"].is_i64());
     assert_eq!(counted(&contents), 2);
-    assert_eq!(remove(&remover, &workspace, "of-an-event").await, 202, "that one is known by now");
+    assert_eq!(remove(&remover, &workspace, "of-an-event").await, 202, "the event has made the user known");
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ fn removal(workspace: &Workspace, user: &str) -> Value {
     json!({"workspace_id": workspace.id, "user_id": user})
 }
 
-/// How often each thing was done to each user or their keys.
+/// The number of events by action and by user.
 fn done(contents: &Contents) -> BTreeMap<(String, String), usize> {
     let mut done = BTreeMap::new();
     for event in &contents.events {
@@ -51,7 +51,7 @@ async fn a_removed_user_loses_every_key_and_can_get_no_other() {
         assert!(!workspace.accepts(key).await);
         assert_eq!(contents.events_of("key.deleted", &json!(id_of(key))), 1);
     }
-    assert!(workspace.accepts(&carols).await, "nobody else's");
+    assert!(workspace.accepts(&carols).await, "other users' keys stay");
     assert_eq!(done(&contents)[&("user.removed".to_owned(), "bob".to_owned())], 1);
     let request = json!({"name": "another", "user_id": "bob"});
     workspace.create(&workspace.admin, &request).await.assert_problem(409, "user_removed");
@@ -70,7 +70,7 @@ async fn removing_again_changes_nothing_and_a_user_without_keys_can_be_removed()
     assert_eq!(done(&workspace.contents().await), before);
 }
 
-/// What a removal says that it found, and its hint.
+/// The counts of keys in the response to a removal, and its hint.
 async fn found(workspace: &Workspace, user_and_query: &str) -> (Value, Value) {
     let answer = workspace.call(Method::DELETE, &format!("/users/{user_and_query}"), &workspace.admin).await;
     assert_eq!(answer.status, 202, "{answer:?}");
@@ -111,7 +111,7 @@ async fn a_removal_that_found_nothing_says_so_and_that_ids_are_case_sensitive() 
     assert!(workspace.accepts(&key).await && workspace.accepts(&legacy).await);
 }
 
-/// The event of a removal by the administrator, as remove-user gets it.
+/// The event of the administrator's request to remove a user.
 fn removal_request(workspace: &Workspace, user: &str) -> Value {
     let mut event = request(workspace, ("DELETE", "/users/{user_id}"), None, &[], &Value::Null);
     event["pathParameters"] = json!({"user_id": user});
@@ -223,7 +223,7 @@ async fn a_key_for_which_the_other_user_has_no_room_is_deleted() {
     assert_eq!(users(&contents)["USER#svc:heir"], (2, false));
 }
 
-/// Who may remove whom, and hand over to whom.
+/// A truth table: caller, removed user, recipient of the keys, and the response.
 #[tokio::test]
 async fn removing_takes_the_scope_and_handing_over_an_administrator() {
     let workspace = Workspace::new().await;
@@ -300,7 +300,7 @@ async fn an_event_that_is_no_removal_is_a_failure_and_removes_nobody() {
     assert!(workspace.accepts(&workspace.admin).await);
 }
 
-/// Events come at least once, and so perhaps once more when everything has changed.
+/// Events are delivered at least once. A second delivery can come after a reinstatement.
 #[tokio::test]
 async fn a_removal_that_comes_again_after_a_reinstatement_removes_nobody() {
     let workspace = Workspace::new().await;
@@ -315,7 +315,7 @@ async fn a_removal_that_comes_again_after_a_reinstatement_removes_nobody() {
     assert!(function.invoke(event.clone()).await.is_ok());
     assert!(workspace.accepts(&key).await);
 
-    // Nor does it decide what becomes of the keys when they are removed anew.
+    // After a new removal the old event does not decide whether the keys are handed over.
     workspace.remove("bob", "").await;
     event["transfer_to"] = json!("carol");
     assert!(function.invoke(event).await.is_ok());
@@ -323,7 +323,7 @@ async fn a_removal_that_comes_again_after_a_reinstatement_removes_nobody() {
     assert!(!contents.entries.contains_key("USER#carol"), "{contents:#?}");
 }
 
-/// Whoever undoes a removal at once finds it undone, although the second step has not begun.
+/// A reinstatement works although the second step of the removal has not begun.
 #[tokio::test]
 async fn a_removal_that_is_undone_before_it_has_begun_is_over() {
     let workspace = Workspace::new().await;
@@ -430,7 +430,7 @@ async fn no_key_slips_through_while_its_user_is_removed() {
     assert_eq!(users(&workspace.contents().await)["USER#carol"], (0, true));
 }
 
-/// Somebody changes the key between the reading and the deleting.
+/// The key is changed between the read and the deletion.
 #[tokio::test]
 async fn a_change_at_the_same_time_saves_no_key() {
     let workspace = Workspace::new().await;

@@ -1,4 +1,4 @@
-//! Revocation that holds: the revoked party has no part in it, and what is derived from a credential ends with it.
+//! Revocation: the revoked party cannot prevent it, and everything derived from a credential ends with the credential.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -8,19 +8,18 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::support::database;
-use crate::support::eventually;
 use crate::support::function::{Disturbance, Function, event, request, token_event};
 use crate::support::legacy::imported;
 use crate::support::oauth::basic;
 use crate::support::workspace::{Workspace, id_of, text, unique};
 
-/// How often a removal is fought.
+/// The number of removals that a user resists.
 const TRIALS: usize = 40;
-/// How many of them are fought at the same time.
+/// The number of such removals at the same time.
 const AT_ONCE: usize = 4;
 
-/// One user with `users:write`, who reinstates themself in three loops while they are removed: whether any of their keys is
-/// left.
+/// Removes a user with `users:write` who tries to reinstate themself in three loops. Returns whether one of their keys still
+/// works, or a reinstatement succeeded.
 async fn survives(workspace: &Workspace, is_legacy: bool) -> bool {
     let mallory = unique("mallory");
     let own = if is_legacy {
@@ -47,7 +46,7 @@ async fn survives(workspace: &Workspace, is_legacy: bool) -> bool {
         .collect();
     let removal = workspace.call(Method::DELETE, &format!("/users/{mallory}"), &workspace.admin).await;
     assert_eq!(removal.status, 202, "{removal:?}");
-    eventually(|| async { database::is_cleared(&workspace.id, &mallory).await }).await;
+    workspace.until_cleared(&mallory).await;
     // Legacy keys go last.
     let mut left = keys.len();
     for _ in 0..50 {
@@ -74,7 +73,7 @@ async fn no_removed_user_undoes_their_own_removal() {
         let trials: Vec<_> = (0..AT_ONCE)
             .map(|trial| {
                 let workspace = workspace.clone();
-                // Every eighth has a legacy key.
+                // One trial in eight has a legacy key.
                 tokio::spawn(async move { survives(&workspace, batch % 2 == 0 && trial == 0).await })
             })
             .collect();
@@ -109,7 +108,7 @@ async fn users_neither_remove_nor_reinstate_themselves_with_any_credential() {
     workspace.contents().await;
 }
 
-/// In the time between the mark and the deletion of the key.
+/// The caller's user is marked as removed, and the caller's key is not deleted yet.
 #[tokio::test]
 async fn a_removed_administrator_makes_no_key_in_the_time_that_their_own_has_left() {
     let workspace = Workspace::new().await;
@@ -134,8 +133,7 @@ async fn a_removed_administrator_makes_no_key_in_the_time_that_their_own_has_lef
     assert!(!contents.entries.contains_key("USER#svc:back"), "{contents:#?}");
 }
 
-/// A conflict on the caller's own entry leaves open whether they were removed, so it is tried again before anything is
-/// answered.
+/// After a conflict on the caller's own entry it is unknown whether the caller was removed, so the transaction is tried again.
 #[tokio::test]
 async fn conflicts_on_the_callers_entry_are_tried_again() {
     let workspace = Workspace::new().await;
@@ -148,12 +146,12 @@ async fn conflicts_on_the_callers_entry_are_tried_again() {
     workspace.contents().await;
 }
 
-/// How many functions create keys at the same time, and how many keys each.
+/// The number of functions that create keys at the same time, and the number of keys of each.
 const CREATORS: usize = 4;
 const KEYS_EACH: usize = 12;
 
-/// Every transaction of a caller looks at the caller's entry, so those of one busy caller meet there. DynamoDB lets one of two
-/// such transactions fail, and it is tried again.
+/// Every transaction checks the caller's entry, so the transactions of one busy caller conflict there. DynamoDB lets one of
+/// two such transactions fail, and Keygate tries it again.
 #[tokio::test]
 async fn one_administrator_creates_keys_for_many_users_at_the_same_time() {
     let workspace = Workspace::new().await;
@@ -178,7 +176,7 @@ async fn one_administrator_creates_keys_for_many_users_at_the_same_time() {
     assert_eq!(workspace.contents().await.keys.len(), CREATORS * KEYS_EACH + 1);
 }
 
-/// The condition of the Allow in what the authorizer answers.
+/// The condition of the `Allow` statement in the authorizer's response.
 async fn policy_end(authorizer: &Function, credential: &str) -> Value {
     let policy = authorizer.invoke(token_event(&format!("Bearer {credential}"))).await.expect("a policy");
     let condition = &policy["policyDocument"]["Statement"][0]["Condition"];
@@ -239,7 +237,7 @@ async fn a_handed_over_key_keeps_the_secret_in_use_when_it_is_rotated_with_an_ov
     assert!(workspace.accepts(&key).await, "it goes on until {}", claimed["previous_expires_at"]);
     assert!(workspace.accepts(text(&claimed, "key")).await);
 
-    // It still is the secret of a former user, and from the next rotation on it is none.
+    // It still is the secret of a former user, and ends with the next rotation.
     workspace.rotate(&key, id, &overlap).await.assert_problem(403, "insufficient_credential");
     workspace.create(&key, &json!({"name": "mine"})).await.assert_problem(403, "insufficient_credential");
     let next = workspace.rotate(&workspace.admin, id, &overlap).await.json();
@@ -320,7 +318,7 @@ async fn tokens_of_a_previous_secret_end_with_it() {
     let next = workspace.rotate(&workspace.admin, id, &json!({"overlap_seconds": 600})).await;
     assert_eq!(next.status, 200, "{next:?}");
     assert!(!workspace.accepts(&key).await && !workspace.accepts(token).await);
-    assert!(workspace.accepts(&of_current).await, "what was made with the current secret goes on");
+    assert!(workspace.accepts(&of_current).await, "tokens of the current secret still work");
     let listed = workspace.list_tokens(&workspace.admin, id, "").await.json();
     assert_eq!(listed["items"].as_array().map(Vec::len), Some(1), "{listed}");
     let introspected =

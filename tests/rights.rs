@@ -1,5 +1,4 @@
-//! What each kind of credential may do, on every route that changes something, and what is left of it once its user is
-//! removed.
+//! The rights of each kind of credential on every route that changes something, before and after the removal of its user.
 
 use std::collections::BTreeSet;
 
@@ -8,6 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::database;
+use crate::support::eventually;
 use crate::support::legacy::{imported, legacy_id};
 use crate::support::oauth::{basic, token_id_of};
 use crate::support::openapi;
@@ -44,7 +44,7 @@ enum Change {
     RevokePresented,
 }
 
-/// Which key a change is of.
+/// The key that a change is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
     Own,
@@ -121,7 +121,7 @@ impl Change {
         }
     }
 
-    /// The status of a change that is made.
+    /// The status of a successful change.
     fn made(self) -> u16 {
         match self {
             Self::Create => 201,
@@ -144,7 +144,7 @@ impl Change {
     }
 }
 
-/// The refusal of a change by a user who is not removed; none, if it is made.
+/// The refusal of a change by a user who is not removed, or none if the change succeeds.
 fn refusal(kind: CredentialClass, change: Change) -> Option<(u16, &'static str)> {
     use Change::{
         Create, Delete, DeleteLegacyKey, Disable, HandOver, IssueRefreshToken, IssueToken, Nothing, Refresh,
@@ -195,7 +195,7 @@ fn every_route_that_changes_something_has_its_row() {
     assert_eq!(changing, BTreeSet::from(rows));
 }
 
-/// A credential of one kind, with what a change with it takes.
+/// A credential of one kind, with the key and the tokens that its changes need.
 struct Credential {
     text: String,
     /// The key that it belongs to, as far as it is an API key.
@@ -320,8 +320,9 @@ async fn assert_row(kind: CredentialClass) {
             database::mark_removed(&workspace.id, &user, false).await;
         }
     }
-    // Without the heir whose keys are still on their way, everything fits together.
-    crate::support::eventually(|| async { database::is_cleared_of_removed(&workspace.id).await }).await;
+    // The tables are consistent once all keys of removed users are handed over or deleted.
+    let is_cleared = async || database::is_cleared_of_removed(&workspace.id).await;
+    eventually("no removed user has a key", is_cleared).await;
     workspace.contents().await;
 }
 
@@ -375,7 +376,7 @@ async fn every_kind_of_credential_has_its_row_and_sees_who_it_is() {
     }
 }
 
-/// A repeat returns a secret, so it is refused like everything else.
+/// A repeat of a create returns a secret, so it is refused like every other change.
 #[tokio::test]
 async fn a_removed_user_gets_no_secret_out_of_a_repeated_create() {
     let workspace = Workspace::new().await;

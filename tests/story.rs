@@ -1,9 +1,10 @@
-//! One team's life with Keygate, through the deployed APIs: from the first key to the end of what it had before. `make e2e`
-//! runs it when the other tests are done, because time passes in it for every legacy key of the stack.
+//! One team's use of Keygate through the deployed APIs, from the first key to the sunset of its legacy keys. `make e2e` runs
+//! it after the other tests, because it moves the sunset of all legacy keys of the stack.
 
 use serde_json::{Value, json};
 
 use crate::support::emulator::{run, set_variable};
+use crate::support::eventually;
 use crate::support::legacy::counts;
 use crate::support::workspace::{Workspace, id_of, text};
 
@@ -14,7 +15,7 @@ async fn opens(workspace: &Workspace, credential: &str) -> bool {
     answer.status == 200
 }
 
-/// What the trail has of an action: who did it, to whom, newest first.
+/// The actor and the target of each event that the trail has for a query, newest first.
 async fn told(workspace: &Workspace, query: &str) -> Vec<(String, String)> {
     let page = workspace.activity(query).await;
     let events = page["items"].as_array().expect("items").iter();
@@ -31,7 +32,7 @@ async fn a_team_adopts_keygate_and_the_trail_tells_its_story() {
     let workspace = Workspace::new().await;
     let api = &workspace.api;
 
-    // What people have had until now goes on.
+    // The keys that people had before continue to work.
     let old = |digit: char| format!("old-{}", String::from(digit).repeat(32));
     let (old_bobs, old_carols) = (old('b'), old('c'));
     let keys = json!([
@@ -45,7 +46,7 @@ async fn a_team_adopts_keygate_and_the_trail_tells_its_story() {
     assert_eq!((&caller["userId"], &caller["credential"]), (&json!("bob"), &json!("legacy_key")));
     assert!(caller["legacySunset"].is_string(), "{caller}");
 
-    // People get keys that make others.
+    // People get keys with which they can create keys.
     let bob = workspace.key_of("bob", &["keys:read", "keys:write", "orders:read"]).await;
     let carol = workspace.key_of("carol", &["keys:write"]).await;
     let nightly = json!({"name": "Nightly export", "scopes": ["orders:read"], "expires_in": 3});
@@ -56,7 +57,7 @@ async fn a_team_adopts_keygate_and_the_trail_tells_its_story() {
         assert!(opens(&workspace, credential).await, "{credential}");
     }
 
-    // One leaves: all that she had ends, and she gets nothing new.
+    // Carol leaves. All her credentials end, and she gets no new key.
     let left = workspace.remove("carol", "").await;
     assert!(left.keys.iter().all(|key| key["user_id"] != "carol"));
     for credential in [&carol, &old_carols] {
@@ -65,12 +66,14 @@ async fn a_team_adopts_keygate_and_the_trail_tells_its_story() {
     let new = json!({"name": "one more", "user_id": "carol"});
     workspace.create(&workspace.admin, &new).await.assert_problem(409, "user_removed");
 
-    // One key's time ends, and that is announced.
-    while opens(&workspace, nightly).await {}
+    // A key expires, and its expiry is announced.
+    eventually("the nightly key expires", async || !opens(&workspace, nightly).await).await;
     let of_nightly = format!("?key_id={nightly_id}&action=key.expired");
-    while told(&workspace, &of_nightly).await.is_empty() {
+    eventually("the expiry is announced", async || {
         run(api, "AnnounceDue", &json!({})).await;
-    }
+        !told(&workspace, &of_nightly).await.is_empty()
+    })
+    .await;
 
     // The sunset passes.
     assert!(opens(&workspace, &old_bobs).await);
@@ -79,7 +82,7 @@ async fn a_team_adopts_keygate_and_the_trail_tells_its_story() {
     assert!(opens(&workspace, &bob).await && opens(&workspace, &token).await, "and for nothing else");
     set_variable(api, "AuthorizeFunction", "LEGACY_SUNSET", &sunset).await;
 
-    // All of it is told.
+    // The audit trail has all of this.
     assert_eq!(told(&workspace, "?action=legacy.imported").await, [pair("keygate:import", "keygate:import")]);
     let made = [pair("bob", "bob"), pair("admin", "carol"), pair("admin", "bob")];
     assert_eq!(told(&workspace, "?action=key.created").await, made);

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use crate::support::function::{Disturbance, Function, request};
 use crate::support::workspace::{Workspace, id_of};
 
-/// Below the time of one call. With every reading and deleting that a deletion is worth it is above that of a request.
+/// Shorter than the time limit of one call. A deletion with all its retries takes longer than the time limit of a request.
 const SLOW: Disturbance = Disturbance::SlowChanges(Duration::from_millis(1_300));
 
-/// What a function has answered, and the error in its log.
+/// The response of a function, and the error in its log.
 fn outcome(function: &Function, answer: &Value) -> (Value, String) {
     let body = serde_json::from_str(answer["body"].as_str().expect("a body")).expect("JSON");
     let line = function.log_lines().into_iter().find(|line| line["message"] == "request failed");

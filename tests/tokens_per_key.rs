@@ -1,18 +1,15 @@
-//! `TokensPerKey`: how many tokens of a key work at the same time.
-
-use std::time::{Duration, Instant};
+//! `TokensPerKey`: the most tokens of a key that work at the same time.
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::support::database::{live_tokens, put_tokens};
+use crate::support::eventually_some;
 use crate::support::function::{Disturbance, Function};
 use crate::support::oauth::{answered, form_event, token_id_of};
 use crate::support::workspace::{Workspace, id_of, text};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Asks for tokens of a key: the status and what comes of it.
+/// Requests tokens of a key. Returns the status and the body.
 async fn ask(function: &Function, key: &str, more: &str) -> (u64, Value) {
     let form = format!("grant_type=client_credentials&client_id={}&client_secret={key}{more}", id_of(key));
     answered(&function.invoke(form_event("/oauth/token", &form)).await.expect("an answer"))
@@ -43,7 +40,7 @@ async fn a_key_has_as_many_tokens_as_it_may_have_and_another_key_its_own() {
     let family = issued(&function, &key, "&scope=offline_access").await;
     refused(&function, &key, "").await;
     refused(&function, &key, "&expires_in=1").await;
-    assert!(workspace.accepts(text(&family, "access_token")).await, "those that work go on");
+    assert!(workspace.accepts(text(&family, "access_token")).await, "the tokens that work continue to");
     assert_eq!(live_tokens(id_of(&key)).await["live"], 3);
     issued(&function, &other, "&scope=offline_access").await;
     refused(&function, &other, "&scope=offline_access").await;
@@ -52,23 +49,23 @@ async fn a_key_has_as_many_tokens_as_it_may_have_and_another_key_its_own() {
 }
 
 #[tokio::test]
-async fn what_has_expired_makes_room() {
+async fn an_expired_token_makes_room() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let function = of_bound("2").await;
     issued(&function, &key, "").await;
     let short = issued(&function, &key, "&expires_in=2").await;
     refused(&function, &key, "").await;
-    let started = Instant::now();
-    let new = loop {
+    let new = eventually_some("the key has room for a token", async || {
         let (status, answer) = ask(&function, &key, "&expires_in=600").await;
-        if status == 200 {
-            break answer;
-        }
-        assert_eq!(status, 409, "{answer}");
-        assert!(started.elapsed() < PATIENCE, "there is no room: {answer}");
-    };
-    assert!(!workspace.accepts(text(&short, "access_token")).await, "there is room for none before");
+        assert!(matches!(status, 200 | 409), "{status}: {answer}");
+        (status == 200).then_some(answer)
+    })
+    .await;
+    assert!(
+        !workspace.accepts(text(&short, "access_token")).await,
+        "there is no room before a token expires"
+    );
     assert!(workspace.accepts(text(&new, "access_token")).await);
     refused(&function, &key, "").await;
     let counted = live_tokens(id_of(&key)).await;
@@ -77,7 +74,7 @@ async fn what_has_expired_makes_room() {
 }
 
 #[tokio::test]
-async fn what_is_revoked_makes_room() {
+async fn a_revoked_token_makes_room() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let id = id_of(&key);
@@ -96,7 +93,7 @@ async fn what_is_revoked_makes_room() {
         refused(&function, &key, "").await;
         revoke(text(&tokens, "access_token"), by_id).await;
     }
-    // What is revoked again makes no more.
+    // Revoking a token again makes no more room.
     let tokens = issued(&function, &key, "").await;
     for _ in 0..2 {
         revoke(text(&tokens, "access_token"), false).await;
@@ -117,7 +114,7 @@ async fn what_is_revoked_makes_room() {
 }
 
 #[tokio::test]
-async fn however_many_ask_at_once_never_more_than_the_bound_get_one() {
+async fn concurrent_requests_never_get_more_tokens_than_the_bound() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let mut asked = JoinSet::new();
@@ -190,9 +187,9 @@ async fn tokens_are_counted_in_the_transaction_that_writes_them() {
     }
 }
 
-/// The item that counts stays small, whatever there is to count.
+/// The item with the count stays small, however many tokens there are.
 #[tokio::test]
-async fn a_thousand_tokens_take_few_ends() {
+async fn many_tokens_share_few_stored_end_times() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let function = Function::start("issue-token", &[]).await;
@@ -203,5 +200,9 @@ async fn a_thousand_tokens_take_few_ends() {
     assert_eq!(counted["live"], 100);
     assert!(counted["ends"].as_object().is_some_and(|ends| ends.len() <= 4), "{counted}");
     put_tokens(&key, 1).await;
-    assert_eq!(live_tokens(id_of(&key)).await["live"], 100, "what is copied into the table is not counted");
+    assert_eq!(
+        live_tokens(id_of(&key)).await["live"],
+        100,
+        "a token that was copied into the table is not counted"
+    );
 }

@@ -1,4 +1,4 @@
-//! `DynamoDB` answers a part of a batch, and names the rest: what it does where it is throttled.
+//! Batches that `DynamoDB` reads in part, and returns the rest of as unprocessed, as it does under throttling.
 
 use std::time::{Duration, Instant};
 
@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 
 use crate::support::function::{Disturbance, Function, request, token_event};
 use crate::support::legacy::{LEGACY, imported, legacy_key};
+use crate::support::stack::peppers_with;
 use crate::support::workspace::{Workspace, id_of, text};
 
 fn call(credential: &str) -> Value {
     token_event(&format!("Bearer {credential}"))
 }
 
-/// How many keys each batch asked for since the last time.
+/// The number of keys in each batch since the last call of this function.
 fn batches(function: &Function) -> Vec<usize> {
     let keys = |request: &Value| {
         let tables = request["RequestItems"].as_object().expect("tables").values();
@@ -38,16 +39,16 @@ async fn the_authorizer_asks_for_the_rest_of_a_token_its_family_and_its_key_and_
     for (left, asked) in [(1, &[3, 2][..]), (2, &[3, 2, 1])] {
         authorizer.disturb(Disturbance::Partial(left));
         assert_eq!(authorizer.invoke(call(token)).await.expect("the same policy"), whole);
-        assert_eq!(batches(&authorizer), asked, "only what was left is asked for again");
+        assert_eq!(batches(&authorizer), asked, "only unprocessed keys are asked for again");
     }
-    // What was read in parts says no as well.
+    // A refusal can be read in parts as well.
     workspace.oauth("revoke", None, &[("token", text(&tokens, "refresh_token"))]).await;
     authorizer.disturb(Disturbance::Partial(2));
     assert_eq!(authorizer.invoke(call(token)).await, Err("Unauthorized".to_owned()));
 }
 
 #[tokio::test]
-async fn what_is_left_over_and_over_is_an_error_within_the_budget_and_no_decision() {
+async fn keys_that_stay_unprocessed_are_an_error_within_the_budget_and_no_decision() {
     let workspace = Workspace::new().await;
     let token = workspace.access_token(&workspace.key_of("bob", &[]).await).await;
     let legacy = imported(&workspace, "bob", &[]).await;
@@ -70,13 +71,13 @@ async fn what_is_left_over_and_over_is_an_error_within_the_budget_and_no_decisio
 }
 
 #[tokio::test]
-async fn a_legacy_key_is_found_by_what_was_left_of_its_hashes() {
+async fn a_legacy_key_is_found_although_one_of_its_hashes_is_read_later() {
     let workspace = Workspace::new().await;
     let key = imported(&workspace, "bob", &[]).await;
-    let peppers = crate::afterwards::two_peppers();
+    let peppers = peppers_with("2");
     let settings = [&LEGACY[..], &[("PEPPERS", peppers.as_str()), ("CALL_ACTIVITY", "off")]].concat();
     let authorizer = Function::start("authorize", &settings).await;
-    // Its hash under the newer pepper is asked for first, and is not there.
+    // The batch has the key's hash under the newer pepper first, which is not stored.
     authorizer.disturb(Disturbance::Partial(1));
     authorizer.invoke(call(&key)).await.expect("a policy");
     assert_eq!(batches(&authorizer), [2, 1]);
@@ -108,7 +109,7 @@ async fn a_list_of_tokens_is_whole_although_their_families_come_in_parts() {
 }
 
 #[tokio::test]
-async fn an_import_finds_every_key_that_is_there_although_it_hears_of_them_in_parts() {
+async fn an_import_finds_every_stored_key_although_they_come_in_parts() {
     let workspace = Workspace::new().await;
     let keys: Vec<_> = (0..5).map(|_| legacy_key()).collect();
     let batch: Value = keys.iter().map(|key| json!({"key": key, "user_id": "bob", "name": "old"})).collect();

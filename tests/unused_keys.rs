@@ -1,17 +1,18 @@
-//! Keys that nobody uses: `disable-unused-keys`, and the list of them.
+//! Unused keys: `disable-unused-keys`, and the list's filter for them.
 
 use chrono::Utc;
 use serde_json::{Value, json};
 
 use crate::support::database::{Contents, key, move_times, string};
 use crate::support::emulator;
-use crate::support::function::{Disturbance, Function, Moment, request};
-use crate::support::tables::{Tables, revealed};
-use crate::support::workspace::{Workspace, id_of, text};
+use crate::support::function::{Disturbance, Function, Moment};
+use crate::support::tables::{Tables, create_key, update_key};
+use crate::support::workspace::{Workspace, text};
 
 const DAY: i64 = 86_400;
 
-/// Tables of a test's own, and who works on them. Keys are disabled after 90 days, and announced 14 days before.
+/// Tables of a test's own, and the functions that work on them. Keys are disabled after 90 days without use, and announced
+/// 14 days before.
 struct Deployment {
     tables: Tables,
     creator: Function,
@@ -27,26 +28,23 @@ impl Deployment {
         Self { tables, creator, updater, disabler }
     }
 
-    /// Makes a key that nobody has used since it was made, so many days ago.
+    /// Creates a key as if it had been created so many days ago and never used.
     async fn create(&self, name: &str, days_ago: i64) -> String {
         let body = json!({"name": name, "expires_in": 1000 * DAY});
-        let event = request(&self.tables.workspace, ("POST", "/api-keys"), None, &[], &body);
-        let id = id_of(&revealed(&self.creator.invoke(event).await.expect("an answer"))).to_owned();
+        let id = create_key(&self.creator, &self.tables.workspace, &body).await;
         self.let_days_pass(&id, days_ago).await;
         id
     }
 
     async fn update(&self, id: &str, body: &Value) {
-        let event = request(&self.tables.workspace, ("PATCH", "/api-keys/{id}"), Some(id), &[], body);
-        let answer = self.updater.invoke(event).await.expect("an answer");
-        assert_eq!(answer["statusCode"], 200, "{answer}");
+        update_key(&self.updater, &self.tables.workspace, id, body).await;
     }
 
     async fn key(&self, id: &str) -> Value {
         self.tables.key(id).await.expect("the key is there")
     }
 
-    /// Moves what has happened to a key into the past.
+    /// Moves the times of a key into the past.
     async fn let_days_pass(&self, id: &str, days: i64) {
         let key = self.key(id).await;
         self.tables.move_times(id, &key, &passed(&key, days)).await;
@@ -62,7 +60,7 @@ impl Deployment {
         self.disabler.invoke(json!({})).await.expect("a run");
     }
 
-    /// What has happened to a key because nobody uses it.
+    /// The events of a key for its lack of use.
     async fn actions(&self, id: &str) -> Vec<String> {
         let contents = self.tables.contents().await;
         events(&contents, id).iter().map(|event| string(&event["action"])).collect()
@@ -77,7 +75,7 @@ async fn start(tables: &Tables) -> Function {
     tables.start_with("disable-unused-keys", &[("DISABLE_UNUSED_DAYS", "90")]).await
 }
 
-/// The times of a key that say whether it is unused, so many days earlier.
+/// The times of a key that decide whether it is unused, so many days earlier.
 fn passed(key: &Value, days: i64) -> Vec<(&'static str, i64)> {
     let times = ["created_at", "last_used_at", "unused_notice_at"];
     let of_key = times.iter().filter_map(|name| Some((*name, key[*name].as_i64()?)));
@@ -90,11 +88,11 @@ fn events<'a>(contents: &'a Contents, id: &str) -> Vec<&'a Value> {
 }
 
 #[tokio::test]
-async fn a_key_that_nobody_uses_is_announced_and_14_days_later_disabled() {
+async fn an_unused_key_is_announced_and_14_days_later_disabled() {
     let deployment = Deployment::new().await;
     let id = deployment.create("ci", 75).await;
     deployment.run().await;
-    assert_eq!(deployment.actions(&id).await, [""; 0], "75 days are none of 76");
+    assert_eq!(deployment.actions(&id).await, [""; 0], "75 days without use are too few for a notice");
 
     deployment.let_days_pass(&id, 1).await;
     for _ in 0..2 {
@@ -104,7 +102,7 @@ async fn a_key_that_nobody_uses_is_announced_and_14_days_later_disabled() {
     let contents = deployment.tables.contents().await;
     let notice = events(&contents, &id)[0];
     assert_eq!((&notice["days_left"], &notice["target"]), (&json!(14), &json!("admin")), "{notice}");
-    assert_eq!(deployment.key(&id).await["revision"], 1, "nobody has changed it");
+    assert_eq!(deployment.key(&id).await["revision"], 1, "the revision does not change");
 
     deployment.let_days_pass(&id, 13).await;
     deployment.run().await;
@@ -167,7 +165,7 @@ async fn a_key_that_is_switched_on_again_has_another_notice_first() {
 }
 
 #[tokio::test]
-async fn what_does_not_work_anyway_is_not_announced() {
+async fn disabled_and_expired_keys_are_not_announced() {
     let deployment = Deployment::new().await;
     let expired = deployment.create("expired", 400).await;
     let key = deployment.key(&expired).await;
@@ -182,7 +180,7 @@ async fn what_does_not_work_anyway_is_not_announced() {
 }
 
 #[tokio::test]
-async fn a_use_or_a_change_at_the_same_time_is_faster_than_either_step() {
+async fn a_use_or_a_change_at_the_same_time_wins_over_the_notice_and_the_disabling() {
     let deployment = Deployment::new().await;
     for (days_after_notice, expected) in [(None, &[][..]), (Some(14), &["key.unused"])] {
         for is_used in [true, false] {
@@ -202,14 +200,14 @@ async fn a_use_or_a_change_at_the_same_time_is_faster_than_either_step() {
             Box::pin(deployment.disabler.invoke_while(json!({}), meanwhile)).await;
             assert_eq!(deployment.actions(&id).await, expected, "{name}");
             assert!(!deployment.is_disabled(&id).await, "{name}");
-            // The next run leaves it alone, so that what it holds back is a step for the next key.
+            // The next run must ignore this key, so that the write that it holds back is of the next key.
             deployment.mark_used(&id, 0).await;
         }
     }
 }
 
 #[tokio::test]
-async fn a_run_goes_on_where_the_last_one_came_to() {
+async fn a_run_continues_where_the_last_one_ended() {
     let deployment = Deployment::new().await;
     let (passed, ahead) = (deployment.create("passed", 400).await, deployment.create("ahead", 400).await);
     deployment.mark_used(&passed, 300).await;
@@ -226,7 +224,7 @@ async fn a_run_goes_on_where_the_last_one_came_to() {
 }
 
 #[tokio::test]
-async fn killed_at_any_point_and_run_again_it_leaves_what_one_clean_run_does() {
+async fn after_a_kill_at_any_call_the_next_run_leaves_what_one_clean_run_does() {
     let deployment = Deployment::new().await;
     // One key to announce, and one to disable.
     let prepare = async |name: &str| {
@@ -240,7 +238,7 @@ async fn killed_at_any_point_and_run_again_it_leaves_what_one_clean_run_does() {
         assert!(deployment.is_disabled(to_disable).await, "{when}");
         assert_eq!(deployment.actions(to_announce).await, ["key.unused"], "{when}");
         assert!(!deployment.is_disabled(to_announce).await, "{when}");
-        // It is of no concern to what comes next.
+        // The next rounds must ignore this key.
         deployment.mark_used(to_announce, 0).await;
     };
     let clean = prepare("clean").await;

@@ -94,7 +94,7 @@ async fn a_changed_expiry_moves_the_name_along() {
 async fn an_expired_key_works_again_when_its_life_is_extended() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "short", "expires_in": 1})).await;
-    while workspace.accepts(text(&created, "key")).await {}
+    workspace.until_refused(text(&created, "key")).await;
     let patch = json!({"expires_at": "2099-01-01T00:00:00Z"});
     assert_eq!(
         workspace.update(&workspace.admin, text(&created, "id"), &patch).await.json()["status"],

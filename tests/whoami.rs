@@ -29,7 +29,7 @@ async fn a_caller_is_told_who_it_is() {
 }
 
 #[tokio::test]
-async fn any_scope_will_do() {
+async fn every_key_may_ask_whatever_its_scopes() {
     let workspace = Workspace::new().await;
     let url = format!("{}/me", variable("KEYGATE_API_URL"));
     let key = workspace.key_of("bob", &[]).await;

@@ -1,4 +1,5 @@
-//! What must hold of a whole run. `make e2e` runs these last, when everything else has left its traces.
+//! Checks of a whole run: its tables, logs and recorded calls. `make e2e` runs them last, when all other tests have left
+//! their traces.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,7 @@ use crate::support::workspace::PAST_RETENTION;
 
 const LEGACY_KEYS_TABLE: &str = "KEYGATE_LEGACY_KEYS_TABLE";
 
-/// The attributes that are bytes, all of them made by a MAC or random.
+/// The binary attributes. Each of them is a MAC or random.
 const BINARY: [(&str, &str); 6] = [
     ("KEYGATE_KEYS_TABLE", "hash"),
     ("KEYGATE_KEYS_TABLE", "previous_hash"),
@@ -25,8 +26,8 @@ const BINARY: [(&str, &str); 6] = [
     ("KEYGATE_WORKSPACES_TABLE", "request"),
 ];
 
-/// A key's text ends in 43 characters of secret and 6 of checksum; nothing else has that many of base62 in a row after
-/// an id and an underscore.
+/// A key's text ends in 43 characters of secret and 6 of checksum. No other text has that many base62 characters in a row
+/// after an id and an underscore.
 fn has_credential(text: &str) -> bool {
     [("_key_", 76), ("_tok_", 103), ("_ref_", 103)].iter().any(|(kind, length)| {
         text.match_indices(kind).any(|(index, _)| {
@@ -116,7 +117,7 @@ async fn derived_keys(api: &Api) -> Vec<Vec<u8>> {
     peppers
 }
 
-/// The actions and resources of a role, or of what was recorded of a function.
+/// The actions and resources of a role's policies, or of a function's recorded calls.
 type Permissions = BTreeSet<(String, String)>;
 
 #[tokio::test]
@@ -126,7 +127,7 @@ async fn every_role_allows_what_its_function_does_and_nothing_else() {
     let calls = std::fs::read_to_string(variable("KEYGATE_CALLS_LOG")).expect("the calls were recorded");
     for call in calls.lines() {
         let call: Value = serde_json::from_str(call).expect("a line of JSON");
-        let Some(function) = call["function"].as_str() else { panic!("a call of nobody: {call}") };
+        let Some(function) = call["function"].as_str() else { panic!("a call without a function: {call}") };
         for action in call["actions"].as_array().expect("actions") {
             let (action, resource) = (&action[0], &action[1]);
             let pair = (
@@ -155,7 +156,7 @@ async fn every_role_allows_what_its_function_does_and_nothing_else() {
     assert!(strangers.is_empty(), "calls of no function: {strangers:?}");
 }
 
-/// The checker, once over everything that the run has left.
+/// This applies the check of single workspaces to everything that the run has left.
 #[tokio::test]
 async fn all_tables_fit_together() {
     let mut workspaces: BTreeMap<String, [Vec<Value>; 3]> = BTreeMap::new();
@@ -181,7 +182,7 @@ async fn all_tables_fit_together() {
     }
 }
 
-/// What a role allows beyond writing to the function's own log, and keeping what has failed.
+/// The statements of a role, without those for the function's own log and its failed events.
 async fn allowed(api: &Api, role: &str) -> Permissions {
     let list = |value: &Value| match value {
         Value::Array(values) => {
@@ -208,8 +209,8 @@ async fn allowed(api: &Api, role: &str) -> Permissions {
     allowed
 }
 
-/// Whether Lambda does that in a role's name: writing the log, reading a stream or a queue for the function, and reporting
-/// what it could not handle.
+/// Whether Lambda itself makes a call in the role's name: writing the log, reading a stream or a queue for the function, and
+/// storing events that the function failed to handle.
 fn is_lambdas(action: &str, resource: &str) -> bool {
     matches!(
         action,
@@ -229,12 +230,12 @@ fn is_lambdas(action: &str, resource: &str) -> bool {
 const COMPARING: [&str; 5] =
     ["authorizerole", "createkeyrole", "issuetokenrole", "revoketokenrole", "introspecttokenrole"];
 
-/// The roles that write calls, or refusals, into the audit trail: what is no change and so in no transaction.
+/// The roles that write calls or refusals into the audit trail. These are no changes, so no transaction has them.
 const APPENDING: [&str; 5] =
     ["authorizerole", "recordcallsrole", "issuetokenrole", "revoketokenrole", "introspecttokenrole"];
 
-/// Checks what a role's actions are bound to: writes to transactions, but for what is written after an answer; and reads
-/// to attributes without the hashes, but for the roles that compare them.
+/// Checks the conditions of a role's actions: writes are bound to transactions, except for deferred work, and reads to
+/// attributes without the hashes, except in the roles that compare hashes.
 #[track_caller]
 fn assert_conditions(role: &str, action: &str, resources: &[String], condition: &Value) {
     let attributes = || -> Vec<&str> {
@@ -256,7 +257,7 @@ fn assert_conditions(role: &str, action: &str, resources: &[String], condition: 
             let returned = &condition["StringEqualsIfExists"]["dynamodb:ReturnValues"];
             assert_eq!(returned, "NONE", "{role}");
         }
-        // Importing asks for hashes that it has made itself, and for what is stored under them.
+        // The import looks up hashes that it has made itself.
         "dynamodb:BatchGetItem" if role.contains("importlegacykeysrole") => {
             assert_eq!(attributes(), ["hash", "workspace_id", "user_id", "name", "scopes"], "{role}");
         }
@@ -278,7 +279,7 @@ fn assert_conditions(role: &str, action: &str, resources: &[String], condition: 
                 "{role}: {attributes:?}"
             );
         }
-        // What is put outside of transactions is an event of calls.
+        // Events of calls are the only items that are put outside of transactions.
         "dynamodb:PutItem"
             if APPENDING.iter().any(|appending| role.contains(appending))
                 && resources.iter().all(|resource| resource.contains("ActivityTable")) => {}
@@ -306,7 +307,7 @@ fn assert_conditions(role: &str, action: &str, resources: &[String], condition: 
     }
 }
 
-/// Reading an index is all that the list's role may do, so what an index does not hold the list cannot read.
+/// The role of `list-keys` may read indexes only, so the list cannot read what no index holds.
 #[tokio::test]
 async fn no_index_of_keys_holds_what_a_secret_could_be_checked_against() {
     let description = dynamodb().describe_table().table_name(variable("KEYGATE_KEYS_TABLE")).send().await;
@@ -322,7 +323,7 @@ async fn no_index_of_keys_holds_what_a_secret_could_be_checked_against() {
     }
 }
 
-/// A table, an index, a KMS key or a function without its ARN.
+/// The short name of a table, an index, a KMS key or a function, from its ARN.
 fn last_part(resource: &str) -> String {
     let name = resource.rsplit(':').next().expect("a name");
     name.trim_start_matches("table/").trim_start_matches("key/").to_owned()

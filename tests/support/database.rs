@@ -1,4 +1,4 @@
-//! What the tables hold, and whether it fits together.
+//! The contents of the tables, and the check of their consistency.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,14 +12,14 @@ use crate::support::stack::{dynamodb, variable};
 
 pub(crate) type Item = std::collections::HashMap<String, AttributeValue>;
 
-/// The variables that name the tables: keys, workspaces, activity, tokens.
+/// The variables with the names of the tables: keys, workspaces, activity, tokens.
 pub(crate) const TABLES: [&str; 4] =
     ["KEYGATE_KEYS_TABLE", "KEYGATE_WORKSPACES_TABLE", "KEYGATE_ACTIVITY_TABLE", "KEYGATE_TOKENS_TABLE"];
 
-/// The events that tell of a key's making.
+/// The actions that create a key.
 const MAKING: [&str; 3] = ["key.created", "key.bootstrapped", "key.break_glass"];
 
-/// Everything that the tables hold of one workspace.
+/// All items of one workspace, except its tokens.
 #[derive(Debug)]
 pub(crate) struct Contents {
     pub(crate) keys: Vec<Value>,
@@ -28,15 +28,15 @@ pub(crate) struct Contents {
     pub(crate) events: Vec<Value>,
 }
 
-/// Reads everything of one workspace.
+/// Reads all items of one workspace, except its tokens.
 pub(crate) async fn contents(workspace: &str) -> Contents {
     contents_of(workspace, &TABLES.map(variable)).await
 }
 
-/// Reads everything of one workspace in these tables, its tokens aside.
+/// Reads all items of one workspace in these tables, except its tokens.
 pub(crate) async fn contents_of(workspace: &str, [keys, entries, events, _]: &[String; 4]) -> Contents {
     let (keys, entries, events) = tokio::join!(
-        // The index by name has the name as it is compared; none has the hashes.
+        // The index by name has the name in the form in which it is compared. No index has the hashes.
         of_workspace(keys, Some("by_name"), workspace),
         of_workspace(entries, None, workspace),
         of_workspace(events, Some("by_workspace"), workspace),
@@ -44,12 +44,12 @@ pub(crate) async fn contents_of(workspace: &str, [keys, entries, events, _]: &[S
     Contents::new(keys, entries, events)
 }
 
-/// The calls of a user in the audit trail, in their order.
+/// The calls of a user in the audit trail, oldest first.
 pub(crate) async fn calls(workspace: &str, user: &str) -> Vec<Value> {
     events_of(workspace, user, "key.used").await
 }
 
-/// What a user has done of one kind, in its order.
+/// The events of a user with one action, oldest first.
 pub(crate) async fn events_of(workspace: &str, user: &str, action: &str) -> Vec<Value> {
     let query = dynamodb()
         .query()
@@ -87,15 +87,15 @@ impl Contents {
         Self { keys, entries, events }
     }
 
-    /// Checks what must hold between the tables at every instant: no key without its member entry, no key that has not expired
-    /// without its name and its place in its user's count, none of these without its key, all with the same times, and no key
-    /// without the event of its making. A user is marked as removed if the last event of that says so.
+    /// Checks that the tables are consistent. Every key has its member entry and the event of its creation. Every key that has
+    /// not expired has its name and is counted. Every name, member entry and count has its key, with the same times. A user is
+    /// marked as removed exactly if the last event about that is a removal.
     #[track_caller]
     pub(crate) fn assert_consistent(&self) {
         self.assert_consistent_at(chrono::Utc::now().timestamp());
     }
 
-    /// The same, at another time than now.
+    /// Checks the same at another time than now.
     #[track_caller]
     pub(crate) fn assert_consistent_at(&self, now: i64) {
         let keys: BTreeSet<String> = self.keys.iter().map(|key| string(&key["key_id"])).collect();
@@ -166,7 +166,7 @@ impl Contents {
                 let action = string(&event["action"]);
                 assert!(
                     action.starts_with("user.") || action == "legacy.imported",
-                    "an event of no key: {event}"
+                    "an event without a key: {event}"
                 );
                 continue;
             };
@@ -185,8 +185,8 @@ impl Contents {
         }
     }
 
-    /// Checks that every entry of a name is that of a key that is called so, and that every key has its own, unless it has let go of
-    /// it.
+    /// Checks that every name entry belongs to a key with that name, and that every key has its name entry, unless the key has
+    /// freed its name.
     #[track_caller]
     fn assert_names(&self, has_lapsed: impl Fn(&Value) -> bool) {
         let by_id: BTreeMap<String, &Value> =
@@ -219,7 +219,7 @@ impl Contents {
     }
 }
 
-/// An item as JSON; bytes as the array of their values.
+/// An item as JSON, with bytes as an array of numbers.
 pub(crate) fn to_json(item: &Item) -> Value {
     item.iter().map(|(name, value)| (name.clone(), value_to_json(value))).collect()
 }
@@ -241,7 +241,7 @@ pub(crate) fn string(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("a string: {value}")).to_owned()
 }
 
-/// Lets an expiring key expire, without waiting for it: all its times are ten seconds behind its expiry now.
+/// Makes an expiring key expired, without waiting: moves its times so that it expired ten seconds ago.
 pub(crate) async fn expire(workspace: &str, key_id: &str) {
     let names = TABLES.map(variable);
     let contents = contents_of(workspace, &names).await;
@@ -272,8 +272,8 @@ pub(crate) async fn expire(workspace: &str, key_id: &str) {
     }
 }
 
-/// Lets the retention of an expiring key end, without waiting for it: the key and its name are past their ttl, as they
-/// are before DynamoDB gets to deleting them.
+/// Ends the retention of an expiring key, without waiting: the key and its name are past their `ttl`, as before DynamoDB
+/// deletes them.
 pub(crate) async fn end_retention(key_id: &str) {
     let is_the_keys = |item: &Item| to_json(item)["key_id"] == key_id;
     for (table, attributes) in
@@ -281,21 +281,12 @@ pub(crate) async fn end_retention(key_id: &str) {
     {
         for item in everything(table).await.into_iter().filter(is_the_keys) {
             let key = attributes.iter().map(|name| ((*name).to_owned(), item[*name].clone())).collect();
-            dynamodb()
-                .update_item()
-                .table_name(variable(table))
-                .set_key(Some(key))
-                .update_expression("SET #ttl = :past, expires_at = :past")
-                .expression_attribute_names("#ttl", "ttl")
-                .expression_attribute_values(":past", AttributeValue::N("1700000000".to_owned()))
-                .send()
-                .await
-                .expect("the item can be changed");
+            end_item(table, key, "SET #ttl = :past, expires_at = :past").await;
         }
     }
 }
 
-/// Lets the retention of a workspace's changes end, without waiting for it: they are past their ttl.
+/// Ends the retention of a workspace's audit events, without waiting: they are past their `ttl`.
 pub(crate) async fn end_retention_of_activity(workspace: &str) {
     let query = dynamodb()
         .query()
@@ -304,52 +295,51 @@ pub(crate) async fn end_retention_of_activity(workspace: &str) {
         .key_condition_expression("workspace_id = :workspace")
         .expression_attribute_values(":workspace", AttributeValue::S(workspace.to_owned()));
     for item in query.send().await.expect("the table can be read").items.expect("events") {
-        dynamodb()
-            .update_item()
-            .table_name(variable("KEYGATE_ACTIVITY_TABLE"))
-            .key("actor", item["actor"].clone())
-            .key("event", item["event"].clone())
-            .update_expression("SET #ttl = :past")
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":past", AttributeValue::N("1700000000".to_owned()))
-            .send()
-            .await
-            .expect("the event can be changed");
+        let key = ["actor", "event"].map(|name| (name.to_owned(), item[name].clone())).into();
+        end_item("KEYGATE_ACTIVITY_TABLE", key, "SET #ttl = :past").await;
     }
 }
 
-/// Lets the memory of a workspace's idempotent creates end, as it does after ten minutes.
+/// Ends the retention of a workspace's idempotency records, which is ten minutes.
 pub(crate) async fn end_memory(workspace: &str) {
     for (entry, _) in
         contents(workspace).await.entries.iter().filter(|(entry, _)| entry.starts_with("REPLAY#"))
     {
-        dynamodb()
-            .update_item()
-            .table_name(variable("KEYGATE_WORKSPACES_TABLE"))
-            .key("workspace_id", AttributeValue::S(workspace.to_owned()))
-            .key("entry", AttributeValue::S(entry.clone()))
-            .update_expression("SET #ttl = :past")
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":past", AttributeValue::N("1700000000".to_owned()))
-            .send()
-            .await
-            .expect("the entry can be changed");
+        let key = key_of([("workspace_id", workspace), ("entry", entry)]);
+        end_item("KEYGATE_WORKSPACES_TABLE", key, "SET #ttl = :past").await;
     }
 }
 
-/// Whether a user is marked as removed and has no key any more.
+/// Moves the times of an item that an expression names into the past. The table is named by its variable.
+async fn end_item(table: &str, key: Item, expression: &str) {
+    let update = dynamodb()
+        .update_item()
+        .table_name(variable(table))
+        .set_key(Some(key))
+        .update_expression(expression)
+        .expression_attribute_names("#ttl", "ttl")
+        .expression_attribute_values(":past", AttributeValue::N("1700000000".to_owned()));
+    update.send().await.expect("the item can be changed");
+}
+
+fn key_of<const N: usize>(attributes: [(&str, &str); N]) -> Item {
+    attributes.map(|(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned()))).into()
+}
+
+/// Reads an item, consistently. The table is named by its variable.
+async fn read(table: &str, key: Item) -> Option<Item> {
+    let read = dynamodb().get_item().table_name(variable(table)).set_key(Some(key)).consistent_read(true);
+    read.send().await.expect("the table can be read").item
+}
+
+/// Whether a user is marked as removed and has no keys left.
 pub(crate) async fn is_cleared(workspace: &str, user_id: &str) -> bool {
-    let item = dynamodb()
-        .get_item()
-        .table_name(variable("KEYGATE_WORKSPACES_TABLE"))
-        .key("workspace_id", AttributeValue::S(workspace.to_owned()))
-        .key("entry", AttributeValue::S(format!("USER#{user_id}")))
-        .consistent_read(true);
-    let user = item.send().await.expect("the table can be read").item.map(|item| to_json(&item));
+    let key = key_of([("workspace_id", workspace), ("entry", &format!("USER#{user_id}"))]);
+    let user = read("KEYGATE_WORKSPACES_TABLE", key).await.map(|item| to_json(&item));
     if user.is_none_or(|user| user.get("removed_at").is_none() || user["key_count"] != 0) {
         return false;
     }
-    // Expired keys need not count.
+    // Expired keys may be uncounted.
     let query = dynamodb()
         .query()
         .table_name(variable("KEYGATE_WORKSPACES_TABLE"))
@@ -360,7 +350,7 @@ pub(crate) async fn is_cleared(workspace: &str, user_id: &str) -> bool {
     query.send().await.expect("the table can be read").items.is_none_or(|members| members.is_empty())
 }
 
-/// Marks a user as removed, or takes the mark away, as the first step of a removal does, and leaves their keys alone.
+/// Sets or deletes the mark of a removed user, and leaves the user's keys alone.
 pub(crate) async fn mark_removed(workspace: &str, user: &str, removed: bool) {
     let at = chrono::Utc::now().timestamp_millis().to_string();
     let update = dynamodb()
@@ -377,7 +367,7 @@ pub(crate) async fn mark_removed(workspace: &str, user: &str, removed: bool) {
     update.send().await.expect("the entry can be changed");
 }
 
-/// Whether no user of a workspace who is marked as removed has a key any more.
+/// Whether all removed users of a workspace have no keys left.
 pub(crate) async fn is_cleared_of_removed(workspace: &str) -> bool {
     let users = of_workspace(&variable("KEYGATE_WORKSPACES_TABLE"), None, workspace).await;
     users.iter().filter(|user| user.get("removed_at").is_some()).all(|user| user["key_count"] == 0)
@@ -389,15 +379,10 @@ pub(crate) async fn key(id: &str) -> Value {
 }
 
 async fn item(id: &str) -> Item {
-    let read = dynamodb()
-        .get_item()
-        .table_name(variable("KEYGATE_KEYS_TABLE"))
-        .key("key_id", AttributeValue::S(id.to_owned()))
-        .consistent_read(true);
-    read.send().await.expect("the table can be read").item.expect("the key is there")
+    read("KEYGATE_KEYS_TABLE", key_of([("key_id", id)])).await.expect("the key is there")
 }
 
-/// A stored key, its hash included, in the form in which DynamoDB answers.
+/// A stored key, its hash included, in the form of a DynamoDB response.
 pub(crate) async fn as_read(id: &str) -> Value {
     let stored = item(id).await;
     stored.iter().map(|(name, value)| (name.clone(), value_as_read(value))).collect()
@@ -416,27 +401,17 @@ fn value_as_read(value: &AttributeValue) -> Value {
 
 /// A stored token, its hash included.
 pub(crate) async fn token(key_id: &str, token_id: &str) -> Value {
-    let item = dynamodb()
-        .get_item()
-        .table_name(variable("KEYGATE_TOKENS_TABLE"))
-        .key("key_id", AttributeValue::S(key_id.to_owned()))
-        .key("entry", AttributeValue::S(format!("TOKEN#{token_id}")))
-        .consistent_read(true);
-    to_json(&item.send().await.expect("the table can be read").item.expect("the token is there"))
+    let key = key_of([("key_id", key_id), ("entry", &format!("TOKEN#{token_id}"))]);
+    to_json(&read("KEYGATE_TOKENS_TABLE", key).await.expect("the token is there"))
 }
 
-/// How many tokens of a key are counted.
+/// The item with the count of a key's tokens.
 pub(crate) async fn live_tokens(key_id: &str) -> Value {
-    let item = dynamodb()
-        .get_item()
-        .table_name(variable("KEYGATE_TOKENS_TABLE"))
-        .key("key_id", AttributeValue::S(key_id.to_owned()))
-        .key("entry", AttributeValue::S("LIVE".to_owned()))
-        .consistent_read(true);
-    to_json(&item.send().await.expect("the table can be read").item.expect("tokens are counted"))
+    let key = key_of([("key_id", key_id), ("entry", "LIVE")]);
+    to_json(&read("KEYGATE_TOKENS_TABLE", key).await.expect("tokens are counted"))
 }
 
-/// Lets that many milliseconds more have passed since a refresh token of a family was used first. The family is that of a token.
+/// Moves the first use of a refresh token that many milliseconds into the past. The token names its family.
 pub(crate) async fn age_last_use(key_id: &str, token_id: &str, milliseconds: i64) {
     let token: TokenId = token_id.parse().expect("a token's id");
     let family = token.family().expect("a token of a family");
@@ -452,7 +427,7 @@ pub(crate) async fn age_last_use(key_id: &str, token_id: &str, milliseconds: i64
         .expect("the family can be changed");
 }
 
-/// Writes that many more access tokens of a key, copies of one that it has.
+/// Writes that many copies of an access token of a key.
 pub(crate) async fn put_tokens(key: &str, count: u32) {
     let key_id = key.split('_').nth(2).expect("a key");
     let table = variable("KEYGATE_TOKENS_TABLE");
@@ -464,23 +439,16 @@ pub(crate) async fn put_tokens(key: &str, count: u32) {
         .expression_attribute_values(":token", AttributeValue::S("TOKEN#".to_owned()))
         .expression_attribute_values(":key", AttributeValue::S(key_id.to_owned()));
     let copied = query.send().await.expect("the table can be read").items.expect("tokens").remove(0);
-    let puts: Vec<_> = (0..count)
-        .map(|_| {
-            let mut copy = copied.clone();
-            let entry = format!("TOKEN#{}", TokenId::generate(chrono::Utc::now()));
-            copy.insert("entry".to_owned(), AttributeValue::S(entry));
-            let put = PutRequest::builder().set_item(Some(copy)).build().expect("an item");
-            WriteRequest::builder().put_request(put).build()
-        })
-        .collect();
-    for chunk in puts.chunks(25) {
-        let written = client.batch_write_item().request_items(&table, chunk.to_vec()).send().await;
-        let left = written.expect("the table can be written to").unprocessed_items.unwrap_or_default();
-        assert!(left.is_empty(), "{left:?}");
-    }
+    let puts = (0..count).map(|_| {
+        let mut copy = copied.clone();
+        let entry = format!("TOKEN#{}", TokenId::generate(chrono::Utc::now()));
+        copy.insert("entry".to_owned(), AttributeValue::S(entry));
+        put_request(copy)
+    });
+    write_batches(&client, &table, puts.collect()).await;
 }
 
-/// Writes that many more events of a user, copies of the last one that there is.
+/// Writes that many copies of a user's last event.
 pub(crate) async fn put_events(workspace: &str, user: &str, count: u32) {
     let table = variable("KEYGATE_ACTIVITY_TABLE");
     let client = dynamodb();
@@ -493,25 +461,37 @@ pub(crate) async fn put_events(workspace: &str, user: &str, count: u32) {
         .consistent_read(true)
         .limit(1);
     let copied = query.send().await.expect("the table can be read").items.expect("events").remove(0);
-    let puts: Vec<_> = (0..count)
-        .map(|_| {
-            let mut copy = copied.clone();
-            let now = chrono::Utc::now();
-            let at = now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
-            let position = format!("{at}#{}", KeyId::generate(now));
-            copy.insert("event".to_owned(), AttributeValue::S(position));
-            let put = PutRequest::builder().set_item(Some(copy)).build().expect("an item");
-            WriteRequest::builder().put_request(put).build()
-        })
-        .collect();
-    for chunk in puts.chunks(25) {
-        let written = client.batch_write_item().request_items(&table, chunk.to_vec()).send().await;
+    let puts = (0..count).map(|_| {
+        let mut copy = copied.clone();
+        let now = chrono::Utc::now();
+        let at = now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+        let position = format!("{at}#{}", KeyId::generate(now));
+        copy.insert("event".to_owned(), AttributeValue::S(position));
+        put_request(copy)
+    });
+    write_batches(&client, &table, puts.collect()).await;
+}
+
+/// The request of a batch that puts an item.
+pub(crate) fn put_request(item: Item) -> WriteRequest {
+    let put = PutRequest::builder().set_item(Some(item)).build().expect("an item");
+    WriteRequest::builder().put_request(put).build()
+}
+
+/// Writes requests to a table in batches of 25, the most that DynamoDB takes at once.
+pub(crate) async fn write_batches(
+    client: &aws_sdk_dynamodb::Client,
+    table: &str,
+    requests: Vec<WriteRequest>,
+) {
+    for batch in requests.chunks(25) {
+        let written = client.batch_write_item().request_items(table, batch.to_vec()).send().await;
         let left = written.expect("the table can be written to").unprocessed_items.unwrap_or_default();
         assert!(left.is_empty(), "{left:?}");
     }
 }
 
-/// Gives a stored key other times that it is in no index of what is due by.
+/// Changes times of a stored key that do not decide when it is due.
 pub(crate) async fn move_times(id: &str, times: &[(&str, i64)]) {
     for (name, seconds) in times {
         let update = dynamodb()
@@ -525,7 +505,7 @@ pub(crate) async fn move_times(id: &str, times: &[(&str, i64)]) {
     }
 }
 
-/// Writes that a key was used just now, so that the authorizer has no reason to.
+/// Sets the last use of a key to now, so that the authorizer does not write it.
 pub(crate) async fn mark_used(id: &str) {
     dynamodb()
         .update_item()

@@ -1,4 +1,4 @@
-//! The emulated AWS, asked about what was deployed into it.
+//! Calls of the emulated AWS: invocations, logs, and the deployed resources.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::stack::{Answer, Api, variable};
 use crate::support::workspace::text;
 
-/// Invokes a function directly, as somebody with `lambda:InvokeFunction` may.
+/// Invokes a function directly, which takes `lambda:InvokeFunction`.
 pub(crate) async fn invoke(api: &Api, function: &str, event: &Value) -> Value {
     let url = format!("{}/2015-03-31/functions/{function}/invocations", variable("AWS_ENDPOINT_URL"));
     let request = signed(api.client().post(url), "lambda").body(event.to_string());
@@ -145,7 +145,10 @@ pub(crate) async fn log_lines(api: &Api) -> Vec<String> {
             let events = found["events"].as_array().expect("events").iter();
             lines.extend(events.map(|event| event["message"].as_str().expect("a message").to_owned()));
             match &found["nextToken"] {
-                Value::String(token) => page["nextToken"] = json!(token),
+                Value::String(token) => {
+                    assert_ne!(page["nextToken"], **token, "the same page of {}", page["logGroupName"]);
+                    page["nextToken"] = json!(token);
+                }
                 _ => break,
             }
         }

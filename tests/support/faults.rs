@@ -1,10 +1,12 @@
-//! A proxy that makes calls of AWS fail in the ways in which AWS and networks do: microburst, a process for each test.
+//! A proxy that makes calls to AWS fail as AWS and networks do. It is microburst, in a process for each test.
 
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::{Value, json};
+
+use crate::support::eventually;
 
 const MICROBURST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.local/tools/emulator/bin/microburst");
 
@@ -17,7 +19,7 @@ pub(crate) struct Faults {
     process: Child,
 }
 
-/// How many proxies this process has started.
+/// The number of proxies that this process has started.
 static STARTED: AtomicU16 = AtomicU16::new(0);
 
 /// An address that nothing else listens on. microburst cannot choose its port, and one that is free now may be another
@@ -32,7 +34,7 @@ fn own_address() -> SocketAddrV4 {
 }
 
 impl Faults {
-    /// Starts a proxy before the service at a URL. Nothing fails yet.
+    /// Starts a proxy in front of the service at a URL. No call fails yet.
     pub(crate) async fn before(upstream: &str) -> Self {
         let (client, upstream, address) = (reqwest::Client::new(), upstream.to_owned(), own_address());
         let mut faults = Self { client, process: launch(address, &upstream), upstream, address };
@@ -47,37 +49,40 @@ impl Faults {
         self.wait().await;
     }
 
-    /// Where calls go that may fail.
+    /// The URL of the proxy.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Lets this happen, and nothing else, from now on: a rule of microburst.
+    /// Replaces the rules of microburst with this one.
     pub(crate) async fn inject(&self, fault: &Value) {
         self.control(self.client.delete(self.control_url("fired"))).await;
         self.control(self.client.post(self.control_url("rules")).json(&json!([fault]))).await;
     }
 
-    /// Lets everything pass from now on.
+    /// Deletes the rules of microburst, so that all calls pass.
     pub(crate) async fn pass(&self) {
         self.control(self.client.post(self.control_url("rules")).json(&json!([]))).await;
     }
 
-    /// How many calls it has happened to since it was said.
+    /// The number of calls that the rule has been applied to.
     pub(crate) async fn injected(&self) -> usize {
         let fired = self.control(self.client.get(self.control_url("fired"))).await;
         fired.as_array().unwrap_or_else(|| panic!("a list: {fired}")).len()
     }
 
     async fn wait(&mut self) {
-        while self.client.get(self.control_url("health")).send().await.is_err() {
-            let ended = self.process.try_wait().expect("its state");
-            assert!(ended.is_none(), "{MICROBURST} runs; `make setup` installs it");
-            tokio::task::yield_now().await;
-        }
-        // The first call of AWS makes it read what it knows of AWS, for seconds.
+        let (client, health) = (&self.client, self.control_url("health"));
+        let process = &mut self.process;
+        eventually("microburst starts", async || {
+            let ended = process.try_wait().expect("its state");
+            assert!(ended.is_none(), "{MICROBURST} ended: {ended:?}; `make setup` installs it");
+            client.get(&health).send().await.is_ok()
+        })
+        .await;
+        // The first call makes microburst load its descriptions of AWS, which takes seconds.
         let call = self.client.post(self.url()).header("X-Amz-Target", "DynamoDB_20120810.ListTables");
-        call.send().await.expect("an answer, whatever it is");
+        call.send().await.expect("any response");
     }
 
     async fn control(&self, request: reqwest::RequestBuilder) -> Value {

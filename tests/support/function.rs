@@ -1,4 +1,5 @@
-//! A function started by hand, with Lambda's Runtime API before it and a database behind it that can be disturbed.
+//! A function in a process of the test's own, with an emulated Runtime API in front of it and a proxy of the database behind it
+//! that can disturb its calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -16,51 +17,52 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+use crate::support::eventually_some;
+use crate::support::poll::DEADLINE;
 use crate::support::stack::{run_folder, variable};
 use crate::support::workspace::{Workspace, id_of, unique};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What happens to the calls of the database that a test wants disturbed.
+/// The disturbance of a function's calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disturbance {
-    /// Nothing.
+    /// All calls pass.
     None,
     /// The function is killed before its transaction reaches the database.
     KillBefore,
-    /// The function is killed after its transaction was made and before it hears of it.
+    /// The function is killed after its transaction is made and before it has the response.
     KillAfter,
-    /// As many transactions as that conflict with another one.
+    /// That many transactions fail with a conflict.
     Conflicts(u32),
-    /// Transactions on an item that another one is at work on conflict with it, as DynamoDB has it and DynamoDB Local does not.
+    /// A transaction fails with a conflict if another one is in progress on one of its items. DynamoDB does that, and DynamoDB
+    /// Local does not.
     Contention,
     /// The next write is held back until it is released.
     Hold,
-    /// One of the next writes is, counted from 0.
+    /// One of the next writes, counted from 0, is held back until it is released.
     HoldAt(u32),
-    /// The next event that is written by itself is held back until it is released.
+    /// The next event that is written outside of a transaction is held back until it is released.
     HoldEvent,
     /// The database answers every write with an internal error.
     WritesFail,
     /// The database answers every query with an internal error.
     QueriesFail,
-    /// The database answers everything with an internal error, and so does every other service.
+    /// The database and all other services answer every call with an internal error.
     Down,
-    /// The database answers everything with this text, as if it were an answer.
+    /// The database answers every call with status 200 and this text.
     Says(&'static str),
-    /// The function is killed at one of its calls, counted from 0: before it is made, or after and before its answer.
+    /// The function is killed at one of its calls, counted from 0: before the call is made, or before its response arrives.
     KillAt(u32, Moment),
-    /// Events of one kind are not taken.
+    /// `EventBridge` does not accept events of that kind.
     RefuseEvents(&'static str),
-    /// API Gateway answers with that status.
+    /// API Gateway answers the clearing of a cache with that status.
     RefuseClearing(u16),
-    /// The database leaves every batch unread.
+    /// The database returns all keys of every batch as unprocessed.
     Unprocessed,
-    /// Of as many batches the database reads one key alone, and leaves the others.
+    /// The database reads one key of each of that many batches, and returns the others as unprocessed.
     Partial(u32),
-    /// The function's role may do nothing.
+    /// Every call is denied, as by a role without permissions.
     Denied,
-    /// Every call of the database takes that long, and transactions come too late in the end: the first item was changed.
+    /// Every call takes that long, and every transaction fails the condition of its first item.
     SlowChanges(Duration),
 }
 
@@ -84,7 +86,7 @@ struct Database {
     disturbance: Mutex<Disturbance>,
     /// The operations that arrived, with their bodies.
     calls: Mutex<Vec<(String, Value)>>,
-    /// What the database says that each operation has consumed.
+    /// The operations, with the capacity units that the database says each has consumed.
     capacity: Mutex<Vec<(String, f64)>>,
     process: Mutex<Option<Child>>,
     held: Notify,
@@ -93,11 +95,11 @@ struct Database {
 
 impl Function {
     /// Starts the function called `name` with additional variables, and waits until it asks for its first event. As in
-    /// Lambda it is frozen whenever it has nothing to do for an invocation any more.
+    /// Lambda, it is frozen whenever its work for an invocation is done.
     pub(crate) async fn start(name: &str, variables: &[(&str, &str)]) -> Self {
         let function = Self::launch(name, variables).await;
         let initialized = || async { function.simulator.is_initialized().await };
-        function.simulator.wait_for(initialized, PATIENCE).await.expect("the function starts");
+        function.simulator.wait_for(initialized, DEADLINE).await.expect("the function starts");
         function
     }
 
@@ -106,7 +108,7 @@ impl Function {
         let simulator = Simulator::builder()
             .region(variable("AWS_REGION"))
             .freeze_mode(FreezeMode::Process)
-            .extension_ready_timeout(PATIENCE)
+            .extension_ready_timeout(DEADLINE)
             .invocation_timeout(Duration::from_mins(1))
             .build()
             .await
@@ -158,25 +160,25 @@ impl Function {
         Self { simulator, database, log }
     }
 
-    /// Hands over an event: what the function answers, or the error it reports.
+    /// Invokes the function. Returns its response, or the error that it reports.
     pub(crate) async fn invoke(&self, event: Value) -> Result<Value, String> {
         let id = self.simulator.enqueue_payload(event).await;
         let state =
-            self.simulator.wait_for_invocation_complete(&id, PATIENCE).await.expect("an answer in time");
+            self.simulator.wait_for_invocation_complete(&id, DEADLINE).await.expect("an answer in time");
         match state.status {
             InvocationStatus::Success => Ok(state.response.expect("an answer").payload),
             _ => Err(state.error.expect("an error").error_message),
         }
     }
 
-    /// Hands over an event that the function does not survive.
+    /// Invokes the function, and waits until the disturbance has killed it.
     pub(crate) async fn invoke_until_killed(&self, event: Value) {
         self.simulator.enqueue_payload(event).await;
         let dead = || async { self.database.process.lock().unwrap().is_none() };
-        self.simulator.wait_for(dead, PATIENCE).await.expect("the function is killed in time");
+        self.simulator.wait_for(dead, DEADLINE).await.expect("the function is killed in time");
     }
 
-    /// Hands over an event that the function may not survive: whether it has.
+    /// Invokes the function, and returns whether it survives the disturbance.
     pub(crate) async fn survives(&self, event: Value) -> bool {
         let id = self.simulator.enqueue_payload(event).await;
         let is_dead = || self.database.process.lock().unwrap().is_none();
@@ -184,7 +186,7 @@ impl Function {
             let state = self.simulator.get_invocation_state(&id).await.expect("the invocation");
             is_dead() || !matches!(state.status, InvocationStatus::Pending | InvocationStatus::InProgress)
         };
-        self.simulator.wait_for(is_over, PATIENCE).await.expect("an end in time");
+        self.simulator.wait_for(is_over, DEADLINE).await.expect("an end in time");
         !is_dead()
     }
 
@@ -192,12 +194,12 @@ impl Function {
         *self.database.disturbance.lock().unwrap() = disturbance;
     }
 
-    /// Hands over an event, and lets `meanwhile` happen between what the function reads and what it writes.
+    /// Invokes the function, and runs `meanwhile` between its reads and its first write.
     pub(crate) async fn invoke_while(&self, event: Value, meanwhile: impl Future<Output = ()>) -> Value {
         self.invoke_while_at(0, event, meanwhile).await
     }
 
-    /// Hands over an event, and lets `meanwhile` happen before one of the function's writes, counted from 0.
+    /// Invokes the function, and runs `meanwhile` before one of its writes, counted from 0.
     pub(crate) async fn invoke_while_at(
         &self,
         write: u32,
@@ -206,7 +208,7 @@ impl Function {
     ) -> Value {
         self.disturb(Disturbance::HoldAt(write));
         let interruption = async {
-            self.database.held.notified().await;
+            self.until_held().await;
             meanwhile.await;
             self.database.released.notify_one();
         };
@@ -214,12 +216,12 @@ impl Function {
         answer.expect("an answer")
     }
 
-    /// Hands over an event, and lets `meanwhile` happen between the answer and what is written after it.
+    /// Invokes the function, and runs `meanwhile` between its response and its deferred work.
     pub(crate) async fn invoke_then(&self, event: Value, meanwhile: impl Future<Output = ()>) -> Value {
         self.invoke_held(event, Disturbance::Hold, meanwhile).await
     }
 
-    /// The same of a function that writes nothing but an event after its answer.
+    /// The same for a function whose deferred work is one event.
     pub(crate) async fn invoke_then_event(&self, event: Value, meanwhile: impl Future<Output = ()>) -> Value {
         self.invoke_held(event, Disturbance::HoldEvent, meanwhile).await
     }
@@ -232,22 +234,29 @@ impl Function {
     ) -> Value {
         self.disturb(held);
         let answer = self.invoke(event).await.expect("an answer");
-        self.database.held.notified().await;
+        self.until_held().await;
         meanwhile.await;
         self.database.released.notify_one();
         answer
     }
 
-    /// Waits until the function is frozen, which it is as soon as it and its extension have nothing left to do.
-    pub(crate) async fn frozen(&self) {
-        self.simulator.wait_for_frozen(PATIENCE).await.expect("the function is done in time");
+    /// Waits until a call of the function is held back.
+    async fn until_held(&self) {
+        let held = tokio::time::timeout(DEADLINE, self.database.held.notified()).await;
+        held.expect("the function makes the call that is held back");
     }
 
-    /// Tells the function, as Lambda does, that its environment ends, and waits until it has. It has had an event.
+    /// Waits until the function is frozen, which happens when its work and that of its extension are done.
+    pub(crate) async fn frozen(&self) {
+        self.simulator.wait_for_frozen(DEADLINE).await.expect("the function is done in time");
+    }
+
+    /// Ends the function's environment as Lambda does, and waits until the process has ended. The function must have been
+    /// invoked before.
     pub(crate) async fn terminate(&self) {
         self.frozen().await;
         let process = self.database.process.lock().unwrap().as_ref().expect("a running function").id();
-        // One that is frozen hears nothing before it goes on.
+        // A stopped process handles the first signal when the second one continues it.
         for signal in ["-TERM", "-CONT"] {
             let told = Command::new("kill").args([signal, &process.to_string()]).status();
             assert!(told.expect("a shell's kill").success());
@@ -258,26 +267,25 @@ impl Function {
     /// Waits until the function has ended by itself.
     pub(crate) async fn ended(&self) -> ExitStatus {
         let mut process = self.database.process.lock().unwrap().take().expect("a running function");
-        let ended = tokio::task::spawn_blocking(move || process.wait()).await.expect("no panic");
-        ended.expect("the function ends")
+        eventually_some("the function ends", async || process.try_wait().expect("its state")).await
     }
 
-    /// The lines that the function has written to its log, as far as they are JSON.
+    /// The lines of the function's log that are JSON.
     pub(crate) fn log_lines(&self) -> Vec<Value> {
         self.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// Everything that the function has written to its log.
+    /// The function's log.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).expect("the log")
     }
 
-    /// The database calls since the last time this was asked: operations with their bodies.
+    /// The function's calls since the last call of this method: operations with their bodies.
     pub(crate) fn take_calls(&self) -> Vec<(String, Value)> {
         std::mem::take(&mut self.database.calls.lock().unwrap())
     }
 
-    /// What was consumed since the last time this was asked: operations with their units of capacity, indexes included.
+    /// The capacity consumed since the last call of this method: operations with their units, indexes included.
     pub(crate) fn take_capacity(&self) -> Vec<(String, f64)> {
         std::mem::take(&mut self.database.capacity.lock().unwrap())
     }
@@ -293,7 +301,7 @@ impl Drop for Function {
     }
 }
 
-/// The built function: the tests' own executable lies beside it.
+/// The path of a built function, relative to the tests' own executable.
 fn binary(name: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("the path of the tests");
     let built = tests.parent().and_then(Path::parent).expect("target/<profile>/deps").join(name);
@@ -346,7 +354,7 @@ async fn pass_on(
         Disturbance::Contention => match at_work(&request) {
             Ok(at_work) => {
                 let answer = answer.await;
-                // As long as the two phases of a transaction take.
+                // About the time of a transaction's two phases.
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 drop(at_work);
                 answer
@@ -387,7 +395,8 @@ async fn pass_on(
     }
 }
 
-/// What a service answers that is none of the stack's: `EventBridge` takes events, SQS messages, and API Gateway clears.
+/// The response of a service that the stack does not have: `EventBridge` accepts events, SQS accepts messages, and API
+/// Gateway clears caches.
 fn elsewhere(operation: &str, request: &Value, disturbance: Disturbance) -> Bytes {
     let answer = match operation {
         "PutEvents" => {
@@ -412,7 +421,7 @@ fn elsewhere(operation: &str, request: &Value, disturbance: Disturbance) -> Byte
 const JSON: [(&str, &str); 1] = [("content-type", "application/x-amz-json-1.0")];
 
 impl Database {
-    /// What is to happen to the call at hand; conflicts are used up one by one.
+    /// The disturbance of the current call. One that is for a number of calls counts down.
     fn take_disturbance(&self, operation: &str) -> Disturbance {
         let mut disturbance = self.disturbance.lock().unwrap();
         let current = *disturbance;
@@ -465,7 +474,7 @@ impl Database {
         }
     }
 
-    /// Asks for the first key of a batch alone, and says that the others were left.
+    /// Forwards the first key of a batch, and adds the others to the response as unprocessed.
     async fn forward_in_part(
         &self,
         headers: &HeaderMap,
@@ -504,7 +513,7 @@ impl Database {
         let (status, body) = (answer.status(), answer.bytes().await.expect("a whole answer"));
         let said: Value = serde_json::from_slice(&body).expect("an answer in JSON");
         let consumed = &said["ConsumedCapacity"];
-        // Of several tables it is a list.
+        // It is a list if the call is of several tables.
         let tables = consumed.as_array().map_or(std::slice::from_ref(consumed), Vec::as_slice);
         let units = tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum();
         self.capacity.lock().unwrap().push((operation.to_owned(), units));
@@ -512,12 +521,12 @@ impl Database {
     }
 }
 
-/// What DynamoDB answers to a transaction of `count` items when others are at work on some of them.
+/// DynamoDB's response to a transaction of `count` items that conflicts with others on some of them.
 fn conflict(count: usize, conflicting: &[usize]) -> Bytes {
     refused(count, conflicting, "TransactionConflict")
 }
 
-/// What DynamoDB answers to a transaction of `count` items that fails for a reason of some of them.
+/// DynamoDB's response to a transaction of `count` items of which some fail with that code.
 fn refused(count: usize, items: &[usize], code: &str) -> Bytes {
     let mut reasons = vec![json!({"Code": "None"}); count];
     for index in items {
@@ -529,10 +538,10 @@ fn refused(count: usize, items: &[usize], code: &str) -> Bytes {
         .into()
 }
 
-/// The items that transactions are at work on, of all functions that were started by hand.
+/// The items of all transactions in progress, of all functions.
 static AT_WORK: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// The items of one transaction, until it is over.
+/// The items of one transaction in progress.
 struct AtWork(Vec<String>);
 
 impl Drop for AtWork {
@@ -544,7 +553,7 @@ impl Drop for AtWork {
     }
 }
 
-/// Takes the items of a transaction, or says which of them another one is at work on.
+/// Begins a transaction on its items, or returns the indexes of those that another one is in progress on.
 fn at_work(request: &Value) -> Result<AtWork, Vec<usize>> {
     let operations = request["TransactItems"].as_array().cloned().unwrap_or_default();
     let items: Vec<String> = operations
@@ -553,7 +562,7 @@ fn at_work(request: &Value) -> Result<AtWork, Vec<usize>> {
         .map(|operation| {
             let attributes = if operation["Key"].is_null() { &operation["Item"] } else { &operation["Key"] };
             let key = ["key_id", "workspace_id", "entry", "actor", "event"].map(|name| &attributes[name]);
-            // An entry of `workspaces` has the id of a key as an attribute alone.
+            // In an entry of `workspaces` the id of a key is no part of the primary key.
             let key = if attributes["workspace_id"].is_null() || attributes["entry"].is_null() {
                 key.to_vec()
             } else {
@@ -578,7 +587,7 @@ pub(crate) fn event(name: &str) -> Value {
     serde_json::from_str(&std::fs::read_to_string(&path).expect(&path)).expect(&path)
 }
 
-/// The event that API Gateway makes of an administrator's request to a route of the management API.
+/// The event of an administrator's request to a route of the management API.
 pub(crate) fn request(
     workspace: &Workspace,
     (method, resource): (&str, &str),
@@ -606,7 +615,7 @@ pub(crate) fn request(
     })
 }
 
-/// The event that the OAuth API makes of a client's request to an endpoint such as `token`.
+/// The event of a client's request to an endpoint of the OAuth API, such as `token`.
 pub(crate) fn oauth_request(endpoint: &str, authorization: Option<&str>, form: &str) -> Value {
     let (path, route) = (format!("/oauth/{endpoint}"), format!("POST /oauth/{endpoint}"));
     let mut headers = json!({"content-type": "application/x-www-form-urlencoded"});
@@ -625,7 +634,7 @@ pub(crate) fn oauth_request(endpoint: &str, authorization: Option<&str>, form: &
     })
 }
 
-/// The event that a REST API makes of a call with an `Authorization` header of that value, for its `TOKEN` authorizer.
+/// The event for the `TOKEN` authorizer of a REST API, for a call with that `Authorization` header.
 pub(crate) fn token_event(authorization: &str) -> Value {
     let arn = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/GET/orders";
     json!({"type": "TOKEN", "authorizationToken": authorization, "methodArn": arn})

@@ -1,4 +1,4 @@
-//! The OAuth API, as a client uses it.
+//! Requests of OAuth clients.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::stack::{Answer, remember_secret, variable};
 use crate::support::workspace::{Workspace, id_of, text};
 
-/// What a request is about, its `Authorization`, its form, and the status and the error of its answer.
+/// A title, the `Authorization` and the form of a request, and the status and the error code of its response.
 pub(crate) type Case<'a> = (&'a str, Option<&'a str>, &'a [(&'a str, &'a str)], u16, &'a str);
 
 impl Workspace {
@@ -51,12 +51,12 @@ impl Workspace {
         answer.json()
     }
 
-    /// The text of an access token that has all that its key has.
+    /// The text of an access token with all scopes of its key.
     pub(crate) async fn access_token(&self, key: &str) -> String {
         text(&self.tokens(key, "").await, "access_token").to_owned()
     }
 
-    /// Trades a refresh token for others, as somebody without the key.
+    /// Uses a refresh token without the key.
     pub(crate) async fn refresh(&self, refresh_token: &str) -> Answer {
         let form = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
         self.oauth("token", None, &form).await
@@ -83,7 +83,7 @@ impl Answer {
         assert!(error["error_description"].as_str().is_some_and(|text| !text.is_empty()), "{error}");
     }
 
-    /// Checks that this is stored nowhere (RFC 6749, section 5.1).
+    /// Checks that no cache may store this response (RFC 6749, section 5.1).
     #[track_caller]
     pub(crate) fn assert_uncached(&self) {
         assert_eq!(self.header("cache-control"), Some("no-store"), "{self:?}");
@@ -91,7 +91,7 @@ impl Answer {
     }
 }
 
-/// A key as a client presents itself with it (RFC 6749, section 2.3.1).
+/// The `Authorization` of a client with that key (RFC 6749, section 2.3.1).
 pub(crate) fn basic(key: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{}:{key}", id_of(key))))
 }
@@ -101,7 +101,7 @@ pub(crate) fn token_id_of(token: &str) -> &str {
     token.split('_').nth(3).expect("a token")
 }
 
-/// The event that the OAuth API makes of a request.
+/// The event of a request to the OAuth API.
 pub(crate) fn form_event(path: &str, body: &str) -> Value {
     json!({
         "version": "2.0", "routeKey": format!("POST {path}"), "rawPath": path, "rawQueryString": "",
@@ -111,7 +111,7 @@ pub(crate) fn form_event(path: &str, body: &str) -> Value {
     })
 }
 
-/// What a function answers to such an event: the status and the body.
+/// The status and the body of a function's response to such an event.
 pub(crate) fn answered(answer: &Value) -> (u64, Value) {
     let body = answer["body"].as_str().unwrap_or_default();
     let body: Value = serde_json::from_str(body).unwrap_or_default();

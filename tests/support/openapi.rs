@@ -1,4 +1,4 @@
-//! The routes that the `OpenAPI` documents name.
+//! The routes of the `OpenAPI` documents.
 
 use std::collections::BTreeSet;
 

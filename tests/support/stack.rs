@@ -1,4 +1,4 @@
-//! Where the stack is, and how its APIs are called.
+//! The addresses of the stack, and clients of its APIs.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -11,13 +11,28 @@ use keygate_core::environment::Environment;
 use reqwest::{Client, Method, Response};
 use serde_json::Value;
 
-/// A value of the environment that `make dev` writes to `.local/env`.
+/// A variable that tells the tests where the stack is. `make e2e` sets it, and `make dev` writes it to `.local/env`.
+///
+/// # Panics
+///
+/// If the variable is not set. The message says how to start a stack.
 pub(crate) fn variable(name: &str) -> String {
-    std::env::var(name)
-        .unwrap_or_else(|_| panic!("{name} is not set: run `make e2e`, or `. .local/env` after `make dev`"))
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!(
+            "{name} is not set: these tests need a running stack. `make e2e` starts one and runs all of them, \
+             `make e2e ARGS=name` runs one. With the stack of `make dev`: `set -a; . .local/env; set +a` before `cargo test`"
+        )
+    })
 }
 
-/// The database itself, past everything that stands between it and the functions.
+/// The stack's peppers and one more version, made of the same KMS key: a value of `PEPPERS`.
+pub(crate) fn peppers_with(version: &str) -> String {
+    let deployed = variable("KEYGATE_PEPPERS");
+    let key = deployed.splitn(3, ':').nth(2).expect("version, label and key");
+    format!("{deployed},{version}:keygate-pepper-of-a-test:{key}")
+}
+
+/// A client of the database itself, without the recorder and the proxies in front of it.
 pub(crate) fn dynamodb() -> aws_sdk_dynamodb::Client {
     let environment: Environment = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
         .map(|name| (name.to_owned(), variable(name)))
@@ -30,14 +45,14 @@ pub(crate) fn dynamodb() -> aws_sdk_dynamodb::Client {
         .dynamodb()
 }
 
-/// The folder in which a run keeps what its last tests look at. It goes with the stack.
+/// The folder for files that the checks of a whole run read. It is deleted with the stack.
 pub(crate) fn run_folder() -> PathBuf {
     let folder = PathBuf::from(variable("KEYGATE_CALLS_LOG")).with_file_name("tests");
     std::fs::create_dir_all(&folder).expect("the stack's folder can be written to");
     folder
 }
 
-/// Remembers a text that must be found in no table and no log.
+/// Records a text that no table and no log may have. The checks of a whole run search for it.
 pub(crate) fn remember_secret(secret: &str) {
     let mut options = OpenOptions::new();
     let mut file = options
@@ -49,7 +64,7 @@ pub(crate) fn remember_secret(secret: &str) {
     file.write_all(format!("{secret}\n").as_bytes()).expect("the secret can be remembered");
 }
 
-/// An answer that has arrived.
+/// A complete HTTP response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -95,7 +110,7 @@ impl Answer {
         }
     }
 
-    /// The places that a 400 names, in order.
+    /// The pointers and parameters that a 400 names, in order.
     #[track_caller]
     pub(crate) fn invalid_places(&self) -> Vec<String> {
         self.assert_problem(400, "invalid_request");
@@ -107,7 +122,7 @@ impl Answer {
     }
 }
 
-/// A client of the APIs. One a test: connections belong to the runtime that opened them.
+/// A client of the APIs. Each test has its own, because connections belong to the runtime that opened them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Api(Client);
 
@@ -141,7 +156,7 @@ impl Api {
         Answer::of(request.send().await.expect("an answer of the stack")).await
     }
 
-    /// Calls a route of the REST and of the HTTP API of the example stack with a key: the statuses of both.
+    /// Calls a route of the example stack's REST API and HTTP API with a key. Returns both statuses.
     pub(crate) async fn examples(&self, method: &Method, path: &str, key: &str) -> [u16; 2] {
         let call = |variable_name| {
             let url = format!("{}{path}", variable(variable_name));
@@ -163,8 +178,8 @@ impl Api {
         self.send_text(Method::GET, &url, authorization, None).await
     }
 
-    /// Asks the WebSocket API of the example stack for a connection (RFC 6455, section 4.1): the status, 101 if it is
-    /// made. It ends at once.
+    /// Opens a connection to the example stack's WebSocket API (RFC 6455, section 4.1), and closes it. Returns the status,
+    /// which is 101 if the connection was opened.
     pub(crate) async fn connect(&self, authorization: Option<&str>) -> u16 {
         let mut handshake = self.0.get(variable("KEYGATE_WEBSOCKET_EXAMPLE_URL"));
         for (name, value) in [

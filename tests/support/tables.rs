@@ -1,20 +1,22 @@
-//! Tables of a test's own, made as the deployed ones are: nothing but what the test starts reads or changes them.
+//! Tables of a test's own, with the schema of the deployed ones. Only functions that the test starts use them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, BillingMode, GlobalSecondaryIndex, PutRequest, TimeToLiveSpecification, WriteRequest,
+    AttributeValue, BillingMode, GlobalSecondaryIndex, TableDescription, TimeToLiveSpecification,
 };
 use chrono::{DateTime, Utc};
 use keygate_core::credential::KeyId;
 use serde_json::{Value, json};
 
-use crate::support::database::{Contents, TABLES, contents_of, to_json};
+use crate::support::database::{Contents, TABLES, contents_of, put_request, to_json, write_batches};
 use crate::support::emulator::signed;
-use crate::support::function::Function;
+use crate::support::eventually_within;
+use crate::support::function::{Function, request};
 use crate::support::stack::{Api, dynamodb, remember_secret, variable};
-use crate::support::workspace::{Workspace, unique};
+use crate::support::workspace::{Workspace, id_of, unique};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -25,7 +27,7 @@ pub(crate) struct Tables {
     pub(crate) workspace: Workspace,
 }
 
-/// A table's stream, as far as it has been read.
+/// A reader of a table's stream.
 #[derive(Debug)]
 pub(crate) struct Stream {
     api: Api,
@@ -34,11 +36,11 @@ pub(crate) struct Stream {
 }
 
 impl Tables {
-    /// Copies the deployed tables without what is in them, and bootstraps a workspace.
+    /// Creates empty tables like the deployed ones, and bootstraps a workspace.
     pub(crate) async fn new() -> Self {
         let mut names = TABLES.map(|name| unique(name.to_lowercase().trim_start_matches("keygate_")));
         for (copy, original) in names.iter_mut().zip(TABLES) {
-            create_like(copy, &variable(original)).await;
+            create_with_stream_like(copy, &variable(original)).await;
         }
         let nobody = Workspace { api: Api::default(), id: unique("own"), admin: String::new() };
         let mut tables = Self { names, workspace: nobody };
@@ -65,7 +67,7 @@ impl Tables {
         Function::start(function, &[&tables[..], variables].concat()).await
     }
 
-    /// What the tables hold, after the check that it fits together.
+    /// The contents of the tables, which must be consistent.
     pub(crate) async fn contents(&self) -> Contents {
         let contents = self.unchecked_contents().await;
         contents.assert_consistent();
@@ -76,7 +78,7 @@ impl Tables {
         contents_of(&self.workspace.id, &self.names).await
     }
 
-    /// A stored key, hash and all.
+    /// A stored key, its hash included.
     pub(crate) async fn key(&self, id: &str) -> Option<Value> {
         let item = dynamodb()
             .get_item()
@@ -86,7 +88,8 @@ impl Tables {
         item.send().await.expect("the table can be read").item.as_ref().map(to_json)
     }
 
-    /// Writes copies of a key with ids of their own, and with the same last byte, so that they stand where it does: their ids.
+    /// Writes copies of a key with ids of their own, and returns the ids. They end in the same characters, so that the copies are
+    /// in the same shard.
     pub(crate) async fn copy_key(&self, id: &str, count: usize) -> Vec<String> {
         let client = dynamodb();
         let read =
@@ -99,20 +102,14 @@ impl Tables {
             let own = format!("{}{}", &unique[..24], &id[24..]);
             let mut copy = copied.clone();
             copy.insert("key_id".to_owned(), AttributeValue::S(own.clone()));
-            let put = PutRequest::builder().set_item(Some(copy)).build().expect("an item");
-            puts.push(WriteRequest::builder().put_request(put).build());
+            puts.push(put_request(copy));
             ids.push(own);
         }
-        for chunk in puts.chunks(25) {
-            let written =
-                client.batch_write_item().request_items(&self.names[0], chunk.to_vec()).send().await;
-            let left = written.expect("the table can be written to").unprocessed_items.unwrap_or_default();
-            assert!(left.is_empty(), "{left:?}");
-        }
+        write_batches(&client, &self.names[0], puts).await;
         ids
     }
 
-    /// Gives a stored key other times, and the place in the index of what is due that goes with them.
+    /// Changes times of a stored key, and its place in the index by due time.
     pub(crate) async fn move_times(&self, id: &str, key: &Value, times: &[(&str, i64)]) {
         let mut update = dynamodb()
             .update_item()
@@ -137,7 +134,7 @@ impl Tables {
         self.move_entries(id, times).await;
     }
 
-    /// Lets the entries of a key go with its times.
+    /// Changes the times of a key's entries like those of the key.
     async fn move_entries(&self, id: &str, times: &[(&str, i64)]) {
         for (entry, item) in self.unchecked_contents().await.entries {
             let ttl = match () {
@@ -157,17 +154,17 @@ impl Tables {
         }
     }
 
-    /// Puts an entry into `workspaces`, past everything that keeps it in step.
+    /// Puts an entry into `workspaces`, without the checks and the other writes of Keygate.
     pub(crate) async fn put_entry(&self, entry: &Value) {
         put_entry(&self.names[1], entry).await;
     }
 
-    /// Removes a key's item alone, as the database does at the end of its time.
+    /// Removes a key's item alone, as TTL does.
     pub(crate) async fn remove_key(&self, id: &str) {
         remove_key(&self.names[0], id).await;
     }
 
-    /// Removes an entry, as the database does at the end of its time.
+    /// Removes an entry, as TTL does.
     pub(crate) async fn remove_entry(&self, entry: &str) {
         let delete = dynamodb()
             .delete_item()
@@ -177,7 +174,7 @@ impl Tables {
         delete.send().await.expect("the entry can be removed");
     }
 
-    /// Lets the database remove keys at the end of their time.
+    /// Enables TTL for keys.
     pub(crate) async fn enable_ttl(&self) {
         let ttl = TimeToLiveSpecification::builder().attribute_name("ttl").enabled(true).build();
         let update = dynamodb()
@@ -198,13 +195,11 @@ impl Tables {
 
 impl Stream {
     async fn of(table: &str) -> Self {
-        let described =
-            dynamodb().describe_table().table_name(table).send().await.expect("the table is there");
-        let arn = described.table.and_then(|table| table.latest_stream_arn).expect("the table has a stream");
+        let arn = description(table).await.latest_stream_arn.expect("the table has a stream");
         Self { api: Api::default(), arn, iterators: BTreeMap::new() }
     }
 
-    /// What is new, as Lambda hands it to a function.
+    /// The new records, in the form in which Lambda hands them to a function.
     pub(crate) async fn records(&mut self) -> Vec<Value> {
         let described = self.ask("DescribeStream", json!({"StreamArn": self.arn})).await;
         let shards = described["StreamDescription"]["Shards"].as_array().expect("shards").clone();
@@ -227,14 +222,14 @@ impl Stream {
         records
     }
 
-    /// The same, as soon as there is a record that is wanted.
+    /// Waits for a wanted record. Returns all records up to it.
     pub(crate) async fn records_with(&mut self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
-        let started = std::time::Instant::now();
         let mut found = Vec::new();
-        while !found.iter().any(&wanted) {
-            assert!(started.elapsed() < PATIENCE, "there is no such record among {found:#?}");
+        eventually_within(PATIENCE, "the stream has the record", async || {
             found.extend(self.records().await);
-        }
+            found.iter().any(&wanted)
+        })
+        .await;
         found
     }
 
@@ -250,12 +245,12 @@ impl Stream {
     }
 }
 
-/// The event of a batch.
+/// The event of a batch of records.
 pub(crate) fn batch(records: &[Value]) -> Value {
     json!({"Records": records})
 }
 
-/// A record as Lambda has it: other letters in the identity's names, and more about where it comes from.
+/// A record as Lambda hands it over: the members of its identity begin in lower case, and it names its source.
 fn lambda_record(record: &Value) -> Value {
     let mut converted = record.clone();
     if let Some(identity) = record["userIdentity"].as_object() {
@@ -266,7 +261,7 @@ fn lambda_record(record: &Value) -> Value {
     converted
 }
 
-/// The text of the key that a function answers with. It is remembered, because it must be found nowhere.
+/// The text of the key in a function's response. It is recorded as a secret, which no table and no log may have.
 pub(crate) fn revealed(answer: &Value) -> String {
     let body = answer["body"].as_str().map(|body| serde_json::from_str::<Value>(body).expect("JSON"));
     let key = body.as_ref().unwrap_or(answer)["key"].as_str().unwrap_or_else(|| panic!("a key: {answer}"));
@@ -274,7 +269,20 @@ pub(crate) fn revealed(answer: &Value) -> String {
     key.to_owned()
 }
 
-/// Puts an entry into a table, past everything that keeps it in step.
+/// Creates a key through a function, as the workspace's administrator. Returns the key's id.
+pub(crate) async fn create_key(creator: &Function, workspace: &Workspace, body: &Value) -> String {
+    let event = request(workspace, ("POST", "/api-keys"), None, &[], body);
+    id_of(&revealed(&creator.invoke(event).await.expect("an answer"))).to_owned()
+}
+
+/// Changes a key through a function, as the workspace's administrator. The request must succeed.
+pub(crate) async fn update_key(updater: &Function, workspace: &Workspace, id: &str, body: &Value) {
+    let event = request(workspace, ("PATCH", "/api-keys/{id}"), Some(id), &[], body);
+    let answer = updater.invoke(event).await.expect("an answer");
+    assert_eq!(answer["statusCode"], 200, "{answer}");
+}
+
+/// Puts an entry into a table, without the checks and the other writes of Keygate.
 pub(crate) async fn put_entry(table: &str, entry: &Value) {
     let item = entry.as_object().expect("an object").iter().map(|(name, value)| {
         let value = match value {
@@ -294,10 +302,27 @@ pub(crate) async fn remove_key(table: &str, id: &str) {
     delete.send().await.expect("the key can be removed");
 }
 
-async fn create_like(copy: &str, original: &str) {
-    let description =
-        dynamodb().describe_table().table_name(original).send().await.expect("the table is there");
-    let table = description.table.expect("a description");
+/// Creates an empty table with the key, the indexes and the stream of another one.
+async fn create_with_stream_like(copy: &str, original: &str) {
+    let table = description(original).await;
+    let stream = table.stream_specification.clone();
+    let create = creation_like(copy, table).set_stream_specification(stream);
+    create.send().await.expect("the table can be created");
+}
+
+/// Creates an empty table with the key and the indexes of another one. It has no stream, which would slow down the local
+/// database.
+pub(crate) async fn create_like(copy: &str, original: &str) {
+    let create = creation_like(copy, description(original).await);
+    create.send().await.expect("the table can be created");
+}
+
+async fn description(table: &str) -> TableDescription {
+    let described = dynamodb().describe_table().table_name(table).send().await.expect("the table is there");
+    described.table.expect("a description")
+}
+
+fn creation_like(copy: &str, table: TableDescription) -> CreateTableFluentBuilder {
     let indexes = table.global_secondary_indexes.unwrap_or_default().into_iter().map(|index| {
         GlobalSecondaryIndex::builder()
             .set_index_name(index.index_name)
@@ -314,8 +339,4 @@ async fn create_like(copy: &str, original: &str) {
         .set_attribute_definitions(table.attribute_definitions)
         .set_key_schema(table.key_schema)
         .set_global_secondary_indexes((!indexes.is_empty()).then_some(indexes))
-        .set_stream_specification(table.stream_specification)
-        .send()
-        .await
-        .expect("the table can be created");
 }

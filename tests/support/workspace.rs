@@ -1,5 +1,7 @@
 //! A workspace of a test's own.
 
+use std::time::Duration;
+
 use chrono::Utc;
 use keygate_core::credential::KeyId;
 use reqwest::Method;
@@ -8,9 +10,13 @@ use serde_json::{Value, json};
 use crate::support::database::{self, Contents};
 use crate::support::emulator;
 use crate::support::stack::{Answer, Api, variable};
+use crate::support::{eventually, eventually_within};
 
-/// How the ids of workspaces begin in which a test lets time pass.
+/// The prefix of the ids of workspaces in which a test moves times into the past.
 pub(crate) const PAST_RETENTION: &str = "past-retention";
+
+/// The deadline of a removal. On a busy machine a user with a thousand keys takes more than the default.
+const REMOVAL: Duration = Duration::from_mins(3);
 
 /// A new workspace with an administrator called `admin`.
 #[derive(Clone, Debug)]
@@ -26,8 +32,8 @@ impl Workspace {
         Self::called("test").await
     }
 
-    /// One in which a test lets time pass by changing the tables. What TTL would have removed by then is left behind,
-    /// and is nothing to wonder about at the end of a run.
+    /// A workspace in which a test moves times into the past. Items that TTL would have removed by then stay in the tables, so
+    /// the checks of a whole run leave such workspaces out.
     pub(crate) async fn in_which_time_passes() -> Self {
         Self::called(PAST_RETENTION).await
     }
@@ -107,24 +113,43 @@ impl Workspace {
         self.api.send(method, &url, Some(key), None).await
     }
 
-    /// A page of the audit trail, which must be answered.
+    /// A page of the audit trail. The request must succeed.
     pub(crate) async fn activity(&self, query: &str) -> Value {
         let answer = self.call(Method::GET, &format!("/activity{query}"), &self.admin).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
 
-    /// Removes a user as the administrator, which must be accepted, and waits until it is done.
+    /// Removes a user as the administrator, and waits until the user has no keys left. The request must succeed.
     pub(crate) async fn remove(&self, user: &str, query: &str) -> Contents {
         let answer = self.call(Method::DELETE, &format!("/users/{user}{query}"), &self.admin).await;
         assert_eq!(answer.status, 202, "{answer:?}");
         self.when_cleared(user).await
     }
 
-    /// What the tables hold once a removed user has no key any more.
+    /// Waits until a removed user has no keys left, and returns the contents of the tables.
     pub(crate) async fn when_cleared(&self, user: &str) -> Contents {
-        while !database::is_cleared(&self.id, user).await {}
+        self.until_cleared(user).await;
         self.contents().await
+    }
+
+    /// Waits until a removed user has no keys left.
+    pub(crate) async fn until_cleared(&self, user: &str) {
+        // The condition owns what it reads, because tests spawn this: a borrowed one is not `Send` for the compiler.
+        let (workspace, user) = (self.id.clone(), user.to_owned());
+        let is_cleared = async move || database::is_cleared(&workspace, &user).await;
+        eventually_within(REMOVAL, "the removed user's keys end", is_cleared).await;
+    }
+
+    /// Waits until a key is shown as expired.
+    pub(crate) async fn until_expired(&self, id: &str) {
+        let is_expired = async || self.get(&self.admin, id).await.json()["status"] == "expired";
+        eventually("the key is shown as expired", is_expired).await;
+    }
+
+    /// Waits until an API behind the authorizer refuses a credential that is about to end.
+    pub(crate) async fn until_refused(&self, credential: &str) {
+        eventually("the credential is refused", async || !self.accepts(credential).await).await;
     }
 
     /// Whether an API behind the authorizer accepts a key.
@@ -134,7 +159,7 @@ impl Workspace {
         answer.status == 200
     }
 
-    /// What the tables hold of this workspace, after the check that it fits together.
+    /// The contents of this workspace in the tables, which must be consistent.
     pub(crate) async fn contents(&self) -> Contents {
         let contents = database::contents(&self.id).await;
         contents.assert_consistent();
@@ -142,12 +167,12 @@ impl Workspace {
     }
 }
 
-/// Asks for a bootstrap as an operator would: a key, or a problem.
+/// Bootstraps a workspace as an operator does. Returns the key, or a problem.
 pub(crate) async fn bootstrap(api: &Api, request: &Value) -> Value {
     emulator::invoke(api, &variable("KEYGATE_CREATE_KEY_FUNCTION"), &json!({"bootstrap": request})).await
 }
 
-/// A text of a JSON object's member.
+/// The text of a member of a JSON object.
 pub(crate) fn text<'a>(object: &'a Value, member: &str) -> &'a str {
     object[member].as_str().unwrap_or_else(|| panic!("{member} of {object}"))
 }

@@ -1,6 +1,4 @@
-//! Time as an event: `announce-due`.
-
-use std::time::{Duration, Instant};
+//! Lifecycle events: `announce-due` announces expiring keys, expired keys and ended overlaps.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -8,44 +6,41 @@ use serde_json::{Value, json};
 use crate::support::database::{Contents, string};
 use crate::support::emulator;
 use crate::support::function::{Disturbance, Function, Moment, request};
-use crate::support::tables::{Tables, revealed};
+use crate::support::tables::{Tables, create_key, revealed, update_key};
 use crate::support::workspace::{Workspace, id_of, text};
+use crate::support::{eventually, eventually_some};
 
 const DAY: i64 = 86_400;
-const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Tables of a test's own, and who changes keys in them.
+/// Tables of a test's own, and the functions that work on them.
 struct Deployment {
     tables: Tables,
     creator: Function,
     updater: Function,
     rotator: Function,
     deleter: Function,
-    clock: Function,
+    announcer: Function,
 }
 
 impl Deployment {
     async fn new() -> Self {
         let tables = Tables::new().await;
-        let (creator, updater, rotator, deleter, clock) = tokio::join!(
+        let (creator, updater, rotator, deleter, announcer) = tokio::join!(
             tables.start("create-key"),
             tables.start("update-key"),
             tables.start("rotate-key"),
             tables.start("delete-key"),
             tables.start("announce-due")
         );
-        Self { tables, creator, updater, rotator, deleter, clock }
+        Self { tables, creator, updater, rotator, deleter, announcer }
     }
 
     async fn create(&self, body: &Value) -> String {
-        let event = request(&self.tables.workspace, ("POST", "/api-keys"), None, &[], body);
-        id_of(&revealed(&self.creator.invoke(event).await.expect("an answer"))).to_owned()
+        create_key(&self.creator, &self.tables.workspace, body).await
     }
 
     async fn update(&self, id: &str, body: &Value) {
-        let event = request(&self.tables.workspace, ("PATCH", "/api-keys/{id}"), Some(id), &[], body);
-        let answer = self.updater.invoke(event).await.expect("an answer");
-        assert_eq!(answer["statusCode"], 200, "{answer}");
+        update_key(&self.updater, &self.tables.workspace, id, body).await;
     }
 
     async fn rotate(&self, id: &str, overlap: i64) {
@@ -60,7 +55,7 @@ impl Deployment {
         assert_eq!(self.deleter.invoke(event).await.expect("an answer")["statusCode"], 204);
     }
 
-    /// Lets the clock begin its next run that many hours ago.
+    /// Lets the next run of `announce-due` begin with the hour that many hours ago.
     async fn note_hours_ago(&self, hours: i64) {
         let hour = (Utc::now().timestamp() / 3600 - hours) * 3600;
         let note = json!({"workspace_id": "#keygate", "entry": "ANNOUNCED", "note": hour});
@@ -71,7 +66,7 @@ impl Deployment {
         self.tables.key(id).await.expect("the key is there")
     }
 
-    /// Makes what time does to a key happen: moves its times into the past, as if that much time had gone by.
+    /// Moves a key's times into the past, as if that many seconds had gone by.
     async fn let_time_pass(&self, id: &str, seconds: i64) {
         let key = self.key(id).await;
         let times = ["expires_at", "ttl", "previous_expires_at", "due_at"];
@@ -80,23 +75,19 @@ impl Deployment {
         self.tables.move_times(id, &key, &moved).await;
     }
 
-    /// Runs the clock until something has happened to a key: what.
+    /// Runs `announce-due` until a key has a lifecycle event, and returns the event.
     async fn announce(&self, id: &str) -> Value {
-        let started = Instant::now();
-        loop {
-            self.clock.invoke(json!({})).await.expect("a run");
-            let contents = self.tables.contents().await;
-            if let Some(event) = events(&contents, id).first() {
-                return (*event).clone();
-            }
-            assert!(started.elapsed() < PATIENCE, "{contents:#?}");
-        }
+        eventually_some("the key has a lifecycle event", async || {
+            self.announcer.invoke(json!({})).await.expect("a run");
+            events(&self.tables.contents().await, id).first().copied().cloned()
+        })
+        .await
     }
 }
 
 fn events<'a>(contents: &'a Contents, id: &str) -> Vec<&'a Value> {
-    let of_clock = |event: &&Value| string(&event["actor"]).ends_with("#keygate:clock");
-    contents.events.iter().filter(of_clock).filter(|event| event["key_id"] == id).collect()
+    let is_of_lifecycle = |event: &&Value| string(&event["actor"]).ends_with("#keygate:clock");
+    contents.events.iter().filter(is_of_lifecycle).filter(|event| event["key_id"] == id).collect()
 }
 
 fn actions(contents: &Contents, id: &str) -> Vec<String> {
@@ -104,7 +95,7 @@ fn actions(contents: &Contents, id: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_key_is_announced_7_days_and_1_day_before_it_expires_and_when_it_does() {
+async fn a_key_is_announced_7_days_and_1_day_before_it_expires_and_when_it_expires() {
     let deployment = Deployment::new().await;
     for (expires_in, action, days_left) in [
         (7 * DAY + 1, "key.expiring", json!(7)),
@@ -122,7 +113,7 @@ async fn a_key_is_announced_7_days_and_1_day_before_it_expires_and_when_it_does(
 }
 
 #[tokio::test]
-async fn the_end_of_an_overlap_is_announced_and_takes_the_previous_hash_away() {
+async fn the_end_of_an_overlap_is_announced_and_removes_the_previous_hash() {
     let deployment = Deployment::new().await;
     let id = id_of(&deployment.tables.workspace.admin).to_owned();
     deployment.rotate(&id, 1).await;
@@ -132,11 +123,11 @@ async fn the_end_of_an_overlap_is_announced_and_takes_the_previous_hash_away() {
     for gone in ["previous_hash", "previous_pepper_version", "previous_expires_at", "due_at", "due_bucket"] {
         assert!(key.get(gone).is_none(), "{gone}: {key}");
     }
-    assert_eq!(key["revision"], 2, "nobody has changed it");
+    assert_eq!(key["revision"], 2, "the revision does not change");
 }
 
 #[tokio::test]
-async fn what_time_does_next_follows_every_change() {
+async fn every_change_of_a_key_updates_when_it_is_due_next() {
     let deployment = Deployment::new().await;
     let id = deployment.create(&json!({"name": "ci", "expires_in": 10 * DAY})).await;
     let due_in = async || Some(deployment.key(&id).await.get("due_at")?.as_i64()? - Utc::now().timestamp());
@@ -151,7 +142,7 @@ async fn what_time_does_next_follows_every_change() {
     deployment.update(&id, &json!({"expires_at": later})).await;
     assert!(near(due_in().await, 93 * DAY), "the notice before the later expiry");
     deployment.update(&id, &json!({"name": "other"})).await;
-    assert!(near(due_in().await, 93 * DAY), "no other");
+    assert!(near(due_in().await, 93 * DAY), "a new name does not change it");
     deployment.update(&id, &json!({"expires_at": null})).await;
     assert_eq!(due_in().await, None);
 }
@@ -166,34 +157,34 @@ async fn after_an_outage_everything_is_announced_once_and_a_notice_that_comes_to
         deployment.let_time_pass(id, 9 * DAY).await;
     }
     deployment.note_hours_ago(9 * 24).await;
-    deployment.clock.invoke(json!({})).await.expect("the run after the outage");
+    deployment.announcer.invoke(json!({})).await.expect("the run after the outage");
     let contents = deployment.tables.contents().await;
     assert_eq!(actions(&contents, &expired), ["key.overlap_ended", "key.expired"]);
     assert_eq!(actions(&contents, &expiring), ["key.expiring"]);
     assert_eq!(events(&contents, &expiring)[0]["days_left"], 1);
 
-    deployment.clock.take_calls();
-    deployment.clock.invoke(json!({})).await.expect("one more run");
-    let queries = deployment.clock.take_calls().iter().filter(|(operation, _)| operation == "Query").count();
+    deployment.announcer.take_calls();
+    deployment.announcer.invoke(json!({})).await.expect("one more run");
+    let queries =
+        deployment.announcer.take_calls().iter().filter(|(operation, _)| operation == "Query").count();
     // This hour and the one before, or, if it is just over, one more.
-    assert!(queries == 8 || queries == 12, "what is caught up with is not read again: {queries}");
+    assert!(queries == 8 || queries == 12, "hours that are done are not read again: {queries}");
     assert_eq!(deployment.tables.contents().await.events.len(), contents.events.len());
 }
 
-/// Many keys that a script makes with one expiry are due in the same hour. They are handled page by page, so that any number
-/// of them fits into the function's memory.
+/// Keys that a script creates with the same expiry are due in the same hour. The function handles them page by page, so any
+/// number of them fits into its memory.
 #[tokio::test]
-async fn keys_that_are_due_in_the_same_hour_are_announced_page_by_page_and_the_hour_is_passed_with_the_last()
-{
+async fn keys_that_are_due_in_the_same_hour_are_announced_page_by_page_before_the_next_hour() {
     const MANY: usize = 250;
     let deployment = Deployment::new().await;
     let id = deployment.create(&json!({"name": "ci", "expires_in": 3600})).await;
     deployment.let_time_pass(&id, 4 * 3600).await;
     deployment.note_hours_ago(4).await;
     let copies = deployment.tables.copy_key(&id, MANY).await;
-    deployment.clock.take_calls();
-    deployment.clock.invoke(json!({})).await.expect("a run");
-    let calls = deployment.clock.take_calls();
+    deployment.announcer.take_calls();
+    deployment.announcer.invoke(json!({})).await.expect("a run");
+    let calls = deployment.announcer.take_calls();
 
     let queries = calls.iter().filter(|(operation, _)| operation == "Query");
     assert!(queries.clone().all(|(_, request)| request["Limit"].as_i64().is_some_and(|limit| limit <= 100)));
@@ -206,37 +197,38 @@ async fn keys_that_are_due_in_the_same_hour_are_announced_page_by_page_and_the_h
         })
         .collect();
     let longest = operations.split('q').map(str::len).max();
-    assert_eq!(longest, Some(100), "no more keys are read than are handled next: {operations}");
+    assert_eq!(longest, Some(100), "each page is handled before the next one is read: {operations}");
 
     let contents = deployment.tables.unchecked_contents().await;
     for id in copies.iter().chain([&id]) {
         assert_eq!(actions(&contents, id), ["key.expired"], "{id}");
     }
-    deployment.clock.take_calls();
-    deployment.clock.invoke(json!({})).await.expect("one more run");
-    let queries = deployment.clock.take_calls().iter().filter(|(operation, _)| operation == "Query").count();
-    assert!(queries == 8 || queries == 12, "the hour is passed: {queries}");
+    deployment.announcer.take_calls();
+    deployment.announcer.invoke(json!({})).await.expect("one more run");
+    let queries =
+        deployment.announcer.take_calls().iter().filter(|(operation, _)| operation == "Query").count();
+    assert!(queries == 8 || queries == 12, "the hour is not read again: {queries}");
 }
 
 #[tokio::test]
-async fn an_hour_of_which_something_is_left_is_not_passed() {
+async fn an_hour_with_a_key_that_is_still_due_is_read_again() {
     let deployment = Deployment::new().await;
     let id = deployment.create(&json!({"name": "ci", "expires_in": 3600})).await;
     deployment.let_time_pass(&id, 4 * 3600).await;
     deployment.note_hours_ago(4).await;
-    // Somebody changes the key between the reading and the writing, and leaves it due.
+    // A change between the read and the write leaves the key due.
     let renamed = json!({"name": "other"});
     let meanwhile = deployment.update(&id, &renamed);
-    deployment.clock.invoke_while(json!({}), meanwhile).await;
+    deployment.announcer.invoke_while(json!({}), meanwhile).await;
     assert_eq!(actions(&deployment.tables.contents().await, &id), [""; 0]);
-    deployment.clock.invoke(json!({})).await.expect("one more run");
+    deployment.announcer.invoke(json!({})).await.expect("one more run");
     assert_eq!(actions(&deployment.tables.contents().await, &id), ["key.expired"]);
 }
 
 #[tokio::test]
-async fn killed_at_any_point_and_run_again_the_clock_leaves_what_one_clean_run_does() {
+async fn after_a_kill_at_any_call_the_next_run_leaves_what_one_clean_run_does() {
     let deployment = Deployment::new().await;
-    // A key to which two things have happened in an outage of hours.
+    // A key with two lifecycle events during an outage of hours.
     let prepare = async |name: &str| {
         let id = deployment.create(&json!({"name": name, "expires_in": 3600})).await;
         deployment.rotate(&id, 1800).await;
@@ -246,11 +238,11 @@ async fn killed_at_any_point_and_run_again_the_clock_leaves_what_one_clean_run_d
     };
     let expected = ["key.overlap_ended", "key.expired"];
     let clean = prepare("clean").await;
-    deployment.clock.invoke(json!({})).await.expect("a run");
+    deployment.announcer.invoke(json!({})).await.expect("a run");
     assert_eq!(actions(&deployment.tables.contents().await, &clean), expected);
-    let calls = deployment.clock.take_calls();
+    let calls = deployment.announcer.take_calls();
 
-    // Between two queries nothing has happened. Around every other call, and before the first query, something may have.
+    // Between two queries nothing changes. A kill can matter at every other call, and before the first query.
     let first_query = calls.iter().position(|(operation, _)| operation == "Query");
     let is_point =
         |(at, (operation, _)): &(usize, &(String, Value))| operation != "Query" || Some(*at) == first_query;
@@ -262,7 +254,7 @@ async fn killed_at_any_point_and_run_again_the_clock_leaves_what_one_clean_run_d
             let killed = deployment.tables.start("announce-due").await;
             killed.disturb(Disturbance::KillAt(u32::try_from(at).expect("a small number"), moment));
             assert!(!killed.survives(json!({})).await, "{at} {moment:?}");
-            deployment.clock.invoke(json!({})).await.expect("a run");
+            deployment.announcer.invoke(json!({})).await.expect("a run");
             let contents = deployment.tables.contents().await;
             assert_eq!(actions(&contents, &id), expected, "{at} {moment:?}");
             let key = deployment.key(&id).await;
@@ -275,20 +267,20 @@ async fn killed_at_any_point_and_run_again_the_clock_leaves_what_one_clean_run_d
 }
 
 #[tokio::test]
-async fn a_key_that_is_extended_while_the_clock_runs_has_not_expired() {
+async fn a_key_that_is_extended_during_a_run_is_not_announced_as_expired() {
     let deployment = Deployment::new().await;
     let id = deployment.create(&json!({"name": "ci", "expires_in": 3600})).await;
     deployment.let_time_pass(&id, 3601).await;
     let later = json!({"expires_at": (Utc::now() + TimeDelta::days(2)).to_rfc3339()});
     let meanwhile = deployment.update(&id, &later);
-    deployment.clock.invoke_while(json!({}), meanwhile).await;
-    deployment.clock.invoke(json!({})).await.expect("one more run");
+    deployment.announcer.invoke_while(json!({}), meanwhile).await;
+    deployment.announcer.invoke(json!({})).await.expect("one more run");
     assert_eq!(actions(&deployment.tables.contents().await, &id), [""; 0]);
 }
 
-/// Somebody changes a key at the same time, and with what they read write back that it is due.
+/// A change at the same time can write back the `due_at` that it has read.
 #[tokio::test]
-async fn what_is_announced_already_is_not_announced_again() {
+async fn an_expiry_is_announced_once() {
     let deployment = Deployment::new().await;
     let id = deployment.create(&json!({"name": "ci", "expires_in": 3600})).await;
     deployment.let_time_pass(&id, 3601).await;
@@ -296,25 +288,26 @@ async fn what_is_announced_already_is_not_announced_again() {
     assert_eq!(deployment.announce(&id).await["action"], "key.expired");
     let due_at = before["due_at"].as_i64().expect("a time");
     deployment.tables.move_times(&id, &before, &[("due_at", due_at)]).await;
-    deployment.clock.invoke(json!({})).await.expect("one more run");
+    deployment.announcer.invoke(json!({})).await.expect("one more run");
     assert_eq!(actions(&deployment.tables.contents().await, &id), ["key.expired"]);
     let key = deployment.key(&id).await;
-    assert_eq!(key["due_at"], key["ttl"], "it has moved on all the same");
+    assert_eq!(key["due_at"], key["ttl"], "the key is due next at its ttl");
 }
 
 #[tokio::test]
-async fn the_deployed_clock_announces_too() {
+async fn the_deployed_function_announces_the_end_of_an_overlap() {
     let workspace = Workspace::new().await;
     workspace.rotate(&workspace.admin, id_of(&workspace.admin), &json!({"overlap_seconds": 1})).await;
-    let started = Instant::now();
-    while workspace.contents().await.events_of("key.overlap_ended", &json!(id_of(&workspace.admin))) == 0 {
-        assert!(started.elapsed() < PATIENCE, "nothing is announced");
+    let id = json!(id_of(&workspace.admin));
+    eventually("the end of the overlap is announced", async || {
         emulator::run(&workspace.api, "AnnounceDue", &json!({})).await;
-    }
+        workspace.contents().await.events_of("key.overlap_ended", &id) > 0
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn nobody_can_have_an_id_that_is_keygates_own() {
+async fn user_ids_of_keygate_are_refused() {
     let workspace = Workspace::new().await;
     let body = json!({"name": "mine", "user_id": "keygate:clock"});
     assert_eq!(workspace.create(&workspace.admin, &body).await.invalid_places(), ["/user_id"]);

@@ -1,4 +1,4 @@
-//! What the authorizer writes after its answer.
+//! Deferred work: what the authorizer writes after its response.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -7,8 +7,9 @@ use crate::support::database;
 use crate::support::emulator::log_lines;
 use crate::support::faults::Faults;
 use crate::support::function::{Disturbance, Function, token_event};
-use crate::support::stack::variable;
+use crate::support::stack::{peppers_with, variable};
 use crate::support::workspace::{Workspace, id_of, text};
+use crate::support::{eventually, eventually_some};
 
 fn call(key: &str) -> Value {
     token_event(&format!("Bearer {key}"))
@@ -18,75 +19,73 @@ fn updates(function: &Function) -> usize {
     function.take_calls().iter().filter(|(operation, _)| operation == "UpdateItem").count()
 }
 
-/// The configuration of a deployment with a second pepper, made of the same KMS key.
-pub(crate) fn two_peppers() -> String {
-    let first = variable("KEYGATE_PEPPERS");
-    let key = first.splitn(3, ':').nth(2).expect("version, label and key");
-    format!("{first},2:keygate-pepper-2:{key}")
-}
-
 /// The version of the pepper under which a key's hash is stored.
 async fn pepper_version(id: &str) -> i64 {
     database::key(id).await["pepper_version"].as_i64().expect("a version")
 }
 
+/// Waits until the hash of a key is stored under the second pepper.
+async fn until_rehashed(id: &str) {
+    eventually("the key is rehashed", async || pepper_version(id).await == 2).await;
+}
+
+/// Waits until the last use of a key is stored.
+async fn until_used(id: &str) {
+    eventually("the last use is stored", async || database::key(id).await["last_used_at"] != 0).await;
+}
+
 #[tokio::test]
-async fn a_used_key_says_when() {
+async fn a_used_key_shows_when_it_was_used_last() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "ci"})).await;
     let (id, before) = (text(&created, "id"), Utc::now());
     assert!(workspace.accepts(text(&created, "key")).await);
-    let used = loop {
+    let used = eventually_some("the key has a last_used_at", async || {
         let answer = workspace.get(&workspace.admin, id).await;
-        assert_eq!(answer.header("etag"), Some("\"1\""), "being used is no change");
-        if let Some(used) = answer.json()["last_used_at"].as_str() {
-            break DateTime::parse_from_rfc3339(used).expect("RFC 3339").to_utc();
-        }
-    };
+        assert_eq!(answer.header("etag"), Some("\"1\""), "a use does not change the revision");
+        answer.json()["last_used_at"].as_str().map(str::to_owned)
+    });
+    let used = DateTime::parse_from_rfc3339(&used.await).expect("RFC 3339").to_utc();
     assert!((before.timestamp()..=Utc::now().timestamp()).contains(&used.timestamp()));
     let listed = workspace.list(&workspace.admin, "?sort=last_used_at&status=unused").await.json();
     assert_eq!(listed["items"], json!([]));
     workspace.contents().await;
 }
 
-/// The emulator has no Extensions API, so its environments write before they answer, which is slower.
+/// The emulator has no Extensions API, so its environments write before they respond, which is slower.
 #[tokio::test]
-async fn an_environment_whose_extension_cannot_register_says_so_once_with_the_reason() {
+async fn an_environment_whose_extension_cannot_register_logs_the_reason() {
     let workspace = Workspace::new().await;
     assert!(workspace.accepts(&workspace.admin).await);
     let warning = "no Extensions API: what is left is written before each answer";
-    let started = std::time::Instant::now();
-    let line = loop {
-        let lines = log_lines(&workspace.api).await;
-        if let Some(line) = lines.iter().find(|line| line.contains(warning)) {
-            break serde_json::from_str::<Value>(line).expect("JSON");
-        }
-        assert!(started.elapsed() < std::time::Duration::from_secs(30), "nobody is told");
-    };
+    let line = eventually_some("the authorizer logs a warning", async || {
+        log_lines(&workspace.api).await.into_iter().find(|line| line.contains(warning))
+    });
+    let line: Value = serde_json::from_str(&line.await).expect("JSON");
     assert_eq!(line["level"], "WARN", "{line}");
     assert!(line["error"].as_str().is_some_and(|error| !error.is_empty()), "{line}");
 
     let authorizer = Function::start("authorize", &[]).await;
     authorizer.invoke(call(&workspace.admin)).await.expect("a policy");
-    assert!(!authorizer.log().contains(warning), "where there is one, there is nothing to say");
+    assert!(!authorizer.log().contains(warning), "with an Extensions API there is no warning");
 }
 
 #[tokio::test]
-async fn the_answer_does_not_wait_for_what_is_written_after_it() {
+async fn the_response_does_not_wait_for_deferred_work() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let authorizer = Function::start("authorize", &[]).await;
     let answer = authorizer.invoke_then(call(&key), async {
         let stored = database::key(id_of(&key)).await;
-        assert_eq!(stored["last_used_at"], 0, "the answer is there and nothing is written yet");
+        assert_eq!(stored["last_used_at"], 0, "the response has arrived, and nothing is written yet");
     });
     assert_eq!(Box::pin(answer).await["principalId"], "bob");
-    while database::key(id_of(&key)).await["last_used_at"] == 0 {}
+    until_used(id_of(&key)).await;
     workspace.contents().await;
 }
 
 #[tokio::test]
-async fn everything_is_written_by_the_time_the_environment_is_frozen() {
+async fn all_deferred_work_is_done_when_the_environment_is_frozen() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let authorizer = Function::start("authorize", &[]).await;
@@ -97,9 +96,9 @@ async fn everything_is_written_by_the_time_the_environment_is_frozen() {
     workspace.contents().await;
 }
 
-/// Frozen for longer than a connection is kept, it finds none of them any more.
+/// DynamoDB closes the connections of an environment that stays frozen for long.
 #[tokio::test]
-async fn a_frozen_environment_goes_on_although_its_connections_have_ended() {
+async fn a_thawed_environment_works_although_its_connections_have_ended() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let mut dynamodb = Faults::before(&variable("KEYGATE_DYNAMODB_URL")).await;
@@ -112,16 +111,16 @@ async fn a_frozen_environment_goes_on_although_its_connections_have_ended() {
     authorizer.terminate().await;
     let counts: Vec<_> =
         database::calls(&workspace.id, "bob").await.iter().map(|event| event["count"].clone()).collect();
-    assert_eq!(counts, [1, 1], "what waited in the frozen environment is written when it ends");
+    assert_eq!(counts, [1, 1], "calls that the frozen environment still held are written when it ends");
 }
 
 #[tokio::test]
-async fn use_is_written_once_in_an_interval_and_never_backwards() {
+async fn the_last_use_is_written_once_in_an_interval_and_never_moves_back() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let (one, other) = tokio::join!(Function::start("authorize", &[]), Function::start("authorize", &[]));
     one.invoke(call(&key)).await.expect("a policy");
-    while database::key(id_of(&key)).await["last_used_at"] == 0 {}
+    until_used(id_of(&key)).await;
     assert_eq!(updates(&one), 1);
     let written = database::key(id_of(&key)).await["last_used_at"].clone();
     for function in [&one, &other, &one] {
@@ -133,7 +132,7 @@ async fn use_is_written_once_in_an_interval_and_never_backwards() {
 }
 
 #[tokio::test]
-async fn a_failure_after_the_answer_changes_no_answer() {
+async fn a_failure_of_deferred_work_changes_no_response() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let authorizer = Function::start("authorize", &[("LAST_USED_INTERVAL", "0")]).await;
@@ -143,12 +142,12 @@ async fn a_failure_after_the_answer_changes_no_answer() {
     }
     authorizer.disturb(Disturbance::None);
     authorizer.invoke(call(&key)).await.expect("a policy");
-    while database::key(id_of(&key)).await["last_used_at"] == 0 {}
+    until_used(id_of(&key)).await;
     workspace.contents().await;
 }
 
 #[tokio::test]
-async fn a_refused_key_was_not_used() {
+async fn a_refused_call_is_no_use_of_the_key() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "ci"})).await;
     workspace.update(&workspace.admin, text(&created, "id"), &json!({"disabled": true})).await;
@@ -157,8 +156,8 @@ async fn a_refused_key_was_not_used() {
     assert!(authorizer.invoke(call(text(&created, "key"))).await.is_err());
     let accepted = workspace.key_of("bob", &[]).await;
     authorizer.invoke(call(&accepted)).await.expect("a policy");
-    while database::key(id_of(&accepted)).await["last_used_at"] == 0 {}
-    assert_eq!(updates(&authorizer), 1, "that of the accepted key");
+    until_used(id_of(&accepted)).await;
+    assert_eq!(updates(&authorizer), 1, "one update, of the accepted key");
     workspace.contents().await;
 }
 
@@ -166,37 +165,41 @@ async fn a_refused_key_was_not_used() {
 async fn a_hash_under_an_older_pepper_is_renewed_when_its_key_is_used() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
-    let peppers = two_peppers();
+    let peppers = peppers_with("2");
     let (old, both) = ([], [("PEPPERS", peppers.as_str())]);
     let (old, both) = tokio::join!(Function::start("authorize", &old), Function::start("authorize", &both));
     assert_eq!(pepper_version(id_of(&key)).await, 1);
     both.invoke(call(&key)).await.expect("a policy");
-    while pepper_version(id_of(&key)).await == 1 {}
+    until_rehashed(id_of(&key)).await;
     both.invoke(call(&key)).await.expect("the same key is accepted under its new hash");
-    let error = old.invoke(call(&key)).await.expect_err("an environment without the pepper cannot tell");
+    let error = old.invoke(call(&key)).await.expect_err("an environment without the pepper cannot decide");
     assert_ne!(error, "Unauthorized");
     workspace.contents().await;
 }
 
 #[tokio::test]
-async fn a_pepper_is_known_everywhere_before_it_is_used_anywhere() {
+async fn with_pepper_version_1_no_hash_is_renewed_under_a_newer_pepper() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
-    let peppers = two_peppers();
+    let peppers = peppers_with("2");
     let settings = [("PEPPERS", peppers.as_str()), ("PEPPER_VERSION", "1")];
     let authorizer = Function::start("authorize", &settings).await;
     authorizer.invoke(call(&key)).await.expect("a policy");
-    while database::key(id_of(&key)).await["last_used_at"] == 0 {}
-    assert_eq!((updates(&authorizer), pepper_version(id_of(&key)).await), (1, 1), "that of its last use");
+    until_used(id_of(&key)).await;
+    assert_eq!(
+        (updates(&authorizer), pepper_version(id_of(&key)).await),
+        (1, 1),
+        "the one update is of the last use"
+    );
     workspace.contents().await;
 }
 
 #[tokio::test]
-async fn of_a_rehash_and_a_rotation_the_rotation_wins() {
+async fn a_rotation_wins_over_a_rehash_at_the_same_time() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "ci"})).await;
     let (id, old) = (text(&created, "id"), text(&created, "key"));
-    let peppers = two_peppers();
+    let peppers = peppers_with("2");
     let settings = [("PEPPERS", peppers.as_str()), ("LAST_USED_INTERVAL", "86400")];
     database::mark_used(id).await;
     let authorizer = Function::start("authorize", &settings).await;
@@ -212,7 +215,7 @@ async fn of_a_rehash_and_a_rotation_the_rotation_wins() {
     for key in [old, text(&rotated, "key")] {
         authorizer.invoke(call(key)).await.expect("both secrets work during the overlap");
     }
-    while pepper_version(id).await == 1 {}
+    until_rehashed(id).await;
     for key in [old, text(&rotated, "key")] {
         authorizer.invoke(call(key)).await.expect("and after the new one's hash was renewed");
     }
