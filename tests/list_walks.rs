@@ -14,8 +14,9 @@ use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, ReturnConsumedCapac
 use chrono::{DateTime, Utc};
 use keygate::keys::list::{ListKeys, list};
 use keygate::store::keys::KeysTable;
-use keygate_core::caller::{Caller, CredentialKind};
+use keygate_core::caller::Caller;
 use keygate_core::credential::KeyId;
+use keygate_core::credential_class::CredentialKind;
 use keygate_core::environment::Environment;
 use proptest::prelude::{prop_assert, prop_assert_eq};
 use proptest::test_runner::{TestCaseError, TestCaseResult};

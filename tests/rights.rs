@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use keygate_core::rights::CredentialClass;
+use keygate_core::credential_class::CredentialClass;
 use reqwest::Method;
 use serde_json::{Value, json};
 

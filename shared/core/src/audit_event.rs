@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use ulid::Ulid;
 
-use crate::caller::CredentialKind;
 use crate::credential::{self, KeyId, TokenId};
+use crate::credential_class::CredentialKind;
 use crate::identity::{UserId, WorkspaceId};
 use crate::key::KeyOwner;
 use crate::random::generate_ulid;

@@ -1,13 +1,14 @@
 //! Who calls, and what they may do.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::credential::KeyId;
+use crate::credential_class::{CredentialClass, CredentialKind, OldSecret};
 use crate::endpoint_rule::{self, EndpointRule};
 use crate::error::Error;
 use crate::identity::{UserId, WorkspaceId};
-use crate::rights::OldSecret;
+use crate::rights::Operation;
 use crate::scope::{Scope, WORKSPACE_ADMIN};
 use crate::time;
 
@@ -60,40 +61,6 @@ impl From<Caller> for Me {
     fn from(caller: Caller) -> Self {
         let sunset = caller.sunset();
         Self { caller, deprecated: sunset.is_some(), sunset }
-    }
-}
-
-/// Which kind of credential was presented.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CredentialKind {
-    /// The key itself.
-    ApiKey,
-    /// A token that was made with it.
-    AccessToken,
-    /// A key of the adopter's earlier mechanism, which works until its sunset.
-    LegacyKey,
-}
-
-impl CredentialKind {
-    /// The kind in one word, as everybody is told.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::ApiKey => "api_key",
-            Self::AccessToken => "access_token",
-            Self::LegacyKey => "legacy_key",
-        }
-    }
-
-    /// The kind as a sentence begins with it.
-    #[must_use]
-    pub fn noun(self) -> &'static str {
-        match self {
-            Self::ApiKey => "An API key",
-            Self::AccessToken => "An access token",
-            Self::LegacyKey => "A legacy key",
-        }
     }
 }
 
@@ -160,6 +127,35 @@ impl Caller {
     /// - [`Error::NotYourKey`]: the user is another one and the caller no administrator.
     pub fn require_to_act_for(&self, user: &UserId) -> Result<(), Error> {
         if self.is_admin() || self.user_id == *user { Ok(()) } else { Err(Error::NotYourKey) }
+    }
+
+    /// What the caller presented.
+    #[must_use]
+    pub fn class(&self) -> CredentialClass {
+        CredentialClass::new(self.credential, self.old_secret)
+    }
+
+    /// Demands that what the caller presented may do something that is about no key.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InsufficientCredential`]: it may not.
+    pub fn may(&self, operation: Operation) -> Result<(), Error> {
+        self.allowed(operation, false)
+    }
+
+    /// Demands that what the caller presented may do something to a key.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InsufficientCredential`]: it may not.
+    pub fn may_to(&self, operation: Operation, key: KeyId) -> Result<(), Error> {
+        self.allowed(operation, self.key_id == key)
+    }
+
+    fn allowed(&self, operation: Operation, own_key: bool) -> Result<(), Error> {
+        let class = self.class();
+        if class.may(operation, own_key) { Ok(()) } else { Err(Error::InsufficientCredential(class)) }
     }
 }
 

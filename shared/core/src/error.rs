@@ -6,9 +6,9 @@ use serde::Serialize;
 use thiserror::Error as ThisError;
 
 use crate::credential::KeyId;
+use crate::credential_class::CredentialClass;
 use crate::endpoint_rule::EndpointRule;
 use crate::pepper::UnknownPepper;
-use crate::rights::CredentialClass;
 
 /// Why a use case did not do what was asked. Unless a variant says otherwise, nothing was changed.
 #[derive(Debug, ThisError)]

@@ -206,9 +206,9 @@ impl IdempotentRequest<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::caller::CredentialKind;
+    use crate::credential_class::CredentialKind;
+    use crate::credential_class::OldSecret;
     use crate::pepper::Peppers;
-    use crate::rights::OldSecret;
 
     const HEADER_VALUE: &str = "4f1c2a9e-create-ci";
 

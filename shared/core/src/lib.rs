@@ -6,6 +6,7 @@ mod newtype;
 pub mod audit_event;
 pub mod caller;
 pub mod credential;
+pub mod credential_class;
 pub mod decision;
 pub mod endpoint_rule;
 pub mod environment;

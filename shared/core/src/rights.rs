@@ -5,36 +5,7 @@
 //! is decided here for every kind of credential, in one `match` without a default: a new operation, or a new kind, does not
 //! compile until somebody has decided it.
 
-use std::fmt;
-
-use crate::caller::{Caller, CredentialKind};
-use crate::credential::KeyId;
-use crate::error::Error;
-
-/// Which secret of an API key was presented, if not its current one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OldSecret {
-    /// The secret before the last rotation, which works until the overlap ends.
-    Previous,
-    /// The secret of the user from whom the key was taken over, which works until that overlap ends.
-    Transferred,
-}
-
-/// What is presented, as far as rights depend on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CredentialClass {
-    /// An API key with its current secret.
-    CurrentSecret,
-    /// An API key with the secret before its last rotation.
-    PreviousSecret,
-    /// An API key with the secret of the user from whom it was taken over.
-    TransferredSecret,
-    /// An access token.
-    AccessToken,
-    /// A legacy key.
-    LegacyKey,
-}
+use crate::credential_class::CredentialClass;
 
 /// What a request is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,18 +56,6 @@ enum Right {
 }
 
 impl CredentialClass {
-    /// What was presented, by its kind and by which secret it is.
-    #[must_use]
-    pub fn new(kind: CredentialKind, old_secret: Option<OldSecret>) -> Self {
-        match (kind, old_secret) {
-            (CredentialKind::ApiKey, None) => Self::CurrentSecret,
-            (CredentialKind::ApiKey, Some(OldSecret::Previous)) => Self::PreviousSecret,
-            (CredentialKind::ApiKey, Some(OldSecret::Transferred)) => Self::TransferredSecret,
-            (CredentialKind::AccessToken, _) => Self::AccessToken,
-            (CredentialKind::LegacyKey, _) => Self::LegacyKey,
-        }
-    }
-
     /// Whether it may do something to a key, or, where that is about no key, at all. `own_key` says that the key is the one that
     /// the credential belongs to.
     #[must_use]
@@ -153,50 +112,6 @@ impl CredentialClass {
                 | ObtainRefreshToken | RenewTokens | RevokePresentedToken | Introspect,
             ) => Right::Denied,
         }
-    }
-}
-
-/// What was presented, as a client is told.
-impl fmt::Display for CredentialClass {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::CurrentSecret => "an API key",
-            Self::PreviousSecret => "the previous secret of an API key",
-            Self::TransferredSecret => "the former user's secret of an API key that was handed over",
-            Self::AccessToken => "an access token",
-            Self::LegacyKey => "a legacy key",
-        })
-    }
-}
-
-impl Caller {
-    /// What the caller presented.
-    #[must_use]
-    pub fn presented(&self) -> CredentialClass {
-        CredentialClass::new(self.credential, self.old_secret)
-    }
-
-    /// Demands that what the caller presented may do something that is about no key.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::InsufficientCredential`]: it may not.
-    pub fn may(&self, operation: Operation) -> Result<(), Error> {
-        self.allowed(operation, false)
-    }
-
-    /// Demands that what the caller presented may do something to a key.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::InsufficientCredential`]: it may not.
-    pub fn may_to(&self, operation: Operation, key: KeyId) -> Result<(), Error> {
-        self.allowed(operation, self.key_id == key)
-    }
-
-    fn allowed(&self, operation: Operation, own_key: bool) -> Result<(), Error> {
-        let presented = self.presented();
-        if presented.may(operation, own_key) { Ok(()) } else { Err(Error::InsufficientCredential(presented)) }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::caller::{Caller, CredentialKind};
+use crate::caller::Caller;
 use crate::credential::{Credential, KeyId};
+use crate::credential_class::CredentialKind;
+use crate::credential_class::{CredentialClass, OldSecret};
 use crate::endpoint_rule;
 use crate::key::{Generation, HashedKey, Key, KeyOwner, Status};
 use crate::legacy_key::HashedLegacyKey;
 use crate::pepper::{Peppers, SecretHash, UnknownPepper};
-use crate::rights::{CredentialClass, OldSecret};
 use crate::token::{Family, StoredToken, Token, TokenKey, TokenKind};
 
 /// What came of comparing a credential with what is stored, whatever the time.
@@ -259,7 +260,7 @@ impl VerifiedCredential {
 
     /// What was presented, as far as rights depend on it.
     #[must_use]
-    pub fn presented(&self) -> CredentialClass {
+    pub fn class(&self) -> CredentialClass {
         match &self.presented {
             PresentedSecret::Current => CredentialClass::CurrentSecret,
             PresentedSecret::Previous(old, _) => CredentialClass::new(CredentialKind::ApiKey, Some(*old)),

@@ -1,10 +1,11 @@
 //! What an authorizer tells the backend of the caller, and the management API reads.
 
 use chrono::DateTime;
-use keygate_core::caller::{Caller, CredentialKind};
+use keygate_core::caller::Caller;
+use keygate_core::credential_class::CredentialKind;
+use keygate_core::credential_class::OldSecret;
 use keygate_core::endpoint_rule::EndpointRule;
 use keygate_core::error::Error;
-use keygate_core::rights::OldSecret;
 use keygate_core::scope::Scope;
 use keygate_core::time::rfc3339;
 use serde::{Deserialize, Serialize};

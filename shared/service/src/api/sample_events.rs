@@ -1,7 +1,8 @@
 //! Authorizer events as API Gateway sends them, and a caller, for the unit tests.
 
 use chrono::DateTime;
-use keygate_core::caller::{Caller, CredentialKind};
+use keygate_core::caller::Caller;
+use keygate_core::credential_class::CredentialKind;
 use serde_json::{Value, json};
 
 pub(super) const ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/GET/orders/7";

@@ -8,8 +8,8 @@ use std::collections::{HashMap, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::audit_event::{AuditEvent, CallOutcome, RequestOrigin};
-use keygate_core::caller::CredentialKind;
 use keygate_core::credential::KeyId;
+use keygate_core::credential_class::CredentialKind;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::key::KeyOwner;
 

@@ -11,8 +11,8 @@ use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use keygate_core::caller::CredentialKind;
 use keygate_core::credential::{Brand, Credential, CredentialForm, Malformed};
+use keygate_core::credential_class::CredentialKind;
 use keygate_core::decision::{Decision, Refusal};
 use keygate_core::error::Error;
 use keygate_core::key::KeyOwner;

@@ -3,8 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
-use keygate_core::caller::CredentialKind;
 use keygate_core::credential::{Brand, Credential, CredentialForm, KeyId};
+use keygate_core::credential_class::CredentialKind;
 use keygate_core::rights::Operation;
 use keygate_core::verification::{Verification, VerifiedCredential};
 use percent_encoding::percent_decode_str;
@@ -94,8 +94,8 @@ impl PresentedClient {
         let presented = Some(CredentialKind::ApiKey);
         let refused = match verifier.verify(credential, now).await?.verification {
             Verification::Verified(known) => match known.works(now) {
-                Ok(()) if known.presented().may(operation, true) => return Ok(*known),
-                Ok(()) => return Err(OAuthError::UnauthorizedClient(known.presented())),
+                Ok(()) if known.class().may(operation, true) => return Ok(*known),
+                Ok(()) => return Err(OAuthError::UnauthorizedClient(known.class())),
                 Err(unfit) => RefusedCredential::of_unfit(known.key.owner(), presented, unfit),
             },
             Verification::WrongSecret(owner) => RefusedCredential::of_wrong_secret(owner, presented),

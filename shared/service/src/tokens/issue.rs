@@ -11,10 +11,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
 use keygate_core::caller::Actor;
 use keygate_core::credential::{Brand, Credential, CredentialForm, FamilyId, TokenId};
+use keygate_core::credential_class::CredentialClass;
 use keygate_core::endpoint_rule::{self, EndpointRule};
 use keygate_core::error::Error;
 use keygate_core::key::Key;
-use keygate_core::rights::{self, Operation};
+use keygate_core::rights::Operation;
 use keygate_core::scope::{MAX_SCOPES, Scope, WORKSPACE_ADMIN};
 use keygate_core::time::whole_second;
 use keygate_core::token::{Family, HashedToken, RefreshUse, Token, TokenKey, TokenKind};
@@ -191,14 +192,13 @@ impl TokenIssuer {
         origin: RequestOrigin,
         now: DateTime<Utc>,
     ) -> Result<IssuedTokens, OAuthError> {
-        let presented = client.presented();
+        let presented = client.class();
         if request.offline && !presented.may(Operation::ObtainRefreshToken, true) {
             let detail =
                 format!("{OFFLINE_ACCESS} takes an API key with its current secret, not {presented}.");
             return Err(OAuthError::InvalidScope(detail));
         }
-        let made_in_overlap =
-            (presented == rights::CredentialClass::PreviousSecret).then_some(client.key.rotation);
+        let made_in_overlap = (presented == CredentialClass::PreviousSecret).then_some(client.key.rotation);
         // What is made with a secret ends with it.
         let client_ends_at = client.ends_at();
         let key = TokenKey { key: client.key, generation: client.generation };

@@ -13,10 +13,10 @@ pub mod parameters;
 pub mod revoke;
 pub mod settings;
 
-use keygate_core::caller::CredentialKind;
+use keygate_core::credential_class::CredentialClass;
+use keygate_core::credential_class::CredentialKind;
 use keygate_core::error::Error;
 use keygate_core::key::KeyOwner;
-use keygate_core::rights::CredentialClass;
 use keygate_core::verification::{InactiveReason, WRONG_SECRET};
 use thiserror::Error as ThisError;
 
