@@ -90,7 +90,7 @@ unit: ## The unit tests and the examples in the documentation
 	@$(PHASE) "unit tests" cargo test $(LOCKED) --package keygate --lib
 	@$(PHASE) "documentation examples" cargo test $(LOCKED) --package keygate --doc
 
-merge: setup ## Merge infra/template into target/infra/template.yaml
+merge: setup ## Merge infra/template into target/infra/template.yaml, and write what API Gateway imports beside it
 	@$(CLI)/python -B infra/merge.py
 
 TEMPLATES := target/infra/template.yaml infra/examples/template.yaml

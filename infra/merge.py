@@ -1,14 +1,20 @@
-"""Writes what is deployed to target/infra: the merged template, and beside it the document that it includes.
+"""Writes what is deployed to target/infra: the merged template, and beside it the document that API Gateway imports.
 
 infra/template/ holds the template in fragments: one for each function in functions/, and beside that folder one for
 each shared part. A fragment is valid YAML and has the top-level sections (Parameters, Resources, Outputs, ...) that it
 contributes to. The merged template has each section once, with the entries of all fragments in the order of the
 fragments' paths, comments included. Relative paths in a fragment (CodeUri, Location) are relative to target/infra.
+
+infra/openapi.yaml describes the management API for its users. API Gateway makes a model of each schema that it imports,
+and its models know neither `example` nor other keywords of OpenAPI. It needs no model, because the functions check the
+requests. So the import document has the routes, their parameters, their security and API Gateway's extensions, and no
+schema, example or body.
 """
 
 from __future__ import annotations
 
 import sys
+from http import HTTPStatus
 from pathlib import Path
 
 import yaml
@@ -35,6 +41,10 @@ SECTIONS = (
 # Those that have one value instead of entries.
 VALUES = ("AWSTemplateFormatVersion", "Transform", "Description")
 
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+
+EXTENSION = "x-amazon-apigateway-"
+
 
 class MergeError(Exception):
     """A source that cannot be merged; the message says which, and why."""
@@ -50,10 +60,10 @@ def main() -> int:
 
 
 def write(fragments: Path, openapi: Path, output: Path) -> None:
-    """Writes the merged template and the document that it includes into a folder."""
+    """Writes the merged template and the import document into a folder."""
     files = {
         "template.yaml": merged_template(fragments),
-        "openapi.yaml": openapi.read_text(encoding="utf-8"),
+        "openapi.yaml": import_document(openapi.read_text(encoding="utf-8")),
     }
     output.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
@@ -140,6 +150,72 @@ def entry_names(name: str, section: str, node: yaml.Node) -> list[str]:
 def block(lines: list[str]) -> str:
     """The lines as a text, without blank ones around it."""
     return "\n".join(lines).strip("\n") + "\n"
+
+
+def import_document(text: str) -> str:
+    """Makes the document that API Gateway imports out of the description of an API."""
+    source = yaml.safe_load(text)
+    document = {
+        "openapi": source["openapi"],
+        "info": {name: source["info"][name] for name in ("title", "version", "description")},
+        **extensions(source),
+        "paths": {path: imported_path(path, methods) for path, methods in source["paths"].items()},
+        "components": {
+            "securitySchemes": {
+                name: {field: value for field, value in scheme.items() if field != "description"}
+                for name, scheme in source["components"]["securitySchemes"].items()
+            }
+        },
+    }
+    # Without a width: no value is folded over several lines.
+    body = yaml.dump(document, Dumper=PlainDumper, sort_keys=False, allow_unicode=True, width=float("inf"))
+    return f"# What API Gateway imports. Written by infra/merge.py: change infra/openapi.yaml, not this file.\n{body}"
+
+
+def imported_path(path: str, methods: dict) -> dict:
+    """What API Gateway imports of a path."""
+    if other := [field for field in methods if field not in METHODS]:
+        raise MergeError(f"openapi.yaml, {path}: `{other[0]}` is not a method, and would not be imported")
+    return {method: imported_operation(f"{method} {path}", operation) for method, operation in methods.items()}
+
+
+def imported_operation(route: str, operation: dict) -> dict:
+    """What API Gateway imports of an operation.
+
+    Of the responses it has those of success, because an operation has to have one. A proxy integration passes every
+    response of the function on, declared or not.
+    """
+    if "security" not in operation:
+        raise MergeError(f"openapi.yaml, {route} has no `security`, and API Gateway ignores that of the whole document")
+    imported = {"operationId": operation["operationId"], "security": operation["security"]}
+    if parameters := operation.get("parameters"):
+        imported["parameters"] = [imported_parameter(route, parameter) for parameter in parameters]
+    statuses = [status for status in operation["responses"] if status.startswith("2")]
+    imported["responses"] = {status: {"description": HTTPStatus(int(status)).phrase} for status in statuses}
+    return imported | extensions(operation)
+
+
+def imported_parameter(route: str, parameter: dict) -> dict:
+    """What API Gateway imports of a parameter: where it is, and whether it has to be there.
+
+    OpenAPI requires a schema of each parameter. To API Gateway all of them are texts.
+    """
+    if "$ref" in parameter:
+        raise MergeError(f"openapi.yaml, {route}: API Gateway does not follow the reference {parameter['$ref']}")
+    fields = {name: parameter[name] for name in ("name", "in", "required") if name in parameter}
+    return fields | {"schema": {"type": "string"}}
+
+
+def extensions(fields: dict) -> dict:
+    """Those of the fields that are API Gateway's own, as they are."""
+    return {name: value for name, value in fields.items() if name.startswith(EXTENSION)}
+
+
+class PlainDumper(yaml.SafeDumper):
+    """Writes plain YAML: an included document may not have aliases."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
 
 
 if __name__ == "__main__":

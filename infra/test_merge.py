@@ -1,4 +1,4 @@
-"""Tests of merge.py, and that the fragments are what it takes them for.
+"""Tests of merge.py, and that the fragments and openapi.yaml are what it takes them for.
 
 python -m unittest discover -s infra
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import unittest
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -125,6 +126,89 @@ class MergedTemplate(unittest.TestCase):
         ):
             with self.subTest(message), self.assertRaises(merge.MergeError) as raised:
                 merged(files)
+            self.assertTrue(str(raised.exception).startswith(message), raised.exception)
+
+
+def routes(document: dict) -> dict[tuple[str, str], dict]:
+    """The operations of a document by path and method."""
+    return {(path, method): operation for path, item in document["paths"].items() for method, operation in item.items()}
+
+
+def fields(value: object, place: str = "") -> Iterator[tuple[str, str, object]]:
+    """Every field below a value, with its place and what it holds; without what is inside API Gateway's extensions."""
+    if isinstance(value, dict):
+        for name, held in value.items():
+            yield place, name, held
+            if not name.startswith(merge.EXTENSION):
+                yield from fields(held, f"{place}/{name}")
+    elif isinstance(value, list):
+        for held in value:
+            yield from fields(held, place)
+
+
+class ImportDocument(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.source = yaml.safe_load(merge.OPENAPI.read_text(encoding="utf-8"))
+        cls.text = merge.import_document(merge.OPENAPI.read_text(encoding="utf-8"))
+        cls.document = load(cls.text)
+
+    def test_it_has_every_route_with_its_security_and_its_extensions(self) -> None:
+        self.assertEqual(routes(self.document).keys(), routes(self.source).keys())
+        for route, operation in routes(self.source).items():
+            imported = routes(self.document)[route]
+            for field in ("operationId", "security", "x-amazon-apigateway-integration"):
+                self.assertEqual(imported[field], operation[field], (route, field))
+            self.assertEqual(merge.extensions(imported), merge.extensions(operation), route)
+            self.assertTrue(imported["responses"], route)
+
+    def test_it_has_every_parameter_and_says_which_are_required(self) -> None:
+        for route, operation in routes(self.source).items():
+            expected = [(each["name"], each["in"], each.get("required")) for each in operation.get("parameters", [])]
+            parameters = routes(self.document)[route].get("parameters", [])
+            imported = [(each["name"], each["in"], each.get("required")) for each in parameters]
+            self.assertEqual(imported, expected, route)
+
+    def test_it_has_the_authorizers_and_the_gateway_responses(self) -> None:
+        schemes = self.source["components"]["securitySchemes"]
+        self.assertEqual(self.document["components"].keys(), {"securitySchemes"})
+        imported = self.document["components"]["securitySchemes"]
+        self.assertEqual(imported.keys(), schemes.keys())
+        for name, scheme in schemes.items():
+            self.assertIn("x-amazon-apigateway-authorizer", scheme)
+            self.assertEqual(imported[name], {field: scheme[field] for field in scheme if field != "description"})
+        self.assertEqual(merge.extensions(self.document), merge.extensions(self.source))
+        self.assertIn("x-amazon-apigateway-gateway-responses", self.document)
+
+    def test_it_has_no_schema_example_or_body(self) -> None:
+        unwanted = {"requestBody", "content", "headers", "example", "examples", "$ref", "schemas"}
+        for place, name, held in fields(self.document):
+            self.assertNotIn(name, unwanted, place)
+            if name == "schema":
+                # OpenAPI requires one of each parameter.
+                self.assertTrue(place.endswith("/parameters"), place)
+                self.assertEqual(held, {"type": "string"}, place)
+
+    def test_it_is_plain_yaml_as_an_included_document_has_to_be(self) -> None:
+        tokens = list(yaml.scan(self.text))
+        for kind in (yaml.AnchorToken, yaml.AliasToken, yaml.TagToken):
+            self.assertFalse([token for token in tokens if isinstance(token, kind)])
+
+    def test_what_would_be_lost_on_the_way_is_refused(self) -> None:
+        info = "{ title: a, version: a, description: a }"
+        document = f"openapi: 3.0.1\ninfo: {info}\ncomponents: {{ securitySchemes: {{}} }}\n"
+        operation = "{ operationId: a, security: [], responses: { '200': { description: a } } }"
+        merge.import_document(f"{document}paths: {{ /a: {{ get: {operation} }} }}")
+        for paths, message in (
+            ("{ /a: { parameters: [] } }", "openapi.yaml, /a: `parameters` is not a method"),
+            ("{ /a: { get: { responses: {} } } }", "openapi.yaml, get /a has no `security`"),
+            (
+                "{ /a: { get: { operationId: a, security: [], responses: {}, parameters: [{ $ref: '#/b' }] } } }",
+                "openapi.yaml, get /a: API Gateway does not follow the reference #/b",
+            ),
+        ):
+            with self.subTest(message), self.assertRaises(merge.MergeError) as raised:
+                merge.import_document(f"{document}paths: {paths}")
             self.assertTrue(str(raised.exception).startswith(message), raised.exception)
 
 
