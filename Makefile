@@ -67,15 +67,15 @@ invoke: setup ## Send an event of tests/fixtures/events to a function of `make w
 
 ##@ Checks
 
-.PHONY: test lint unit templates e2e against-stack
-SCRIPTS := infra/local tests/schemathesis tests/clients bench
+.PHONY: test lint unit merge templates e2e against-stack
+SCRIPTS := infra tests/schemathesis tests/clients bench
 test: setup ## Everything that CI checks: the four below
 	@$(MAKE) lint
 	@$(MAKE) unit
 	@$(MAKE) templates
 	@$(MAKE) e2e
 
-lint: setup ## Format, clippy, rustdoc, and the scripts of infra/local
+lint: setup ## Format, clippy, rustdoc, and the scripts of infra
 	@$(PHASE) "format" cargo fmt --all --check
 	@$(PHASE) "clippy" cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS=-Dwarnings $(PHASE) "rustdoc" cargo doc $(LOCKED) --workspace --no-deps
@@ -90,8 +90,12 @@ unit: ## The unit tests and the examples in the documentation
 	@$(PHASE) "unit tests" cargo test $(LOCKED) --package keygate-core --package keygate --lib
 	@$(PHASE) "documentation examples" cargo test $(LOCKED) --package keygate-core --package keygate --doc
 
-TEMPLATES := infra/template.yaml infra/examples/template.yaml
-templates: setup ## The templates, by the SAM CLI and cfn-lint
+merge: setup ## Merge infra/template into target/infra/template.yaml, and write what API Gateway imports beside it
+	@$(CLI)/python -B infra/merge.py
+
+TEMPLATES := target/infra/template.yaml infra/examples/template.yaml
+templates: merge ## The templates, by the SAM CLI and cfn-lint, and the tests of the merge
+	@$(PHASE) "merge of the template: tests" $(CLI)/python -B -m unittest discover -s infra
 	@for template in $(TEMPLATES); do \
 		$(WITH_CLI) AWS_REGION=us-east-1 $(PHASE) "sam validate --lint $$template" \
 			sam validate --lint --template-file $$template; \
@@ -147,9 +151,9 @@ ARCH_FLAG = $(or $(ARCH_FLAG_$(ARCH)),$(error ARCH must be x86_64 or arm64, not 
 ARCH_FLAG_x86_64 := --x86-64
 ARCH_FLAG_arm64 := --arm64
 
-deploy: build ## Deploy to the AWS account of your credentials: STACK=keygate PARAMETERS="LogLevel=debug"
-	@$(WITH_CLI) sam deploy --template-file infra/template.yaml --stack-name $(STACK) \
-		--parameter-overrides Architecture=$(ARCH) $(PARAMETERS)
+deploy: build merge ## Deploy to the AWS account of your credentials: STACK=keygate PARAMETERS="LogLevel=debug"
+	@$(WITH_CLI) sam deploy --template-file target/infra/template.yaml --config-file $(CURDIR)/infra/samconfig.toml \
+		--stack-name $(STACK) --parameter-overrides Architecture=$(ARCH) $(PARAMETERS)
 
 bootstrap: setup ## Create the first administrator key in AWS: WORKSPACE=acme USER_ID=alice@example.com
 ##. STACK=keygate NAME="first administrator key"; BREAK_GLASS=1 where the workspace has users already

@@ -1,7 +1,7 @@
 """Deploys Keygate and its example consumers into a running local stack, and writes down where everything is.
 
 The templates are deployed by the SAM CLI as they would be to AWS. What the emulator then lacks is added from the same
-files: gateway responses from openapi.yaml, and in DynamoDB Local the tables, as they were deployed.
+files: gateway responses from the import document, and in DynamoDB Local the tables, as they were deployed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -27,6 +28,10 @@ from services import StackError
 INFRA = Path(__file__).resolve().parents[1]
 ROOT = INFRA.parent
 SAM = ROOT / ".local" / "tools" / "cli" / "bin" / "sam"
+
+# What is deployed, and what API Gateway imports, by their paths from the root of the repository.
+TEMPLATE, DOCUMENT = "target/infra/template.yaml", "target/infra/openapi.yaml"
+EXAMPLES_TEMPLATE = "infra/examples/template.yaml"
 
 STACK = "keygate"
 EXAMPLES_STACK = "keygate-examples"
@@ -54,24 +59,26 @@ class Deployment:
         return self.session.client(service, endpoint_url=url or self.emulator_url, config=retries)
 
     def stage(self, binaries: Path) -> None:
-        """Copies the templates and the built functions to where the templates' relative paths expect them.
+        """Merges the template, and copies the templates and the functions to where their relative paths expect them.
 
         Without symbols: the emulator keeps every copy of a function in memory, and debug builds are large.
         """
+        run([sys.executable, "-B", str(INFRA / "merge.py")], os.environ)
         staged = self.folder / "deploy"
         shutil.rmtree(staged, ignore_errors=True)
-        shutil.copytree(INFRA, staged / "infra", ignore=shutil.ignore_patterns("local", "samconfig.toml"))
+        for templates in (Path("target", "infra"), Path("infra", "examples")):
+            shutil.copytree(ROOT / templates, staged / templates)
         for name in function_names():
             bootstrap_file = staged / "target" / "lambda" / name / "bootstrap"
             bootstrap_file.parent.mkdir(parents=True)
             run(["strip", "--preserve-dates", "-o", str(bootstrap_file), str(binaries / name)], os.environ)
 
     def deploy(self, stack: str, template: str, parameters: Mapping[str, str]) -> None:
-        """Deploys one template with the SAM CLI."""
+        """Deploys one staged template, by its path from the root of the repository, with the SAM CLI."""
         s3 = self.client("s3")
         if ARTIFACTS not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
             s3.create_bucket(Bucket=ARTIFACTS)
-        command = [str(SAM), "deploy", "--template-file", str(self.folder / "deploy" / "infra" / template)]
+        command = [str(SAM), "deploy", "--template-file", str(self.folder / "deploy" / template)]
         command += ["--stack-name", stack, "--s3-bucket", ARTIFACTS, "--s3-prefix", stack, "--no-progressbar"]
         command += ["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
         command += ["--no-confirm-changeset", "--no-fail-on-empty-changeset"]
@@ -91,9 +98,9 @@ class Deployment:
         return {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
 
     def put_gateway_responses(self, api: str, stage: str, origin: str) -> int:
-        """Gives an API the gateway responses of openapi.yaml, which the emulator does not import; returns how many."""
+        """Gives an API the gateway responses of its document, which the emulator does not import; returns how many."""
         gateway = self.client("apigateway")
-        document = yaml.safe_load((INFRA / "openapi.yaml").read_text(encoding="utf-8"))
+        document = yaml.safe_load((self.folder / "deploy" / DOCUMENT).read_text(encoding="utf-8"))
         responses = document["x-amazon-apigateway-gateway-responses"]
         for response_type, response in responses.items():
             headers = allowing(origin, response["responseParameters"])
@@ -193,8 +200,8 @@ class Deployment:
         }
 
     def resources(self, resource_type: str) -> dict[str, dict]:
-        """What our template says of each deployed resource of a type, by the resource's physical name."""
-        template = yaml.load((INFRA / "template.yaml").read_text(encoding="utf-8"), Loader=TemplateLoader)
+        """What the deployed template says of each resource of a type, by the resource's physical name."""
+        template = yaml.load((self.folder / "deploy" / TEMPLATE).read_text(encoding="utf-8"), Loader=TemplateLoader)
         deployed = self.client("cloudformation").describe_stack_resources(StackName=STACK)["StackResources"]
         return {
             resource["PhysicalResourceId"]: template["Resources"][resource["LogicalResourceId"]]["Properties"]

@@ -29,7 +29,17 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from deploy import EXAMPLES_STACK, ROOT, STACK, Deployment, aws_environment, read_dotenv, write_dotenv
+from deploy import (
+    EXAMPLES_STACK,
+    EXAMPLES_TEMPLATE,
+    ROOT,
+    STACK,
+    TEMPLATE,
+    Deployment,
+    aws_environment,
+    read_dotenv,
+    write_dotenv,
+)
 from services import Service, StackError, alive_record, port_taken, stop
 
 HERE = Path(__file__).resolve().parent
@@ -155,10 +165,10 @@ class Stack:
         self.start(steps, self.dynamodb, "Start DynamoDB Local")
         self.start(steps, self.emulator, "Start the AWS emulator")
         self.start(steps, self.recorder, "Start the recorder between the functions and both")
-        with steps.step(f"Deploy infra/template.yaml as {STACK}"):
+        with steps.step(f"Merge infra/template, and deploy it as {STACK}"):
             self.deployment.stage(binaries)
             cors = {"CorsAllowOrigin": self.origin} if self.origin else {}
-            self.deployment.deploy(STACK, "template.yaml", PARAMETERS | cors | {"OAuthIssuer": self.oauth_url})
+            self.deployment.deploy(STACK, TEMPLATE, PARAMETERS | cors | {"OAuthIssuer": self.oauth_url})
         with steps.step("Add the gateway responses, which the emulator does not import"):
             keygate = self.deployment.outputs(STACK)
             self.deployment.put_gateway_responses(keygate["ApiId"], keygate["StageName"], self.origin)
@@ -166,10 +176,10 @@ class Stack:
             front = self.oauth_front(keygate["OAuthApiId"])
             if not front.running():
                 front.start()
-        with steps.step(f"Deploy infra/examples/template.yaml as {EXAMPLES_STACK}"):
+        with steps.step(f"Deploy {EXAMPLES_TEMPLATE} as {EXAMPLES_STACK}"):
             authorizer = {"AuthorizerFunctionArn": keygate["AuthorizerFunctionArn"]}
             legacy = {"LegacyPattern": LEGACY_PATTERN}
-            self.deployment.deploy(EXAMPLES_STACK, "examples/template.yaml", authorizer | legacy)
+            self.deployment.deploy(EXAMPLES_STACK, EXAMPLES_TEMPLATE, authorizer | legacy)
         with steps.step("Create the deployed tables in DynamoDB Local"):
             self.deployment.create_tables()
         self.start(steps, self.pump, "Start the pump from the tables' streams to the functions")

@@ -308,8 +308,8 @@ mod tests {
 
     /// What the mapping of the stream leaves out before anything is invoked for it.
     fn left_out_by_template() -> Vec<String> {
-        let template = include_str!("../../../../infra/template.yaml");
-        let (_, mapping) = template.split_once("\n  ClearCachesMapping:\n").expect("the mapping");
+        let fragment = include_str!("../../../../infra/template/functions/clear-caches.yaml");
+        let (_, mapping) = fragment.split_once("\n  ClearCachesMapping:\n").expect("the mapping");
         let (_, pattern) = mapping.split_once("Pattern: >-\n").expect("its filter");
         let pattern: String = pattern.lines().take_while(|line| line.starts_with("              ")).collect();
         let pattern: serde_json::Value = serde_json::from_str(&pattern).expect("JSON");
