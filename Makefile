@@ -8,8 +8,10 @@ MAKEFLAGS += --no-print-directory
 
 CLI := $(CURDIR)/.local/tools/cli/bin
 WITH_CLI := PATH="$(CLI):$$PATH" SAM_CLI_TELEMETRY=0
-PHASE := infra/local/phase.sh
-STACK_PY := $(CLI)/python -B infra/local/stack.py
+PHASE := tools/dev/phase.sh
+# The local stack and the random requests begin with a key that tools/bootstrap.py makes.
+PYTHON := env PYTHONPATH=tools $(CLI)/python -B
+STACK_PY := $(PYTHON) infra/local/stack.py
 # CI takes the versions of Cargo.lock or fails.
 LOCKED := $(if $(CI),--locked)
 
@@ -34,10 +36,10 @@ help: ## Print this
 
 .PHONY: system-packages setup
 system-packages: ## Install the Debian packages that are missing (JRE, compiler, curl, jq, ...)
-	@infra/local/system-packages.sh
+	@tools/dev/system-packages.sh
 
 setup: ## Install the pinned tools into .local/tools; every other target does it by itself
-	@python3 -B infra/local/install_tools.py
+	@python3 -B tools/dev/install_tools.py
 
 ##@ The local stack
 
@@ -68,23 +70,22 @@ invoke: setup ## Send an event of tests/fixtures/events to a function of `make w
 ##@ Checks
 
 .PHONY: test lint unit templates e2e against-stack
-SCRIPTS := infra/local tests/schemathesis tests/clients bench
 test: setup ## Everything that CI checks: the four below
 	@$(MAKE) lint
 	@$(MAKE) unit
 	@$(MAKE) templates
 	@$(MAKE) e2e
 
-lint: setup ## Format, clippy, rustdoc, and the scripts of infra/local
+lint: setup ## Format, clippy, rustdoc, the dependencies and the scripts
 	@$(PHASE) "format" cargo fmt --all --check
 	@$(PHASE) "clippy" cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS=-Dwarnings $(PHASE) "rustdoc" cargo doc $(LOCKED) --workspace --no-deps
 	@# Those of other systems too, which no build needs and which the next one reads.
 	@$(PHASE) "fetch every crate of Cargo.lock" cargo fetch $(LOCKED)
 	@$(PHASE) "dependencies: bans, licences, sources" $(CLI)/cargo-deny --offline check bans licenses sources
-	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache $(SCRIPTS)
-	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff $(SCRIPTS)
-	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh bench/*/*.sh
+	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache .
+	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff .
+	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh tools/*/*.sh bench/*/*.sh
 
 unit: ## The unit tests and the examples in the documentation
 	@$(PHASE) "unit tests" cargo test $(LOCKED) --package keygate --lib
@@ -107,7 +108,7 @@ e2e: setup ## The integration and end-to-end tests, against a stack of their own
 # What concerns a whole run comes last, when everything else has left its traces.
 against-stack:
 	@cargo test $(LOCKED) --package keygate-tests -- $(or $(ARGS),--skip whole_run:: --skip story::)
-	@$(if $(ARGS),,$(PHASE) "random requests: schemathesis" $(CLI)/python -B infra/local/fuzz.py --no-color)
+	@$(if $(ARGS),,$(PHASE) "random requests: schemathesis" $(PYTHON) tests/schemathesis/fuzz.py --no-color)
 	@$(if $(ARGS),,cargo test $(LOCKED) --package keygate-tests -- story::)
 	@$(if $(ARGS),,cargo test $(LOCKED) --package keygate-tests -- whole_run::)
 
@@ -131,8 +132,8 @@ measure:
 
 .PHONY: docs
 docs: setup ## Render the OpenAPI documents as pages that need no network: .local/docs/api.html and oauth.html
-	@$(CLI)/python -B infra/local/render_api.py infra/openapi.yaml .local/docs/api.html
-	@$(CLI)/python -B infra/local/render_api.py infra/oauth.yaml .local/docs/oauth.html
+	@$(CLI)/python -B tools/dev/render_api.py infra/openapi.yaml .local/docs/api.html
+	@$(CLI)/python -B tools/dev/render_api.py infra/oauth.yaml .local/docs/oauth.html
 
 ##@ AWS
 
@@ -141,7 +142,7 @@ build: setup ## Build the functions for AWS, optimised, and record their sizes i
 ##. ARCH=arm64 builds for Graviton; rustup then downloads that target once
 	@$(WITH_CLI) cargo lambda build $(LOCKED) --release --package keygate-functions $(ARCH_FLAG) \
 		--lambda-dir target/lambda
-	@$(CLI)/python -B infra/local/sizes.py --architecture $(ARCH)
+	@$(CLI)/python -B tools/dev/sizes.py --architecture $(ARCH)
 
 ARCH_FLAG = $(or $(ARCH_FLAG_$(ARCH)),$(error ARCH must be x86_64 or arm64, not `$(ARCH)`))
 ARCH_FLAG_x86_64 := --x86-64
@@ -154,18 +155,18 @@ deploy: build ## Deploy to the AWS account of your credentials: STACK=keygate PA
 bootstrap: setup ## Create the first administrator key in AWS: WORKSPACE=acme USER_ID=alice@example.com
 ##. STACK=keygate NAME="first administrator key"; BREAK_GLASS=1 where the workspace has users already
 	@$(if $(and $(WORKSPACE),$(USER_ID)),,$(error say whose key it is: make bootstrap WORKSPACE=acme USER_ID=alice@example.com))
-	@$(CLI)/python -B infra/local/bootstrap.py --stack "$(STACK)" --workspace "$(WORKSPACE)" --user-id "$(USER_ID)" \
+	@$(CLI)/python -B tools/bootstrap.py --stack "$(STACK)" --workspace "$(WORKSPACE)" --user-id "$(USER_ID)" \
 		--name "$(NAME)" $(if $(BREAK_GLASS),--break-glass)
 
 pepper-status: setup ## Count what is left on each version of the pepper: STACK=keygate
 ##. Of the local stack: set -a; . .local/env; set +a; make pepper-status
-	@$(CLI)/python -B infra/local/pepper_status.py --stack "$(STACK)"
+	@$(CLI)/python -B tools/pepper_status.py --stack "$(STACK)"
 
 import-legacy-keys: setup ## Import keys of an earlier mechanism: FILE=keys.jsonl WORKSPACE=acme STACK=keygate
 ##. The file's form is in docs/legacy-keys.md. Interrupted, it goes on when it is run again
 ##. Into the local stack: set -a; . .local/env; set +a; make import-legacy-keys ...
 	@$(if $(and $(WORKSPACE),$(FILE)),,$(error say what goes where: make import-legacy-keys FILE=keys.jsonl WORKSPACE=acme))
-	@$(CLI)/python -B infra/local/import_legacy.py --stack "$(STACK)" --workspace "$(WORKSPACE)" "$(FILE)"
+	@$(CLI)/python -B tools/import_legacy.py --stack "$(STACK)" --workspace "$(WORKSPACE)" "$(FILE)"
 
 legacy-report: setup ## Tell which users still call with legacy keys, and when last: STACK=keygate WORKSPACE=acme or none
-	@$(CLI)/python -B infra/local/legacy_report.py --stack "$(STACK)" $(if $(WORKSPACE),--workspace "$(WORKSPACE)")
+	@$(CLI)/python -B tools/legacy_report.py --stack "$(STACK)" $(if $(WORKSPACE),--workspace "$(WORKSPACE)")
