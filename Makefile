@@ -32,13 +32,13 @@ help: ## Print this
 		/^##\./ { printf "  %-20s %s\n", "", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  %-20s %s\n", "make " $$1, $$2 }' $(MAKEFILE_LIST)
 
-##@ Once on a machine
+##@ Once on a machine: every other target does it by itself
 
 .PHONY: system-packages setup
-system-packages: ## Install the Debian packages that are missing (JRE, compiler, curl, jq, ...)
+system-packages: ## Install the Debian packages that are missing (JRE, compiler, curl, jq, ...), with sudo unless root
 	@tools/dev/system-packages.sh
 
-setup: ## Install the pinned tools into .local/tools; every other target does it by itself
+setup: system-packages ## Install the pinned tools into .local/tools
 	@python3 -B tools/dev/install_tools.py
 
 ##@ The local stack
@@ -87,7 +87,7 @@ lint: setup ## Format, clippy, rustdoc, the dependencies and the scripts
 	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff .
 	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh tools/*/*.sh bench/*/*.sh
 
-unit: ## The unit tests and the examples in the documentation
+unit: system-packages ## The unit tests and the examples in the documentation
 	@$(PHASE) "unit tests" cargo test $(LOCKED) --package keygate --lib
 	@$(PHASE) "documentation examples" cargo test $(LOCKED) --package keygate --doc
 
