@@ -12,8 +12,13 @@ PHASE := tools/dev/phase.sh
 # The local stack and the random requests begin with a key that tools/bootstrap.py makes.
 PYTHON := env PYTHONPATH=tools $(CLI)/python -B
 STACK_PY := $(PYTHON) infra/local/stack.py
-# CI takes the versions of Cargo.lock or fails.
+# What the local stack deploys, as stack.py builds it.
+FUNCTIONS := --workspace --exclude keygate-bench --bins
+# CI takes the versions of Cargo.lock or fails, and compiles everything once.
 LOCKED := $(if $(CI),--locked)
+ifdef CI
+export CARGO_INCREMENTAL := 0
+endif
 
 # What the targets below can be given, as in `make dev KEYGATE_EMULATOR_PORT=4566`.
 FOLDER ?= .local
@@ -69,17 +74,31 @@ invoke: setup ## Send an event of tests/fixtures/events to a function of `make w
 
 ##@ Checks
 
-.PHONY: test lint unit templates e2e against-stack
-test: setup ## Everything that CI checks: the four below
-	@$(MAKE) lint
-	@$(MAKE) unit
-	@$(MAKE) templates
+.PHONY: test lint lint-rust lint-others unit templates e2e against-stack cargo-checks tool-checks
+# The tools are installed and used while cargo compiles.
+test: system-packages ## Everything that CI checks: the four below
+	@$(MAKE) --jobs=2 cargo-checks tool-checks
 	@$(MAKE) e2e
 
-lint: setup ## Format, clippy, rustdoc, the dependencies and the scripts
+cargo-checks:
+	@$(MAKE) lint-rust
+	@$(MAKE) unit
+
+tool-checks:
+	@$(MAKE) lint-others
+	@$(MAKE) templates
+
+lint: lint-rust lint-others ## Format, clippy, rustdoc, the dependencies and the scripts
+
+# Commands select the whole workspace, so that they enable the same features of the dependencies and share their builds.
+# Only rustdoc and the check after it leave the tests out: the functions go to AWS without the features of the tests.
+lint-rust: system-packages
 	@$(PHASE) "format" cargo fmt --all --check
 	@$(PHASE) "clippy" cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
-	@RUSTDOCFLAGS=-Dwarnings $(PHASE) "rustdoc" cargo doc $(LOCKED) --workspace --no-deps
+	@RUSTDOCFLAGS=-Dwarnings $(PHASE) "rustdoc" cargo doc $(LOCKED) --workspace --exclude keygate-tests --no-deps
+	@$(PHASE) "functions alone, as for AWS" cargo check $(LOCKED) --package keygate-functions --bins
+
+lint-others: setup
 	@# Those of other systems too, which no build needs and which the next one reads.
 	@$(PHASE) "fetch every crate of Cargo.lock" cargo fetch $(LOCKED)
 	@$(PHASE) "dependencies: bans, licences, sources" $(CLI)/cargo-deny --offline check bans licenses sources
@@ -88,8 +107,8 @@ lint: setup ## Format, clippy, rustdoc, the dependencies and the scripts
 	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh tools/*/*.sh bench/*/*.sh
 
 unit: system-packages ## The unit tests and the examples in the documentation
-	@$(PHASE) "unit tests" cargo test $(LOCKED) --package keygate --lib
-	@$(PHASE) "documentation examples" cargo test $(LOCKED) --package keygate --doc
+	@$(PHASE) "unit tests" cargo test $(LOCKED) --workspace --lib
+	@$(PHASE) "documentation examples" cargo test $(LOCKED) --workspace --doc
 
 TEMPLATES := infra/template.yaml infra/examples/template.yaml
 templates: setup ## The templates, by the SAM CLI and cfn-lint
@@ -101,16 +120,18 @@ templates: setup ## The templates, by the SAM CLI and cfn-lint
 
 e2e: setup ## The integration and end-to-end tests, against a stack of their own on free ports
 ##. One test: make e2e ARGS=name. KEEP=1 keeps the stack, in .local/test
-	@$(PHASE) "build the end-to-end tests" cargo test $(LOCKED) --package keygate-tests --no-run
+	@$(PHASE) "build the functions and the end-to-end tests" \
+		cargo build $(LOCKED) $(FUNCTIONS) --test keygate
 	@KEYGATE_CORS_ALLOW_ORIGIN=https://dashboard.example.com \
 		$(STACK_PY) --folder .local/test run -- $(MAKE) against-stack
 
+E2E := cargo test $(LOCKED) --workspace --test keygate --
 # What concerns a whole run comes last, when everything else has left its traces.
 against-stack:
-	@cargo test $(LOCKED) --package keygate-tests -- $(or $(ARGS),--skip whole_run:: --skip story::)
+	@$(E2E) $(or $(ARGS),--skip whole_run:: --skip story::)
 	@$(if $(ARGS),,$(PHASE) "random requests: schemathesis" $(PYTHON) tests/schemathesis/fuzz.py --no-color)
-	@$(if $(ARGS),,cargo test $(LOCKED) --package keygate-tests -- story::)
-	@$(if $(ARGS),,cargo test $(LOCKED) --package keygate-tests -- whole_run::)
+	@$(if $(ARGS),,$(E2E) story::)
+	@$(if $(ARGS),,$(E2E) whole_run::)
 
 ##@ Measurements
 
@@ -119,7 +140,7 @@ bench: setup ## Measure the authorizer beside what it is compared with, and writ
 ##. Takes two processors and Node.js 20. ARGS="--rounds 41", or ARGS="--only no-op authorize" to write nothing
 	@$(PHASE) "build what is measured, optimised" cargo build $(LOCKED) --release \
 		--package keygate-functions --package keygate-bench --bin authorize --bin no-op --bin get-item
-	@$(PHASE) "build the local stack's functions" cargo build $(LOCKED) --package keygate-functions --bins
+	@$(PHASE) "build the local stack's functions" cargo build $(LOCKED) $(FUNCTIONS)
 	@$(PHASE) "authorizer in Node.js" bench/node/build.sh
 	@$(PHASE) "authorizer in Python" bench/python/build.sh
 	@# On the first processor: the last one is for the function that is measured.
