@@ -8,10 +8,17 @@ MAKEFLAGS += --no-print-directory
 
 CLI := $(CURDIR)/.local/tools/cli/bin
 WITH_CLI := PATH="$(CLI):$$PATH" SAM_CLI_TELEMETRY=0
-PHASE := infra/local/phase.sh
-STACK_PY := $(CLI)/python -B infra/local/stack.py
-# CI takes the versions of Cargo.lock or fails.
+PHASE := tools/dev/phase.sh
+# The local stack and the random requests begin with a key that tools/bootstrap.py makes.
+PYTHON := env PYTHONPATH=tools $(CLI)/python -B
+STACK_PY := $(PYTHON) infra/local/stack.py
+# What the local stack deploys, as stack.py builds it.
+FUNCTIONS := --workspace --exclude keygate-bench --bins
+# CI takes the versions of Cargo.lock or fails, and compiles everything once.
 LOCKED := $(if $(CI),--locked)
+ifdef CI
+export CARGO_INCREMENTAL := 0
+endif
 
 # What the targets below can be given, as in `make dev KEYGATE_EMULATOR_PORT=4566`.
 FOLDER ?= .local
@@ -30,14 +37,14 @@ help: ## Print this
 		/^##\./ { printf "  %-20s %s\n", "", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  %-20s %s\n", "make " $$1, $$2 }' $(MAKEFILE_LIST)
 
-##@ Once on a machine
+##@ Once on a machine: every other target does it by itself
 
 .PHONY: system-packages setup
-system-packages: ## Install the Debian packages that are missing (JRE, compiler, curl, jq, ...)
-	@infra/local/system-packages.sh
+system-packages: ## Install the Debian packages that are missing (JRE, compiler, curl, jq, ...), with sudo unless root
+	@tools/dev/system-packages.sh
 
-setup: ## Install the pinned tools into .local/tools; every other target does it by itself
-	@python3 -B infra/local/install_tools.py
+setup: system-packages ## Install the pinned tools into .local/tools
+	@python3 -B tools/dev/install_tools.py
 
 ##@ The local stack
 
@@ -67,28 +74,41 @@ invoke: setup ## Send an event of tests/fixtures/events to a function of `make w
 
 ##@ Checks
 
-.PHONY: test lint unit merge templates e2e against-stack
-SCRIPTS := infra tests/schemathesis tests/clients bench
-test: setup ## Everything that CI checks: the four below
-	@$(MAKE) lint
-	@$(MAKE) unit
-	@$(MAKE) templates
+.PHONY: test lint lint-rust lint-others unit merge templates e2e against-stack cargo-checks tool-checks
+# The tools are installed and used while cargo compiles.
+test: system-packages ## Everything that CI checks: the four below
+	@$(MAKE) --jobs=2 cargo-checks tool-checks
 	@$(MAKE) e2e
 
-lint: setup ## Format, clippy, rustdoc, and the scripts of infra
+cargo-checks:
+	@$(MAKE) lint-rust
+	@$(MAKE) unit
+
+tool-checks:
+	@$(MAKE) lint-others
+	@$(MAKE) templates
+
+lint: lint-rust lint-others ## Format, clippy, rustdoc, the dependencies and the scripts
+
+# Commands select the whole workspace, so that they enable the same features of the dependencies and share their builds.
+# Only rustdoc and the check after it leave the tests out: the functions go to AWS without the features of the tests.
+lint-rust: system-packages
 	@$(PHASE) "format" cargo fmt --all --check
 	@$(PHASE) "clippy" cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
-	@RUSTDOCFLAGS=-Dwarnings $(PHASE) "rustdoc" cargo doc $(LOCKED) --workspace --no-deps
+	@RUSTDOCFLAGS=-Dwarnings $(PHASE) "rustdoc" cargo doc $(LOCKED) --workspace --exclude keygate-tests --no-deps
+	@$(PHASE) "functions alone, as for AWS" cargo check $(LOCKED) --package keygate-functions --bins
+
+lint-others: setup
 	@# Those of other systems too, which no build needs and which the next one reads.
 	@$(PHASE) "fetch every crate of Cargo.lock" cargo fetch $(LOCKED)
 	@$(PHASE) "dependencies: bans, licences, sources" $(CLI)/cargo-deny --offline check bans licenses sources
-	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache $(SCRIPTS)
-	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff $(SCRIPTS)
-	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh bench/*/*.sh
+	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache .
+	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff .
+	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh tools/*/*.sh bench/*/*.sh
 
-unit: ## The unit tests and the examples in the documentation
-	@$(PHASE) "unit tests" cargo test $(LOCKED) --package keygate-core --package keygate --lib
-	@$(PHASE) "documentation examples" cargo test $(LOCKED) --package keygate-core --package keygate --doc
+unit: system-packages ## The unit tests and the examples in the documentation
+	@$(PHASE) "unit tests" cargo test $(LOCKED) --workspace --lib
+	@$(PHASE) "documentation examples" cargo test $(LOCKED) --workspace --doc
 
 merge: setup ## Merge infra/template into target/infra/template.yaml, and write what API Gateway imports beside it
 	@$(CLI)/python -B infra/merge.py
@@ -104,16 +124,21 @@ templates: merge ## The templates, by the SAM CLI and cfn-lint, and the tests of
 
 e2e: setup ## The integration and end-to-end tests, against a stack of their own on free ports
 ##. One test: make e2e ARGS=name. KEEP=1 keeps the stack, in .local/test
-	@$(PHASE) "build the end-to-end tests" cargo test $(LOCKED) --package keygate-tests --no-run
+	@$(PHASE) "build the functions and the end-to-end tests" \
+		cargo build $(LOCKED) $(FUNCTIONS) --test keygate
 	@KEYGATE_CORS_ALLOW_ORIGIN=https://dashboard.example.com \
 		$(STACK_PY) --folder .local/test run -- $(MAKE) against-stack
 
+# Tests wait for the functions most of the time, so there are more of them than processors, if those are few.
+TEST_THREADS ?= $(shell processors=$$(nproc); echo $$((processors > 4 ? processors : 4)))
+E2E = cargo test $(LOCKED) --workspace --test keygate -- --test-threads $(TEST_THREADS)
+
 # What concerns a whole run comes last, when everything else has left its traces.
 against-stack:
-	@cargo test $(LOCKED) --package keygate-tests -- $(or $(ARGS),--skip whole_run:: --skip story::)
-	@$(if $(ARGS),,$(PHASE) "random requests: schemathesis" $(CLI)/python -B infra/local/fuzz.py --no-color)
-	@$(if $(ARGS),,cargo test $(LOCKED) --package keygate-tests -- story::)
-	@$(if $(ARGS),,cargo test $(LOCKED) --package keygate-tests -- whole_run::)
+	@$(E2E) $(or $(ARGS),--skip whole_run:: --skip story::)
+	@$(if $(ARGS),,$(PHASE) "random requests: schemathesis" $(PYTHON) tests/schemathesis/fuzz.py --no-color)
+	@$(if $(ARGS),,$(E2E) story::)
+	@$(if $(ARGS),,$(E2E) whole_run::)
 
 ##@ Measurements
 
@@ -122,7 +147,7 @@ bench: setup ## Measure the authorizer beside what it is compared with, and writ
 ##. Takes two processors and Node.js 20. ARGS="--rounds 41", or ARGS="--only no-op authorize" to write nothing
 	@$(PHASE) "build what is measured, optimised" cargo build $(LOCKED) --release \
 		--package keygate-functions --package keygate-bench --bin authorize --bin no-op --bin get-item
-	@$(PHASE) "build the local stack's functions" cargo build $(LOCKED) --package keygate-functions --bins
+	@$(PHASE) "build the local stack's functions" cargo build $(LOCKED) $(FUNCTIONS)
 	@$(PHASE) "authorizer in Node.js" bench/node/build.sh
 	@$(PHASE) "authorizer in Python" bench/python/build.sh
 	@# On the first processor: the last one is for the function that is measured.
@@ -135,8 +160,8 @@ measure:
 
 .PHONY: docs
 docs: setup ## Render the OpenAPI documents as pages that need no network: .local/docs/api.html and oauth.html
-	@$(CLI)/python -B infra/local/render_api.py infra/openapi.yaml .local/docs/api.html
-	@$(CLI)/python -B infra/local/render_api.py infra/oauth.yaml .local/docs/oauth.html
+	@$(CLI)/python -B tools/dev/render_api.py infra/openapi.yaml .local/docs/api.html
+	@$(CLI)/python -B tools/dev/render_api.py infra/oauth.yaml .local/docs/oauth.html
 
 ##@ AWS
 
@@ -145,7 +170,7 @@ build: setup ## Build the functions for AWS, optimised, and record their sizes i
 ##. ARCH=arm64 builds for Graviton; rustup then downloads that target once
 	@$(WITH_CLI) cargo lambda build $(LOCKED) --release --package keygate-functions $(ARCH_FLAG) \
 		--lambda-dir target/lambda
-	@$(CLI)/python -B infra/local/sizes.py --architecture $(ARCH)
+	@$(CLI)/python -B tools/dev/sizes.py --architecture $(ARCH)
 
 ARCH_FLAG = $(or $(ARCH_FLAG_$(ARCH)),$(error ARCH must be x86_64 or arm64, not `$(ARCH)`))
 ARCH_FLAG_x86_64 := --x86-64
@@ -158,18 +183,18 @@ deploy: build merge ## Deploy to the AWS account of your credentials: STACK=keyg
 bootstrap: setup ## Create the first administrator key in AWS: WORKSPACE=acme USER_ID=alice@example.com
 ##. STACK=keygate NAME="first administrator key"; BREAK_GLASS=1 where the workspace has users already
 	@$(if $(and $(WORKSPACE),$(USER_ID)),,$(error say whose key it is: make bootstrap WORKSPACE=acme USER_ID=alice@example.com))
-	@$(CLI)/python -B infra/local/bootstrap.py --stack "$(STACK)" --workspace "$(WORKSPACE)" --user-id "$(USER_ID)" \
+	@$(CLI)/python -B tools/bootstrap.py --stack "$(STACK)" --workspace "$(WORKSPACE)" --user-id "$(USER_ID)" \
 		--name "$(NAME)" $(if $(BREAK_GLASS),--break-glass)
 
 pepper-status: setup ## Count what is left on each version of the pepper: STACK=keygate
 ##. Of the local stack: set -a; . .local/env; set +a; make pepper-status
-	@$(CLI)/python -B infra/local/pepper_status.py --stack "$(STACK)"
+	@$(CLI)/python -B tools/pepper_status.py --stack "$(STACK)"
 
 import-legacy-keys: setup ## Import keys of an earlier mechanism: FILE=keys.jsonl WORKSPACE=acme STACK=keygate
 ##. The file's form is in docs/legacy-keys.md. Interrupted, it goes on when it is run again
 ##. Into the local stack: set -a; . .local/env; set +a; make import-legacy-keys ...
 	@$(if $(and $(WORKSPACE),$(FILE)),,$(error say what goes where: make import-legacy-keys FILE=keys.jsonl WORKSPACE=acme))
-	@$(CLI)/python -B infra/local/import_legacy.py --stack "$(STACK)" --workspace "$(WORKSPACE)" "$(FILE)"
+	@$(CLI)/python -B tools/import_legacy.py --stack "$(STACK)" --workspace "$(WORKSPACE)" "$(FILE)"
 
 legacy-report: setup ## Tell which users still call with legacy keys, and when last: STACK=keygate WORKSPACE=acme or none
-	@$(CLI)/python -B infra/local/legacy_report.py --stack "$(STACK)" $(if $(WORKSPACE),--workspace "$(WORKSPACE)")
+	@$(CLI)/python -B tools/legacy_report.py --stack "$(STACK)" $(if $(WORKSPACE),--workspace "$(WORKSPACE)")

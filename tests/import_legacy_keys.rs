@@ -176,7 +176,7 @@ async fn a_key_that_somebody_else_imports_meanwhile_is_compared_and_the_others_a
 /// Runs one of the scripts behind `make`.
 fn script(name: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(format!("{ROOT}/.local/tools/cli/bin/python"));
-    command.args(["-B", &format!("infra/local/{name}.py"), "--stack", &variable("KEYGATE_STACK")]);
+    command.args(["-B", &format!("tools/{name}.py"), "--stack", &variable("KEYGATE_STACK")]);
     command.args(arguments).current_dir(ROOT);
     command
 }

@@ -14,7 +14,7 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// The row of a version in `make pepper-status`: keys, previous secrets, tokens, and legacy keys.
 fn status(version: &str) -> Option<[u32; 4]> {
     let done = Command::new(format!("{ROOT}/.local/tools/cli/bin/python"))
-        .args(["-B", "infra/local/pepper_status.py", "--stack", &variable("KEYGATE_STACK")])
+        .args(["-B", "tools/pepper_status.py", "--stack", &variable("KEYGATE_STACK")])
         .current_dir(ROOT)
         .output()
         .expect("the script runs; `make setup` installs what it takes");

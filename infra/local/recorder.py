@@ -21,31 +21,14 @@ import asyncio
 import json
 import os
 import re
-import socket
-import sys
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import unquote
+
+from proxy import CONNECTION_LOST, Connection, Message, close, connect, no_delay, read_message, run
 
 # The Rust SDK ends both user agents with the application's name, which is `keygate-` and the binary's name.
 APPLICATION = re.compile(rb"\bapp/(?:keygate-)?([A-Za-z0-9_-]+)")
 INVOCATION = re.compile(rb"POST /2015-03-31/functions/([^/ ]+)/invocations[ ?]")
-HEAD_LIMIT = 64 * 1024
-CONNECTION_LOST = (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
-
-
-@dataclass
-class Message:
-    """One HTTP/1.1 request or response, `raw` as it came, so that it can be passed on unchanged."""
-
-    raw: bytes
-    head: bytes
-    body: bytes
-
-    def header(self, name: bytes) -> bytes:
-        """The value of a header, empty if it is not there."""
-        found = re.search(rb"\r\n" + re.escape(name) + rb":[ \t]*([^\r\n]*)", self.head, re.IGNORECASE)
-        return found[1].strip() if found else b""
 
 
 class Recorder:
@@ -63,7 +46,7 @@ class Recorder:
         without us in between.
         """
         no_delay(writer)
-        upstreams: dict[str, tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
+        upstreams: dict[str, Connection] = {}
         try:
             while request := await read_message(reader):
                 service, operation = target(request)
@@ -77,10 +60,7 @@ class Recorder:
                 self.record(service, operation, request)
                 if service not in upstreams or upstreams[service][0].at_eof():
                     close(upstreams.get(service))
-                    upstreams[service] = await asyncio.open_connection(
-                        "127.0.0.1", self.upstreams[service], limit=HEAD_LIMIT
-                    )
-                    no_delay(upstreams[service][1])
+                    upstreams[service] = await connect(self.upstreams[service])
                 from_upstream, to_upstream = upstreams[service]
                 to_upstream.write(request.raw)
                 await to_upstream.drain()
@@ -182,45 +162,7 @@ def table_name(name_or_arn: str) -> str:
     return name_or_arn.rpartition(":table/")[2]
 
 
-async def read_message(reader: asyncio.StreamReader) -> Message | None:
-    """The next request or response of a connection, or None when the other side is done."""
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-    except asyncio.IncompleteReadError as end:
-        if end.partial:
-            raise
-        return None
-    message = Message(raw=head, head=head, body=b"")
-    if message.header(b"Transfer-Encoding").lower() == b"chunked":
-        message.raw += await read_chunks(reader)
-    elif length := int(message.header(b"Content-Length") or 0):
-        message.body = await reader.readexactly(length)
-        message.raw += message.body
-    return message
-
-
-async def read_chunks(reader: asyncio.StreamReader) -> bytes:
-    """A chunked body with its framing (RFC 9112 §7.1), to be passed on unread."""
-    raw = b""
-    while True:
-        size_line = await reader.readuntil(b"\r\n")
-        size = int(size_line.partition(b";")[0], 16)
-        raw += size_line + await reader.readexactly(size + 2)
-        if size == 0:
-            return raw
-
-
-def no_delay(writer: asyncio.StreamWriter) -> None:
-    """Sends small messages at once: with Nagle's algorithm each call would wait 40 ms."""
-    writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def close(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None) -> None:
-    if connection:
-        connection[1].close()
-
-
-async def main() -> None:
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--dynamodb-port", type=int, required=True)
@@ -228,15 +170,8 @@ async def main() -> None:
     parser.add_argument("--calls", required=True)
     arguments = parser.parse_args()
     recorder = Recorder(arguments.dynamodb_port, arguments.emulator_port, arguments.calls)
-    server = await asyncio.start_server(recorder.serve, "127.0.0.1", arguments.port, limit=HEAD_LIMIT, backlog=1024)
-    async with server:
-        await server.serve_forever()
+    run("recorder", arguments.port, recorder.serve)
 
 
 if __name__ == "__main__":
-    try:
-        asyncio.run(main())
-    except OSError as error:
-        sys.exit(f"recorder: {error}")
-    except KeyboardInterrupt:
-        pass
+    main()

@@ -277,7 +277,7 @@ class Steps:
 
 def build_functions() -> Path:
     """Builds the functions in the profile that the tests use too, and returns the folder of the binaries."""
-    command = ["cargo", "build", "--package", "keygate-functions", "--bins"]
+    command = ["cargo", "build", "--workspace", "--exclude", "keygate-bench", "--bins"]
     if os.environ.get("CI"):
         command.append("--locked")
     interactive = sys.stdout.isatty()  # then cargo's own progress is worth more than a tidy line

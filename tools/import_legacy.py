@@ -12,7 +12,7 @@ A key in plain text is hashed here, so that only its SHA-256 leaves the machine.
 this command checks whether the deployed authorizer would ever look such a key up.
 
 Each line that is not in with its values is named with the reason, and the others are imported. The exit status is 0
-only if every line is in. No text of the file is printed, because it may be a key.
+only if every line is in. No text of the file is printed or put into an error, because it may be a key.
 
 FILE.progress, beside the file, says how many lines are in, counted from the first. Run again, the command continues
 behind them, unless one of them has changed. Keys that are there already are compared and left as they are, so nothing
@@ -37,9 +37,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
+
+from deployed_stack import CommandError, DeployedStack, run
 
 # What import-legacy-keys takes at most.
 LARGEST_BATCH = 1000
@@ -52,10 +52,6 @@ FIELDS = ("key", "sha256", "user_id", "name", "scopes")
 # What files are separated by that are taken for CSV.
 OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 LONGEST_HEADING = 40
-
-
-class Refused(Exception):
-    """Why the import stops: a text for whoever started it, which holds no value of the file."""
 
 
 class Unfit(Exception):
@@ -92,12 +88,12 @@ class Lines:
     def check_encoding(self, line: str) -> None:
         advice = "save the file as UTF-8"
         if self.count == 1 and line.startswith(("\udcff\udcfe", "\udcfe\udcff")):
-            raise Refused(f"the file is not UTF-8 but UTF-16, as its first two bytes say: {advice}")
+            raise CommandError(f"the file is not UTF-8 but UTF-16, as its first two bytes say: {advice}")
         if "\0" in line:
-            raise Refused(f"line {self.count}: has NUL characters, so the file may be UTF-16: {advice}")
+            raise CommandError(f"line {self.count}: has NUL characters, so the file may be UTF-16: {advice}")
         for column, character in enumerate(line, 1):
             if "\udc80" <= character <= "\udcff":
-                raise Refused(f"line {self.count}: not UTF-8 at character {column}: {advice}")
+                raise CommandError(f"line {self.count}: not UTF-8 at character {column}: {advice}")
 
     def records(self) -> Iterator[Record]:
         """Each record of the file, in order."""
@@ -122,7 +118,7 @@ class Lines:
                     yield Record(self.count, value)
         except csv.Error as error:
             # Where a quotation mark is missing, all that comes after it is another field than was meant.
-            raise Refused(f"line {self.count}: not CSV: {error}") from None
+            raise CommandError(f"line {self.count}: not CSV: {error}") from None
 
     def objects(self) -> Iterator[Record]:
         for line in self:
@@ -153,14 +149,14 @@ def read_headings(line: int, row: list[str]) -> list[str]:
     for separator, name in OTHER_SEPARATORS.items():
         parts = [part.strip().lower() for heading in row for part in heading.split(separator)]
         if len(parts) > len(row) and any(part in FIELDS for part in parts):
-            raise Refused(f"line {line}: the headings are separated by {name}: {expected}")
+            raise CommandError(f"line {line}: the headings are separated by {name}: {expected}")
     if not {"key", "sha256", "user_id"} & set(known):
         # The row may be one of keys.
-        raise Refused(f"line {line}: is no heading: {expected}")
+        raise CommandError(f"line {line}: is no heading: {expected}")
     unknown = [shown(heading) for heading in row if heading.strip().lower() not in FIELDS]
     if unknown:
-        raise Refused(f"line {line}: unknown headings {', '.join(unknown)}: {expected}")
-    raise Refused(f"line {line}: a heading is there twice: {expected}")
+        raise CommandError(f"line {line}: unknown headings {', '.join(unknown)}: {expected}")
+    raise CommandError(f"line {line}: a heading is there twice: {expected}")
 
 
 def shown(heading: str) -> str:
@@ -265,11 +261,11 @@ def send(client, function: str, workspace: str, batch: list[tuple[int, dict]]) -
         # A function that ran out of its time has imported some, and goes on with the others.
         if "FunctionError" not in response and answer.get("code") not in PASSING_CODES:
             if answer.get("code") == "no_such_workspace":
-                raise Refused(f"there is no workspace {workspace}, so nothing was imported: check its name")
+                raise CommandError(f"there is no workspace {workspace}, so nothing was imported: check its name")
             faults = [f"{fault['pointer']} {fault['detail']}" for fault in answer.get("errors", [])]
-            raise Refused(f"{lines}: {'; '.join(faults) or answer.get('detail') or json.dumps(answer)}")
+            raise CommandError(f"{lines}: {'; '.join(faults) or answer.get('detail') or json.dumps(answer)}")
         reason = answer.get("detail") or answer.get("errorMessage") or "no answer"
-    raise Refused(f"{lines}: given up after {ATTEMPTS} attempts: {reason}")
+    raise CommandError(f"{lines}: given up after {ATTEMPTS} attempts: {reason}")
 
 
 def reason(result: dict, lines: list[int]) -> str:
@@ -347,7 +343,7 @@ class Import:
                 finish()
         finish()
         if not (known or self.imported or self.present or self.refused):
-            raise Refused("the file has no keys")
+            raise CommandError("the file has no keys")
         return not self.refused
 
     def send(self, batch: list[tuple[int, dict]]) -> None:
@@ -370,34 +366,23 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=LARGEST_BATCH)
     parser.add_argument("file", type=Path)
     arguments = parser.parse_args()
-    session = boto3.Session()
+    stack = DeployedStack(arguments.stack)
+    function = stack.outputs.get("ImportLegacyKeysFunctionName")
+    if not function:
+        raise CommandError("the stack honours no legacy keys: deploy it with LegacySunset and LegacyPattern")
+    process = Import(stack.client("lambda"), function, arguments, Authorizer(stack.parameters))
     try:
-        (stack,) = session.client("cloudformation").describe_stacks(StackName=arguments.stack)["Stacks"]
-        output = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-        function = output.get("ImportLegacyKeysFunctionName")
-        if not function:
-            raise Refused("the stack honours no legacy keys: deploy it with LegacySunset and LegacyPattern")
-        parameters = {entry["ParameterKey"]: entry["ParameterValue"] for entry in stack.get("Parameters", [])}
-        client = session.client("lambda", config=Config(retries={"mode": "standard"}))
-        run = Import(client, function, arguments, Authorizer(parameters))
-        if not run.run():
-            print(
-                f"import-legacy-keys: {run.refused} keys of the file are not in. Correct their lines and run it again: "
-                "what is in stays as it is.",
-                file=sys.stderr,
-            )
-            return 1
-    except (BotoCoreError, ClientError, OSError) as error:
-        print(f"import-legacy-keys: {error}", file=sys.stderr)
-        return 1
-    except Refused as refusal:
-        print(f"import-legacy-keys: {refusal}", file=sys.stderr)
-        return 1
+        complete = process.run()
     except KeyboardInterrupt:
         print("import-legacy-keys: interrupted; run again, it goes on", file=sys.stderr)
         return 130
+    if not complete:
+        raise CommandError(
+            f"{process.refused} keys of the file are not in. Correct their lines and run it again: "
+            "what is in stays as it is."
+        )
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("import-legacy-keys", main))

@@ -3,7 +3,7 @@
 Works in a new workspace of its own, as its administrator: its requests delete, disable and rotate keys. Legacy keys
 are imported for it, as many as its requests may delete. Takes the stack's addresses from the environment.
 
-    fuzz.py [OPTION OF SCHEMATHESIS ...]
+    PYTHONPATH=tools fuzz.py [OPTION OF SCHEMATHESIS ...]
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from bootstrap import Refused, bootstrap
 # More than the requests that delete one.
 LEGACY_KEYS = 300
 
-ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 SCHEMATHESIS = ROOT / ".local" / "tools" / "fuzz" / "bin" / "schemathesis"
 
 
@@ -48,9 +49,8 @@ def main() -> int:
         ("oauth.toml", "oauth.yaml", ["--url", oauth, "--auth", f"{key.split('_')[2]}:{key}"]),
     ):
         command = [str(SCHEMATHESIS), "--config-file", configuration, "run", f"../../infra/{document}"]
-        # In the folder of the configuration, because the paths in it are relative to where schemathesis runs.
-        folder = ROOT / "tests" / "schemathesis"
-        done = subprocess.run([*command, *options, *sys.argv[1:]], cwd=folder, env=environment, check=False)
+        # In this folder, because the paths in the configuration are relative to where schemathesis runs.
+        done = subprocess.run([*command, *options, *sys.argv[1:]], cwd=HERE, env=environment, check=False)
         if done.returncode != 0:
             return done.returncode
     return 0

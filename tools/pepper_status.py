@@ -15,8 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from deployed_stack import DeployedStack, run
 
 
 def main() -> int:
@@ -25,24 +24,18 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--stack", required=True)
     arguments = parser.parse_args()
-    session = boto3.Session()
-    try:
-        (stack,) = session.client("cloudformation").describe_stacks(StackName=arguments.stack)["Stacks"]
-        output = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-        dynamodb, now = session.client("dynamodb"), int(time.time())
-        keys: Counter[int] = Counter()
-        overlaps: Counter[int] = Counter()
-        for key in hashed(dynamodb, output["KeysTableName"], now):
-            keys[key["pepper_version"]] += 1
-            if key.get("previous_expires_at", 0) > now:
-                overlaps[key["previous_pepper_version"]] += 1
-        tokens = Counter(token["pepper_version"] for token in hashed(dynamodb, output["TokensTableName"], now))
-        legacy: Counter[int] = Counter()
-        if table := output.get("LegacyKeysTableName"):
-            legacy.update(key["pepper_version"] for key in hashed(dynamodb, table, now))
-    except (BotoCoreError, ClientError) as error:
-        print(f"pepper-status: {error}", file=sys.stderr)
-        return 1
+    stack, now = DeployedStack(arguments.stack), int(time.time())
+    dynamodb = stack.client("dynamodb")
+    keys: Counter[int] = Counter()
+    overlaps: Counter[int] = Counter()
+    for key in hashed(dynamodb, stack.outputs["KeysTableName"], now):
+        keys[key["pepper_version"]] += 1
+        if key.get("previous_expires_at", 0) > now:
+            overlaps[key["previous_pepper_version"]] += 1
+    tokens = Counter(token["pepper_version"] for token in hashed(dynamodb, stack.outputs["TokensTableName"], now))
+    legacy: Counter[int] = Counter()
+    if table := stack.outputs.get("LegacyKeysTableName"):
+        legacy.update(key["pepper_version"] for key in hashed(dynamodb, table, now))
     counts = {"keys": keys, "overlaps": overlaps, "tokens": tokens, "legacy": legacy}
     print(f"{'version':>10}", *(f"{name:>10}" for name in counts))
     for version in sorted(keys | overlaps | tokens | legacy):
@@ -67,4 +60,4 @@ def hashed(dynamodb, table: str, now: int) -> Iterator[dict[str, int]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("pepper-status", main))

@@ -2,9 +2,6 @@
 
 A tool is installed again when its lock file (or its pin below) has changed since, and left alone otherwise, so this
 costs nothing when there is nothing to do. Runs on the system's Python, with nothing but the standard library.
-
-    install_tools.py            install what is missing
-    install_tools.py --missing  print the Debian packages of the system tools that are missing
 """
 
 from __future__ import annotations
@@ -18,6 +15,9 @@ import sys
 import tarfile
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -35,18 +35,6 @@ REDOC_SHA512 = "M6jWhG1qoBnH6TFmzJnstyCZ87HmOY/UzDm78mHiYihEdlV/YcS9ogOo1NlElnJM
 OAUTH4WEBAPI = "oauth4webapi@3.8.8"
 OAUTH4WEBAPI_SHA512 = "8N28E+a/oxfXWBgOMt+ZP/JUf/XR+IFbvkAEPP3gznXOMv9BpAAwiIj0TFNz3tGTPc0ZQ8zmWBNgN1nAys0gng=="
 
-# The commands that the system must bring along, and the Debian packages that have them.
-SYSTEM_TOOLS = {
-    "java": "default-jre-headless",
-    "npm": "npm",
-    "node": "nodejs",
-    "gcc": "build-essential",
-    "strip": "binutils",
-    "make": "make",
-    "curl": "curl",
-    "jq": "jq",
-}
-
 
 class SetupError(Exception):
     """Something that the person at the keyboard has to put right; the message says what."""
@@ -54,10 +42,7 @@ class SetupError(Exception):
 
 def main() -> int:
     try:
-        if sys.argv[1:] == ["--missing"]:
-            print(*missing_packages())
-        else:
-            install()
+        install()
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -65,42 +50,36 @@ def main() -> int:
 
 
 def install() -> None:
-    """Installs every tool that is missing or older than its pin."""
-    if packages := missing_packages():
-        raise SetupError(f"missing on this system: {' '.join(packages)}; run `make system-packages`, then try again")
+    """Installs every tool that is missing or older than its pin, several at once: each waits for the network."""
     if sys.version_info < (3, 11):  # noqa: UP036 - whatever Python the system has runs this
         raise SetupError(f"python3 is {sys.version.split()[0]}, and has to be 3.11 or newer")
     if not shutil.which("cargo"):
         raise SetupError("cargo is missing: install Rust with rustup (https://rustup.rs), then try again")
     TOOLS.mkdir(parents=True, exist_ok=True)
-    with open(TOOLS / "lock", "w", encoding="utf-8") as lock:
+    with open(TOOLS / "lock", "w", encoding="utf-8") as lock, ThreadPoolExecutor() as pool:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two `make` at once must not install into the same folder
-        for name in ("cli", "emulator", "fuzz", "clients"):
-            lock_file = HERE / f"requirements-{name}.txt"
-            # A virtual environment is tied to its place and to the Python that made it, so these are its version too.
-            version = f"{hashlib.sha256(lock_file.read_bytes()).hexdigest()} {sys.version} {TOOLS}"
-            install_once(name, version, lambda folder, lock_file=lock_file: install_python(folder, lock_file))
-        install_once(
-            "dynamodb-local",
-            DYNAMODB_LOCAL_SHA512,
-            lambda folder: install_npm(folder, DYNAMODB_LOCAL, DYNAMODB_LOCAL_SHA512, "emulator"),
-        )
-        install_once(
-            "oauth4webapi",
-            OAUTH4WEBAPI_SHA512,
-            lambda folder: install_npm(folder, OAUTH4WEBAPI, OAUTH4WEBAPI_SHA512, "."),
-        )
-        install_once("redoc", REDOC_SHA512, lambda folder: install_npm(folder, REDOC, REDOC_SHA512, "bundles"))
+        installations = [pool.submit(install_once, *tool) for tool in tools()]
+        for installation in installations:
+            installation.result()
 
 
-def missing_packages() -> list[str]:
-    """The Debian packages of the system tools that this machine lacks."""
-    packages = [package for tool, package in SYSTEM_TOOLS.items() if not shutil.which(tool)]
-    probe = subprocess.run([sys.executable, "-c", "import ensurepip, venv"], capture_output=True, check=False)
-    return packages if probe.returncode == 0 else [*packages, "python3-venv"]
+def tools() -> Iterator[tuple[str, str, Callable[[Path], None]]]:
+    """Each tool: its name, its version, and what installs it into a folder. The largest come first."""
+    for name in ("cli", "emulator", "fuzz", "clients"):
+        lock_file = HERE / f"requirements-{name}.txt"
+        # A virtual environment is tied to its place and to the Python that made it, so these are its version too.
+        version = f"{hashlib.sha256(lock_file.read_bytes()).hexdigest()} {sys.version} {TOOLS}"
+        yield name, version, partial(install_python, lock_file)
+    yield (
+        "dynamodb-local",
+        DYNAMODB_LOCAL_SHA512,
+        partial(install_npm, DYNAMODB_LOCAL, DYNAMODB_LOCAL_SHA512, "emulator"),
+    )
+    yield "oauth4webapi", OAUTH4WEBAPI_SHA512, partial(install_npm, OAUTH4WEBAPI, OAUTH4WEBAPI_SHA512, ".")
+    yield "redoc", REDOC_SHA512, partial(install_npm, REDOC, REDOC_SHA512, "bundles")
 
 
-def install_once(name: str, version: str, install_into) -> None:
+def install_once(name: str, version: str, install_into: Callable[[Path], None]) -> None:
     """Runs `install_into(folder)` unless that folder holds this version already; a failure leaves no stamp behind."""
     folder, stamp = TOOLS / name, TOOLS / name / ".version"
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == version:
@@ -114,14 +93,14 @@ def install_once(name: str, version: str, install_into) -> None:
     print(f"installed {name} in {time.monotonic() - started:.0f} s", flush=True)
 
 
-def install_python(folder: Path, lock_file: Path) -> None:
+def install_python(lock_file: Path, folder: Path) -> None:
     """A virtual environment with exactly the packages, versions and hashes of the lock file."""
     run([sys.executable, "-m", "venv", str(folder)])
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
     run([*pip, "install", "--require-hashes", "--no-deps", "--requirement", str(lock_file)])
 
 
-def install_npm(folder: Path, package: str, sha512: str, inner: str) -> None:
+def install_npm(package: str, sha512: str, inner: str, folder: Path) -> None:
     """The folder `inner` of an npm package, once the package has the digest that we expect."""
     with tempfile.TemporaryDirectory(dir=TOOLS) as download:
         run(["npm", "pack", "--silent", "--pack-destination", download, package])

@@ -13,8 +13,7 @@ import argparse
 import json
 import sys
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from deployed_stack import DeployedStack, run
 
 
 class Refused(Exception):
@@ -50,22 +49,16 @@ def main() -> int:
     parser.add_argument("--name", required=True)
     parser.add_argument("--break-glass", action="store_true")
     arguments = parser.parse_args()
-    session = boto3.Session()
+    stack = DeployedStack(arguments.stack)
     try:
-        function = session.client("cloudformation").describe_stack_resource(
-            StackName=arguments.stack, LogicalResourceId="CreateKeyFunction"
-        )["StackResourceDetail"]["PhysicalResourceId"]
         answer = bootstrap(
-            session.client("lambda"),
-            function,
+            stack.client("lambda"),
+            stack.outputs["CreateKeyFunctionName"],
             arguments.workspace,
             arguments.user_id,
             arguments.name,
             arguments.break_glass,
         )
-    except (BotoCoreError, ClientError) as error:
-        print(f"bootstrap: {error}", file=sys.stderr)
-        return 1
     except Refused as refusal:
         print(f"bootstrap: create-key refused: {refusal}", file=sys.stderr)
         if refusal.has_users:
@@ -82,4 +75,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("bootstrap", main))

@@ -18,8 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from deployed_stack import CommandError, DeployedStack, run
 
 
 @dataclass
@@ -38,27 +37,19 @@ def main() -> int:
     parser.add_argument("--stack", required=True)
     parser.add_argument("--workspace")
     arguments = parser.parse_args()
-    session = boto3.Session()
+    stack = DeployedStack(arguments.stack)
+    table = stack.outputs.get("LegacyKeysTableName")
+    if not table:
+        raise CommandError("the stack honours no legacy keys")
+    dynamodb = stack.client("dynamodb")
+    if arguments.workspace and not exists(dynamodb, stack.outputs["WorkspacesTableName"], arguments.workspace):
+        raise CommandError(f"there is no workspace {arguments.workspace}: check its name")
     users: dict[tuple[str, str], User] = {}
-    try:
-        (stack,) = session.client("cloudformation").describe_stacks(StackName=arguments.stack)["Stacks"]
-        output = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-        table = output.get("LegacyKeysTableName")
-        if not table:
-            print("legacy-report: the stack honours no legacy keys", file=sys.stderr)
-            return 1
-        dynamodb = session.client("dynamodb")
-        if arguments.workspace and not exists(dynamodb, output["WorkspacesTableName"], arguments.workspace):
-            print(f"legacy-report: there is no workspace {arguments.workspace}: check its name", file=sys.stderr)
-            return 1
-        for workspace, user_id, last_used_at in keys(dynamodb, table, arguments.workspace):
-            user = users.setdefault((workspace, user_id), User())
-            user.keys += 1
-            user.used += last_used_at > 0
-            user.last_used_at = max(user.last_used_at, last_used_at)
-    except (BotoCoreError, ClientError) as error:
-        print(f"legacy-report: {error}", file=sys.stderr)
-        return 1
+    for workspace, user_id, last_used_at in keys(dynamodb, table, arguments.workspace):
+        user = users.setdefault((workspace, user_id), User())
+        user.keys += 1
+        user.used += last_used_at > 0
+        user.last_used_at = max(user.last_used_at, last_used_at)
     if not users:
         whose = f"workspace {arguments.workspace} has" if arguments.workspace else "the stack has"
         print(f"legacy-report: {whose} no legacy keys", file=sys.stderr)
@@ -97,4 +88,4 @@ def keys(dynamodb, table: str, workspace: str | None) -> Iterator[tuple[str, str
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("legacy-report", main))

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that the other targets need and this machine lacks. Without apt-get, or without root and
+# sudo, it names them and fails. When nothing is missing it does nothing.
+set -euo pipefail
+
+# Each command that is needed, and the Debian package that has it.
+commands=(
+    "make make"
+    "python3 python3"
+    "gcc build-essential"
+    "strip binutils"
+    "java default-jre-headless"
+    "node nodejs"
+    "npm npm"
+    "curl curl"
+    "jq jq"
+)
+
+missing=()
+for entry in "${commands[@]}"; do
+    read -r command package <<<"$entry"
+    command -v "$command" >/dev/null || missing+=("$package")
+done
+# Debian splits this part of Python's standard library off.
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+((${#missing[@]})) || exit 0
+
+fail() {
+    echo "These Debian packages are missing: ${missing[*]}" >&2
+    echo "$1" >&2
+    exit 1
+}
+command -v apt-get >/dev/null ||
+    fail "There is no apt-get here to install them: install what they hold with your package manager, then try again."
+as_root=()
+if ((EUID != 0)); then
+    command -v sudo >/dev/null ||
+        fail "Installing them takes root, and there is no sudo here: run \`apt-get install ${missing[*]}\` as root, then try again."
+    as_root=(sudo)
+fi
+
+apt_get() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y "$@"
+}
+echo "Installing these Debian packages, which are missing${as_root[*]:+, with sudo}: ${missing[*]}"
+apt_get update
+apt_get install --no-install-recommends ca-certificates "${missing[@]}"
