@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::OnceCell;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::aws::backoff::Backoff;
 use crate::aws::transport::Transport;
@@ -28,8 +28,9 @@ use crate::error::{Error, chain};
 
 /// How often a call is tried.
 const ATTEMPTS: u32 = 3;
-/// The longest wait before the second attempt; it doubles with each.
-const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+/// The longest pause before the second attempt, and the longest of all pauses.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// The longest answer: three items of 400 kB, which is what `DynamoDB` bounds them to, and some more.
 const LONGEST_ANSWER: usize = 2_000_000;
 /// The errors that blame the client and pass all the same: throttling, in all the words that services of AWS have for it.
@@ -123,18 +124,16 @@ impl Direct {
         request: &Value,
     ) -> Result<Answer, Error> {
         let request = request.to_string();
-        let attempts = async {
-            let mut backoff = Backoff::new(FIRST_BACKOFF);
-            for _ in 1..ATTEMPTS {
-                match self.attempt(operation, request.as_bytes()).await {
-                    Err(failure) if failure.is_transient => sleep(backoff.pause()).await,
-                    result => return result,
+        let mut backoff = Backoff::new(FIRST_PAUSE, MAX_PAUSE, Instant::now() + self.budget);
+        let mut attempts = 1;
+        let result = loop {
+            match self.attempt(operation, request.as_bytes(), backoff.deadline()).await {
+                Err(failure) if failure.is_transient && attempts < ATTEMPTS && backoff.pause().await => {
+                    attempts += 1;
                 }
+                result => break result,
             }
-            self.attempt(operation, request.as_bytes()).await
         };
-        let result =
-            timeout(self.budget, attempts).await.unwrap_or_else(|_| Err(Failure::transient("out of time")));
         result.map_err(|Failure { reason, is_transient }| {
             if is_transient {
                 Error::Unavailable { service: SERVICE, cause: reason }
@@ -148,9 +147,11 @@ impl Direct {
         &self,
         operation: &str,
         request: &[u8],
+        deadline: Instant,
     ) -> Result<Answer, Failure> {
-        let answer = timeout(self.budget / 2, self.exchange(operation, request)).await;
-        let (status, answer) = answer.map_err(|_| Failure::transient("no answer in time"))??;
+        let end = deadline.min(Instant::now() + self.budget / 2);
+        let answer = timeout_at(end, self.exchange(operation, request)).await;
+        let (status, answer) = answer.map_err(|_| Failure::transient("out of time"))??;
         if status != StatusCode::OK {
             let error: ErrorAnswer = serde_json::from_slice(&answer).unwrap_or_default();
             let kind = error.kind.rsplit('#').next().unwrap_or_default();

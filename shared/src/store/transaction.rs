@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteI
 use chrono::Utc;
 use tokio::time::Instant;
 
-use crate::aws::backoff::some_of;
+use crate::aws::backoff::Backoff;
 use crate::caller::{Actor, UserId};
 use crate::credential::generate_ulid;
 use crate::error::Error;
@@ -20,7 +20,7 @@ use crate::store::workspaces::{REMOVED_AT, Workspaces};
 /// so a busy caller is in its own way. It leaves the handler time to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
-const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+const MAX_PAUSE: Duration = Duration::from_millis(400);
 
 /// The changes of a transaction.
 ///
@@ -150,7 +150,7 @@ impl<'a> Transaction<'a> {
             .transact_write_items()
             .set_transact_items(Some(self.items))
             .client_request_token(generate_ulid(Utc::now()).to_string());
-        let deadline = Instant::now() + PATIENCE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, MAX_PAUSE, Instant::now() + PATIENCE);
         for attempt in 0.. {
             let Err(failure) = request.clone().send().await else {
                 return Ok(Outcome::Committed);
@@ -169,18 +169,12 @@ impl<'a> Transaction<'a> {
                 _ => return Err(Error::unavailable("DynamoDB", &failure)),
             }
             tracing::debug!(attempt, "transaction conflict");
-            let pause = random_pause(attempt);
-            if deadline < Instant::now() + pause {
+            if !backoff.pause().await {
                 break;
             }
-            tokio::time::sleep(pause).await;
         }
         Err(Error::Busy)
     }
-}
-
-fn random_pause(attempt: u32) -> Duration {
-    some_of(FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt)).min(LONGEST_PAUSE))
 }
 
 #[cfg(test)]
@@ -237,12 +231,5 @@ mod tests {
         assert!(!refused.is_passing() && refused.leaves_open(Some(Change(1))));
         assert!(!of_actor("TransactionConflict", "None", None).leaves_open(Some(Change(1))));
         assert!(!refused.leaves_open(None));
-    }
-
-    #[test]
-    fn pauses_grow_within_their_bounds() {
-        for (attempt, bound) in [(0, 25), (1, 50), (4, 400), (5, 400), (1_000, 400)] {
-            assert!(random_pause(attempt) <= Duration::from_millis(bound));
-        }
     }
 }
