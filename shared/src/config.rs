@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use thiserror::Error;
 use tracing::Level;
 
-use crate::clearing::Stage;
+use crate::cache_invalidation::Stage;
 use crate::credential::Brand;
 use crate::keys::unused::UnusedRules;
 use crate::legacy::LegacyRules;
@@ -57,7 +57,7 @@ pub struct MacKeySources {
     pub current: u32,
 }
 
-/// What the SDK needs to know, taken from what Lambda sets.
+/// What the clients of AWS are made from: variables that Lambda sets.
 #[derive(Clone, Debug)]
 pub struct AwsSettings {
     /// `AWS_REGION`.
@@ -87,6 +87,24 @@ pub struct AwsSettings {
 }
 
 impl AwsSettings {
+    /// The endpoint of `DynamoDB`, for calls that go without the SDK.
+    #[must_use]
+    pub fn dynamodb_url(&self) -> String {
+        self.url("dynamodb", self.dynamodb_endpoint.as_ref())
+    }
+
+    /// The endpoint of KMS.
+    #[must_use]
+    pub fn kms_url(&self) -> String {
+        self.url("kms", self.kms_endpoint.as_ref())
+    }
+
+    /// The endpoint of Lambda.
+    #[must_use]
+    pub fn lambda_url(&self) -> String {
+        self.url("lambda", self.lambda_endpoint.as_ref())
+    }
+
     /// Where `EventBridge` is.
     #[must_use]
     pub fn events_url(&self) -> String {

@@ -24,9 +24,9 @@
 //!    unused, purge, recount. So have [`tokens`], [`users`], remove and reinstate, [`legacy`], import, list, get and delete, and
 //!    [`audit`], to read the trail and to write into it what an access log says.
 //! 7. [`store`] keeps records in `DynamoDB`, one file a table, and reads what is stored of a credential; [`kms`] derives
-//!    the peppers; [`aws`] makes the clients of both, and [`handover`] leaves to another function what takes longer than a
+//!    the peppers; [`aws`] makes the clients of both, and [`async_invoke`] leaves to another function what takes longer than a
 //!    request may.
-//! 8. [`publish`] puts events on `EventBridge`, [`clearing`] clears API Gateway's caches.
+//! 8. [`publish`] puts events on `EventBridge`, [`cache_invalidation`] clears API Gateway's caches.
 //! 9. [`gateway`] reads API Gateway's authorizer events and writes its answers; [`http`] does the same for the management
 //!    API, [`oauth`] for the OAuth API, [`background`] for batches of streams and queues.
 //!
@@ -71,12 +71,12 @@ pub mod tokens;
 pub mod users;
 pub mod verify;
 
+pub mod async_invoke;
 pub mod aws;
-pub mod handover;
 pub mod kms;
 pub mod store;
 
-pub mod clearing;
+pub mod cache_invalidation;
 pub mod publish;
 
 pub mod background;

@@ -4,11 +4,12 @@
 //! The trail is the outbox. A change and its event are one transaction, and the table's stream hands every event on at
 //! least once; so does this. Whoever must not act twice compares the event's `id`.
 
+use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::aws::signed::{Call, Failure, Signed};
-use crate::config::AwsSettings;
+use crate::aws::Aws;
+use crate::aws::sigv4_client::{ServiceRequest, SigV4Client};
 use crate::error::Error;
 
 /// How many events `EventBridge` takes at once.
@@ -93,16 +94,16 @@ impl TryFrom<StoredEvent> for PublicEvent {
 /// Puts events on a bus.
 #[derive(Debug)]
 pub struct Publisher {
-    signed: Signed,
-    endpoint: String,
+    sigv4: SigV4Client,
+    url: String,
     bus: String,
 }
 
 impl Publisher {
     /// Takes the name of the bus.
     #[must_use]
-    pub fn new(signed: Signed, settings: &AwsSettings, bus: String) -> Self {
-        Self { signed, endpoint: settings.events_url(), bus }
+    pub fn new(aws: &Aws, bus: String) -> Self {
+        Self { sigv4: aws.sigv4(), url: aws.settings().events_url(), bus }
     }
 
     /// Publishes at most [`MOST_EVENTS`]: whether each was taken, in their order.
@@ -118,15 +119,18 @@ impl Publisher {
             entries: Vec<Value>,
         }
         let entries: Vec<_> = events.iter().map(|event| self.entry(event)).collect();
-        let call = Call {
+        let body = json!({"Entries": entries}).to_string();
+        let request = ServiceRequest {
             service: "events",
-            method: "POST",
-            endpoint: &self.endpoint,
-            path: "/",
-            target: Some(("AWSEvents.PutEvents", "application/x-amz-json-1.1")),
-            body: &json!({"Entries": entries}).to_string(),
+            method: Method::POST,
+            url: &self.url,
+            headers: &[
+                ("content-type", "application/x-amz-json-1.1"),
+                ("x-amz-target", "AWSEvents.PutEvents"),
+            ],
+            body: body.as_bytes(),
         };
-        let answer = self.signed.call(&call).await.map_err(|failure: Failure| failure.of("EventBridge"))?;
+        let answer = self.sigv4.call(&request).await.map_err(|error| error.of("EventBridge"))?;
         let answer: Answer = serde_json::from_slice(&answer)
             .map_err(|_| Error::Broken("EventBridge answered with something else".to_owned()))?;
         let taken: Vec<_> = answer.entries.iter().map(|entry| entry.get("ErrorCode").is_none()).collect();
@@ -152,6 +156,7 @@ impl Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::test_server::{TestServer, response};
 
     #[test]
     fn an_event_is_published_with_its_id_and_nothing_that_is_not_there() {
@@ -177,6 +182,48 @@ mod tests {
                 json!({"actor": actor, "event": event, "workspace_id": "acme", "action": "key.created"});
             let stored: StoredEvent = serde_json::from_value(stored).unwrap();
             assert!(PublicEvent::try_from(stored).is_err(), "{actor} {event}");
+        }
+    }
+
+    fn event(id: &str) -> PublicEvent {
+        let stored = json!({
+            "actor": "acme#alice", "event": format!("2026-11-22T09:57:12.345Z#{id}"),
+            "workspace_id": "acme", "action": "key.deleted",
+        });
+        serde_json::from_value::<StoredEvent>(stored).unwrap().try_into().unwrap()
+    }
+
+    #[tokio::test]
+    async fn events_are_entries_of_one_call_and_each_that_was_not_taken_is_told() {
+        let taken =
+            r#"{"FailedEntryCount": 1, "Entries": [{"EventId": "1"}, {"ErrorCode": "InternalFailure"}]}"#;
+        let server = TestServer::start([response("200 OK", taken)]);
+        let publisher = Publisher::new(&server.aws(), "keys".to_owned());
+        assert_eq!(publisher.publish(&[event("a"), event("b")]).await.unwrap(), [true, false]);
+        let request = server.requests().remove(0);
+        assert_eq!(request.line, "POST / HTTP/1.1");
+        assert_eq!(request.headers["x-amz-target"], "AWSEvents.PutEvents");
+        assert_eq!(request.headers["content-type"], "application/x-amz-json-1.1");
+        assert!(request.headers["authorization"].contains("/eu-west-1/events/aws4_request"));
+        let entries = request.json()["Entries"].take();
+        assert_eq!(entries.as_array().unwrap().len(), 2);
+        let detail: Value = serde_json::from_str(entries[0]["Detail"].as_str().unwrap()).unwrap();
+        assert_eq!(detail, serde_json::to_value(event("a")).unwrap());
+        for (field, expected) in
+            [("EventBusName", "keys"), ("Source", "keygate"), ("DetailType", "key.deleted")]
+        {
+            assert_eq!(entries[1][field], expected);
+        }
+        assert_eq!(entries[1]["Time"], 1_795_341_432);
+    }
+
+    #[tokio::test]
+    async fn a_response_about_another_number_of_events_is_an_error() {
+        for (body, expected) in [(r#"{"Entries": []}"#, "another number"), ("{}", "something else")] {
+            let server = TestServer::start([response("200 OK", body)]);
+            let publisher = Publisher::new(&server.aws(), "keys".to_owned());
+            let error = publisher.publish(&[event("a")]).await.unwrap_err();
+            assert!(matches!(&error, Error::Broken(text) if text.contains(expected)), "{error:?}");
         }
     }
 }

@@ -29,7 +29,7 @@ async fn main() -> Result<(), Error> {
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), environment.authorizer_budget()?)?;
     let writer = Arc::new(writer(&environment, &aws)?);
-    let reader = Reader::new(aws.direct(), &environment)?;
+    let reader = Reader::new(aws.dynamodb_read(), &environment)?;
     // All three before the first call, and at the same time.
     let started = Instant::now();
     let peppers = async {

@@ -1,10 +1,9 @@
 //! From the stream of `activity`, and again from a queue: clears API Gateway's authorizer caches after a revocation.
 
 use chrono::Utc;
-use keygate::aws::BACKGROUND_BUDGET;
-use keygate::aws::signed::Signed;
+use keygate::aws::{Aws, BACKGROUND_BUDGET};
 use keygate::background::{self, Trigger};
-use keygate::clearing::{Change, Clearer};
+use keygate::cache_invalidation::{Change, Clearer};
 use keygate::config::Environment;
 use keygate::logging;
 use lambda_http::lambda_runtime::{self, LambdaEvent};
@@ -14,11 +13,10 @@ use lambda_http::{Error, service_fn};
 async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), environment.log_level()?);
-    let settings = environment.aws()?;
-    let signed = Signed::new(&settings, env!("CARGO_BIN_NAME"), BACKGROUND_BUDGET)?;
+    let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), BACKGROUND_BUDGET)?;
     let own_word = environment.cache_seconds()?.max(environment.stale_if_error()?);
     let (stages, queue) = (environment.authorizer_caches()?, environment.clear_again_queue()?);
-    let clearer = Clearer::new(signed, &settings, stages, queue, own_word);
+    let clearer = Clearer::new(&aws, stages, queue, own_word);
     lambda_runtime::run(service_fn(|event| respond(&clearer, event))).await
 }
 

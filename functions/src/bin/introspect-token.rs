@@ -19,7 +19,7 @@ async fn main() -> Result<(), Error> {
     logging::init(module_path!(), environment.log_level()?);
     let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), MANAGEMENT_BUDGET)?;
     let peppers = kms::derive(&aws.kms(), environment.peppers()?).await?;
-    let verifier = Verifier { peppers, reader: Reader::new(aws.direct(), &environment)? };
+    let verifier = Verifier { peppers, reader: Reader::new(aws.dynamodb_read(), &environment)? };
     let introspector = Introspector { brand: environment.brand()?, verifier };
     let afterwards = Afterwards::start(oauth::writer(&environment, aws.dynamodb())?.into()).await?;
     oauth::serve(&environment, &afterwards, |request| respond(&introspector, request)).await

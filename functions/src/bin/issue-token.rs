@@ -25,7 +25,7 @@ async fn main() -> Result<(), Error> {
     let afterwards = Afterwards::start(oauth::writer(&environment, dynamodb.clone())?.into()).await?;
     let issuer = TokenIssuer {
         brand: environment.brand()?,
-        verifier: Verifier { peppers, reader: Reader::new(aws.direct(), &environment)? },
+        verifier: Verifier { peppers, reader: Reader::new(aws.dynamodb_read(), &environment)? },
         store: TokenStore::new(dynamodb, &environment)?,
         access_lifetime: environment.access_token_lifetime()?,
         refresh_lifetime: environment.refresh_token_lifetime()?,

@@ -1,8 +1,7 @@
 //! From the stream of `activity`: publishes what was changed, and what time has done, on `EventBridge`.
 
 use aws_lambda_events::event::dynamodb::{Event, EventRecord};
-use keygate::aws::BACKGROUND_BUDGET;
-use keygate::aws::signed::Signed;
+use keygate::aws::{Aws, BACKGROUND_BUDGET};
 use keygate::background::{self, Handled};
 use keygate::config::Environment;
 use keygate::logging;
@@ -14,9 +13,8 @@ use lambda_http::{Error, service_fn};
 async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), environment.log_level()?);
-    let settings = environment.aws()?;
-    let signed = Signed::new(&settings, env!("CARGO_BIN_NAME"), BACKGROUND_BUDGET)?;
-    let publisher = Publisher::new(signed, &settings, environment.event_bus());
+    let aws = Aws::new(&environment.aws()?, env!("CARGO_BIN_NAME"), BACKGROUND_BUDGET)?;
+    let publisher = Publisher::new(&aws, environment.event_bus());
     lambda_runtime::run(service_fn(|event| respond(&publisher, event))).await
 }
 

@@ -1,9 +1,9 @@
 //! `DELETE /users/{user_id}` and `PUT /users/{user_id}`: removes a user, and reinstates one.
 
 use chrono::Utc;
+use keygate::async_invoke::AsyncInvoker;
 use keygate::aws::{Aws, MANAGEMENT_BUDGET};
 use keygate::config::Environment;
-use keygate::handover::Handover;
 use keygate::store::Store;
 use keygate::store::legacy_keys::LegacyKeys;
 use keygate::users::found::{self, AnsweredRemoval};
@@ -27,14 +27,14 @@ async fn main() -> Result<(), Error> {
         legacy,
         max_unknown: environment.max_removed_users()?,
     };
-    let handover = Handover::new(aws.lambda(), environment.clear_user_function()?);
-    http::serve(&environment, |request| respond(&remover, &handover, request)).await
+    let clear_user = AsyncInvoker::new(&aws, &environment.clear_user_function()?);
+    http::serve(&environment, |request| respond(&remover, &clear_user, request)).await
 }
 
-async fn respond(remover: &UserRemover, handover: &Handover, request: Request) -> Response<Body> {
+async fn respond(remover: &UserRemover, clear_user: &AsyncInvoker, request: Request) -> Response<Body> {
     let done = match *request.method() {
         Method::PUT => reinstate(&remover.store, &request).await.map(|()| http::no_content()),
-        _ => remove(remover, handover, &request)
+        _ => remove(remover, clear_user, &request)
             .await
             .map(|removal| http::json(StatusCode::ACCEPTED, &removal)),
     };
@@ -43,7 +43,7 @@ async fn respond(remover: &UserRemover, handover: &Handover, request: Request) -
 
 async fn remove(
     remover: &UserRemover,
-    handover: &Handover,
+    clear_user: &AsyncInvoker,
     request: &Request,
 ) -> Result<AnsweredRemoval, keygate::error::Error> {
     let caller = http::caller(request)?;
@@ -54,7 +54,7 @@ async fn remove(
     let removal = remover.remove(&caller, user_id, keys, http::origin(request), now).await?;
     let found = found::count(&remover.store.workspaces, remover.legacy.as_ref(), &removal, now).await;
     // Also where the count has failed: the removal must not wait for somebody to ask again.
-    handover.clear_user(&removal).await?;
+    clear_user.invoke(&removal).await?;
     Ok(AnsweredRemoval::new(removal, found?))
 }
 

@@ -24,7 +24,7 @@ async fn main() -> Result<(), Error> {
     let afterwards = Afterwards::start(oauth::writer(&environment, dynamodb.clone())?.into()).await?;
     let revoker = TokenRevoker {
         brand: environment.brand()?,
-        verifier: Verifier { peppers, reader: Reader::new(aws.direct(), &environment)? },
+        verifier: Verifier { peppers, reader: Reader::new(aws.dynamodb_read(), &environment)? },
         store: TokenStore::new(dynamodb, &environment)?,
     };
     oauth::serve(&environment, &afterwards, |request| respond(&revoker, request)).await

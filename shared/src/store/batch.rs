@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use crate::aws::backoff::Backoff;
-use crate::aws::direct::Direct;
+use crate::aws::dynamodb_read_client::DynamoDbReadClient;
 use crate::error::Error;
 
 /// The longest pause before the rest is asked for the first time, and the longest of all pauses.
@@ -36,7 +36,7 @@ type Found<Item> = HashMap<String, Vec<Item>>;
 /// - [`Error::Unavailable`]: the database did not answer, or left something unread, until the time was over.
 /// - [`Error::Broken`]: it refused to.
 pub(super) async fn get_directly(
-    direct: &Direct,
+    client: &DynamoDbReadClient,
     mut wanted: Map<String, Value>,
 ) -> Result<Found<serde_dynamo::Item>, Error> {
     #[derive(Deserialize)]
@@ -47,10 +47,10 @@ pub(super) async fn get_directly(
         #[serde(default)]
         unprocessed_keys: Map<String, Value>,
     }
-    let (mut found, mut rounds) = (Found::new(), Rounds::within(direct.budget()));
+    let (mut found, mut rounds) = (Found::new(), Rounds::within(client.budget()));
     loop {
         let request = json!({"RequestItems": wanted});
-        let answer: Answer = rounds.answer(direct.call("BatchGetItem", &request)).await?;
+        let answer: Answer = rounds.answer(client.call("BatchGetItem", &request)).await?;
         merge(&mut found, answer.responses);
         if answer.unprocessed_keys.is_empty() {
             return Ok(found);

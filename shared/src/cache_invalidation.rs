@@ -9,13 +9,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use thiserror::Error as ThisError;
 
 use crate::activity::{Action, InvalidAction};
-use crate::aws::signed::{Call, Failure, Signed};
-use crate::config::AwsSettings;
+use crate::aws::Aws;
+use crate::aws::sigv4_client::{CallError, ServiceRequest, SigV4Client};
 use crate::error::Error;
 
 /// The longest time for which SQS holds a message back.
@@ -114,7 +115,7 @@ pub struct Again {
 /// Clears caches.
 #[derive(Debug)]
 pub struct Clearer {
-    signed: Signed,
+    sigv4: SigV4Client,
     gateway: String,
     queues: String,
     queue: String,
@@ -126,17 +127,11 @@ pub struct Clearer {
 impl Clearer {
     /// Takes the stages, the queue's URL, and for how long the authorizer's functions take their own word.
     #[must_use]
-    pub fn new(
-        signed: Signed,
-        settings: &AwsSettings,
-        stages: Vec<Stage>,
-        queue: String,
-        own_word: TimeDelta,
-    ) -> Self {
+    pub fn new(aws: &Aws, stages: Vec<Stage>, queue: String, own_word: TimeDelta) -> Self {
         Self {
-            signed,
-            gateway: settings.gateway_url(),
-            queues: settings.queues_url(),
+            sigv4: aws.sigv4(),
+            gateway: aws.settings().gateway_url(),
+            queues: aws.settings().queues_url(),
             queue,
             stages,
             own_word,
@@ -173,18 +168,17 @@ impl Clearer {
     async fn clear(&self) -> Result<(), Error> {
         let mut cleared = Ok(());
         for stage in &self.stages {
-            let call = Call {
+            let request = ServiceRequest {
                 service: "apigateway",
-                method: "DELETE",
-                endpoint: &self.gateway,
-                path: &stage.caches(),
-                target: None,
-                body: "",
+                method: Method::DELETE,
+                url: &format!("{}{}", self.gateway, stage.caches()),
+                headers: &[],
+                body: b"",
             };
-            match self.signed.call(&call).await {
+            match self.sigv4.call(&request).await {
                 Ok(_) => tracing::info!(%stage, "authorizer caches cleared"),
                 // Trying again would not make it exist.
-                Err(Failure::Refused(refusal)) if refusal.status == 404 => {
+                Err(CallError::Refused(refusal)) if refusal.status == StatusCode::NOT_FOUND => {
                     tracing::error!(%stage, %refusal, "no such stage: AUTHORIZER_CACHES is out of date");
                 }
                 Err(failure) => {
@@ -198,21 +192,24 @@ impl Clearer {
 
     async fn ask(&self, again: Again, now: DateTime<Utc>) -> Result<(), Error> {
         let delay = (again.clear_at - now).min(LONGEST_DELAY);
-        let call = Call {
+        let body = json!({
+            "QueueUrl": self.queue,
+            // Never early by a fraction of a second.
+            "DelaySeconds": (delay.num_milliseconds() + 999) / 1000,
+            "MessageBody": json!(again).to_string(),
+        });
+        let body = body.to_string();
+        let request = ServiceRequest {
             service: "sqs",
-            method: "POST",
-            endpoint: &self.queues,
-            path: "/",
-            target: Some(("AmazonSQS.SendMessage", "application/x-amz-json-1.0")),
-            body: &json!({
-                "QueueUrl": self.queue,
-                // Never early by a fraction of a second.
-                "DelaySeconds": (delay.num_milliseconds() + 999) / 1000,
-                "MessageBody": json!(again).to_string(),
-            })
-            .to_string(),
+            method: Method::POST,
+            url: &self.queues,
+            headers: &[
+                ("content-type", "application/x-amz-json-1.0"),
+                ("x-amz-target", "AmazonSQS.SendMessage"),
+            ],
+            body: body.as_bytes(),
         };
-        self.signed.call(&call).await.map_err(|failure| failure.of("SQS"))?;
+        self.sigv4.call(&request).await.map_err(|error| error.of("SQS"))?;
         Ok(())
     }
 }
