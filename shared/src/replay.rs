@@ -17,10 +17,10 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
-use hmac::Mac;
+use hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use subtle::ConstantTimeEq;
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::caller::Caller;
@@ -145,7 +145,7 @@ impl Repeatable<'_> {
             key_id,
             revision,
             nonce,
-            request: self.request_digest(),
+            request: self.request_mac().finalize().into_bytes().into(),
             version: self.key.version(),
             ttl: now + MEMORY,
         };
@@ -158,7 +158,7 @@ impl Repeatable<'_> {
     ///
     /// - [`Error::IdempotencyMismatch`]: it was another request.
     pub fn again(&self, memory: &Memory) -> Result<Credential, Error> {
-        if !bool::from(self.request_digest().ct_eq(&memory.request)) {
+        if self.request_mac().verify_slice(&memory.request).is_err() {
             return Err(Error::IdempotencyMismatch);
         }
         Ok(self.credential(memory))
@@ -167,22 +167,23 @@ impl Repeatable<'_> {
     /// What the request is found by.
     #[must_use]
     pub fn digest(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.mac(self.labels.header, &[]))
+        URL_SAFE_NO_PAD.encode(self.mac(self.labels.header, &[]).finalize().into_bytes())
     }
 
     fn credential(&self, memory: &Memory) -> Credential {
         let (key_id, revision) = (memory.key_id.to_bytes(), memory.revision.to_be_bytes());
-        let secret = Zeroizing::new(self.mac(self.labels.secret, &[&key_id, &revision, &memory.nonce]));
+        let secret = self.mac(self.labels.secret, &[&key_id, &revision, &memory.nonce]);
+        let secret = Zeroizing::new(secret.finalize().into_bytes().into());
         Credential { key_id: memory.key_id, kind: Kind::ApiKey, secret: Secret::from_bytes(&secret) }
     }
 
-    fn request_digest(&self) -> [u8; 32] {
+    fn request_mac(&self) -> Hmac<Sha256> {
         self.mac(self.labels.request, &[self.request])
     }
 
     /// A MAC over who sends the request, `fields`, and the `Idempotency-Key`. The old secret of a key is the same sender as its
     /// current one.
-    fn mac(&self, label: &[u8], fields: &[&[u8]]) -> [u8; 32] {
+    fn mac(&self, label: &[u8], fields: &[&[u8]]) -> Hmac<Sha256> {
         let Caller { workspace_id, user_id, credential, key_id, .. } = self.caller;
         let caller_key = key_id.to_bytes();
         let mut all = vec![
@@ -194,7 +195,7 @@ impl Repeatable<'_> {
         ];
         all.extend(fields);
         all.push(self.idempotency_key.0.expose_secret().as_bytes());
-        self.key.mac(&all).finalize().into_bytes().into()
+        self.key.mac(&all)
     }
 }
 
