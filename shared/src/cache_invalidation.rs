@@ -1,9 +1,9 @@
-//! Revocation that reaches API Gateway: clearing the authorizer caches of the stages in front of which a key was good.
+//! Cache invalidation: clears API Gateway's authorizer caches after a revocation, for the stages that are listed.
 //!
-//! API Gateway keeps an authorizer's answer for the cache time of its authorizer and cannot be told about one key, only to
-//! forget everything. That is done at once, so that a revoked key stops within seconds; and again once no function can
-//! take its own word for the key any more, and none is at work that read it before: what it answers in between is cached
-//! again.
+//! API Gateway keeps an authorizer's response for the cache time of its authorizer, and can only forget the responses for all
+//! keys of a stage at once. Keygate clears a stage twice. The first time is at once, so that a revoked key stops within
+//! seconds. The second time is after every cached and every in-flight decision of the authorizer has ended, because API
+//! Gateway may have cached one of those after the first time.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,16 +19,16 @@ use crate::aws::Aws;
 use crate::aws::sigv4_client::{CallError, ServiceRequest, SigV4Client};
 use crate::error::Error;
 
-/// The longest time for which SQS holds a message back.
+/// The longest delay of a message in SQS.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-timers.html>
-const LONGEST_DELAY: TimeDelta = TimeDelta::minutes(15);
+const MAX_DELAY: TimeDelta = TimeDelta::minutes(15);
 
-/// How long an authorizer may be at work with what it read before a change: its function's timeout, and some more until
-/// API Gateway has its answer.
-const AT_WORK: TimeDelta = TimeDelta::seconds(10);
+/// How long a decision that was read before a change may be in flight: the timeout of the authorizer's function, and the way
+/// to API Gateway.
+const INFLIGHT_GRACE: TimeDelta = TimeDelta::seconds(10);
 
-/// Which fields of a key the authorizer's answer depends on.
-const DECISIVE: [&str; 4] = ["scopes", "endpoints", "expires_at", "disabled"];
+/// The fields of a key that the authorizer's response depends on.
+const DECISIVE_FIELDS: [&str; 4] = ["scopes", "endpoints", "expires_at", "disabled"];
 
 /// A stage of an API: `restapis/{id}/stages/{stage}`, or `apis/{id}/stages/{stage}` for an HTTP API. That is how API
 /// Gateway's own paths and ARNs name it.
@@ -39,7 +39,7 @@ pub struct Stage {
     name: String,
 }
 
-/// A text that is no [`Stage`].
+/// A text that is not a [`Stage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 #[error("must be restapis/{{id}}/stages/{{stage}} or apis/{{id}}/stages/{{stage}}")]
 pub struct InvalidStage;
@@ -75,27 +75,28 @@ impl fmt::Display for Stage {
 }
 
 impl Stage {
-    /// The path of its authorizer caches: `FlushStageAuthorizersCache` of REST APIs, `ResetAuthorizersCache` of HTTP APIs.
-    fn caches(&self) -> String {
+    /// The path of its authorizer caches, percent-encoded: that of `FlushStageAuthorizersCache` for a REST API, of
+    /// `ResetAuthorizersCache` for an HTTP API.
+    fn cache_path(&self) -> String {
         let version = if self.is_rest { "" } else { "/v2" };
         format!("{version}/{self}/cache/authorizers").replace('$', "%24")
     }
 }
 
-/// A change, as far as it says whether caches may hold what is not true any more.
+/// The fields of an audit event that say whether a cached decision may be wrong.
 #[derive(Debug, Deserialize)]
-pub struct Change {
+pub struct AuditedChange {
     action: String,
     changed: Option<Vec<String>>,
 }
 
-impl Change {
-    /// Whether an answer that was right before the change may be wrong now. A change that does not say what it changed may
-    /// have changed anything, and an action that this version does not know may revoke anything.
+impl AuditedChange {
+    /// Whether a decision that was right before the change may be wrong after it. An update that does not list its fields
+    /// may have changed any, and an action that this version does not know may revoke a key.
     #[must_use]
     pub fn revokes(&self) -> bool {
         let is_decisive =
-            |fields: &Vec<String>| fields.iter().any(|field| DECISIVE.contains(&field.as_str()));
+            |fields: &Vec<String>| fields.iter().any(|field| DECISIVE_FIELDS.contains(&field.as_str()));
         match Action::parse(&self.action) {
             Ok(Action::KeyUpdated) => self.changed.as_ref().is_none_or(is_decisive),
             Ok(action) => action.revokes(),
@@ -104,105 +105,105 @@ impl Change {
     }
 }
 
-/// A message to ourselves: clear again, at that time.
+/// A message of the queue: clear the caches once more at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Again {
-    /// When.
+pub struct ScheduledPurge {
+    /// The earliest time, in whole seconds.
     #[serde(with = "chrono::serde::ts_seconds")]
     pub clear_at: DateTime<Utc>,
 }
 
-/// Clears caches.
+/// Clears the authorizer caches of the listed stages.
 #[derive(Debug)]
-pub struct Clearer {
+pub struct AuthorizerCachePurger {
     sigv4: SigV4Client,
-    gateway: String,
-    queues: String,
+    gateway_url: String,
+    sqs_url: String,
     queue: String,
     stages: Vec<Stage>,
-    /// For how long a function may take its own word for a credential.
-    own_word: TimeDelta,
+    cache_ttl: TimeDelta,
 }
 
-impl Clearer {
-    /// Takes the stages, the queue's URL, and for how long the authorizer's functions take their own word.
+impl AuthorizerCachePurger {
+    /// Takes the stages, the URL of the queue of [`ScheduledPurge`]s, and the longest time for which an environment of the
+    /// authorizer reuses a decision.
     #[must_use]
-    pub fn new(aws: &Aws, stages: Vec<Stage>, queue: String, own_word: TimeDelta) -> Self {
+    pub fn new(aws: &Aws, stages: Vec<Stage>, queue: String, cache_ttl: TimeDelta) -> Self {
         Self {
             sigv4: aws.sigv4(),
-            gateway: aws.settings().gateway_url(),
-            queues: aws.settings().queues_url(),
+            gateway_url: aws.settings().gateway_url(),
+            sqs_url: aws.settings().queues_url(),
             queue,
             stages,
-            own_word,
+            cache_ttl,
         }
     }
 
-    /// Clears after something was revoked: asks to be told to do it again, and does it now. In this order, so that
-    /// whatever comes in between, it is done.
+    /// Schedules the second purge after a revocation, then makes the first. In this order, so that the second happens even if
+    /// the function ends between the two.
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: something was not done. All of it can be done once more.
-    pub async fn after_revocation(&self, now: DateTime<Utc>) -> Result<(), Error> {
-        self.ask(Again { clear_at: now + self.own_word + AT_WORK }, now).await?;
-        self.clear().await
+    /// - [`Error::Unavailable`]: the purge was not scheduled, or a stage was not cleared. All of it can be repeated.
+    pub async fn purge_after_revocation(&self, now: DateTime<Utc>) -> Result<(), Error> {
+        self.schedule(ScheduledPurge { clear_at: now + self.cache_ttl + INFLIGHT_GRACE }, now).await?;
+        self.purge().await
     }
 
-    /// Clears if it is time for one of the messages, once for all of them, and asks again for the others: SQS holds
-    /// messages back for a quarter of an hour at most.
+    /// Makes one purge for all that are due, and schedules the latest of the others again: SQS delays a message by 15 minutes
+    /// at most.
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: something was not done. All of it can be done once more.
-    pub async fn again(&self, messages: &[Again], now: DateTime<Utc>) -> Result<(), Error> {
-        let (due, early): (Vec<Again>, Vec<Again>) =
-            messages.iter().partition(|message| message.clear_at <= now);
-        if let Some(last) = early.into_iter().max_by_key(|message| message.clear_at) {
-            self.ask(last, now).await?;
+    /// - [`Error::Unavailable`]: a purge was not scheduled, or a stage was not cleared. All of it can be repeated.
+    pub async fn purge_scheduled(&self, purges: &[ScheduledPurge], now: DateTime<Utc>) -> Result<(), Error> {
+        let (due, early): (Vec<ScheduledPurge>, Vec<ScheduledPurge>) =
+            purges.iter().partition(|purge| purge.clear_at <= now);
+        if let Some(last) = early.into_iter().max_by_key(|purge| purge.clear_at) {
+            self.schedule(last, now).await?;
         }
-        if due.is_empty() { Ok(()) } else { self.clear().await }
+        if due.is_empty() { Ok(()) } else { self.purge().await }
     }
 
-    /// Clears every stage, whatever becomes of the others.
-    async fn clear(&self) -> Result<(), Error> {
-        let mut cleared = Ok(());
+    /// Clears every stage, even if others fail.
+    async fn purge(&self) -> Result<(), Error> {
+        let mut result = Ok(());
         for stage in &self.stages {
             let request = ServiceRequest {
                 service: "apigateway",
                 method: Method::DELETE,
-                url: &format!("{}{}", self.gateway, stage.caches()),
+                url: &format!("{}{}", self.gateway_url, stage.cache_path()),
                 headers: &[],
                 body: b"",
             };
             match self.sigv4.call(&request).await {
                 Ok(_) => tracing::info!(%stage, "authorizer caches cleared"),
                 // Trying again would not make it exist.
-                Err(CallError::Refused(refusal)) if refusal.status == StatusCode::NOT_FOUND => {
-                    tracing::error!(%stage, %refusal, "no such stage: AUTHORIZER_CACHES is out of date");
+                Err(CallError::Refused(response)) if response.status == StatusCode::NOT_FOUND => {
+                    tracing::error!(%stage, %response, "no such stage: AUTHORIZER_CACHES is out of date");
                 }
-                Err(failure) => {
-                    tracing::warn!(%stage, %failure, "authorizer caches not cleared");
-                    cleared = Err(failure.of("API Gateway"));
+                Err(error) => {
+                    tracing::warn!(%stage, %error, "authorizer caches not cleared");
+                    result = Err(error.of("API Gateway"));
                 }
             }
         }
-        cleared
+        result
     }
 
-    async fn ask(&self, again: Again, now: DateTime<Utc>) -> Result<(), Error> {
-        let delay = (again.clear_at - now).min(LONGEST_DELAY);
+    async fn schedule(&self, purge: ScheduledPurge, now: DateTime<Utc>) -> Result<(), Error> {
+        let delay = (purge.clear_at - now).min(MAX_DELAY);
         let body = json!({
             "QueueUrl": self.queue,
             // Never early by a fraction of a second.
             "DelaySeconds": (delay.num_milliseconds() + 999) / 1000,
-            "MessageBody": json!(again).to_string(),
+            "MessageBody": json!(purge).to_string(),
         });
         let body = body.to_string();
         let request = ServiceRequest {
             service: "sqs",
             method: Method::POST,
-            url: &self.queues,
+            url: &self.sqs_url,
             headers: &[
                 ("content-type", "application/x-amz-json-1.0"),
                 ("x-amz-target", "AmazonSQS.SendMessage"),
@@ -216,7 +217,73 @@ impl Clearer {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::aws::test_server::{ArrivedRequest, TestServer, response};
+
+    const NOW: DateTime<Utc> = DateTime::from_timestamp(1_795_341_432, 0).unwrap();
+
+    fn purger(server: &TestServer, cache_ttl: TimeDelta) -> AuthorizerCachePurger {
+        let stages = ["restapis/abc123/stages/prod", "apis/def456/stages/$default"];
+        let stages = stages.map(|stage| stage.parse().unwrap()).into();
+        AuthorizerCachePurger::new(&server.aws(), stages, "https://sqs/1/clear-again".to_owned(), cache_ttl)
+    }
+
+    fn assert_clears(requests: &[ArrivedRequest]) {
+        let lines: Vec<_> = requests.iter().map(|request| request.line.as_str()).collect();
+        let expected = [
+            "DELETE /restapis/abc123/stages/prod/cache/authorizers HTTP/1.1",
+            "DELETE /v2/apis/def456/stages/%24default/cache/authorizers HTTP/1.1",
+        ];
+        assert_eq!(lines, expected);
+        for request in requests {
+            assert!(request.headers["authorization"].contains("/eu-west-1/apigateway/aws4_request"));
+            assert!(request.body.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_purge_is_scheduled_before_the_stages_are_cleared() {
+        let server = TestServer::start(vec![response("200 OK", "{}"); 3]);
+        purger(&server, TimeDelta::seconds(30)).purge_after_revocation(NOW).await.unwrap();
+        let mut requests = server.requests();
+        let scheduled = requests.remove(0);
+        assert_eq!(scheduled.line, "POST / HTTP/1.1");
+        assert_eq!(scheduled.headers["x-amz-target"], "AmazonSQS.SendMessage");
+        assert_eq!(scheduled.headers["content-type"], "application/x-amz-json-1.0");
+        assert!(scheduled.headers["authorization"].contains("/eu-west-1/sqs/aws4_request"));
+        let expected = json!({
+            "QueueUrl": "https://sqs/1/clear-again", "DelaySeconds": 40,
+            "MessageBody": json!({"clear_at": NOW.timestamp() + 40}).to_string(),
+        });
+        assert_eq!(scheduled.json(), expected);
+        assert_clears(&requests);
+    }
+
+    #[tokio::test]
+    async fn purges_that_are_due_are_made_once_and_the_latest_of_the_others_is_scheduled_again() {
+        let server = TestServer::start(vec![response("200 OK", "{}"); 3]);
+        let purges =
+            [-5, 0, 10, 1_000].map(|seconds| ScheduledPurge { clear_at: NOW + TimeDelta::seconds(seconds) });
+        purger(&server, TimeDelta::zero()).purge_scheduled(&purges, NOW).await.unwrap();
+        let mut requests = server.requests();
+        let scheduled = requests.remove(0).json();
+        assert_eq!(scheduled["DelaySeconds"], MAX_DELAY.num_seconds());
+        assert_eq!(scheduled["MessageBody"], json!({"clear_at": NOW.timestamp() + 1_000}).to_string());
+        assert_clears(&requests);
+    }
+
+    #[tokio::test]
+    async fn a_stage_that_fails_keeps_no_other_from_being_cleared_and_an_unknown_one_is_no_failure() {
+        for (status, expected) in [("403 Forbidden", false), ("404 Not Found", true)] {
+            let server = TestServer::start([response(status, "{}"), response("202 Accepted", "")]);
+            let due = [ScheduledPurge { clear_at: NOW }];
+            let result = purger(&server, TimeDelta::zero()).purge_scheduled(&due, NOW).await;
+            assert_clears(&server.requests());
+            assert_eq!(result.is_ok(), expected, "{status}: {result:?}");
+        }
+    }
 
     #[test]
     fn a_stage_is_named_as_api_gateway_names_it() {
@@ -225,7 +292,7 @@ mod tests {
             ("apis/abc123/stages/prod_1", "/v2/apis/abc123/stages/prod_1/cache/authorizers"),
             ("apis/abc123/stages/$default", "/v2/apis/abc123/stages/%24default/cache/authorizers"),
         ] {
-            assert_eq!(text.parse::<Stage>().unwrap().caches(), path);
+            assert_eq!(text.parse::<Stage>().unwrap().cache_path(), path);
         }
         for wrong in [
             "",
@@ -268,7 +335,7 @@ mod tests {
             ("key.leaked", None, true),
             ("", None, true),
         ] {
-            let change = Change {
+            let change = AuditedChange {
                 action: action.to_owned(),
                 changed: changed.map(|fields| fields.iter().map(|field| (*field).to_owned()).collect()),
             };
@@ -283,15 +350,31 @@ mod tests {
         quoted.map(str::to_owned).collect()
     }
 
-    /// What the mapping of the stream leaves out before anything is invoked for it.
-    fn left_out_by_template() -> Vec<String> {
-        let template = include_str!("../../infra/template.yaml");
-        let (_, mapping) = template.split_once("\n  ClearCachesMapping:\n").expect("the mapping");
-        let (_, pattern) = mapping.split_once("Pattern: >-\n").expect("its filter");
-        let pattern: String = pattern.lines().take_while(|line| line.starts_with("              ")).collect();
+    /// The file of the template that has a resource: the whole of it, or one of its fragments.
+    fn template_with(resource: &str) -> String {
+        let mut folders =
+            Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("infra"));
+        let infra = folders.find(|folder| folder.is_dir()).expect("the folder of the templates");
+        let files = [infra.join("template"), infra].into_iter().filter_map(|folder| folder.read_dir().ok());
+        let paths = files.flatten().map(|entry| entry.unwrap().path());
+        let texts = paths
+            .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+            .map(|path| std::fs::read_to_string(path).unwrap());
+        let line = format!("{resource}:");
+        let mut texts = texts.filter(|text| text.lines().any(|each| each.trim() == line));
+        texts.next().unwrap_or_else(|| panic!("no template has {resource}"))
+    }
+
+    /// The actions that the filter of the stream keeps from the function.
+    fn actions_left_out_by_the_template() -> Vec<String> {
+        let template = template_with("ClearCachesMapping");
+        let mut lines = template.lines().skip_while(|line| line.trim() != "ClearCachesMapping:");
+        let indent = |line: &str| line.len() - line.trim_start().len();
+        let key = lines.find(|line| line.trim().ends_with("Pattern: >-")).expect("its filter");
+        let pattern: String = lines.take_while(|line| indent(line) > indent(key)).collect();
         let pattern: serde_json::Value = serde_json::from_str(&pattern).expect("JSON");
         let action = &pattern["dynamodb"]["NewImage"]["action"]["S"];
-        let names = action[0]["anything-but"].as_array().expect("what is left out").iter();
+        let names = action[0]["anything-but"].as_array().expect("a list of actions").iter();
         names.map(|name| name.as_str().expect("a name").to_owned()).collect()
     }
 
@@ -301,7 +384,7 @@ mod tests {
         assert!(all.len() >= 20 && all.iter().all(|name| Action::parse(name).is_ok()), "{all:?}");
         let mut harmless: Vec<_> =
             all.into_iter().filter(|name| !Action::parse(name).is_ok_and(Action::revokes)).collect();
-        let mut left_out = left_out_by_template();
+        let mut left_out = actions_left_out_by_the_template();
         harmless.sort();
         left_out.sort();
         assert_eq!(left_out, harmless);

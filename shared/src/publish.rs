@@ -14,7 +14,7 @@ use crate::error::Error;
 
 /// How many events `EventBridge` takes at once.
 /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>
-pub const MOST_EVENTS: usize = 10;
+pub const MAX_EVENTS: usize = 10;
 
 /// Who Keygate's events say they come from.
 const SOURCE: &str = "keygate";
@@ -106,7 +106,7 @@ impl Publisher {
         Self { sigv4: aws.sigv4(), url: aws.settings().events_url(), bus }
     }
 
-    /// Publishes at most [`MOST_EVENTS`]: whether each was taken, in their order.
+    /// Publishes at most [`MAX_EVENTS`]: whether each was taken, in their order.
     ///
     /// # Errors
     ///

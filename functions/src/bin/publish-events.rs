@@ -5,7 +5,7 @@ use keygate::aws::{Aws, BACKGROUND_BUDGET};
 use keygate::background::{self, Handled};
 use keygate::config::Environment;
 use keygate::logging;
-use keygate::publish::{MOST_EVENTS, PublicEvent, Publisher, StoredEvent};
+use keygate::publish::{MAX_EVENTS, PublicEvent, Publisher, StoredEvent};
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
 
@@ -24,5 +24,5 @@ async fn respond(publisher: &Publisher, event: LambdaEvent<Event>) -> Result<Han
         Some(stored.and_then(PublicEvent::try_from))
     };
     let publish = async |events: &[PublicEvent]| publisher.publish(events).await;
-    Ok(background::each_part(event.payload, MOST_EVENTS, parse, publish).await)
+    Ok(background::each_part(event.payload, MAX_EVENTS, parse, publish).await)
 }

@@ -348,11 +348,19 @@ mod tests {
     /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
     #[tokio::test]
     async fn a_call_is_signed_as_it_arrives() {
-        let server = TestServer::start([response("200 OK", "{}")]);
-        let url = format!("{}/stages/%24default", server.url);
-        server.aws().sigv4().call(&request(&url)).await.unwrap();
-        let ArrivedRequest { line, headers, body } = server.requests().remove(0);
-        assert_eq!(line, "POST /stages/%24default HTTP/1.1");
+        for (path, sent, canonical) in
+            [("", "/", "/"), ("/stages/%24default", "/stages/%24default", "/stages/%2524default")]
+        {
+            let server = TestServer::start([response("200 OK", "{}")]);
+            let url = format!("{}{path}", server.url);
+            server.aws().sigv4().call(&request(&url)).await.unwrap();
+            let arrived = server.requests().remove(0);
+            assert_eq!(arrived.line, format!("POST {sent} HTTP/1.1"));
+            assert_signed(&arrived, canonical);
+        }
+    }
+
+    fn assert_signed(ArrivedRequest { headers, body, .. }: &ArrivedRequest, path: &str) {
         assert_eq!(headers["x-amz-target"], "Service.Operation");
         assert_eq!(headers["x-amz-security-token"], "a/session+token=");
         assert_eq!(headers["user-agent"], format!("keygate/{} app/keygate-test", env!("CARGO_PKG_VERSION")));
@@ -372,11 +380,8 @@ mod tests {
         for name in ["content-type", "host", "x-amz-date", "x-amz-security-token", "x-amz-target"] {
             assert!(signed.contains(&format!("{name}:")), "{name} is not signed");
         }
-        let canonical = format!(
-            "POST\n/stages/%2524default\n\n{signed}\n{}\n{}",
-            parts["SignedHeaders"],
-            hex(&Sha256::digest(&body))
-        );
+        let canonical =
+            format!("POST\n{path}\n\n{signed}\n{}\n{}", parts["SignedHeaders"], hex(&Sha256::digest(body)));
         let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
         let key = format!("AWS4{SECRET_ACCESS_KEY}").into_bytes();
         let key = scope.split('/').fold(key, |key, part| mac(&key, part));
