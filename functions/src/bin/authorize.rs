@@ -44,7 +44,7 @@ async fn main() -> Result<(), Error> {
         settings::budget(&environment)?,
     )?;
     let writer = Arc::new(writer(&environment, &aws)?);
-    let reader = CredentialReader::new(aws.direct(), &environment)?;
+    let reader = CredentialReader::new(aws.dynamodb_read(), &environment)?;
     // All three before the first call, and at the same time.
     let started = Instant::now();
     let peppers = async {

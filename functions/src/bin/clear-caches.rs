@@ -3,38 +3,31 @@
 use chrono::Utc;
 use keygate::api::streams::{self, Trigger};
 use keygate::aws::BACKGROUND_BUDGET;
-use keygate::aws::settings::AwsSettings;
-use keygate::aws::signed::Signed;
-use keygate::events::clearing::{Change, Clearer};
-use keygate::logging;
-use keygate_core::environment::Environment;
+use keygate::events::cache_invalidation::{AuditedChange, AuthorizerCachePurger};
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let environment = Environment::of_process();
-    logging::init(module_path!(), logging::level(&environment)?);
-    let settings = AwsSettings::from_environment(&environment)?;
-    let signed = Signed::new(&settings, env!("CARGO_BIN_NAME"), BACKGROUND_BUDGET)?;
-    let clearer = Clearer::new(signed, &settings, &environment)?;
-    lambda_runtime::run(service_fn(|event| respond(&clearer, event))).await
+    let (environment, aws) = keygate::start!(BACKGROUND_BUDGET)?;
+    let purger = AuthorizerCachePurger::new(&aws, &environment)?;
+    lambda_runtime::run(service_fn(|event| respond(&purger, event))).await
 }
 
-async fn respond(clearer: &Clearer, event: LambdaEvent<Trigger>) -> Result<(), Error> {
+async fn respond(purger: &AuthorizerCachePurger, event: LambdaEvent<Trigger>) -> Result<(), Error> {
     let now = Utc::now();
     match event.payload {
         Trigger::Stream(batch) => {
-            // What cannot be read may be anything.
+            // A record that cannot be read may revoke a key.
             let revokes = |record| {
-                let change = streams::new_image::<Change>(record);
+                let change = streams::new_image::<AuditedChange>(record);
                 change.is_some_and(|change| change.map_or(true, |change| change.revokes()))
             };
             if batch.records.iter().any(revokes) {
-                clearer.after_revocation(now).await?;
+                purger.purge_after_revocation(now).await?;
             }
         }
-        Trigger::Queue(batch) => clearer.again(&batch.bodies()?, now).await?,
+        Trigger::Queue(batch) => purger.purge_scheduled(&batch.bodies()?, now).await?,
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use lambda_http::{Body, Error, Request, Response};
 async fn main() -> Result<(), Error> {
     let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
     let peppers = kms::derive(&aws.kms(), MacKeySources::peppers(&environment)?).await?;
-    let verifier = Verifier { peppers, reader: CredentialReader::new(aws.direct(), &environment)? };
+    let verifier = Verifier { peppers, reader: CredentialReader::new(aws.dynamodb_read(), &environment)? };
     let introspector = Introspector { brand: Brand::from_environment(&environment)?, verifier };
     let deferred = DeferredWorker::start(oauth::writer(&environment, aws.dynamodb())?.into()).await?;
     oauth::serve(&environment, &deferred, |request| respond(&introspector, request)).await

@@ -3,21 +3,14 @@
 use aws_lambda_events::event::dynamodb::{Event, EventRecord};
 use keygate::api::streams::{self, BatchResponse};
 use keygate::aws::BACKGROUND_BUDGET;
-use keygate::aws::settings::AwsSettings;
-use keygate::aws::signed::Signed;
 use keygate::events::publish::{MAX_EVENTS, OutboxEvent, PublicEvent, Publisher};
-use keygate::logging;
-use keygate_core::environment::Environment;
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let environment = Environment::of_process();
-    logging::init(module_path!(), logging::level(&environment)?);
-    let settings = AwsSettings::from_environment(&environment)?;
-    let signed = Signed::new(&settings, env!("CARGO_BIN_NAME"), BACKGROUND_BUDGET)?;
-    let publisher = Publisher::new(signed, &settings, &environment);
+    let (environment, aws) = keygate::start!(BACKGROUND_BUDGET)?;
+    let publisher = Publisher::new(&aws, &environment);
     lambda_runtime::run(service_fn(|event| respond(&publisher, event))).await
 }
 

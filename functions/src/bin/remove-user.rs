@@ -6,7 +6,7 @@ use keygate::api::problem;
 use keygate::api::request;
 use keygate::api::response;
 use keygate::aws::MANAGEMENT_BUDGET;
-use keygate::aws::handover::Handover;
+use keygate::aws::async_invoke::AsyncInvoker;
 use keygate::store::Store;
 use keygate::store::legacy_keys::LegacyKeysTable;
 use keygate::users::found::{self, RemovalResponse};
@@ -29,18 +29,18 @@ async fn main() -> Result<(), Error> {
         legacy,
         max_unknown: max_removed_users(&environment)?,
     };
-    let handover = Handover::new(
-        aws.lambda(),
-        environment
+    let clear_user = AsyncInvoker::new(
+        &aws,
+        &environment
             .required("CLEAR_USER_FUNCTION", "must be the name of the function that clears removed users")?,
     );
-    management::serve(&environment, |request| respond(&remover, &handover, request)).await
+    management::serve(&environment, |request| respond(&remover, &clear_user, request)).await
 }
 
-async fn respond(remover: &UserRemover, handover: &Handover, request: Request) -> Response<Body> {
+async fn respond(remover: &UserRemover, clear_user: &AsyncInvoker, request: Request) -> Response<Body> {
     let done = match *request.method() {
         Method::PUT => reinstate(&remover.store, &request).await.map(|()| response::no_content()),
-        _ => remove(remover, handover, &request)
+        _ => remove(remover, clear_user, &request)
             .await
             .map(|removal| response::json(StatusCode::ACCEPTED, &removal)),
     };
@@ -49,7 +49,7 @@ async fn respond(remover: &UserRemover, handover: &Handover, request: Request) -
 
 async fn remove(
     remover: &UserRemover,
-    handover: &Handover,
+    clear_user: &AsyncInvoker,
     request: &Request,
 ) -> Result<RemovalResponse, keygate_core::error::Error> {
     let caller = request::caller(request)?;
@@ -61,7 +61,7 @@ async fn remove(
     let removal = remover.remove(&caller, user_id, keys, request::origin(request), now).await?;
     let found = found::count(&remover.store.workspaces, remover.legacy.as_ref(), &removal, now).await;
     // Also where the count has failed: the removal must not wait for somebody to ask again.
-    handover.hand_over(&removal).await?;
+    clear_user.invoke(&removal).await?;
     Ok(RemovalResponse::new(removal, found?))
 }
 

@@ -28,7 +28,7 @@ async fn main() -> Result<(), Error> {
     let deferred = DeferredWorker::start(oauth::writer(&environment, dynamodb.clone())?.into()).await?;
     let revoker = TokenRevoker {
         brand: Brand::from_environment(&environment)?,
-        verifier: Verifier { peppers, reader: CredentialReader::new(aws.direct(), &environment)? },
+        verifier: Verifier { peppers, reader: CredentialReader::new(aws.dynamodb_read(), &environment)? },
         store: TokenStore::new(dynamodb, &environment)?,
     };
     oauth::serve(&environment, &deferred, |request| respond(&revoker, request)).await

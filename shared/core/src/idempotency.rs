@@ -17,10 +17,10 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
-use hmac::Mac;
+use hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use subtle::ConstantTimeEq;
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::caller::Caller;
@@ -146,7 +146,7 @@ impl IdempotentRequest<'_> {
             key_id,
             revision,
             nonce,
-            request: self.request_digest(),
+            request: self.request_mac().finalize().into_bytes().into(),
             version: self.key.version(),
             ttl: now + RECORD_LIFETIME,
         };
@@ -159,7 +159,7 @@ impl IdempotentRequest<'_> {
     ///
     /// - [`Error::IdempotencyMismatch`]: it was another request.
     pub fn repeat(&self, record: &IdempotencyRecord) -> Result<Credential, Error> {
-        if !bool::from(self.request_digest().ct_eq(&record.request)) {
+        if self.request_mac().verify_slice(&record.request).is_err() {
             return Err(Error::IdempotencyMismatch);
         }
         Ok(self.credential(record))
@@ -168,12 +168,13 @@ impl IdempotentRequest<'_> {
     /// What the request is found by.
     #[must_use]
     pub fn digest(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.mac(self.labels.header, &[]))
+        URL_SAFE_NO_PAD.encode(self.mac(self.labels.header, &[]).finalize().into_bytes())
     }
 
     fn credential(&self, record: &IdempotencyRecord) -> Credential {
         let (key_id, revision) = (record.key_id.to_bytes(), record.revision.to_be_bytes());
-        let secret = Zeroizing::new(self.mac(self.labels.secret, &[&key_id, &revision, &record.nonce]));
+        let secret = self.mac(self.labels.secret, &[&key_id, &revision, &record.nonce]);
+        let secret = Zeroizing::new(secret.finalize().into_bytes().into());
         Credential {
             key_id: record.key_id,
             kind: CredentialForm::ApiKey,
@@ -181,13 +182,13 @@ impl IdempotentRequest<'_> {
         }
     }
 
-    fn request_digest(&self) -> [u8; 32] {
+    fn request_mac(&self) -> Hmac<Sha256> {
         self.mac(self.labels.request, &[self.request])
     }
 
     /// A MAC over who sends the request, `fields`, and the `Idempotency-Key`. The old secret of a key is the same sender as its
     /// current one.
-    fn mac(&self, label: &[u8], fields: &[&[u8]]) -> [u8; 32] {
+    fn mac(&self, label: &[u8], fields: &[&[u8]]) -> Hmac<Sha256> {
         let Caller { workspace_id, user_id, credential, key_id, .. } = self.caller;
         let caller_key = key_id.to_bytes();
         let mut all = vec![
@@ -199,7 +200,7 @@ impl IdempotentRequest<'_> {
         ];
         all.extend(fields);
         all.push(self.idempotency_key.0.expose_secret().as_bytes());
-        self.key.mac(&all).finalize().into_bytes().into()
+        self.key.mac(&all)
     }
 }
 

@@ -58,6 +58,18 @@ impl AwsSettings {
         })
     }
 
+    /// The endpoint of `DynamoDB`, for calls that go without the SDK.
+    #[must_use]
+    pub fn dynamodb_url(&self) -> String {
+        self.url("dynamodb", self.dynamodb_endpoint.as_ref())
+    }
+
+    /// The endpoint of Lambda.
+    #[must_use]
+    pub fn lambda_url(&self) -> String {
+        self.url("lambda", self.lambda_endpoint.as_ref())
+    }
+
     /// Where `EventBridge` is.
     #[must_use]
     pub fn events_url(&self) -> String {

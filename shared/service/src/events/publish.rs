@@ -4,13 +4,14 @@
 //! The trail is the outbox. A change and its event are one transaction, and the table's stream hands every event on at
 //! least once; so does this. Whoever must not act twice compares the event's `id`.
 
+use http::Method;
 use keygate_core::environment::Environment;
-use keygate_core::error::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::aws::settings::AwsSettings;
-use crate::aws::signed::{Call, Failure, Signed};
+use crate::aws::Aws;
+use crate::aws::sigv4_client::{ServiceRequest, SigV4Client};
+use keygate_core::error::Error;
 
 /// How many events `EventBridge` takes at once.
 /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>
@@ -94,17 +95,21 @@ impl TryFrom<OutboxEvent> for PublicEvent {
 /// Puts events on a bus.
 #[derive(Debug)]
 pub struct Publisher {
-    signed: Signed,
-    endpoint: String,
+    sigv4: SigV4Client,
+    url: String,
     bus: String,
 }
 
 impl Publisher {
     /// Takes the name of the bus from the environment: `EVENT_BUS`, `default` unless set.
+    ///
+    /// # Panics
+    ///
+    /// As [`Aws::sigv4`].
     #[must_use]
-    pub fn new(signed: Signed, settings: &AwsSettings, environment: &Environment) -> Self {
+    pub fn new(aws: &Aws, environment: &Environment) -> Self {
         let bus = environment.text("EVENT_BUS").unwrap_or("default").to_owned();
-        Self { signed, endpoint: settings.events_url(), bus }
+        Self { sigv4: aws.sigv4(), url: aws.settings().events_url(), bus }
     }
 
     /// Publishes at most [`MAX_EVENTS`]: whether each was taken, in their order.
@@ -115,21 +120,24 @@ impl Publisher {
     /// - [`Error::Broken`]: the answer is none.
     pub async fn publish(&self, events: &[PublicEvent]) -> Result<Vec<bool>, Error> {
         #[derive(Deserialize)]
-        struct PutEventsResponse {
+        struct Answer {
             #[serde(rename = "Entries")]
             entries: Vec<Value>,
         }
         let entries: Vec<_> = events.iter().map(|event| self.entry(event)).collect();
-        let call = Call {
+        let body = json!({"Entries": entries}).to_string();
+        let request = ServiceRequest {
             service: "events",
-            method: "POST",
-            endpoint: &self.endpoint,
-            path: "/",
-            target: Some(("AWSEvents.PutEvents", "application/x-amz-json-1.1")),
-            body: &json!({"Entries": entries}).to_string(),
+            method: Method::POST,
+            url: &self.url,
+            headers: &[
+                ("content-type", "application/x-amz-json-1.1"),
+                ("x-amz-target", "AWSEvents.PutEvents"),
+            ],
+            body: body.as_bytes(),
         };
-        let answer = self.signed.call(&call).await.map_err(|failure: Failure| failure.of("EventBridge"))?;
-        let answer: PutEventsResponse = serde_json::from_slice(&answer)
+        let answer = self.sigv4.call(&request).await.map_err(|error| error.of("EventBridge"))?;
+        let answer: Answer = serde_json::from_slice(&answer)
             .map_err(|_| Error::Broken("EventBridge answered with something else".to_owned()))?;
         let taken: Vec<_> = answer.entries.iter().map(|entry| entry.get("ErrorCode").is_none()).collect();
         if taken.len() == events.len() {
@@ -154,6 +162,7 @@ impl Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::test_server::{TestServer, response};
 
     #[test]
     fn an_event_is_published_with_its_id_and_nothing_that_is_not_there() {
@@ -179,6 +188,48 @@ mod tests {
                 json!({"actor": actor, "event": event, "workspace_id": "acme", "action": "key.created"});
             let stored: OutboxEvent = serde_json::from_value(stored).unwrap();
             assert!(PublicEvent::try_from(stored).is_err(), "{actor} {event}");
+        }
+    }
+
+    fn event(id: &str) -> PublicEvent {
+        let stored = json!({
+            "actor": "acme#alice", "event": format!("2026-11-22T09:57:12.345Z#{id}"),
+            "workspace_id": "acme", "action": "key.deleted",
+        });
+        serde_json::from_value::<OutboxEvent>(stored).unwrap().try_into().unwrap()
+    }
+
+    #[tokio::test]
+    async fn events_are_entries_of_one_call_and_each_that_was_not_taken_is_told() {
+        let taken =
+            r#"{"FailedEntryCount": 1, "Entries": [{"EventId": "1"}, {"ErrorCode": "InternalFailure"}]}"#;
+        let server = TestServer::start([response("200 OK", taken)]);
+        let publisher = Publisher::new(&server.aws(), &Environment::from_iter([("EVENT_BUS", "keys")]));
+        assert_eq!(publisher.publish(&[event("a"), event("b")]).await.unwrap(), [true, false]);
+        let request = server.requests().remove(0);
+        assert_eq!(request.line, "POST / HTTP/1.1");
+        assert_eq!(request.headers["x-amz-target"], "AWSEvents.PutEvents");
+        assert_eq!(request.headers["content-type"], "application/x-amz-json-1.1");
+        assert!(request.headers["authorization"].contains("/eu-west-1/events/aws4_request"));
+        let entries = request.json()["Entries"].take();
+        assert_eq!(entries.as_array().unwrap().len(), 2);
+        let detail: Value = serde_json::from_str(entries[0]["Detail"].as_str().unwrap()).unwrap();
+        assert_eq!(detail, serde_json::to_value(event("a")).unwrap());
+        for (field, expected) in
+            [("EventBusName", "keys"), ("Source", "keygate"), ("DetailType", "key.deleted")]
+        {
+            assert_eq!(entries[1][field], expected);
+        }
+        assert_eq!(entries[1]["Time"], 1_795_341_432);
+    }
+
+    #[tokio::test]
+    async fn a_response_about_another_number_of_events_is_an_error() {
+        for (body, expected) in [(r#"{"Entries": []}"#, "another number"), ("{}", "something else")] {
+            let server = TestServer::start([response("200 OK", body)]);
+            let publisher = Publisher::new(&server.aws(), &Environment::from_iter([("EVENT_BUS", "keys")]));
+            let error = publisher.publish(&[event("a")]).await.unwrap_err();
+            assert!(matches!(&error, Error::Broken(text) if text.contains(expected)), "{error:?}");
         }
     }
 }

@@ -14,13 +14,14 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use keygate_core::error::Error;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::aws::backoff::Backoff;
-use crate::aws::direct::Direct;
+use crate::aws::dynamodb_read_client::DynamoDbReadClient;
 
-/// The longest pause before the rest is asked for the first time.
+/// The longest pause before the rest is asked for the first time, and the longest of all pauses.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long reading takes with a client that knows no limit for a call.
 const BUDGET: Duration = Duration::from_secs(3);
@@ -35,7 +36,7 @@ type Found<Item> = HashMap<String, Vec<Item>>;
 /// - [`Error::Unavailable`]: the database did not answer, or left something unread, until the time was over.
 /// - [`Error::Broken`]: it refused to.
 pub(super) async fn get_directly(
-    direct: &Direct,
+    client: &DynamoDbReadClient,
     mut wanted: Map<String, Value>,
 ) -> Result<Found<serde_dynamo::Item>, Error> {
     #[derive(Deserialize)]
@@ -46,10 +47,10 @@ pub(super) async fn get_directly(
         #[serde(default)]
         unprocessed_keys: Map<String, Value>,
     }
-    let (mut found, mut rounds) = (Found::new(), Rounds::within(direct.budget()));
+    let (mut found, mut rounds) = (Found::new(), Rounds::within(client.budget()));
     loop {
         let request = json!({"RequestItems": wanted});
-        let answer: Answer = rounds.answer(direct.call("BatchGetItem", &request)).await?;
+        let answer: Answer = rounds.answer(client.call("BatchGetItem", &request)).await?;
         merge(&mut found, answer.responses);
         if answer.unprocessed_keys.is_empty() {
             return Ok(found);
@@ -89,9 +90,8 @@ fn merge<Item>(found: &mut Found<Item>, part: Found<Item>) {
     }
 }
 
-/// What is left of the time in which everything has to be read.
+/// The requests of one read, and the time in which everything has to be read.
 struct Rounds {
-    deadline: Instant,
     backoff: Backoff,
     /// The database has left something unread so far.
     is_partial: bool,
@@ -99,22 +99,17 @@ struct Rounds {
 
 impl Rounds {
     fn within(budget: Duration) -> Self {
-        let backoff = Backoff::new(FIRST_PAUSE);
-        Self { deadline: Instant::now() + budget, backoff, is_partial: false }
+        let backoff = Backoff::new(FIRST_PAUSE, MAX_PAUSE, Instant::now() + budget);
+        Self { backoff, is_partial: false }
     }
 
     async fn answer<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        timeout_at(self.deadline, call).await.unwrap_or_else(|_| Err(self.out_of_time()))
+        timeout_at(self.backoff.deadline(), call).await.unwrap_or_else(|_| Err(self.out_of_time()))
     }
 
     async fn pause(&mut self) -> Result<(), Error> {
         self.is_partial = true;
-        let pause = self.backoff.pause();
-        if Instant::now() + pause >= self.deadline {
-            return Err(self.out_of_time());
-        }
-        sleep(pause).await;
-        Ok(())
+        if self.backoff.pause().await { Ok(()) } else { Err(self.out_of_time()) }
     }
 
     fn out_of_time(&self) -> Error {

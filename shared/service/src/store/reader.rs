@@ -16,14 +16,14 @@ use serde::de::DeserializeOwned;
 use serde_dynamo::{AttributeValue, Item};
 use serde_json::{Map, json};
 
-use crate::aws::direct::Direct;
+use crate::aws::dynamodb_read_client::DynamoDbReadClient;
 use crate::store::keys::UNHASHED;
 use crate::store::{batch, broken};
 
 /// The tables `keys` and `tokens`, for reading one credential after the other. Each takes one request.
 #[derive(Debug)]
 pub struct CredentialReader {
-    direct: Direct,
+    client: DynamoDbReadClient,
     keys_table: String,
     tokens_table: String,
     /// It exists only while a sunset is configured.
@@ -42,9 +42,9 @@ impl CredentialReader {
     /// # Errors
     ///
     /// [`InvalidVariable`] when one of them is missing.
-    pub fn new(direct: Direct, environment: &Environment) -> Result<Self, InvalidVariable> {
+    pub fn new(client: DynamoDbReadClient, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
-            direct,
+            client,
             keys_table: super::keys::table_name(environment)?,
             tokens_table: super::tokens::table_name(environment)?,
             legacy_keys_table: legacy_credential::sunset(environment)?
@@ -102,7 +102,7 @@ impl CredentialReader {
             "ConsistentRead": true,
         });
         let wanted = Map::from_iter([(self.tokens_table.clone(), token), (self.keys_table.clone(), key)]);
-        let mut read = batch::get_directly(&self.direct, wanted).await?;
+        let mut read = batch::get_directly(&self.client, wanted).await?;
         let mut take = |table: &str| read.remove(table).unwrap_or_default();
         let key: Option<TokenKey> = only(take(&self.keys_table), "key")?;
         let (tokens, families): (Vec<_>, Vec<_>) = take(&self.tokens_table).into_iter().partition(is_token);
@@ -134,7 +134,7 @@ impl CredentialReader {
         let keys: Vec<_> =
             hashes.iter().map(|hash| json!({"hash": {"B": STANDARD.encode(hash.as_bytes())}})).collect();
         let wanted = Map::from_iter([(table.clone(), json!({"Keys": keys, "ConsistentRead": true}))]);
-        let mut read = batch::get_directly(&self.direct, wanted).await?;
+        let mut read = batch::get_directly(&self.client, wanted).await?;
         let found: Option<HashedLegacyKey> = only(read.remove(table).unwrap_or_default(), "legacy key")?;
         match found {
             Some(key) if !hashes.contains(&key.hash) => Err(broken("legacy key")),
@@ -146,7 +146,7 @@ impl CredentialReader {
         let request = json!({
             "TableName": self.keys_table, "Key": {"key_id": {"S": id}}, "ConsistentRead": consistent,
         });
-        let read: OneItem = self.direct.call("GetItem", &request).await?;
+        let read: OneItem = self.client.call("GetItem", &request).await?;
         Ok(read.item)
     }
 }

@@ -1,14 +1,14 @@
-//! HTTP over TLS, as all calls of AWS go: one pool of connections, for the SDK's clients and for what is sent without
-//! them.
+//! The HTTP client of every call to AWS: one pool of TLS connections, shared by the SDK and by
+//! [`SigV4Client`](super::sigv4_client::SigV4Client).
 //!
-//! The SDK's own HTTP client reads its roots from text, certificate by certificate, at the first connection of every
-//! environment. These roots were read when the crate that has them was made.
+//! The SDK's own HTTP client parses its root certificates from text at the first connection of every environment. Those of
+//! this client are compiled in, parsed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::config::http::HttpRequest;
-use aws_sdk_dynamodb::config::{HttpClient, RuntimeComponents};
+use aws_sdk_dynamodb::config::{self as sdk, RuntimeComponents};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
@@ -20,16 +20,17 @@ use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{self, Client, connect};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use keygate_core::environment::InvalidVariable;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
+use keygate_core::environment::InvalidVariable;
+
 /// A pool of connections. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Transport(Client<HttpsConnector<connect::HttpConnector>, SdkBody>);
+pub(crate) struct HttpClient(Client<HttpsConnector<connect::HttpConnector>, SdkBody>);
 
-impl Transport {
+impl HttpClient {
     /// Trusts the compiled-in public roots, and those of the file `ca_bundle`. Nothing is sent yet.
     ///
     /// `connect_timeout` is that of TCP; a handshake is within the time of the call that waits for it.
@@ -82,20 +83,20 @@ fn add(roots: &mut RootCertStore, path: &str) -> Option<()> {
     (roots.len() > known).then_some(())
 }
 
-impl HttpClient for Transport {
+impl sdk::HttpClient for HttpClient {
     /// The same pool whatever the settings: their timeouts are within those of an attempt, which the SDK keeps itself.
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }
 }
 
-impl HttpConnector for Transport {
+impl HttpConnector for HttpClient {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let transport = self.clone();
+        let client = self.clone();
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             // That there is no answer is a reason to try again, whatever the reason.
-            let answer = transport.send(request).await.map_err(|error| ConnectorError::io(error.into()))?;
+            let answer = client.send(request).await.map_err(|error| ConnectorError::io(error.into()))?;
             HttpResponse::try_from(answer.map(SdkBody::from_body_1_x))
                 .map_err(|error| ConnectorError::other(error.into(), None))
         })
@@ -146,9 +147,9 @@ mod tests {
     }
 
     async fn ask(url: &str, ca_bundle: Option<&str>) -> Result<StatusCode, legacy::Error> {
-        let transport = Transport::new(ca_bundle, Duration::from_secs(20)).unwrap();
+        let client = HttpClient::new(ca_bundle, Duration::from_secs(20)).unwrap();
         let request = Request::get(url).body(SdkBody::empty()).unwrap();
-        transport.send(request).await.map(|answer| answer.status())
+        client.send(request).await.map(|answer| answer.status())
     }
 
     #[tokio::test]
