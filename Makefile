@@ -125,7 +125,10 @@ e2e: setup ## The integration and end-to-end tests, against a stack of their own
 	@KEYGATE_CORS_ALLOW_ORIGIN=https://dashboard.example.com \
 		$(STACK_PY) --folder .local/test run -- $(MAKE) against-stack
 
-E2E := cargo test $(LOCKED) --workspace --test keygate --
+# Tests wait for the functions most of the time, so there are more of them than processors, if those are few.
+TEST_THREADS ?= $(shell processors=$$(nproc); echo $$((processors > 4 ? processors : 4)))
+E2E = cargo test $(LOCKED) --workspace --test keygate -- --test-threads $(TEST_THREADS)
+
 # What concerns a whole run comes last, when everything else has left its traces.
 against-stack:
 	@$(E2E) $(or $(ARGS),--skip whole_run:: --skip story::)
