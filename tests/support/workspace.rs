@@ -33,7 +33,7 @@ impl Workspace {
     }
 
     /// A workspace in which a test moves times into the past. Items that TTL would have removed by then stay in the tables, so
-    /// the checks of a whole run leave such workspaces out.
+    /// the consistency check of a whole run leaves such workspaces out.
     pub(crate) async fn in_which_time_passes() -> Self {
         Self::called(PAST_RETENTION).await
     }
