@@ -1,4 +1,4 @@
-//! The source of peppers and replay keys: KMS keys that nobody can export.
+//! Derives peppers, and the MAC keys of idempotent requests, from KMS keys that cannot be exported.
 //!
 //! Each is derived, not stored: `kms:GenerateMac` over its label, once per version when a function starts. There is no
 //! ciphertext to look after, and with the KMS key disabled no new environment can verify or forge a hash.
@@ -73,24 +73,25 @@ impl MacKeySources {
 }
 
 impl MacKeySource {
-    /// `REPLAY_KEY`: what the secrets of idempotent creates are derived from, in the form of one of `PEPPERS`. A request that was
-    /// recorded under another key is not found again, so there is no use for more than one.
+    /// `IDEMPOTENT_CREATE_MAC_KEY`: the source of the MAC key from which the secrets of idempotent creates are derived, in the
+    /// form of one entry of `PEPPERS`. There is only one, because a request that was recorded under another key is not found
+    /// again.
     ///
     /// # Errors
     ///
     /// [`InvalidVariable`] when it is not set or not of that form.
     pub fn of_creates(environment: &Environment) -> Result<Self, InvalidVariable> {
-        Self::from_environment(environment, "REPLAY_KEY")
+        Self::from_environment(environment, "IDEMPOTENT_CREATE_MAC_KEY")
     }
 
-    /// `ROTATION_KEY`: the same for idempotent rotations. It is another key, so that neither function can derive the secrets of the
-    /// other.
+    /// `IDEMPOTENT_ROTATE_MAC_KEY`: the same for idempotent rotations. It is another KMS key, so that create-key and
+    /// rotate-key cannot derive each other's secrets.
     ///
     /// # Errors
     ///
     /// [`InvalidVariable`] when it is not set or not of that form.
     pub fn of_rotations(environment: &Environment) -> Result<Self, InvalidVariable> {
-        Self::from_environment(environment, "ROTATION_KEY")
+        Self::from_environment(environment, "IDEMPOTENT_ROTATE_MAC_KEY")
     }
 
     fn from_environment(environment: &Environment, name: &'static str) -> Result<Self, InvalidVariable> {
