@@ -179,7 +179,7 @@ class Deployment:
             "KEYGATE_LEGACY_KEYS_TABLE": keygate["LegacyKeysTableName"],
             "KEYGATE_AUTHORIZER_FUNCTION": keygate["AuthorizerFunctionName"],
             "KEYGATE_CREATE_KEY_FUNCTION": keygate["CreateKeyFunctionName"],
-            "KEYGATE_CLEAR_USER_FUNCTION": keygate["ClearUserFunctionName"],
+            "KEYGATE_USER_REMOVAL_FUNCTION": keygate["ProcessUserRemovalFunctionName"],
             "KEYGATE_IMPORT_LEGACY_KEYS_FUNCTION": keygate["ImportLegacyKeysFunctionName"],
             "KEYGATE_PEPPERS": authorizer["Environment"]["Variables"]["PEPPERS"],
             "KEYGATE_IDEMPOTENT_CREATE_MAC_KEY": creator["Environment"]["Variables"]["IDEMPOTENT_CREATE_MAC_KEY"],

@@ -136,7 +136,7 @@ impl Function {
             .env("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{address}"))
             .env("AWS_ENDPOINT_URL_KMS", variable("AWS_ENDPOINT_URL"))
             .env("AWS_ENDPOINT_URL_LAMBDA", variable("AWS_ENDPOINT_URL"))
-            .env("CLEAR_USER_FUNCTION", variable("KEYGATE_CLEAR_USER_FUNCTION"))
+            .env("USER_REMOVAL_FUNCTION", variable("KEYGATE_USER_REMOVAL_FUNCTION"))
             .envs(
                 ["EVENTBRIDGE", "SQS", "API_GATEWAY"]
                     .map(|service| (format!("AWS_ENDPOINT_URL_{service}"), format!("http://{address}"))),

@@ -64,9 +64,12 @@ mod tests {
     async fn an_event_is_handed_over_and_not_waited_for() {
         let server = TestServer::start([response("202 Accepted", "")]);
         let event = json!({"user_id": "bob"});
-        AsyncInvoker::new(&server.aws(), "keygate-ClearUser_1").invoke(&event).await.unwrap();
+        AsyncInvoker::new(&server.aws(), "keygate-ProcessUserRemoval_1").invoke(&event).await.unwrap();
         let request = server.requests().remove(0);
-        assert_eq!(request.line, "POST /2015-03-31/functions/keygate-ClearUser_1/invocations HTTP/1.1");
+        assert_eq!(
+            request.line,
+            "POST /2015-03-31/functions/keygate-ProcessUserRemoval_1/invocations HTTP/1.1"
+        );
         assert_eq!(request.headers["x-amz-invocation-type"], "Event");
         assert!(request.headers["authorization"].contains("/eu-west-1/lambda/aws4_request"));
         assert_eq!(request.json(), event);
