@@ -14,13 +14,13 @@ pub fn budget(environment: &Environment) -> Result<Duration, InvalidVariable> {
     milliseconds(environment, "AUTHORIZER_BUDGET_MS", 2000)
 }
 
-/// `AFTER_BUDGET_MS`: how long deferred work may take; 1000 ms unless set.
+/// `DEFERRED_BUDGET_MS`: how long deferred work may take; 1000 ms unless set.
 ///
 /// # Errors
 ///
 /// [`InvalidVariable`] when it is no number from 100 to 4000.
 pub fn deferred_budget(environment: &Environment) -> Result<Duration, InvalidVariable> {
-    milliseconds(environment, "AFTER_BUDGET_MS", 1000)
+    milliseconds(environment, "DEFERRED_BUDGET_MS", 1000)
 }
 
 fn milliseconds(
