@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stage_that_fails_keeps_no_other_from_being_cleared_and_an_unknown_one_is_no_failure() {
+    async fn a_failing_stage_does_not_keep_others_from_being_cleared_and_an_unknown_one_is_not_a_failure() {
         for (status, expected) in [("403 Forbidden", false), ("404 Not Found", true)] {
             let server = TestServer::start([response(status, "{}"), response("202 Accepted", "")]);
             let due = [ScheduledInvalidation { invalidate_at: NOW }];
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_answer_of_the_authorizer_depends_on_revokes_and_nothing_else_does() {
+    fn only_changes_that_affect_the_authorizers_response_revoke() {
         for (action, changed, revokes) in [
             ("key.deleted", None, true),
             ("key.rotated", None, true),
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn the_template_leaves_out_what_revokes_nothing_and_lets_every_other_action_through() {
+    fn the_filter_of_the_stream_leaves_out_exactly_the_actions_that_never_revoke() {
         let all = all_actions();
         assert!(all.len() >= 20 && all.iter().all(|name| Action::parse(name).is_ok()), "{all:?}");
         let mut harmless: Vec<_> =
