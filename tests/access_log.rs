@@ -106,7 +106,7 @@ async fn a_line_without_a_valid_key_is_counted_and_belongs_to_no_user() {
     assert!(function.invoke(delivery(&unique("log"), &lines)).await.is_ok());
     let counts = |line: &Value| (line["calls"].clone(), line["anonymous"].clone(), line["invalid"].clone());
     let logged = function.log_lines();
-    let counted = logged.iter().find(|line| line["message"] == "calls recorded").expect("a line");
+    let counted = logged.iter().find(|line| line["message"] == "access log batch ingested").expect("a line");
     assert_eq!(counts(counted), (json!(1), json!(1), json!(5)));
     assert!(calls(&workspace.id, "bob").await.is_empty());
     assert_eq!(calls(&workspace.id, "carol").await.len(), 1);

@@ -1,4 +1,4 @@
-//! From the stream of `activity`, and again from a queue: clears API Gateway's authorizer caches after a revocation.
+//! From the stream of `activity`, and a second time from a queue: clears API Gateway's authorizer caches after a revocation.
 
 use chrono::Utc;
 use keygate::api::streams::{self, Trigger};
