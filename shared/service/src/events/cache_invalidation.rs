@@ -5,21 +5,21 @@
 //! seconds. The second time is after every cached and every in-flight decision of the authorizer has ended, because API
 //! Gateway may have cached one of those after the first time.
 
-use crate::authorizer::settings::CacheSettings;
-use keygate_core::environment::{Environment, InvalidVariable};
 use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use http::{Method, StatusCode};
+use keygate_core::audit_event::{Action, InvalidAction};
+use keygate_core::environment::{Environment, InvalidVariable};
+use keygate_core::error::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use thiserror::Error as ThisError;
 
+use crate::authorizer::settings::CacheSettings;
 use crate::aws::Aws;
 use crate::aws::sigv4_client::{CallError, ServiceRequest, SigV4Client};
-use keygate_core::audit_event::{Action, InvalidAction};
-use keygate_core::error::Error;
 
 /// The longest delay of a message in SQS.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-timers.html>
@@ -161,6 +161,20 @@ impl AuthorizerCachePurger {
         })
     }
 
+    /// Purges after changes of which at least one may revoke a key. A change that cannot be read may.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::purge_after_revocation`] says.
+    pub async fn purge_after(
+        &self,
+        changes: impl IntoIterator<Item = Result<AuditedChange, Error>>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let revokes = |change: Result<AuditedChange, Error>| change.map_or(true, |change| change.revokes());
+        if changes.into_iter().any(revokes) { self.purge_after_revocation(now).await } else { Ok(()) }
+    }
+
     /// Schedules the second purge after a revocation, then makes the first. In this order, so that the second happens even if
     /// the function ends between the two.
     ///
@@ -264,6 +278,22 @@ mod tests {
         for request in requests {
             assert!(request.headers["authorization"].contains("/eu-west-1/apigateway/aws4_request"));
             assert!(request.body.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn stages_are_cleared_after_a_revocation_or_a_change_that_cannot_be_read() {
+        let change = |action: &str| Ok(AuditedChange { action: action.to_owned(), changed: None });
+        let unreadable = || Err(Error::Broken("a record is not as it should be".to_owned()));
+        for (changes, requests) in [
+            (vec![], 0),
+            (vec![change("key.created"), change("user.reinstated")], 0),
+            (vec![change("key.created"), change("key.deleted")], 3),
+            (vec![change("key.created"), unreadable()], 3),
+        ] {
+            let server = TestServer::start(vec![response("200 OK", "{}"); requests]);
+            purger(&server, TimeDelta::zero()).purge_after(changes, NOW).await.unwrap();
+            assert_eq!(server.requests().len(), requests);
         }
     }
 
