@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use keygate::store::legacy_keys::LegacyStore;
-use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
+use keygate_core::audit_event::{Action, AuditEvent};
+use keygate_core::context::EventContext;
 use keygate_core::environment::Environment;
 use keygate_core::error::Error;
 use reqwest::Method;
@@ -310,13 +311,8 @@ async fn of_a_user_who_is_not_removed_no_legacy_key_is_deleted() {
     })
     .await;
     let now = Utc::now();
-    let event = AuditEvent::new(
-        Action::LegacyDeleted,
-        (&id, &bob),
-        (keys[0].key_id, &bob),
-        RequestOrigin::default(),
-        now,
-    );
+    let context = EventContext::without_request(&id, &bob, now);
+    let event = AuditEvent::of_key(Action::LegacyDeleted, context, keys[0].key_id, &bob);
     let deleted = store.delete_of_removed_user(&keys[0], (&id, &bob), now, &event).await;
     assert!(matches!(deleted, Err(Error::UserReinstated)), "{deleted:?}");
     assert!(workspace.accepts(&key).await);

@@ -16,6 +16,7 @@ use keygate::users::clear::UserClearer;
 use keygate::users::remove::Removal;
 use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
 use keygate_core::caller::{Actor, Caller};
+use keygate_core::context::RequestContext;
 use keygate_core::credential::KeyId;
 use keygate_core::credential_class::CredentialKind;
 use keygate_core::environment::Environment;
@@ -260,6 +261,10 @@ impl<'a> Life<'a> {
         self.now.timestamp()
     }
 
+    fn context(&self) -> RequestContext {
+        RequestContext { caller: self.caller.clone(), origin: RequestOrigin::default(), now: self.now }
+    }
+
     fn store(&self) -> &Store {
         &self.updater.store
     }
@@ -287,9 +292,7 @@ impl<'a> Life<'a> {
                 let Some((id, known)) = self.model.nth(key) else { return };
                 let is_gone = known.is_gone(self.seconds());
                 let key_id = id.parse().expect("an id");
-                let (any, origin) = (IfMatch::Absent, RequestOrigin::default());
-                let deleted =
-                    delete::delete(self.store(), &self.caller, key_id, &any, origin, self.now).await;
+                let deleted = delete::delete(self.store(), &self.context(), key_id, &IfMatch::Absent).await;
                 let expected = if is_gone { Outcome::NotFound } else { Outcome::Done };
                 assert_eq!(Outcome::of(deleted), expected, "{known:?}");
                 if !is_gone {
@@ -325,14 +328,8 @@ impl<'a> Life<'a> {
             key["ttl"] = json!(expires_at + RETENTION);
         }
         let new: HashedKey = serde_json::from_value(key).expect("a key");
-        let author = (&self.caller.workspace_id, &self.caller.user_id);
-        let event = AuditEvent::new(
-            Action::KeyCreated,
-            author,
-            (id, &new.key.user_id),
-            RequestOrigin::default(),
-            self.now,
-        );
+        let context = self.context();
+        let event = AuditEvent::of_key(Action::KeyCreated, context.event(), id, &new.key.user_id);
         let made = self.store().create_key(Actor::Keygate, &new, QUOTA, None, &event, self.now).await;
         assert_eq!(Outcome::of(made), expected, "{name} of {user} at {now}: {:#?}", self.model);
         if expected == Outcome::Done {
@@ -354,10 +351,9 @@ impl<'a> Life<'a> {
         }
         let patch = KeyPatch::parse(patch.to_string().as_bytes(), MaxLifetime(None), self.now);
         let (patch, id_of_key) = (patch.expect("a patch"), id.parse().expect("an id"));
-        let (any, origin) = (IfMatch::Absent, RequestOrigin::default());
         let before = format!("{:#?}", self.model);
         let expected = self.model.change(id, name, expires_at, now);
-        let made = self.updater.update(&self.caller, id_of_key, patch, &any, origin, self.now).await;
+        let made = self.updater.update(&self.context(), id_of_key, patch, &IfMatch::Absent).await;
         assert_eq!(Outcome::of(made), expected, "{id} {name} {expires_at:?} at {now}: {before}");
     }
 
@@ -370,9 +366,8 @@ impl<'a> Life<'a> {
         assert!(!cleared.is_over);
         let user: UserId = from.parse().expect("a user");
         self.now += TimeDelta::milliseconds(1);
-        let author = (workspace, &self.caller.user_id);
-        let event =
-            AuditEvent::of_user(Action::UserReinstated, author, &user, RequestOrigin::default(), self.now);
+        let context = self.context();
+        let event = AuditEvent::of_user(Action::UserReinstated, context.event(), &user);
         let reinstated =
             self.store().reinstate_user(Actor::Keygate, (workspace, &user), &event, self.now).await;
         assert!(reinstated.expect("it is done"));

@@ -14,7 +14,9 @@ use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, ReturnConsumedCapac
 use chrono::{DateTime, Utc};
 use keygate::keys::list::{ListKeys, list};
 use keygate::store::keys::KeysTable;
+use keygate_core::audit_event::RequestOrigin;
 use keygate_core::caller::Caller;
+use keygate_core::context::RequestContext;
 use keygate_core::credential::KeyId;
 use keygate_core::credential_class::CredentialKind;
 use keygate_core::environment::Environment;
@@ -196,8 +198,9 @@ impl<'a> Workspace<'a> {
         let request = request.expect("valid parameters");
 
         let now = DateTime::from_timestamp(NOW, 0).expect("a time");
+        let context = RequestContext { caller: self.caller.clone(), origin: RequestOrigin::default(), now };
         let brand = "kg".parse().expect("a brand");
-        let page = list(&self.keys, &brand, &self.caller, &request, now).await;
+        let page = list(&self.keys, &brand, &context, &request).await;
         let page = page.map_err(|error| TestCaseError::fail(format!("{query:?}: {error:?}")))?;
         let page = Page::read(&serde_json::to_value(page).expect("JSON"));
 

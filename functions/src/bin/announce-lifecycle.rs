@@ -1,23 +1,26 @@
 //! On a schedule: writes the lifecycle events of keys.
 
 use chrono::Utc;
-use keygate::api::streams;
+use keygate::api::streams::stop_at;
 use keygate::aws::BACKGROUND_BUDGET;
 use keygate::keys::announce::announce_due;
+use keygate::startup;
 use keygate::store::Store;
-use lambda_http::lambda_runtime::{self, LambdaEvent};
-use lambda_http::{Error, service_fn};
+use lambda_http::{Error, LambdaEvent};
 use serde_json::Value;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let (environment, aws) = keygate::start!(BACKGROUND_BUDGET)?;
     let store = Store::new(aws.dynamodb(), &environment)?;
-    lambda_runtime::run(service_fn(|event| respond(&store, event))).await
-}
-
-async fn respond(store: &Store, event: LambdaEvent<Value>) -> Result<(), Error> {
-    let announced = announce_due(store, Utc::now(), streams::stop_at(&event.context)).await?;
-    tracing::info!(events = announced.events, caught_up = announced.caught_up, "lifecycle events written");
-    Ok(())
+    startup::run(async |event: LambdaEvent<Value>| {
+        let announced = announce_due(&store, Utc::now(), stop_at(&event.context)).await?;
+        tracing::info!(
+            events = announced.events,
+            caught_up = announced.caught_up,
+            "lifecycle events written"
+        );
+        Ok(())
+    })
+    .await
 }

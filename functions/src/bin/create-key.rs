@@ -1,21 +1,16 @@
 //! `POST /api-keys`: makes a key and shows it once. A direct invocation makes the first administrator's.
 
-use chrono::Utc;
 use keygate::api::management;
-use keygate::api::problem;
-use keygate::api::request;
+use keygate::api::request::{DirectRequest, ManagementRequest};
 use keygate::api::response;
 use keygate::aws::MANAGEMENT_BUDGET;
-use keygate::aws::kms;
-use keygate::aws::kms::MacKeySource;
-use keygate::aws::kms::MacKeySources;
-use keygate::keys::RevealedKey;
+use keygate::aws::kms::{self, MacKeySource, MacKeySources};
 use keygate::keys::create::{BootstrapKey, CreateKey, KeyCreator};
 use keygate::keys::settings::KeySettings;
 use keygate::store::Store;
 use keygate_core::credential::Brand;
+use lambda_http::Error;
 use lambda_http::http::StatusCode;
-use lambda_http::{Body, Error, Request, Response};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -32,30 +27,15 @@ async fn main() -> Result<(), Error> {
         store: Store::new(aws.dynamodb(), &environment)?,
         settings: KeySettings::from_environment(&environment)?,
     };
-    let respond = async |request| shown(create(&creator, &request).await, &request);
-    let direct = async |request| shown(bootstrap(&creator, &request).await, &request);
-    management::serve_with_direct(&environment, respond, direct).await
-}
-
-fn shown(created: Result<RevealedKey, keygate_core::error::Error>, request: &Request) -> Response<Body> {
-    match created {
-        Ok(key) => response::key(StatusCode::CREATED, key.revision(), &key),
-        Err(error) => problem::problem(&error, request),
-    }
-}
-
-async fn create(creator: &KeyCreator, request: &Request) -> Result<RevealedKey, keygate_core::error::Error> {
-    let now = Utc::now();
-    let caller = request::caller(request)?;
-    let body = request::body(request, &[request::JSON])?;
-    let new = CreateKey::parse(body, creator.settings.max_lifetime, now)?;
-    let idempotency_key = request::idempotency_key(request)?;
-    creator.create(&caller, new, idempotency_key.as_ref(), request::origin(request), now).await
-}
-
-async fn bootstrap(
-    creator: &KeyCreator,
-    request: &Request,
-) -> Result<RevealedKey, keygate_core::error::Error> {
-    creator.bootstrap(BootstrapKey::parse(request.body())?, Utc::now()).await
+    let create = async |request: ManagementRequest| {
+        let context = request.context()?;
+        let new = CreateKey::parse(request.json()?, creator.settings.max_lifetime, context.now)?;
+        let key = creator.create(&context, new, request.idempotency_key()?.as_ref()).await?;
+        Ok(response::key(StatusCode::CREATED, key.revision(), &key))
+    };
+    let bootstrap = async |request: DirectRequest| {
+        let key = creator.bootstrap(BootstrapKey::parse(request.payload())?, request.now()).await?;
+        Ok(response::key(StatusCode::CREATED, key.revision(), &key))
+    };
+    management::serve_with_direct(&environment, create, bootstrap).await
 }

@@ -1,15 +1,15 @@
 //! On a schedule: announces that keys which nobody uses will be disabled, and disables them when that time is over.
 
 use chrono::Utc;
-use keygate::api::streams;
+use keygate::api::streams::stop_at;
 use keygate::aws::settings::AwsSettings;
 use keygate::aws::{Aws, BACKGROUND_BUDGET};
-use keygate::keys::unused::{UnusedRules, disable_unused};
+use keygate::keys::unused::{UnusedRules, UnusedSummary, disable_unused};
 use keygate::logging;
+use keygate::startup;
 use keygate::store::Store;
 use keygate_core::environment::Environment;
-use lambda_http::lambda_runtime::{self, LambdaEvent};
-use lambda_http::{Error, service_fn};
+use lambda_http::{Error, LambdaEvent};
 use serde_json::Value;
 
 #[tokio::main(flavor = "current_thread")]
@@ -20,12 +20,11 @@ async fn main() -> Result<(), Error> {
     let aws =
         Aws::new(&AwsSettings::from_environment(&environment)?, env!("CARGO_BIN_NAME"), BACKGROUND_BUDGET)?;
     let store = Store::new(aws.dynamodb(), &environment)?;
-    lambda_runtime::run(service_fn(|event| respond(&store, rules, event))).await
-}
-
-async fn respond(store: &Store, rules: UnusedRules, event: LambdaEvent<Value>) -> Result<(), Error> {
-    let run = disable_unused(store, rules, Utc::now(), streams::stop_at(&event.context)).await?;
-    let (announced, disabled) = (run.announced, run.disabled);
-    tracing::info!(announced, disabled, finished = run.finished, "unused keys checked");
-    Ok(())
+    startup::run(async |event: LambdaEvent<Value>| {
+        let UnusedSummary { announced, disabled, finished } =
+            disable_unused(&store, rules, Utc::now(), stop_at(&event.context)).await?;
+        tracing::info!(announced, disabled, finished, "unused keys checked");
+        Ok(())
+    })
+    .await
 }

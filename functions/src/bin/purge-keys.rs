@@ -2,26 +2,20 @@
 
 use aws_lambda_events::event::dynamodb::Event;
 use chrono::{DateTime, Utc};
-use keygate::api::streams::{self, BatchResponse};
+use keygate::api::streams;
 use keygate::aws::BACKGROUND_BUDGET;
-use keygate::keys::purge::{RemovedKey, purge};
+use keygate::keys::purge::{RemovedKey, purge_all};
+use keygate::startup;
 use keygate::store::Store;
-use lambda_http::lambda_runtime::{self, LambdaEvent};
-use lambda_http::{Error, service_fn};
+use lambda_http::{Error, LambdaEvent};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let (environment, aws) = keygate::start!(BACKGROUND_BUDGET)?;
     let store = Store::new(aws.dynamodb(), &environment)?;
-    lambda_runtime::run(service_fn(|event| respond(&store, event))).await
-}
-
-async fn respond(store: &Store, event: LambdaEvent<Event>) -> Result<BatchResponse, Error> {
-    let handle = async |removed: &[(RemovedKey, DateTime<Utc>)]| {
-        for (key, at) in removed {
-            purge(store, key, *at).await?;
-        }
-        Ok(vec![true; removed.len()])
-    };
-    Ok(streams::process_batch(event.payload, 1, streams::removed_by_time, handle).await)
+    startup::run(async |event: LambdaEvent<Event>| {
+        let purge = async |removed: &[(RemovedKey, DateTime<Utc>)]| purge_all(&store, removed).await;
+        Ok(streams::process_batch(event.payload, 1, streams::removed_by_time, purge).await)
+    })
+    .await
 }

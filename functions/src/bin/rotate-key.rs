@@ -1,20 +1,15 @@
 //! `POST /api-keys/{id}/rotate`: gives a key another secret and shows it once.
 
-use chrono::Utc;
 use keygate::api::management;
-use keygate::api::problem;
-use keygate::api::request;
+use keygate::api::request::ManagementRequest;
 use keygate::api::response;
 use keygate::aws::MANAGEMENT_BUDGET;
-use keygate::aws::kms;
-use keygate::aws::kms::MacKeySource;
-use keygate::aws::kms::MacKeySources;
-use keygate::keys::RevealedKey;
+use keygate::aws::kms::{self, MacKeySource, MacKeySources};
 use keygate::keys::rotate::{KeyRotator, RotateKey};
 use keygate::store::Store;
 use keygate_core::credential::Brand;
+use lambda_http::Error;
 use lambda_http::http::StatusCode;
-use lambda_http::{Body, Error, Request, Response};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -30,21 +25,13 @@ async fn main() -> Result<(), Error> {
         rotation_key,
         store: Store::new(aws.dynamodb(), &environment)?,
     };
-    management::serve(&environment, |request| respond(&rotator, request)).await
-}
-
-async fn respond(rotator: &KeyRotator, request: Request) -> Response<Body> {
-    match rotate(rotator, &request).await {
-        Ok(key) => response::key(StatusCode::OK, key.revision(), &key),
-        Err(error) => problem::problem(&error, &request),
-    }
-}
-
-async fn rotate(rotator: &KeyRotator, request: &Request) -> Result<RevealedKey, keygate_core::error::Error> {
-    let caller = request::caller(request)?;
-    let rotation = RotateKey::parse(request::body(request, &[request::JSON])?)?;
-    let idempotency_key = request::idempotency_key(request)?;
-    let (id, if_match) = (request::key_id(request)?, request::if_match(request)?);
-    let conditions = (&if_match, idempotency_key.as_ref());
-    rotator.rotate(&caller, id, &rotation, conditions, request::origin(request), Utc::now()).await
+    management::serve(&environment, async |request: ManagementRequest| {
+        let context = request.context()?;
+        let rotation = RotateKey::parse(request.json()?)?;
+        let idempotency_key = request.idempotency_key()?;
+        let (id, if_match) = (request.key_id()?, request.if_match()?);
+        let key = rotator.rotate(&context, id, &rotation, &if_match, idempotency_key.as_ref()).await?;
+        Ok(response::key(StatusCode::OK, key.revision(), &key))
+    })
+    .await
 }

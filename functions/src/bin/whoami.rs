@@ -2,25 +2,20 @@
 //! nothing, it also takes the `OPTIONS` of every route, which come without a credential.
 
 use keygate::api::management;
-use keygate::api::problem;
-use keygate::api::request;
+use keygate::api::request::ManagementRequest;
 use keygate::api::response;
 use keygate::logging;
 use keygate_core::caller::Me;
 use keygate_core::environment::Environment;
+use lambda_http::Error;
 use lambda_http::http::StatusCode;
-use lambda_http::{Body, Error, Request, Response};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let environment = Environment::of_process();
     logging::init(module_path!(), logging::level(&environment)?);
-    management::serve(&environment, respond).await
-}
-
-async fn respond(request: Request) -> Response<Body> {
-    match request::caller(&request) {
-        Ok(caller) => response::json(StatusCode::OK, &Me::from(caller)),
-        Err(error) => problem::problem(&error, &request),
-    }
+    management::serve(&environment, async |request: ManagementRequest| {
+        Ok(response::json(StatusCode::OK, &Me::from(request.context()?.caller)))
+    })
+    .await
 }

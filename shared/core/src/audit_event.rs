@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use ulid::Ulid;
 
+use crate::context::EventContext;
 use crate::credential::{self, KeyId, TokenId};
 use crate::credential_class::CredentialKind;
 use crate::identity::{UserId, WorkspaceId};
@@ -223,30 +224,19 @@ pub struct AuditEvent {
 }
 
 impl AuditEvent {
-    /// The event of a change of a key made `now`.
+    /// The event of a change of a key of `owner`, or of one that becomes theirs.
     #[must_use]
-    pub fn new(
-        action: Action,
-        author: (&WorkspaceId, &UserId),
-        (key_id, target): (KeyId, &UserId),
-        origin: RequestOrigin,
-        now: DateTime<Utc>,
-    ) -> Self {
-        Self { key_id: Some(key_id), ..Self::of_user(action, author, target, origin, now) }
+    pub fn of_key(action: Action, context: EventContext<'_>, key_id: KeyId, owner: &UserId) -> Self {
+        Self { key_id: Some(key_id), ..Self::of_user(action, context, owner) }
     }
 
-    /// The event of a change of a user made `now`.
+    /// The event of a change of a user.
     #[must_use]
-    pub fn of_user(
-        action: Action,
-        (workspace_id, actor): (&WorkspaceId, &UserId),
-        target: &UserId,
-        origin: RequestOrigin,
-        now: DateTime<Utc>,
-    ) -> Self {
+    pub fn of_user(action: Action, context: EventContext<'_>, target: &UserId) -> Self {
+        let EventContext { workspace_id, actor, origin, at } = context;
         Self {
-            id: generate_ulid(now),
-            at: now,
+            id: generate_ulid(at),
+            at,
             workspace_id: workspace_id.clone(),
             actor: actor.clone(),
             action,
@@ -254,7 +244,7 @@ impl AuditEvent {
             token_id: None,
             target: target.clone(),
             details: EventDetails::default(),
-            origin,
+            origin: origin.clone(),
             outcome: None,
             count: 1,
         }
@@ -276,8 +266,8 @@ impl AuditEvent {
     pub fn of_clock(action: Action, owner: &KeyOwner, details: EventDetails, at: DateTime<Utc>) -> Self {
         let KeyOwner { workspace_id, user_id, key_id } = owner;
         let clock = UserId::system_clock();
-        let of_change =
-            Self::new(action, (workspace_id, &clock), (*key_id, user_id), RequestOrigin::default(), at);
+        let context = EventContext::without_request(workspace_id, &clock, at);
+        let of_change = Self::of_key(action, context, *key_id, user_id);
         let digest =
             Sha256::new().chain_update(key_id.to_bytes()).chain_update(format!("{action:?}")).finalize();
         let mut unique = [0; 16];
@@ -289,13 +279,15 @@ impl AuditEvent {
     /// The event of a call with a key, or with what was made with it.
     #[must_use]
     pub fn of_call(
-        (owner, credential): (&KeyOwner, Option<CredentialKind>),
+        owner: &KeyOwner,
+        credential: Option<CredentialKind>,
         outcome: CallOutcome,
-        origin: RequestOrigin,
-        now: DateTime<Utc>,
+        origin: &RequestOrigin,
+        at: DateTime<Utc>,
     ) -> Self {
         let KeyOwner { workspace_id, user_id, key_id } = owner;
-        let of_change = Self::new(Action::KeyUsed, (workspace_id, user_id), (*key_id, user_id), origin, now);
+        let context = EventContext { workspace_id, actor: user_id, origin, at };
+        let of_change = Self::of_key(Action::KeyUsed, context, *key_id, user_id);
         let details = EventDetails { credential, ..EventDetails::default() };
         Self { outcome: Some(outcome), details, ..of_change }
     }

@@ -4,7 +4,9 @@
 mod newtype;
 
 pub mod audit_event;
+pub mod authorization;
 pub mod caller;
+pub mod context;
 pub mod credential;
 pub mod credential_class;
 pub mod decision;

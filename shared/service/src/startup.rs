@@ -1,8 +1,12 @@
-//! The start that all functions share.
+//! The start of every function, and the loop of those that no API is in front of.
 
 use std::time::Duration;
 
 use keygate_core::environment::{Environment, InvalidVariable};
+use lambda_http::lambda_runtime::{self, LambdaEvent};
+use lambda_http::{Error, service_fn};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::aws::Aws;
 use crate::aws::settings::AwsSettings;
@@ -34,4 +38,17 @@ pub fn start(
     logging::init(module, logging::level(&environment)?);
     let aws = Aws::new(&AwsSettings::from_environment(&environment)?, name, budget)?;
     Ok((environment, aws))
+}
+
+/// Hands every event to `handler` until Lambda ends the function. The clock is read in the handler.
+///
+/// # Errors
+///
+/// The Runtime API cannot be reached.
+pub async fn run<T: DeserializeOwned, R: Serialize>(
+    handler: impl AsyncFn(LambdaEvent<T>) -> Result<R, Error>,
+) -> Result<(), Error> {
+    let handler = &handler;
+    // In a box, because the compiler gives up on the layout of what is nested any deeper.
+    lambda_runtime::run(service_fn(async move |event| Box::pin(handler(event)).await)).await
 }

@@ -1,6 +1,6 @@
-//! API Gateway's custom authorizers: their events in, their answers out.
+//! The responses of a custom authorizer, in the form that each kind of API takes.
 //!
-//! | event | told by | answer | refusal |
+//! | event | told by | response | refusal |
 //! | --- | --- | --- | --- |
 //! | REST API, `TOKEN` | `type` | policy | error |
 //! | REST API, `REQUEST` | `type`, no `version` | policy | error |
@@ -38,12 +38,12 @@ pub const UNAUTHORIZED: &str = "Unauthorized";
 /// Whom the backend is told a refused call came from.
 const NOBODY: &str = "nobody";
 
-/// The form in which the authorizer answers an HTTP API's payload 2.0. Every other event is answered with a policy.
+/// The form of the authorizer's response to payload 2.0 of an HTTP API. The response to every other event is a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthorizerResponseFormat {
     /// An IAM policy.
     Policy,
-    /// `isAuthorized`, for authorizers with simple responses enabled. API Gateway may keep the answer and use it for
+    /// `isAuthorized`, for authorizers with simple responses enabled. API Gateway may keep the response and use it for
     /// every other route, so a key with endpoint rules is refused.
     Simple,
     /// The same for authorizers whose cache time is 0: endpoint rules are evaluated for the call at hand.
@@ -69,7 +69,7 @@ impl AuthorizerResponseFormat {
     }
 }
 
-/// An answer as API Gateway takes it.
+/// A response in the form that API Gateway takes.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum AuthorizerResponse {
@@ -94,7 +94,7 @@ impl AuthorizerEvent {
     /// # Panics
     ///
     /// Never: a context of strings can always be written as JSON.
-    pub fn answer(
+    pub fn response(
         &self,
         decision: &Decision,
         form: AuthorizerResponseFormat,
@@ -125,8 +125,8 @@ impl AuthorizerEvent {
 
     /// What a caller may call: the whole stage, or what its endpoint rules allow.
     ///
-    /// API Gateway may keep an answer for the credential and use it for the next call, which need not be to the same
-    /// method; so the answer must never be made of the one that is called.
+    /// API Gateway may keep a response for the credential and use it for the next call, which need not be to the same
+    /// method; so a response must never depend on the method that is called.
     fn statements(&self, caller: &Caller) -> Vec<IamPolicyStatement> {
         let stage = self.stage();
         if caller.endpoints.is_empty() {
@@ -155,18 +155,18 @@ fn policy(
     let mut document = ApiGatewayCustomAuthorizerPolicy::default();
     document.version = Some("2012-10-17".to_owned());
     document.statement = statements;
-    let mut answer = ApiGatewayV2CustomAuthorizerIamPolicyResponse::default();
-    answer.principal_id = Some(principal.to_owned());
-    answer.policy_document = document;
-    answer.context = context_value(context);
-    AuthorizerResponse::Policy(answer)
+    let mut response = ApiGatewayV2CustomAuthorizerIamPolicyResponse::default();
+    response.principal_id = Some(principal.to_owned());
+    response.policy_document = document;
+    response.context = context_value(context);
+    AuthorizerResponse::Policy(response)
 }
 
 fn simple(is_authorized: bool, context: Option<&AuthorizerContext>) -> AuthorizerResponse {
-    let mut answer = ApiGatewayV2CustomAuthorizerSimpleResponse::default();
-    answer.is_authorized = is_authorized;
-    answer.context = context_value(context);
-    AuthorizerResponse::Simple(answer)
+    let mut response = ApiGatewayV2CustomAuthorizerSimpleResponse::default();
+    response.is_authorized = is_authorized;
+    response.context = context_value(context);
+    AuthorizerResponse::Simple(response)
 }
 
 fn context_value(context: Option<&AuthorizerContext>) -> serde_json::Value {
@@ -206,32 +206,33 @@ mod tests {
     use super::*;
     use crate::api::sample_events::{caller, http1, http2, request, token, websocket};
 
-    fn answer(
+    fn response(
         event: &str,
         decision: &Decision,
         form: AuthorizerResponseFormat,
     ) -> Result<Value, Unauthorized> {
         AuthorizerEvent::parse(event, None)
             .unwrap()
-            .answer(decision, form)
-            .map(|answer| serde_json::to_value(answer).unwrap())
+            .response(decision, form)
+            .map(|response| serde_json::to_value(response).unwrap())
     }
 
     #[test]
     fn an_accepted_key_may_call_the_whole_stage_whatever_was_called() {
         for event in [token(), websocket(), http1(&json!({})), http2()] {
-            let answer =
-                answer(&event, &Decision::Accepted(caller(None)), AuthorizerResponseFormat::Policy).unwrap();
-            assert_eq!(answer["principalId"], "alice");
+            let response =
+                response(&event, &Decision::Accepted(caller(None)), AuthorizerResponseFormat::Policy)
+                    .unwrap();
+            assert_eq!(response["principalId"], "alice");
             assert_eq!(
-                answer["policyDocument"],
+                response["policyDocument"],
                 json!({"Version": "2012-10-17", "Statement": [{
                     "Action": ["execute-api:Invoke"], "Effect": "Allow",
                     "Resource": ["arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/*"],
                 }]})
             );
             assert_eq!(
-                answer["context"],
+                response["context"],
                 json!({"userId": "alice", "workspaceId": "acme", "keyId": "01JD3V6Y4N8Q2Z5X7W9B0C1D2E",
                     "keyName": "build server", "scopes": "orders:read orders:write", "credential": "api_key"})
             );
@@ -248,8 +249,8 @@ mod tests {
     fn a_policy_has_the_rules_of_its_key_and_denies_ambiguous_paths() {
         let decision = restricted(&["GET /orders/*", "* /", "$connect"]);
         for event in [token(), websocket(), http1(&json!({})), http2()] {
-            let answer = answer(&event, &decision, AuthorizerResponseFormat::Policy).unwrap();
-            let statements = answer["policyDocument"]["Statement"].as_array().unwrap();
+            let response = response(&event, &decision, AuthorizerResponseFormat::Policy).unwrap();
+            let statements = response["policyDocument"]["Statement"].as_array().unwrap();
             let stage = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test";
             let ends = [
                 "GET/orders/*",
@@ -267,7 +268,7 @@ mod tests {
             assert_eq!(statements[0]["Resource"], json!(resources), "{event}");
             assert_eq!(statements[1]["Effect"], "Deny");
             assert_eq!(statements[1]["Resource"][0], "arn:aws:execute-api:*:*:*//*");
-            assert_eq!(answer["context"]["endpoints"], "GET /orders/*,* /,$connect");
+            assert_eq!(response["context"]["endpoints"], "GET /orders/*,* /,$connect");
         }
     }
 
@@ -275,8 +276,9 @@ mod tests {
     fn a_policy_is_for_the_partition_of_its_event() {
         for partition in ["aws-cn", "aws-us-gov"] {
             let event = token().replace("arn:aws:", &format!("arn:{partition}:"));
-            let answer = answer(&event, &restricted(&["GET /"]), AuthorizerResponseFormat::Policy).unwrap();
-            for statement in answer["policyDocument"]["Statement"].as_array().unwrap() {
+            let response =
+                response(&event, &restricted(&["GET /"]), AuthorizerResponseFormat::Policy).unwrap();
+            for statement in response["policyDocument"]["Statement"].as_array().unwrap() {
                 for resource in statement["Resource"].as_array().unwrap() {
                     assert!(resource.as_str().unwrap().starts_with(&format!("arn:{partition}:execute-api:")));
                 }
@@ -290,9 +292,9 @@ mod tests {
             let mut event: Value = serde_json::from_str(&http2()).unwrap();
             event["rawPath"] = json!(path);
             event["requestContext"]["stage"] = json!(stage);
-            let answer = answer(&event.to_string(), &restricted(rules), form).unwrap();
-            assert_eq!(answer["context"].get("userId").is_some(), answer["isAuthorized"] == true);
-            answer["isAuthorized"] == true
+            let response = response(&event.to_string(), &restricted(rules), form).unwrap();
+            assert_eq!(response["context"].get("userId").is_some(), response["isAuthorized"] == true);
+            response["isAuthorized"] == true
         };
         let (cached, uncached) = (AuthorizerResponseFormat::Simple, AuthorizerResponseFormat::SimpleUncached);
         assert!(!is_authorized(&["* /*"], cached, "/test/orders", "test"));
@@ -366,36 +368,39 @@ mod tests {
     #[test]
     fn a_policy_ends_when_its_key_does() {
         let decision = Decision::Accepted(caller(Some("2027-01-01T00:00:00Z")));
-        let answer = answer(&token(), &decision, AuthorizerResponseFormat::Policy).unwrap();
-        let condition = &answer["policyDocument"]["Statement"][0]["Condition"];
+        let response = response(&token(), &decision, AuthorizerResponseFormat::Policy).unwrap();
+        let condition = &response["policyDocument"]["Statement"][0]["Condition"];
         assert_eq!(condition, &json!({"DateLessThan": {"aws:CurrentTime": ["2027-01-01T00:00:00Z"]}}));
-        assert_eq!(answer["context"]["expiresAt"], "2027-01-01T00:00:00Z");
+        assert_eq!(response["context"]["expiresAt"], "2027-01-01T00:00:00Z");
     }
 
     #[test]
     fn a_refusal_is_an_error_for_rest_and_websocket_apis_and_a_denial_for_an_http_api() {
         let refused = Decision::Refused(Refusal::Missing);
         for form in [AuthorizerResponseFormat::Policy, AuthorizerResponseFormat::Simple] {
-            assert_eq!(answer(&token(), &refused, form).unwrap_err().to_string(), "Unauthorized");
-            assert_eq!(answer(&request(&json!({})), &refused, form).unwrap_err().to_string(), "Unauthorized");
-            assert_eq!(answer(&websocket(), &refused, form).unwrap_err().to_string(), "Unauthorized");
-            let denied = answer(&http1(&json!({})), &refused, form).unwrap();
+            assert_eq!(response(&token(), &refused, form).unwrap_err().to_string(), "Unauthorized");
+            assert_eq!(
+                response(&request(&json!({})), &refused, form).unwrap_err().to_string(),
+                "Unauthorized"
+            );
+            assert_eq!(response(&websocket(), &refused, form).unwrap_err().to_string(), "Unauthorized");
+            let denied = response(&http1(&json!({})), &refused, form).unwrap();
             assert_eq!(denied["policyDocument"]["Statement"][0]["Effect"], "Deny");
         }
-        let denied = answer(&http2(), &refused, AuthorizerResponseFormat::Policy).unwrap();
+        let denied = response(&http2(), &refused, AuthorizerResponseFormat::Policy).unwrap();
         assert_eq!(denied["policyDocument"]["Statement"][0]["Effect"], "Deny");
         assert_eq!(denied["context"], json!({}));
-        let denied = answer(&http2(), &refused, AuthorizerResponseFormat::Simple).unwrap();
+        let denied = response(&http2(), &refused, AuthorizerResponseFormat::Simple).unwrap();
         assert_eq!(denied, json!({"isAuthorized": false, "context": {}}));
     }
 
     #[test]
     fn simple_responses_are_for_payload_2_0_alone() {
         let accepted = Decision::Accepted(caller(None));
-        let simple = answer(&http2(), &accepted, AuthorizerResponseFormat::Simple).unwrap();
+        let simple = response(&http2(), &accepted, AuthorizerResponseFormat::Simple).unwrap();
         assert_eq!((&simple["isAuthorized"], &simple["context"]["userId"]), (&json!(true), &json!("alice")));
         for event in [token(), websocket(), http1(&json!({}))] {
-            let policy = answer(&event, &accepted, AuthorizerResponseFormat::Simple).unwrap();
+            let policy = response(&event, &accepted, AuthorizerResponseFormat::Simple).unwrap();
             assert!(policy.get("policyDocument").is_some(), "{event}");
         }
     }
@@ -410,20 +415,20 @@ mod tests {
             let arn = format!("arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/{called}{path}");
             let event = json!({"version": "2.0", "type": "REQUEST", "routeArn": arn, "rawPath": format!("/test{path}"),
                 "headers": {}, "requestContext": {"stage": "test", "http": {"method": called}}});
-            let answer = |form| answer(&event.to_string(), &with_rules(&rules), form).unwrap();
-            let simple = answer(AuthorizerResponseFormat::SimpleUncached)["isAuthorized"] == true;
-            prop_assert_eq!(iam_allows(&answer(AuthorizerResponseFormat::Policy)["policyDocument"], &arn), simple);
+            let response = |form| response(&event.to_string(), &with_rules(&rules), form).unwrap();
+            let simple = response(AuthorizerResponseFormat::SimpleUncached)["isAuthorized"] == true;
+            prop_assert_eq!(iam_allows(&response(AuthorizerResponseFormat::Policy)["policyDocument"], &arn), simple);
         }
 
         #[test]
         fn a_policy_says_nothing_of_the_method_that_is_called(rules in some_rules(), called in "(GET|PUT)(/[a-z]{1,3}){1,3}") {
             let event = |called: &str| token().replace("GET/orders/7", called);
-            let answer = |called: &str| answer(&event(called), &with_rules(&rules), AuthorizerResponseFormat::Policy).unwrap();
-            prop_assert_eq!(answer(&called), answer("POST/other"));
+            let response = |called: &str| response(&event(called), &with_rules(&rules), AuthorizerResponseFormat::Policy).unwrap();
+            prop_assert_eq!(response(&called), response("POST/other"));
         }
 
         #[test]
-        fn an_answer_stays_below_8_kb_and_a_resource_below_512_characters(
+        fn a_response_stays_below_8_kb_and_a_resource_below_512_characters(
             rules in prop::collection::btree_set("(\\*|GET|OPTIONS) /[a-z]{1,180}(/\\*)?", 1..=endpoint_rule::MAX_ENDPOINT_RULES),
             scopes in prop::collection::btree_set("[a-z]{1,64}", 0..=MAX_SCOPES),
         ) {
@@ -439,9 +444,9 @@ mod tests {
             let stage = "s".repeat(128);
             let arn = format!("arn:aws-us-gov:execute-api:us-gov-west-1:123456789012:abcdefghij/{stage}/GET/");
             let event = json!({"type": "TOKEN", "authorizationToken": "Bearer x", "methodArn": arn}).to_string();
-            let answer = answer(&event, &Decision::Accepted(longest), AuthorizerResponseFormat::Policy).unwrap();
-            prop_assert!(answer.to_string().len() < 8_000, "{}", answer.to_string().len());
-            for statement in answer["policyDocument"]["Statement"].as_array().unwrap() {
+            let response = response(&event, &Decision::Accepted(longest), AuthorizerResponseFormat::Policy).unwrap();
+            prop_assert!(response.to_string().len() < 8_000, "{}", response.to_string().len());
+            for statement in response["policyDocument"]["Statement"].as_array().unwrap() {
                 for resource in statement["Resource"].as_array().unwrap() {
                     prop_assert!(resource.as_str().unwrap().len() < 512);
                 }

@@ -8,9 +8,8 @@ use lambda_http::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
 };
-use lambda_http::{Body, Request, Response};
+use lambda_http::{Body, Response};
 
-use crate::api::problem::problem;
 use crate::api::response::no_content;
 
 /// Cross-Origin Resource Sharing: the one origin whose pages may call, if any (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
@@ -38,30 +37,34 @@ impl Cors {
         HeaderValue::from_str(origin).map(|origin| Self(Some(origin))).map_err(|_| invalid())
     }
 
-    /// Lets pages of the origin read an answer, and of its headers those that are of use to them.
-    pub(super) fn allow(&self, mut answer: Response<Body>) -> Response<Body> {
+    /// Lets pages of the origin read a response, and those of its headers that are of use to them.
+    pub(super) fn allow(&self, mut response: Response<Body>) -> Response<Body> {
         if let Some(origin) = &self.0 {
-            let headers = answer.headers_mut();
+            let headers = response.headers_mut();
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("ETag, Retry-After"));
         }
-        answer
+        response
     }
 
-    /// What a browser asks before it sends a request: nothing that depends on who asks.
-    pub(super) fn preflight(&self, request: &Request) -> Response<Body> {
+    /// The response to what a browser asks before it sends a request. It does not depend on who asks.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::NoOrigin`]: the deployment allows no origin.
+    pub(super) fn preflight(&self) -> Result<Response<Body>, Error> {
         if self.0.is_none() {
-            return problem(&Error::NoOrigin, request);
+            return Err(Error::NoOrigin);
         }
-        let mut answer = no_content();
+        let mut response = no_content();
         for (name, value) in [
             (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, PATCH, DELETE"),
             (ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, If-Match, Idempotency-Key"),
             (ACCESS_CONTROL_MAX_AGE, "7200"),
         ] {
-            answer.headers_mut().insert(name, HeaderValue::from_static(value));
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
-        answer
+        Ok(response)
     }
 }
 

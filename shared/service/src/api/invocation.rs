@@ -3,8 +3,8 @@
 //!
 //! An event of an API is told by its own shape: it has members that API Gateway writes, whatever the client sends. It is never
 //! told by what it failed to be read as, because a client can see to that (with a header that HTTP does not allow, say) and
-//! must not choose so what its request is taken for. An event of an API that cannot be read is a [`Invocation::Unreadable`], which
-//! is answered in the form that API Gateway takes.
+//! must not choose so what its request is taken for. An event of an API that cannot be read is a [`Invocation::Unreadable`], whose
+//! response has the form that API Gateway takes.
 //!
 //! Requests are built here and not by `lambda_http`, whose conversion panics where `Host` and `X-Forwarded-Proto` make no URL.
 //! See <https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html> and
@@ -17,6 +17,7 @@ use aws_lambda_events::apigw::{
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use keygate_core::error::{Error, InvalidField, Place};
 use keygate_core::json::shown;
 use lambda_http::http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use lambda_http::lambda_runtime::{Context, LambdaEvent};
@@ -24,6 +25,8 @@ use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use crate::api::request::request_id;
 
 /// Members of an event that API Gateway writes. One of them is enough to make an event one of an API.
 const OF_AN_API: [&str; 9] = [
@@ -68,6 +71,15 @@ pub(crate) struct Unreadable {
 }
 
 impl Invocation {
+    /// The request of an API, and the format in which the API takes the response. A direct invocation is not one.
+    pub(crate) fn of_api(self) -> (Format, Result<Request, Unreadable>) {
+        match self {
+            Self::Request(format, request) => (format, Ok(request)),
+            Self::Unreadable(format, unreadable) => (format, Err(unreadable)),
+            Self::Direct(request) => (Format::V1, Err(Unreadable::unexpected(&request))),
+        }
+    }
+
     /// Reads an event as Lambda hands it over.
     pub(crate) fn read(event: LambdaEvent<Box<RawValue>>) -> Self {
         let LambdaEvent { payload, context } = event;
@@ -88,6 +100,19 @@ impl Invocation {
 }
 
 impl Unreadable {
+    /// An event that the function does not take.
+    pub(crate) fn unexpected(request: &Request) -> Self {
+        Self { header: None, request_id: request_id(request) }
+    }
+
+    pub(crate) fn error(&self) -> Error {
+        let (place, detail) = match &self.header {
+            Some(header) => (Place::Header(header.clone()), "must have no control characters"),
+            None => (Place::Pointer(String::new()), "cannot be read"),
+        };
+        Error::invalid(InvalidField { place, detail: detail.to_owned() })
+    }
+
     fn of(members: &HashMap<String, &RawValue>, context: Context) -> Self {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]

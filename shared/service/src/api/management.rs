@@ -1,214 +1,159 @@
-//! The management API over `lambda_http`: the caller out of the authorizer's context, answers and problems (RFC 9457).
+//! The management API: every request goes to one handler, and every error of it becomes a problem (RFC 9457) here.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use keygate_core::environment::Environment;
-use keygate_core::error::{Error, InvalidField, Place};
+use keygate_core::error::Error;
 use lambda_http::http::Method;
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Body, Request, Response, service_fn};
 use serde_json::value::RawValue;
 
 use crate::api::cors::Cors;
-use crate::api::invocation::{Format, Invocation, Reply, Unreadable};
-use crate::api::problem::problem_of;
-use crate::api::request::request_id;
+use crate::api::invocation::{Invocation, Reply, Unreadable};
+use crate::api::problem::problem;
+use crate::api::request::{DirectRequest, ManagementRequest, request_id};
 
-/// How long an answer may take: less than the function may, so that the client hears that it should try again.
+/// How long a handler may take: less than the function may, so that the client gets a response that says to try again.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(9);
 
-/// Takes requests until Lambda ends the function, and lets pages of the allowed origin read the answers. What is no request of
-/// an API, or none that can be read, is refused with a problem.
+/// Takes requests until Lambda ends the function, and lets pages of the allowed origin read the responses. An event that is not
+/// a request of an API, or cannot be read, gets a problem.
 ///
 /// # Errors
 ///
 /// `CORS_ALLOW_ORIGIN` is no origin, or the Runtime API cannot be reached.
-pub async fn serve<Respond, Answer>(
+pub async fn serve(
     environment: &Environment,
-    respond: Respond,
-) -> Result<(), lambda_http::Error>
-where
-    Respond: Fn(Request) -> Answer + Sync,
-    Answer: Future<Output = Response<Body>> + Send,
-{
-    let respond = |request| {
-        let answer = respond(request);
-        async { (answer.await, ()) }
-    };
-    serve_and_leave(environment, respond, as_problem, |_| std::future::ready(())).await
-}
-
-/// Does as [`serve`], and says in the words of `refuse` what is wrong with a request that `respond` has not seen, or not to its
-/// end. Once for each invocation, before its answer is sent, `leave` gets what `respond` has left beside the answer, if it came to
-/// that.
-pub(crate) async fn serve_and_leave<Respond, Answer, Rest, Leave, Left>(
-    environment: &Environment,
-    respond: Respond,
-    refuse: Refuse,
-    leave: Leave,
-) -> Result<(), lambda_http::Error>
-where
-    Respond: Fn(Request) -> Answer + Sync,
-    Answer: Future<Output = (Response<Body>, Rest)> + Send,
-    Leave: Fn(Option<Rest>) -> Left + Sync,
-    Left: Future<Output = ()> + Send,
-{
-    let cors = &Cors::from_environment(environment)?;
-    let (respond, leave) = (&respond, &leave);
-    run(move |call| async move {
-        let rest = Cell::new(None);
-        let respond = |request| {
-            let (answer, rest) = (respond(request), &rest);
-            async move {
-                let (answer, left) = answer.await;
-                rest.set(Some(left));
-                answer
-            }
-        };
-        let reply = match call {
-            Invocation::Request(format, request) => {
-                self::respond(cors, format, request, &respond, refuse).await
-            }
-            Invocation::Unreadable(format, unreadable) => self::refuse(cors, format, unreadable, refuse),
-            Invocation::Direct(request) => self::refuse(cors, Format::V1, unexpected(&request), refuse),
-        };
-        leave(rest.take()).await;
-        reply
+    handler: impl AsyncFn(ManagementRequest) -> Result<Response<Body>, Error>,
+) -> Result<(), lambda_http::Error> {
+    let cors = Cors::from_environment(environment)?;
+    run(async |invocation: Invocation, now| {
+        let (format, request) = invocation.of_api();
+        Reply::of_api(format, respond(&cors, request, now, &handler).await)
     })
     .await
 }
 
-/// Does as [`serve`], and hands direct invocations, which IAM has authorised, to `direct` as the body of a request. The body of
-/// the response is what the invocation is answered.
+/// Does as [`serve`], and hands direct invocations, which IAM has authorised, to `direct`. The body of its response is the
+/// response to the invocation.
 ///
 /// # Errors
 ///
 /// As [`serve`] says.
-pub async fn serve_with_direct<Respond, Answer, Direct, DirectAnswer>(
+pub async fn serve_with_direct(
     environment: &Environment,
-    respond: Respond,
-    direct: Direct,
-) -> Result<(), lambda_http::Error>
-where
-    Respond: Fn(Request) -> Answer + Sync,
-    Answer: Future<Output = Response<Body>> + Send,
-    Direct: Fn(Request) -> DirectAnswer + Sync,
-    DirectAnswer: Future<Output = Response<Body>> + Send,
-{
-    let cors = &Cors::from_environment(environment)?;
-    let (respond, direct) = (&respond, &direct);
-    run(move |call| async move {
-        match call {
-            Invocation::Request(format, request) => {
-                self::respond(cors, format, request, respond, as_problem).await
-            }
-            Invocation::Unreadable(format, unreadable) => self::refuse(cors, format, unreadable, as_problem),
-            Invocation::Direct(request) => {
-                Reply::direct(in_time(Format::V1, request, direct, as_problem).await)
-            }
+    handler: impl AsyncFn(ManagementRequest) -> Result<Response<Body>, Error>,
+    direct: impl AsyncFn(DirectRequest) -> Result<Response<Body>, Error>,
+) -> Result<(), lambda_http::Error> {
+    let cors = Cors::from_environment(environment)?;
+    run(async |invocation, now| match invocation {
+        Invocation::Direct(request) => Reply::direct(respond_direct(request, now, &direct).await),
+        invocation => {
+            let (format, request) = invocation.of_api();
+            Reply::of_api(format, respond(&cors, request, now, &handler).await)
         }
     })
     .await
 }
 
-/// Takes direct invocations alone, as [`serve_with_direct`] does, until Lambda ends the function. No API has the function, so
-/// every event of one is refused.
+/// Takes direct invocations alone, as [`serve_with_direct`] does. No API has the function, so every event of an API gets a
+/// problem.
 ///
 /// # Errors
 ///
 /// The Runtime API cannot be reached.
-pub async fn serve_direct<Direct, Answer>(direct: Direct) -> Result<(), lambda_http::Error>
-where
-    Direct: Fn(Request) -> Answer + Sync,
-    Answer: Future<Output = Response<Body>> + Send,
-{
-    let direct = &direct;
-    run(move |call| async move {
-        match call {
-            Invocation::Direct(request) => {
-                Reply::direct(in_time(Format::V1, request, direct, as_problem).await)
-            }
-            Invocation::Request(format, request) => {
-                self::refuse(&Cors::default(), format, unexpected(&request), as_problem)
-            }
-            Invocation::Unreadable(format, unreadable) => {
-                self::refuse(&Cors::default(), format, unreadable, as_problem)
-            }
+pub async fn serve_direct(
+    direct: impl AsyncFn(DirectRequest) -> Result<Response<Body>, Error>,
+) -> Result<(), lambda_http::Error> {
+    run(async |invocation, now| match invocation {
+        Invocation::Direct(request) => Reply::direct(respond_direct(request, now, &direct).await),
+        invocation => {
+            let (format, request) = invocation.of_api();
+            let unreadable =
+                request.map_or_else(|unreadable| unreadable, |request| Unreadable::unexpected(&request));
+            Reply::of_api(format, problem(&unreadable.error(), unreadable.request_id))
         }
     })
     .await
 }
 
-async fn run<Handle, Handled>(handle: Handle) -> Result<(), lambda_http::Error>
-where
-    Handle: Fn(Invocation) -> Handled,
-    Handled: Future<Output = Reply>,
-{
+/// Takes invocations until Lambda ends the function. The clock is read here, once for each.
+pub(super) async fn run(
+    handle: impl AsyncFn(Invocation, DateTime<Utc>) -> Reply,
+) -> Result<(), lambda_http::Error> {
     let handle = &handle;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
         // In a box, because the compiler gives up on the layout of what is nested any deeper.
-        Ok::<_, Infallible>(Box::pin(handle(Invocation::read(event))).await)
+        Ok::<_, Infallible>(Box::pin(handle(Invocation::read(event), Utc::now())).await)
     }))
     .await
 }
 
-/// An event that a function does not take.
-fn unexpected(request: &Request) -> Unreadable {
-    Unreadable { header: None, request_id: request_id(request) }
-}
-
-/// How an error is told to a client of an API of that format, with what the client quotes when it asks about it.
-pub(crate) type Refuse = fn(Format, Error, Option<String>) -> Response<Body>;
-
-#[expect(clippy::needless_pass_by_value, reason = "the signature that `Refuse` says")]
-fn as_problem(_: Format, error: Error, request_id: Option<String>) -> Response<Body> {
-    problem_of(&error, request_id)
-}
-
-/// The response of `respond`, or what is said in its place once it takes too long.
-async fn in_time<Respond, Answer>(
-    format: Format,
-    request: Request,
-    respond: &Respond,
-    refuse: Refuse,
-) -> Response<Body>
-where
-    Respond: Fn(Request) -> Answer,
-    Answer: Future<Output = Response<Body>>,
-{
-    let request_id = request_id(&request);
-    match tokio::time::timeout(HANDLER_TIMEOUT, respond(request)).await {
-        Ok(answer) => answer,
-        Err(_) => refuse(format, Error::Timeout(HANDLER_TIMEOUT), request_id),
-    }
-}
-
-async fn respond<Respond, Answer>(
+/// The response to a request of the management API.
+pub(super) async fn respond(
     cors: &Cors,
-    format: Format,
-    request: Request,
-    respond: &Respond,
-    refuse: Refuse,
-) -> Reply
-where
-    Respond: Fn(Request) -> Answer,
-    Answer: Future<Output = Response<Body>>,
-{
-    let answer = match *request.method() {
-        Method::OPTIONS => cors.preflight(&request),
-        _ => in_time(format, request, respond, refuse).await,
+    request: Result<Request, Unreadable>,
+    now: DateTime<Utc>,
+    handler: &impl AsyncFn(ManagementRequest) -> Result<Response<Body>, Error>,
+) -> Response<Body> {
+    let (request_id, result) = match request {
+        Err(unreadable) => (unreadable.request_id.clone(), Err(unreadable.error())),
+        Ok(request) if *request.method() == Method::OPTIONS => (request_id(&request), cors.preflight()),
+        Ok(request) => {
+            let request_id = request_id(&request);
+            (request_id, in_time(handler(ManagementRequest::new(request, now))).await)
+        }
     };
-    Reply::of_api(format, cors.allow(answer))
+    cors.allow(result.unwrap_or_else(|error| problem(&error, request_id)))
 }
 
-fn refuse(cors: &Cors, format: Format, unreadable: Unreadable, refuse: Refuse) -> Reply {
-    let Unreadable { header, request_id } = unreadable;
-    let (place, detail) = match header {
-        Some(header) => (Place::Header(header), "must have no control characters"),
-        None => (Place::Pointer(String::new()), "cannot be read"),
-    };
-    let error = Error::invalid(InvalidField { place, detail: detail.to_owned() });
-    Reply::of_api(format, cors.allow(refuse(format, error, request_id)))
+async fn respond_direct(
+    request: Request,
+    now: DateTime<Utc>,
+    direct: &impl AsyncFn(DirectRequest) -> Result<Response<Body>, Error>,
+) -> Response<Body> {
+    let request_id = request_id(&request);
+    let result = in_time(direct(DirectRequest::new(request, now))).await;
+    result.unwrap_or_else(|error| problem(&error, request_id))
+}
+
+/// The result of a handler, or an error once it takes longer than [`HANDLER_TIMEOUT`].
+pub(super) async fn in_time<T, E: From<Error>>(handled: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let timeout = tokio::time::timeout(HANDLER_TIMEOUT, handled).await;
+    timeout.unwrap_or_else(|_| Err(Error::Timeout(HANDLER_TIMEOUT).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::api::response::no_content;
+
+    async fn body_of(result: fn() -> Result<Response<Body>, Error>) -> (u16, Value) {
+        let response =
+            respond(&Cors::default(), Ok(Request::default()), Utc::now(), &async |_| result()).await;
+        (response.status().as_u16(), serde_json::from_slice(response.body()).unwrap_or_default())
+    }
+
+    #[tokio::test]
+    async fn an_error_of_a_handler_becomes_a_problem() {
+        assert_eq!(body_of(|| Ok(no_content())).await.0, 204);
+        let (status, problem) = body_of(|| Err(Error::NotFound)).await;
+        assert_eq!((status, problem["code"].as_str()), (404, Some("not_found")));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_cannot_be_read_becomes_a_problem_with_its_id() {
+        let unreadable =
+            Unreadable { header: Some("X-A".to_owned()), request_id: Some("5f1c1e0a".to_owned()) };
+        let handler = async |_| Ok(no_content());
+        let response = respond(&Cors::default(), Err(unreadable), Utc::now(), &handler).await;
+        let problem: Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!((response.status().as_u16(), problem["request_id"].as_str()), (400, Some("5f1c1e0a")));
+        assert_eq!(problem["errors"][0]["header"], "X-A");
+    }
 }

@@ -1,5 +1,7 @@
-//! What API Gateway, streams and queues send to the functions, and what they are answered.
+//! The edges of the functions: events of API Gateway, streams, queues and logs, and the responses to them.
 
+pub mod access_log;
+pub mod authorizer;
 pub mod authorizer_context;
 pub mod authorizer_event;
 pub mod authorizer_response;

@@ -1,170 +1,223 @@
-//! The OAuth API over `lambda_http`: requests in, answers and errors out (RFC 6749, sections 5.1 and 5.2).
+//! The OAuth API: every request goes to one handler, and every error of it becomes a response of OAuth (RFC 6749,
+//! sections 5.1 and 5.2) here.
 
-use aws_sdk_dynamodb::Client;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use keygate_core::audit_event::{CallOutcome, RequestOrigin};
-use keygate_core::environment::{Environment, InvalidVariable};
-use keygate_core::error::{Error, InvalidField, Place};
+use keygate_core::authorization::Authorization;
+use keygate_core::environment::Environment;
+use keygate_core::error::Error;
 use lambda_http::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use lambda_http::http::{HeaderValue, StatusCode};
+use lambda_http::http::{HeaderValue, Method, StatusCode};
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde::Serialize;
 
-use crate::api::invocation::Format;
+use crate::api::cors::Cors;
+use crate::api::invocation::{Format, Invocation, Reply, Unreadable};
 use crate::api::management;
-use crate::api::problem::problem_of;
-use crate::api::request::{self, MAX_BODY_BYTES, has_content_coding, request_id};
-use crate::authorizer::call_counter::{CallCounter, KeyCall, MINUTE};
-use crate::authorizer::deferred::{DeferredWork, DeferredWorker, DeferredWriter};
-use crate::authorizer::settings;
-use crate::store::activity::ActivityTable;
-use crate::tokens::client::ClientAuthScheme;
+use crate::api::problem::problem;
+use crate::api::request::{self, MAX_BODY_BYTES, ManagementRequest, has_content_coding, request_id};
+use crate::authorizer::call_counter::KeyCall;
+use crate::authorizer::deferred::{DeferredWork, DeferredWorker};
+use crate::tokens::client::{ClientAuthScheme, ClientRequest};
 use crate::tokens::parameters::FormParameters;
 use crate::tokens::{OAuthError, RefusedCredential};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Does as [`management::serve`], refuses in the words of OAuth what is no request to the OAuth API, which is an HTTP API, or takes too
-/// long, and leaves refusals of known credentials for the audit trail.
+/// Takes requests to the OAuth API, which is an HTTP API, at `path`, until Lambda ends the function. Every error becomes a
+/// response in the words of OAuth here. A refusal of a credential whose key exists is left for the audit trail of the key,
+/// with `path` in it and not with the path of the request, which its sender may choose.
 ///
 /// # Errors
 ///
 /// As [`management::serve`] says.
-pub async fn serve<Respond, Answer>(
+pub async fn serve(
     environment: &Environment,
     deferred: &DeferredWorker,
-    respond: Respond,
-) -> Result<(), lambda_http::Error>
-where
-    Respond: Fn(Request) -> Answer + Sync,
-    Answer: Future<Output = (Response<Body>, Option<KeyCall>)> + Send,
-{
-    let leave =
-        |call: Option<Option<KeyCall>>| deferred.submit(DeferredWork::of_call(call.flatten(), Utc::now()));
-    management::serve_and_leave(environment, respond, refuse, leave).await
+    path: &'static str,
+    handler: impl AsyncFn(OAuthRequest) -> Result<Response<Body>, OAuthError>,
+) -> Result<(), lambda_http::Error> {
+    let cors = Cors::from_environment(environment)?;
+    management::run(async |invocation: Invocation, now| {
+        let (format, request) = invocation.of_api();
+        let (response, call) = respond(&cors, format, request, now, path, &handler).await;
+        deferred.submit(DeferredWork::of_call(call, now)).await;
+        Reply::of_api(format, response)
+    })
+    .await
 }
 
-fn refuse(format: Format, error: Error, request_id: Option<String>) -> Response<Body> {
-    if format == Format::V1 {
-        return problem_of(&error, request_id);
-    }
-    let error = match &error {
-        Error::Invalid { fields } => {
-            let texts = fields.iter().map(|InvalidField { place, detail }| match place {
-                Place::Header(name) => format!("The header {name} {detail}."),
-                Place::Pointer(_) | Place::Parameter(_) => format!("The request {detail}."),
-            });
-            OAuthError::InvalidRequest(texts.collect::<Vec<_>>().join(" "))
-        }
-        _ => OAuthError::Failed(error),
-    };
-    refusal_of(&error, request_id.as_deref())
-}
-
-/// The value of the `Authorization` header, if there is one. A header without a value counts as not sent, as it does before the
-/// authorizer.
-#[must_use]
-pub fn authorization(request: &Request) -> Option<&str> {
-    let value = request.headers().get(AUTHORIZATION)?;
-    // One that is no text presents something that is no credential.
-    let value = value.to_str().unwrap_or("?");
-    Some(value).filter(|value| !value.trim().is_empty())
-}
-
-/// The parameters in the body.
+/// Does as [`serve`], and hands requests of a REST API, which is the management API, to `management_handler`.
 ///
 /// # Errors
 ///
-/// - [`OAuthError::InvalidRequest`]: the body is no form, compressed or coded otherwise, too long, or has a parameter twice.
-pub fn parameters(request: &Request) -> Result<FormParameters, OAuthError> {
-    let declared =
-        request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !declared.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM) {
-        return Err(OAuthError::InvalidRequest(format!("The body must be {FORM}.")));
-    }
-    if has_content_coding(request) {
-        let detail =
-            "The body must have no content coding: send it as it is, without Content-Encoding.".to_owned();
-        return Err(OAuthError::InvalidRequest(detail));
-    }
-    let body: &[u8] = request.body();
-    if body.len() > MAX_BODY_BYTES {
-        let detail = format!("The body may have at most {} KiB.", MAX_BODY_BYTES / 1024);
-        return Err(OAuthError::InvalidRequest(detail));
-    }
-    FormParameters::parse(body)
+/// As [`management::serve`] says.
+pub async fn serve_with_management(
+    environment: &Environment,
+    deferred: &DeferredWorker,
+    path: &'static str,
+    handler: impl AsyncFn(OAuthRequest) -> Result<Response<Body>, OAuthError>,
+    management_handler: impl AsyncFn(ManagementRequest) -> Result<Response<Body>, Error>,
+) -> Result<(), lambda_http::Error> {
+    let cors = Cors::from_environment(environment)?;
+    management::run(async |invocation: Invocation, now| {
+        let (format, request) = invocation.of_api();
+        let (response, call) = match format {
+            Format::V1 => (management::respond(&cors, request, now, &management_handler).await, None),
+            Format::V2 => respond(&cors, format, request, now, path, &handler).await,
+        };
+        deferred.submit(DeferredWork::of_call(call, now)).await;
+        Reply::of_api(format, response)
+    })
+    .await
 }
 
-/// The address at which the client found this API, unless one is `configured`.
-#[must_use]
-pub fn issuer(request: &Request, configured: Option<&str>) -> String {
-    if let Some(issuer) = configured {
-        return issuer.to_owned();
-    }
-    let host = match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV2(context)) => context.domain_name.as_deref(),
-        _ => None,
+/// The response to a request, and the call that the audit trail gets, if there is one.
+async fn respond(
+    cors: &Cors,
+    format: Format,
+    request: Result<Request, Unreadable>,
+    now: DateTime<Utc>,
+    path: &'static str,
+    handler: &impl AsyncFn(OAuthRequest) -> Result<Response<Body>, OAuthError>,
+) -> (Response<Body>, Option<KeyCall>) {
+    let request = match request {
+        Ok(request) if *request.method() == Method::OPTIONS => {
+            let response = cors.preflight();
+            let response = response.unwrap_or_else(|error| problem(&error, request_id(&request)));
+            return (cors.allow(response), None);
+        }
+        Ok(request) => request,
+        Err(unreadable) => {
+            let response = match format {
+                Format::V1 => problem(&unreadable.error(), unreadable.request_id),
+                Format::V2 => {
+                    error_response(&unreadable_request(&unreadable), unreadable.request_id.as_deref())
+                }
+            };
+            return (cors.allow(response), None);
+        }
     };
-    let host = host.or_else(|| request.headers().get(HOST).and_then(|host| host.to_str().ok()));
-    format!("https://{}", host.unwrap_or_default())
+    let (request_id, source) = (request_id(&request), request::origin(&request).source);
+    match management::in_time(handler(OAuthRequest { request, now })).await {
+        Ok(response) => (cors.allow(response), None),
+        Err(error) => {
+            let response = error_response(&error, request_id.as_deref());
+            (cors.allow(response), refused_call(&error, path, source, now))
+        }
+    }
 }
 
-/// An answer with a body. None may be stored on its way.
+fn unreadable_request(unreadable: &Unreadable) -> OAuthError {
+    OAuthError::InvalidRequest(match &unreadable.header {
+        Some(header) => format!("The header {header} must have no control characters."),
+        None => "The request cannot be read.".to_owned(),
+    })
+}
+
+/// The refusal of a credential whose key exists, as a call of that key.
+fn refused_call(
+    error: &OAuthError,
+    path: &'static str,
+    source: Option<String>,
+    at: DateTime<Utc>,
+) -> Option<KeyCall> {
+    let RefusedCredential { owner, credential, reason } = error.refused()?;
+    Some(KeyCall {
+        owner: owner.clone(),
+        credential: *credential,
+        origin: RequestOrigin { method: Some("POST".to_owned()), path: Some(path.to_owned()), source },
+        outcome: CallOutcome::Refused(reason),
+        works: false,
+        at,
+    })
+}
+
+/// A request to the OAuth API. It has no `Debug`, because its headers and its body hold credentials.
+pub struct OAuthRequest {
+    request: Request,
+    now: DateTime<Utc>,
+}
+
+impl OAuthRequest {
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        self.request.method()
+    }
+
+    /// The request of a client, with its credentials and parameters.
+    ///
+    /// # Errors
+    ///
+    /// - [`OAuthError::InvalidRequest`]: the body is no form, compressed or coded otherwise, too long, or has a parameter twice.
+    pub fn client_request(&self) -> Result<ClientRequest<'_>, OAuthError> {
+        Ok(ClientRequest {
+            authorization: self.authorization(),
+            parameters: self.parameters()?,
+            origin: request::origin(&self.request),
+            now: self.now,
+        })
+    }
+
+    fn authorization(&self) -> Option<Authorization<'_>> {
+        let value = self.request.headers().get(AUTHORIZATION)?;
+        // A value that is not text has no scheme that is known here.
+        value.to_str().map_or(Some(Authorization::Other), Authorization::parse)
+    }
+
+    fn parameters(&self) -> Result<FormParameters, OAuthError> {
+        let declared = self.request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let declared = declared.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        if !declared.eq_ignore_ascii_case(FORM) {
+            return Err(OAuthError::InvalidRequest(format!("The body must be {FORM}.")));
+        }
+        if has_content_coding(&self.request) {
+            let detail = "The body must have no content coding: send it as it is, without Content-Encoding."
+                .to_owned();
+            return Err(OAuthError::InvalidRequest(detail));
+        }
+        let body: &[u8] = self.request.body();
+        if body.len() > MAX_BODY_BYTES {
+            let detail = format!("The body may have at most {} KiB.", MAX_BODY_BYTES / 1024);
+            return Err(OAuthError::InvalidRequest(detail));
+        }
+        FormParameters::parse(body)
+    }
+
+    /// The URL of this API: the `configured` issuer, or else the host that the client called.
+    #[must_use]
+    pub fn issuer(&self, configured: Option<&str>) -> String {
+        if let Some(issuer) = configured {
+            return issuer.to_owned();
+        }
+        let host = match self.request.request_context_ref() {
+            Some(RequestContext::ApiGatewayV2(context)) => context.domain_name.as_deref(),
+            _ => None,
+        };
+        let host = host.or_else(|| self.request.headers().get(HOST).and_then(|host| host.to_str().ok()));
+        format!("https://{}", host.unwrap_or_default())
+    }
+}
+
+/// A response with a body. It may not be stored on its way.
 pub fn json(body: &impl Serialize) -> Response<Body> {
     with_body(StatusCode::OK, body)
 }
 
-/// The answer to a request that was done and has nothing to say (RFC 7009, section 2.2).
+/// The response to a request that succeeded, without a body (RFC 7009, section 2.2).
 #[must_use]
 pub fn done() -> Response<Body> {
     uncached(Response::new(Body::Empty))
 }
 
-/// What writes the refusals of a function of this API into the audit trail, counted by the minute.
-///
-/// # Errors
-///
-/// [`InvalidVariable`] when the table's name is missing, or a setting is wrong.
-pub fn writer(environment: &Environment, dynamodb: Client) -> Result<DeferredWriter, InvalidVariable> {
-    Ok(DeferredWriter {
-        usage_writer: None,
-        activity: ActivityTable::new(dynamodb, environment)?,
-        budget: settings::deferred_budget(environment)?,
-        calls: CallCounter::new(Some(MINUTE)).into(),
-        metrics: None,
-    })
-}
-
-/// The answer to a request for `path` that was refused or failed, and what of it is for the audit trail of the key that it
-/// names, if there is such a key. The path is the route, so that nobody can write there what they like.
-#[must_use]
-pub fn refusal(
-    error: &OAuthError,
-    request: &Request,
-    path: &'static str,
-) -> (Response<Body>, Option<KeyCall>) {
-    let call = error.refused().map(|RefusedCredential { owner, credential, reason }| KeyCall {
-        owner: owner.clone(),
-        credential: *credential,
-        origin: RequestOrigin {
-            method: Some("POST".to_owned()),
-            path: Some(path.to_owned()),
-            source: request::origin(request).source,
-        },
-        outcome: CallOutcome::Refused(reason),
-        works: false,
-        at: Utc::now(),
-    });
-    (refusal_of(error, request_id(request).as_deref()), call)
-}
-
-/// The answer to a request that was refused or failed, after everything that is known of it went to the log.
-fn refusal_of(error: &OAuthError, request_id: Option<&str>) -> Response<Body> {
+/// The response to a request that was refused or failed. Everything that is known of it goes to the log.
+fn error_response(error: &OAuthError, request_id: Option<&str>) -> Response<Body> {
     #[derive(Serialize)]
-    struct Refused<'a> {
+    struct ErrorBody<'a> {
         error: &'static str,
         error_description: &'a str,
     }
@@ -220,8 +273,8 @@ fn refusal_of(error: &OAuthError, request_id: Option<&str>) -> Response<Body> {
     } else {
         tracing::info!(request_id, code, %error, "request refused");
     }
-    let mut answer = with_body(status, &Refused { error: code, error_description: description });
-    let headers = answer.headers_mut();
+    let mut response = with_body(status, &ErrorBody { error: code, error_description: description });
+    let headers = response.headers_mut();
     if let OAuthError::InvalidClient(_, scheme) | OAuthError::RefusedClient(_, scheme) = error {
         let challenge = match scheme {
             ClientAuthScheme::Basic => "Basic realm=\"keygate\"",
@@ -232,22 +285,22 @@ fn refusal_of(error: &OAuthError, request_id: Option<&str>) -> Response<Body> {
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
-    answer
+    response
 }
 
 fn with_body(status: StatusCode, body: &impl Serialize) -> Response<Body> {
-    let body = serde_json::to_string(body).expect("what this crate answers with can be written as JSON");
-    let mut answer = Response::new(Body::Text(body));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    uncached(answer)
+    let body = serde_json::to_string(body).expect("a response can be written as JSON");
+    let mut response = Response::new(Body::Text(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    uncached(response)
 }
 
-/// Both headers are demanded of an answer that holds a token (RFC 6749, section 5.1).
-fn uncached(mut answer: Response<Body>) -> Response<Body> {
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
-    answer
+/// Both headers are demanded of a response that holds a token (RFC 6749, section 5.1).
+fn uncached(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    response
 }
 
 #[cfg(test)]
@@ -261,10 +314,10 @@ mod tests {
     #[test]
     fn a_client_whose_request_takes_too_long_gets_an_oauth_error() {
         let error = Error::Timeout(Duration::from_secs(9));
-        let answer = refuse(Format::V2, error, Some("5f1c1e0a".to_owned()));
-        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(answer.headers()[RETRY_AFTER], "1");
-        let body: Value = serde_json::from_slice(answer.body()).unwrap();
+        let response = error_response(&error.into(), Some("5f1c1e0a"));
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[RETRY_AFTER], "1");
+        let body: Value = serde_json::from_slice(response.body()).unwrap();
         assert_eq!(body["error"], "temporarily_unavailable");
         assert!(body["error_description"].as_str().unwrap().contains("took too long"), "{body}");
     }

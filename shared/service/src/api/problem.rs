@@ -4,30 +4,24 @@ use keygate_core::credential::KeyId;
 use keygate_core::error::{Error, InvalidField};
 use lambda_http::http::header::RETRY_AFTER;
 use lambda_http::http::{HeaderValue, StatusCode};
-use lambda_http::{Body, Request, Response};
+use lambda_http::{Body, Response};
 use serde::{Serialize, Serializer};
 
-use crate::api::request::request_id;
 use crate::api::response::with_body;
 
-/// The answer to a request that failed, after everything that is known of the failure went to the log.
-#[must_use]
-pub fn problem(error: &Error, request: &Request) -> Response<Body> {
-    problem_of(error, request_id(request))
-}
-
-pub(crate) fn problem_of(error: &Error, request_id: Option<String>) -> Response<Body> {
+/// The response to a request that failed. Everything that is known of the failure goes to the log.
+pub(crate) fn problem(error: &Error, request_id: Option<String>) -> Response<Body> {
     let problem = Problem::of(error, request_id);
     if problem.status.is_server_error() {
         tracing::error!(request_id = problem.request_id, code = problem.code, %error, "request failed");
     } else {
         tracing::info!(request_id = problem.request_id, code = problem.code, %error, "request refused");
     }
-    let mut answer = with_body(problem.status, "application/problem+json", &problem);
+    let mut response = with_body(problem.status, "application/problem+json", &problem);
     if problem.status == StatusCode::SERVICE_UNAVAILABLE {
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
-    answer
+    response
 }
 
 #[derive(Serialize)]
@@ -96,7 +90,7 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::AlreadyBootstrapped => (StatusCode::CONFLICT, "already_bootstrapped", "Already bootstrapped"),
         Error::OwnUser => (StatusCode::CONFLICT, "own_user", "Own user"),
         Error::RemovalLimit(_) => (StatusCode::CONFLICT, "removal_limit", "Removal limit"),
-        // The second never comes to an answer: it ends work that no client waits for.
+        // No client gets the second: it ends work that no client waits for.
         Error::Conflict | Error::UserReinstated => (StatusCode::CONFLICT, "conflict", "Conflict"),
         Error::PreconditionFailed => {
             (StatusCode::PRECONDITION_FAILED, "precondition_failed", "Precondition failed")

@@ -1,14 +1,15 @@
-//! Reads a request to the management API.
+//! A request to the management API, and a direct invocation.
 
+use chrono::{DateTime, Utc};
 use keygate_core::audit_event::RequestOrigin;
-use keygate_core::caller::Caller;
+use keygate_core::context::RequestContext;
 use keygate_core::credential::{KeyId, TokenId};
 use keygate_core::error::{Error, InvalidField, Place};
 use keygate_core::idempotency::IdempotencyKey;
 use keygate_core::identity::UserId;
-use lambda_http::http::HeaderValue;
 use lambda_http::http::header::{CONTENT_ENCODING, CONTENT_TYPE, IF_MATCH};
-use lambda_http::request::RequestContext;
+use lambda_http::http::{HeaderValue, Method};
+use lambda_http::request::RequestContext as GatewayContext;
 use lambda_http::{Request, RequestExt};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
@@ -16,114 +17,179 @@ use serde_json::{Map, Value};
 use crate::api::authorizer_context::AuthorizerContext;
 use crate::keys::precondition::IfMatch;
 
-/// What a body is declared as.
-pub const JSON: &str = "application/json";
-
-/// What a merge patch may be declared as besides (RFC 7396).
-pub const MERGE_PATCH: &str = "application/merge-patch+json";
+const JSON: &str = "application/json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// The longest body, in bytes: several times what the longest valid request takes.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
-/// Who calls, as the authorizer told API Gateway.
-///
-/// # Errors
-///
-/// - [`Error::Broken`]: the request came without the authorizer's context, so nothing is known of its sender. That is
-///   a mistake of the deployment, and never a reason to assume anything.
-pub fn caller(request: &Request) -> Result<Caller, Error> {
-    let context = request.request_context_ref().and_then(RequestContext::authorizer);
-    let fields: Map<String, Value> =
-        context.map(|context| context.fields.clone().into_iter().collect()).unwrap_or_default();
-    let context: AuthorizerContext = serde_json::from_value(Value::Object(fields))
-        .map_err(|_| Error::Broken("the request has no authorizer's context".to_owned()))?;
-    context.try_into()
+/// A request to the management API. It has no `Debug`, because its headers hold a credential.
+pub struct ManagementRequest {
+    request: Request,
+    now: DateTime<Utc>,
 }
 
-/// The request as the audit trail has it: without a path that holds a credential in the place of an id.
-#[must_use]
-pub fn origin(request: &Request) -> RequestOrigin {
+impl ManagementRequest {
+    pub(super) fn new(request: Request, now: DateTime<Utc>) -> Self {
+        Self { request, now }
+    }
+
+    /// Who calls, by which request, and when.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Broken`]: the request came without the authorizer's context, so nothing is known of its sender. That is
+    ///   a mistake of the deployment, and never a reason to assume anything.
+    pub fn context(&self) -> Result<RequestContext, Error> {
+        let context = self.request.request_context_ref().and_then(GatewayContext::authorizer);
+        let fields: Map<String, Value> =
+            context.map(|context| context.fields.clone().into_iter().collect()).unwrap_or_default();
+        let context: AuthorizerContext = serde_json::from_value(Value::Object(fields))
+            .map_err(|_| Error::Broken("the request has no authorizer's context".to_owned()))?;
+        Ok(RequestContext { caller: context.try_into()?, origin: origin(&self.request), now: self.now })
+    }
+
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        self.request.method()
+    }
+
+    /// When the request arrived.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
+    /// The id of the key in the path. A text that is not an id is the id of no key.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::NotFound`]: it is not the id of a key.
+    pub fn key_id(&self) -> Result<KeyId, Error> {
+        self.path_parameter("id").and_then(|id| id.parse().ok()).ok_or(Error::NotFound)
+    }
+
+    /// The id of the legacy key in the path. A text that is not an id is the id of no legacy key.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::NoSuchLegacyKey`]: it is not the id of a legacy key.
+    pub fn legacy_key_id(&self) -> Result<KeyId, Error> {
+        self.key_id().map_err(|_| Error::NoSuchLegacyKey)
+    }
+
+    /// The id of the token in the path, if the route has one. A text that is not an id is the id of no token.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::NoSuchToken`]: it is not the id of a token.
+    pub fn token_id(&self) -> Result<Option<TokenId>, Error> {
+        let id = self.path_parameter("token_id");
+        id.map(|id| id.parse().map_err(|_| Error::NoSuchToken)).transpose()
+    }
+
+    /// The id of the user in the path, who can have keys. A client has to percent-encode some of its characters, and API
+    /// Gateway hands them on as they were sent.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: it is not the id of such a user.
+    pub fn user_id(&self) -> Result<UserId, Error> {
+        let encoded = self.path_parameter("user_id").unwrap_or_default();
+        // No user's id has a percent sign, so it makes no difference whether it was decoded on the way.
+        let decoded = percent_decode_str(encoded).decode_utf8_lossy();
+        decoded.parse().and_then(UserId::reject_reserved).map_err(|invalid| {
+            let place = Place::Parameter("user_id".to_owned());
+            Error::invalid(InvalidField { place, detail: invalid.to_string() })
+        })
+    }
+
+    fn path_parameter(&self, name: &str) -> Option<&str> {
+        self.request.path_parameters_ref().and_then(|path| path.first(name))
+    }
+
+    /// The parameters of the query.
+    pub fn query(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.request.query_string_parameters_ref().into_iter().flat_map(|parameters| parameters.iter())
+    }
+
+    /// The `If-Match` header. Of several such headers the last counts.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: it is not of the form.
+    pub fn if_match(&self) -> Result<IfMatch, Error> {
+        IfMatch::parse(self.request.headers().get(IF_MATCH).map(HeaderValue::as_bytes))
+    }
+
+    /// The `Idempotency-Key` header, if there is one. Of several such headers the last counts.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: it is not of the form.
+    pub fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, Error> {
+        let value = self.request.headers().get("idempotency-key");
+        value.map(|value| IdempotencyKey::parse(value.to_str().unwrap_or_default())).transpose()
+    }
+
+    /// The body, declared as JSON or not at all.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::NotJson`]: it is declared to be something else.
+    /// - [`Error::Coded`]: it is declared to be compressed or coded otherwise.
+    /// - [`Error::TooLarge`]: it is longer than [`MAX_BODY_BYTES`].
+    pub fn json(&self) -> Result<&[u8], Error> {
+        body(&self.request, &[JSON])
+    }
+
+    /// The body, declared as JSON or as a merge patch (RFC 7396), or not at all.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::json`] says.
+    pub fn merge_patch(&self) -> Result<&[u8], Error> {
+        body(&self.request, &[JSON, MERGE_PATCH])
+    }
+}
+
+/// A direct invocation, which IAM has authorised. It has no `Debug`, because its payload may hold a credential.
+pub struct DirectRequest {
+    request: Request,
+    now: DateTime<Utc>,
+}
+
+impl DirectRequest {
+    pub(super) fn new(request: Request, now: DateTime<Utc>) -> Self {
+        Self { request, now }
+    }
+
+    /// The event.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.request.body()
+    }
+
+    /// When the invocation began.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+}
+
+/// The request as the audit trail records it: without a path that holds a credential in the place of an id.
+pub(super) fn origin(request: &Request) -> RequestOrigin {
     let source = match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV1(context)) => context.identity.source_ip.clone(),
-        Some(RequestContext::ApiGatewayV2(context)) => context.http.source_ip.clone(),
+        Some(GatewayContext::ApiGatewayV1(context)) => context.identity.source_ip.clone(),
+        Some(GatewayContext::ApiGatewayV2(context)) => context.http.source_ip.clone(),
         _ => None,
     };
     let path = Some(request.raw_http_path()).filter(|path| RequestOrigin::may_keep(path));
     RequestOrigin { method: Some(request.method().to_string()), path: path.map(str::to_owned), source }
 }
 
-/// The key's id in the path. What is no id at all is the id of no key.
-///
-/// # Errors
-///
-/// - [`Error::NotFound`]: it is not the id of a key.
-pub fn key_id(request: &Request) -> Result<KeyId, Error> {
-    request.path_parameters_ref().and_then(|path| path.first("id")?.parse().ok()).ok_or(Error::NotFound)
-}
-
-/// The legacy key's id in the path. What is no id at all is the id of no legacy key.
-///
-/// # Errors
-///
-/// - [`Error::NoSuchLegacyKey`]: it is not the id of a legacy key.
-pub fn legacy_key_id(request: &Request) -> Result<KeyId, Error> {
-    key_id(request).map_err(|_| Error::NoSuchLegacyKey)
-}
-
-/// The token's id in the path. What is no id at all is the id of no token.
-///
-/// # Errors
-///
-/// - [`Error::NoSuchToken`]: it is not the id of a token.
-pub fn token_id(request: &Request) -> Result<Option<TokenId>, Error> {
-    let id = request.path_parameters_ref().and_then(|path| path.first("token_id"));
-    id.map(|id| id.parse().map_err(|_| Error::NoSuchToken)).transpose()
-}
-
-/// The user's id in the path, who can have keys. A client has to write some of its characters as percent and two digits, which
-/// API Gateway hands on as it was sent.
-///
-/// # Errors
-///
-/// - [`Error::Invalid`]: it is not the id of such a user.
-pub fn user_id(request: &Request) -> Result<UserId, Error> {
-    let parameters = request.path_parameters_ref();
-    let encoded = parameters.and_then(|path| path.first("user_id")).unwrap_or_default();
-    // No user's id has a percent sign, so it makes no difference whether it was decoded on the way.
-    let decoded = percent_decode_str(encoded).decode_utf8_lossy();
-    decoded.parse().and_then(UserId::reject_reserved).map_err(|invalid| {
-        let place = Place::Parameter("user_id".to_owned());
-        Error::invalid(InvalidField { place, detail: invalid.to_string() })
-    })
-}
-
-/// Which states of a key the request is for. Of several such headers the last counts.
-///
-/// # Errors
-///
-/// - [`Error::Invalid`]: it is not of the form.
-pub fn if_match(request: &Request) -> Result<IfMatch, Error> {
-    IfMatch::parse(request.headers().get(IF_MATCH).map(HeaderValue::as_bytes))
-}
-
-/// The request's `Idempotency-Key`, if it has one. Of several such headers the last counts.
-///
-/// # Errors
-///
-/// - [`Error::Invalid`]: it is not of the form.
-pub fn idempotency_key(request: &Request) -> Result<Option<IdempotencyKey>, Error> {
-    let value = request.headers().get("idempotency-key").map(|value| value.to_str().unwrap_or_default());
-    value.map(IdempotencyKey::parse).transpose()
-}
-
-/// The body of a request that has one, declared as one of `media_types` or not at all.
-///
-/// # Errors
-///
-/// - [`Error::NotJson`]: it is declared to be something else.
-/// - [`Error::Coded`]: it is declared to be compressed or coded otherwise.
-/// - [`Error::TooLarge`]: it is longer than [`MAX_BODY_BYTES`].
-pub fn body<'a>(request: &'a Request, media_types: &[&str]) -> Result<&'a [u8], Error> {
+fn body<'a>(request: &'a Request, media_types: &[&str]) -> Result<&'a [u8], Error> {
     let declared = request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
     let declared = declared.map(|value| value.split(';').next().unwrap_or_default().trim());
     if declared
@@ -147,11 +213,11 @@ pub(crate) fn has_content_coding(request: &Request) -> bool {
     })
 }
 
-/// What a client quotes when it asks about an answer.
+/// The id that a client quotes when it asks about a response.
 pub(crate) fn request_id(request: &Request) -> Option<String> {
     let of_gateway = match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV1(context)) => context.request_id.clone(),
-        Some(RequestContext::ApiGatewayV2(context)) => context.request_id.clone(),
+        Some(GatewayContext::ApiGatewayV1(context)) => context.request_id.clone(),
+        Some(GatewayContext::ApiGatewayV2(context)) => context.request_id.clone(),
         _ => None,
     };
     of_gateway.or_else(|| request.lambda_context_ref().map(|context| context.request_id.clone()))
@@ -167,11 +233,6 @@ mod tests {
 
     const KEY: &str = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
 
-    fn request(path: &str, user_id: &str) -> Request {
-        let parameters = HashMap::from([("user_id".to_owned(), user_id.to_owned())]);
-        Request::default().with_raw_http_path(path).with_path_parameters(parameters)
-    }
-
     #[test]
     fn no_path_with_a_credential_is_kept() {
         for (path, kept) in [
@@ -179,7 +240,8 @@ mod tests {
             (format!("/users/{KEY}"), false),
             (format!("/users/{}", KEY.replace('_', "%5F")), false),
         ] {
-            assert_eq!(origin(&request(&path, "")).path, kept.then_some(path));
+            let request = Request::default().with_raw_http_path(&path);
+            assert_eq!(origin(&request).path, kept.then_some(path));
         }
     }
 
@@ -196,8 +258,10 @@ mod tests {
             (KEY, None),
             (&KEY.replace('_', "%5F"), None),
         ] {
-            let found = user_id(&request("/", encoded));
-            assert_eq!(found.ok().as_ref().map(UserId::as_str), user, "{encoded}");
+            let parameters = HashMap::from([("user_id".to_owned(), encoded.to_owned())]);
+            let request =
+                ManagementRequest::new(Request::default().with_path_parameters(parameters), Utc::now());
+            assert_eq!(request.user_id().ok().as_ref().map(UserId::as_str), user, "{encoded}");
         }
     }
 
@@ -213,7 +277,8 @@ mod tests {
         ] {
             let mut request = Request::new(Body::from("{}"));
             request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
-            let body = body(&request, &[JSON]);
+            let request = ManagementRequest::new(request, Utc::now());
+            let body = request.json();
             assert_eq!(body.is_ok(), taken, "{coding}");
             assert!(matches!(body, Ok(_) | Err(Error::Coded)), "{coding}");
         }

@@ -7,31 +7,31 @@ use serde::Serialize;
 
 use crate::keys::precondition::entity_tag;
 
-/// An answer with a body.
+/// A response with a body.
 ///
-/// No answer may be stored on its way: all of them tell about keys, and one holds a key.
+/// No response may be stored on its way: all of them tell about keys, and some hold a key.
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     with_body(status, "application/json", body)
 }
 
-/// An answer that shows a key in the state of `revision`.
+/// A response that shows a key in the state of `revision`.
 #[must_use]
 pub fn key(status: StatusCode, revision: u64, body: &impl Serialize) -> Response<Body> {
-    let mut answer = json(status, body);
+    let mut response = json(status, body);
     // A number in quotes always is a valid value.
     if let Ok(tag) = HeaderValue::from_str(&entity_tag(revision)) {
-        answer.headers_mut().insert(ETAG, tag);
+        response.headers_mut().insert(ETAG, tag);
     }
-    answer
+    response
 }
 
-/// An answer without a body.
+/// A response without a body.
 #[must_use]
 pub fn no_content() -> Response<Body> {
-    let mut answer = Response::new(Body::Empty);
-    *answer.status_mut() = StatusCode::NO_CONTENT;
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 pub(super) fn with_body(
@@ -39,10 +39,10 @@ pub(super) fn with_body(
     content_type: &'static str,
     body: &impl Serialize,
 ) -> Response<Body> {
-    let body = serde_json::to_string(body).expect("what this crate answers with can be written as JSON");
-    let mut answer = Response::new(Body::Text(body));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+    let body = serde_json::to_string(body).expect("a response can be written as JSON");
+    let mut response = Response::new(Body::Text(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }

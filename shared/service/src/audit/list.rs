@@ -1,8 +1,7 @@
 //! Listing the audit trail: newest first, filtered, page by page, in both directions.
 
-use chrono::{DateTime, Utc};
 use keygate_core::audit_event::{Action, ShownEvent, TimeRange};
-use keygate_core::caller::Caller;
+use keygate_core::context::RequestContext;
 use keygate_core::credential::KeyId;
 use keygate_core::error::Error;
 use keygate_core::fields::{QueryParameters, time, word};
@@ -107,10 +106,10 @@ impl ListActivity {
 /// - [`Error::Unavailable`]: try again later.
 pub async fn list(
     activity: &ActivityTable,
-    caller: &Caller,
+    context: &RequestContext,
     request: &ListActivity,
-    now: DateTime<Utc>,
 ) -> Result<Page<ShownEvent>, Error> {
+    let caller = &context.caller;
     caller.require(ACTIVITY_READ)?;
     caller.may(Operation::ReadActivity)?;
     let workspace = &caller.workspace_id;
@@ -132,7 +131,7 @@ pub async fn list(
         if request.wants_all() { None } else { Some(&wanted) };
     let trail = request.trail();
     let walk = EventQuery { workspace, trail, period: &request.period, ascending: backward, after };
-    let found = activity.walk(walk, request.limit, wanted, now).await?;
+    let found = activity.walk(walk, request.limit, wanted, context.now).await?;
     Ok(found.page(from.as_ref(), query, |(_, event)| event))
 }
 

@@ -11,10 +11,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::Client;
 use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::audit_event::CallOutcome;
 use keygate_core::credential::{KeyId, TokenId};
+use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
+use keygate_core::legacy_credential;
 use keygate_core::pepper::SecretHash;
 use keygate_core::verification::{PresentedSecret, VerifiedCredential};
 use lambda_extension::{Extension, LambdaEvent, service_fn};
@@ -24,8 +27,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::authorizer::LookupSource;
-use crate::authorizer::call_counter::{CallCounter, KeyCall};
+use crate::authorizer::call_counter::{CallCounter, KeyCall, MINUTE};
 use crate::authorizer::metrics::{Counter, Latency, Metrics};
+use crate::authorizer::settings::deferred_budget;
 use crate::logging;
 use crate::store::activity::ActivityTable;
 use crate::store::keys::KeysTable;
@@ -147,6 +151,45 @@ pub struct UsageWriter {
 }
 
 impl DeferredWriter {
+    /// The writer of the authorizer: the use of keys, calls in the audit trail, and metrics.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when the name of a table is missing, or a setting is wrong.
+    pub fn of_authorizer(dynamodb: &Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+        let usage_writer = UsageWriter {
+            keys: KeysTable::new(dynamodb.clone(), environment)?,
+            tokens: TokensTable::new(dynamodb.clone(), environment)?,
+            legacy_keys: match legacy_credential::sunset(environment)? {
+                Some(_) => Some(LegacyKeysTable::new(dynamodb.clone(), environment)?),
+                None => None,
+            },
+            last_used_interval: environment.seconds("LAST_USED_INTERVAL", 900, 0..=86_400)?,
+        };
+        Ok(Self {
+            usage_writer: Some(usage_writer),
+            activity: ActivityTable::new(dynamodb.clone(), environment)?,
+            budget: deferred_budget(environment)?,
+            calls: CallCounter::from_environment(environment)?.into(),
+            metrics: Some(Metrics::from_environment(environment)?.into()),
+        })
+    }
+
+    /// The writer of a function of the OAuth API: refusals in the audit trail, counted by the minute.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when the name of the table is missing, or a setting is wrong.
+    pub fn of_oauth(dynamodb: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+        Ok(Self {
+            usage_writer: None,
+            activity: ActivityTable::new(dynamodb, environment)?,
+            budget: deferred_budget(environment)?,
+            calls: CallCounter::new(Some(MINUTE)).into(),
+            metrics: None,
+        })
+    }
+
     /// Records a latency in the metrics.
     pub fn record_latency(&self, latency: Latency, time: Duration) {
         if let Some(mut metrics) = self.metrics() {

@@ -11,6 +11,8 @@ use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use keygate_core::audit_event::{CallOutcome, RequestOrigin};
+use keygate_core::authorization::Authorization;
 use keygate_core::credential::{Brand, Credential, CredentialForm, Malformed};
 use keygate_core::credential_class::CredentialKind;
 use keygate_core::decision::{Decision, Refusal};
@@ -20,7 +22,8 @@ use keygate_core::legacy_credential::{LegacyCredential, LegacyRules};
 use keygate_core::verification::{InactiveReason, MatchedHash, Verification};
 
 use crate::authorizer::cache::{Cache, Fingerprint, Verdict};
-use crate::authorizer::deferred::{KeyUsage, Rehash};
+use crate::authorizer::call_counter::KeyCall;
+use crate::authorizer::deferred::{DeferredWork, KeyUsage, Rehash};
 use crate::authorizer::verifier::{TimedVerification, Verifier};
 
 /// A decision, and how it was made.
@@ -57,6 +60,34 @@ impl AuthorizationResult {
     pub fn refused(refusal: Refusal) -> Self {
         let decision = Decision::Refused(refusal);
         Self { decision, owner: None, credential: None, lookup: LookupSource::None, usage: None }
+    }
+
+    /// Writes the decision to the log. `outcome` is that of the call, which may lie outside of the key's endpoint rules.
+    pub fn log(&self, request_id: &str, outcome: CallOutcome) {
+        let key_id = self.owner.as_ref().map(|owner| owner.key_id.to_string());
+        match (outcome, &self.decision) {
+            (CallOutcome::Allowed, _) => tracing::info!(request_id, key_id, decision = "allowed"),
+            (CallOutcome::Refused(reason), Decision::Refused(refusal)) => {
+                tracing::info!(request_id, key_id, decision = "refused", reason, detail = %refusal);
+            }
+            (CallOutcome::Refused(reason), Decision::Accepted(_)) => {
+                tracing::info!(request_id, key_id, decision = "refused", reason);
+            }
+        }
+    }
+
+    /// What is to be written of the decision: `origin` and `outcome` are those of the call that was decided `at` that time.
+    #[must_use]
+    pub fn deferred_work(
+        self,
+        origin: RequestOrigin,
+        outcome: CallOutcome,
+        at: DateTime<Utc>,
+    ) -> DeferredWork {
+        let Self { decision, owner, credential, lookup, usage } = self;
+        let works = matches!(decision, Decision::Accepted(_));
+        let call = owner.map(|owner| KeyCall { owner, credential, origin, outcome, works, at });
+        DeferredWork { at, outcome: Some(outcome), lookup, call, usage }
     }
 
     fn new(
@@ -191,8 +222,8 @@ impl Authorizer {
         Ok(result)
     }
 
-    /// Takes a header apart: `Bearer` in any case, then the credential (RFC 6750, section 2.1; RFC 9110, section 11.1); or
-    /// in the header that is for them, a legacy key as it is.
+    /// Reads the credential in a header: a bearer token in `Authorization` (RFC 6750, section 2.1), or in the header that is
+    /// for them, a legacy key as it is.
     fn read(
         &self,
         header: Option<CredentialHeader<'_>>,
@@ -200,15 +231,13 @@ impl Authorizer {
     ) -> Result<ParsedCredential, Refusal> {
         let (text, malformed) = match header.ok_or(Refusal::Missing)? {
             CredentialHeader::Authorization(value) => {
-                let value = value.trim();
-                if value.is_empty() {
-                    return Err(Refusal::Missing);
-                }
-                let (scheme, token) = value.split_once(' ').ok_or(Refusal::NotBearer)?;
-                if !scheme.eq_ignore_ascii_case("bearer") {
-                    return Err(Refusal::NotBearer);
-                }
-                let token = token.trim_start_matches(' ');
+                let token = match Authorization::parse(value).ok_or(Refusal::Missing)? {
+                    // The scheme alone names no token.
+                    Authorization::Bearer("") | Authorization::Basic(_) | Authorization::Other => {
+                        return Err(Refusal::NotBearer);
+                    }
+                    Authorization::Bearer(token) => token,
+                };
                 match Credential::parse(token, &self.brand) {
                     Ok(Credential { key_id, kind: CredentialForm::RefreshToken(_), .. }) => {
                         return Err(Refusal::Inactive(key_id, InactiveReason::RefreshToken));

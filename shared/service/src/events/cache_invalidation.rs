@@ -161,8 +161,22 @@ impl CacheInvalidator {
         })
     }
 
-    /// Schedules the second invalidation after a revocation, then makes the first. In this order, so that the second happens
-    /// even if the function ends between the two.
+    /// Invalidates the caches after changes of which at least one may revoke a key. A change that cannot be read may.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::invalidate_after_revocation`] says.
+    pub async fn invalidate_after(
+        &self,
+        changes: impl IntoIterator<Item = Result<AuditedChange, Error>>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let revokes = |change: Result<AuditedChange, Error>| change.map_or(true, |change| change.revokes());
+        if changes.into_iter().any(revokes) { self.invalidate_after_revocation(now).await } else { Ok(()) }
+    }
+
+    /// Schedules the second invalidation after a revocation, then makes the first. In this order, so that the second happens even if
+    /// the function ends between the two.
     ///
     /// # Errors
     ///
@@ -269,6 +283,22 @@ mod tests {
         for request in requests {
             assert!(request.headers["authorization"].contains("/eu-west-1/apigateway/aws4_request"));
             assert!(request.body.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn stages_are_cleared_after_a_revocation_or_a_change_that_cannot_be_read() {
+        let change = |action: &str| Ok(AuditedChange { action: action.to_owned(), changed: None });
+        let unreadable = || Err(Error::Broken("a record is not as it should be".to_owned()));
+        for (changes, requests) in [
+            (vec![], 0),
+            (vec![change("key.created"), change("user.reinstated")], 0),
+            (vec![change("key.created"), change("key.deleted")], 3),
+            (vec![change("key.created"), unreadable()], 3),
+        ] {
+            let server = TestServer::start(vec![response("200 OK", "{}"); requests]);
+            invalidator(&server, TimeDelta::zero()).invalidate_after(changes, NOW).await.unwrap();
+            assert_eq!(server.requests().len(), requests);
         }
     }
 

@@ -1,8 +1,9 @@
 //! Creating a key: over the management API, or as the first administrator's by a direct invocation.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
-use keygate_core::caller::{Actor, Caller};
+use keygate_core::audit_event::{Action, AuditEvent};
+use keygate_core::caller::Actor;
+use keygate_core::context::{EventContext, RequestContext};
 use keygate_core::credential::{self, Brand, Credential, KeyId};
 use keygate_core::endpoint_rule::{self, EndpointRule, MAX_ENDPOINT_RULES};
 use keygate_core::error::Error;
@@ -143,7 +144,7 @@ pub struct KeyCreator {
 
 impl KeyCreator {
     /// Makes a key for the caller, or as an administrator for anyone of the workspace. With an `Idempotency-Key`, the
-    /// same request again gets the same answer.
+    /// same request again gets the same response.
     ///
     /// # Errors
     ///
@@ -158,12 +159,11 @@ impl KeyCreator {
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn create(
         &self,
-        caller: &Caller,
+        context: &RequestContext,
         request: CreateKey,
         idempotency_key: Option<&IdempotencyKey>,
-        origin: RequestOrigin,
-        now: DateTime<Utc>,
     ) -> Result<RevealedKey, Error> {
+        let (caller, now) = (&context.caller, context.now);
         caller.require(KEYS_WRITE)?;
         caller.may(Operation::CreateKey)?;
         let user_id = request.user_id.clone().unwrap_or_else(|| caller.user_id.clone());
@@ -182,13 +182,13 @@ impl KeyCreator {
             idempotent.as_ref().map(|idempotent| idempotent.first(KeyId::generate(now), FIRST_REVISION, now));
         let (credential, entry) =
             begun.map_or_else(|| (Credential::generate(now), None), |(c, r)| (c, Some(r)));
-        let author = (&caller.workspace_id, &caller.user_id);
-        let new = self.draft(author, &user_id, request, &credential, now);
-        let event = AuditEvent::new(Action::KeyCreated, author, (new.key.key_id, &user_id), origin, now);
+        let new = self.draft(context.event(), user_id, request, &credential);
+        let owner = &new.key.user_id;
+        let event = AuditEvent::of_key(Action::KeyCreated, context.event(), new.key.key_id, owner);
         let extra = entry.as_ref().map(Extra::Record);
         let written =
-            self.store.create_key(caller.actor(), &new, self.settings.per_user, extra, &event, now).await;
-        match (refused_to(&self.store.keys, caller, written, now).await?, idempotent) {
+            self.store.create_key(context.actor(), &new, self.settings.per_user, extra, &event, now).await;
+        match (refused_to(&self.store.keys, context, written).await?, idempotent) {
             (Creation::Created, _) => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),
             (Creation::Remembered(record), Some(idempotent)) => {
                 self.repeat_response(&idempotent, &record, now).await
@@ -219,16 +219,10 @@ impl KeyCreator {
             endpoints: Vec::new(),
             user_id: None,
         };
-        let author = (&request.workspace_id, &request.user_id);
+        let context = EventContext::without_request(&request.workspace_id, &request.user_id, now);
         let credential = Credential::generate(now);
-        let new = self.draft(author, &request.user_id, key, &credential, now);
-        let event = AuditEvent::new(
-            action,
-            author,
-            (new.key.key_id, &request.user_id),
-            RequestOrigin::default(),
-            now,
-        );
+        let new = self.draft(context, request.user_id.clone(), key, &credential);
+        let event = AuditEvent::of_key(action, context, new.key.key_id, &request.user_id);
         let extra = Some(Extra::Bootstrap(bootstrap));
         match self.store.create_key(Actor::Keygate, &new, self.settings.per_user, extra, &event, now).await? {
             Creation::Created => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),
@@ -238,18 +232,18 @@ impl KeyCreator {
 
     fn draft(
         &self,
-        (workspace_id, created_by): (&WorkspaceId, &UserId),
-        user_id: &UserId,
+        context: EventContext<'_>,
+        user_id: UserId,
         request: CreateKey,
         credential: &Credential,
-        now: DateTime<Utc>,
     ) -> HashedKey {
+        let EventContext { workspace_id, actor: created_by, at: now, .. } = context;
         let ttl = ttl(request.expires_at, self.settings.retention);
         let schedule = KeySchedule { expires_at: request.expires_at, ttl, previous_expires_at: None };
         let key = Key {
             key_id: credential.key_id,
             workspace_id: workspace_id.clone(),
-            user_id: user_id.clone(),
+            user_id,
             name: request.name,
             description: request.description,
             scopes: request.scopes,
@@ -271,7 +265,7 @@ impl KeyCreator {
         HashedKey { key, hash, previous: None, generation: Generation::default() }
     }
 
-    /// The answer to a request that was there before: the same, if the key still has that secret and works.
+    /// The response to a request that was there before: the same, if the key still has that secret and works.
     async fn repeat_response(
         &self,
         idempotent: &IdempotentRequest<'_>,
@@ -281,7 +275,7 @@ impl KeyCreator {
         let credential = idempotent.repeat(record)?;
         let changed = || Error::IdempotencyConflict(record.key_id);
         let stored = self.store.keys.hashed(record.key_id).await?.ok_or_else(changed)?;
-        // The answer returns a secret, so it takes every scope and rule that the key has by now.
+        // The response returns a secret, so it takes every scope and rule that the key has by now.
         idempotent.caller.require_all(&stored.key.scopes, &stored.key.endpoints)?;
         let unchanged =
             self.peppers.verify(&credential, &stored.hash)? && stored.key.status(now) == Status::Active;
@@ -465,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_are_at_most_20_rules_no_two_alike_that_fit_an_answer() {
+    fn endpoints_are_at_most_20_rules_no_two_alike_that_fit_a_response() {
         let rules = |count| (0..count).map(|index| format!("GET /{index}")).collect::<Vec<_>>();
         let key = parse(&json!({"name": "a", "endpoints": rules(20)})).unwrap();
         assert_eq!(key.endpoints.len(), 20);

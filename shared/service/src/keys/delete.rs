@@ -1,8 +1,7 @@
 //! Deleting a key for good.
 
-use chrono::{DateTime, Utc};
-use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
-use keygate_core::caller::Caller;
+use keygate_core::audit_event::{Action, AuditEvent};
+use keygate_core::context::RequestContext;
 use keygate_core::credential::KeyId;
 use keygate_core::error::Error;
 use keygate_core::rights::Operation;
@@ -30,22 +29,19 @@ const ATTEMPTS: usize = 4;
 /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
 pub async fn delete(
     store: &Store,
-    caller: &Caller,
+    context: &RequestContext,
     id: KeyId,
     if_match: &IfMatch,
-    origin: RequestOrigin,
-    now: DateTime<Utc>,
 ) -> Result<(), Error> {
+    let caller = &context.caller;
     caller.require(KEYS_WRITE)?;
     caller.may_to(Operation::DeleteKey, id)?;
     for _ in 0..ATTEMPTS {
-        let stored = find(&store.keys, caller, id, now).await?;
+        let stored = find(&store.keys, context, id).await?;
         caller.require_to_act_for(&stored.key.user_id)?;
         if_match.check(stored.key.revision)?;
-        let author = (&caller.workspace_id, &caller.user_id);
-        let event =
-            AuditEvent::new(Action::KeyDeleted, author, (id, &stored.key.user_id), origin.clone(), now);
-        match store.delete_key(caller.actor(), &stored, None, &event).await {
+        let event = AuditEvent::of_key(Action::KeyDeleted, context.event(), id, &stored.key.user_id);
+        match store.delete_key(context.actor(), &stored, None, &event).await {
             // Deleted or changed since it was read: the next reading tells.
             Err(Error::Conflict) => {}
             done => return done,

@@ -1,7 +1,6 @@
 //! Reading one key.
 
-use chrono::{DateTime, Utc};
-use keygate_core::caller::Caller;
+use keygate_core::context::RequestContext;
 use keygate_core::credential::{Brand, KeyId};
 use keygate_core::error::Error;
 
@@ -19,12 +18,11 @@ use crate::store::keys::KeysTable;
 pub async fn get(
     keys: &KeysTable,
     brand: &Brand,
-    caller: &Caller,
+    context: &RequestContext,
     id: KeyId,
-    now: DateTime<Utc>,
 ) -> Result<DetailedKey, Error> {
-    let readable = ReadableKeys::of(caller)?;
-    let stored = find(keys, caller, id, now).await?;
+    let readable = ReadableKeys::of(&context.caller)?;
+    let stored = find(keys, context, id).await?;
     readable.require(&stored.key.user_id)?;
-    Ok(DetailedKey::new(&stored.key, brand, now))
+    Ok(DetailedKey::new(&stored.key, brand, context.now))
 }

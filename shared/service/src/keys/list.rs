@@ -1,7 +1,7 @@
 //! Listing the keys of a workspace: sorted, filtered, page by page, in both directions.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::caller::Caller;
+use keygate_core::context::RequestContext;
 use keygate_core::credential::Brand;
 use keygate_core::error::Error;
 use keygate_core::fields::{QueryParameters, number, time, user};
@@ -161,10 +161,10 @@ impl Filter {
 pub async fn list(
     keys: &KeysTable,
     brand: &Brand,
-    caller: &Caller,
+    context: &RequestContext,
     request: &ListKeys,
-    now: DateTime<Utc>,
 ) -> Result<Page<ShownKey>, Error> {
+    let (caller, now) = (&context.caller, context.now);
     let readable = ReadableKeys::of(caller)?;
     if let Some(user) = &request.filter.user_id {
         readable.require(user)?;

@@ -16,6 +16,7 @@ pub mod update;
 
 use chrono::{DateTime, Utc};
 use keygate_core::caller::Caller;
+use keygate_core::context::RequestContext;
 use keygate_core::credential::{Brand, Credential, KeyId};
 use keygate_core::error::Error;
 use keygate_core::identity::UserId;
@@ -31,12 +32,11 @@ use crate::store::keys::{KeysTable, UnhashedKey};
 /// The key of that id in the caller's workspace. A key of another workspace is none.
 pub(crate) async fn find(
     keys: &KeysTable,
-    caller: &Caller,
+    context: &RequestContext,
     id: KeyId,
-    now: DateTime<Utc>,
 ) -> Result<UnhashedKey, Error> {
-    let stored = keys.unhashed(id, now).await?;
-    stored.filter(|stored| stored.key.workspace_id == caller.workspace_id).ok_or(Error::NotFound)
+    let stored = keys.unhashed(id, context.now).await?;
+    stored.filter(|stored| stored.key.workspace_id == context.caller.workspace_id).ok_or(Error::NotFound)
 }
 
 /// Whose keys a caller may read.
@@ -84,15 +84,14 @@ impl<'a> ReadableKeys<'a> {
 /// As the change's, and [`Error::Unavailable`] if it cannot be seen whose key it is.
 pub(crate) async fn refused_to<T>(
     keys: &KeysTable,
-    caller: &Caller,
+    context: &RequestContext,
     made: Result<T, Error>,
-    now: DateTime<Utc>,
 ) -> Result<T, Error> {
     let Err(Error::NameTaken(Some(owner))) = made else { return made };
-    let may_read = match ReadableKeys::of(caller) {
+    let may_read = match ReadableKeys::of(&context.caller) {
         Ok(ReadableKeys::All) => true,
         Ok(ReadableKeys::Of(user)) => {
-            keys.unhashed(owner, now).await?.is_some_and(|stored| stored.key.user_id == *user)
+            keys.unhashed(owner, context.now).await?.is_some_and(|stored| stored.key.user_id == *user)
         }
         Err(_) => false,
     };

@@ -1,4 +1,7 @@
 //! `If-Match`: a change for one state of a key (RFC 9110, section 13.1.1).
+//!
+//! The `headers` crate is not used here, because its `IfMatch` takes `If-Match: 7` for a list of entity tags and skips what is
+//! not one: a client that forgets the quotes would get a 412 instead of a 400.
 
 use keygate_core::error::{Error, InvalidField, Place};
 
@@ -51,7 +54,7 @@ impl IfMatch {
         }
     }
 
-    /// What a change that came too late is answered: whoever said which state it was for hears that this is over.
+    /// The error of a change that came too late: a conflict is a failed precondition for a request that named revisions.
     #[must_use]
     pub fn lost(&self, error: Error) -> Error {
         match (error, self) {

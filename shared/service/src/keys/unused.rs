@@ -1,7 +1,8 @@
 //! Keys that nobody uses: announced first, and disabled if nobody has used them since.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::{Action, AuditEvent, EventDetails, RequestOrigin};
+use keygate_core::audit_event::{Action, AuditEvent, EventDetails};
+use keygate_core::context::EventContext;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
 use keygate_core::identity::UserId;
@@ -107,10 +108,9 @@ impl UnusedRules {
                 (Action::KeyUpdated, EventDetails { changed: vec!["disabled"], ..EventDetails::default() })
             }
         };
-        let author = (&key.workspace_id, &UserId::system_unused());
-        let of_change =
-            AuditEvent::new(action, author, (key.key_id, &key.user_id), RequestOrigin::default(), now);
-        AuditEvent { details, ..of_change }
+        let actor = UserId::system_unused();
+        let context = EventContext::without_request(&key.workspace_id, &actor, now);
+        AuditEvent { details, ..AuditEvent::of_key(action, context, key.key_id, &key.user_id) }
     }
 }
 

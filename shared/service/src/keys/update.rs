@@ -1,8 +1,8 @@
 //! Changing what is known of a key, its secret aside.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::{Action, AuditEvent, EventDetails, RequestOrigin};
-use keygate_core::caller::Caller;
+use keygate_core::audit_event::{Action, AuditEvent, EventDetails};
+use keygate_core::context::RequestContext;
 use keygate_core::credential::{Brand, KeyId};
 use keygate_core::endpoint_rule::{self, EndpointRule};
 use keygate_core::error::{Error, InvalidField, Place};
@@ -100,7 +100,7 @@ impl KeyUpdater {
     /// - [`Error::CallerRemoved`]: the caller's user was removed.
     /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys; or the change
     ///   widens the key, and the caller does not hold every scope and endpoint rule that it has before and after.
-    /// - [`Error::Invalid`]: with the change, rules and scopes are more than an answer of the authorizer has room for.
+    /// - [`Error::Invalid`]: with the change, rules and scopes are more than a response of the authorizer has room for.
     /// - [`Error::NotFound`]: the workspace has no such key.
     /// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
     /// - [`Error::PreconditionFailed`], [`Error::Conflict`]: the key has another revision, or got one meanwhile.
@@ -108,16 +108,15 @@ impl KeyUpdater {
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn update(
         &self,
-        caller: &Caller,
+        context: &RequestContext,
         id: KeyId,
         patch: KeyPatch,
         if_match: &IfMatch,
-        origin: RequestOrigin,
-        now: DateTime<Utc>,
     ) -> Result<DetailedKey, Error> {
+        let (caller, now) = (&context.caller, context.now);
         caller.require(KEYS_WRITE)?;
         caller.may_to(Operation::ChangeKey, id)?;
-        let stored = find(&self.store.keys, caller, id, now).await?;
+        let stored = find(&self.store.keys, context, id).await?;
         caller.require_to_act_for(&stored.key.user_id)?;
         if_match.check(stored.key.revision)?;
         let mut after = patch.applied_to(&stored.key, self.settings.retention, now);
@@ -131,18 +130,17 @@ impl KeyUpdater {
             return Err(Error::invalid(InvalidField { place, detail: endpoint_rule::MUST_FIT.to_owned() }));
         }
         if after == stored.key {
-            self.store.change_nothing(caller.actor()).await?;
+            self.store.change_nothing(context.actor()).await?;
         } else {
             after.revision += 1;
-            let author = (&caller.workspace_id, &caller.user_id);
-            let of_update = AuditEvent::new(Action::KeyUpdated, author, (id, &after.user_id), origin, now);
+            let of_update = AuditEvent::of_key(Action::KeyUpdated, context.event(), id, &after.user_id);
             let details = EventDetails { changed: changed(&stored.key, &after), ..EventDetails::default() };
             let event = AuditEvent { details, ..of_update };
             let written = self
                 .store
-                .update_key(caller.actor(), &stored, &after, self.settings.per_user, &event, now)
+                .update_key(context.actor(), &stored, &after, self.settings.per_user, &event, now)
                 .await;
-            let written = refused_to(&self.store.keys, caller, written, now).await;
+            let written = refused_to(&self.store.keys, context, written).await;
             written.map_err(|error| if_match.lost(error))?;
         }
         Ok(DetailedKey::new(&after, &self.brand, now))

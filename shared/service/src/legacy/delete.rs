@@ -1,8 +1,7 @@
 //! Deleting one legacy key for good.
 
-use chrono::{DateTime, Utc};
-use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
-use keygate_core::caller::Caller;
+use keygate_core::audit_event::{Action, AuditEvent};
+use keygate_core::context::RequestContext;
 use keygate_core::credential::KeyId;
 use keygate_core::error::Error;
 use keygate_core::rights::Operation;
@@ -21,18 +20,13 @@ use crate::store::legacy_keys::LegacyStore;
 /// - [`Error::InsufficientCredential`]: the caller came with the secret of a former user.
 /// - [`Error::CallerRemoved`]: the caller's user was removed.
 /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-pub async fn delete(
-    store: &LegacyStore,
-    caller: &Caller,
-    id: KeyId,
-    origin: RequestOrigin,
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
+pub async fn delete(store: &LegacyStore, context: &RequestContext, id: KeyId) -> Result<(), Error> {
+    let caller = &context.caller;
     caller.require(KEYS_WRITE)?;
     caller.may_to(Operation::DeleteKey, id)?;
-    let located = store.keys.locate(&caller.workspace_id, id, now).await?.ok_or(Error::NoSuchLegacyKey)?;
+    let located =
+        store.keys.locate(&caller.workspace_id, id, context.now).await?.ok_or(Error::NoSuchLegacyKey)?;
     caller.require_to_act_for(&located.user_id)?;
-    let author = (&caller.workspace_id, &caller.user_id);
-    let event = AuditEvent::new(Action::LegacyDeleted, author, (id, &located.user_id), origin, now);
-    store.delete(caller.actor(), &located, &event).await
+    let event = AuditEvent::of_key(Action::LegacyDeleted, context.event(), id, &located.user_id);
+    store.delete(context.actor(), &located, &event).await
 }

@@ -1,7 +1,6 @@
 //! Reading one legacy key.
 
-use chrono::{DateTime, Utc};
-use keygate_core::caller::Caller;
+use keygate_core::context::RequestContext;
 use keygate_core::credential::KeyId;
 use keygate_core::error::Error;
 
@@ -17,12 +16,12 @@ use crate::legacy::{LegacyReader, ShownLegacyKey};
 /// - [`Error::Unavailable`]: try again later.
 pub async fn get(
     reader: &LegacyReader,
-    caller: &Caller,
+    context: &RequestContext,
     id: KeyId,
-    now: DateTime<Utc>,
 ) -> Result<ShownLegacyKey, Error> {
+    let RequestContext { caller, now, .. } = context;
     let readable = ReadableKeys::of(caller)?;
-    let key = reader.keys.find(&caller.workspace_id, id, now).await?.ok_or(Error::NoSuchLegacyKey)?;
+    let key = reader.keys.find(&caller.workspace_id, id, *now).await?.ok_or(Error::NoSuchLegacyKey)?;
     readable.require(&key.user_id)?;
-    Ok(ShownLegacyKey::new(&key, reader.sunset, now))
+    Ok(ShownLegacyKey::new(&key, reader.sunset, *now))
 }

@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
+use keygate_core::audit_event::{Action, AuditEvent};
+use keygate_core::context::EventContext;
 use keygate_core::credential::{Brand, KeyId};
 use keygate_core::error::{Error, InvalidField, Place};
 use keygate_core::fields::{self, FieldError, Fields};
@@ -304,9 +305,8 @@ impl LegacyImporter {
                 return Ok(());
             }
             let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
-            let author = (workspace, &importer);
-            let event =
-                AuditEvent::of_user(Action::LegacyImported, author, &importer, RequestOrigin::default(), now);
+            let context = EventContext::without_request(workspace, &importer, now);
+            let event = AuditEvent::of_user(Action::LegacyImported, context, &importer);
             let new: Vec<_> = keys.iter().map(|candidate| &candidate.new).collect();
             let removed = match self.store.import(&new, &AuditEvent { count, ..event }).await {
                 Ok(removed) => removed.into_iter().cloned().collect::<Vec<_>>(),

@@ -1,7 +1,6 @@
 //! Listing the legacy keys of a workspace, page by page, the ones imported last first.
 
-use chrono::{DateTime, Utc};
-use keygate_core::caller::Caller;
+use keygate_core::context::RequestContext;
 use keygate_core::error::Error;
 use keygate_core::fields::{QueryParameters, user};
 use keygate_core::identity::{UserId, WorkspaceId};
@@ -48,10 +47,10 @@ fn checksum(workspace: &WorkspaceId, user: Option<&UserId>) -> u32 {
 /// - [`Error::Unavailable`]: try again later.
 pub async fn list(
     reader: &LegacyReader,
-    caller: &Caller,
+    context: &RequestContext,
     request: &ListLegacyKeys,
-    now: DateTime<Utc>,
 ) -> Result<Page<ShownLegacyKey>, Error> {
+    let RequestContext { caller, now, .. } = context;
     let workspace = &caller.workspace_id;
     let readable = ReadableKeys::of(caller)?;
     if let Some(user) = &request.user_id {
@@ -66,8 +65,8 @@ pub async fn list(
     let ascending = from.as_ref().is_some_and(|cursor| cursor.backward);
     let after = from.as_ref().and_then(|cursor| cursor.after);
     let walk = LegacyKeyQuery { workspace, user, ascending, after };
-    let found = reader.keys.walk(walk, request.limit, now).await?;
-    Ok(found.page(from.as_ref(), query, |(_, key)| ShownLegacyKey::new(&key, reader.sunset, now)))
+    let found = reader.keys.walk(walk, request.limit, *now).await?;
+    Ok(found.page(from.as_ref(), query, |(_, key)| ShownLegacyKey::new(&key, reader.sunset, *now)))
 }
 
 #[cfg(test)]

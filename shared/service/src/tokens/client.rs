@@ -3,8 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
+use keygate_core::audit_event::RequestOrigin;
+use keygate_core::authorization::Authorization;
+use keygate_core::context::EventContext;
 use keygate_core::credential::{Brand, Credential, CredentialForm, KeyId};
 use keygate_core::credential_class::CredentialKind;
+use keygate_core::key::Key;
 use keygate_core::rights::Operation;
 use keygate_core::verification::{Verification, VerifiedCredential};
 use percent_encoding::percent_decode_str;
@@ -13,6 +17,41 @@ use zeroize::Zeroizing;
 use crate::authorizer::verifier::Verifier;
 use crate::tokens::parameters::FormParameters;
 use crate::tokens::{OAuthError, RefusedCredential};
+
+/// A request of an OAuth client.
+#[derive(Debug)]
+pub struct ClientRequest<'a> {
+    /// The credentials in the `Authorization` header.
+    pub authorization: Option<Authorization<'a>>,
+    /// The parameters in the body.
+    pub parameters: FormParameters,
+    /// The request as the audit trail records it.
+    pub origin: RequestOrigin,
+    /// When the request arrived.
+    pub now: DateTime<Utc>,
+}
+
+impl ClientRequest<'_> {
+    /// The client as the request presents it.
+    ///
+    /// # Errors
+    ///
+    /// As [`PresentedClient::parse`] says.
+    pub fn client(&self, brand: &Brand) -> Result<PresentedClient, OAuthError> {
+        PresentedClient::parse(self.authorization, &self.parameters, brand)
+    }
+
+    /// The context of the audit events of what the request does on behalf of the user of `key`.
+    #[must_use]
+    pub fn event<'a>(&'a self, key: &'a Key) -> EventContext<'a> {
+        EventContext {
+            workspace_id: &key.workspace_id,
+            actor: &key.user_id,
+            origin: &self.origin,
+            at: self.now,
+        }
+    }
+}
 
 /// How a client says who it is, and how it is asked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +81,7 @@ impl PresentedClient {
     /// - [`OAuthError::InvalidRequest`]: the client is presented in more than one way, or by a secret without an id.
     /// - [`OAuthError::InvalidClient`]: what is presented is no key, or another one than the id says.
     pub fn parse(
-        authorization: Option<&str>,
+        authorization: Option<Authorization<'_>>,
         parameters: &FormParameters,
         brand: &Brand,
     ) -> Result<Self, OAuthError> {
@@ -128,17 +167,19 @@ impl PresentedClient {
     }
 }
 
-fn of_header(authorization: &str, brand: &Brand) -> Result<PresentedClient, OAuthError> {
-    let (scheme, rest) = authorization.trim().split_once(' ').unwrap_or((authorization, ""));
-    let rest = rest.trim_start_matches(' ');
-    if scheme.eq_ignore_ascii_case("bearer") {
-        return api_key(rest, ClientAuthScheme::Bearer, brand);
+fn of_header(authorization: Authorization<'_>, brand: &Brand) -> Result<PresentedClient, OAuthError> {
+    match authorization {
+        Authorization::Bearer(token) => api_key(token, ClientAuthScheme::Bearer, brand),
+        Authorization::Basic(encoded) => of_basic(encoded, brand),
+        Authorization::Other => {
+            Err(OAuthError::InvalidClient("neither Basic nor Bearer", ClientAuthScheme::Basic))
+        }
     }
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return Err(OAuthError::InvalidClient("neither Basic nor Bearer", ClientAuthScheme::Basic));
-    }
+}
+
+fn of_basic(encoded: &str, brand: &Brand) -> Result<PresentedClient, OAuthError> {
     let not_basic = || OAuthError::InvalidClient("not of the form of Basic", ClientAuthScheme::Basic);
-    let decoded = Zeroizing::new(STANDARD.decode(rest).map_err(|_| not_basic())?);
+    let decoded = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| not_basic())?);
     let text = std::str::from_utf8(&decoded).map_err(|_| not_basic())?;
     let (id, secret) = text.split_once(':').ok_or_else(not_basic)?;
     // Both are encoded as in a form (RFC 6749, section 2.3.1): some clients encode the `_` of a key, and others nothing.
@@ -177,11 +218,13 @@ mod tests {
 
     /// How a request presents its client, in a word.
     fn presented(authorization: Option<&str>, body: &str) -> String {
-        match PresentedClient::parse(
-            authorization,
-            &FormParameters::parse(body.as_bytes()).unwrap(),
-            &brand(),
-        ) {
+        let request = ClientRequest {
+            authorization: authorization.and_then(Authorization::parse),
+            parameters: FormParameters::parse(body.as_bytes()).unwrap(),
+            origin: RequestOrigin::default(),
+            now: Utc::now(),
+        };
+        match request.client(&brand()) {
             Ok(PresentedClient::Nobody) => "nobody".to_owned(),
             Ok(PresentedClient::Named(_)) => "named".to_owned(),
             Ok(PresentedClient::Key(_, scheme)) => format!("{scheme:?}"),

@@ -1,6 +1,5 @@
 //! Telling a resource server what a credential is worth (RFC 7662): for APIs that no API Gateway stands in front of.
 
-use chrono::{DateTime, Utc};
 use keygate_core::credential::{Brand, Credential};
 use keygate_core::endpoint_rule::EndpointRule;
 use keygate_core::identity::WorkspaceId;
@@ -12,8 +11,7 @@ use serde::Serialize;
 
 use crate::authorizer::verifier::Verifier;
 use crate::tokens::OAuthError;
-use crate::tokens::client::PresentedClient;
-use crate::tokens::parameters::FormParameters;
+use crate::tokens::client::ClientRequest;
 
 /// What introspecting takes.
 #[derive(Debug)]
@@ -65,14 +63,10 @@ impl Introspector {
     /// - [`OAuthError::InvalidRequest`]: `token` is missing, or the client is presented in more than one way.
     /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`]: the client does not come with a key that works.
     /// - [`OAuthError::Failed`]: try again later.
-    pub async fn introspect(
-        &self,
-        authorization: Option<&str>,
-        parameters: &FormParameters,
-        now: DateTime<Utc>,
-    ) -> Result<Introspection, OAuthError> {
-        let token = parameters.required("token")?;
-        let client = PresentedClient::parse(authorization, parameters, &self.brand)?;
+    pub async fn introspect(&self, request: &ClientRequest<'_>) -> Result<Introspection, OAuthError> {
+        let now = request.now;
+        let token = request.parameters.required("token")?;
+        let client = request.client(&self.brand)?;
         let client = client.authenticate(Operation::Introspect, &self.verifier, now).await?.key;
         let worthless = Introspection { active: false, of_active: None };
         let Ok(presented) = Credential::parse(token, &self.brand) else { return Ok(worthless) };

@@ -3,12 +3,12 @@
 //! A refresh token works once. The next one comes with what it gets, and begins the next step of its family. One that is used
 //! again was copied, and its two users cannot be told apart: the whole family is revoked (RFC 9700, section
 //! 4.14.2). Where the deployment allows it, one that is used again within seconds gets a sibling of the next one instead, because
-//! its client may have lost the answer or asked twice at the same time.
+//! its client may have lost the response or asked twice at the same time.
 
 use std::num::NonZeroU16;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
+use keygate_core::audit_event::{Action, AuditEvent};
 use keygate_core::caller::Actor;
 use keygate_core::credential::{Brand, Credential, CredentialForm, FamilyId, TokenId};
 use keygate_core::credential_class::CredentialClass;
@@ -25,7 +25,7 @@ use serde::{Serialize, Serializer};
 
 use crate::authorizer::verifier::Verifier;
 use crate::store::tokens::{Renewal, RevocationTarget, TokenStore};
-use crate::tokens::client::PresentedClient;
+use crate::tokens::client::ClientRequest;
 use crate::tokens::parameters::FormParameters;
 use crate::tokens::settings::TokenSettings;
 use crate::tokens::{OAuthError, RefusedCredential};
@@ -107,7 +107,7 @@ impl TokenRequest {
     }
 }
 
-/// Tokens as they are answered with (RFC 6749, section 5.1): the only time that they are shown.
+/// The tokens in a response (RFC 6749, section 5.1): the only time that they are shown.
 #[derive(Debug, Serialize)]
 pub struct IssuedTokens {
     #[serde(serialize_with = "expose")]
@@ -148,31 +148,26 @@ impl TokenIssuer {
     /// # Errors
     ///
     /// - [`OAuthError::InvalidRequest`], [`OAuthError::UnsupportedGrantType`]: as [`TokenRequest::parse`] and
-    ///   [`PresentedClient::parse`] say.
+    ///   [`ClientRequest::client`] say.
     /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`]: the client is not presented with a key that works.
     /// - [`OAuthError::InvalidScope`]: a scope is none, or is more than the key or the refresh token has.
     /// - [`OAuthError::InvalidGrant`], [`OAuthError::RefusedGrant`]: the refresh token does not work or is another client's.
     ///   If it was used before, all that came of it is revoked.
     /// - [`OAuthError::Failed`]: the key has as many tokens as it may have ([`Error::TooManyTokens`]), or try again later.
-    pub async fn issue(
-        &self,
-        authorization: Option<&str>,
-        parameters: &FormParameters,
-        origin: RequestOrigin,
-        now: DateTime<Utc>,
-    ) -> Result<IssuedTokens, OAuthError> {
-        let request = TokenRequest::parse(parameters, &self.brand)?;
-        let client = PresentedClient::parse(authorization, parameters, &self.brand)?;
-        match &request.grant {
+    pub async fn issue(&self, request: &ClientRequest<'_>) -> Result<IssuedTokens, OAuthError> {
+        let now = request.now;
+        let wanted = TokenRequest::parse(&request.parameters, &self.brand)?;
+        let client = request.client(&self.brand)?;
+        match &wanted.grant {
             Grant::ClientCredentials => {
                 let client = client.authenticate(Operation::ObtainAccessToken, &self.verifier, now).await?;
-                self.issue_for_key(client, &request, origin, now).await
+                self.issue_for_key(client, &wanted, request).await
             }
             Grant::RefreshToken(presented) => {
                 let (mut key, mut used) = self.known(presented, now).await?;
                 client.must_be(key.key.key_id, Operation::RenewTokens, &self.verifier, now).await?;
                 for _ in 0..REFRESH_ATTEMPTS {
-                    match self.issue_for_refresh_token(&key, &used, &request, &origin, now).await {
+                    match self.issue_for_refresh_token(&key, &used, &wanted, request).await {
                         // A token of the family was used at the same time, or revoked.
                         Err(OAuthError::Failed(Error::Conflict)) => {
                             (key, used) = self.known(presented, now).await?;
@@ -188,12 +183,12 @@ impl TokenIssuer {
     async fn issue_for_key(
         &self,
         client: VerifiedCredential,
-        request: &TokenRequest,
-        origin: RequestOrigin,
-        now: DateTime<Utc>,
+        wanted: &TokenRequest,
+        request: &ClientRequest<'_>,
     ) -> Result<IssuedTokens, OAuthError> {
+        let now = request.now;
         let presented = client.class();
-        if request.offline && !presented.may(Operation::ObtainRefreshToken, true) {
+        if wanted.offline && !presented.may(Operation::ObtainRefreshToken, true) {
             let detail =
                 format!("{OFFLINE_ACCESS} takes an API key with its current secret, not {presented}.");
             return Err(OAuthError::InvalidScope(detail));
@@ -203,20 +198,20 @@ impl TokenIssuer {
         let client_ends_at = client.ends_at();
         let key = TokenKey { key: client.key, generation: client.generation };
         let is_admin = key.key.scopes.iter().any(|scope| scope.as_str() == WORKSPACE_ADMIN);
-        let scopes = match &request.scopes {
+        let scopes = match &wanted.scopes {
             None => key.key.scopes.clone(),
-            Some(wanted) => {
-                held(wanted, |scope| is_admin || key.key.scopes.contains(scope), "key")?;
-                wanted.clone()
+            Some(scopes) => {
+                held(scopes, |scope| is_admin || key.key.scopes.contains(scope), "key")?;
+                scopes.clone()
             }
         };
         let draft = Draft { key: &key, scopes, endpoints: key.key.endpoints.clone(), made_in_overlap, now };
         draft.must_fit()?;
-        let access_expires_at = self.access_expires_at(client_ends_at, request, now);
+        let access_expires_at = self.access_expires_at(client_ends_at, wanted, now);
         let actor = Actor::User(&key.key.workspace_id, &key.key.user_id);
-        if !request.offline {
+        if !wanted.offline {
             let access = draft.token(CredentialForm::AccessToken(TokenId::generate(now)), access_expires_at);
-            let event = event(Action::TokenIssued, &key.key, &access, origin, now);
+            let event = event(Action::TokenIssued, request, &key.key, &access);
             self.store.issue(actor, &[self.hashed(&access)], None, &event, self.settings.per_key).await?;
             return Ok(self.shown(&access, None, now));
         }
@@ -226,7 +221,7 @@ impl TokenIssuer {
         let access = draft.token(CredentialForm::AccessToken(access_id), access_expires_at.min(expires_at));
         let refresh = draft.token(CredentialForm::RefreshToken(refresh_id), expires_at);
         let family = Family::new(key.key.key_id, family_id, refresh_id, expires_at);
-        let event = event(Action::TokenIssued, &key.key, &access, origin, now);
+        let event = event(Action::TokenIssued, request, &key.key, &access);
         let tokens = [self.hashed(&access), self.hashed(&refresh)];
         self.store.issue(actor, &tokens, Some(&family), &event, self.settings.per_key).await?;
         Ok(self.shown(&access, Some(&refresh), now))
@@ -236,35 +231,35 @@ impl TokenIssuer {
         &self,
         key: &TokenKey,
         VerifiedToken { token: used, family, .. }: &VerifiedToken,
-        request: &TokenRequest,
-        origin: &RequestOrigin,
-        now: DateTime<Utc>,
+        wanted: &TokenRequest,
+        request: &ClientRequest<'_>,
     ) -> Result<IssuedTokens, OAuthError> {
+        let now = request.now;
         let family = family.as_ref().ok_or(OAuthError::InvalidGrant("a refresh token without a family"))?;
         let renewal = match family.judge(used.token_id, self.settings.refresh_reuse, now) {
             RefreshUse::Next => Renewal::Step,
             RefreshUse::Again => Renewal::Sibling,
             RefreshUse::Copied => {
-                return self.revoke_copied(&key.key, used, family, origin.clone(), now).await;
+                return self.revoke_copied(&key.key, used, family, request).await;
             }
         };
-        let scopes = match &request.scopes {
+        let scopes = match &wanted.scopes {
             None => used.scopes.clone(),
-            Some(wanted) => {
-                held(wanted, |scope| used.scopes.contains(scope), "refresh token")?;
-                wanted.clone()
+            Some(scopes) => {
+                held(scopes, |scope| used.scopes.contains(scope), "refresh token")?;
+                scopes.clone()
             }
         };
         let [access_id, refresh_id] = next(family.family_id, family.last_number())
             .ok_or(OAuthError::InvalidGrant("a family that has no more numbers"))?;
         let expires_at = sooner(family.expires_at, key.key.expires_at);
         let draft = Draft { key, scopes, endpoints: used.endpoints.clone(), made_in_overlap: None, now };
-        let access_expires_at = self.access_expires_at(key.key.expires_at, request, now).min(expires_at);
+        let access_expires_at = self.access_expires_at(key.key.expires_at, wanted, now).min(expires_at);
         let access = draft.token(CredentialForm::AccessToken(access_id), access_expires_at);
         // It has the same scopes as the one before, whatever was asked for this time (RFC 6749, section 6).
         let draft = Draft { scopes: used.scopes.clone(), ..draft };
         let refresh = draft.token(CredentialForm::RefreshToken(refresh_id), expires_at);
-        let event = event(Action::TokenRefreshed, &key.key, &access, origin.clone(), now);
+        let event = event(Action::TokenRefreshed, request, &key.key, &access);
         let actor = Actor::User(&key.key.workspace_id, &key.key.user_id);
         let tokens = [self.hashed(&access), self.hashed(&refresh)];
         self.store.refresh(actor, (family, renewal), &tokens, &event, self.settings.per_key).await?;
@@ -277,11 +272,9 @@ impl TokenIssuer {
         key: &Key,
         used: &Token,
         family: &Family,
-        origin: RequestOrigin,
-        now: DateTime<Utc>,
+        request: &ClientRequest<'_>,
     ) -> Result<IssuedTokens, OAuthError> {
-        let author = (&key.workspace_id, &key.user_id);
-        let event = AuditEvent::new(Action::TokenReused, author, (key.key_id, &key.user_id), origin, now)
+        let event = AuditEvent::of_key(Action::TokenReused, request.event(key), key.key_id, &key.user_id)
             .about_token(used.token_id);
         let actor = Actor::User(&key.workspace_id, &key.user_id);
         let whole_family = RevocationTarget::Family(family, used.generation);
@@ -315,12 +308,12 @@ impl TokenIssuer {
     fn access_expires_at(
         &self,
         end: Option<DateTime<Utc>>,
-        request: &TokenRequest,
+        wanted: &TokenRequest,
         now: DateTime<Utc>,
     ) -> DateTime<Utc> {
-        let life = request
+        let life = wanted
             .expires_in
-            .map_or(self.settings.access_lifetime, |wanted| wanted.min(self.settings.access_lifetime));
+            .map_or(self.settings.access_lifetime, |life| life.min(self.settings.access_lifetime));
         sooner(whole_second(now) + life, end)
     }
 
@@ -407,15 +400,8 @@ fn sooner(time: DateTime<Utc>, end: Option<DateTime<Utc>>) -> DateTime<Utc> {
     end.map_or(time, |end| time.min(end))
 }
 
-fn event(
-    action: Action,
-    key: &Key,
-    access: &NewToken,
-    origin: RequestOrigin,
-    now: DateTime<Utc>,
-) -> AuditEvent {
-    let author = (&key.workspace_id, &key.user_id);
-    AuditEvent::new(action, author, (key.key_id, &key.user_id), origin, now)
+fn event(action: Action, request: &ClientRequest<'_>, key: &Key, access: &NewToken) -> AuditEvent {
+    AuditEvent::of_key(action, request.event(key), key.key_id, &key.user_id)
         .about_token(access.token.token_id)
 }
 

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
-use keygate_core::caller::Caller;
+use keygate_core::context::RequestContext;
 use keygate_core::credential::{KeyId, TokenId};
 use keygate_core::error::{Error, InvalidField, Place};
 use keygate_core::fields::QueryParameters;
@@ -86,12 +86,13 @@ pub struct TokenPage {
 /// - [`Error::Invalid`]: the cursor is not one of this key's tokens.
 /// - [`Error::Unavailable`]: try again later.
 pub async fn list(
-    (keys, tokens): (&KeysTable, &TokensTable),
-    caller: &Caller,
+    keys: &KeysTable,
+    tokens: &TokensTable,
+    context: &RequestContext,
     key_id: KeyId,
     request: &ListTokens,
-    now: DateTime<Utc>,
 ) -> Result<TokenPage, Error> {
+    let (caller, now) = (&context.caller, context.now);
     let readable = ReadableKeys::of(caller)?;
     let key = keys.of_tokens(key_id, now).await?;
     let key = key.filter(|key| key.key.workspace_id == caller.workspace_id).ok_or(Error::NotFound)?;

@@ -3,9 +3,9 @@
 //! An access token is revoked alone. With a refresh token goes its family: the tokens that came of the same grant (RFC 7009,
 //! section 2.1).
 
-use chrono::{DateTime, Utc};
-use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
-use keygate_core::caller::{Actor, Caller};
+use keygate_core::audit_event::{Action, AuditEvent};
+use keygate_core::caller::Actor;
+use keygate_core::context::RequestContext;
 use keygate_core::credential::{Brand, Credential, CredentialForm, KeyId, TokenId};
 use keygate_core::error::Error;
 use keygate_core::key::Key;
@@ -18,8 +18,7 @@ use crate::authorizer::verifier::Verifier;
 use crate::keys::find;
 use crate::store::tokens::{RevocationTarget, TokenStore};
 use crate::tokens::OAuthError;
-use crate::tokens::client::PresentedClient;
-use crate::tokens::parameters::FormParameters;
+use crate::tokens::client::{ClientRequest, PresentedClient};
 
 /// What revoking tokens takes.
 #[derive(Debug)]
@@ -43,15 +42,10 @@ impl TokenRevoker {
     ///   says, or not the token's.
     /// - [`OAuthError::UnsupportedTokenType`]: it is an API key.
     /// - [`OAuthError::Failed`]: try again later.
-    pub async fn revoke_presented(
-        &self,
-        authorization: Option<&str>,
-        parameters: &FormParameters,
-        origin: RequestOrigin,
-        now: DateTime<Utc>,
-    ) -> Result<(), OAuthError> {
-        let token = parameters.required("token")?;
-        let client = PresentedClient::parse(authorization, parameters, &self.brand)?;
+    pub async fn revoke_presented(&self, request: &ClientRequest<'_>) -> Result<(), OAuthError> {
+        let now = request.now;
+        let token = request.parameters.required("token")?;
+        let client = request.client(&self.brand)?;
         let presented = match Credential::parse(token, &self.brand) {
             Ok(Credential { kind: CredentialForm::ApiKey, .. }) => {
                 return Err(OAuthError::UnsupportedTokenType);
@@ -72,9 +66,8 @@ impl TokenRevoker {
         if let VerifiedCredential { key, presented: PresentedSecret::Token(known), .. } = *known
             && !known.is_revoked
         {
-            let author = (&key.workspace_id, &key.user_id);
             let event =
-                AuditEvent::new(Action::TokenRevoked, author, (key.key_id, &key.user_id), origin, now)
+                AuditEvent::of_key(Action::TokenRevoked, request.event(&key), key.key_id, &key.user_id)
                     .about_token(known.token.token_id);
             let actor = Actor::User(&key.workspace_id, &key.user_id);
             self.store
@@ -95,19 +88,18 @@ impl TokenRevoker {
 /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
 pub async fn revoke(
     store: &TokenStore,
-    caller: &Caller,
-    (key_id, token_id): (KeyId, TokenId),
-    origin: RequestOrigin,
-    now: DateTime<Utc>,
+    context: &RequestContext,
+    key_id: KeyId,
+    token_id: TokenId,
 ) -> Result<(), Error> {
-    let key = key_of(store, caller, key_id, now).await?;
+    let key = key_of(store, context, key_id).await?;
     let token = store.tokens.unhashed(key_id, token_id).await?.ok_or(Error::NoSuchToken)?;
     let family = match (token.kind, token_id.family()) {
         (TokenKind::RefreshToken, Some(family)) => store.tokens.families(key_id, &[family]).await?.pop(),
         _ => None,
     };
-    let event = event(caller, &key, origin, now).about_token(token_id);
-    if store.revoke(caller.actor(), key_id, revoked(&token, family.as_ref()), &event).await? {
+    let event = event(context, &key).about_token(token_id);
+    if store.revoke(context.actor(), key_id, revoked(&token, family.as_ref()), &event).await? {
         Ok(())
     } else {
         Err(Error::NoSuchToken)
@@ -122,28 +114,22 @@ pub async fn revoke(
 /// - [`Error::NotFound`]: the workspace has no such key.
 /// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
 /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-pub async fn revoke_all(
-    store: &TokenStore,
-    caller: &Caller,
-    key_id: KeyId,
-    origin: RequestOrigin,
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
-    let key = key_of(store, caller, key_id, now).await?;
-    store.revoke_all(caller.actor(), key_id, &event(caller, &key, origin, now)).await
+pub async fn revoke_all(store: &TokenStore, context: &RequestContext, key_id: KeyId) -> Result<(), Error> {
+    let key = key_of(store, context, key_id).await?;
+    store.revoke_all(context.actor(), key_id, &event(context, &key)).await
 }
 
-async fn key_of(store: &TokenStore, caller: &Caller, id: KeyId, now: DateTime<Utc>) -> Result<Key, Error> {
+async fn key_of(store: &TokenStore, context: &RequestContext, id: KeyId) -> Result<Key, Error> {
+    let caller = &context.caller;
     caller.require(KEYS_WRITE)?;
     caller.may_to(Operation::RevokeTokens, id)?;
-    let key = find(&store.keys, caller, id, now).await?.key;
+    let key = find(&store.keys, context, id).await?.key;
     caller.require_to_act_for(&key.user_id)?;
     Ok(key)
 }
 
-fn event(caller: &Caller, key: &Key, origin: RequestOrigin, now: DateTime<Utc>) -> AuditEvent {
-    let author = (&caller.workspace_id, &caller.user_id);
-    AuditEvent::new(Action::TokenRevoked, author, (key.key_id, &key.user_id), origin, now)
+fn event(context: &RequestContext, key: &Key) -> AuditEvent {
+    AuditEvent::of_key(Action::TokenRevoked, context.event(), key.key_id, &key.user_id)
 }
 
 /// What goes with a token.

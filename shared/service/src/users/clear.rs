@@ -1,7 +1,7 @@
 //! Removing a user: the second step, which deletes their keys or hands them over.
 
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
+use keygate_core::audit_event::{Action, AuditEvent};
 use keygate_core::caller::Actor;
 use keygate_core::credential::KeyId;
 use keygate_core::error::Error;
@@ -53,7 +53,7 @@ impl UserClearer {
     /// - [`Error::Conflict`], [`Error::Busy`], [`Error::Unavailable`]: not everything is done yet. Try again.
     pub async fn clear(&self, removal: &Removal, now: DateTime<Utc>) -> Result<ClearSummary, Error> {
         let mut cleared = ClearSummary::default();
-        let event = removal.event(RequestOrigin::default(), now);
+        let event = removal.event(removal.context(now));
         let removed_at =
             self.store.remove_user(Actor::Keygate, removal.whom(), None, None, &event, removal.time).await?;
         let Some(removed_at) = removed_at else {
@@ -74,10 +74,8 @@ impl UserClearer {
         }
         if let Some(legacy) = &self.legacy {
             for key in legacy.keys.of_user(&removal.workspace_id, &removal.user_id).await? {
-                let author = (&removal.workspace_id, &removal.actor);
-                let target = (key.key_id, &removal.user_id);
-                let event =
-                    AuditEvent::new(Action::LegacyDeleted, author, target, RequestOrigin::default(), now);
+                let context = removal.context(now);
+                let event = AuditEvent::of_key(Action::LegacyDeleted, context, key.key_id, &removal.user_id);
                 match legacy.delete_of_removed_user(&key, removal.whom(), removed_at, &event).await {
                     Ok(was_there) => cleared.deleted += u32::from(was_there),
                     Err(Error::UserReinstated) => return Ok(ClearSummary { is_over: true, ..cleared }),
@@ -86,11 +84,6 @@ impl UserClearer {
             }
         }
         Ok(cleared)
-    }
-
-    fn deletion(id: KeyId, removal: &Removal, now: DateTime<Utc>) -> AuditEvent {
-        let author = (&removal.workspace_id, &removal.actor);
-        AuditEvent::new(Action::KeyDeleted, author, (id, &removal.user_id), RequestOrigin::default(), now)
     }
 
     /// What was done to the key, if it was there.
@@ -113,7 +106,7 @@ impl UserClearer {
                 Err(Error::Conflict) => continue,
                 Err(error) => return Err(error),
             }
-            let event = Self::deletion(id, removal, now);
+            let event = AuditEvent::of_key(Action::KeyDeleted, removal.context(now), id, &removal.user_id);
             match self.store.delete_key(Actor::Keygate, &stored, Some(removed_at), &event).await {
                 Ok(()) => return Ok(Some(Action::KeyDeleted)),
                 Err(Error::Conflict) => {}
@@ -132,9 +125,8 @@ impl UserClearer {
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
         let Some(heir) = &removal.transfer_to else { return Ok(false) };
-        let author = (&removal.workspace_id, &removal.actor);
-        let target = (stored.key.key_id, heir);
-        let event = AuditEvent::new(Action::KeyTransferred, author, target, RequestOrigin::default(), now);
+        let context = removal.context(now);
+        let event = AuditEvent::of_key(Action::KeyTransferred, context, stored.key.key_id, heir);
         let after = handed_over(&stored.key, heir, removal.overlap_ends(removed_at), now);
         self.store.transfer_key((&stored.key, &after), self.quota, removed_at, &event, now).await?;
         Ok(true)

@@ -1,14 +1,17 @@
-//! What a removal finds: how many keys the removed user has.
+//! A removal over the management API: both of its steps, and how many keys the removed user has.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use keygate_core::context::RequestContext;
 use keygate_core::error::Error;
+use keygate_core::identity::UserId;
 use serde::Serialize;
 
+use crate::aws::async_invoke::AsyncInvoker;
 use crate::store::legacy_keys::LegacyKeysTable;
 use crate::store::workspaces::WorkspacesTable;
-use crate::users::remove::Removal;
+use crate::users::remove::{KeyDisposition, Removal, UserRemover};
 
 /// How long counting may take. The removal has to be handed over within the same request, whatever becomes of the count.
 const BUDGET: Duration = Duration::from_secs(2);
@@ -26,7 +29,7 @@ pub struct KeysFound {
     pub legacy_keys: usize,
 }
 
-/// A removal as it is answered, with what it found.
+/// The response to a removal, with the number of keys that it found.
 #[derive(Debug, Serialize)]
 pub struct RemovalResponse {
     #[serde(flatten)]
@@ -36,12 +39,32 @@ pub struct RemovalResponse {
 }
 
 impl RemovalResponse {
-    /// The answer to a removal that found so many keys.
+    /// The response to a removal that found so many keys.
     #[must_use]
     pub fn new(removal: Removal, found: KeysFound) -> Self {
         let found_nothing = found.api_keys == 0 && found.legacy_keys == 0;
         Self { removal, found, hint: found_nothing.then_some(NOTHING_FOUND) }
     }
+}
+
+/// Removes a user of the caller's workspace, counts their keys, and begins the second step.
+///
+/// # Errors
+///
+/// As [`UserRemover::remove`], [`count`] and [`AsyncInvoker::invoke`] say. After an error of the last two the user is removed,
+/// and the same request can be sent again.
+pub async fn remove_user(
+    remover: &UserRemover,
+    clear_user: &AsyncInvoker,
+    context: &RequestContext,
+    user_id: UserId,
+    keys: KeyDisposition,
+) -> Result<RemovalResponse, Error> {
+    let removal = remover.remove(context, user_id, keys).await?;
+    let found = count(&remover.store.workspaces, remover.legacy.as_ref(), &removal, context.now).await;
+    // Also where the count has failed: the removal must not wait for somebody to ask again.
+    clear_user.invoke(&removal).await?;
+    Ok(RemovalResponse::new(removal, found?))
 }
 
 /// Counts the keys of a user whose removal is marked already, and not handed over yet.
@@ -88,12 +111,12 @@ mod tests {
             Removal::parse(event.as_bytes(), Utc::now()).unwrap()
         };
         for (api_keys, legacy_keys, is_told) in [(0, 0, true), (1, 0, false), (0, 1, false)] {
-            let answer = RemovalResponse::new(removal(), KeysFound { api_keys, legacy_keys });
-            let answer = serde_json::to_value(&answer).unwrap();
-            assert_eq!(answer["found"], json!({"api_keys": api_keys, "legacy_keys": legacy_keys}));
-            assert_eq!(answer["user_id"], "Bob@example.com");
-            let hint = answer["hint"].as_str();
-            assert_eq!(hint.is_some_and(|hint| hint.contains("case-sensitive")), is_told, "{answer}");
+            let response = RemovalResponse::new(removal(), KeysFound { api_keys, legacy_keys });
+            let response = serde_json::to_value(&response).unwrap();
+            assert_eq!(response["found"], json!({"api_keys": api_keys, "legacy_keys": legacy_keys}));
+            assert_eq!(response["user_id"], "Bob@example.com");
+            let hint = response["hint"].as_str();
+            assert_eq!(hint.is_some_and(|hint| hint.contains("case-sensitive")), is_told, "{response}");
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Reinstating a removed user.
 
-use chrono::{DateTime, Utc};
-use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
-use keygate_core::caller::Caller;
+use keygate_core::audit_event::{Action, AuditEvent};
+use keygate_core::context::RequestContext;
 use keygate_core::error::Error;
 use keygate_core::identity::UserId;
 use keygate_core::rights::Operation;
@@ -22,21 +21,15 @@ use crate::store::Store;
 /// - [`Error::OwnUser`]: the user is the caller.
 /// - [`Error::CallerRemoved`]: the caller's user was removed.
 /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-pub async fn reinstate(
-    store: &Store,
-    caller: &Caller,
-    user_id: &UserId,
-    origin: RequestOrigin,
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
+pub async fn reinstate(store: &Store, context: &RequestContext, user_id: &UserId) -> Result<(), Error> {
+    let caller = &context.caller;
     caller.require(USERS_WRITE)?;
     caller.may(Operation::ReinstateUser)?;
     if *user_id == caller.user_id {
         return Err(Error::OwnUser);
     }
-    let author = (&caller.workspace_id, &caller.user_id);
-    let event = AuditEvent::of_user(Action::UserReinstated, author, user_id, origin, now);
+    let event = AuditEvent::of_user(Action::UserReinstated, context.event(), user_id);
     let whom = (&caller.workspace_id, user_id);
-    store.reinstate_user(caller.actor(), whom, &event, now).await?;
+    store.reinstate_user(context.actor(), whom, &event, context.now).await?;
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Removing a user: the first step, which marks them.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
-use keygate_core::caller::Caller;
+use keygate_core::audit_event::{Action, AuditEvent};
+use keygate_core::context::{EventContext, RequestContext};
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
 use keygate_core::fields::{self, FieldError, Fields, QueryParameters};
@@ -109,15 +109,14 @@ impl Removal {
         (&self.workspace_id, &self.user_id)
     }
 
-    /// The event that tells of it.
-    pub(super) fn event(&self, origin: RequestOrigin, now: DateTime<Utc>) -> AuditEvent {
-        AuditEvent::of_user(
-            Action::UserRemoved,
-            (&self.workspace_id, &self.actor),
-            &self.user_id,
-            origin,
-            now,
-        )
+    /// The context of the audit events of the second step, which no request waits for.
+    pub(super) fn context(&self, now: DateTime<Utc>) -> EventContext<'_> {
+        EventContext::without_request(&self.workspace_id, &self.actor, now)
+    }
+
+    /// The audit event of the removal.
+    pub(super) fn event(&self, context: EventContext<'_>) -> AuditEvent {
+        AuditEvent::of_user(Action::UserRemoved, context, &self.user_id)
     }
 
     /// Until when the secrets go on of keys that are handed over by the removal of `removed_at`.
@@ -169,12 +168,11 @@ impl UserRemover {
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn remove(
         &self,
-        caller: &Caller,
+        context: &RequestContext,
         user_id: UserId,
         keys: KeyDisposition,
-        origin: RequestOrigin,
-        now: DateTime<Utc>,
     ) -> Result<Removal, Error> {
+        let caller = &context.caller;
         caller.require(USERS_WRITE)?;
         caller.may(Operation::RemoveUser)?;
         if user_id == caller.user_id {
@@ -188,10 +186,10 @@ impl UserRemover {
             user_id,
             transfer_to: keys.transfer_to,
             overlap_seconds: keys.overlap_seconds,
-            time: whole_millisecond(now),
+            time: whole_millisecond(context.now),
             actor: caller.user_id.clone(),
         };
-        let event = removal.event(origin, now);
+        let event = removal.event(context.event());
         let mark = async |limit| {
             let (whom, heir) = (removal.whom(), removal.transfer_to.as_ref());
             self.store.remove_user(caller.actor(), whom, heir, limit, &event, removal.time).await
