@@ -386,6 +386,7 @@ fn edge(time: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::KEY_TEXT;
 
     fn at(text: &str) -> DateTime<Utc> {
         DateTime::parse_from_rfc3339(text).unwrap().into()
@@ -434,7 +435,7 @@ mod tests {
 
     #[test]
     fn a_text_is_kept_unless_it_is_long_or_a_credential_however_it_is_encoded() {
-        let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let key = KEY_TEXT;
         let encoded = key.replace('_', "%5F");
         for text in [
             format!("/users/{key}"),

@@ -162,24 +162,11 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::{self, at, key_id, rules};
     use crate::scope::{KEYS_READ, KEYS_WRITE};
 
     fn caller(scopes: &[&str]) -> Caller {
-        Caller {
-            workspace_id: "acme".parse().unwrap(),
-            user_id: "alice".parse().unwrap(),
-            key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
-            key_name: "ci".to_owned(),
-            scopes: scopes.iter().map(|scope| scope.parse().unwrap()).collect(),
-            endpoints: Vec::new(),
-            credential: CredentialKind::ApiKey,
-            old_secret: None,
-            expires_at: None,
-        }
-    }
-
-    fn rules(texts: &[&str]) -> Vec<EndpointRule> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
+        Caller { scopes: fixtures::scopes(scopes), ..fixtures::caller() }
     }
 
     #[test]
@@ -232,5 +219,36 @@ mod tests {
         assert!(caller(&[]).require_to_act_for(&alice).is_ok());
         assert!(matches!(caller(&[KEYS_WRITE]).require_to_act_for(&bob), Err(Error::NotYourKey)));
         assert!(caller(&[WORKSPACE_ADMIN]).require_to_act_for(&bob).is_ok());
+    }
+
+    #[test]
+    fn rights_depend_on_what_was_presented_and_on_whether_the_key_is_its_own() {
+        let other = "01JD3V6Y4N8Q2Z5X7W9B0C1D2F".parse().unwrap();
+        let current = caller(&[]);
+        assert!(current.may_to(Operation::RotateKey, key_id()).is_ok());
+        let old = Caller { old_secret: Some(OldSecret::Previous), ..caller(&[WORKSPACE_ADMIN]) };
+        assert!(old.may_to(Operation::RotateKey, other).is_ok());
+        let refused = old.may_to(Operation::RotateKey, key_id());
+        assert!(matches!(refused, Err(Error::InsufficientCredential(CredentialClass::PreviousSecret))));
+        let token = Caller { credential: CredentialKind::AccessToken, ..caller(&[WORKSPACE_ADMIN]) };
+        assert!(token.may(Operation::ReadKeys).is_ok());
+        let refused = token.may(Operation::CreateKey);
+        assert!(matches!(refused, Err(Error::InsufficientCredential(CredentialClass::AccessToken))));
+    }
+
+    #[test]
+    fn only_a_legacy_key_is_deprecated_and_has_a_sunset() {
+        for (credential, is_legacy) in [
+            (CredentialKind::ApiKey, false),
+            (CredentialKind::AccessToken, false),
+            (CredentialKind::LegacyKey, true),
+        ] {
+            let caller = Caller { credential, expires_at: Some(at(60)), ..fixtures::caller() };
+            assert_eq!(caller.sunset(), is_legacy.then(|| at(60)), "{credential:?}");
+            let shown = serde_json::to_value(Me::from(caller)).unwrap();
+            assert_eq!(shown["deprecated"], is_legacy);
+            assert_eq!(shown["sunset"].is_string(), is_legacy);
+            assert_eq!(shown["expires_at"], "2001-09-09T01:47:40Z");
+        }
     }
 }

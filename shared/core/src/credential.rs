@@ -465,10 +465,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fixtures::KEY_TEXT;
 
     /// The texts come from an independent implementation of the format.
     const KNOWN: [(&str, [u8; 32]); 3] = [
-        ("kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi", [0; 32]),
+        (KEY_TEXT, [0; 32]),
         ("kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_yhjskwdA6OZ1AL1YmHWZWm8LLG7HjnuCA2j5rOw8Xp14N7cBk", [255; 32]),
         ("kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1uQGQy", ZERO_TO_31),
     ];

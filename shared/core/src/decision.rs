@@ -67,7 +67,7 @@ impl Refusal {
 }
 
 impl Decision {
-    /// The decision on a verification credential at an instant.
+    /// The decision at an instant on a credential that was verified.
     #[must_use]
     pub fn new(verification: &Verification, now: DateTime<Utc>) -> Self {
         match verification {
@@ -77,6 +77,64 @@ impl Decision {
             },
             Verification::WrongSecret(owner) => Self::Refused(Refusal::WrongSecret(owner.key_id)),
             Verification::Unknown(key_id) => Self::Refused(Refusal::Unknown(*key_id)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{at, key, key_id};
+    use crate::key::{Generation, Key};
+    use crate::verification::{PresentedSecret, VerifiedCredential};
+
+    fn verified(key: Key) -> Verification {
+        let generation = Generation::default();
+        let presented = PresentedSecret::Current;
+        Verification::Verified(Box::new(VerifiedCredential { key, generation, presented }))
+    }
+
+    fn refusal(verification: &Verification) -> Refusal {
+        match Decision::new(verification, at(1000)) {
+            Decision::Refused(refusal) => refusal,
+            Decision::Accepted(caller) => panic!("{caller:?}"),
+        }
+    }
+
+    #[test]
+    fn a_credential_that_works_is_accepted_and_every_other_one_refused_with_its_reason() {
+        let Decision::Accepted(caller) = Decision::new(&verified(key()), at(1000)) else { panic!() };
+        assert_eq!((caller.key_id, caller.user_id.as_str()), (key_id(), "alice"));
+
+        let expired = Key { expires_at: Some(at(1000)), ..key() };
+        assert_eq!(refusal(&verified(expired)), Refusal::Inactive(key_id(), InactiveReason::Expired));
+        let disabled = Key { disabled_at: Some(at(0)), ..key() };
+        assert_eq!(refusal(&verified(disabled)), Refusal::Inactive(key_id(), InactiveReason::Disabled));
+        assert_eq!(refusal(&Verification::WrongSecret(key().owner())), Refusal::WrongSecret(key_id()));
+        assert_eq!(refusal(&Verification::Unknown(Some(key_id()))), Refusal::Unknown(Some(key_id())));
+        assert_eq!(refusal(&Verification::Unknown(None)), Refusal::Unknown(None));
+    }
+
+    #[test]
+    fn every_refusal_has_one_word_for_metrics_and_a_sentence_for_the_log() {
+        let id = key_id();
+        for (refusal, word, logged) in [
+            (Refusal::Missing, "missing", "no credential"),
+            (Refusal::Ambiguous, "ambiguous", "more than one credential"),
+            (Refusal::InQuery, "in_query", "a credential in the query string"),
+            (Refusal::NotBearer, "not_bearer", "not a bearer token"),
+            (Refusal::Malformed(Malformed::Checksum), "malformed", "malformed: wrong checksum"),
+            (Refusal::Unknown(None), "unknown", "unknown legacy key"),
+            (Refusal::Unknown(Some(id)), "unknown", "unknown key 01JD3V6Y4N8Q2Z5X7W9B0C1D2E, or token of it"),
+            (Refusal::Sunset, "sunset", "a legacy key after the sunset"),
+            (Refusal::WrongSecret(id), "wrong_secret", "wrong secret for 01JD3V6Y4N8Q2Z5X7W9B0C1D2E"),
+            (
+                Refusal::Inactive(id, InactiveReason::NowhereToUse),
+                "nowhere_to_use",
+                "nowhere_to_use key or token of 01JD3V6Y4N8Q2Z5X7W9B0C1D2E",
+            ),
+        ] {
+            assert_eq!((refusal.word(), refusal.to_string().as_str()), (word, logged));
         }
     }
 }

@@ -213,6 +213,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fixtures::KEY_TEXT;
 
     fn rules(texts: &[&str]) -> Vec<EndpointRule> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -270,7 +271,7 @@ mod tests {
         ] {
             assert_eq!(invalid.parse::<EndpointRule>(), Err(InvalidEndpointRule::Form), "{invalid}");
         }
-        let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let key = KEY_TEXT;
         let leaking = format!("GET /keys/{key}/*");
         assert_eq!(leaking.parse::<EndpointRule>(), Err(InvalidEndpointRule::Credential));
         assert!(format!("GET /{}", "a".repeat(195)).parse::<EndpointRule>().is_ok());

@@ -401,6 +401,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::fixtures::KEY_TEXT;
 
     #[test]
     fn a_body_of_unknown_fields_makes_no_large_answer() {
@@ -487,7 +488,7 @@ mod tests {
 
     #[test]
     fn a_credential_in_a_query_is_refused_and_not_repeated() {
-        let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let key = KEY_TEXT;
         let long = format!("a,{key}");
         for parameters in
             [&[("name", key)][..], &[("name", "a"), ("name", &long)], &[(key, "")], &[(key, key)]]

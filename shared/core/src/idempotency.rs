@@ -207,32 +207,14 @@ impl IdempotentRequest<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credential_class::CredentialKind;
-    use crate::credential_class::OldSecret;
+    use crate::credential_class::{CredentialKind, OldSecret};
+    use crate::fixtures::caller as alice;
     use crate::pepper::Peppers;
 
     const HEADER_VALUE: &str = "4f1c2a9e-create-ci";
 
     fn key() -> MacKey {
         MacKey::new(1, &Zeroizing::new([1; 32]))
-    }
-
-    fn caller(user: &str, key_id: &str) -> Caller {
-        Caller {
-            workspace_id: "acme".parse().unwrap(),
-            user_id: user.parse().unwrap(),
-            key_id: key_id.parse().unwrap(),
-            key_name: "ci".to_owned(),
-            scopes: Vec::new(),
-            endpoints: Vec::new(),
-            credential: CredentialKind::ApiKey,
-            old_secret: None,
-            expires_at: None,
-        }
-    }
-
-    fn alice() -> Caller {
-        caller("alice", "01JD3V6Y4N8Q2Z5X7W9B0C1D2E")
     }
 
     fn made() -> KeyId {
@@ -285,8 +267,9 @@ mod tests {
 
         let by_token = Caller { credential: CredentialKind::AccessToken, ..alice.clone() };
         for sender in [
-            caller("bob", "01JD3V6Y4N8Q2Z5X7W9B0C1D2E"),
-            caller("alice", "01JD3V6Y4N8Q2Z5X7W9B0C1D2F"),
+            Caller { user_id: "bob".parse().unwrap(), ..alice.clone() },
+            Caller { key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2F".parse().unwrap(), ..alice.clone() },
+            Caller { workspace_id: "other".parse().unwrap(), ..alice.clone() },
             by_token,
         ] {
             let other = IdempotentRequest { caller: &sender, ..request };
@@ -333,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_key_and_a_pepper_of_the_same_bytes_make_different_macs() {
+    fn an_idempotency_mac_key_and_a_pepper_of_the_same_bytes_make_different_macs() {
         let (caller, header) = (alice(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
         let key = key();
         let request = IdempotentRequest {

@@ -99,6 +99,7 @@ impl UserId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::KEY_TEXT;
     use crate::scope::Scope;
 
     #[test]
@@ -148,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_credential_is_no_id_and_no_scope() {
-        let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let key = KEY_TEXT;
         for text in [key.to_owned(), key.replace("kg_", "other_"), format!("svc:{key}")] {
             assert_eq!(text.parse::<UserId>(), Err(InvalidUserId::Credential), "{text}");
             assert!(!InvalidUserId::Credential.to_string().contains(&text));

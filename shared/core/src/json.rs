@@ -184,6 +184,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::fixtures::KEY_TEXT;
 
     fn twice(text: &str) -> Vec<String> {
         parse(text.as_bytes()).unwrap().twice
@@ -245,7 +246,7 @@ mod tests {
         let long = "n".repeat(5000);
         let pointers = twice(&format!("{{\"{long}\":1,\"{long}\":1}}"));
         assert_eq!(pointers[0].chars().count(), 1 + MAX_NAME + 1);
-        let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let key = KEY_TEXT;
         assert_eq!(twice(&format!("{{\"{key}\":1,\"{key}\":1}}")), ["/[credential]"]);
     }
 

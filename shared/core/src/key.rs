@@ -196,40 +196,26 @@ impl Generation {
     pub fn number(self) -> u64 {
         self.number
     }
+
+    #[cfg(test)]
+    pub(crate) fn from_number(number: u64) -> Self {
+        Self { number }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::{self, at};
 
     fn key(expires_at: Option<i64>, disabled: bool) -> Key {
-        let time = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
-        let expires_at = expires_at.map(time);
+        let expires_at = expires_at.map(at);
         Key {
-            key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
-            workspace_id: "acme".parse().unwrap(),
-            user_id: "alice".parse().unwrap(),
-            name: Name::parse("ci").unwrap(),
-            description: None,
-            scopes: Vec::new(),
-            endpoints: Vec::new(),
-            created_at: time(1),
-            created_by: "alice".parse().unwrap(),
-            revision: 1,
             expires_at,
             ttl: ttl(expires_at, TimeDelta::seconds(100)),
-            disabled_at: disabled.then(|| time(2)),
-            previous_expires_at: None,
-            previous_transferred: false,
-            unclaimed: false,
-            rotation: 0,
-            due_at: None,
-            last_used_at: None,
+            disabled_at: disabled.then(|| at(2)),
+            ..fixtures::key()
         }
-    }
-
-    fn at(seconds: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(seconds, 0).unwrap()
     }
 
     #[test]
@@ -258,5 +244,32 @@ mod tests {
         assert!(!key(Some(1000), false).is_gone(at(1099)));
         assert!(key(Some(1000), false).is_gone(at(1100)));
         assert!(!key(None, false).is_gone(at(i64::from(u32::MAX))));
+    }
+    #[test]
+    fn an_old_secret_works_to_the_second_before_its_overlap_ends() {
+        let key = Key { previous_expires_at: Some(at(60)), ..fixtures::key() };
+        assert!(key.in_overlap(at(59)) && !key.in_overlap(at(60)));
+        assert!(!fixtures::key().in_overlap(at(0)), "a key that was never rotated has no old secret");
+    }
+
+    #[test]
+    fn a_key_that_was_never_used_is_unused_since_its_creation() {
+        assert_eq!(fixtures::key().unused_since(), at(0));
+        let used = Key { last_used_at: Some(at(7)), ..fixtures::key() };
+        assert_eq!(used.unused_since(), at(7));
+    }
+
+    #[test]
+    fn a_stored_key_says_only_what_it_has_and_is_read_as_it_was_written() {
+        let stored = serde_json::to_value(fixtures::key()).unwrap();
+        for absent in ["description", "endpoints", "expires_at", "ttl", "due_at", "unclaimed"] {
+            assert!(stored.get(absent).is_none(), "{absent}");
+        }
+        assert_eq!(stored["last_used_at"], 0, "an index holds only items that have its attribute");
+        let overlap = Key { unclaimed: true, previous_transferred: true, ..key(Some(1000), true) };
+        for key in [fixtures::key(), overlap] {
+            let stored = serde_json::to_value(&key).unwrap();
+            assert_eq!(serde_json::from_value::<Key>(stored).unwrap(), key);
+        }
     }
 }

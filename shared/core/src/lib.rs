@@ -3,6 +3,9 @@
 #[macro_use]
 mod newtype;
 
+#[cfg(test)]
+mod fixtures;
+
 pub mod audit_event;
 pub mod caller;
 pub mod credential;

@@ -87,13 +87,12 @@ pub fn announced_until(due_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Dat
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::fixtures::at;
 
     const DAY: i64 = 86_400;
-
-    fn at(seconds: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(1_000_000_000 + seconds, 0).unwrap()
-    }
 
     fn schedule(expires: Option<i64>, overlap_ends: Option<i64>) -> KeySchedule {
         KeySchedule {
@@ -153,5 +152,36 @@ mod tests {
         assert_eq!(announced_until(Some(at(60)), at(0)), at(0));
         let late = announced_until(Some(at(-60)), at(0));
         assert_eq!(schedule(None, Some(-60)).next_due(late), Some(at(-60)));
+    }
+
+    proptest! {
+        /// A key is looked at whenever it is due, each time a little late.
+        #[test]
+        fn everything_that_happens_to_a_key_is_announced_once_and_in_its_order(
+            life in prop::option::of(1..40 * DAY),
+            overlap in prop::option::of(1..31 * DAY),
+            retention in 0..31 * DAY,
+        ) {
+            let schedule = KeySchedule {
+                expires_at: life.map(at),
+                ttl: life.map(|life| at(life + retention)),
+                previous_expires_at: overlap.map(at),
+            };
+            let (mut announced, mut since) = (Vec::new(), at(0));
+            while let Some(due) = schedule.next_due(since) {
+                prop_assert!(since < due && schedule.ttl.is_none_or(|ttl| due <= ttl));
+                announced.extend(schedule.due(due, due).into_iter().map(|event| (due, event)));
+                since = due;
+            }
+            let notices = NOTICES.into_iter().map(|days| (life.map(|life| life - i64::from(days) * DAY), LifecycleEvent::Expiring(days)));
+            let ends = [(life, LifecycleEvent::Expired), (overlap, LifecycleEvent::OverlapEnded)];
+            let mut expected: Vec<_> = notices
+                .chain(ends)
+                .filter_map(|(seconds, event)| Some((at(seconds.filter(|seconds| *seconds > 0)?), event)))
+                .filter(|(due, _)| schedule.ttl.is_none_or(|ttl| *due < ttl))
+                .collect();
+            expected.sort_by_key(|(due, _)| *due);
+            prop_assert_eq!(announced, expected);
+        }
     }
 }

@@ -86,6 +86,7 @@ impl fmt::Display for Name {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::KEY_TEXT;
 
     #[test]
     fn names_are_trimmed_and_bounded_and_have_no_control_characters() {
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_credential_is_no_name() {
-        let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let key = KEY_TEXT;
         for text in [key.to_owned(), format!("my {key}")] {
             assert_eq!(Name::parse(&text), Err(InvalidName::Credential));
         }

@@ -66,6 +66,13 @@ impl From<&PreviousHash> for SecretHash {
     }
 }
 
+#[cfg(test)]
+impl From<SecretHash> for PreviousHash {
+    fn from(hash: SecretHash) -> Self {
+        Self { previous_hash: hash.hash, previous_pepper_version: hash.pepper_version }
+    }
+}
+
 impl fmt::Debug for PreviousHash {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         SecretHash::from(self).fmt(formatter)
@@ -103,6 +110,8 @@ impl MacKey {
 
     /// HMAC-SHA-256 over the fields, each preceded by its length, so that no two lists of fields are the same bytes.
     pub(crate) fn mac(&self, fields: &[&[u8]]) -> Hmac<Sha256> {
+        #[cfg(test)]
+        MACS_BEGUN.set(MACS_BEGUN.get() + 1);
         let mut mac =
             Hmac::<Sha256>::new_from_slice(self.key.expose_secret()).expect("HMAC takes keys of any length");
         for field in fields {
@@ -112,6 +121,12 @@ impl MacKey {
         }
         mac
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many MACs this thread has begun: the work that a presented credential costs.
+    pub(crate) static MACS_BEGUN: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
 /// The peppers of a deployment: the current one is for what is new, all of them for what there is.
@@ -226,12 +241,7 @@ mod tests {
 
     use super::*;
     use crate::credential::{CredentialForm, KeyId, Secret};
-
-    fn pepper(version: u32, first_byte: u8) -> MacKey {
-        let mut key = Zeroizing::new([0; 32]);
-        key.iter_mut().zip(first_byte..).for_each(|(byte, value)| *byte = value);
-        MacKey::new(version, &key)
-    }
+    use crate::fixtures::mac_key as pepper;
 
     /// The last one is the current one.
     fn peppers(keys: Vec<MacKey>) -> Peppers {

@@ -47,36 +47,10 @@ fn with_another_hash(mut after: Key, now: DateTime<Utc>) -> Key {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::name::Name;
-
-    fn at(seconds: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(1_000_000 + seconds, 0).unwrap()
-    }
-
-    fn key() -> Key {
-        Key {
-            key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
-            workspace_id: "acme".parse().unwrap(),
-            user_id: "alice".parse().unwrap(),
-            name: Name::parse("ci").unwrap(),
-            description: None,
-            scopes: Vec::new(),
-            endpoints: Vec::new(),
-            created_at: at(0),
-            created_by: "alice".parse().unwrap(),
-            revision: 1,
-            expires_at: None,
-            ttl: None,
-            disabled_at: None,
-            previous_expires_at: None,
-            previous_transferred: false,
-            unclaimed: false,
-            rotation: 0,
-            due_at: None,
-            last_used_at: None,
-        }
-    }
+    use crate::fixtures::{at, key};
 
     fn heir() -> UserId {
         "svc:heir".parse().unwrap()
@@ -120,5 +94,37 @@ mod tests {
         let claimed = rotated(&once, TimeDelta::minutes(1), at(20));
         let twice = handed_over(&claimed, &"bob".parse().unwrap(), at(500), at(30));
         assert_eq!(twice.previous_expires_at, Some(at(500)), "the heir's secret is the one in use by then");
+    }
+
+    proptest! {
+        /// Rotations (`true`) and handovers, each some seconds after the one before and with an overlap of some seconds.
+        #[test]
+        fn only_a_secret_in_use_goes_on_whatever_happens_to_a_key(
+            changes in prop::collection::vec((any::<bool>(), 0_i64..100, 0_i64..100), 1..20),
+        ) {
+            let (mut before, mut now) = (key(), at(0));
+            for (is_rotation, pause, overlap) in changes {
+                now += TimeDelta::seconds(pause);
+                let overlap = TimeDelta::seconds(overlap);
+                let in_use = !before.unclaimed || before.in_overlap(now);
+                let after = if is_rotation {
+                    rotated(&before, overlap, now)
+                } else {
+                    handed_over(&before, &heir(), now + overlap, now)
+                };
+                prop_assert_eq!(after.in_overlap(now), in_use && !overlap.is_zero());
+                prop_assert_eq!(after.unclaimed, !is_rotation);
+                let end = after.previous_expires_at;
+                prop_assert!(end.is_none_or(|end| end <= now + overlap));
+                if before.unclaimed && !is_rotation {
+                    prop_assert!(end.is_none_or(|end| Some(end) <= before.previous_expires_at));
+                }
+                // The secret that goes on is a former user's after a handover, and after the rotation that claims the key.
+                prop_assert_eq!(after.previous_transferred, end.is_some() && (before.unclaimed || !is_rotation));
+                prop_assert_eq!((after.rotation, after.revision), (before.rotation + 1, before.revision + 1));
+                prop_assert_eq!(after.due_at, end);
+                before = after;
+            }
+        }
     }
 }

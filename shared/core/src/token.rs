@@ -255,21 +255,17 @@ mod tests {
     use proptest::sample::Index;
 
     use super::*;
-
-    fn at(seconds: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(seconds, 0).unwrap()
-    }
+    use crate::fixtures::{self, at, key_id};
 
     #[test]
     fn a_refresh_token_that_is_used_again_soon_gets_a_sibling_and_later_was_copied() {
         let family_id = FamilyId::generate(at(0));
         let token = |number| family_id.token(std::num::NonZeroU16::new(number).unwrap());
-        let key_id = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
         let of_step = |previous, current, siblings| Family {
             previous: Some(token(previous)),
             used_at: Some(at(1000)),
             siblings,
-            ..Family::new(key_id, family_id, token(current), at(9000))
+            ..Family::new(key_id(), family_id, token(current), at(9000))
         };
         let reuse = TimeDelta::seconds(10);
         // The step before has the tokens 8 and 10, the present one 12 and 14.
@@ -289,8 +285,37 @@ mod tests {
         assert_eq!(of_step(8, 12, 5).judge(token(8), reuse, at(1000)), RefreshUse::Copied, "five at most");
         let at_once = family.judge(token(8), TimeDelta::zero(), at(1000));
         assert_eq!(at_once, RefreshUse::Copied, "unless the deployment allows it");
-        let first = Family::new(key_id, family_id, token(2), at(9000));
+        let first = Family::new(key_id(), family_id, token(2), at(9000));
         assert_eq!(first.judge(token(2), TimeDelta::zero(), at(0)), RefreshUse::Next);
+    }
+
+    #[test]
+    fn a_token_ends_with_its_generation_and_with_the_old_secret_that_made_it() {
+        let of_key = |generation, rotation| TokenKey {
+            key: Key { rotation, ..fixtures::key() },
+            generation: Generation::from_number(generation),
+        };
+        let token = fixtures::token();
+        assert!(!token.has_ended_with(&of_key(0, 0)));
+        assert!(!token.has_ended_with(&of_key(0, 5)), "rotations alone end no token of a current secret");
+        assert!(token.has_ended_with(&of_key(1, 0)));
+        let of_old_secret = Token { made_in_overlap: Some(1), ..token };
+        assert!(!of_old_secret.has_ended_with(&of_key(0, 1)));
+        assert!(of_old_secret.has_ended_with(&of_key(0, 2)));
+    }
+
+    #[test]
+    fn an_entry_says_what_it_is_of() {
+        let stored = serde_json::to_value(fixtures::token()).unwrap();
+        assert_eq!(stored["entry"], "TOKEN#01JD4A0000F9K3W7RT2M8Q0000");
+        assert_eq!(serde_json::from_value::<Token>(stored.clone()).unwrap(), fixtures::token());
+        let family = serde_json::json!({
+            "key_id": key_id(),
+            "entry": stored["entry"],
+            "current": fixtures::token().token_id,
+            "expires_at": 9000,
+        });
+        assert!(serde_json::from_value::<Family>(family).is_err(), "a token is no family");
     }
 
     proptest! {
@@ -301,8 +326,7 @@ mod tests {
         ) {
             let family_id = FamilyId::generate(at(0));
             let token = |number| family_id.token(std::num::NonZeroU16::new(number).unwrap());
-            let key_id = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
-            let mut family = Family::new(key_id, family_id, token(2), at(9000));
+                let mut family = Family::new(key_id(), family_id, token(2), at(9000));
             // Tokens with their steps; the present step, when it began, and its tokens.
             let (mut tokens, mut present, mut now) = (vec![(token(2), 0)], (0, 0, 1), 0);
             let reuse = TimeDelta::seconds(10);
