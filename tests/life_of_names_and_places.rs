@@ -372,7 +372,7 @@ impl<'a> Life<'a> {
         self.now += TimeDelta::milliseconds(1);
         let author = (workspace, &self.caller.user_id);
         let event =
-            AuditEvent::of_user(Action::UserReinstated, author, &user, RequestOrigin::default(), self.now);
+            AuditEvent::for_user(Action::UserReinstated, author, &user, RequestOrigin::default(), self.now);
         let reinstated =
             self.store().reinstate_user(Actor::Keygate, (workspace, &user), &event, self.now).await;
         assert!(reinstated.expect("it is done"));

@@ -232,12 +232,12 @@ impl AuditEvent {
         origin: RequestOrigin,
         now: DateTime<Utc>,
     ) -> Self {
-        Self { key_id: Some(key_id), ..Self::of_user(action, author, target, origin, now) }
+        Self { key_id: Some(key_id), ..Self::for_user(action, author, target, origin, now) }
     }
 
     /// The event of a change of a user made `now`.
     #[must_use]
-    pub fn of_user(
+    pub fn for_user(
         action: Action,
         (workspace_id, actor): (&WorkspaceId, &UserId),
         target: &UserId,
@@ -262,7 +262,7 @@ impl AuditEvent {
 
     /// The same event, about a token of the key.
     #[must_use]
-    pub fn about_token(self, token_id: TokenId) -> Self {
+    pub fn with_token(self, token_id: TokenId) -> Self {
         Self { token_id: Some(token_id), ..self }
     }
 
@@ -273,9 +273,9 @@ impl AuditEvent {
     ///
     /// Before 1970.
     #[must_use]
-    pub fn of_clock(action: Action, owner: &KeyOwner, details: EventDetails, at: DateTime<Utc>) -> Self {
+    pub fn for_lifecycle(action: Action, owner: &KeyOwner, details: EventDetails, at: DateTime<Utc>) -> Self {
         let KeyOwner { workspace_id, user_id, key_id } = owner;
-        let clock = UserId::system_clock();
+        let clock = UserId::of_clock();
         let of_change =
             Self::new(action, (workspace_id, &clock), (*key_id, user_id), RequestOrigin::default(), at);
         let digest =
@@ -288,7 +288,7 @@ impl AuditEvent {
 
     /// The event of a call with a key, or with what was made with it.
     #[must_use]
-    pub fn of_call(
+    pub fn for_call(
         (owner, credential): (&KeyOwner, Option<CredentialKind>),
         outcome: CallOutcome,
         origin: RequestOrigin,

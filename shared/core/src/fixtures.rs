@@ -91,8 +91,8 @@ pub(crate) fn caller() -> Caller {
 }
 
 /// A credential of [`key`] whose secret is 32 times `byte`.
-pub(crate) fn credential(kind: CredentialForm, byte: u8) -> Credential {
-    Credential { key_id: key_id(), kind, secret: Secret::from_bytes(&Zeroizing::new([byte; 32])) }
+pub(crate) fn credential(form: CredentialForm, byte: u8) -> Credential {
+    Credential { key_id: key_id(), form, secret: Secret::from_bytes(&Zeroizing::new([byte; 32])) }
 }
 
 /// A MAC key of 32 bytes that count up from `first_byte`.

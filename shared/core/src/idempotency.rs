@@ -177,7 +177,7 @@ impl IdempotentRequest<'_> {
         let secret = Zeroizing::new(secret.finalize().into_bytes().into());
         Credential {
             key_id: record.key_id,
-            kind: CredentialForm::ApiKey,
+            form: CredentialForm::ApiKey,
             secret: Secret::from_bytes(&secret),
         }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::credential::{self};
-use crate::text;
+use crate::unicode;
 
 /// The longest name, in characters.
 pub const MAX_NAME_LEN: usize = 100;
@@ -32,7 +32,7 @@ pub enum InvalidName {
     #[error("must have no control characters")]
     ControlCharacter,
     /// It has a character that makes it look like another name.
-    #[error("{}", text::NO_LAYOUT_CONTROLS)]
+    #[error("{}", unicode::NO_LAYOUT_CONTROLS)]
     LayoutControl,
     /// It is a credential, or contains one.
     #[error("{}", credential::MUST_NOT_BE)]
@@ -54,10 +54,10 @@ impl Name {
         if text.chars().any(char::is_control) {
             return Err(InvalidName::ControlCharacter);
         }
-        if text.chars().any(text::is_layout_control) {
+        if text.chars().any(unicode::is_layout_control) {
             return Err(InvalidName::LayoutControl);
         }
-        if !text::is_visible(text) {
+        if !unicode::is_visible(text) {
             return Err(InvalidName::Invisible);
         }
         if credential::contains_credential(text) {
@@ -70,10 +70,10 @@ impl Name {
         Ok(name)
     }
 
-    /// The form in which names are compared: [`text::fold`]ed, and without white space around it.
+    /// The form in which names are compared: [`unicode::fold`]ed, and without white space around it.
     #[must_use]
     pub fn folded(&self) -> String {
-        text::fold(&self.0).trim().to_owned()
+        unicode::fold(&self.0).trim().to_owned()
     }
 }
 

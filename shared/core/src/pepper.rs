@@ -213,11 +213,11 @@ fn hash(pepper: &MacKey, credential: &Credential) -> SecretHash {
 }
 
 fn mac(pepper: &MacKey, credential: &Credential) -> Hmac<Sha256> {
-    let Credential { key_id, kind, secret } = credential;
-    let (label, kind_word, key_id) = (LABEL, kind.word().as_bytes(), key_id.to_bytes());
-    match kind.token_id() {
-        None => pepper.mac(&[label, kind_word, &key_id, secret.expose()]),
-        Some(token_id) => pepper.mac(&[label, kind_word, &key_id, &token_id.to_bytes(), secret.expose()]),
+    let Credential { key_id, form, secret } = credential;
+    let (label, form_word, key_id) = (LABEL, form.word().as_bytes(), key_id.to_bytes());
+    match form.token_id() {
+        None => pepper.mac(&[label, form_word, &key_id, secret.expose()]),
+        Some(token_id) => pepper.mac(&[label, form_word, &key_id, &token_id.to_bytes(), secret.expose()]),
     }
 }
 
@@ -253,7 +253,7 @@ mod tests {
         let mut secret = Zeroizing::new([0; 32]);
         secret.iter_mut().zip(0..).for_each(|(byte, value)| *byte = value);
         let key_id = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
-        Credential { key_id, kind: CredentialForm::ApiKey, secret: Secret::from_bytes(&secret) }
+        Credential { key_id, form: CredentialForm::ApiKey, secret: Secret::from_bytes(&secret) }
     }
 
     /// HMAC-SHA-256 (RFC 2104) over the length-prefixed fields, from an independent implementation.
@@ -263,12 +263,12 @@ mod tests {
         assert_eq!(STANDARD.encode(hash.hash), "/clY8BeZAj0AVcCxScpRwEgu6majkD9OUD0EhopiOSk=");
         assert_eq!(hash.pepper_version(), 7);
         let token_id = "01JD4A0000F9K3W7RT2M8Q0001".parse().unwrap();
-        for (kind, expected) in [
+        for (form, expected) in [
             (CredentialForm::AccessToken(token_id), "BzUdxBT2ZtoxJs4OCkhwV4rQPWTuc7sr3M6/QqTi7jA="),
             (CredentialForm::RefreshToken(token_id), "XfRzQ0GC/raVv2gqb9ieR2FmRbZrP2f3jeYIGiuPB50="),
         ] {
-            let hash = peppers(vec![pepper(7, 100)]).hash(&Credential { kind, ..credential() });
-            assert_eq!(STANDARD.encode(hash.hash), expected, "{kind:?}");
+            let hash = peppers(vec![pepper(7, 100)]).hash(&Credential { form, ..credential() });
+            assert_eq!(STANDARD.encode(hash.hash), expected, "{form:?}");
         }
     }
 

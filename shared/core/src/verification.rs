@@ -1,4 +1,7 @@
-//! What a credential is worth: compared with what is stored under its id, whatever the time.
+//! The verification of a credential: its secret compared with the stored hash, and what it may do at an instant.
+//!
+//! The two are separate because only the first can be cached: [`Verification`] holds for some seconds at any time, and
+//! [`VerifiedCredential::caller`] decides at each request.
 
 use chrono::{DateTime, Utc};
 
@@ -12,38 +15,38 @@ use crate::legacy_key::HashedLegacyKey;
 use crate::pepper::{Peppers, SecretHash, UnknownPepper};
 use crate::token::{Family, StoredToken, Token, TokenKey, TokenKind};
 
-/// What came of comparing a credential with what is stored, whatever the time.
+/// The result of comparing a credential with the stored hash. It does not depend on the time, but for [`Self::holds`].
 #[derive(Clone, Debug)]
 pub enum Verification {
-    /// It is a key, or a token of one, that there is.
+    /// The secret is that of a stored key or token.
     Verified(Box<VerifiedCredential>),
-    /// The key, or its token, has another secret.
+    /// The key or token has another secret.
     WrongSecret(KeyOwner),
-    /// There is no such key, or it has no such token. A legacy key has no id.
+    /// No such key is stored, or no such token of the key. A legacy key (`None`) has no id in its text.
     Unknown(Option<KeyId>),
 }
 
 /// A credential whose secret is the right one.
 #[derive(Clone, Debug)]
 pub struct VerifiedCredential {
-    /// The key that it is, or was made with.
+    /// The key that was presented, or that the token was issued for.
     pub key: Key,
-    /// Which tokens of the key work.
+    /// The present generation of the tokens of the key.
     pub generation: Generation,
-    /// What it is.
+    /// The secret that was presented.
     pub presented: PresentedSecret,
 }
 
-/// With which secret a key is known.
+/// The secret that was presented for a key.
 #[derive(Clone, Debug)]
 pub enum PresentedSecret {
-    /// Its own.
+    /// The current secret of the key.
     Current,
-    /// The one before the last rotation or handover, which works until then.
+    /// The secret before the last rotation or handover, and the end of its overlap.
     Previous(OldSecret, DateTime<Utc>),
-    /// That of a token.
+    /// The secret of a token.
     Token(Box<VerifiedToken>),
-    /// It is a legacy key, stored under this hash.
+    /// A legacy key, which is stored under this hash.
     LegacyKey(SecretHash),
 }
 
@@ -52,38 +55,38 @@ pub enum PresentedSecret {
 pub struct VerifiedToken {
     /// The token.
     pub token: Token,
-    /// Its family, if it is in one and that is there.
+    /// Its family, if it belongs to one and that is stored.
     pub family: Option<Family>,
-    /// Whether it was revoked, alone or with others.
+    /// Whether it was revoked: by itself, with its family or with all tokens of its key.
     pub is_revoked: bool,
 }
 
 /// Why a credential whose secret is the right one does not work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InactiveReason {
-    /// Its time, or that of its key, is over.
+    /// It has expired, or its key has.
     Expired,
-    /// Its key is switched off.
+    /// Its key is disabled.
     Disabled,
-    /// It is a legacy key, and the time of all of them is over.
+    /// It is a legacy key, and the sunset has passed.
     Sunset,
-    /// It was revoked, alone or with others.
+    /// It was revoked: by itself, with its family or with all tokens of its key.
     Revoked,
-    /// It is a refresh token, and this takes what opens APIs.
+    /// It is a refresh token, which does not call APIs.
     RefreshToken,
-    /// Its own endpoint rules and its key's have nothing in common, or more than an answer has room for.
+    /// The endpoint rules of the token and of its key have nothing in common, or do not fit into an authorizer's response.
     NowhereToUse,
 }
 
-/// The reason in one word, where a credential has another secret than the key or the token that it names.
+/// The one-word reason for a wrong secret, as [`InactiveReason::word`] has one for each other reason.
 pub const WRONG_SECRET: &str = "wrong_secret";
 
-/// The stored hash that a credential was found to be the one of.
+/// The stored hash that matched the credential.
 #[derive(Debug)]
 pub struct MatchedHash {
     /// The hash.
     pub hash: SecretHash,
-    /// Not that of the secret before a rotation.
+    /// Whether it is the hash of the current secret.
     pub is_current: bool,
 }
 
@@ -102,13 +105,13 @@ impl InactiveReason {
     }
 }
 
-/// Compares an API key with what is stored under its id, in constant time; `stored` is `None` if no such key is stored. Also
-/// says which stored hash matched.
+/// Compares an API key with the stored key of its id, in constant time, and returns the hash that matched, if any. `stored` is
+/// `None` if no such key is stored; that takes the work of a wrong secret.
 ///
 /// # Errors
 ///
-/// - [`UnknownPepper`]: no hash matched, and one was made under a version that is not listed. It says nothing about the
-///   credential.
+/// - [`UnknownPepper`]: no hash matched, and one was made under a pepper that the deployment does not list. The credential may
+///   be right.
 pub fn verify_key(
     peppers: &Peppers,
     credential: &Credential,
@@ -122,7 +125,7 @@ pub fn verify_key(
     let mut matched = None;
     let mut unknown_pepper = None;
     for hash in stored.hashes(now) {
-        // Every hash is compared, so that the time tells nothing of which one matched.
+        // Every hash is compared, so that the time does not tell which one matched.
         match peppers.verify(credential, &hash) {
             Ok(equal) => matched = matched.or(equal.then_some(hash)),
             Err(unknown) => unknown_pepper = Some(unknown),
@@ -147,12 +150,12 @@ pub fn verify_key(
     }
 }
 
-/// Compares an access token or a refresh token with what is stored of it and of its key, in constant time. A token whose key is
-/// not stored is unknown.
+/// Compares an access token or a refresh token with the stored token, in constant time. A token whose key is not stored is
+/// unknown, and takes the work of a wrong secret.
 ///
 /// # Errors
 ///
-/// - [`UnknownPepper`]: the stored hash was made under a version that is not listed. It says nothing about the credential.
+/// - [`UnknownPepper`]: the stored hash was made under a pepper that the deployment does not list. The credential may be right.
 pub fn verify_token(
     peppers: &Peppers,
     credential: &Credential,
@@ -163,7 +166,7 @@ pub fn verify_token(
         peppers.verify_nothing(credential);
         return Ok(Verification::Unknown(Some(credential.key_id)));
     };
-    // The kind is part of what is hashed: one kind of token is never taken for the other.
+    // The form is part of the hash, so an access token never matches as a refresh token.
     if !peppers.verify(credential, &hashed.hash)? {
         return Ok(Verification::WrongSecret(key.key.owner()));
     }
@@ -175,7 +178,7 @@ pub fn verify_token(
     Ok(Verification::Verified(Box::new(VerifiedCredential { key, generation, presented })))
 }
 
-/// What a legacy key is that works until `sunset`. It is found by its hash, so there is nothing to compare.
+/// The verification of a legacy key, which works until `sunset`. It was found by its hash, so there is nothing to compare.
 #[must_use]
 pub fn verify_legacy_key(stored: Option<HashedLegacyKey>, sunset: DateTime<Utc>) -> Verification {
     stored.map_or(Verification::Unknown(None), |stored| {
@@ -190,7 +193,7 @@ pub fn verify_legacy_key(stored: Option<HashedLegacyKey>, sunset: DateTime<Utc>)
 }
 
 impl Verification {
-    /// The key that the credential names, if there is one.
+    /// The stored key that the credential names, if there is one.
     #[must_use]
     pub fn owner(&self) -> Option<KeyOwner> {
         match self {
@@ -200,7 +203,7 @@ impl Verification {
         }
     }
 
-    /// Whether it still says something: the secret before a rotation may work no more.
+    /// Whether the result still holds at an instant. It ends with the overlap of an old secret.
     #[must_use]
     pub fn holds(&self, now: DateTime<Utc>) -> bool {
         match self {
@@ -213,14 +216,16 @@ impl Verification {
 }
 
 impl VerifiedCredential {
-    /// Who calls with it at an instant, and with what.
+    /// The caller at an instant.
     ///
-    /// A token has no more than its key has by now: the scopes and endpoints are those that both have, and the key's being
-    /// switched off or expired goes for it too.
+    /// A token never carries more than its key does now: its scopes and endpoint rules are those that both have, and it ends
+    /// when its key expires or is disabled.
     ///
     /// # Errors
     ///
-    /// The credential does not work, for the reason that [`InactiveReason`] says.
+    /// - [`InactiveReason::RefreshToken`]: it is a refresh token.
+    /// - [`InactiveReason::NowhereToUse`]: the rules of the token and of its key have nothing in common, or do not fit.
+    /// - Every other variant: as [`Self::works`].
     pub fn caller(&self, now: DateTime<Utc>) -> Result<Caller, InactiveReason> {
         self.works(now)?;
         let key = &self.key;
@@ -258,7 +263,7 @@ impl VerifiedCredential {
         Ok(caller)
     }
 
-    /// What was presented, as far as rights depend on it.
+    /// The class of the credential, which its rights depend on.
     #[must_use]
     pub fn class(&self) -> CredentialClass {
         match &self.presented {
@@ -269,7 +274,7 @@ impl VerifiedCredential {
         }
     }
 
-    /// When what was presented stops working: with its key, or before, with the overlap or the token that it is of.
+    /// The end of the credential: the earliest of the expiry of its key, the end of the overlap, and the expiry of the token.
     #[must_use]
     pub fn ends_at(&self) -> Option<DateTime<Utc>> {
         let own = match &self.presented {
@@ -280,11 +285,13 @@ impl VerifiedCredential {
         self.key.expires_at.into_iter().chain(own).min()
     }
 
-    /// Whether it works at an instant, as whatever it is.
+    /// Checks that the credential works at an instant. A refresh token passes.
     ///
     /// # Errors
     ///
-    /// As [`Self::caller`], but for what concerns only those that open APIs.
+    /// - [`InactiveReason::Expired`], [`InactiveReason::Sunset`]: its end has passed.
+    /// - [`InactiveReason::Disabled`]: its key is disabled.
+    /// - [`InactiveReason::Revoked`]: the token was revoked.
     pub fn works(&self, now: DateTime<Utc>) -> Result<(), InactiveReason> {
         match self.key.status(now) {
             Status::Active => {}

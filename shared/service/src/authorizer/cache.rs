@@ -1,5 +1,5 @@
-//! What came of the credentials that this environment has verification, for the seconds that an operator trades revocation
-//! for speed. Off unless configured, so that a deleted key is refused at once.
+//! The verification results that this execution environment reuses, for the seconds that an operator allows. Off unless
+//! configured, so that a deleted key is refused at once.
 
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -37,7 +37,7 @@ struct Entry<T> {
     at: DateTime<Utc>,
 }
 
-/// What came of a credential when it was verification.
+/// The outcome of a credential when it was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It worked.
@@ -114,10 +114,10 @@ impl Fingerprint {
     /// That of a key or a token.
     #[must_use]
     pub fn of(credential: &Credential) -> Self {
-        let Credential { key_id, kind, secret } = credential;
-        let token_id = kind.token_id().map_or([0; 16], TokenId::to_bytes);
+        let Credential { key_id, form, secret } = credential;
+        let token_id = form.token_id().map_or([0; 16], TokenId::to_bytes);
         let digest = Sha256::new()
-            .chain_update(kind.word())
+            .chain_update(form.word())
             .chain_update(key_id.to_bytes())
             .chain_update(token_id)
             .chain_update(secret.expose());

@@ -105,7 +105,7 @@ enum ParsedCredential {
 impl ParsedCredential {
     fn kind(&self) -> CredentialKind {
         match self {
-            Self::Credential(Credential { kind: CredentialForm::ApiKey, .. }) => CredentialKind::ApiKey,
+            Self::Credential(Credential { form: CredentialForm::ApiKey, .. }) => CredentialKind::ApiKey,
             Self::Credential(_) => CredentialKind::AccessToken,
             Self::LegacyKey(..) => CredentialKind::LegacyKey,
         }
@@ -128,7 +128,7 @@ pub struct Authorizer {
     pub legacy: Option<LegacyRules>,
     /// What compares them with what is stored.
     pub verifier: Verifier,
-    /// What this environment has verification before.
+    /// The verification results that this environment reuses.
     pub cache: Cache<Verification>,
 }
 
@@ -210,7 +210,7 @@ impl Authorizer {
                 }
                 let token = token.trim_start_matches(' ');
                 match Credential::parse(token, &self.brand) {
-                    Ok(Credential { key_id, kind: CredentialForm::RefreshToken(_), .. }) => {
+                    Ok(Credential { key_id, form: CredentialForm::RefreshToken(_), .. }) => {
                         return Err(Refusal::Inactive(key_id, InactiveReason::RefreshToken));
                     }
                     Ok(credential) => return Ok(ParsedCredential::Credential(credential)),
@@ -219,7 +219,7 @@ impl Authorizer {
             }
             CredentialHeader::Legacy(value) => {
                 let text = value.trim();
-                (text, Credential::parse(text, &self.brand).err().unwrap_or(Malformed::Kind))
+                (text, Credential::parse(text, &self.brand).err().unwrap_or(Malformed::Form))
             }
         };
         match &self.legacy {

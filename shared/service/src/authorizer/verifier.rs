@@ -47,7 +47,7 @@ impl Verifier {
         now: DateTime<Utc>,
     ) -> Result<TimedVerification, Error> {
         let asked = Instant::now();
-        match credential.kind {
+        match credential.form {
             CredentialForm::ApiKey => {
                 let stored = self.reader.hashed(credential.key_id).await?;
                 let took = asked.elapsed();

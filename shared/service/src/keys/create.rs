@@ -15,8 +15,8 @@ use keygate_core::name::Name;
 use keygate_core::pepper::{MacKey, Peppers};
 use keygate_core::rights::Operation;
 use keygate_core::scope::{KEYS_WRITE, MAX_SCOPES, Scope};
-use keygate_core::text;
 use keygate_core::time::whole_second;
+use keygate_core::unicode;
 use serde_json::{Value, json};
 
 use crate::keys::expiry::MaxLifetime;
@@ -109,8 +109,8 @@ pub(super) fn description(value: &Value) -> Result<String, FieldError> {
     if text.chars().any(|char| char.is_control() && char != '\n') {
         return Err(FieldError::new(&"must have no control characters but line feeds"));
     }
-    if text.chars().any(text::is_layout_control) {
-        return Err(FieldError::new(&text::NO_LAYOUT_CONTROLS));
+    if text.chars().any(unicode::is_layout_control) {
+        return Err(FieldError::new(&unicode::NO_LAYOUT_CONTROLS));
     }
     if credential::contains_credential(text) {
         return Err(FieldError::new(&credential::MUST_NOT_BE));

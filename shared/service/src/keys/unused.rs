@@ -107,7 +107,7 @@ impl UnusedRules {
                 (Action::KeyUpdated, EventDetails { changed: vec!["disabled"], ..EventDetails::default() })
             }
         };
-        let author = (&key.workspace_id, &UserId::system_unused());
+        let author = (&key.workspace_id, &UserId::of_unused_keys());
         let of_change =
             AuditEvent::new(action, author, (key.key_id, &key.user_id), RequestOrigin::default(), now);
         AuditEvent { details, ..of_change }

@@ -288,7 +288,7 @@ impl LegacyImporter {
         batch: &mut Batch,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let importer = UserId::system_import();
+        let importer = UserId::of_import();
         for _ in 0..MAX_ATTEMPTS {
             let hashes: Vec<_> = keys.iter().flat_map(|candidate| &candidate.hashes).collect();
             let stored = self.store.stored(&hashes).await?;
@@ -305,8 +305,13 @@ impl LegacyImporter {
             }
             let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
             let author = (workspace, &importer);
-            let event =
-                AuditEvent::of_user(Action::LegacyImported, author, &importer, RequestOrigin::default(), now);
+            let event = AuditEvent::for_user(
+                Action::LegacyImported,
+                author,
+                &importer,
+                RequestOrigin::default(),
+                now,
+            );
             let new: Vec<_> = keys.iter().map(|candidate| &candidate.new).collect();
             let removed = match self.store.import(&new, &AuditEvent { count, ..event }).await {
                 Ok(removed) => removed.into_iter().cloned().collect::<Vec<_>>(),

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use keygate_core::caller::Caller;
 use keygate_core::error::Error;
-use keygate_core::fields::{QueryParameters, user};
 use keygate_core::identity::{UserId, WorkspaceId};
+use keygate_core::query_parameters::{QueryParameters, user};
 
 use crate::keys::ReadableKeys;
 use crate::legacy::{LegacyReader, ShownLegacyKey};

@@ -53,7 +53,7 @@ impl TokenRevoker {
         let token = parameters.required("token")?;
         let client = PresentedClient::parse(authorization, parameters, &self.brand)?;
         let presented = match Credential::parse(token, &self.brand) {
-            Ok(Credential { kind: CredentialForm::ApiKey, .. }) => {
+            Ok(Credential { form: CredentialForm::ApiKey, .. }) => {
                 return Err(OAuthError::UnsupportedTokenType);
             }
             Ok(presented) => presented,
@@ -75,7 +75,7 @@ impl TokenRevoker {
             let author = (&key.workspace_id, &key.user_id);
             let event =
                 AuditEvent::new(Action::TokenRevoked, author, (key.key_id, &key.user_id), origin, now)
-                    .about_token(known.token.token_id);
+                    .with_token(known.token.token_id);
             let actor = Actor::User(&key.workspace_id, &key.user_id);
             self.store
                 .revoke(actor, key.key_id, revoked(&known.token, known.family.as_ref()), &event)
@@ -106,7 +106,7 @@ pub async fn revoke(
         (TokenKind::RefreshToken, Some(family)) => store.tokens.families(key_id, &[family]).await?.pop(),
         _ => None,
     };
-    let event = event(caller, &key, origin, now).about_token(token_id);
+    let event = event(caller, &key, origin, now).with_token(token_id);
     if store.revoke(caller.actor(), key_id, revoked(&token, family.as_ref()), &event).await? {
         Ok(())
     } else {

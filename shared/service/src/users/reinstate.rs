@@ -35,7 +35,7 @@ pub async fn reinstate(
         return Err(Error::OwnUser);
     }
     let author = (&caller.workspace_id, &caller.user_id);
-    let event = AuditEvent::of_user(Action::UserReinstated, author, user_id, origin, now);
+    let event = AuditEvent::for_user(Action::UserReinstated, author, user_id, origin, now);
     let whom = (&caller.workspace_id, user_id);
     store.reinstate_user(caller.actor(), whom, &event, now).await?;
     Ok(())
