@@ -1,4 +1,4 @@
-//! The decision on a request: who calls with its credential, or why it is refused.
+//! The decision on a request: its caller, or the reason of the refusal.
 
 use chrono::{DateTime, Utc};
 use thiserror::Error as ThisError;
@@ -7,16 +7,16 @@ use crate::caller::Caller;
 use crate::credential::{KeyId, Malformed};
 use crate::verification::{InactiveReason, Verification, WRONG_SECRET};
 
-/// What comes of a presented credential.
+/// The decision on a presented credential.
 #[derive(Debug)]
 pub enum Decision {
-    /// It works, and this is who calls with it.
+    /// The credential works, and this is the caller.
     Accepted(Box<Caller>),
-    /// It is not.
+    /// The credential is refused.
     Refused(Refusal),
 }
 
-/// Why a credential was refused. For the log: whoever presented it learns only that it was.
+/// Why a credential is refused. It goes to the log, the metrics and the audit trail; the client learns only that it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 pub enum Refusal {
     /// The request has no credential.
@@ -25,25 +25,25 @@ pub enum Refusal {
     /// The request has more than one.
     #[error("more than one credential")]
     Ambiguous,
-    /// The request has one in its query string.
+    /// The request has a credential in its query string.
     #[error("a credential in the query string")]
     InQuery,
-    /// It is presented under another scheme than `Bearer`.
+    /// The scheme of `Authorization` is not `Bearer`.
     #[error("not a bearer token")]
     NotBearer,
-    /// It is not a credential of this deployment.
+    /// The text is not a credential of this deployment.
     #[error("malformed: {0}")]
     Malformed(Malformed),
-    /// No key has its id, or the key has no such token; or there is no such legacy key, which has no id.
+    /// No such key is stored, or no such token of the key. A legacy key (`None`) has no id in its text.
     #[error("unknown {}", .0.map_or("legacy key".to_owned(), |id| format!("key {id}, or token of it")))]
     Unknown(Option<KeyId>),
-    /// It is, or could be, a legacy key, and the time of all of them is over.
+    /// The text has the shape of a legacy key, and the sunset has passed.
     #[error("a legacy key after the sunset")]
     Sunset,
-    /// The key, or its token, has another secret.
+    /// The key or token has another secret.
     #[error("wrong secret for {0}")]
     WrongSecret(KeyId),
-    /// It is this key or a token of it, and does not work.
+    /// The secret is right, and the key or token does not work.
     #[error("{word} key or token of {0}", word = .1.word())]
     Inactive(KeyId, InactiveReason),
 }
@@ -67,7 +67,7 @@ impl Refusal {
 }
 
 impl Decision {
-    /// The decision at an instant on a credential that was verified.
+    /// Decides at an instant on a credential that was verified.
     #[must_use]
     pub fn new(verification: &Verification, now: DateTime<Utc>) -> Self {
         match verification {
