@@ -72,7 +72,8 @@ impl Fields {
         Ok(Self { untaken: self.finish(untaken)?, invalid: inner })
     }
 
-    /// Takes a field that may be absent or null. If `check` refuses the value, the field is recorded as invalid and `None` returned.
+    /// Takes a field that may be absent or null. If `check` refuses the value, the field is recorded as invalid, and `None` is
+    /// returned.
     pub fn optional<T>(
         &mut self,
         name: &str,

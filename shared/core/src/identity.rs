@@ -16,8 +16,8 @@ string_newtype! {
 string_newtype! {
     /// The user that a key belongs to and acts as: an opaque id that the adopter chooses, `[A-Za-z0-9._:@|+='!~-]{1,128}`.
     ///
-    /// The id is part of paths and of the audit trail. So it must not be `.` or `..`, which clients resolve in a path, and must not
-    /// contain a credential, which would be stored and published with it.
+    /// The id is part of paths and of the audit trail. So it must not be `.` or `..`, which clients resolve in a path, and must
+    /// not contain a credential, which would be stored and published with it.
     UserId or InvalidUserId, by check_user_id
 }
 

@@ -11,7 +11,7 @@
 //! 1. [`credential`]: the text of an API key or token, its ids, its checksum. [`legacy_credential`]: keys of an adopter's
 //!    earlier mechanism.
 //! 2. [`pepper`]: the hash of a secret, and its comparison in constant time.
-//! 3. [`key`], [`token`], [`legacy_key`]: what is stored under the id.
+//! 3. [`key`], [`token`], [`legacy_key`]: the stored items.
 //! 4. [`verification`]: credential and stored items together; who calls with it at an instant, or why it does not work.
 //!    [`decision`] adds the refusals that need no stored item.
 //! 5. [`caller`]: the authenticated caller, and the scopes and endpoint rules that it must hold. [`rights`]: what each
@@ -33,7 +33,7 @@
 //!
 //! # Example
 //!
-//! Parse what a request presents, and compare it with the stored hash:
+//! Parse a presented credential, and compare it with the stored hash:
 //!
 //! ```
 //! use keygate_core::credential::{Brand, Credential};

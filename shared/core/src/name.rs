@@ -8,10 +8,10 @@ use thiserror::Error;
 use crate::credential::{self};
 use crate::unicode;
 
-/// The longest name, in characters.
+/// The maximum length of a name, in characters.
 pub const MAX_NAME_LEN: usize = 100;
 
-/// The longest folded name, in bytes: it is part of a key of the `workspaces` table, which `DynamoDB` bounds.
+/// The maximum length of a folded name, in bytes: it is part of a sort key, which `DynamoDB` limits to 1,024 bytes.
 const MAX_FOLDED_NAME_BYTES: usize = 512;
 
 /// The name of a key: 1 to 100 characters without control characters, one of them visible, trimmed.
@@ -19,10 +19,10 @@ const MAX_FOLDED_NAME_BYTES: usize = 512;
 #[serde(transparent)]
 pub struct Name(String);
 
-/// A text that is no [`Name`].
+/// The error of a text that is not a [`Name`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidName {
-    /// Nothing of it is seen.
+    /// It has no visible character.
     #[error("must have at least one visible character")]
     Invisible,
     /// It has more than [`MAX_NAME_LEN`] characters, or its folded form would be too long to store.
@@ -44,10 +44,10 @@ impl Name {
     ///
     /// # Errors
     ///
-    /// One variant of [`InvalidName`] for each way not to be a name.
+    /// The variant of [`InvalidName`] that applies.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let text = text.trim();
-        // The bound in bytes comes first, so that nothing long is ever folded.
+        // The limit in bytes comes first, so that a long text is never folded.
         if text.len() > 4 * MAX_NAME_LEN || text.chars().count() > MAX_NAME_LEN {
             return Err(InvalidName::TooLong);
         }

@@ -58,7 +58,8 @@ impl<'a> QueryParameters<'a> {
         self.untaken.contains_key(name)
     }
 
-    /// Takes a parameter that may be absent. If `check` refuses the value, the parameter is recorded as invalid and `None` returned.
+    /// Takes a parameter that may be absent. If `check` refuses the value, the parameter is recorded as invalid, and `None` is
+    /// returned.
     pub fn optional<T>(&mut self, name: &str, check: impl FnOnce(&'a str) -> Result<T, String>) -> Option<T> {
         let value = self.untaken.remove(name)?;
         check(value).map_err(|must_be| self.refuse(name, &must_be)).ok()

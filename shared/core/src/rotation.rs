@@ -1,9 +1,8 @@
-//! Which secret of a key goes on for a while when the key gets another hash: by a rotation, or because it is handed over.
+//! Rotations and handovers of a key: which of its secrets stays valid for an overlap.
 //!
 //! A key has one previous hash. A rotation makes the current secret the previous one. A handover does the same and leaves the key
-//! *unclaimed*: its current hash is of no secret, so that the only secret in use is that of the user from whom the key was taken
-//! over. Whatever happens to an unclaimed key next, that secret is the one that can go on; what stands in its place as current is
-//! in nobody's hands.
+//! *unclaimed*: its current hash matches no secret, so the only secret in use is that of the former user. The next rotation or
+//! handover of an unclaimed key therefore keeps its previous secret, not its current one.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -12,7 +11,7 @@ use crate::key::Key;
 use crate::lifecycle::{KeySchedule, announced_until};
 use crate::time::whole_second;
 
-/// A key after a rotation `now`. The secret in use works until the overlap ends; it ends at once where the overlap is zero.
+/// A key after a rotation `now`. The secret in use works until the overlap ends, which is at once if it is zero.
 #[must_use]
 pub fn rotated(key: &Key, overlap: TimeDelta, now: DateTime<Utc>) -> Key {
     let has_secret_in_use = !key.unclaimed || key.in_overlap(now);
@@ -24,8 +23,8 @@ pub fn rotated(key: &Key, overlap: TimeDelta, now: DateTime<Utc>) -> Key {
     )
 }
 
-/// A key after it was handed over to `heir` `now`. The secret in use works until `ends`, and not longer than it was promised to
-/// where it is already that of a former user.
+/// A key after a handover to `heir` `now`. The secret in use works until `ends`. If that is already the secret of a former user,
+/// its end does not move to a later time.
 #[must_use]
 pub fn handed_over(key: &Key, heir: &UserId, ends: DateTime<Utc>, now: DateTime<Utc>) -> Key {
     let ends =

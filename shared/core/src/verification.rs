@@ -358,7 +358,7 @@ mod tests {
         Key { previous_expires_at: Some(at(60)), ..key() }
     }
 
-    /// What a token is verified as whose key and whose family these are.
+    /// Verifies a token of a key, in a family.
     fn verify_stored_token(token: Token, of_key: TokenKey, family: Option<Family>) -> VerifiedCredential {
         let peppers = peppers(&[1]);
         let presented = credential(form(&token), CURRENT);
@@ -379,7 +379,7 @@ mod tests {
         TokenKey { key, generation: Generation::default() }
     }
 
-    /// What a token without a family is verified as.
+    /// Verifies a token without a family.
     fn verify_token_of(key: Key, token: Token) -> VerifiedCredential {
         verify_stored_token(token, token_key(key), None)
     }
@@ -455,7 +455,7 @@ mod tests {
             verify_key(&peppers, &api_key(secret), stored, at(200)).unwrap();
         };
         let gone = Key { ttl: Some(at(100)), ..key() };
-        // The hash of what is stored takes one MAC itself.
+        // Making the stored hash takes one MAC itself.
         assert_eq!(work(&|| verify(WRONG, Some(stored(key(), &peppers)))), 2);
         assert_eq!(work(&|| verify(WRONG, Some(stored(gone.clone(), &peppers)))), 2);
         assert_eq!(work(&|| verify(WRONG, None)), 1);
