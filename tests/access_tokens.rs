@@ -104,18 +104,18 @@ async fn no_secret_opens_what_it_was_not_made_for() {
     let authorizer = Function::start("authorize", &[]).await;
     let mut refused = 0;
     for secret_of in 0..texts.len() {
-        for Credential { key_id, kind, .. } in parsed() {
-            for kind in
-                [Some(kind), kind.token_id().map(CredentialForm::AccessToken), Some(CredentialForm::ApiKey)]
+        for Credential { key_id, form, .. } in parsed() {
+            for form in
+                [Some(form), form.token_id().map(CredentialForm::AccessToken), Some(CredentialForm::ApiKey)]
                     .into_iter()
                     .flatten()
             {
                 let [.., secret] = [parsed()].map(|mut all| {
                     std::mem::replace(&mut all[secret_of], Credential::generate(Utc::now())).secret
                 });
-                let mixed = Credential { key_id, kind, secret }.to_text(&brand);
+                let mixed = Credential { key_id, form, secret }.to_text(&brand);
                 let mixed = mixed.expose_secret();
-                let opens = texts.contains(&mixed) && !matches!(kind, CredentialForm::RefreshToken(_));
+                let opens = texts.contains(&mixed) && !matches!(form, CredentialForm::RefreshToken(_));
                 let answer = authorizer.invoke(call(mixed)).await;
                 assert_eq!(answer.is_ok(), opens, "{answer:?}");
                 refused += usize::from(!opens);

@@ -15,7 +15,7 @@ fn made_up(id: &str) -> String {
     let secret = [7; 32];
     let credential = Credential {
         key_id: id.parse().expect("an id"),
-        kind: CredentialForm::ApiKey,
+        form: CredentialForm::ApiKey,
         secret: Secret::from_bytes(&secret.into()),
     };
     credential.to_text(&brand()).expose_secret().to_owned()

@@ -41,7 +41,7 @@ fn carrying(name: &str, authorization: Option<&str>) -> Value {
 /// A well-formed key with that id and a secret that was never issued.
 fn made_up(id: KeyId) -> String {
     let credential =
-        Credential { key_id: id, kind: CredentialForm::ApiKey, secret: Secret::from_bytes(&[7; 32].into()) };
+        Credential { key_id: id, form: CredentialForm::ApiKey, secret: Secret::from_bytes(&[7; 32].into()) };
     credential.to_text(&"kg".parse().expect("a brand")).expose_secret().to_owned()
 }
 

@@ -20,7 +20,7 @@ fn parsed(key: &str) -> Credential {
 /// The text of a credential, with the checksum that belongs to it.
 fn written(key_id: KeyId, secret: &[u8; 32]) -> String {
     let credential =
-        Credential { key_id, kind: CredentialForm::ApiKey, secret: Secret::from_bytes(&(*secret).into()) };
+        Credential { key_id, form: CredentialForm::ApiKey, secret: Secret::from_bytes(&(*secret).into()) };
     credential.to_text(&brand()).expose_secret().to_owned()
 }
 

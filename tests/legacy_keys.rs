@@ -312,7 +312,7 @@ async fn of_a_user_who_is_not_removed_no_legacy_key_is_deleted() {
     .await;
     let now = Utc::now();
     let context = EventContext::without_request(&id, &bob, now);
-    let event = AuditEvent::of_key(Action::LegacyDeleted, context, keys[0].key_id, &bob);
+    let event = AuditEvent::for_key(Action::LegacyDeleted, context, keys[0].key_id, &bob);
     let deleted = store.delete_of_removed_user(&keys[0], (&id, &bob), now, &event).await;
     assert!(matches!(deleted, Err(Error::UserReinstated)), "{deleted:?}");
     assert!(workspace.accepts(&key).await);

@@ -329,7 +329,7 @@ impl<'a> Life<'a> {
         }
         let new: HashedKey = serde_json::from_value(key).expect("a key");
         let context = self.context();
-        let event = AuditEvent::of_key(Action::KeyCreated, context.event(), id, &new.key.user_id);
+        let event = AuditEvent::for_key(Action::KeyCreated, context.event(), id, &new.key.user_id);
         let made = self.store().create_key(Actor::Keygate, &new, QUOTA, None, &event, self.now).await;
         assert_eq!(Outcome::of(made), expected, "{name} of {user} at {now}: {:#?}", self.model);
         if expected == Outcome::Done {
@@ -367,7 +367,7 @@ impl<'a> Life<'a> {
         let user: UserId = from.parse().expect("a user");
         self.now += TimeDelta::milliseconds(1);
         let context = self.context();
-        let event = AuditEvent::of_user(Action::UserReinstated, context.event(), &user);
+        let event = AuditEvent::for_user(Action::UserReinstated, context.event(), &user);
         let reinstated =
             self.store().reinstate_user(Actor::Keygate, (workspace, &user), &event, self.now).await;
         assert!(reinstated.expect("it is done"));

@@ -1,4 +1,4 @@
-//! Events of the audit trail: who did what to which key or user, from where, and what came of it.
+//! Events of the audit trail: the actor, the action, the key or user it concerns, the request, and the outcome.
 
 use std::borrow::Cow;
 
@@ -18,67 +18,67 @@ use crate::identity::{UserId, WorkspaceId};
 use crate::key::KeyOwner;
 use crate::random::generate_ulid;
 
-/// What happened.
+/// The action that an event records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
-    /// A key was made over the management API.
+    /// A key was created over the management API.
     #[serde(rename = "key.created")]
     KeyCreated,
-    /// A key's name, description, scopes, expiry or being disabled was changed.
+    /// A key was changed: its name, description, scopes, endpoint rules or expiry, or it was disabled or enabled.
     #[serde(rename = "key.updated")]
     KeyUpdated,
-    /// A key got a new secret.
+    /// A key was rotated.
     #[serde(rename = "key.rotated")]
     KeyRotated,
     /// A key was deleted for good.
     #[serde(rename = "key.deleted")]
     KeyDeleted,
-    /// The first administrator's key was made by a direct invocation.
+    /// The first administrator's key was created by a direct invocation.
     #[serde(rename = "key.bootstrapped")]
     KeyBootstrapped,
-    /// An administrator's key was made by a direct invocation although the workspace had users.
+    /// An administrator's key was created by a direct invocation in a workspace that has users.
     #[serde(rename = "key.break_glass")]
     KeyBreakGlass,
-    /// A call came with a key: allowed or refused.
+    /// A key was used for calls, which were allowed or refused.
     #[serde(rename = "key.used")]
     KeyUsed,
-    /// A key was traded for tokens.
+    /// Tokens were issued for a key.
     #[serde(rename = "token.issued")]
     TokenIssued,
-    /// A refresh token was traded for others.
+    /// A refresh token was exchanged for new tokens.
     #[serde(rename = "token.refreshed")]
     TokenRefreshed,
-    /// A token was revoked, with its family if it is a refresh token; or without an id, every token of the key.
+    /// A token was revoked, with its family if it is a refresh token. Without a token id: all tokens of the key.
     #[serde(rename = "token.revoked")]
     TokenRevoked,
-    /// A refresh token was used again, and its family revoked.
+    /// A refresh token was reused, and its family revoked.
     #[serde(rename = "token.reused")]
     TokenReused,
-    /// A user was removed: no key can be made for them from then on, and those that there are go.
+    /// A user was removed. They get no new keys, and their keys are deleted or handed over.
     #[serde(rename = "user.removed")]
     UserRemoved,
     /// A removed user may have keys again.
     #[serde(rename = "user.reinstated")]
     UserReinstated,
-    /// A key of a removed user became another user's, and its secret ends.
+    /// A key of a removed user was handed over to another user.
     #[serde(rename = "key.transferred")]
     KeyTransferred,
-    /// Legacy keys were imported, so many.
+    /// Legacy keys were imported; `count` says how many.
     #[serde(rename = "legacy.imported")]
     LegacyImported,
     /// A legacy key was deleted for good.
     #[serde(rename = "legacy.deleted")]
     LegacyDeleted,
-    /// A key will stop working in a few days.
+    /// A key expires in a few days.
     #[serde(rename = "key.expiring")]
     KeyExpiring,
-    /// A key has stopped working, because its time is over.
+    /// A key has expired.
     #[serde(rename = "key.expired")]
     KeyExpired,
-    /// The secret before a key's last rotation has stopped working.
+    /// The overlap of a key's last rotation has ended.
     #[serde(rename = "key.overlap_ended")]
     KeyOverlapEnded,
-    /// Nobody uses a key: it will be disabled in a few days, unless somebody does.
+    /// A key is unused, and will be disabled in a few days unless it is used.
     #[serde(rename = "key.unused")]
     KeyUnused,
     /// An expired key was removed at the end of its retention.
@@ -87,14 +87,14 @@ pub enum Action {
 }
 
 impl Action {
-    /// Whether it changes what a key or a user may do. What is only use, and as frequent as that, is none.
+    /// Whether the action is one of management, and not the frequent use of keys and tokens.
     #[must_use]
     pub fn is_management(self) -> bool {
         !matches!(self, Self::KeyUsed | Self::TokenIssued | Self::TokenRefreshed)
     }
 
-    /// Whether it may end a credential, or make one do less or something else, so that what the authorizer answered before it
-    /// may be wrong now. Of [`Self::KeyUpdated`] it depends on what was changed.
+    /// Whether the action may end or narrow a credential, so that cached responses of the authorizer may be wrong. For
+    /// [`Self::KeyUpdated`] it depends on the changed fields.
     #[must_use]
     pub fn revokes(self) -> bool {
         match self {
@@ -107,7 +107,7 @@ impl Action {
             | Self::TokenReused
             | Self::UserRemoved
             | Self::LegacyDeleted => true,
-            // A key that has expired or is gone was answered for until its expiry and no longer.
+            // No response of the authorizer was valid past the expiry of the key.
             Self::KeyCreated
             | Self::KeyBootstrapped
             | Self::KeyBreakGlass
@@ -123,47 +123,47 @@ impl Action {
         }
     }
 
-    /// The action's name, as it is written and shown.
+    /// Parses the name of an action, as it is stored and shown.
     ///
     /// # Errors
     ///
-    /// [`InvalidAction`] when there is none of that name.
+    /// - [`InvalidAction`]: no action has the name.
     pub fn parse(name: &str) -> Result<Self, InvalidAction> {
         Self::deserialize(name.into_deserializer()).map_err(|_: ValueError| InvalidAction)
     }
 }
 
-/// A text that is no [`Action`].
+/// The error of a text that is not the name of an [`Action`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("must be an action of the audit trail, such as key.created")]
 pub struct InvalidAction;
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CallOutcome {
     /// The call may reach the backend.
     Allowed,
-    /// The call may not, for this reason, in one word.
+    /// The call is refused, for this one-word reason.
     Refused(&'static str),
 }
 
-/// The request that made something happen. A direct invocation has neither method, path nor source.
+/// The request that caused an event. A direct invocation has neither method, path nor source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestOrigin {
     /// HTTP method.
     pub method: Option<String>,
-    /// Path as sent, without the stage; of a call the route, where it is known.
+    /// Path as sent, without the stage. For a call, the route if it is known.
     pub path: Option<String>,
     /// IP address of the sender.
     pub source: Option<String>,
 }
 
-/// The longest text of a request that is kept, in bytes.
+/// The maximum length of a text of a request that is stored, in bytes.
 const MAX_KEPT_TEXT_BYTES: usize = 512;
 
 impl RequestOrigin {
-    /// Whether a text of a request may be kept: it is not endless, and no credential that somebody put in the wrong place,
-    /// as it stands or however often percent-encoded.
+    /// Whether a text of a request may be stored: it is not too long, and contains no credential, even if it is
+    /// percent-encoded several times.
     #[must_use]
     pub fn may_keep(text: &str) -> bool {
         let mut text = Cow::Borrowed(text);
@@ -171,7 +171,7 @@ impl RequestOrigin {
             if text.len() > MAX_KEPT_TEXT_BYTES || credential::contains_credential(&text) {
                 return false;
             }
-            // Each time there is less to decode, or nothing.
+            // Ends, because each step that decodes something shortens the text.
             let decoded = percent_decode_str(&text).decode_utf8_lossy().into_owned();
             if decoded == *text {
                 return true;
@@ -181,58 +181,58 @@ impl RequestOrigin {
     }
 }
 
-/// What an event says beyond who did what to which key.
+/// The details of an event, each for some actions only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventDetails {
-    /// Of a call: what was presented.
+    /// For a call: the kind of the credential.
     pub credential: Option<CredentialKind>,
-    /// Of an update: the fields that have another value now.
+    /// For an update: the names of the fields that have a new value.
     pub changed: Vec<&'static str>,
-    /// When the key stops working, or has stopped.
+    /// When the key expires or has expired.
     pub expires_at: Option<DateTime<Utc>>,
-    /// Of a notice: how many days before.
+    /// For a notice: the days left until the expiry.
     pub days_left: Option<u32>,
 }
 
-/// One event, never changed once it is written: of a change, in the transaction that makes it; of calls, after them.
+/// One event. It is immutable once written: for a change, in the transaction of the change; for calls, after them.
 #[derive(Clone, Debug)]
 pub struct AuditEvent {
-    /// Makes two events of one actor at one instant distinct.
+    /// Distinguishes two events of one actor at one instant.
     pub id: Ulid,
     /// When it happened.
     pub at: DateTime<Utc>,
     /// The tenant.
     pub workspace_id: WorkspaceId,
-    /// Who did it.
+    /// The user who acted, or Keygate itself.
     pub actor: UserId,
-    /// What was done.
+    /// The action.
     pub action: Action,
-    /// The key it was done to; none, if it was done to a user.
+    /// The key that it concerns; `None` if it concerns a user.
     pub key_id: Option<KeyId>,
-    /// The token of the key, if it is about one.
+    /// The token that it concerns, if it does.
     pub token_id: Option<TokenId>,
-    /// Whose key that is, or which user it was done to.
+    /// The user of that key, or the user that it concerns.
     pub target: UserId,
-    /// What else there is to say.
+    /// The details.
     pub details: EventDetails,
-    /// By which request; of several calls, by the first.
+    /// The request; for several calls, the first one.
     pub origin: RequestOrigin,
-    /// What came of a call. A change is an event only if it was made.
+    /// The outcome of a call. A change has none: it is recorded only if it was made.
     pub outcome: Option<CallOutcome>,
-    /// How many calls or imported keys it stands for; any other change is one event.
+    /// The number of calls or imported keys that it stands for; 1 for every other action.
     pub count: u32,
 }
 
 impl AuditEvent {
     /// The event of a change of a key of `owner`, or of one that becomes theirs.
     #[must_use]
-    pub fn of_key(action: Action, context: EventContext<'_>, key_id: KeyId, owner: &UserId) -> Self {
-        Self { key_id: Some(key_id), ..Self::of_user(action, context, owner) }
+    pub fn for_key(action: Action, context: EventContext<'_>, key_id: KeyId, owner: &UserId) -> Self {
+        Self { key_id: Some(key_id), ..Self::for_user(action, context, owner) }
     }
 
     /// The event of a change of a user.
     #[must_use]
-    pub fn of_user(action: Action, context: EventContext<'_>, target: &UserId) -> Self {
+    pub fn for_user(action: Action, context: EventContext<'_>, target: &UserId) -> Self {
         let EventContext { workspace_id, actor, origin, at } = context;
         Self {
             id: generate_ulid(at),
@@ -250,24 +250,24 @@ impl AuditEvent {
         }
     }
 
-    /// The same event, about a token of the key.
+    /// Adds the token of the key that the event concerns.
     #[must_use]
-    pub fn about_token(self, token_id: TokenId) -> Self {
+    pub fn with_token(self, token_id: TokenId) -> Self {
         Self { token_id: Some(token_id), ..self }
     }
 
-    /// The event of what happened to a key `at` an instant by the passing of time alone. It is the same, its id included,
-    /// however often it is made, so that it is in the trail once.
+    /// The event of what time did to a key `at` an instant. Its id is derived from its content, so that repeated attempts
+    /// write it once.
     ///
     /// # Panics
     ///
-    /// Before 1970.
+    /// When `at` is before 1970.
     #[must_use]
-    pub fn of_clock(action: Action, owner: &KeyOwner, details: EventDetails, at: DateTime<Utc>) -> Self {
+    pub fn for_lifecycle(action: Action, owner: &KeyOwner, details: EventDetails, at: DateTime<Utc>) -> Self {
         let KeyOwner { workspace_id, user_id, key_id } = owner;
-        let clock = UserId::system_clock();
+        let clock = UserId::of_clock();
         let context = EventContext::without_request(workspace_id, &clock, at);
-        let of_change = Self::of_key(action, context, *key_id, user_id);
+        let of_change = Self::for_key(action, context, *key_id, user_id);
         let digest =
             Sha256::new().chain_update(key_id.to_bytes()).chain_update(format!("{action:?}")).finalize();
         let mut unique = [0; 16];
@@ -276,9 +276,9 @@ impl AuditEvent {
         Self { id, details, ..of_change }
     }
 
-    /// The event of a call with a key, or with what was made with it.
+    /// The event of a call with a key or with a token of it.
     #[must_use]
-    pub fn of_call(
+    pub fn for_call(
         owner: &KeyOwner,
         credential: Option<CredentialKind>,
         outcome: CallOutcome,
@@ -287,83 +287,83 @@ impl AuditEvent {
     ) -> Self {
         let KeyOwner { workspace_id, user_id, key_id } = owner;
         let context = EventContext { workspace_id, actor: user_id, origin, at };
-        let of_change = Self::of_key(Action::KeyUsed, context, *key_id, user_id);
+        let of_change = Self::for_key(Action::KeyUsed, context, *key_id, user_id);
         let details = EventDetails { credential, ..EventDetails::default() };
         Self { outcome: Some(outcome), details, ..of_change }
     }
 
-    /// Where it stands among its actor's events: in order of time, down to the millisecond.
+    /// The sort key among the events of its actor: ordered by time, to the millisecond.
     #[must_use]
     pub fn position(&self) -> String {
         format!("{}#{}", millisecond(self.at), self.id)
     }
 }
 
-/// A time as events are ordered by it.
+/// A time in the form by which events are ordered.
 fn millisecond(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// An event as it is read and shown. Its words are as they were written: the trail outlives the versions that wrote it.
+/// An event as it is read and shown. Its words are those that were stored, because the trail outlives the versions that wrote it.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShownEvent {
-    /// Tells it from every other event.
+    /// Its unique id.
     pub id: String,
     /// When it happened, to the millisecond.
     pub at: String,
-    /// Who did it.
+    /// The user who acted, or Keygate itself.
     pub actor: UserId,
-    /// What was done.
+    /// The name of the action.
     pub action: String,
-    /// The key it was done to.
+    /// The key that it concerns.
     pub key_id: Option<KeyId>,
-    /// The token of the key, if it is about one.
+    /// The token that it concerns, if it does.
     pub token_id: Option<String>,
-    /// Whose key that is, or which user it was done to.
+    /// The user of that key, or the user that it concerns.
     pub target: UserId,
-    /// Of an update: the fields that had another value from then on.
+    /// For an update: the names of the fields that got a new value.
     pub changed: Vec<String>,
-    /// Of a call: what was presented.
+    /// For a call: the kind of the credential.
     pub credential: Option<String>,
     /// HTTP method of the request.
     pub method: Option<String>,
-    /// Path, or of a call the route.
+    /// Path; for a call, the route.
     pub path: Option<String>,
     /// IP address of the sender.
     pub source: Option<String>,
-    /// `done` of a change; `allowed` or `refused` of a call.
+    /// `done` for a change; `allowed` or `refused` for a call.
     pub outcome: String,
-    /// Why a call was refused.
+    /// The reason of a refused call.
     pub reason: Option<String>,
-    /// How many calls it stands for.
+    /// The number of calls or imported keys that it stands for.
     pub count: u32,
 }
 
-/// A part of the time, from its begin and up to its end, in the form in which events are ordered.
+/// A range of time in the form by which events are ordered: it includes its beginning and excludes its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimeRange {
-    /// Not after the first event of it.
+    /// The inclusive lower bound.
     pub from: String,
-    /// After the last one.
+    /// The exclusive upper bound.
     pub to: String,
 }
 
 impl TimeRange {
-    /// From an instant on, up to another one and not at it. What is not said is without end.
+    /// The range from an instant up to another one, exclusive. A missing bound leaves that side open.
     #[must_use]
     pub fn new(from: Option<DateTime<Utc>>, to: Option<DateTime<Utc>>) -> Self {
-        // A digit is before, and a colon after every year.
+        // A `0` sorts before every year, and a `:` after.
         Self { from: from.map_or_else(|| "0".to_owned(), edge), to: to.map_or_else(|| ":".to_owned(), edge) }
     }
 
-    /// Whether an event can be in it that stands there.
+    /// Whether an event with this position is in the range.
     #[must_use]
     pub fn contains(&self, position: &str) -> bool {
         self.from.as_str() <= position && position < self.to.as_str()
     }
 }
 
-/// The first millisecond that is not before an instant, within the years that have four digits.
+/// The first millisecond that is not before an instant, limited to the years with four digits.
 fn edge(time: DateTime<Utc>) -> String {
     let begun = time.timestamp_subsec_nanos() % 1_000_000;
     let rest = if begun == 0 { 0 } else { i64::from(1_000_000 - begun) };
@@ -378,13 +378,14 @@ fn edge(time: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::KEY_TEXT;
 
     fn at(text: &str) -> DateTime<Utc> {
         DateTime::parse_from_rfc3339(text).unwrap().into()
     }
 
     #[test]
-    fn a_period_begins_at_its_first_instant_and_ends_before_its_last() {
+    fn a_range_begins_at_its_first_instant_and_ends_before_its_last() {
         let event = |time: &str| format!("{}#01JD3V6Y4N8Q2Z5X7W9B0C1D2E", millisecond(at(time)));
         let period = |from, to| TimeRange::new(Some(at(from)), Some(at(to)));
         let second = period("2026-11-25T10:00:00Z", "2026-11-25T11:00:01+01:00");
@@ -404,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_period_without_an_edge_has_all_events_there_are() {
+    fn a_range_without_a_bound_has_all_events_there_are() {
         let event = format!("{}#01JD3V6Y4N8Q2Z5X7W9B0C1D2E", millisecond(at("2026-11-25T10:00:00Z")));
         assert!(TimeRange::new(None, None).contains(&event));
         let (first, last) = (at("0000-01-01T00:00:00+23:59"), at("9999-12-31T23:59:59.9999-23:59"));
@@ -426,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_text_is_kept_unless_it_is_long_or_a_credential_however_it_is_encoded() {
-        let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let key = KEY_TEXT;
         let encoded = key.replace('_', "%5F");
         for text in [
             format!("/users/{key}"),

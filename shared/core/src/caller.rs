@@ -1,4 +1,4 @@
-//! Who calls, and what they may do.
+//! The caller of a request, and the checks of its scopes, endpoint rules and rights.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -12,35 +12,35 @@ use crate::rights::Operation;
 use crate::scope::{Scope, WORKSPACE_ADMIN};
 use crate::time;
 
-/// On whose behalf a change is made.
+/// The party on whose behalf a change is made.
 #[derive(Clone, Copy, Debug)]
 pub enum Actor<'a> {
-    /// A user of the workspace, with whichever credential. A user who was removed changes nothing.
+    /// A user of the workspace. A removed user changes nothing.
     User(&'a WorkspaceId, &'a UserId),
-    /// Keygate itself: what time does, what an event asks for, and what is left of a removal that was accepted.
+    /// Keygate itself: for lifecycle events, removals by event, and the rest of an accepted removal.
     Keygate,
 }
 
-/// The authenticated sender of a request: as the authorizer finds it, and as it tells the backend.
+/// The authenticated sender of a request, as the authorizer tells the backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Caller {
-    /// The tenant of everything the caller can see.
+    /// The tenant. The caller sees nothing of other tenants.
     pub workspace_id: WorkspaceId,
-    /// Whom the credential acts as.
+    /// The user that the credential acts as.
     pub user_id: UserId,
     /// The key behind the credential.
     pub key_id: KeyId,
-    /// That key's name.
+    /// The name of that key.
     pub key_name: String,
-    /// What the credential carries.
+    /// The scopes of the credential.
     pub scopes: Vec<Scope>,
-    /// Where the credential may be used; everywhere, if there are none.
+    /// The endpoint rules of the credential. Without any it may be used everywhere.
     pub endpoints: Vec<EndpointRule>,
-    /// What was presented.
+    /// The kind of the credential.
     pub credential: CredentialKind,
-    /// Which secret of an API key it is, if not the current one.
+    /// The secret of an API key, if it is not the current one.
     pub old_secret: Option<OldSecret>,
-    /// When it stops working: what was presented, not the key behind it.
+    /// When the credential ends, which may be before its key does.
     #[serde(serialize_with = "time::serialize")]
     pub expires_at: Option<DateTime<Utc>>,
 }
@@ -50,9 +50,9 @@ pub struct Caller {
 pub struct Me {
     #[serde(flatten)]
     caller: Caller,
-    /// Whether what was presented is to be replaced by an API key.
+    /// Whether an API key should replace the credential.
     deprecated: bool,
-    /// From when on no credential of this kind works.
+    /// When credentials of this kind stop working.
     #[serde(serialize_with = "time::serialize")]
     sunset: Option<DateTime<Utc>>,
 }
@@ -65,25 +65,25 @@ impl From<Caller> for Me {
 }
 
 impl Caller {
-    /// On whose behalf the caller changes something.
+    /// The caller as the party of a change.
     #[must_use]
     pub fn actor(&self) -> Actor<'_> {
         Actor::User(&self.workspace_id, &self.user_id)
     }
 
-    /// From when on no credential of this kind works: of a legacy key its sunset, which is when it expires.
+    /// When credentials of this kind stop working. Only legacy keys have a sunset, at which they expire.
     #[must_use]
     pub fn sunset(&self) -> Option<DateTime<Utc>> {
         self.expires_at.filter(|_| self.credential == CredentialKind::LegacyKey)
     }
 
-    /// Whether the caller acts on everyone's keys.
+    /// Whether the caller holds `workspace:admin`, and so acts on the keys of every user.
     #[must_use]
     pub fn is_admin(&self) -> bool {
         self.scopes.iter().any(|held| held.as_str() == WORKSPACE_ADMIN)
     }
 
-    /// Demands one scope; an administrator holds every one.
+    /// Requires a scope. An administrator holds every scope.
     ///
     /// # Errors
     ///
@@ -96,11 +96,11 @@ impl Caller {
         }
     }
 
-    /// Demands what handing out a key takes: every scope and endpoint rule of the one that is handed out.
+    /// Requires every scope and endpoint rule of a key that the caller creates, rotates or widens.
     ///
-    /// Nobody hands out more than they have. A caller without rules holds every rule. Any other holds what its own cover, and
-    /// so never a key without rules; that goes for administrators too, who would have no use for rules that they can get
-    /// around. Which credentials may hand out keys at all, [`crate::rights`] says.
+    /// A caller without rules holds every rule. A caller with rules holds those that its own cover, and never a key without
+    /// rules. This applies to administrators too: otherwise they could get around their own rules. [`crate::rights`] decides which
+    /// classes of credentials may do these operations at all.
     ///
     /// # Errors
     ///
@@ -120,35 +120,35 @@ impl Caller {
         }
     }
 
-    /// Demands that the caller may act on the keys of `user`: its own, or anyone's as an administrator.
+    /// Requires that the caller may act on the keys of `user`: their own keys, or those of every user as an administrator.
     ///
     /// # Errors
     ///
-    /// - [`Error::NotYourKey`]: the user is another one and the caller no administrator.
+    /// - [`Error::NotYourKey`]: the user is another one and the caller is not an administrator.
     pub fn require_to_act_for(&self, user: &UserId) -> Result<(), Error> {
         if self.is_admin() || self.user_id == *user { Ok(()) } else { Err(Error::NotYourKey) }
     }
 
-    /// What the caller presented.
+    /// The class of the credential, which its rights depend on.
     #[must_use]
     pub fn class(&self) -> CredentialClass {
         CredentialClass::new(self.credential, self.old_secret)
     }
 
-    /// Demands that what the caller presented may do something that is about no key.
+    /// Requires the right to an operation that is not about a key.
     ///
     /// # Errors
     ///
-    /// - [`Error::InsufficientCredential`]: it may not.
+    /// - [`Error::InsufficientCredential`]: the class of the caller's credential does not have the right.
     pub fn may(&self, operation: Operation) -> Result<(), Error> {
         self.allowed(operation, false)
     }
 
-    /// Demands that what the caller presented may do something to a key.
+    /// Requires the right to an operation on a key.
     ///
     /// # Errors
     ///
-    /// - [`Error::InsufficientCredential`]: it may not.
+    /// - [`Error::InsufficientCredential`]: the class of the caller's credential does not have the right.
     pub fn may_to(&self, operation: Operation, key: KeyId) -> Result<(), Error> {
         self.allowed(operation, self.key_id == key)
     }
@@ -162,24 +162,11 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::{self, at, key_id, rules};
     use crate::scope::{KEYS_READ, KEYS_WRITE};
 
     fn caller(scopes: &[&str]) -> Caller {
-        Caller {
-            workspace_id: "acme".parse().unwrap(),
-            user_id: "alice".parse().unwrap(),
-            key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
-            key_name: "ci".to_owned(),
-            scopes: scopes.iter().map(|scope| scope.parse().unwrap()).collect(),
-            endpoints: Vec::new(),
-            credential: CredentialKind::ApiKey,
-            old_secret: None,
-            expires_at: None,
-        }
-    }
-
-    fn rules(texts: &[&str]) -> Vec<EndpointRule> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
+        Caller { scopes: fixtures::scopes(scopes), ..fixtures::caller() }
     }
 
     #[test]
@@ -232,5 +219,36 @@ mod tests {
         assert!(caller(&[]).require_to_act_for(&alice).is_ok());
         assert!(matches!(caller(&[KEYS_WRITE]).require_to_act_for(&bob), Err(Error::NotYourKey)));
         assert!(caller(&[WORKSPACE_ADMIN]).require_to_act_for(&bob).is_ok());
+    }
+
+    #[test]
+    fn rights_depend_on_what_was_presented_and_on_whether_the_key_is_its_own() {
+        let other = "01JD3V6Y4N8Q2Z5X7W9B0C1D2F".parse().unwrap();
+        let current = caller(&[]);
+        assert!(current.may_to(Operation::RotateKey, key_id()).is_ok());
+        let old = Caller { old_secret: Some(OldSecret::Previous), ..caller(&[WORKSPACE_ADMIN]) };
+        assert!(old.may_to(Operation::RotateKey, other).is_ok());
+        let refused = old.may_to(Operation::RotateKey, key_id());
+        assert!(matches!(refused, Err(Error::InsufficientCredential(CredentialClass::PreviousSecret))));
+        let token = Caller { credential: CredentialKind::AccessToken, ..caller(&[WORKSPACE_ADMIN]) };
+        assert!(token.may(Operation::ReadKeys).is_ok());
+        let refused = token.may(Operation::CreateKey);
+        assert!(matches!(refused, Err(Error::InsufficientCredential(CredentialClass::AccessToken))));
+    }
+
+    #[test]
+    fn only_a_legacy_key_is_deprecated_and_has_a_sunset() {
+        for (credential, is_legacy) in [
+            (CredentialKind::ApiKey, false),
+            (CredentialKind::AccessToken, false),
+            (CredentialKind::LegacyKey, true),
+        ] {
+            let caller = Caller { credential, expires_at: Some(at(60)), ..fixtures::caller() };
+            assert_eq!(caller.sunset(), is_legacy.then(|| at(60)), "{credential:?}");
+            let shown = serde_json::to_value(Me::from(caller)).unwrap();
+            assert_eq!(shown["deprecated"], is_legacy);
+            assert_eq!(shown["sunset"].is_string(), is_legacy);
+            assert_eq!(shown["expires_at"], "2001-09-09T01:47:40Z");
+        }
     }
 }

@@ -1,23 +1,35 @@
-//! Kinds of credentials, and the classes of them that have the same rights.
+//! Kinds of credentials, and the classes that have the same rights.
+//!
+//! Three words tell credentials apart, each for one purpose:
+//!
+//! | word | type | tells apart | used for |
+//! | --- | --- | --- | --- |
+//! | form | [`CredentialForm`] | API key, access token, refresh token | parsing and hashing; it carries the token's id |
+//! | kind | [`CredentialKind`] | API key, access token, legacy key | what backends and the audit trail are told |
+//! | class | [`CredentialClass`] | the kinds, and API keys by [`OldSecret`] | [rights](crate::rights) |
+//!
+//! A legacy key has no form, because its text is not Keygate's. A refresh token is of no kind, because it never calls an API.
+//!
+//! [`CredentialForm`]: crate::credential::CredentialForm
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Which kind of credential was presented.
+/// The kind of a credential that calls APIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CredentialKind {
-    /// The key itself.
+    /// An API key, with its current or an old secret.
     ApiKey,
-    /// A token that was made with it.
+    /// An access token that was issued for an API key.
     AccessToken,
-    /// A key of the adopter's earlier mechanism, which works until its sunset.
+    /// A key of the adopter's earlier mechanism, which works until the sunset.
     LegacyKey,
 }
 
 impl CredentialKind {
-    /// The kind in one word, as everybody is told.
+    /// The kind in one word, as it is stored and shown.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -27,7 +39,7 @@ impl CredentialKind {
         }
     }
 
-    /// The kind as a sentence begins with it.
+    /// The kind as the beginning of a sentence.
     #[must_use]
     pub fn noun(self) -> &'static str {
         match self {
@@ -38,24 +50,24 @@ impl CredentialKind {
     }
 }
 
-/// Which secret of an API key was presented, if not its current one.
+/// A secret of an API key that is not its current one and still works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OldSecret {
     /// The secret before the last rotation, which works until the overlap ends.
     Previous,
-    /// The secret of the user from whom the key was taken over, which works until that overlap ends.
+    /// The secret of the former user of a key that was handed over, which works until that overlap ends.
     Transferred,
 }
 
-/// What is presented, as far as rights depend on it.
+/// A credential as far as rights depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialClass {
     /// An API key with its current secret.
     CurrentSecret,
     /// An API key with the secret before its last rotation.
     PreviousSecret,
-    /// An API key with the secret of the user from whom it was taken over.
+    /// An API key with the secret of its former user.
     TransferredSecret,
     /// An access token.
     AccessToken,
@@ -64,7 +76,7 @@ pub enum CredentialClass {
 }
 
 impl CredentialClass {
-    /// What was presented, by its kind and by which secret it is.
+    /// The class of a kind of credential. `old_secret` counts for API keys alone.
     #[must_use]
     pub fn new(kind: CredentialKind, old_secret: Option<OldSecret>) -> Self {
         match (kind, old_secret) {
@@ -77,7 +89,7 @@ impl CredentialClass {
     }
 }
 
-/// What was presented, as a client is told.
+/// The class as a client is told.
 impl fmt::Display for CredentialClass {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {

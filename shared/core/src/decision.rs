@@ -1,4 +1,4 @@
-//! The decision on a request: who calls with its credential, or why it is refused.
+//! The decision on a request: its caller, or the reason of the refusal.
 
 use chrono::{DateTime, Utc};
 use thiserror::Error as ThisError;
@@ -7,16 +7,16 @@ use crate::caller::Caller;
 use crate::credential::{KeyId, Malformed};
 use crate::verification::{InactiveReason, Verification, WRONG_SECRET};
 
-/// What comes of a presented credential.
+/// The decision on a presented credential.
 #[derive(Debug)]
 pub enum Decision {
-    /// It works, and this is who calls with it.
+    /// The credential works, and this is the caller.
     Accepted(Box<Caller>),
-    /// It is not.
+    /// The credential is refused.
     Refused(Refusal),
 }
 
-/// Why a credential was refused. For the log: whoever presented it learns only that it was.
+/// Why a credential is refused. It goes to the log, the metrics and the audit trail; the client learns only that it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 pub enum Refusal {
     /// The request has no credential.
@@ -25,25 +25,25 @@ pub enum Refusal {
     /// The request has more than one.
     #[error("more than one credential")]
     Ambiguous,
-    /// The request has one in its query string.
+    /// The request has a credential in its query string.
     #[error("a credential in the query string")]
     InQuery,
-    /// It is presented under another scheme than `Bearer`.
+    /// The scheme of `Authorization` is not `Bearer`.
     #[error("not a bearer token")]
     NotBearer,
-    /// It is not a credential of this deployment.
+    /// The text is not a credential of this deployment.
     #[error("malformed: {0}")]
     Malformed(Malformed),
-    /// No key has its id, or the key has no such token; or there is no such legacy key, which has no id.
+    /// No such key is stored, or no such token of the key. A legacy key (`None`) has no id in its text.
     #[error("unknown {}", .0.map_or("legacy key".to_owned(), |id| format!("key {id}, or token of it")))]
     Unknown(Option<KeyId>),
-    /// It is, or could be, a legacy key, and the time of all of them is over.
+    /// The text has the shape of a legacy key, and the sunset has passed.
     #[error("a legacy key after the sunset")]
     Sunset,
-    /// The key, or its token, has another secret.
+    /// The key or token has another secret.
     #[error("wrong secret for {0}")]
     WrongSecret(KeyId),
-    /// It is this key or a token of it, and does not work.
+    /// The secret is right, and the key or token does not work.
     #[error("{word} key or token of {0}", word = .1.word())]
     Inactive(KeyId, InactiveReason),
 }
@@ -67,7 +67,7 @@ impl Refusal {
 }
 
 impl Decision {
-    /// The decision on a verification credential at an instant.
+    /// Decides at an instant on a credential that was verified.
     #[must_use]
     pub fn new(verification: &Verification, now: DateTime<Utc>) -> Self {
         match verification {
@@ -77,6 +77,64 @@ impl Decision {
             },
             Verification::WrongSecret(owner) => Self::Refused(Refusal::WrongSecret(owner.key_id)),
             Verification::Unknown(key_id) => Self::Refused(Refusal::Unknown(*key_id)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{at, key, key_id};
+    use crate::key::{Generation, Key};
+    use crate::verification::{PresentedSecret, VerifiedCredential};
+
+    fn verified(key: Key) -> Verification {
+        let generation = Generation::default();
+        let presented = PresentedSecret::Current;
+        Verification::Verified(Box::new(VerifiedCredential { key, generation, presented }))
+    }
+
+    fn refusal(verification: &Verification) -> Refusal {
+        match Decision::new(verification, at(1000)) {
+            Decision::Refused(refusal) => refusal,
+            Decision::Accepted(caller) => panic!("{caller:?}"),
+        }
+    }
+
+    #[test]
+    fn a_credential_that_works_is_accepted_and_every_other_one_refused_with_its_reason() {
+        let Decision::Accepted(caller) = Decision::new(&verified(key()), at(1000)) else { panic!() };
+        assert_eq!((caller.key_id, caller.user_id.as_str()), (key_id(), "alice"));
+
+        let expired = Key { expires_at: Some(at(1000)), ..key() };
+        assert_eq!(refusal(&verified(expired)), Refusal::Inactive(key_id(), InactiveReason::Expired));
+        let disabled = Key { disabled_at: Some(at(0)), ..key() };
+        assert_eq!(refusal(&verified(disabled)), Refusal::Inactive(key_id(), InactiveReason::Disabled));
+        assert_eq!(refusal(&Verification::WrongSecret(key().owner())), Refusal::WrongSecret(key_id()));
+        assert_eq!(refusal(&Verification::Unknown(Some(key_id()))), Refusal::Unknown(Some(key_id())));
+        assert_eq!(refusal(&Verification::Unknown(None)), Refusal::Unknown(None));
+    }
+
+    #[test]
+    fn every_refusal_has_one_word_for_metrics_and_a_sentence_for_the_log() {
+        let id = key_id();
+        for (refusal, word, logged) in [
+            (Refusal::Missing, "missing", "no credential"),
+            (Refusal::Ambiguous, "ambiguous", "more than one credential"),
+            (Refusal::InQuery, "in_query", "a credential in the query string"),
+            (Refusal::NotBearer, "not_bearer", "not a bearer token"),
+            (Refusal::Malformed(Malformed::Checksum), "malformed", "malformed: wrong checksum"),
+            (Refusal::Unknown(None), "unknown", "unknown legacy key"),
+            (Refusal::Unknown(Some(id)), "unknown", "unknown key 01JD3V6Y4N8Q2Z5X7W9B0C1D2E, or token of it"),
+            (Refusal::Sunset, "sunset", "a legacy key after the sunset"),
+            (Refusal::WrongSecret(id), "wrong_secret", "wrong secret for 01JD3V6Y4N8Q2Z5X7W9B0C1D2E"),
+            (
+                Refusal::Inactive(id, InactiveReason::NowhereToUse),
+                "nowhere_to_use",
+                "nowhere_to_use key or token of 01JD3V6Y4N8Q2Z5X7W9B0C1D2E",
+            ),
+        ] {
+            assert_eq!((refusal.word(), refusal.to_string().as_str()), (word, logged));
         }
     }
 }

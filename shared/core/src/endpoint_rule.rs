@@ -17,32 +17,32 @@ use thiserror::Error as ThisError;
 use crate::credential;
 use crate::scope::Scope;
 
-/// The most rules a key may have.
+/// The maximum number of rules of a key.
 pub const MAX_ENDPOINT_RULES: usize = 20;
 
-/// What `*` stands for. It is written out, because the `*` of IAM crosses `/`: `*/public/*` would also match
-/// `GET/admin/public/x`.
+/// The methods that `*` stands for. They are written out in a policy, because the `*` of IAM crosses `/`: `*/public/*` would also
+/// match `GET/admin/public/x`.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// The route of a WebSocket API on which a connection is authorised, and the rule that allows it.
 const CONNECT: &str = "$connect";
 
-/// The longest rule, in bytes. It leaves a resource of a policy below the 512 characters that API Gateway takes.
+/// The maximum length of a rule, in bytes. It keeps a resource of a policy below the 512 characters that API Gateway takes.
 const MAX_RULE_LEN: usize = 200;
 
-/// How long a resource of a policy may be before the method: `arn:aws-us-gov:execute-api:us-gov-west-1:123456789012:`,
+/// The maximum length of a resource before the method: `arn:aws-us-gov:execute-api:us-gov-west-1:123456789012:`,
 /// an API's id of 10, and a stage's name of 128.
 const MAX_STAGE_LEN: usize = 54 + 10 + 1 + 128 + 1;
 
-/// How many bytes of the authorizer's answer there are for rules and scopes. API Gateway takes 8 kB
-/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html>); the rest is for what else is in it.
+/// The bytes of an authorizer's response that rules and scopes may take. API Gateway takes 8 kB
+/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html>).
 const RESPONSE_BUDGET_BYTES: usize = 6_000;
 
 string_newtype! {
-    /// One rule, in the one form that it has.
+    /// One rule in its canonical form.
     ///
-    /// A path consists of `/` and segments of letters, digits and `-._~:@+=`, none of which is empty, `.` or `..`. What
-    /// else a URL may have is either ambiguous or means something to IAM (`*`, `?`, `$`).
+    /// A path consists of `/` and segments of letters, digits and `-._~:@+=`, none of which is empty, `.` or `..`. Every
+    /// other character of a URL is ambiguous or has a meaning in IAM (`*`, `?`, `$`).
     EndpointRule or InvalidEndpointRule, by |text| {
         if text != CONNECT && (text.len() > MAX_RULE_LEN || !is_method_and_path(text)) {
             Err(InvalidEndpointRule::Form)
@@ -54,15 +54,17 @@ string_newtype! {
     }
 }
 
-/// A text that is no [`EndpointRule`].
+/// The error of a text that is not an [`EndpointRule`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 pub enum InvalidEndpointRule {
-    /// It is of another form.
+    /// It does not have the form of a rule.
     #[error(
-        "must be $connect, or a method in capitals or *, a space and a path such as /orders, /orders/7 or /orders/*, at most 200 characters of A-Z, a-z, 0-9, '/' and '-._~:@+=' with no empty, '.' or '..' segment, and * only as the last one"
+        "must be $connect, or a method in capitals or *, a space and a path such as /orders, /orders/7 or /orders/*, \
+        at most 200 characters of A-Z, a-z, 0-9, '/' and '-._~:@+=' with no empty, '.' or '..' segment, \
+        and * only as the last one"
     )]
     Form,
-    /// Its path has a credential.
+    /// Its path contains a credential.
     #[error("{}", credential::MUST_NOT_BE)]
     Credential,
 }
@@ -80,14 +82,14 @@ fn is_method_and_path(text: &str) -> bool {
 }
 
 impl EndpointRule {
-    /// The methods and the path; nothing for [`CONNECT`].
+    /// The methods and the path; `None` for [`CONNECT`].
     fn methods_and_path(&self) -> Option<(&[&str], &str)> {
         let (method, path) = self.0.split_once(' ')?;
         let one = METHODS.iter().position(|known| *known == method);
         Some((one.map_or(&METHODS[..], |index| &METHODS[index..=index]), path))
     }
 
-    /// The rule for what both rules allow, if there is anything.
+    /// The rule for the calls that both rules allow; `None` if there are none.
     fn overlap(&self, other: &Self) -> Option<Self> {
         let (Some((method, path)), Some((other_method, other_path))) =
             (self.0.split_once(' '), other.0.split_once(' '))
@@ -109,7 +111,7 @@ impl EndpointRule {
         Some(Self(format!("{method} {path}")))
     }
 
-    /// What the rule allows, as the end of resources that begin with a stage's ARN and `/`
+    /// The resources of a policy that the rule allows, without their beginning, a stage's ARN and `/`
     /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-control-access-using-iam-policies-to-invoke-api.html>).
     fn resources(&self) -> Vec<String> {
         match self.methods_and_path() {
@@ -119,23 +121,22 @@ impl EndpointRule {
     }
 }
 
-/// What the rules allow, as the end of resources that begin with a stage's ARN and `/`.
+/// The resources of a policy that the rules allow, without their beginning, a stage's ARN and `/`.
 #[must_use]
 pub fn allowed_resources(rules: &[EndpointRule]) -> Vec<String> {
     rules.iter().flat_map(EndpointRule::resources).collect()
 }
 
-/// The [ambiguous paths](is_ambiguous), as the end of resources that begin with `arn:<partition>:execute-api:*:*:`. The
-/// last is a `/` at the end of a path that is not the root.
+/// The resources of a policy that match the [ambiguous paths](is_ambiguous), without their beginning,
+/// `arn:<partition>:execute-api:*:*:`. The last one matches a `/` at the end of a path that is not the root.
 pub const AMBIGUOUS_RESOURCES: [&str; 9] =
     ["*//*", "*/./*", "*/.", "*/../*", "*/..", "*%*", "*\\*", "*;*", "*/*/*/?*/"];
 
-/// Whether API Gateway, a proxy and a backend could take `path` for different ones: it has an empty, `.` or `..` segment,
-/// a `/` at its end, or one of `%`, `\` and `;`.
+/// Whether API Gateway, a proxy and a backend could resolve `path` differently: it has an empty, `.` or `..` segment, a `/` at
+/// its end, or one of `%`, `\` and `;`.
 ///
-/// `/orders/../users` is below `/orders/` for whoever compares texts, and is `/users` for whoever resolves it (RFC 3986,
-/// section 5.2.4). A `%` may hide any of the others, and whether it is decoded before paths are compared is not
-/// documented; what follows a `;` some servers take off.
+/// `/orders/../users` is below `/orders/` as text, and is `/users` when it is resolved (RFC 3986, section 5.2.4). A `%` may hide
+/// any of the others, and AWS does not document whether it is decoded before paths are compared. Some servers cut a segment at `;`.
 #[must_use]
 pub fn is_ambiguous(path: &str) -> bool {
     path.contains(['%', '\\', ';'])
@@ -158,10 +159,10 @@ pub fn allow_connect(rules: &[EndpointRule]) -> bool {
     rules.iter().any(|rule| rule.as_str() == CONNECT)
 }
 
-/// Whether whatever `demanded` allows is allowed by `held` too.
+/// Whether `held` allows every call that `demanded` allows.
 ///
-/// One rule has to do it for each method: paths below a path are without number, and rules for some of them never add up
-/// to all.
+/// For each method, one rule must cover all paths: the paths below a path are infinite, so several rules never add up to all of
+/// them.
 #[must_use]
 pub fn cover(held: &[EndpointRule], demanded: &EndpointRule) -> bool {
     let Some((methods, path)) = demanded.methods_and_path() else { return held.contains(demanded) };
@@ -171,7 +172,7 @@ pub fn cover(held: &[EndpointRule], demanded: &EndpointRule) -> bool {
     })
 }
 
-/// Whether the path of a rule includes a path, or all that another rule's path includes.
+/// Whether the path of a rule matches a path, or every path that the path of another rule matches.
 fn includes(rule: &str, path: &str) -> bool {
     match rule.strip_suffix('*') {
         Some(beginning) => path.starts_with(beginning),
@@ -179,7 +180,7 @@ fn includes(rule: &str, path: &str) -> bool {
     }
 }
 
-/// The rules for what two lists of rules both allow, where no rule allows everything; `None` if that is nothing.
+/// The rules for the calls that two lists both allow, where an empty list allows every call; `None` if there are no such calls.
 #[must_use]
 pub fn common(one: &[EndpointRule], other: &[EndpointRule]) -> Option<Vec<EndpointRule>> {
     if one.is_empty() || other.is_empty() {
@@ -195,8 +196,7 @@ pub fn common(one: &[EndpointRule], other: &[EndpointRule]) -> Option<Vec<Endpoi
     (!common.is_empty()).then_some(common)
 }
 
-/// Whether an answer of the authorizer has room for the rules, written out and as they stand, and the scopes of a key,
-/// whatever the API.
+/// Whether an authorizer's response has room for the rules, as resources and as text, and the scopes of a key, for every API.
 #[must_use]
 pub fn fit(rules: &[EndpointRule], scopes: &[Scope]) -> bool {
     let resources =
@@ -205,14 +205,16 @@ pub fn fit(rules: &[EndpointRule], scopes: &[Scope]) -> bool {
     resources + texts.map(|text| text.len() + 1).sum::<usize>() <= RESPONSE_BUDGET_BYTES
 }
 
-/// What rules and scopes that do not [`fit`] must do.
-pub const MUST_FIT: &str = "must fit into an authorizer's answer together with the scopes: fewer rules or shorter ones, or methods by name instead of *";
+/// The message for rules and scopes that do not [`fit`].
+pub const MUST_FIT: &str = "must fit into an authorizer's answer together with the scopes: \
+    fewer rules or shorter ones, or methods by name instead of *";
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fixtures::KEY_TEXT;
 
     fn rules(texts: &[&str]) -> Vec<EndpointRule> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -270,7 +272,7 @@ mod tests {
         ] {
             assert_eq!(invalid.parse::<EndpointRule>(), Err(InvalidEndpointRule::Form), "{invalid}");
         }
-        let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let key = KEY_TEXT;
         let leaking = format!("GET /keys/{key}/*");
         assert_eq!(leaking.parse::<EndpointRule>(), Err(InvalidEndpointRule::Credential));
         assert!(format!("GET /{}", "a".repeat(195)).parse::<EndpointRule>().is_ok());

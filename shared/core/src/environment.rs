@@ -78,7 +78,7 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when it is no whole number within `range`.
+    /// [`InvalidVariable`] when it is not a whole number within `range`.
     pub fn number(
         &self,
         name: &'static str,

@@ -1,4 +1,4 @@
-//! What can go wrong, in the words of the domain: no type of an SDK, no HTTP status.
+//! The errors of the use cases. They name no type of an SDK and no HTTP status.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::credential_class::CredentialClass;
 use crate::endpoint_rule::EndpointRule;
 use crate::pepper::UnknownPepper;
 
-/// Why a use case did not do what was asked. Unless a variant says otherwise, nothing was changed.
+/// Why a use case failed. Unless a variant says otherwise, nothing was changed.
 #[derive(Debug, ThisError)]
 pub enum Error {
-    /// The request cannot be understood; every field that is wrong is named.
+    /// The request is invalid. Every invalid field is named.
     // Its sender chose the names, so they go back to the sender and not to the log.
     #[error("the request has {} invalid fields", fields.len())]
     Invalid {
@@ -32,13 +32,13 @@ pub enum Error {
     /// The caller does not hold this scope.
     #[error("the caller does not hold a scope that this takes")]
     InsufficientScope(String),
-    /// The endpoint rules of the caller's own key do not cover this one, or, as there is none, a key without rules.
+    /// The endpoint rules of the caller's own key do not cover this one, or (`None`) a key without rules.
     #[error("the caller's endpoint rules do not cover {}", .0.as_ref().map_or("a key without any", EndpointRule::as_str))]
     InsufficientEndpoints(Option<EndpointRule>),
-    /// What the caller presented may not do this, whatever its scopes.
+    /// The class of the caller's credential does not have the right to this, whatever its scopes.
     #[error("{0} may not do this")]
     InsufficientCredential(CredentialClass),
-    /// The key belongs to another user of the workspace and the caller is no administrator.
+    /// The key belongs to another user of the workspace and the caller is not an administrator.
     #[error("the key belongs to another user")]
     NotYourKey,
     /// The user has more keys than can be sorted for a list of them.
@@ -59,7 +59,7 @@ pub enum Error {
     /// The deployment honours no legacy keys: no sunset is configured.
     #[error("no legacy keys are honoured")]
     NoLegacyKeys,
-    /// No administrator's key was ever made for that workspace.
+    /// The workspace does not exist: no administrator's key was ever created for it.
     #[error("no such workspace")]
     NoSuchWorkspace,
     /// A key of the workspace has that name: this one, if the caller may know.
@@ -94,7 +94,7 @@ pub enum Error {
     /// The workspace has users already, and the invocation did not say `break_glass`.
     #[error("the workspace has users already")]
     AlreadyBootstrapped,
-    /// Somebody else changed the key at the same time.
+    /// The key was changed at the same time.
     #[error("the key was changed at the same time")]
     Conflict,
     /// The key is not in the state that the request is for.
@@ -109,16 +109,16 @@ pub enum Error {
         "the Idempotency-Key gave a secret to the key {0}, which was rotated, disabled or deleted since, or is expired"
     )]
     IdempotencyConflict(KeyId),
-    /// Others kept changing the same items.
+    /// Transactions on the same items kept conflicting.
     #[error("conflicting transactions did not come to an end")]
     Busy,
-    /// What was asked for took longer than a request may. A change may or may not have been made.
+    /// The request took too long. A change may or may not have been made.
     #[error("the request was not handled within {} s", .0.as_secs())]
     Timeout(Duration),
     /// The database or KMS did not answer, or not as it should. A change may or may not have been made.
     #[error("{service} failed: {cause}")]
     Unavailable {
-        /// Which one.
+        /// The service that failed.
         service: &'static str,
         /// The whole chain of causes. It goes to the log, never to a client.
         cause: String,
@@ -126,13 +126,13 @@ pub enum Error {
     /// A hash was made under a pepper that is not listed.
     #[error(transparent)]
     UnknownPepper(#[from] UnknownPepper),
-    /// What must hold does not: a stored item that cannot be read, or a request that lacks the authorizer's context.
+    /// An internal invariant is broken: a stored item that cannot be read, or a request that lacks the authorizer's context.
     #[error("{0}")]
     Broken(String),
 }
 
 impl Error {
-    /// A request with one thing wrong.
+    /// The error of a request with one invalid field.
     #[must_use]
     pub fn invalid(field: InvalidField) -> Self {
         Self::Invalid { fields: vec![field] }
@@ -166,17 +166,17 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// One thing that is wrong with a request.
+/// One invalid field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InvalidField {
-    /// Where.
+    /// Its place.
     #[serde(flatten)]
     pub place: Place,
     /// What it must be.
     pub detail: String,
 }
 
-/// Where in a request something is wrong.
+/// The place of an invalid field in a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ThisError)]
 #[serde(rename_all = "lowercase")]
 pub enum Place {

@@ -1,16 +1,15 @@
-//! Idempotent creates and rotations: the same request again gets the same answer, although the secret is stored nowhere.
+//! Idempotent creates and rotations: a repeated request gets the same response, although the secret is not stored.
 //!
-//! Only where a request has an `Idempotency-Key`, the secret is derived instead of drawn:
+//! The secret of a request with an `Idempotency-Key` is derived, not drawn:
 //!
 //! ```text
 //! secret = HMAC-SHA-256(K, label ‖ workspace ‖ user ‖ kind and key id of the caller's credential ‖
 //!                          key id ‖ revision ‖ nonce ‖ Idempotency-Key)
 //! ```
 //!
-//! every field preceded by its length, with a K that only create-key, or another one that only rotate-key, can derive from
-//! KMS. What is remembered for ten minutes is the nonce, the key with the revision that has the secret, the version of K, and
-//! digests under K of the header and of the request. The header itself is stored nowhere: without it, the table and K are not
-//! enough to recover the secret.
+//! Every field is preceded by its length. KMS derives K for create-key alone, and another K for rotate-key alone. A record is
+//! stored for ten minutes: the nonce, the key and its revision, the version of K, and digests under K of the header and of the
+//! request. The header itself is not stored: without it, the table and K are not enough to recover the secret.
 
 use std::fmt;
 
@@ -29,7 +28,7 @@ use crate::error::{Error, InvalidField, Place};
 use crate::pepper::MacKey;
 use crate::random::fill_with_random_bytes;
 
-/// What the three MACs of a request are kept apart by, from each other and from those of the other operation.
+/// The labels that separate the three MACs of a request from each other and from those of the other operation.
 #[derive(Debug)]
 pub struct Labels {
     secret: &'static [u8],
@@ -37,7 +36,7 @@ pub struct Labels {
     request: &'static [u8],
 }
 
-// NEVER change these values: what was remembered under others would not be recognised.
+// NEVER change these values: records that were stored under others would not be recognised.
 
 /// The labels of creates.
 pub const CREATE: Labels = Labels {
@@ -53,19 +52,19 @@ pub const ROTATE: Labels = Labels {
     request: b"keygate/rotation/request/v1",
 };
 
-/// For how long the same request gets the same answer.
+/// How long a repeated request gets the same response.
 pub const RECORD_LIFETIME: TimeDelta = TimeDelta::minutes(10);
 
-/// A request that can be repeated: 16 to 255 visible characters of ASCII that its sender chose for it.
+/// The value of the header `Idempotency-Key`: 16 to 255 visible ASCII characters.
 #[derive(Debug)]
 pub struct IdempotencyKey(SecretString);
 
 impl IdempotencyKey {
-    /// Reads the value of the header.
+    /// Parses the value of the header.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: names the header.
+    /// - [`Error::Invalid`]: the value has another length or other characters. It names the header.
     pub fn parse(header: &str) -> Result<Self, Error> {
         if (16..=255).contains(&header.len()) && header.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Ok(Self(header.into()));
@@ -75,19 +74,19 @@ impl IdempotencyKey {
     }
 }
 
-/// A create or a rotation that is to be remembered.
+/// The record of a create or a rotation, with the digest that it is stored under.
 #[derive(Debug)]
 pub struct IdempotencyEntry {
-    /// What the request is found by.
+    /// The digest of the header and its sender.
     pub digest: String,
-    /// What is remembered of it.
+    /// The record.
     pub record: IdempotencyRecord,
 }
 
-/// What is remembered of a create or a rotation. `Debug` shows neither the nonce nor the digest.
+/// The idempotency record of a create or a rotation. `Debug` shows neither the nonce nor the digest of the request.
 #[derive(Serialize, Deserialize)]
 pub struct IdempotencyRecord {
-    /// The key that it made or rotated.
+    /// The key that was created or rotated.
     pub key_id: KeyId,
     /// The revision of the key that first had the secret.
     pub revision: u64,
@@ -95,20 +94,20 @@ pub struct IdempotencyRecord {
     nonce: [u8; 32],
     #[serde(with = "serde_bytes")]
     request: [u8; 32],
-    /// The version of K, for whoever looks at the table.
+    /// The version of K, for operators who inspect the table.
     version: u32,
     #[serde(with = "chrono::serde::ts_seconds")]
     ttl: DateTime<Utc>,
 }
 
 impl IdempotencyRecord {
-    /// Whether the request is a new one by now. `DynamoDB` may not have got to removing what is past its ttl.
+    /// Whether the record has expired, so that the request is a new one. `DynamoDB` may delete it late.
     #[must_use]
     pub fn is_over(&self, now: DateTime<Utc>) -> bool {
         self.ttl.timestamp() <= now.timestamp()
     }
 
-    /// When the request came first, to the second.
+    /// The second of the first request.
     #[must_use]
     pub fn began_at(&self) -> DateTime<Utc> {
         self.ttl - RECORD_LIFETIME
@@ -121,23 +120,23 @@ impl fmt::Debug for IdempotencyRecord {
     }
 }
 
-/// A request with an `Idempotency-Key`, and what its secrets are derived from.
+/// A request with an `Idempotency-Key`: the inputs that its secret is derived from.
 #[derive(Debug)]
 pub struct IdempotentRequest<'a> {
-    /// K. Under another one a request is not found again, and is a new one.
+    /// K. Under another K the record is not found, and the request is a new one.
     pub key: &'a MacKey,
-    /// What is requested: a create or a rotation.
+    /// The labels of the operation: [`CREATE`] or [`ROTATE`].
     pub labels: &'static Labels,
-    /// Who asks.
+    /// The sender.
     pub caller: &'a Caller,
     /// The header.
     pub idempotency_key: &'a IdempotencyKey,
-    /// The request in a form that is the same however it was written: its parsed fields, and the key that it is about.
+    /// The parsed fields of the request and the key it is about, in a canonical form.
     pub request: &'a [u8],
 }
 
 impl IdempotentRequest<'_> {
-    /// A new secret for `revision` of a key, and what is to be remembered.
+    /// Derives a new secret for `revision` of a key, and makes the record to store.
     #[must_use]
     pub fn first(&self, key_id: KeyId, revision: u64, now: DateTime<Utc>) -> (Credential, IdempotencyEntry) {
         let mut nonce = [0; 32];
@@ -153,11 +152,11 @@ impl IdempotentRequest<'_> {
         (self.credential(&record), IdempotencyEntry { digest: self.digest(), record })
     }
 
-    /// The credential that the request was answered with when it came first.
+    /// Derives the credential of the first response again.
     ///
     /// # Errors
     ///
-    /// - [`Error::IdempotencyMismatch`]: it was another request.
+    /// - [`Error::IdempotencyMismatch`]: the first request was another one.
     pub fn repeat(&self, record: &IdempotencyRecord) -> Result<Credential, Error> {
         if self.request_mac().verify_slice(&record.request).is_err() {
             return Err(Error::IdempotencyMismatch);
@@ -165,7 +164,7 @@ impl IdempotentRequest<'_> {
         Ok(self.credential(record))
     }
 
-    /// What the request is found by.
+    /// The digest of the header and its sender, which the record is stored under.
     #[must_use]
     pub fn digest(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.mac(self.labels.header, &[]).finalize().into_bytes())
@@ -177,7 +176,7 @@ impl IdempotentRequest<'_> {
         let secret = Zeroizing::new(secret.finalize().into_bytes().into());
         Credential {
             key_id: record.key_id,
-            kind: CredentialForm::ApiKey,
+            form: CredentialForm::ApiKey,
             secret: Secret::from_bytes(&secret),
         }
     }
@@ -186,8 +185,7 @@ impl IdempotentRequest<'_> {
         self.mac(self.labels.request, &[self.request])
     }
 
-    /// A MAC over who sends the request, `fields`, and the `Idempotency-Key`. The old secret of a key is the same sender as its
-    /// current one.
+    /// A MAC over the sender, `fields`, and the `Idempotency-Key`. The old secret of a key is the same sender as its current one.
     fn mac(&self, label: &[u8], fields: &[&[u8]]) -> Hmac<Sha256> {
         let Caller { workspace_id, user_id, credential, key_id, .. } = self.caller;
         let caller_key = key_id.to_bytes();
@@ -207,32 +205,14 @@ impl IdempotentRequest<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credential_class::CredentialKind;
-    use crate::credential_class::OldSecret;
+    use crate::credential_class::{CredentialKind, OldSecret};
+    use crate::fixtures::caller as alice;
     use crate::pepper::Peppers;
 
     const HEADER_VALUE: &str = "4f1c2a9e-create-ci";
 
     fn key() -> MacKey {
         MacKey::new(1, &Zeroizing::new([1; 32]))
-    }
-
-    fn caller(user: &str, key_id: &str) -> Caller {
-        Caller {
-            workspace_id: "acme".parse().unwrap(),
-            user_id: user.parse().unwrap(),
-            key_id: key_id.parse().unwrap(),
-            key_name: "ci".to_owned(),
-            scopes: Vec::new(),
-            endpoints: Vec::new(),
-            credential: CredentialKind::ApiKey,
-            old_secret: None,
-            expires_at: None,
-        }
-    }
-
-    fn alice() -> Caller {
-        caller("alice", "01JD3V6Y4N8Q2Z5X7W9B0C1D2E")
     }
 
     fn made() -> KeyId {
@@ -285,8 +265,9 @@ mod tests {
 
         let by_token = Caller { credential: CredentialKind::AccessToken, ..alice.clone() };
         for sender in [
-            caller("bob", "01JD3V6Y4N8Q2Z5X7W9B0C1D2E"),
-            caller("alice", "01JD3V6Y4N8Q2Z5X7W9B0C1D2F"),
+            Caller { user_id: "bob".parse().unwrap(), ..alice.clone() },
+            Caller { key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2F".parse().unwrap(), ..alice.clone() },
+            Caller { workspace_id: "other".parse().unwrap(), ..alice.clone() },
             by_token,
         ] {
             let other = IdempotentRequest { caller: &sender, ..request };

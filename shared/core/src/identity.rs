@@ -2,22 +2,22 @@
 
 use thiserror::Error as ThisError;
 
-use crate::credential::{self};
+use crate::credential;
 use crate::newtype::consists_of;
 
 string_newtype! {
-    /// The tenant that a key, a user or an event belongs to: `[a-z0-9-]{1,64}`. Nothing crosses it.
+    /// The tenant that a key, a user or an event belongs to: `[a-z0-9-]{1,64}`. One workspace never sees another.
     WorkspaceId is |text| consists_of(text, 1..=64, |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')),
     or else
-    /// A text that is no [`WorkspaceId`].
+    /// The error of a text that is not a [`WorkspaceId`].
     InvalidWorkspaceId: "must be 1 to 64 characters of a-z, 0-9 and '-'"
 }
 
 string_newtype! {
-    /// Who a key belongs to and acts as: an opaque id that the adopter chooses, `[A-Za-z0-9._:@|+='!~-]{1,128}`.
+    /// The user that a key belongs to and acts as: an opaque id that the adopter chooses, `[A-Za-z0-9._:@|+='!~-]{1,128}`.
     ///
-    /// It stands in paths and in the audit trail. So it is neither `.` nor `..`, which clients resolve before they send a
-    /// path; and it is no credential, which would be kept and published with it.
+    /// The id is part of paths and of the audit trail. So it must not be `.` or `..`, which clients resolve in a path, and must
+    /// not contain a credential, which would be stored and published with it.
     UserId or InvalidUserId, by check_user_id
 }
 
@@ -36,16 +36,16 @@ fn check_user_id(text: &str) -> Result<(), InvalidUserId> {
     }
 }
 
-/// A text that is no [`UserId`], or is none that a user can have.
+/// The error of a text that is not a [`UserId`], or not one that a user can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 pub enum InvalidUserId {
     /// It is empty, too long, or has other characters.
     #[error("must be 1 to 128 characters of A-Z, a-z, 0-9 and . _ : @ | + = - ' ! ~")]
     Characters,
-    /// In a path it is taken for a step up or for nothing.
+    /// It is `.` or `..`, which clients resolve in a path.
     #[error("must not be . or ..")]
     Dots,
-    /// It begins as Keygate's own ids do.
+    /// It begins with the prefix of Keygate's own ids.
     #[error("must not begin with {RESERVED}, in any case")]
     Reserved,
     /// It is a credential, or contains one.
@@ -53,8 +53,8 @@ pub enum InvalidUserId {
     Credential,
 }
 
-/// How the ids begin that stand in the audit trail for what no user did. In any other case the text begins no id at all, so
-/// that nobody takes a user for one of them.
+/// The prefix of the ids under which Keygate itself appears in the audit trail. With other capitals it begins no id at all, so
+/// that no user looks like Keygate.
 const RESERVED: &str = "keygate:";
 
 fn is_reserved(text: &str) -> bool {
@@ -62,35 +62,35 @@ fn is_reserved(text: &str) -> bool {
 }
 
 impl UserId {
-    /// Who does in the audit trail what an event of another system asks for.
+    /// The actor of a removal that an event of another system asked for.
     #[must_use]
-    pub fn system_events() -> Self {
+    pub fn of_user_events() -> Self {
         Self(format!("{RESERVED}users"))
     }
 
-    /// Who does in the audit trail what happens by the passing of time alone.
+    /// The actor of what time alone causes: an expiry, the end of an overlap.
     #[must_use]
-    pub fn system_clock() -> Self {
+    pub fn of_clock() -> Self {
         Self(format!("{RESERVED}clock"))
     }
 
-    /// Who does in the audit trail what is done to keys because nobody uses them.
+    /// The actor of what happens to unused keys.
     #[must_use]
-    pub fn system_unused() -> Self {
+    pub fn of_unused_keys() -> Self {
         Self(format!("{RESERVED}unused"))
     }
 
-    /// Who does in the audit trail what is imported.
+    /// The actor of an import.
     #[must_use]
-    pub fn system_import() -> Self {
+    pub fn of_import() -> Self {
         Self(format!("{RESERVED}import"))
     }
 
-    /// The user, if keys can be theirs: not an id that Keygate itself has in the audit trail.
+    /// Returns the id if a user can have it: it does not belong to Keygate itself.
     ///
     /// # Errors
     ///
-    /// [`InvalidUserId::Reserved`] when it is such an id.
+    /// - [`InvalidUserId::Reserved`]: the id belongs to Keygate.
     pub fn reject_reserved(self) -> Result<Self, InvalidUserId> {
         if is_reserved(&self.0) { Err(InvalidUserId::Reserved) } else { Ok(self) }
     }
@@ -99,6 +99,7 @@ impl UserId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::KEY_TEXT;
     use crate::scope::Scope;
 
     #[test]
@@ -131,12 +132,9 @@ mod tests {
 
     #[test]
     fn the_ids_of_keygate_are_no_users_in_whatever_case_and_are_in_the_trail_in_one() {
-        for own in [
-            UserId::system_clock(),
-            UserId::system_events(),
-            UserId::system_import(),
-            UserId::system_unused(),
-        ] {
+        for own in
+            [UserId::of_clock(), UserId::of_user_events(), UserId::of_import(), UserId::of_unused_keys()]
+        {
             assert_eq!(own.as_str().parse::<UserId>().as_ref(), Ok(&own));
             assert_eq!(own.reject_reserved(), Err(InvalidUserId::Reserved));
         }
@@ -148,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_credential_is_no_id_and_no_scope() {
-        let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let key = KEY_TEXT;
         for text in [key.to_owned(), key.replace("kg_", "other_"), format!("svc:{key}")] {
             assert_eq!(text.parse::<UserId>(), Err(InvalidUserId::Credential), "{text}");
             assert!(!InvalidUserId::Credential.to_string().contains(&text));

@@ -10,78 +10,77 @@ use crate::name::Name;
 use crate::pepper::{PreviousHash, SecretHash};
 use crate::scope::Scope;
 
-/// A key, and whose it is.
+/// The id of a key, with its workspace and user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyOwner {
     /// The tenant.
     pub workspace_id: WorkspaceId,
-    /// Whose key it is.
+    /// The user that the key belongs to.
     pub user_id: UserId,
     /// The key.
     pub key_id: KeyId,
 }
 
-/// The longest description, in characters.
+/// The maximum length of a description, in characters.
 pub const MAX_DESCRIPTION_LEN: usize = 500;
 
-/// How long after its expiry a key still holds its name and its place in its user's quota: the clocks of two functions may differ by
-/// that much, and a key that one of them lets in must not have lost either to the other.
+/// How long after its expiry a key still holds its name and its place in the quota. The clocks of two functions may differ by
+/// this much; a key that one of them still accepts must not have lost its name by the clock of the other.
 pub const CLOCK_SKEW: TimeDelta = TimeDelta::seconds(2);
 
-/// What is known of a key, without anything that could be checked against its secret.
+/// A key without the hash of its secret.
 ///
-/// Times are whole seconds, in the table as numbers since 1970.
+/// Times are whole seconds, stored as seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
     /// Its public id.
     pub key_id: KeyId,
     /// Its tenant.
     pub workspace_id: WorkspaceId,
-    /// Whom it acts as.
+    /// The user that it belongs to and acts as.
     pub user_id: UserId,
-    /// Unique in the workspace, compared by [`Name::folded`].
+    /// Its name, unique in the workspace by [`Name::folded`].
     pub name: Name,
-    /// What it is for.
+    /// Its description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// What it carries to the backend.
+    /// Its scopes.
     pub scopes: Vec<Scope>,
-    /// Where it may be used; everywhere, if there are none.
+    /// Its endpoint rules. Without any it may be used everywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<EndpointRule>,
-    /// When it was made.
+    /// When it was created.
     #[serde(with = "chrono::serde::ts_seconds")]
     pub created_at: DateTime<Utc>,
-    /// Who made it.
+    /// The user who created it.
     pub created_by: UserId,
-    /// Grows with every change but use.
+    /// Counts the changes of the key. Use is not a change.
     pub revision: u64,
-    /// When it stops working.
+    /// When it expires.
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it is gone: an expired key is kept for a while, to be seen as expired. `DynamoDB` deletes it some time
-    /// later.
+    /// The end of its retention after it expired. Reads ignore it from then on; `DynamoDB` deletes it some time later.
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub ttl: Option<DateTime<Utc>>,
-    /// Since when it is switched off.
+    /// When it was disabled, if it is.
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub disabled_at: Option<DateTime<Utc>>,
-    /// Until when the secret before the last rotation works. It is in the past, or missing, when there is none.
+    /// The end of the overlap, in which the secret before the last rotation works.
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub previous_expires_at: Option<DateTime<Utc>>,
-    /// Whether that secret is the one of the user from whom the key was taken over.
+    /// Whether that secret is the one of a former user, from whom the key was handed over.
     #[serde(default, skip_serializing_if = "is_false")]
     pub previous_transferred: bool,
-    /// Whether the key was handed over and not rotated since: its hash is of no secret, and only the previous one is in use.
+    /// Whether the key was handed over and not rotated since. No secret matches its hash, so only the previous secret is in use.
     #[serde(default, skip_serializing_if = "is_false")]
     pub unclaimed: bool,
-    /// How often it got another hash. What was made with a previous secret ends with the rotation that ends that secret.
+    /// Counts the rotations and handovers. A token that was issued to an old secret ends with the next one.
     #[serde(default)]
     pub rotation: u64,
-    /// When the passing of time does something to it next; see [`crate::lifecycle`].
+    /// When its next [lifecycle event](crate::lifecycle) is due.
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub due_at: Option<DateTime<Utc>>,
-    /// When it was last used. Stored as 0 until then, because an index holds only items that have its attribute.
+    /// When it was last used. It is stored as 0 until then, because an index holds only items that have its attribute.
     #[serde(with = "crate::time::zero_until_used")]
     pub last_used_at: Option<DateTime<Utc>>,
 }
@@ -94,20 +93,20 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// Whether a key works, and if not, why.
+/// The status of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It works.
     Active,
-    /// Its time is over, which nothing but a new expiry changes.
+    /// Its expiry has passed, whether or not it is disabled too.
     Expired,
-    /// Somebody switched it off.
+    /// It is disabled.
     Disabled,
 }
 
 impl Key {
-    /// The status at an instant. The second of the expiry itself is already after it.
+    /// The status at an instant. A key is expired from the second of its expiry.
     #[must_use]
     pub fn status(&self, now: DateTime<Utc>) -> Status {
         if self.expires_at.is_some_and(|expires_at| expires_at <= now) {
@@ -119,57 +118,57 @@ impl Key {
         }
     }
 
-    /// Since when nobody has used it: since its last use, or its creation if there was none.
+    /// When it was last used, or created if it was never used.
     #[must_use]
     pub fn unused_since(&self) -> DateTime<Utc> {
         self.last_used_at.unwrap_or(self.created_at)
     }
 
-    /// Whose it is.
+    /// Its id with its workspace and user.
     #[must_use]
     pub fn owner(&self) -> KeyOwner {
         let Self { workspace_id, user_id, key_id, .. } = self;
         KeyOwner { workspace_id: workspace_id.clone(), user_id: user_id.clone(), key_id: *key_id }
     }
 
-    /// Whether a secret is in use that is not the current one.
+    /// Whether the previous secret works at an instant.
     #[must_use]
     pub fn in_overlap(&self, now: DateTime<Utc>) -> bool {
         self.previous_expires_at.is_some_and(|end| now < end)
     }
 
-    /// Whether the key expired long enough ago to hold neither its name nor a place in its user's quota.
+    /// Whether the key has expired by more than [`CLOCK_SKEW`], so that it holds neither its name nor a place in the quota.
     #[must_use]
     pub fn has_lapsed(&self, now: DateTime<Utc>) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at + CLOCK_SKEW <= now)
     }
 
-    /// Whether the key is past its `ttl`, and so to be treated as deleted although `DynamoDB` may not have got to it.
+    /// Whether the key is past its `ttl`. Reads treat it as deleted, because `DynamoDB` may delete it late.
     #[must_use]
     pub fn is_gone(&self, now: DateTime<Utc>) -> bool {
         self.ttl.is_some_and(|ttl| ttl <= now)
     }
 }
 
-/// When a key that expires is gone: `retention` later, and never for one that does not expire.
+/// The `ttl` of a key: its expiry and `retention`. A key that does not expire has none.
 #[must_use]
 pub fn ttl(expires_at: Option<DateTime<Utc>>, retention: TimeDelta) -> Option<DateTime<Utc>> {
     expires_at.map(|expires_at| expires_at + retention)
 }
 
-/// A key with the hash of its secret, as only the authorizer and an idempotent create read it.
+/// A key with its hashes. Only the authorizers and an idempotent create read it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct HashedKey {
     /// The key.
     #[serde(flatten)]
     pub key: Key,
-    /// What a presented secret is checked against.
+    /// The hash of the current secret.
     #[serde(flatten)]
     pub hash: SecretHash,
-    /// The same for the secret before the last rotation.
+    /// The hash of the secret before the last rotation.
     #[serde(flatten)]
     pub previous: Option<PreviousHash>,
-    /// Which of its tokens work.
+    /// The present generation of its tokens.
     #[serde(flatten)]
     pub generation: Generation,
 }
@@ -182,8 +181,7 @@ impl HashedKey {
     }
 }
 
-/// The tokens of a key that work are those that were made under its present generation. Revoking all of them, however many
-/// there are, is counting it up.
+/// A generation of the tokens of a key. Tokens of an earlier generation are revoked, so one increment revokes all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Generation {
     #[serde(default, rename = "token_generation")]
@@ -191,45 +189,31 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Its number: a later one is greater.
+    /// The number of the generation. A later one is greater.
     #[must_use]
     pub fn number(self) -> u64 {
         self.number
+    }
+
+    #[cfg(test)]
+    pub(crate) fn from_number(number: u64) -> Self {
+        Self { number }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::{self, at};
 
     fn key(expires_at: Option<i64>, disabled: bool) -> Key {
-        let time = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
-        let expires_at = expires_at.map(time);
+        let expires_at = expires_at.map(at);
         Key {
-            key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
-            workspace_id: "acme".parse().unwrap(),
-            user_id: "alice".parse().unwrap(),
-            name: Name::parse("ci").unwrap(),
-            description: None,
-            scopes: Vec::new(),
-            endpoints: Vec::new(),
-            created_at: time(1),
-            created_by: "alice".parse().unwrap(),
-            revision: 1,
             expires_at,
             ttl: ttl(expires_at, TimeDelta::seconds(100)),
-            disabled_at: disabled.then(|| time(2)),
-            previous_expires_at: None,
-            previous_transferred: false,
-            unclaimed: false,
-            rotation: 0,
-            due_at: None,
-            last_used_at: None,
+            disabled_at: disabled.then(|| at(2)),
+            ..fixtures::key()
         }
-    }
-
-    fn at(seconds: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(seconds, 0).unwrap()
     }
 
     #[test]
@@ -258,5 +242,32 @@ mod tests {
         assert!(!key(Some(1000), false).is_gone(at(1099)));
         assert!(key(Some(1000), false).is_gone(at(1100)));
         assert!(!key(None, false).is_gone(at(i64::from(u32::MAX))));
+    }
+    #[test]
+    fn an_old_secret_works_to_the_second_before_its_overlap_ends() {
+        let key = Key { previous_expires_at: Some(at(60)), ..fixtures::key() };
+        assert!(key.in_overlap(at(59)) && !key.in_overlap(at(60)));
+        assert!(!fixtures::key().in_overlap(at(0)), "a key that was never rotated has no old secret");
+    }
+
+    #[test]
+    fn a_key_that_was_never_used_is_unused_since_its_creation() {
+        assert_eq!(fixtures::key().unused_since(), at(0));
+        let used = Key { last_used_at: Some(at(7)), ..fixtures::key() };
+        assert_eq!(used.unused_since(), at(7));
+    }
+
+    #[test]
+    fn a_stored_key_says_only_what_it_has_and_is_read_as_it_was_written() {
+        let stored = serde_json::to_value(fixtures::key()).unwrap();
+        for absent in ["description", "endpoints", "expires_at", "ttl", "due_at", "unclaimed"] {
+            assert!(stored.get(absent).is_none(), "{absent}");
+        }
+        assert_eq!(stored["last_used_at"], 0, "an index holds only items that have its attribute");
+        let overlap = Key { unclaimed: true, previous_transferred: true, ..key(Some(1000), true) };
+        for key in [fixtures::key(), overlap] {
+            let stored = serde_json::to_value(&key).unwrap();
+            assert_eq!(serde_json::from_value::<Key>(stored).unwrap(), key);
+        }
     }
 }

@@ -1,8 +1,8 @@
-//! Legacy keys: what an adopter's earlier mechanism gave out, honoured until a sunset.
+//! Legacy keys: the credentials of an adopter's earlier mechanism, which work until a sunset.
 //!
-//! Nobody needs to have them in plain text: their SHA-256 is enough to import them, and that is hashed again under the
-//! pepper. A presented one is found by that hash, since its text has no id, and is of the shape that it always had; so a
-//! pattern says which texts are worth a read. The id that an import gives a legacy key is for showing and deleting it.
+//! An import takes their SHA-256 and not their text, and stores the hash of that under the pepper. The text of a legacy key has
+//! no id, so it is found by its hash; a pattern tells which texts are worth a read. The id that an import gives a legacy key
+//! serves to show and to delete it.
 
 use std::fmt;
 
@@ -16,12 +16,11 @@ use crate::credential::{Brand, Credential, Malformed};
 use crate::environment::{Environment, InvalidVariable};
 use crate::time::whole_second;
 
-/// `LEGACY_SUNSET`: the instant from which no legacy key works, in the form of RFC 3339. No legacy keys are honoured unless it is
-/// set.
+/// Reads `LEGACY_SUNSET`, the instant (RFC 3339) from which no legacy key works. Without it legacy keys are not accepted.
 ///
 /// # Errors
 ///
-/// [`InvalidVariable`] when it is no such time.
+/// - [`InvalidVariable`]: the value is not a time.
 pub fn sunset(environment: &Environment) -> Result<Option<DateTime<Utc>>, InvalidVariable> {
     let Some(text) = environment.text("LEGACY_SUNSET") else { return Ok(None) };
     let sunset = DateTime::parse_from_rfc3339(text)
@@ -29,25 +28,25 @@ pub fn sunset(environment: &Environment) -> Result<Option<DateTime<Utc>>, Invali
     Ok(Some(whole_second(sunset.into())))
 }
 
-/// How legacy keys are told from everything else, and for how long.
+/// How legacy keys are recognised, and until when they work.
 #[derive(Debug)]
 pub struct LegacyRules {
-    /// From when on none of them works.
+    /// The instant from which no legacy key works.
     pub sunset: DateTime<Utc>,
-    /// What they look like from the first character to the last.
+    /// A pattern that matches the whole text of a legacy key.
     pub pattern: Regex,
-    /// The header that they may be sent in beside `Authorization`, in lower case.
+    /// A header that legacy keys may be sent in, besides `Authorization`, in lower case.
     pub header: Option<String>,
 }
 
 impl LegacyRules {
-    /// `LEGACY_SUNSET`, `LEGACY_PATTERN`, a regular expression that matches the whole of a legacy key, and `LEGACY_HEADER`, a
-    /// header that legacy keys may be sent in beside `Authorization`. No legacy keys are honoured unless a sunset is set.
+    /// Reads `LEGACY_SUNSET`, `LEGACY_PATTERN` (a regular expression that matches the whole of a legacy key) and `LEGACY_HEADER`
+    /// (a header that legacy keys may be sent in, besides `Authorization`). Without a sunset legacy keys are not accepted.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when the sunset is no time; or when it is set and the pattern is no regular expression, or the header
-    /// no name of a header.
+    /// - [`InvalidVariable`]: the sunset is not a time; or it is set, and the pattern is not a regular expression or the header
+    ///   is not the name of a header.
     pub fn from_environment(environment: &Environment) -> Result<Option<Self>, InvalidVariable> {
         let Some(sunset) = sunset(environment)? else { return Ok(None) };
         let pattern = environment.text("LEGACY_PATTERN").and_then(Self::pattern).ok_or_else(|| {
@@ -65,25 +64,25 @@ impl LegacyRules {
         Ok(Some(Self { sunset, pattern, header }))
     }
 
-    /// The pattern for texts that match `pattern` as a whole; `None` if it is no regular expression.
+    /// Compiles a regular expression that must match the whole text; `None` if it is not one.
     #[must_use]
     pub fn pattern(pattern: &str) -> Option<Regex> {
-        // By itself first: one that closes our group would match a part of a text.
+        // By itself first: an expression that closes the group below would match a part of a text.
         Regex::new(pattern).and_then(|_| Regex::new(&format!("^(?:{pattern})$"))).ok()
     }
 
-    /// The legacy key that a text may be.
+    /// The legacy key that a text may be; `None` if it does not match the pattern.
     #[must_use]
     pub fn recognise(&self, text: &str) -> Option<LegacyCredential> {
         self.pattern.is_match(text).then(|| LegacyCredential::of(text))
     }
 
-    /// Checks that a key in plain text, presented to an authorizer of this deployment, would be looked up. What fails here can
-    /// be imported and would never work.
+    /// Checks that an authorizer of this deployment would look up a key, given in plain text. A key that fails could be imported
+    /// and would never work.
     ///
     /// # Errors
     ///
-    /// One variant of [`UnusableLegacyKey`] for each reason.
+    /// The first variant of [`UnusableLegacyKey`], in the order of their declaration, that applies.
     pub fn check(&self, key: &str, brand: &Brand) -> Result<(), UnusableLegacyKey> {
         if key.trim() != key {
             return Err(UnusableLegacyKey::WhiteSpace);
@@ -98,7 +97,7 @@ impl LegacyRules {
     }
 }
 
-/// Why no authorizer of this deployment would look a key up, whatever is stored.
+/// Why the authorizers of this deployment would not look up a legacy key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 pub enum UnusableLegacyKey {
     /// It begins or ends with white space, which is not part of a header's value.
@@ -107,7 +106,7 @@ pub enum UnusableLegacyKey {
     /// It has a control character, which is not part of a header's value.
     #[error("can never work: it has a control character, which no header can transport")]
     ControlCharacter,
-    /// It begins as this deployment's own credentials do.
+    /// It begins with the brand of this deployment and `_`.
     #[error("can never work: it begins with this deployment's brand, as its own credentials do")]
     OwnForm,
     /// It does not match the pattern from end to end.
@@ -115,23 +114,23 @@ pub enum UnusableLegacyKey {
     OtherPattern,
 }
 
-/// The SHA-256 of a legacy key: all that is ever kept of one in memory, and zeroed on drop.
+/// The SHA-256 of a legacy key, zeroed on drop. The text itself is not kept in memory.
 pub struct LegacyCredential(SecretBox<[u8; 32]>);
 
 impl LegacyCredential {
-    /// That of a key in plain text.
+    /// The digest of a key in plain text.
     #[must_use]
     pub fn of(key: &str) -> Self {
         Self::from_digest(&Sha256::digest(key).into())
     }
 
-    /// Takes a digest that somebody else has made.
+    /// Takes a digest that was computed elsewhere.
     #[must_use]
     pub fn from_digest(digest: &[u8; 32]) -> Self {
         Self(SecretBox::init_with_mut(|bytes: &mut [u8; 32]| bytes.copy_from_slice(digest)))
     }
 
-    /// The one way to read the digest: to hash it.
+    /// Returns the digest. Only hashing may read it.
     #[must_use]
     pub fn expose(&self) -> &[u8; 32] {
         self.0.expose_secret()

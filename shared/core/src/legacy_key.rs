@@ -10,18 +10,18 @@ use crate::name::Name;
 use crate::pepper::SecretHash;
 use crate::scope::Scope;
 
-/// What is known of a legacy key, without the hash that it is found by.
+/// A legacy key without its hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LegacyKey {
-    /// The id that it got when it was imported.
+    /// The id that the import gave it.
     pub key_id: KeyId,
     /// Its tenant.
     pub workspace_id: WorkspaceId,
-    /// Whom it acts as.
+    /// The user that it belongs to and acts as.
     pub user_id: UserId,
-    /// What its user calls it. It need not be unique.
+    /// Its name, which need not be unique.
     pub name: Name,
-    /// What it carries to the backend.
+    /// Its scopes.
     pub scopes: Vec<Scope>,
     /// When it was imported.
     #[serde(with = "chrono::serde::ts_seconds")]
@@ -29,30 +29,30 @@ pub struct LegacyKey {
     /// When it was last used.
     #[serde(with = "crate::time::zero_until_used")]
     pub last_used_at: Option<DateTime<Utc>>,
-    /// When `DynamoDB` may delete it: the sunset as it was when the key was imported, and some time.
+    /// When `DynamoDB` may delete it: some time after the sunset that was set when it was imported.
     #[serde(with = "chrono::serde::ts_seconds")]
     pub ttl: DateTime<Utc>,
 }
 
-/// A legacy key with the hash that it is found by, as the authorizer reads it and an import writes it.
+/// A legacy key with its hash, as the authorizer reads it and an import writes it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HashedLegacyKey {
     /// The key.
     #[serde(flatten)]
     pub key: LegacyKey,
-    /// The hash of its digest. It is the table's key.
+    /// The hash of its digest, which is the key of the table.
     #[serde(flatten)]
     pub hash: SecretHash,
 }
 
 impl LegacyKey {
-    /// Whether the key is past its `ttl`, and so to be treated as deleted although `DynamoDB` may not have deleted it yet.
+    /// Whether the key is past its `ttl`. Reads treat it as deleted, because `DynamoDB` may delete it late.
     #[must_use]
     pub fn is_gone(&self, now: DateTime<Utc>) -> bool {
         self.ttl <= now
     }
 
-    /// The key that it is until the sunset.
+    /// The legacy key as a key that expires at the sunset.
     #[must_use]
     pub fn until(self, sunset: DateTime<Utc>) -> Key {
         Key {

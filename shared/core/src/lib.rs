@@ -1,7 +1,58 @@
-//! Core.
+//! The rules of Keygate: what a credential is, what it may do, and what time does to it.
+//!
+//! Everything here is a value or a pure function. The crate knows neither AWS nor tokio, reads no clock and opens no
+//! connection: `now` is an argument, and stored items arrive as parsed structs. The crate `keygate` reads and writes them,
+//! calls KMS, and speaks the protocols of API Gateway and OAuth. Only [`random`] asks the operating system for something.
+//!
+//! # A guided tour
+//!
+//! A request presents a text, and the modules follow its way:
+//!
+//! 1. [`credential`]: the text of an API key or token, its ids, its checksum. [`legacy_credential`]: keys of an adopter's
+//!    earlier mechanism.
+//! 2. [`pepper`]: the hash of a secret, and its comparison in constant time.
+//! 3. [`key`], [`token`], [`legacy_key`]: the stored items.
+//! 4. [`verification`]: credential and stored items together; who calls with it at an instant, or why it does not work.
+//!    [`decision`] adds the refusals that need no stored item.
+//! 5. [`caller`]: the authenticated caller, and the scopes and endpoint rules that it must hold. [`rights`]: what each
+//!    [class of credential](credential_class) may do, whatever its scopes.
+//!
+//! Changes of a key follow [`rotation`] (which secret stays valid), [`lifecycle`] (notices, expiry, end of an overlap) and
+//! [`idempotency`] (the same secret for a repeated request), and are recorded as [`audit_event`]s. Requests are parsed with
+//! [`strict_json`], [`fields`] and [`query_parameters`], settings with [`environment`], and every failure is an [`error`].
+//!
+//! | question | place |
+//! | --- | --- |
+//! | How long may a name be, and when are two names the same? | [`name`], [`unicode`] |
+//! | Which characters does a user's id take? | [`identity`] |
+//! | Which scopes have a meaning in Keygate? | [`scope`] |
+//! | Which calls does `GET /orders/*` allow? | [`endpoint_rule`] |
+//! | What may a token do that its key may not? | nothing: [`verification::VerifiedCredential::caller`] |
+//! | How exact is a time? | [`time`] |
+//! | What does the IAM policy look like? | `keygate`, `api/authorizer_response.rs` |
+//!
+//! # Example
+//!
+//! Parse a presented credential, and compare it with the stored hash:
+//!
+//! ```
+//! use keygate_core::credential::{Brand, Credential};
+//! use keygate_core::pepper::{MacKey, Peppers};
+//!
+//! let brand: Brand = "kg".parse()?;
+//! let peppers = Peppers::new(vec![MacKey::new(1, &[7; 32].into())], 1);
+//! let text = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+//! let stored = peppers.hash(&Credential::parse(text, &brand)?);
+//!
+//! assert!(peppers.verify(&Credential::parse(text, &brand)?, &stored)?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #[macro_use]
 mod newtype;
+
+#[cfg(test)]
+mod fixtures;
 
 pub mod audit_event;
 pub mod authorization;
@@ -16,18 +67,19 @@ pub mod error;
 pub mod fields;
 pub mod idempotency;
 pub mod identity;
-pub mod json;
 pub mod key;
 pub mod legacy_credential;
 pub mod legacy_key;
 pub mod lifecycle;
 pub mod name;
 pub mod pepper;
+pub mod query_parameters;
 pub mod random;
 pub mod rights;
 pub mod rotation;
 pub mod scope;
-pub mod text;
+pub mod strict_json;
 pub mod time;
 pub mod token;
+pub mod unicode;
 pub mod verification;

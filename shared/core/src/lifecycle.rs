@@ -1,38 +1,38 @@
-//! What happens to a key by the passing of time alone: notices before it expires, its expiry, the end of an overlap.
+//! The lifecycle of a key: notices before it expires, its expiry, the end of an overlap.
 //!
-//! Each key carries the instant at which something happens next. Everything before it has been announced, so whoever
-//! changes a key's times goes on from there, and nothing is announced twice or left out.
+//! Each key carries the instant of its next event. All events before it were announced. A change of the key's times continues
+//! from there, so that no event is announced twice or left out.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::key::Key;
 
-/// How many days before its expiry a key is announced to expire, the earlier notice first.
+/// How many days before the expiry of a key the notices are sent, the earlier notice first.
 const NOTICES: [u32; 2] = [7, 1];
 
-/// What decides when something happens to a key.
+/// The times of a key that its lifecycle events follow from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeySchedule {
-    /// When the key stops working.
+    /// When the key expires.
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it is gone.
+    /// The end of its retention after it expired.
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub ttl: Option<DateTime<Utc>>,
-    /// Until when the secret before the last rotation works.
+    /// The end of the overlap, in which the secret before the last rotation works.
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub previous_expires_at: Option<DateTime<Utc>>,
 }
 
-/// Something that happens to a key at its time.
+/// An event in the lifecycle of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LifecycleEvent {
-    /// As many days are left to the key.
+    /// The key expires in this many days.
     Expiring(u32),
-    /// The key has stopped working.
+    /// The key has expired.
     Expired,
-    /// The secret before the last rotation has stopped working.
+    /// The overlap of the last rotation has ended.
     OverlapEnded,
 }
 
@@ -43,16 +43,16 @@ impl From<&Key> for KeySchedule {
 }
 
 impl KeySchedule {
-    /// When something happens next, later than `since`. The last thing is that the key is gone, which is nothing to
-    /// announce: the instant only stays with the key, so that every key that has a ttl has one.
+    /// The instant of the first event after `since`. The last instant is the `ttl`, which has no event: it only keeps the
+    /// attribute on every key that has a `ttl`.
     #[must_use]
     pub fn next_due(&self, since: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let announced = self.events().map(|(at, _)| at);
         announced.chain(self.ttl).filter(|at| since < *at).min()
     }
 
-    /// What is to be announced `now` of what was due at an instant. A notice that comes too late, because the next one
-    /// or the expiry itself has come, is none.
+    /// The events that were due `at` an instant and are to be announced `now`. A notice is left out if the next notice or the
+    /// expiry is already due.
     #[must_use]
     pub fn due(&self, at: DateTime<Utc>, now: DateTime<Utc>) -> Vec<LifecycleEvent> {
         let is_news = |event: &LifecycleEvent| match (event, self.expires_at) {
@@ -73,13 +73,13 @@ impl KeySchedule {
         let notices = self.expires_at.map(notice).into_iter().flatten();
         let expiry = self.expires_at.map(|at| (at, LifecycleEvent::Expired));
         let overlap = self.previous_expires_at.map(|at| (at, LifecycleEvent::OverlapEnded));
-        // What would come after a key is gone does not come.
+        // No event follows the end of the retention.
         let lives = |at: DateTime<Utc>| self.ttl.is_none_or(|ttl| at < ttl);
         notices.chain(expiry).chain(overlap).filter(move |(at, _)| lives(*at))
     }
 }
 
-/// From when on a key's times count that are changed `now`: what is due and not yet announced is still to be.
+/// The `since` of [`KeySchedule::next_due`] for a key that is changed `now`. It is before an event that is due and not announced.
 #[must_use]
 pub fn announced_until(due_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> DateTime<Utc> {
     due_at.map_or(now, |due_at| now.min(due_at - TimeDelta::seconds(1)))
@@ -87,13 +87,12 @@ pub fn announced_until(due_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Dat
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::fixtures::at;
 
     const DAY: i64 = 86_400;
-
-    fn at(seconds: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(1_000_000_000 + seconds, 0).unwrap()
-    }
 
     fn schedule(expires: Option<i64>, overlap_ends: Option<i64>) -> KeySchedule {
         KeySchedule {
@@ -153,5 +152,37 @@ mod tests {
         assert_eq!(announced_until(Some(at(60)), at(0)), at(0));
         let late = announced_until(Some(at(-60)), at(0));
         assert_eq!(schedule(None, Some(-60)).next_due(late), Some(at(-60)));
+    }
+
+    proptest! {
+        /// A key is looked at whenever it is due, each time a little late.
+        #[test]
+        fn everything_that_happens_to_a_key_is_announced_once_and_in_its_order(
+            life in prop::option::of(1..40 * DAY),
+            overlap in prop::option::of(1..31 * DAY),
+            retention in 0..31 * DAY,
+        ) {
+            let schedule = KeySchedule {
+                expires_at: life.map(at),
+                ttl: life.map(|life| at(life + retention)),
+                previous_expires_at: overlap.map(at),
+            };
+            let (mut announced, mut since) = (Vec::new(), at(0));
+            while let Some(due) = schedule.next_due(since) {
+                prop_assert!(since < due && schedule.ttl.is_none_or(|ttl| due <= ttl));
+                announced.extend(schedule.due(due, due).into_iter().map(|event| (due, event)));
+                since = due;
+            }
+            let before = |days: u32| life.map(|life| life - i64::from(days) * DAY);
+            let notices = NOTICES.into_iter().map(|days| (before(days), LifecycleEvent::Expiring(days)));
+            let ends = [(life, LifecycleEvent::Expired), (overlap, LifecycleEvent::OverlapEnded)];
+            let mut expected: Vec<_> = notices
+                .chain(ends)
+                .filter_map(|(seconds, event)| Some((at(seconds.filter(|seconds| *seconds > 0)?), event)))
+                .filter(|(due, _)| schedule.ttl.is_none_or(|ttl| *due < ttl))
+                .collect();
+            expected.sort_by_key(|(due, _)| *due);
+            prop_assert_eq!(announced, expected);
+        }
     }
 }

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::credential::{self};
-use crate::text;
+use crate::unicode;
 
-/// The longest name, in characters.
+/// The maximum length of a name, in characters.
 pub const MAX_NAME_LEN: usize = 100;
 
-/// The longest folded name, in bytes: it is part of a key of the `workspaces` table, which `DynamoDB` bounds.
+/// The maximum length of a folded name, in bytes: it is part of a sort key, which `DynamoDB` limits to 1,024 bytes.
 const MAX_FOLDED_NAME_BYTES: usize = 512;
 
 /// The name of a key: 1 to 100 characters without control characters, one of them visible, trimmed.
@@ -19,10 +19,10 @@ const MAX_FOLDED_NAME_BYTES: usize = 512;
 #[serde(transparent)]
 pub struct Name(String);
 
-/// A text that is no [`Name`].
+/// The error of a text that is not a [`Name`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidName {
-    /// Nothing of it is seen.
+    /// It has no visible character.
     #[error("must have at least one visible character")]
     Invisible,
     /// It has more than [`MAX_NAME_LEN`] characters, or its folded form would be too long to store.
@@ -32,7 +32,7 @@ pub enum InvalidName {
     #[error("must have no control characters")]
     ControlCharacter,
     /// It has a character that makes it look like another name.
-    #[error("{}", text::NO_LAYOUT_CONTROLS)]
+    #[error("{}", unicode::NO_LAYOUT_CONTROLS)]
     LayoutControl,
     /// It is a credential, or contains one.
     #[error("{}", credential::MUST_NOT_BE)]
@@ -44,20 +44,20 @@ impl Name {
     ///
     /// # Errors
     ///
-    /// One variant of [`InvalidName`] for each way not to be a name.
+    /// The variant of [`InvalidName`] that applies.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let text = text.trim();
-        // The bound in bytes comes first, so that nothing long is ever folded.
+        // The limit in bytes comes first, so that a long text is never folded.
         if text.len() > 4 * MAX_NAME_LEN || text.chars().count() > MAX_NAME_LEN {
             return Err(InvalidName::TooLong);
         }
         if text.chars().any(char::is_control) {
             return Err(InvalidName::ControlCharacter);
         }
-        if text.chars().any(text::is_layout_control) {
+        if text.chars().any(unicode::is_layout_control) {
             return Err(InvalidName::LayoutControl);
         }
-        if !text::is_visible(text) {
+        if !unicode::is_visible(text) {
             return Err(InvalidName::Invisible);
         }
         if credential::contains_credential(text) {
@@ -70,10 +70,10 @@ impl Name {
         Ok(name)
     }
 
-    /// The form in which names are compared: [`text::fold`]ed, and without white space around it.
+    /// The form in which names are compared: [`unicode::fold`]ed, and without white space around it.
     #[must_use]
     pub fn folded(&self) -> String {
-        text::fold(&self.0).trim().to_owned()
+        unicode::fold(&self.0).trim().to_owned()
     }
 }
 
@@ -86,6 +86,7 @@ impl fmt::Display for Name {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::KEY_TEXT;
 
     #[test]
     fn names_are_trimmed_and_bounded_and_have_no_control_characters() {
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_credential_is_no_name() {
-        let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let key = KEY_TEXT;
         for text in [key.to_owned(), format!("my {key}")] {
             assert_eq!(Name::parse(&text), Err(InvalidName::Credential));
         }

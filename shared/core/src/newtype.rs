@@ -1,9 +1,9 @@
-//! Words: short strings that exist only in their valid form, so that whoever holds one need not check it again.
+//! String types that exist only in their valid form, so that the code that holds one need not check it again.
 
-/// Declares a string type and the error of a text that is none.
+/// Declares a string type and the error of an invalid text.
 ///
 /// The type parses (`FromStr`), prints (`Display`) and travels through serde; its error says what the text must be. Where
-/// there is more than one way to be wrong, the error is declared elsewhere and a function tells which way it is.
+/// there is more than one reason, the error is declared elsewhere and a function chooses the variant.
 macro_rules! string_newtype {
     (
         $(#[$about:meta])*

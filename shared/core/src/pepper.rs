@@ -1,12 +1,14 @@
-//! Peppers: what turns a secret into the hash that is stored.
+//! Peppers: the HMAC keys under which secrets are hashed.
 //!
 //! ```text
-//! hash = HMAC-SHA-256(pepper, label ‖ kind ‖ key id ‖ token id, of a token ‖ secret)
+//! hash of an API key  = HMAC-SHA-256(pepper, label ‖ form ‖ key id ‖ secret)
+//! hash of a token     = HMAC-SHA-256(pepper, label ‖ form ‖ key id ‖ token id ‖ secret)
+//! hash of a legacy key = HMAC-SHA-256(pepper, label ‖ "legacy" ‖ SHA-256 of the key)
 //! ```
 //!
-//! every field preceded by its length; of a legacy key, which has no id, label ‖ `legacy` ‖ its SHA-256. A secret has 256 bits of entropy, so a fast MAC is right and a password hash is not. A table alone cannot be
-//! searched for secrets: that takes the pepper, which exists only in the memory of running functions. Every stored
-//! hash has the version of its pepper beside it, so that peppers can be replaced while keys live on.
+//! Every field is preceded by its length. A secret has 256 bits of entropy, so a fast MAC is right and a password hash is not.
+//! The tables alone do not allow anyone to test a guess: that takes the pepper, which exists only in the memory of running
+//! functions. Every stored hash has the version of its pepper beside it, so that peppers can be replaced while keys live on.
 
 use std::fmt;
 
@@ -25,12 +27,12 @@ use crate::legacy_credential::LegacyCredential;
 /// NEVER change this value: no key issued before would be recognised.
 const LABEL: &[u8] = b"keygate/credential/v1";
 
-/// Stands in the hash of a legacy key where others have their kind.
+/// Takes the place of the form in the hash of a legacy key.
 ///
 /// NEVER change this value, for the same reason.
 const LEGACY_KEY: &[u8] = b"legacy";
 
-/// A hash as stored, with the version of the pepper that made it.
+/// The stored hash of a secret, with the version of its pepper.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretHash {
     #[serde(with = "serde_bytes")]
@@ -39,7 +41,7 @@ pub struct SecretHash {
 }
 
 impl SecretHash {
-    /// The version of the pepper that made it.
+    /// The version of the pepper.
     #[must_use]
     pub fn pepper_version(&self) -> u32 {
         self.pepper_version
@@ -52,7 +54,7 @@ impl SecretHash {
     }
 }
 
-/// The hash of the secret before the last rotation, under names of its own.
+/// The hash of the secret before the last rotation, in attributes of its own.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct PreviousHash {
     #[serde(with = "serde_bytes")]
@@ -63,6 +65,13 @@ pub struct PreviousHash {
 impl From<&PreviousHash> for SecretHash {
     fn from(previous: &PreviousHash) -> Self {
         Self { hash: previous.previous_hash, pepper_version: previous.previous_pepper_version }
+    }
+}
+
+#[cfg(test)]
+impl From<SecretHash> for PreviousHash {
+    fn from(hash: SecretHash) -> Self {
+        Self { previous_hash: hash.hash, previous_pepper_version: hash.pepper_version }
     }
 }
 
@@ -81,7 +90,7 @@ impl fmt::Debug for SecretHash {
     }
 }
 
-/// One key of a MAC, as KMS derived it: 32 bytes, zeroed on drop, never shown by `Debug`.
+/// An HMAC key that KMS derived: 32 bytes, zeroed on drop, never shown by `Debug`.
 #[derive(Debug)]
 pub struct MacKey {
     version: u32,
@@ -89,20 +98,22 @@ pub struct MacKey {
 }
 
 impl MacKey {
-    /// The key of `version`, as derived by the crate `keygate`.
+    /// Takes the derived key of a version.
     #[must_use]
     pub fn new(version: u32, key: &Zeroizing<[u8; 32]>) -> Self {
         Self { version, key: SecretBox::init_with_mut(|bytes: &mut [u8; 32]| bytes.copy_from_slice(&**key)) }
     }
 
-    /// Stands beside everything that was made under the key.
+    /// The version, which is stored beside everything that was computed under the key.
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version
     }
 
-    /// HMAC-SHA-256 over the fields, each preceded by its length, so that no two lists of fields are the same bytes.
+    /// HMAC-SHA-256 over the fields, each preceded by its length, so that two lists of fields never give the same bytes.
     pub(crate) fn mac(&self, fields: &[&[u8]]) -> Hmac<Sha256> {
+        #[cfg(test)]
+        MACS_BEGUN.set(MACS_BEGUN.get() + 1);
         let mut mac =
             Hmac::<Sha256>::new_from_slice(self.key.expose_secret()).expect("HMAC takes keys of any length");
         for field in fields {
@@ -114,7 +125,13 @@ impl MacKey {
     }
 }
 
-/// The peppers of a deployment: the current one is for what is new, all of them for what there is.
+#[cfg(test)]
+thread_local! {
+    /// How many MACs this thread has begun: the work that a presented credential costs.
+    pub(crate) static MACS_BEGUN: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// The peppers of a deployment. New hashes use the current one; stored hashes may use any.
 #[derive(Debug)]
 pub struct Peppers {
     current: MacKey,
@@ -122,11 +139,11 @@ pub struct Peppers {
 }
 
 impl Peppers {
-    /// Takes every listed version, in any order, as derived by the crate `keygate`.
+    /// Takes the derived key of every listed version, in any order.
     ///
     /// # Panics
     ///
-    /// When `current` is none of them; [`crate::environment`] refuses such a list before.
+    /// When no key has the version `current`. The settings refuse such a list.
     #[must_use]
     pub fn new(mut keys: Vec<MacKey>, current: u32) -> Self {
         let index =
@@ -151,12 +168,12 @@ impl Peppers {
         self.all().map(|pepper| hash(pepper, credential)).collect()
     }
 
-    /// Whether `credential` is the one that `stored` was made of, compared in constant time.
+    /// Compares a credential with a stored hash, in constant time.
     ///
     /// # Errors
     ///
-    /// - [`UnknownPepper`]: the hash was made under a version that is not listed, which is a mistake of the
-    ///   deployment and says nothing about the credential.
+    /// - [`UnknownPepper`]: the pepper of the hash is not listed. That is a mistake of the deployment; the credential may be
+    ///   right.
     pub fn verify(&self, credential: &Credential, stored: &SecretHash) -> Result<bool, UnknownPepper> {
         let version = stored.pepper_version;
         let pepper = self.all().find(|pepper| pepper.version == version);
@@ -164,7 +181,7 @@ impl Peppers {
         Ok(mac(pepper, credential).verify_slice(&stored.hash).is_ok())
     }
 
-    /// The hash of a verified credential under the current pepper, if `stored` was made under another one.
+    /// The new hash of a verified credential, if `stored` is not under the current pepper.
     #[must_use]
     pub fn renew(&self, credential: &Credential, stored: &SecretHash) -> Option<SecretHash> {
         (stored.pepper_version != self.current.version).then(|| self.hash(credential))
@@ -182,8 +199,7 @@ impl Peppers {
         self.all().map(|pepper| legacy_hash(pepper, key)).collect()
     }
 
-    /// Does the work of [`Self::verify`] for a key that does not exist, so that an unknown id takes as long as a
-    /// wrong secret.
+    /// Does the work of [`Self::verify`] without a stored hash, so that an unknown id takes as long as a wrong secret.
     pub fn verify_nothing(&self, credential: &Credential) {
         let matched = mac(&self.current, credential).verify_slice(&[0; 32]).is_ok();
         std::hint::black_box(matched);
@@ -198,11 +214,11 @@ fn hash(pepper: &MacKey, credential: &Credential) -> SecretHash {
 }
 
 fn mac(pepper: &MacKey, credential: &Credential) -> Hmac<Sha256> {
-    let Credential { key_id, kind, secret } = credential;
-    let (label, kind_word, key_id) = (LABEL, kind.word().as_bytes(), key_id.to_bytes());
-    match kind.token_id() {
-        None => pepper.mac(&[label, kind_word, &key_id, secret.expose()]),
-        Some(token_id) => pepper.mac(&[label, kind_word, &key_id, &token_id.to_bytes(), secret.expose()]),
+    let Credential { key_id, form, secret } = credential;
+    let (label, form_word, key_id) = (LABEL, form.word().as_bytes(), key_id.to_bytes());
+    match form.token_id() {
+        None => pepper.mac(&[label, form_word, &key_id, secret.expose()]),
+        Some(token_id) => pepper.mac(&[label, form_word, &key_id, &token_id.to_bytes(), secret.expose()]),
     }
 }
 
@@ -211,7 +227,7 @@ fn legacy_hash(pepper: &MacKey, key: &LegacyCredential) -> SecretHash {
     SecretHash { hash: mac.finalize().into_bytes().into(), pepper_version: pepper.version }
 }
 
-/// A hash made under a pepper that this deployment does not list.
+/// The error of a hash whose pepper the deployment does not list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("PEPPERS lists no version {version}, under which a stored hash was made")]
 pub struct UnknownPepper {
@@ -226,12 +242,7 @@ mod tests {
 
     use super::*;
     use crate::credential::{CredentialForm, KeyId, Secret};
-
-    fn pepper(version: u32, first_byte: u8) -> MacKey {
-        let mut key = Zeroizing::new([0; 32]);
-        key.iter_mut().zip(first_byte..).for_each(|(byte, value)| *byte = value);
-        MacKey::new(version, &key)
-    }
+    use crate::fixtures::mac_key as pepper;
 
     /// The last one is the current one.
     fn peppers(keys: Vec<MacKey>) -> Peppers {
@@ -243,7 +254,7 @@ mod tests {
         let mut secret = Zeroizing::new([0; 32]);
         secret.iter_mut().zip(0..).for_each(|(byte, value)| *byte = value);
         let key_id = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
-        Credential { key_id, kind: CredentialForm::ApiKey, secret: Secret::from_bytes(&secret) }
+        Credential { key_id, form: CredentialForm::ApiKey, secret: Secret::from_bytes(&secret) }
     }
 
     /// HMAC-SHA-256 (RFC 2104) over the length-prefixed fields, from an independent implementation.
@@ -253,12 +264,12 @@ mod tests {
         assert_eq!(STANDARD.encode(hash.hash), "/clY8BeZAj0AVcCxScpRwEgu6majkD9OUD0EhopiOSk=");
         assert_eq!(hash.pepper_version(), 7);
         let token_id = "01JD4A0000F9K3W7RT2M8Q0001".parse().unwrap();
-        for (kind, expected) in [
+        for (form, expected) in [
             (CredentialForm::AccessToken(token_id), "BzUdxBT2ZtoxJs4OCkhwV4rQPWTuc7sr3M6/QqTi7jA="),
             (CredentialForm::RefreshToken(token_id), "XfRzQ0GC/raVv2gqb9ieR2FmRbZrP2f3jeYIGiuPB50="),
         ] {
-            let hash = peppers(vec![pepper(7, 100)]).hash(&Credential { kind, ..credential() });
-            assert_eq!(STANDARD.encode(hash.hash), expected, "{kind:?}");
+            let hash = peppers(vec![pepper(7, 100)]).hash(&Credential { form, ..credential() });
+            assert_eq!(STANDARD.encode(hash.hash), expected, "{form:?}");
         }
     }
 

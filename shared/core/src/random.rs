@@ -1,4 +1,4 @@
-//! Randomness, from the operating system.
+//! Random bytes and ULIDs, from the random numbers of the operating system.
 
 use chrono::{DateTime, Utc};
 use ulid::Ulid;
@@ -7,7 +7,7 @@ use ulid::Ulid;
 ///
 /// # Panics
 ///
-/// When the clock is before 1970 or the operating system has no random bytes: neither can be worked around.
+/// When `now` is before 1970 or the operating system has no random bytes.
 #[must_use]
 pub fn generate_ulid(now: DateTime<Utc>) -> Ulid {
     let mut random = [0; 16];
@@ -20,8 +20,7 @@ pub fn generate_ulid(now: DateTime<Utc>) -> Ulid {
 ///
 /// # Panics
 ///
-/// When there are none, which cannot be worked around: a secret, a nonce and an id need them, and a pause that does without
-/// would only hide that they are missing.
+/// When the operating system has none. Secrets, nonces and ids cannot do without.
 pub fn fill_with_random_bytes(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the operating system gives random bytes");
 }

@@ -1,13 +1,12 @@
-//! What each kind of credential may do, whatever its scopes.
+//! What each class of credential may do, whatever its scopes.
 //!
-//! A credential that is less than a key with its current secret must not become more: a token would outlive itself in a key that
-//! it made, and a secret that is on its way out would make itself permanent. So every operation of the management and OAuth APIs
-//! is decided here for every kind of credential, in one `match` without a default: a new operation, or a new kind, does not
-//! compile until somebody has decided it.
+//! A token, a legacy key or an old secret must not gain what it lacks: a token could create a key that outlives it, and an old
+//! secret could make itself permanent. So every operation of the management and OAuth APIs is decided here for every class, in
+//! one `match` without a default. A new operation or a new class does not compile until it is decided.
 
 use crate::credential_class::CredentialClass;
 
-/// What a request is about to do.
+/// An operation of the management or OAuth API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// See who the caller is.
@@ -16,47 +15,47 @@ pub enum Operation {
     ReadKeys,
     /// Read the audit trail.
     ReadActivity,
-    /// Make a key.
+    /// Create a key.
     CreateKey,
-    /// Give a key another secret.
+    /// Rotate the secret of a key.
     RotateKey,
-    /// Be told again what a rotation that was made was answered with.
+    /// Repeat a rotation with its `Idempotency-Key`, and get the same response.
     RepeatRotation,
-    /// Change a key so that it can do no more than before: rename it, describe it, let it end sooner, switch it off.
+    /// Change a key without widening it: its name, its description, an earlier expiry, disabling.
     ChangeKey,
-    /// Change a key so that it can do more, or for longer: other scopes or endpoint rules, a later expiry, switched on again.
+    /// Widen a key: other scopes or endpoint rules, a later expiry, enabling.
     WidenKey,
     /// Delete a key.
     DeleteKey,
     /// Revoke tokens of a key.
     RevokeTokens,
-    /// Remove a user, with or without handing their keys over.
+    /// Remove a user, with or without a handover of their keys.
     RemoveUser,
     /// Reinstate a user.
     ReinstateUser,
-    /// Get an access token.
+    /// Obtain an access token.
     ObtainAccessToken,
-    /// Get a refresh token beside it.
+    /// Obtain a refresh token with it.
     ObtainRefreshToken,
-    /// Be the client that trades its refresh token for the next one.
+    /// Be the client that exchanges its refresh token for new tokens.
     RenewTokens,
-    /// Be the client that revokes a token which it presents.
+    /// Be the client that revokes a token it presents.
     RevokePresentedToken,
-    /// Ask what a credential is worth.
+    /// Introspect a credential (RFC 7662).
     Introspect,
 }
 
-/// Whether a credential may do something.
+/// The right of a class to an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Right {
     Granted,
-    /// To every key but the credential's own.
+    /// Granted for every key except the credential's own.
     NotToOwnKey,
     Denied,
 }
 
 impl CredentialClass {
-    /// Whether it may do something to a key, or, where that is about no key, at all. `own_key` says that the key is the one that
+    /// Whether a credential of this class may perform an operation. `own_key` says whether the operation is about the key that
     /// the credential belongs to.
     #[must_use]
     pub fn may(self, operation: Operation, own_key: bool) -> bool {
@@ -80,7 +79,7 @@ impl CredentialClass {
         match (self, operation) {
             (Self::CurrentSecret, _) => Right::Granted,
 
-            // They call, read, and take away.
+            // They call APIs, read, and take rights away.
             (
                 Self::AccessToken | Self::LegacyKey,
                 ReadSelf | ReadKeys | ReadActivity | ChangeKey | DeleteKey | RevokeTokens,
@@ -91,8 +90,8 @@ impl CredentialClass {
                 | ObtainAccessToken | ObtainRefreshToken | RenewTokens | RevokePresentedToken | Introspect,
             ) => Right::Denied,
 
-            // It does what its key does, until it ends; its own end is none of its business. A key that rotates itself has no
-            // other secret than this one until it has the answer, so a repeat is granted.
+            // It may do what its key may, but not change its own key. It may repeat a rotation: a key that rotates itself has no
+            // other secret until the response arrives.
             (
                 Self::PreviousSecret,
                 ReadSelf | ReadKeys | ReadActivity | CreateKey | RemoveUser | ReinstateUser
@@ -103,7 +102,7 @@ impl CredentialClass {
             }
             (Self::PreviousSecret, ObtainRefreshToken) => Right::Denied,
 
-            // Its user has left. It keeps the adopter's APIs working until somebody has rotated the key.
+            // Its user was removed. It keeps calls to the adopter's APIs working until the new owner has rotated the key.
             (Self::TransferredSecret, ReadSelf) => Right::Granted,
             (
                 Self::TransferredSecret,

@@ -1,9 +1,8 @@
-//! Which secret of a key goes on for a while when the key gets another hash: by a rotation, or because it is handed over.
+//! Rotations and handovers of a key: which of its secrets stays valid for an overlap.
 //!
 //! A key has one previous hash. A rotation makes the current secret the previous one. A handover does the same and leaves the key
-//! *unclaimed*: its current hash is of no secret, so that the only secret in use is that of the user from whom the key was taken
-//! over. Whatever happens to an unclaimed key next, that secret is the one that can go on; what stands in its place as current is
-//! in nobody's hands.
+//! *unclaimed*: its current hash matches no secret, so the only secret in use is that of the former user. The next rotation or
+//! handover of an unclaimed key therefore keeps its previous secret, not its current one.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -12,7 +11,7 @@ use crate::key::Key;
 use crate::lifecycle::{KeySchedule, announced_until};
 use crate::time::whole_second;
 
-/// A key after a rotation `now`. The secret in use works until the overlap ends; it ends at once where the overlap is zero.
+/// A key after a rotation `now`. The secret in use works until the overlap ends, which is at once if it is zero.
 #[must_use]
 pub fn rotated(key: &Key, overlap: TimeDelta, now: DateTime<Utc>) -> Key {
     let has_secret_in_use = !key.unclaimed || key.in_overlap(now);
@@ -24,8 +23,8 @@ pub fn rotated(key: &Key, overlap: TimeDelta, now: DateTime<Utc>) -> Key {
     )
 }
 
-/// A key after it was handed over to `heir` `now`. The secret in use works until `ends`, and not longer than it was promised to
-/// where it is already that of a former user.
+/// A key after a handover to `heir` `now`. The secret in use works until `ends`. If that is already the secret of a former user,
+/// its end does not move to a later time.
 #[must_use]
 pub fn handed_over(key: &Key, heir: &UserId, ends: DateTime<Utc>, now: DateTime<Utc>) -> Key {
     let ends =
@@ -47,36 +46,10 @@ fn with_another_hash(mut after: Key, now: DateTime<Utc>) -> Key {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::name::Name;
-
-    fn at(seconds: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(1_000_000 + seconds, 0).unwrap()
-    }
-
-    fn key() -> Key {
-        Key {
-            key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
-            workspace_id: "acme".parse().unwrap(),
-            user_id: "alice".parse().unwrap(),
-            name: Name::parse("ci").unwrap(),
-            description: None,
-            scopes: Vec::new(),
-            endpoints: Vec::new(),
-            created_at: at(0),
-            created_by: "alice".parse().unwrap(),
-            revision: 1,
-            expires_at: None,
-            ttl: None,
-            disabled_at: None,
-            previous_expires_at: None,
-            previous_transferred: false,
-            unclaimed: false,
-            rotation: 0,
-            due_at: None,
-            last_used_at: None,
-        }
-    }
+    use crate::fixtures::{at, key};
 
     fn heir() -> UserId {
         "svc:heir".parse().unwrap()
@@ -120,5 +93,37 @@ mod tests {
         let claimed = rotated(&once, TimeDelta::minutes(1), at(20));
         let twice = handed_over(&claimed, &"bob".parse().unwrap(), at(500), at(30));
         assert_eq!(twice.previous_expires_at, Some(at(500)), "the heir's secret is the one in use by then");
+    }
+
+    proptest! {
+        /// Rotations (`true`) and handovers, each some seconds after the one before and with an overlap of some seconds.
+        #[test]
+        fn only_a_secret_in_use_goes_on_whatever_happens_to_a_key(
+            changes in prop::collection::vec((any::<bool>(), 0_i64..100, 0_i64..100), 1..20),
+        ) {
+            let (mut before, mut now) = (key(), at(0));
+            for (is_rotation, pause, overlap) in changes {
+                now += TimeDelta::seconds(pause);
+                let overlap = TimeDelta::seconds(overlap);
+                let in_use = !before.unclaimed || before.in_overlap(now);
+                let after = if is_rotation {
+                    rotated(&before, overlap, now)
+                } else {
+                    handed_over(&before, &heir(), now + overlap, now)
+                };
+                prop_assert_eq!(after.in_overlap(now), in_use && !overlap.is_zero());
+                prop_assert_eq!(after.unclaimed, !is_rotation);
+                let end = after.previous_expires_at;
+                prop_assert!(end.is_none_or(|end| end <= now + overlap));
+                if before.unclaimed && !is_rotation {
+                    prop_assert!(end.is_none_or(|end| Some(end) <= before.previous_expires_at));
+                }
+                // The secret that goes on is a former user's after a handover, and after the rotation that claims the key.
+                prop_assert_eq!(after.previous_transferred, end.is_some() && (before.unclaimed || !is_rotation));
+                prop_assert_eq!((after.rotation, after.revision), (before.rotation + 1, before.revision + 1));
+                prop_assert_eq!(after.due_at, end);
+                before = after;
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Scopes: the words that a key carries to the backend, and the few that Keygate itself gives a meaning.
+//! Scopes: words that a key carries to the backend. Five of them have a meaning in Keygate itself.
 
 use thiserror::Error as ThisError;
 
@@ -15,13 +15,13 @@ pub const USERS_WRITE: &str = "users:write";
 /// Holds every scope and acts on everyone's keys.
 pub const WORKSPACE_ADMIN: &str = "workspace:admin";
 
-/// The most scopes a key may have.
+/// The maximum number of scopes of a key.
 pub const MAX_SCOPES: usize = 50;
 
 string_newtype! {
     /// One scope: `[a-z0-9:._-]{1,64}`.
     ///
-    /// Keygate compares scopes as they stand. None has a `*`: it would look like a wildcard and grant nothing but itself.
+    /// Keygate compares scopes word for word. A `*` is refused: it would look like a wildcard and grant nothing but itself.
     Scope or InvalidScope, by |text| {
         let allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b':' | b'.' | b'_' | b'-');
         if text.contains('*') {
@@ -34,7 +34,7 @@ string_newtype! {
     }
 }
 
-/// A text that is no [`Scope`].
+/// The error of a text that is not a [`Scope`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 pub enum InvalidScope {
     /// It is empty, too long, or has other characters.

@@ -1,27 +1,27 @@
-//! Times as they are kept and shown: whole seconds, in UTC.
+//! The precision and the form in which times are stored and shown.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 
-/// A time to the second, as it is kept.
+/// A time cut to whole seconds, as it is stored.
 #[must_use]
 pub fn whole_second(time: DateTime<Utc>) -> DateTime<Utc> {
     DateTime::from_timestamp(time.timestamp(), 0).unwrap_or(time)
 }
 
-/// A time to the millisecond: as fine as two changes of one user are told apart.
+/// A time cut to whole milliseconds, which tell apart two changes of one user.
 #[must_use]
 pub fn whole_millisecond(time: DateTime<Utc>) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or(time)
 }
 
-/// A time as it is shown everywhere: RFC 3339, in UTC, to the second.
+/// A time as it is shown: RFC 3339, UTC, whole seconds.
 #[must_use]
 pub fn rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// Writes a time that may be missing as [`rfc3339`] has it: for `#[serde(serialize_with)]`.
+/// Serializes an optional time with [`rfc3339`], for `#[serde(serialize_with)]`.
 ///
 /// # Errors
 ///
@@ -30,7 +30,7 @@ pub fn serialize<S: Serializer>(time: &Option<DateTime<Utc>>, serializer: S) -> 
     time.map(rfc3339).serialize(serializer)
 }
 
-/// The last use of what was never used is stored as 0, because an index holds only items that have its attribute.
+/// A missing last use is stored as 0, because an index holds only items that have its attribute.
 pub mod zero_until_used {
     use chrono::{DateTime, Utc};
     use serde::{Deserializer, Serializer};
@@ -48,7 +48,7 @@ pub mod zero_until_used {
     ///
     /// # Errors
     ///
-    /// The number is no time.
+    /// The value is not a number, or not a time.
     pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<DateTime<Utc>>, D::Error> {

@@ -1,4 +1,4 @@
-//! Tokens as they are stored: what is known of one, and the family that refresh tokens form.
+//! Tokens as they are stored, and the families of refresh tokens.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,45 +9,44 @@ use crate::key::{Generation, Key};
 use crate::pepper::SecretHash;
 use crate::scope::Scope;
 
-/// A key as what is asked of its tokens needs it.
+/// A key without its hash, as the verification of its tokens reads it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct TokenKey {
     /// The key.
     #[serde(flatten)]
     pub key: Key,
-    /// Which of its tokens work.
+    /// The present generation of its tokens.
     #[serde(flatten)]
     pub generation: Generation,
 }
 
-/// What is known of a token, without anything that could be checked against its secret.
+/// A token without the hash of its secret.
 ///
-/// Times are whole seconds, in the table as numbers since 1970.
+/// Times are whole seconds, stored as seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
-    /// The key that it was made with.
+    /// The key that it was issued for.
     pub key_id: KeyId,
     /// Its public id.
     #[serde(rename = "entry", with = "token_entry")]
     pub token_id: TokenId,
-    /// What it is for.
+    /// Its kind.
     pub kind: TokenKind,
-    /// What it carries to the backend, as far as its key still does.
+    /// The scopes that were granted. It carries those that its key still has.
     pub scopes: Vec<Scope>,
-    /// Where its key could be used when it was made; everywhere, if there are none.
+    /// The endpoint rules of its key when it was issued. Without any it may be used everywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<EndpointRule>,
-    /// That of its key when it was made.
+    /// The generation of its key when it was issued.
     #[serde(flatten)]
     pub generation: Generation,
-    /// Of a token that was made with a previous secret: how often its key had got another hash by then. It ends with the next
-    /// time.
+    /// [`Key::rotation`] when it was issued, if it was issued to an old secret. It ends with the next rotation or handover.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_in_overlap: Option<u64>,
-    /// When it was made.
+    /// When it was issued.
     #[serde(with = "chrono::serde::ts_seconds")]
     pub created_at: DateTime<Utc>,
-    /// When it stops working, and when `DynamoDB` may delete it.
+    /// When it expires, and when `DynamoDB` may delete it.
     #[serde(with = "chrono::serde::ts_seconds")]
     pub expires_at: DateTime<Utc>,
     /// When it was last used.
@@ -56,7 +55,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// Whether the secret or the generation that it was made under has ended since.
+    /// Whether it ended with its generation, or with the old secret that it was issued to.
     #[must_use]
     pub fn has_ended_with(&self, key: &TokenKey) -> bool {
         self.generation != key.generation
@@ -64,67 +63,68 @@ impl Token {
     }
 }
 
-/// What a token is for.
+/// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenKind {
-    /// It opens APIs.
+    /// It calls APIs.
     AccessToken,
-    /// It gets another access token and another refresh token, once.
+    /// It is exchanged once for a new access token and a new refresh token.
     RefreshToken,
 }
 
-/// A token with the hash of its secret, as only those read it who compare secrets.
+/// A token with the hash of its secret.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct HashedToken {
     /// The token.
     #[serde(flatten)]
     pub token: Token,
-    /// What a presented secret is checked against.
+    /// The hash of its secret.
     #[serde(flatten)]
     pub hash: SecretHash,
 }
 
-/// A token, and what decides about it.
+/// A token with its family.
 #[derive(Debug)]
 pub struct StoredToken {
     /// The token.
     pub hashed: HashedToken,
-    /// Its family, if it is in one.
+    /// Its family, if it belongs to one.
     pub family: Option<Family>,
 }
 
-/// A refresh token, those that come after it, and their access tokens: what is revoked together.
+/// A family of tokens: a refresh token, its successors, and their access tokens. They are revoked together (RFC 9700, section
+/// 4.14).
 ///
-/// Its refresh tokens come in *steps*. Using one of the present step gets the first token of the next. Using one of the step before
-/// again, within the time that the deployment allows for that, gets a sibling of that first token. The numbers of a step's tokens
-/// follow each other and are greater than those of the step before, so the number of a token says of which step it is.
+/// Its refresh tokens form *steps*. A token of the present step is exchanged for the first token of the next step. If a token of
+/// the previous step is used again, within the time that the deployment allows, it is exchanged for a sibling of the first token
+/// of the present step. Numbers grow from step to step, so the number of a token tells its step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Family {
-    /// The key of all of them.
+    /// The key that its tokens were issued for.
     pub key_id: KeyId,
-    /// Its id, which those of its tokens begin with.
+    /// Its id, which the ids of its tokens contain.
     #[serde(rename = "entry", with = "family_entry")]
     pub family_id: FamilyId,
     /// The first refresh token of the present step.
     pub current: TokenId,
-    /// The first refresh token of the step before.
+    /// The first refresh token of the previous step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<TokenId>,
-    /// When a token of the step before was used first, in milliseconds: since then the present step is the present one.
+    /// When the present step began: the first use of a token of the previous step, in milliseconds.
     #[serde(
         default,
         with = "chrono::serde::ts_milliseconds_option",
         skip_serializing_if = "Option::is_none"
     )]
     pub used_at: Option<DateTime<Utc>>,
-    /// How many siblings the first refresh token of the present step has.
+    /// The number of siblings of the first refresh token of the present step.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub siblings: u8,
-    /// Since when none of them works.
+    /// When the family was revoked, if it was.
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<DateTime<Utc>>,
-    /// When the last of its refresh tokens stops working, however often it is renewed.
+    /// When the last of its refresh tokens expires.
     #[serde(with = "chrono::serde::ts_seconds")]
     pub expires_at: DateTime<Utc>,
 }
@@ -137,22 +137,22 @@ fn is_zero(value: &u8) -> bool {
     *value == 0
 }
 
-/// How many siblings the first refresh token of a step may have.
+/// The maximum number of siblings of the first refresh token of a step.
 pub const MAX_SIBLINGS: u8 = 5;
 
-/// What the use of a refresh token is, by what its family says.
+/// The judgement on the use of a refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefreshUse {
-    /// It is of the present step, and gets the next one.
+    /// The token belongs to the present step. It is exchanged for the next step.
     Next,
-    /// It is of the step before, soon enough after that was left, and gets a sibling.
+    /// The token belongs to the previous step and is used again in time. It is exchanged for a sibling.
     Again,
-    /// It was used before, or another one in its place: it was copied.
+    /// The token was used before, so it was copied. Its family is revoked.
     Copied,
 }
 
 impl Family {
-    /// A family that begins with a refresh token.
+    /// A family that begins with the refresh token `current`.
     #[must_use]
     pub fn new(key_id: KeyId, family_id: FamilyId, current: TokenId, expires_at: DateTime<Utc>) -> Self {
         Self {
@@ -167,25 +167,25 @@ impl Family {
         }
     }
 
-    /// Whether a refresh token of the family is of the present step: if nothing is revoked, it works.
+    /// Whether a refresh token of the family belongs to the present step. It then works unless the family is revoked.
     #[must_use]
     pub fn is_present(&self, refresh_token: TokenId) -> bool {
         refresh_token.number() >= self.current.number()
     }
 
-    /// How many refresh tokens the present step has.
+    /// The number of refresh tokens in the present step.
     #[must_use]
     pub fn present(&self) -> u32 {
         1 + u32::from(self.siblings)
     }
 
-    /// The greatest number that a token of the family has: each refresh token comes with an access token.
+    /// The number of the last refresh token. Numbers grow by 2, because each refresh token comes with an access token.
     #[must_use]
     pub fn last_number(&self) -> u16 {
         self.current.number().saturating_add(2 * u16::from(self.siblings))
     }
 
-    /// What using a refresh token of the family `now` is, where one may be used again for `reuse` after it was used first.
+    /// Judges the use of a refresh token of the family `now`. A token may be used again for `reuse` after its first use.
     #[must_use]
     pub fn judge(&self, refresh_token: TokenId, reuse: TimeDelta, now: DateTime<Utc>) -> RefreshUse {
         if self.is_present(refresh_token) {
@@ -202,17 +202,17 @@ impl Family {
     }
 }
 
-/// Declares how an id stands in the attribute `entry`: behind a word that says what the item is.
+/// Declares how an id is stored in the attribute `entry`: behind a prefix that tells the kind of item.
 macro_rules! entry {
     ($module:ident, $id:ident, $prefix:literal) => {
-        #[doc = concat!("How the id stands in the attribute `entry`: behind `", $prefix, "`.")]
+        #[doc = concat!("How the id is stored in the attribute `entry`: behind `", $prefix, "`.")]
         pub mod $module {
             use serde::de::Error;
             use serde::{Deserialize, Deserializer, Serializer};
 
             use crate::credential::$id;
 
-            /// What such an entry begins with.
+            /// The prefix of such an entry.
             pub const PREFIX: &str = $prefix;
 
             /// The entry of an id.
@@ -234,7 +234,7 @@ macro_rules! entry {
             ///
             /// # Errors
             ///
-            /// It is another kind of entry.
+            /// The text is not a string, or another kind of entry.
             pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$id, D::Error> {
                 let entry = String::deserialize(deserializer)?;
                 let id = entry.strip_prefix(PREFIX).and_then(|id| id.parse().ok());
@@ -255,21 +255,17 @@ mod tests {
     use proptest::sample::Index;
 
     use super::*;
-
-    fn at(seconds: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(seconds, 0).unwrap()
-    }
+    use crate::fixtures::{self, at, key_id};
 
     #[test]
     fn a_refresh_token_that_is_used_again_soon_gets_a_sibling_and_later_was_copied() {
         let family_id = FamilyId::generate(at(0));
         let token = |number| family_id.token(std::num::NonZeroU16::new(number).unwrap());
-        let key_id = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
         let of_step = |previous, current, siblings| Family {
             previous: Some(token(previous)),
             used_at: Some(at(1000)),
             siblings,
-            ..Family::new(key_id, family_id, token(current), at(9000))
+            ..Family::new(key_id(), family_id, token(current), at(9000))
         };
         let reuse = TimeDelta::seconds(10);
         // The step before has the tokens 8 and 10, the present one 12 and 14.
@@ -289,8 +285,37 @@ mod tests {
         assert_eq!(of_step(8, 12, 5).judge(token(8), reuse, at(1000)), RefreshUse::Copied, "five at most");
         let at_once = family.judge(token(8), TimeDelta::zero(), at(1000));
         assert_eq!(at_once, RefreshUse::Copied, "unless the deployment allows it");
-        let first = Family::new(key_id, family_id, token(2), at(9000));
+        let first = Family::new(key_id(), family_id, token(2), at(9000));
         assert_eq!(first.judge(token(2), TimeDelta::zero(), at(0)), RefreshUse::Next);
+    }
+
+    #[test]
+    fn a_token_ends_with_its_generation_and_with_the_old_secret_that_made_it() {
+        let of_key = |generation, rotation| TokenKey {
+            key: Key { rotation, ..fixtures::key() },
+            generation: Generation::from_number(generation),
+        };
+        let token = fixtures::token();
+        assert!(!token.has_ended_with(&of_key(0, 0)));
+        assert!(!token.has_ended_with(&of_key(0, 5)), "rotations alone end no token of a current secret");
+        assert!(token.has_ended_with(&of_key(1, 0)));
+        let of_old_secret = Token { made_in_overlap: Some(1), ..token };
+        assert!(!of_old_secret.has_ended_with(&of_key(0, 1)));
+        assert!(of_old_secret.has_ended_with(&of_key(0, 2)));
+    }
+
+    #[test]
+    fn an_entry_says_what_it_is_of() {
+        let stored = serde_json::to_value(fixtures::token()).unwrap();
+        assert_eq!(stored["entry"], "TOKEN#01JD4A0000F9K3W7RT2M8Q0000");
+        assert_eq!(serde_json::from_value::<Token>(stored.clone()).unwrap(), fixtures::token());
+        let family = serde_json::json!({
+            "key_id": key_id(),
+            "entry": stored["entry"],
+            "current": fixtures::token().token_id,
+            "expires_at": 9000,
+        });
+        assert!(serde_json::from_value::<Family>(family).is_err(), "a token is no family");
     }
 
     proptest! {
@@ -301,8 +326,7 @@ mod tests {
         ) {
             let family_id = FamilyId::generate(at(0));
             let token = |number| family_id.token(std::num::NonZeroU16::new(number).unwrap());
-            let key_id = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
-            let mut family = Family::new(key_id, family_id, token(2), at(9000));
+                let mut family = Family::new(key_id(), family_id, token(2), at(9000));
             // Tokens with their steps; the present step, when it began, and its tokens.
             let (mut tokens, mut present, mut now) = (vec![(token(2), 0)], (0, 0, 1), 0);
             let reuse = TimeDelta::seconds(10);

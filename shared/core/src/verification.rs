@@ -1,4 +1,7 @@
-//! What a credential is worth: compared with what is stored under its id, whatever the time.
+//! The verification of a credential: its secret compared with the stored hash, and what it may do at an instant.
+//!
+//! The two are separate because only the first can be cached: [`Verification`] holds for some seconds at any time, and
+//! [`VerifiedCredential::caller`] decides at each request.
 
 use chrono::{DateTime, Utc};
 
@@ -12,38 +15,38 @@ use crate::legacy_key::HashedLegacyKey;
 use crate::pepper::{Peppers, SecretHash, UnknownPepper};
 use crate::token::{Family, StoredToken, Token, TokenKey, TokenKind};
 
-/// What came of comparing a credential with what is stored, whatever the time.
+/// The result of comparing a credential with the stored hash. It does not depend on the time, but for [`Self::holds`].
 #[derive(Clone, Debug)]
 pub enum Verification {
-    /// It is a key, or a token of one, that there is.
+    /// The secret is that of a stored key or token.
     Verified(Box<VerifiedCredential>),
-    /// The key, or its token, has another secret.
+    /// The key or token has another secret.
     WrongSecret(KeyOwner),
-    /// There is no such key, or it has no such token. A legacy key has no id.
+    /// No such key is stored, or no such token of the key. A legacy key (`None`) has no id in its text.
     Unknown(Option<KeyId>),
 }
 
 /// A credential whose secret is the right one.
 #[derive(Clone, Debug)]
 pub struct VerifiedCredential {
-    /// The key that it is, or was made with.
+    /// The key that was presented, or that the token was issued for.
     pub key: Key,
-    /// Which tokens of the key work.
+    /// The present generation of the tokens of the key.
     pub generation: Generation,
-    /// What it is.
+    /// The secret that was presented.
     pub presented: PresentedSecret,
 }
 
-/// With which secret a key is known.
+/// The secret that was presented for a key.
 #[derive(Clone, Debug)]
 pub enum PresentedSecret {
-    /// Its own.
+    /// The current secret of the key.
     Current,
-    /// The one before the last rotation or handover, which works until then.
+    /// The secret before the last rotation or handover, and the end of its overlap.
     Previous(OldSecret, DateTime<Utc>),
-    /// That of a token.
+    /// The secret of a token.
     Token(Box<VerifiedToken>),
-    /// It is a legacy key, stored under this hash.
+    /// A legacy key, which is stored under this hash.
     LegacyKey(SecretHash),
 }
 
@@ -52,38 +55,38 @@ pub enum PresentedSecret {
 pub struct VerifiedToken {
     /// The token.
     pub token: Token,
-    /// Its family, if it is in one and that is there.
+    /// Its family, if it belongs to one and that is stored.
     pub family: Option<Family>,
-    /// Whether it was revoked, alone or with others.
+    /// Whether it was revoked: by itself, with its family or with all tokens of its key.
     pub is_revoked: bool,
 }
 
 /// Why a credential whose secret is the right one does not work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InactiveReason {
-    /// Its time, or that of its key, is over.
+    /// It has expired, or its key has.
     Expired,
-    /// Its key is switched off.
+    /// Its key is disabled.
     Disabled,
-    /// It is a legacy key, and the time of all of them is over.
+    /// It is a legacy key, and the sunset has passed.
     Sunset,
-    /// It was revoked, alone or with others.
+    /// It was revoked: by itself, with its family or with all tokens of its key.
     Revoked,
-    /// It is a refresh token, and this takes what opens APIs.
+    /// It is a refresh token, which does not call APIs.
     RefreshToken,
-    /// Its own endpoint rules and its key's have nothing in common, or more than an answer has room for.
+    /// The endpoint rules of the token and of its key have nothing in common, or do not fit into an authorizer's response.
     NowhereToUse,
 }
 
-/// The reason in one word, where a credential has another secret than the key or the token that it names.
+/// The one-word reason for a wrong secret, as [`InactiveReason::word`] has one for each other reason.
 pub const WRONG_SECRET: &str = "wrong_secret";
 
-/// The stored hash that a credential was found to be the one of.
+/// The stored hash that matched the credential.
 #[derive(Debug)]
 pub struct MatchedHash {
     /// The hash.
     pub hash: SecretHash,
-    /// Not that of the secret before a rotation.
+    /// Whether it is the hash of the current secret.
     pub is_current: bool,
 }
 
@@ -102,13 +105,13 @@ impl InactiveReason {
     }
 }
 
-/// Compares an API key with what is stored under its id, in constant time; `stored` is `None` if no such key is stored. Also
-/// says which stored hash matched.
+/// Compares an API key with the stored key of its id, in constant time, and returns the hash that matched, if any. `stored` is
+/// `None` if no such key is stored; that takes the work of a wrong secret.
 ///
 /// # Errors
 ///
-/// - [`UnknownPepper`]: no hash matched, and one was made under a version that is not listed. It says nothing about the
-///   credential.
+/// - [`UnknownPepper`]: no hash matched, and one was made under a pepper that the deployment does not list. The credential may
+///   be right.
 pub fn verify_key(
     peppers: &Peppers,
     credential: &Credential,
@@ -122,7 +125,7 @@ pub fn verify_key(
     let mut matched = None;
     let mut unknown_pepper = None;
     for hash in stored.hashes(now) {
-        // Every hash is compared, so that the time tells nothing of which one matched.
+        // Every hash is compared, so that the time does not tell which one matched.
         match peppers.verify(credential, &hash) {
             Ok(equal) => matched = matched.or(equal.then_some(hash)),
             Err(unknown) => unknown_pepper = Some(unknown),
@@ -147,12 +150,12 @@ pub fn verify_key(
     }
 }
 
-/// Compares an access token or a refresh token with what is stored of it and of its key, in constant time. A token whose key is
-/// not stored is unknown.
+/// Compares an access token or a refresh token with the stored token, in constant time. A token whose key is not stored is
+/// unknown, and takes the work of a wrong secret.
 ///
 /// # Errors
 ///
-/// - [`UnknownPepper`]: the stored hash was made under a version that is not listed. It says nothing about the credential.
+/// - [`UnknownPepper`]: the stored hash was made under a pepper that the deployment does not list. The credential may be right.
 pub fn verify_token(
     peppers: &Peppers,
     credential: &Credential,
@@ -163,7 +166,7 @@ pub fn verify_token(
         peppers.verify_nothing(credential);
         return Ok(Verification::Unknown(Some(credential.key_id)));
     };
-    // The kind is part of what is hashed: one kind of token is never taken for the other.
+    // The form is part of the hash, so an access token never matches as a refresh token.
     if !peppers.verify(credential, &hashed.hash)? {
         return Ok(Verification::WrongSecret(key.key.owner()));
     }
@@ -175,7 +178,7 @@ pub fn verify_token(
     Ok(Verification::Verified(Box::new(VerifiedCredential { key, generation, presented })))
 }
 
-/// What a legacy key is that works until `sunset`. It is found by its hash, so there is nothing to compare.
+/// The verification of a legacy key, which works until `sunset`. It was found by its hash, so there is nothing to compare.
 #[must_use]
 pub fn verify_legacy_key(stored: Option<HashedLegacyKey>, sunset: DateTime<Utc>) -> Verification {
     stored.map_or(Verification::Unknown(None), |stored| {
@@ -190,7 +193,7 @@ pub fn verify_legacy_key(stored: Option<HashedLegacyKey>, sunset: DateTime<Utc>)
 }
 
 impl Verification {
-    /// The key that the credential names, if there is one.
+    /// The stored key that the credential names, if there is one.
     #[must_use]
     pub fn owner(&self) -> Option<KeyOwner> {
         match self {
@@ -200,7 +203,7 @@ impl Verification {
         }
     }
 
-    /// Whether it still says something: the secret before a rotation may work no more.
+    /// Whether the result still holds at an instant. It ends with the overlap of an old secret.
     #[must_use]
     pub fn holds(&self, now: DateTime<Utc>) -> bool {
         match self {
@@ -213,14 +216,16 @@ impl Verification {
 }
 
 impl VerifiedCredential {
-    /// Who calls with it at an instant, and with what.
+    /// The caller at an instant.
     ///
-    /// A token has no more than its key has by now: the scopes and endpoints are those that both have, and the key's being
-    /// switched off or expired goes for it too.
+    /// A token never carries more than its key does now: its scopes and endpoint rules are those that both have, and it ends
+    /// when its key expires or is disabled.
     ///
     /// # Errors
     ///
-    /// The credential does not work, for the reason that [`InactiveReason`] says.
+    /// - [`InactiveReason::RefreshToken`]: it is a refresh token.
+    /// - [`InactiveReason::NowhereToUse`]: the rules of the token and of its key have nothing in common, or do not fit.
+    /// - Every other variant: as [`Self::works`].
     pub fn caller(&self, now: DateTime<Utc>) -> Result<Caller, InactiveReason> {
         self.works(now)?;
         let key = &self.key;
@@ -258,7 +263,7 @@ impl VerifiedCredential {
         Ok(caller)
     }
 
-    /// What was presented, as far as rights depend on it.
+    /// The class of the credential, which its rights depend on.
     #[must_use]
     pub fn class(&self) -> CredentialClass {
         match &self.presented {
@@ -269,7 +274,7 @@ impl VerifiedCredential {
         }
     }
 
-    /// When what was presented stops working: with its key, or before, with the overlap or the token that it is of.
+    /// The end of the credential: the earliest of the expiry of its key, the end of the overlap, and the expiry of the token.
     #[must_use]
     pub fn ends_at(&self) -> Option<DateTime<Utc>> {
         let own = match &self.presented {
@@ -280,11 +285,13 @@ impl VerifiedCredential {
         self.key.expires_at.into_iter().chain(own).min()
     }
 
-    /// Whether it works at an instant, as whatever it is.
+    /// Checks that the credential works at an instant. A refresh token passes.
     ///
     /// # Errors
     ///
-    /// As [`Self::caller`], but for what concerns only those that open APIs.
+    /// - [`InactiveReason::Expired`], [`InactiveReason::Sunset`]: its end has passed.
+    /// - [`InactiveReason::Disabled`]: its key is disabled.
+    /// - [`InactiveReason::Revoked`]: the token was revoked.
     pub fn works(&self, now: DateTime<Utc>) -> Result<(), InactiveReason> {
         match self.key.status(now) {
             Status::Active => {}
@@ -302,6 +309,422 @@ impl VerifiedCredential {
             | PresentedSecret::Current
             | PresentedSecret::Previous(..)
             | PresentedSecret::LegacyKey(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::credential::{CredentialForm, TokenId};
+    use crate::endpoint_rule::EndpointRule;
+    use crate::fixtures::{at, credential, key, key_id, peppers, rules, scopes, token};
+    use crate::legacy_credential::LegacyCredential;
+    use crate::legacy_key::LegacyKey;
+    use crate::pepper::MACS_BEGUN;
+    use crate::scope::Scope;
+    use crate::token::HashedToken;
+
+    const CURRENT: u8 = 1;
+    const OLD: u8 = 2;
+    const WRONG: u8 = 3;
+
+    fn api_key(secret: u8) -> Credential {
+        credential(CredentialForm::ApiKey, secret)
+    }
+
+    /// A stored key with the secret [`CURRENT`], and the secret [`OLD`] where the key says when that ends.
+    fn stored(key: Key, peppers: &Peppers) -> HashedKey {
+        let previous = key.previous_expires_at.map(|_| peppers.hash(&api_key(OLD)).into());
+        HashedKey { key, hash: peppers.hash(&api_key(CURRENT)), previous, generation: Generation::default() }
+    }
+
+    fn verify(secret: u8, key: Key, now: DateTime<Utc>) -> Verification {
+        let peppers = peppers(&[1]);
+        let stored = stored(key, &peppers);
+        verify_key(&peppers, &api_key(secret), Some(stored), now).unwrap().0
+    }
+
+    fn verified(verification: Verification) -> VerifiedCredential {
+        match verification {
+            Verification::Verified(known) => *known,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn key_in_overlap() -> Key {
+        Key { previous_expires_at: Some(at(60)), ..key() }
+    }
+
+    /// Verifies a token of a key, in a family.
+    fn verify_stored_token(token: Token, of_key: TokenKey, family: Option<Family>) -> VerifiedCredential {
+        let peppers = peppers(&[1]);
+        let presented = credential(form(&token), CURRENT);
+        let hashed = HashedToken { hash: peppers.hash(&presented), token };
+        verified(
+            verify_token(&peppers, &presented, Some(of_key), Some(StoredToken { hashed, family })).unwrap(),
+        )
+    }
+
+    fn form(token: &Token) -> CredentialForm {
+        match token.kind {
+            TokenKind::AccessToken => CredentialForm::AccessToken(token.token_id),
+            TokenKind::RefreshToken => CredentialForm::RefreshToken(token.token_id),
+        }
+    }
+
+    fn token_key(key: Key) -> TokenKey {
+        TokenKey { key, generation: Generation::default() }
+    }
+
+    /// Verifies a token without a family.
+    fn verify_token_of(key: Key, token: Token) -> VerifiedCredential {
+        verify_stored_token(token, token_key(key), None)
+    }
+
+    fn family_token() -> Token {
+        Token { token_id: "01JD4A0000F9K3W7RT2M8Q0003".parse().unwrap(), ..token() }
+    }
+
+    fn family() -> Family {
+        let current: TokenId = "01JD4A0000F9K3W7RT2M8Q0002".parse().unwrap();
+        Family::new(key_id(), current.family().unwrap(), current, at(9000))
+    }
+
+    #[test]
+    fn a_key_works_with_all_that_it_carries_to_the_second_before_it_expires() {
+        let key = Key {
+            scopes: scopes(&["orders:read", "keys:read"]),
+            endpoints: rules(&["GET /orders"]),
+            expires_at: Some(at(100)),
+            ..key()
+        };
+        let known = verified(verify(CURRENT, key.clone(), at(0)));
+        assert_eq!(known.class(), CredentialClass::CurrentSecret);
+        let caller = known.caller(at(99)).unwrap();
+        assert_eq!((&caller.scopes, &caller.endpoints), (&key.scopes, &key.endpoints));
+        assert_eq!((&caller.workspace_id, &caller.user_id), (&key.workspace_id, &key.user_id));
+        assert_eq!((caller.credential, caller.old_secret), (CredentialKind::ApiKey, None));
+        assert_eq!(caller.expires_at, Some(at(100)));
+        assert_eq!(known.caller(at(100)), Err(InactiveReason::Expired));
+    }
+
+    #[test]
+    fn a_disabled_key_is_refused_with_every_secret_and_for_every_token_of_it() {
+        let disabled = Key { disabled_at: Some(at(0)), ..key_in_overlap() };
+        for known in [
+            verified(verify(CURRENT, disabled.clone(), at(1))),
+            verified(verify(OLD, disabled.clone(), at(1))),
+            verify_token_of(disabled.clone(), token()),
+            verify_token_of(disabled, Token { kind: TokenKind::RefreshToken, ..token() }),
+        ] {
+            assert_eq!(known.works(at(1)), Err(InactiveReason::Disabled));
+            assert_eq!(known.caller(at(1)), Err(InactiveReason::Disabled));
+        }
+    }
+
+    #[test]
+    fn a_wrong_secret_names_the_key_and_an_unknown_id_names_none() {
+        let wrong = verify(WRONG, key(), at(0));
+        assert!(matches!(&wrong, Verification::WrongSecret(owner) if *owner == key().owner()));
+        assert_eq!(wrong.owner(), Some(key().owner()));
+        let (unknown, matched) = verify_key(&peppers(&[1]), &api_key(CURRENT), None, at(0)).unwrap();
+        assert!(matches!(unknown, Verification::Unknown(Some(id)) if id == key_id()));
+        assert!(unknown.owner().is_none() && matched.is_none());
+    }
+
+    #[test]
+    fn a_key_past_its_ttl_is_unknown_although_it_is_still_stored() {
+        let key = Key { expires_at: Some(at(10)), ttl: Some(at(100)), ..key() };
+        let known = verified(verify(CURRENT, key.clone(), at(99)));
+        assert_eq!(known.works(at(99)), Err(InactiveReason::Expired));
+        assert!(matches!(verify(CURRENT, key, at(100)), Verification::Unknown(Some(_))));
+    }
+
+    #[test]
+    fn an_unknown_id_takes_the_work_of_a_wrong_secret() {
+        let peppers = peppers(&[1, 2]);
+        let work = |verification: &dyn Fn()| {
+            let before = MACS_BEGUN.get();
+            verification();
+            MACS_BEGUN.get() - before
+        };
+        let verify = |secret, stored| {
+            verify_key(&peppers, &api_key(secret), stored, at(200)).unwrap();
+        };
+        let gone = Key { ttl: Some(at(100)), ..key() };
+        // Making the stored hash takes one MAC itself.
+        assert_eq!(work(&|| verify(WRONG, Some(stored(key(), &peppers)))), 2);
+        assert_eq!(work(&|| verify(WRONG, Some(stored(gone.clone(), &peppers)))), 2);
+        assert_eq!(work(&|| verify(WRONG, None)), 1);
+
+        let presented = credential(form(&token()), WRONG);
+        let hashed = || HashedToken { token: token(), hash: peppers.hash(&presented) };
+        let verify = |key, token| {
+            verify_token(&peppers, &presented, key, token).unwrap();
+        };
+        let stored_token = || Some(StoredToken { hashed: hashed(), family: None });
+        assert_eq!(work(&|| verify(Some(token_key(key())), stored_token())), 2);
+        assert_eq!(work(&|| verify(None, stored_token())), 2);
+        assert_eq!(work(&|| verify(Some(token_key(key())), None)), 1);
+    }
+
+    #[test]
+    fn a_hash_under_an_unlisted_pepper_is_an_error_unless_another_hash_matches() {
+        let (all, only_second) = (peppers(&[1, 2]), peppers(&[2]));
+        let under_first =
+            |key| HashedKey { hash: peppers(&[1]).hash(&api_key(CURRENT)), ..stored(key, &all) };
+        let unknown = UnknownPepper { version: 1 };
+        for secret in [CURRENT, WRONG] {
+            let result =
+                verify_key(&only_second, &api_key(secret), Some(under_first(key_in_overlap())), at(0));
+            assert_eq!(result.unwrap_err(), unknown);
+        }
+        let result = verify_key(&only_second, &api_key(OLD), Some(under_first(key_in_overlap())), at(0));
+        let (verification, matched) = result.unwrap();
+        assert_eq!(verified(verification).class(), CredentialClass::PreviousSecret);
+        assert!(!matched.unwrap().is_current);
+
+        let presented = credential(form(&token()), CURRENT);
+        let hashed = HashedToken { token: token(), hash: peppers(&[1]).hash(&presented) };
+        let stored = StoredToken { hashed, family: None };
+        let result = verify_token(&only_second, &presented, Some(token_key(key())), Some(stored));
+        assert_eq!(result.unwrap_err(), unknown);
+    }
+
+    #[test]
+    fn an_old_secret_works_until_its_overlap_ends_or_its_key_does() {
+        for (key_expires, ends) in [(None, 60), (Some(90), 60), (Some(30), 30)] {
+            let key = Key { expires_at: key_expires.map(at), ..key_in_overlap() };
+            let known = verified(verify(OLD, key, at(0)));
+            assert_eq!(known.class(), CredentialClass::PreviousSecret);
+            assert_eq!(known.ends_at(), Some(at(ends)));
+            let caller = known.caller(at(ends - 1)).unwrap();
+            assert_eq!(caller.expires_at, Some(at(ends)));
+            assert_eq!(caller.old_secret, Some(OldSecret::Previous));
+            assert_eq!(known.caller(at(ends)), Err(InactiveReason::Expired));
+        }
+        assert!(matches!(verify(OLD, key_in_overlap(), at(60)), Verification::WrongSecret(_)));
+    }
+
+    #[test]
+    fn after_a_handover_the_old_secret_is_that_of_the_former_user() {
+        let key = Key { previous_transferred: true, ..key_in_overlap() };
+        let known = verified(verify(OLD, key.clone(), at(0)));
+        assert_eq!(known.class(), CredentialClass::TransferredSecret);
+        assert_eq!(known.caller(at(0)).unwrap().old_secret, Some(OldSecret::Transferred));
+        assert_eq!(verified(verify(CURRENT, key, at(0))).class(), CredentialClass::CurrentSecret);
+    }
+
+    #[test]
+    fn what_is_remembered_of_an_old_secret_holds_until_its_overlap_ends() {
+        let old = verify(OLD, key_in_overlap(), at(0));
+        assert!(old.holds(at(59)) && !old.holds(at(60)));
+        for lasting in [
+            verify(CURRENT, key_in_overlap(), at(0)),
+            verify(WRONG, key(), at(0)),
+            Verification::Unknown(None),
+        ] {
+            assert!(lasting.holds(at(1_000_000)), "{lasting:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_has_the_scopes_that_its_key_still_has() {
+        let of = |held: &[&str], granted: &[&str]| {
+            let key = Key { scopes: scopes(held), ..key() };
+            verify_token_of(key, Token { scopes: scopes(granted), ..token() }).caller(at(0)).unwrap()
+        };
+        assert_eq!(of(&["a", "b"], &["a"]).scopes, scopes(&["a"]));
+        assert_eq!(of(&["b"], &["a", "b"]).scopes, scopes(&["b"]), "the key lost one since");
+        assert_eq!(of(&[], &["a", "b"]).scopes, []);
+        assert_eq!(
+            of(&["workspace:admin"], &["a"]).scopes,
+            scopes(&["a"]),
+            "an administrator holds every scope"
+        );
+        assert_eq!(of(&["a"], &["a", "workspace:admin"]).scopes, scopes(&["a"]));
+        assert_eq!(of(&["a"], &["a"]).credential, CredentialKind::AccessToken);
+    }
+
+    #[test]
+    fn a_token_opens_what_its_own_rules_and_those_of_its_key_have_in_common() {
+        let of = |held: &[&str], granted: &[&str]| {
+            let key = Key { endpoints: rules(held), ..key() };
+            let token = Token { endpoints: rules(granted), ..token() };
+            verify_token_of(key, token).caller(at(0)).map(|caller| caller.endpoints)
+        };
+        assert_eq!(of(&[], &[]), Ok(rules(&[])));
+        assert_eq!(of(&["GET /a"], &[]), Ok(rules(&["GET /a"])));
+        assert_eq!(of(&[], &["GET /a"]), Ok(rules(&["GET /a"])));
+        assert_eq!(of(&["GET /a/*"], &["* /a/b"]), Ok(rules(&["GET /a/b"])));
+        assert_eq!(of(&["GET /a"], &["GET /b"]), Err(InactiveReason::NowhereToUse));
+    }
+
+    #[test]
+    fn a_token_whose_rules_do_not_fit_into_a_response_is_refused() {
+        let name = |index: usize| format!("* /{index}{}", "a".repeat(190));
+        let many: Vec<EndpointRule> = (0..5).map(|index| name(index).parse().unwrap()).collect();
+        assert!(!endpoint_rule::fit(&many, &[]));
+        let known = verify_token_of(key(), Token { endpoints: many, ..token() });
+        assert_eq!(known.works(at(0)), Ok(()));
+        assert_eq!(known.caller(at(0)), Err(InactiveReason::NowhereToUse));
+    }
+
+    #[test]
+    fn a_token_ends_with_itself_or_with_its_key() {
+        for (key_expires, ends) in [(None, 900), (Some(1000), 900), (Some(30), 30)] {
+            let known = verify_token_of(Key { expires_at: key_expires.map(at), ..key() }, token());
+            assert_eq!(known.caller(at(ends - 1)).unwrap().expires_at, Some(at(ends)));
+            assert_eq!(known.caller(at(ends)), Err(InactiveReason::Expired));
+        }
+    }
+
+    #[test]
+    fn a_token_is_revoked_with_its_generation_its_family_or_the_old_secret_that_made_it() {
+        let generation = Generation::from_number(1);
+        let revoked = Family { revoked_at: Some(at(1)), ..family() };
+        let of_old_secret = || Token { made_in_overlap: Some(0), ..token() };
+        for (known, is_revoked) in [
+            (verify_token_of(key(), token()), false),
+            (verify_stored_token(token(), TokenKey { key: key(), generation }, None), true),
+            (verify_token_of(key(), of_old_secret()), false),
+            (verify_token_of(Key { rotation: 1, ..key() }, of_old_secret()), true),
+            (verify_stored_token(family_token(), token_key(key()), Some(family())), false),
+            (verify_stored_token(family_token(), token_key(key()), Some(revoked)), true),
+            (verify_stored_token(family_token(), token_key(key()), None), true),
+        ] {
+            let expected = if is_revoked { Err(InactiveReason::Revoked) } else { Ok(()) };
+            assert_eq!(known.works(at(2)), expected, "{known:?}");
+            assert_eq!(known.caller(at(2)).map(|_| ()), expected, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn a_refresh_token_works_and_opens_no_api() {
+        let refresh = Token { kind: TokenKind::RefreshToken, ..family_token() };
+        let known = verify_stored_token(refresh, token_key(key()), Some(family()));
+        assert_eq!(known.works(at(0)), Ok(()));
+        assert_eq!(known.caller(at(0)), Err(InactiveReason::RefreshToken));
+        assert_eq!(known.works(at(900)), Err(InactiveReason::Expired));
+    }
+
+    #[test]
+    fn one_kind_of_token_is_never_taken_for_the_other() {
+        let peppers = peppers(&[1]);
+        let access = token();
+        let refresh = Token { kind: TokenKind::RefreshToken, ..token() };
+        for (issued, claimed) in [(&access, &refresh), (&refresh, &access)] {
+            let hash = peppers.hash(&credential(form(issued), CURRENT));
+            let stored = StoredToken { hashed: HashedToken { token: issued.clone(), hash }, family: None };
+            let presented = credential(form(claimed), CURRENT);
+            let verification =
+                verify_token(&peppers, &presented, Some(token_key(key())), Some(stored)).unwrap();
+            assert!(matches!(verification, Verification::WrongSecret(_)), "{:?}", claimed.kind);
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_not_stored_or_whose_key_is_not_is_unknown() {
+        let peppers = peppers(&[1]);
+        let presented = credential(form(&token()), CURRENT);
+        let hashed = HashedToken { token: token(), hash: peppers.hash(&presented) };
+        let stored = StoredToken { hashed, family: None };
+        for (of_key, token) in [(None, Some(stored)), (Some(token_key(key())), None), (None, None)] {
+            let verification = verify_token(&peppers, &presented, of_key, token).unwrap();
+            assert!(matches!(verification, Verification::Unknown(Some(id)) if id == key_id()));
+        }
+    }
+
+    #[test]
+    fn a_legacy_key_works_to_the_second_before_the_sunset() {
+        let legacy = LegacyKey {
+            key_id: key_id(),
+            workspace_id: key().workspace_id,
+            user_id: key().user_id,
+            name: key().name,
+            scopes: scopes(&["orders:read"]),
+            imported_at: at(0),
+            last_used_at: None,
+            ttl: at(9000),
+        };
+        let hash = peppers(&[1]).hash_legacy(&LegacyCredential::of("old-1"));
+        let stored = HashedLegacyKey { key: legacy, hash };
+        let known = verified(verify_legacy_key(Some(stored), at(100)));
+        assert_eq!(known.class(), CredentialClass::LegacyKey);
+        let caller = known.caller(at(99)).unwrap();
+        assert_eq!((caller.credential, caller.sunset()), (CredentialKind::LegacyKey, Some(at(100))));
+        assert_eq!(caller.scopes, scopes(&["orders:read"]));
+        assert_eq!(known.caller(at(100)), Err(InactiveReason::Sunset));
+        assert!(matches!(verify_legacy_key(None, at(100)), Verification::Unknown(None)));
+    }
+
+    fn some_scopes() -> impl Strategy<Value = Vec<Scope>> {
+        let all = vec!["a", "b", "c", "workspace:admin"];
+        prop::sample::subsequence(all, 0..=4).prop_map(|texts| scopes(&texts))
+    }
+
+    fn some_rules() -> impl Strategy<Value = Vec<EndpointRule>> {
+        prop::collection::vec("(\\*|GET|PUT) /(\\*|a(/b)?(/\\*)?)", 0..4)
+            .prop_map(|texts| texts.iter().map(|text| text.parse().unwrap()).collect())
+    }
+
+    /// Whether a caller with these rules may make a call: with none it may make every call.
+    fn opens(endpoints: &[EndpointRule], method: &str, path: &str) -> bool {
+        endpoints.is_empty() || endpoint_rule::allow(endpoints, method, path)
+    }
+
+    fn an_instant() -> impl Strategy<Value = Option<DateTime<Utc>>> {
+        prop::option::of((0_i64..20).prop_map(at))
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_never_carries_more_than_its_key(
+            (held, granted) in (some_scopes(), some_scopes()),
+            (key_rules, token_rules) in (some_rules(), some_rules()),
+            method in "GET|PUT|POST",
+            path in "(/[abc]){1,3}",
+        ) {
+            let key = Key { scopes: held, endpoints: key_rules, ..key() };
+            let token = Token { scopes: granted, endpoints: token_rules, ..token() };
+            let with_token = verify_token_of(key.clone(), token.clone()).caller(at(0));
+            let with_key = verified(verify(CURRENT, key.clone(), at(0))).caller(at(0)).unwrap();
+            if let Ok(with_token) = with_token {
+                prop_assert!(with_token.scopes.iter().all(|scope| with_key.require(scope.as_str()).is_ok()));
+                prop_assert!(with_token.scopes.iter().all(|scope| token.scopes.contains(scope)));
+                let both = opens(&key.endpoints, &method, &path) && opens(&token.endpoints, &method, &path);
+                prop_assert_eq!(opens(&with_token.endpoints, &method, &path), both);
+            } else {
+                prop_assert!(endpoint_rule::common(&key.endpoints, &token.endpoints).is_none());
+            }
+        }
+
+        #[test]
+        fn no_credential_works_past_its_own_end_or_that_of_its_key(
+            (key_expires, overlap_ends, disabled_at) in (an_instant(), an_instant(), an_instant()),
+            token_expires in (0_i64..20).prop_map(at),
+            (verified_at, now) in (0_i64..20, 0_i64..20),
+        ) {
+            let key = Key { expires_at: key_expires, previous_expires_at: overlap_ends, disabled_at, ..key() };
+            let of_token = verify_token_of(key.clone(), Token { expires_at: token_expires, ..token() });
+            let mut presented = vec![(of_token, Some(token_expires))];
+            for (secret, end) in [(CURRENT, None), (OLD, overlap_ends)] {
+                if let Verification::Verified(known) = verify(secret, key.clone(), at(verified_at)) {
+                    presented.push((*known, end));
+                }
+            }
+            for (known, own_end) in presented {
+                let end = key_expires.into_iter().chain(own_end).min();
+                prop_assert_eq!(known.ends_at(), end);
+                let works = end.is_none_or(|end| at(now) < end) && disabled_at.is_none();
+                prop_assert_eq!(known.works(at(now)).is_ok(), works);
+                let caller = known.caller(at(now));
+                prop_assert_eq!(caller.is_ok(), works);
+                prop_assert!(caller.is_err() || caller.is_ok_and(|caller| caller.expires_at == end));
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use aws_lambda_events::apigw::{
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use keygate_core::error::{Error, InvalidField, Place};
-use keygate_core::json::shown;
+use keygate_core::strict_json::shown;
 use lambda_http::http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use lambda_http::lambda_runtime::{Context, LambdaEvent};
 use lambda_http::request::RequestContext;

@@ -160,3 +160,169 @@ fn not_handled(record: &EventRecord, error: &Error) {
     let sequence_number = record.change.sequence_number.as_deref();
     tracing::error!(sequence_number, %error, "stream record failed");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn record(name: &str, sequence_number: &str, image: &Value, by: &Value) -> Value {
+        let mut change = json!({
+            "ApproximateCreationDateTime": 1_000_000_000, "Keys": {}, "SequenceNumber": sequence_number,
+            "SizeBytes": 1, "StreamViewType": "NEW_AND_OLD_IMAGES",
+        });
+        change[if name == "REMOVE" { "OldImage" } else { "NewImage" }] = image.clone();
+        json!({
+            "eventID": sequence_number, "eventName": name, "eventVersion": "1.1", "eventSource": "aws:dynamodb",
+            "awsRegion": "eu-central-1", "dynamodb": change, "userIdentity": by,
+        })
+    }
+
+    fn event(records: &[Value]) -> Event {
+        serde_json::from_value(json!({"Records": records})).unwrap()
+    }
+
+    /// A batch of insertions of the numbers from 0, whose sequence numbers are `s0`, `s1`, ….
+    fn insertions(count: usize) -> Event {
+        let record = |index: usize| {
+            record("INSERT", &format!("s{index}"), &json!({"n": {"N": index.to_string()}}), &Value::Null)
+        };
+        event(&(0..count).map(record).collect::<Vec<_>>())
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+    struct Item {
+        n: usize,
+    }
+
+    fn number(record: &EventRecord) -> Option<Result<usize, Error>> {
+        new_image::<Item>(record).map(|item| item.map(|item| item.n))
+    }
+
+    fn failures(response: &BatchResponse) -> Value {
+        serde_json::to_value(response).unwrap()["batchItemFailures"].clone()
+    }
+
+    fn until(sequence_number: &str) -> Value {
+        json!([{"itemIdentifier": sequence_number}])
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_handled_in_parts_and_done_when_all_of_it_is() {
+        let parts = RefCell::new(Vec::new());
+        let handle = async |items: &[usize]| {
+            parts.borrow_mut().push(items.to_vec());
+            Ok(vec![true; items.len()])
+        };
+        assert_eq!(process_batch(insertions(5), 2, number, handle).await, BatchResponse::default());
+        assert_eq!(parts.into_inner(), [vec![0, 1], vec![2, 3], vec![4]]);
+    }
+
+    #[tokio::test]
+    async fn the_batch_comes_again_from_the_first_record_that_is_not_done() {
+        for (undone, first) in [(&[3, 1][..], "s1"), (&[4], "s4"), (&[0, 4], "s0")] {
+            let handle =
+                async |items: &[usize]| Ok(items.iter().map(|item| !undone.contains(item)).collect());
+            let response = process_batch(insertions(5), 2, number, handle).await;
+            assert_eq!(failures(&response), until(first), "{undone:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_part_that_fails_comes_again_as_a_whole_and_holds_up_none_behind_it() {
+        let handled = RefCell::new(Vec::new());
+        let handle = async |items: &[usize]| {
+            handled.borrow_mut().extend_from_slice(items);
+            if items.contains(&3) { Err(Error::Busy) } else { Ok(vec![true; items.len()]) }
+        };
+        let response = process_batch(insertions(6), 2, number, handle).await;
+        assert_eq!(failures(&response), until("s2"));
+        assert_eq!(handled.into_inner(), [0, 1, 2, 3, 4, 5]);
+    }
+
+    #[tokio::test]
+    async fn an_unreadable_record_is_not_done_and_an_unwanted_one_is() {
+        let handled = RefCell::new(Vec::new());
+        let wanted = |record: &EventRecord| match number(record) {
+            Some(Ok(2)) => Some(Err(Error::Broken("unreadable".to_owned()))),
+            Some(Ok(0)) => None,
+            other => other,
+        };
+        let handle = async |items: &[usize]| {
+            handled.borrow_mut().extend_from_slice(items);
+            Ok(items.iter().map(|item| *item != 3).collect())
+        };
+        let response = process_batch(insertions(5), 10, wanted, handle).await;
+        assert_eq!(failures(&response), until("s2"), "the unreadable one comes before the one that failed");
+        assert_eq!(handled.into_inner(), [1, 3, 4]);
+        let none = process_batch(insertions(3), 10, |_| None::<Result<usize, Error>>, async |_| Ok(vec![]));
+        assert_eq!(none.await, BatchResponse::default());
+    }
+
+    #[test]
+    fn an_image_that_is_another_item_is_an_error_that_does_not_quote_it() {
+        let records = event(&[
+            record("INSERT", "s0", &json!({"n": {"N": "7"}}), &Value::Null),
+            record("INSERT", "s1", &json!({"n": {"S": "secret"}}), &Value::Null),
+            record("REMOVE", "s2", &json!({"n": {"N": "7"}}), &Value::Null),
+        ])
+        .records;
+        assert_eq!(new_image::<Item>(&records[0]).unwrap().unwrap(), Item { n: 7 });
+        let error = new_image::<Item>(&records[1]).unwrap().unwrap_err().to_string();
+        assert!(!error.contains("secret"), "{error}");
+        assert!(new_image::<Item>(&records[2]).is_none());
+    }
+
+    #[test]
+    fn only_dynamodb_itself_removes_an_item_at_the_end_of_its_time() {
+        let image = json!({"n": {"N": "7"}});
+        let dynamodb = json!({"type": "Service", "principalId": "dynamodb.amazonaws.com"});
+        let records = event(&[
+            record("REMOVE", "s0", &image, &dynamodb),
+            record("REMOVE", "s1", &image, &Value::Null),
+            record("REMOVE", "s2", &image, &json!({"type": "Service", "principalId": "other.amazonaws.com"})),
+            record("MODIFY", "s3", &image, &dynamodb),
+            record("REMOVE", "s4", &json!({"n": {"S": "secret"}}), &dynamodb),
+        ])
+        .records;
+        let (item, at) = removed_by_time::<Item>(&records[0]).unwrap().unwrap();
+        assert_eq!((item, at.timestamp()), (Item { n: 7 }, 1_000_000_000));
+        for record in &records[1..4] {
+            assert!(removed_by_time::<Item>(record).is_none(), "{:?}", record.change.sequence_number);
+        }
+        let error = removed_by_time::<Item>(&records[4]).unwrap().unwrap_err().to_string();
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn nothing_is_begun_in_the_last_seconds_of_an_invocation() {
+        let deadline_in = |seconds| {
+            let deadline = SystemTime::now() + Duration::from_secs(seconds);
+            let milliseconds = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+            let mut context = Context::default();
+            context.deadline = u64::try_from(milliseconds).unwrap();
+            context
+        };
+        let left = |seconds| stop_at(&deadline_in(seconds)).duration_since(Instant::now()).as_secs_f64();
+        assert!((49.0..=50.0).contains(&left(60)), "{}", left(60));
+        assert!(left(5) <= 0.0, "{}", left(5));
+        assert!(stop_at(&Context::default()) <= Instant::now());
+    }
+
+    #[test]
+    fn a_function_with_two_sources_tells_a_stream_from_a_queue() {
+        let stream = json!({"Records": [record("INSERT", "s0", &json!({"n": {"N": "7"}}), &Value::Null)]});
+        assert!(
+            matches!(serde_json::from_value(stream).unwrap(), Trigger::Stream(event) if event.records.len() == 1)
+        );
+        let queue = |body: &str| match serde_json::from_value(json!({"Records": [{"body": body}]})).unwrap() {
+            Trigger::Queue(batch) => batch.bodies::<Item>(),
+            Trigger::Stream(_) => panic!("not a stream"),
+        };
+        assert_eq!(queue(r#"{"n": 7}"#).unwrap(), [Item { n: 7 }]);
+        assert!(matches!(queue("{}"), Err(Error::Broken(_))));
+    }
+}

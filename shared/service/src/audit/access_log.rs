@@ -156,7 +156,7 @@ fn read(source: LogSource<'_>, line: AccessLogLine<'_>) -> Reading {
     let credential = known(members.credential)
         .and_then(|word| serde_json::from_value(serde_json::Value::String(word)).ok());
     let owner = KeyOwner { workspace_id, user_id, key_id };
-    let event = AuditEvent::of_call(&owner, credential, outcome, &origin, at);
+    let event = AuditEvent::for_call(&owner, credential, outcome, &origin, at);
     Reading::Call(Box::new(AuditEvent { id: id(source, line, at), ..event }))
 }
 

@@ -4,8 +4,8 @@ use keygate_core::audit_event::{Action, ShownEvent, TimeRange};
 use keygate_core::context::RequestContext;
 use keygate_core::credential::KeyId;
 use keygate_core::error::Error;
-use keygate_core::fields::{QueryParameters, time, word};
 use keygate_core::identity::{UserId, WorkspaceId};
+use keygate_core::query_parameters::{QueryParameters, time, word};
 use keygate_core::rights::Operation;
 use keygate_core::scope::ACTIVITY_READ;
 

@@ -114,10 +114,10 @@ impl Fingerprint {
     /// The fingerprint of an API key or a token.
     #[must_use]
     pub fn of(credential: &Credential) -> Self {
-        let Credential { key_id, kind, secret } = credential;
-        let token_id = kind.token_id().map_or([0; 16], TokenId::to_bytes);
+        let Credential { key_id, form, secret } = credential;
+        let token_id = form.token_id().map_or([0; 16], TokenId::to_bytes);
         let digest = Sha256::new()
-            .chain_update(kind.word())
+            .chain_update(form.word())
             .chain_update(key_id.to_bytes())
             .chain_update(token_id)
             .chain_update(secret.expose());

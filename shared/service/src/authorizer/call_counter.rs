@@ -96,7 +96,7 @@ impl CallCounter {
         });
         match counted {
             Some(event) => event.count = event.count.saturating_add(1),
-            None => *counted = Some(AuditEvent::of_call(&owner, credential, outcome, &origin, at)),
+            None => *counted = Some(AuditEvent::for_call(&owner, credential, outcome, &origin, at)),
         }
     }
 

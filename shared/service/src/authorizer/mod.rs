@@ -136,7 +136,7 @@ enum ParsedCredential {
 impl ParsedCredential {
     fn kind(&self) -> CredentialKind {
         match self {
-            Self::Credential(Credential { kind: CredentialForm::ApiKey, .. }) => CredentialKind::ApiKey,
+            Self::Credential(Credential { form: CredentialForm::ApiKey, .. }) => CredentialKind::ApiKey,
             Self::Credential(_) => CredentialKind::AccessToken,
             Self::LegacyKey(..) => CredentialKind::LegacyKey,
         }
@@ -239,7 +239,7 @@ impl Authorizer {
                     Authorization::Bearer(token) => token,
                 };
                 match Credential::parse(token, &self.brand) {
-                    Ok(Credential { key_id, kind: CredentialForm::RefreshToken(_), .. }) => {
+                    Ok(Credential { key_id, form: CredentialForm::RefreshToken(_), .. }) => {
                         return Err(Refusal::Inactive(key_id, InactiveReason::RefreshToken));
                     }
                     Ok(credential) => return Ok(ParsedCredential::Credential(credential)),
@@ -248,7 +248,7 @@ impl Authorizer {
             }
             CredentialHeader::Legacy(value) => {
                 let text = value.trim();
-                (text, Credential::parse(text, &self.brand).err().unwrap_or(Malformed::Kind))
+                (text, Credential::parse(text, &self.brand).err().unwrap_or(Malformed::Form))
             }
         };
         match &self.legacy {

@@ -48,7 +48,7 @@ impl Verifier {
         now: DateTime<Utc>,
     ) -> Result<TimedVerification, Error> {
         let started = Instant::now();
-        match credential.kind {
+        match credential.form {
             CredentialForm::ApiKey => {
                 let stored = self.reader.hashed(credential.key_id).await?;
                 let took = started.elapsed();

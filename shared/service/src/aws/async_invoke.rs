@@ -1,12 +1,12 @@
 //! Asynchronous invocation of another function, for work that takes longer than a request may.
 
 use http::Method;
+use keygate_core::error::Error;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use crate::aws::Aws;
 use crate::aws::sigv4_client::{ServiceRequest, SigV4Client};
-use keygate_core::error::Error;
 
 /// The characters that are percent-encoded in the path.
 const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');

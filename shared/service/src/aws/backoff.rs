@@ -6,9 +6,8 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
-
 use keygate_core::random::fill_with_random_bytes;
+use tokio::time::{Instant, sleep_until};
 
 /// The pauses of one series of attempts.
 #[derive(Debug)]

@@ -7,11 +7,11 @@
 use std::time::Duration;
 
 use http::Method;
+use keygate_core::error::Error;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::aws::sigv4_client::{ServiceRequest, SigV4Client};
-use keygate_core::error::Error;
 
 const SERVICE: &str = "DynamoDB";
 const CONTENT_TYPE: &str = "application/x-amz-json-1.0";

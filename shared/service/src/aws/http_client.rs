@@ -20,11 +20,10 @@ use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{self, Client, connect};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use keygate_core::environment::InvalidVariable;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-
-use keygate_core::environment::InvalidVariable;
 
 /// A pool of connections. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -20,13 +20,13 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{AppName, BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use aws_types::SdkConfig;
-use secrecy::ExposeSecret;
-
-use crate::aws::settings::AwsSettings;
 use dynamodb_read_client::DynamoDbReadClient;
 use http_client::HttpClient;
 use keygate_core::environment::InvalidVariable;
+use secrecy::ExposeSecret;
 use sigv4_client::SigV4Client;
+
+use crate::aws::settings::AwsSettings;
 
 /// How long a background function waits for one call of AWS, retries included.
 pub const BACKGROUND_BUDGET: Duration = Duration::from_secs(6);
@@ -140,10 +140,10 @@ impl Aws {
 
 #[cfg(test)]
 mod tests {
+    use keygate_core::error::Error;
     use serde_json::{Value, json};
 
     use super::*;
-    use keygate_core::error::Error;
 
     #[tokio::test]
     async fn that_nobody_answers_is_a_failure_of_both_ways_to_the_database() {

@@ -14,13 +14,13 @@ use aws_smithy_types::body::SdkBody;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Bytes;
+use keygate_core::error::{Error, chain};
 use serde::Deserialize;
 use thiserror::Error as ThisError;
 use tokio::time::{Instant, timeout_at};
 
 use crate::aws::backoff::Backoff;
 use crate::aws::http_client::HttpClient;
-use keygate_core::error::{Error, chain};
 
 /// The maximum number of attempts of a call.
 const MAX_ATTEMPTS: u32 = 3;

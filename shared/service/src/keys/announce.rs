@@ -107,7 +107,7 @@ fn audit_event(event: LifecycleEvent, due: &DueKey) -> AuditEvent {
         }
         LifecycleEvent::OverlapEnded => (Action::KeyOverlapEnded, EventDetails::default()),
     };
-    AuditEvent::of_clock(action, &due.owner(), details, due.due_at)
+    AuditEvent::for_lifecycle(action, &due.owner(), details, due.due_at)
 }
 
 fn hour_of(seconds: i64) -> Option<DateTime<Utc>> {

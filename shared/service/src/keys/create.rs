@@ -16,8 +16,8 @@ use keygate_core::name::Name;
 use keygate_core::pepper::{MacKey, Peppers};
 use keygate_core::rights::Operation;
 use keygate_core::scope::{KEYS_WRITE, MAX_SCOPES, Scope};
-use keygate_core::text;
 use keygate_core::time::whole_second;
+use keygate_core::unicode;
 use serde_json::{Value, json};
 
 use crate::keys::expiry::MaxLifetime;
@@ -110,8 +110,8 @@ pub(super) fn description(value: &Value) -> Result<String, FieldError> {
     if text.chars().any(|char| char.is_control() && char != '\n') {
         return Err(FieldError::new(&"must have no control characters but line feeds"));
     }
-    if text.chars().any(text::is_layout_control) {
-        return Err(FieldError::new(&text::NO_LAYOUT_CONTROLS));
+    if text.chars().any(unicode::is_layout_control) {
+        return Err(FieldError::new(&unicode::NO_LAYOUT_CONTROLS));
     }
     if credential::contains_credential(text) {
         return Err(FieldError::new(&credential::MUST_NOT_BE));
@@ -184,7 +184,7 @@ impl KeyCreator {
             begun.map_or_else(|| (Credential::generate(now), None), |(c, r)| (c, Some(r)));
         let new = self.draft(context.event(), user_id, request, &credential);
         let owner = &new.key.user_id;
-        let event = AuditEvent::of_key(Action::KeyCreated, context.event(), new.key.key_id, owner);
+        let event = AuditEvent::for_key(Action::KeyCreated, context.event(), new.key.key_id, owner);
         let extra = entry.as_ref().map(Extra::Record);
         let written =
             self.store.create_key(context.actor(), &new, self.settings.per_user, extra, &event, now).await;
@@ -222,7 +222,7 @@ impl KeyCreator {
         let context = EventContext::without_request(&request.workspace_id, &request.user_id, now);
         let credential = Credential::generate(now);
         let new = self.draft(context, request.user_id.clone(), key, &credential);
-        let event = AuditEvent::of_key(action, context, new.key.key_id, &request.user_id);
+        let event = AuditEvent::for_key(action, context, new.key.key_id, &request.user_id);
         let extra = Some(Extra::Bootstrap(bootstrap));
         match self.store.create_key(Actor::Keygate, &new, self.settings.per_user, extra, &event, now).await? {
             Creation::Created => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),

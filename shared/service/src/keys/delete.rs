@@ -40,7 +40,7 @@ pub async fn delete(
         let stored = find(&store.keys, context, id).await?;
         caller.require_to_act_for(&stored.key.user_id)?;
         if_match.check(stored.key.revision)?;
-        let event = AuditEvent::of_key(Action::KeyDeleted, context.event(), id, &stored.key.user_id);
+        let event = AuditEvent::for_key(Action::KeyDeleted, context.event(), id, &stored.key.user_id);
         match store.delete_key(context.actor(), &stored, None, &event).await {
             // Deleted or changed since it was read: the next reading tells.
             Err(Error::Conflict) => {}

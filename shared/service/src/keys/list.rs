@@ -4,11 +4,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::context::RequestContext;
 use keygate_core::credential::Brand;
 use keygate_core::error::Error;
-use keygate_core::fields::{QueryParameters, number, time, user};
 use keygate_core::identity::{UserId, WorkspaceId};
 use keygate_core::key::{Key, Status};
 use keygate_core::name::{InvalidName, MAX_NAME_LEN};
-use keygate_core::text::fold;
+use keygate_core::query_parameters::{QueryParameters, number, time, user};
+use keygate_core::unicode::fold;
 
 use crate::keys::{ReadableKeys, ShownKey};
 use crate::store::keys::{KeyPosition, KeyQuery, KeysTable, Sort};

@@ -78,7 +78,7 @@ async fn recount_user(
                 user_id: user_id.clone(),
                 key_id: member.key_id,
             };
-            let event = AuditEvent::of_clock(Action::KeyPurged, &owner, EventDetails::default(), now);
+            let event = AuditEvent::for_lifecycle(Action::KeyPurged, &owner, EventDetails::default(), now);
             // The name went with its own ttl.
             if store.purge_key(&owner, None, &event).await? {
                 recounted.purged += 1;

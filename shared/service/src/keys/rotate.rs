@@ -167,7 +167,7 @@ impl KeyRotator {
         let begun = idempotent.as_ref().map(|idempotent| idempotent.first(id, after.revision, now));
         let (credential, entry) =
             begun.map_or_else(|| (Credential::draw(id, CredentialForm::ApiKey), None), |(c, r)| (c, Some(r)));
-        let event = AuditEvent::of_key(Action::KeyRotated, context.event(), id, &key.user_id);
+        let event = AuditEvent::for_key(Action::KeyRotated, context.event(), id, &key.user_id);
         let hash = self.peppers.hash(&credential);
         let written = self
             .store

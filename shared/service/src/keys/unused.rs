@@ -108,9 +108,9 @@ impl UnusedRules {
                 (Action::KeyUpdated, EventDetails { changed: vec!["disabled"], ..EventDetails::default() })
             }
         };
-        let actor = UserId::system_unused();
+        let actor = UserId::of_unused_keys();
         let context = EventContext::without_request(&key.workspace_id, &actor, now);
-        AuditEvent { details, ..AuditEvent::of_key(action, context, key.key_id, &key.user_id) }
+        AuditEvent { details, ..AuditEvent::for_key(action, context, key.key_id, &key.user_id) }
     }
 }
 

@@ -133,7 +133,7 @@ impl KeyUpdater {
             self.store.change_nothing(context.actor()).await?;
         } else {
             after.revision += 1;
-            let of_update = AuditEvent::of_key(Action::KeyUpdated, context.event(), id, &after.user_id);
+            let of_update = AuditEvent::for_key(Action::KeyUpdated, context.event(), id, &after.user_id);
             let details = EventDetails { changed: changed(&stored.key, &after), ..EventDetails::default() };
             let event = AuditEvent { details, ..of_update };
             let written = self

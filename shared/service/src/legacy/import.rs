@@ -289,7 +289,7 @@ impl LegacyImporter {
         batch: &mut Batch,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let importer = UserId::system_import();
+        let importer = UserId::of_import();
         for _ in 0..MAX_ATTEMPTS {
             let hashes: Vec<_> = keys.iter().flat_map(|candidate| &candidate.hashes).collect();
             let stored = self.store.stored(&hashes).await?;
@@ -306,7 +306,7 @@ impl LegacyImporter {
             }
             let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
             let context = EventContext::without_request(workspace, &importer, now);
-            let event = AuditEvent::of_user(Action::LegacyImported, context, &importer);
+            let event = AuditEvent::for_user(Action::LegacyImported, context, &importer);
             let new: Vec<_> = keys.iter().map(|candidate| &candidate.new).collect();
             let removed = match self.store.import(&new, &AuditEvent { count, ..event }).await {
                 Ok(removed) => removed.into_iter().cloned().collect::<Vec<_>>(),

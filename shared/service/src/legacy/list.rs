@@ -2,8 +2,8 @@
 
 use keygate_core::context::RequestContext;
 use keygate_core::error::Error;
-use keygate_core::fields::{QueryParameters, user};
 use keygate_core::identity::{UserId, WorkspaceId};
+use keygate_core::query_parameters::{QueryParameters, user};
 
 use crate::keys::ReadableKeys;
 use crate::legacy::{LegacyReader, ShownLegacyKey};

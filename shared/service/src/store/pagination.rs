@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keygate_core::error::{Error, InvalidField, Place};
-use keygate_core::fields::number;
+use keygate_core::query_parameters::number;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

@@ -198,7 +198,7 @@ fn of_id_and_secret(id: &str, secret: &str, brand: &Brand) -> Result<PresentedCl
 
 fn api_key(text: &str, scheme: ClientAuthScheme, brand: &Brand) -> Result<PresentedClient, OAuthError> {
     match Credential::parse(text, brand) {
-        Ok(credential) if credential.kind == CredentialForm::ApiKey => {
+        Ok(credential) if credential.form == CredentialForm::ApiKey => {
             Ok(PresentedClient::Key(credential, scheme))
         }
         Ok(_) => Err(OAuthError::InvalidClient("a token in place of a key", scheme)),

@@ -1,12 +1,13 @@
 //! Telling a resource server what a credential is worth (RFC 7662): for APIs that no API Gateway stands in front of.
 
+use chrono::{DateTime, Utc};
 use keygate_core::credential::{Brand, Credential};
 use keygate_core::endpoint_rule::EndpointRule;
 use keygate_core::identity::WorkspaceId;
 use keygate_core::rights::Operation;
 use keygate_core::scope::Scope;
 use keygate_core::token::TokenKind;
-use keygate_core::verification::{PresentedSecret, Verification};
+use keygate_core::verification::{PresentedSecret, Verification, VerifiedCredential};
 use serde::Serialize;
 
 use crate::authorizer::verifier::Verifier;
@@ -68,21 +69,40 @@ impl Introspector {
         let token = request.parameters.required("token")?;
         let client = request.client(&self.brand)?;
         let client = client.authenticate(Operation::Introspect, &self.verifier, now).await?.key;
-        let worthless = Introspection { active: false, of_active: None };
-        let Ok(presented) = Credential::parse(token, &self.brand) else { return Ok(worthless) };
-        let Verification::Verified(known) = self.verifier.verify(&presented, now).await?.verification else {
-            return Ok(worthless);
+        let Ok(presented) = Credential::parse(token, &self.brand) else {
+            return Ok(Introspection::inactive());
         };
-        if known.key.workspace_id != client.workspace_id || known.works(now).is_err() {
-            return Ok(worthless);
+        match self.verifier.verify(&presented, now).await?.verification {
+            Verification::Verified(known) => Ok(Introspection::new(&known, &client.workspace_id, now)),
+            Verification::WrongSecret(_) | Verification::Unknown(_) => Ok(Introspection::inactive()),
         }
-        let ends_at = known.ends_at().map(|end| end.timestamp());
+    }
+}
+
+impl Introspection {
+    /// The answer about a credential that does not work, or that the client may not ask about.
+    fn inactive() -> Self {
+        Self { active: false, of_active: None }
+    }
+
+    /// The answer to a client of the workspace `asking` about a credential whose secret is the right one.
+    fn new(known: &VerifiedCredential, asking: &WorkspaceId, now: DateTime<Utc>) -> Self {
+        let of_active = Some(known).filter(|known| known.key.workspace_id == *asking);
+        let of_active = of_active.and_then(|known| Active::new(known, now)).map(Box::new);
+        Self { active: of_active.is_some(), of_active }
+    }
+}
+
+impl Active {
+    /// What is told of a credential; `None` if it does not work.
+    fn new(known: &VerifiedCredential, now: DateTime<Utc>) -> Option<Self> {
+        known.works(now).ok()?;
         let key = &known.key;
-        let mut active = Active {
+        let mut active = Self {
             scope: String::new(),
             client_id: key.key_id.to_string(),
             token_type: "Bearer",
-            exp: None,
+            exp: known.ends_at().map(|end| end.timestamp()),
             iat: key.created_at.timestamp(),
             sub: key.user_id.to_string(),
             jti: None,
@@ -96,26 +116,128 @@ impl Introspector {
         }
         match &known.presented {
             PresentedSecret::Token(known) if known.token.kind == TokenKind::RefreshToken => {
-                let is_unused =
-                    known.family.as_ref().is_some_and(|family| family.is_present(known.token.token_id));
-                if !is_unused {
-                    return Ok(worthless);
-                }
+                // One that was used is worth nothing, although presenting it at the token endpoint revokes its family.
+                known.family.as_ref().filter(|family| family.is_present(known.token.token_id))?;
                 active.scope = words(&known.token.scopes);
-                active.exp = ends_at;
             }
             _ => {
-                let Ok(caller) = known.caller(now) else { return Ok(worthless) };
+                let caller = known.caller(now).ok()?;
                 active.scope = words(&caller.scopes);
-                active.exp = caller.expires_at.map(|expires_at| expires_at.timestamp());
                 active.endpoints = caller.endpoints;
                 active.credential = caller.credential.word();
             }
         }
-        Ok(Introspection { active: true, of_active: Some(Box::new(active)) })
+        Some(active)
     }
 }
 
 fn words(scopes: &[Scope]) -> String {
     scopes.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use keygate_core::credential_class::OldSecret;
+    use keygate_core::key::{Generation, Key};
+    use keygate_core::token::{Family, Token};
+    use keygate_core::verification::VerifiedToken;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const KEY_ID: &str = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E";
+    const TOKEN_ID: &str = "01JD4A0000F9K3W7RT2M8Q0002";
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    fn key() -> Key {
+        serde_json::from_value(json!({
+            "key_id": KEY_ID, "workspace_id": "acme", "user_id": "alice", "created_by": "alice", "name": "ci",
+            "scopes": ["orders:read", "orders:write"], "endpoints": ["GET /orders/*"],
+            "created_at": 10, "revision": 1, "expires_at": 1000, "last_used_at": 0,
+        }))
+        .unwrap()
+    }
+
+    fn token(kind: &str) -> Token {
+        serde_json::from_value(json!({
+            "key_id": KEY_ID, "entry": format!("TOKEN#{TOKEN_ID}"), "kind": kind, "token_generation": 0,
+            "scopes": ["orders:read", "orders:delete"], "created_at": 20, "expires_at": 500, "last_used_at": 0,
+        }))
+        .unwrap()
+    }
+
+    fn family(current: &str) -> Family {
+        let (token_id, current) = (token("access_token").token_id, current.parse().unwrap());
+        Family::new(KEY_ID.parse().unwrap(), token_id.family().unwrap(), current, at(900))
+    }
+
+    fn of_token(kind: &str, current: &str) -> PresentedSecret {
+        let family = Some(family(current));
+        PresentedSecret::Token(Box::new(VerifiedToken { token: token(kind), family, is_revoked: false }))
+    }
+
+    fn introspect(key: Key, presented: PresentedSecret, asking: &str, now: i64) -> Value {
+        let known = VerifiedCredential { key, generation: Generation::default(), presented };
+        serde_json::to_value(Introspection::new(&known, &asking.parse().unwrap(), at(now))).unwrap()
+    }
+
+    #[test]
+    fn a_key_is_told_with_its_scopes_rules_and_expiry() {
+        let told = introspect(key(), PresentedSecret::Current, "acme", 999);
+        let expected = json!({
+            "active": true, "scope": "orders:read orders:write", "client_id": KEY_ID, "token_type": "Bearer",
+            "exp": 1000, "iat": 10, "sub": "alice", "workspace_id": "acme", "credential": "api_key",
+            "endpoints": ["GET /orders/*"],
+        });
+        assert_eq!(told, expected);
+        let lasting = Key { expires_at: None, endpoints: Vec::new(), ..key() };
+        let told = introspect(lasting, PresentedSecret::Current, "acme", 999);
+        assert_eq!((told.get("exp"), told.get("endpoints")), (None, None));
+    }
+
+    #[test]
+    fn an_old_secret_is_told_with_the_end_of_its_overlap() {
+        let old = || PresentedSecret::Previous(OldSecret::Previous, at(60));
+        assert_eq!(introspect(key(), old(), "acme", 59)["exp"], 60);
+        assert_eq!(introspect(key(), old(), "acme", 60), json!({"active": false}));
+    }
+
+    #[test]
+    fn an_access_token_is_told_with_the_scopes_that_its_key_still_has() {
+        let told = introspect(key(), of_token("access_token", TOKEN_ID), "acme", 499);
+        let expected = json!({
+            "active": true, "scope": "orders:read", "client_id": KEY_ID, "token_type": "Bearer", "exp": 500,
+            "iat": 20, "sub": "alice", "jti": TOKEN_ID, "workspace_id": "acme", "credential": "access_token",
+            "endpoints": ["GET /orders/*"],
+        });
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_refresh_token_is_told_until_it_is_used() {
+        let told = introspect(key(), of_token("refresh_token", TOKEN_ID), "acme", 499);
+        assert_eq!((&told["active"], &told["credential"]), (&json!(true), &json!("refresh_token")));
+        assert_eq!((&told["exp"], &told["jti"]), (&json!(500), &json!(TOKEN_ID)));
+        let used = of_token("refresh_token", "01JD4A0000F9K3W7RT2M8Q0004");
+        assert_eq!(introspect(key(), used, "acme", 499), json!({"active": false}));
+    }
+
+    #[test]
+    fn nothing_is_told_of_what_does_not_work_or_belongs_to_another_workspace() {
+        let disabled = Key { disabled_at: Some(at(1)), ..key() };
+        let revoked = VerifiedToken { token: token("access_token"), family: None, is_revoked: true };
+        for (key, presented, asking, now) in [
+            (key(), PresentedSecret::Current, "other", 0),
+            (key(), of_token("access_token", TOKEN_ID), "other", 0),
+            (key(), PresentedSecret::Current, "acme", 1000),
+            (disabled, PresentedSecret::Current, "acme", 2),
+            (key(), of_token("access_token", TOKEN_ID), "acme", 500),
+            (key(), PresentedSecret::Token(Box::new(revoked)), "acme", 30),
+        ] {
+            assert_eq!(introspect(key, presented, asking, now), json!({"active": false}));
+        }
+    }
 }

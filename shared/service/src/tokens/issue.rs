@@ -67,7 +67,7 @@ impl TokenRequest {
         let grant = match parameters.required("grant_type")? {
             "client_credentials" => Grant::ClientCredentials,
             "refresh_token" => match Credential::parse(parameters.required("refresh_token")?, brand) {
-                Ok(credential) if matches!(credential.kind, CredentialForm::RefreshToken(_)) => {
+                Ok(credential) if matches!(credential.form, CredentialForm::RefreshToken(_)) => {
                     Grant::RefreshToken(credential)
                 }
                 _ => return Err(OAuthError::InvalidGrant("not a refresh token")),
@@ -274,8 +274,8 @@ impl TokenIssuer {
         family: &Family,
         request: &ClientRequest<'_>,
     ) -> Result<IssuedTokens, OAuthError> {
-        let event = AuditEvent::of_key(Action::TokenReused, request.event(key), key.key_id, &key.user_id)
-            .about_token(used.token_id);
+        let event = AuditEvent::for_key(Action::TokenReused, request.event(key), key.key_id, &key.user_id)
+            .with_token(used.token_id);
         let actor = Actor::User(&key.workspace_id, &key.user_id);
         let whole_family = RevocationTarget::Family(family, used.generation);
         self.store.revoke(actor, key.key_id, whole_family, &event).await?;
@@ -361,8 +361,8 @@ impl Draft<'_> {
         ))
     }
 
-    fn token(&self, kind: CredentialForm, expires_at: DateTime<Utc>) -> NewToken {
-        let (token_kind, token_id) = match kind {
+    fn token(&self, form: CredentialForm, expires_at: DateTime<Utc>) -> NewToken {
+        let (kind, token_id) = match form {
             CredentialForm::RefreshToken(id) => (TokenKind::RefreshToken, id),
             CredentialForm::AccessToken(id) => (TokenKind::AccessToken, id),
             CredentialForm::ApiKey => unreachable!("an API key is not issued here"),
@@ -370,7 +370,7 @@ impl Draft<'_> {
         let token = Token {
             key_id: self.key.key.key_id,
             token_id,
-            kind: token_kind,
+            kind,
             scopes: self.scopes.clone(),
             endpoints: self.endpoints.clone(),
             generation: self.key.generation,
@@ -379,7 +379,7 @@ impl Draft<'_> {
             expires_at,
             last_used_at: None,
         };
-        NewToken { token, credential: Credential::draw(self.key.key.key_id, kind) }
+        NewToken { token, credential: Credential::draw(self.key.key.key_id, form) }
     }
 }
 
@@ -401,8 +401,8 @@ fn sooner(time: DateTime<Utc>, end: Option<DateTime<Utc>>) -> DateTime<Utc> {
 }
 
 fn event(action: Action, request: &ClientRequest<'_>, key: &Key, access: &NewToken) -> AuditEvent {
-    AuditEvent::of_key(action, request.event(key), key.key_id, &key.user_id)
-        .about_token(access.token.token_id)
+    AuditEvent::for_key(action, request.event(key), key.key_id, &key.user_id)
+        .with_token(access.token.token_id)
 }
 
 #[cfg(test)]

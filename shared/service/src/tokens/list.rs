@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use keygate_core::context::RequestContext;
 use keygate_core::credential::{KeyId, TokenId};
 use keygate_core::error::{Error, InvalidField, Place};
-use keygate_core::fields::QueryParameters;
+use keygate_core::query_parameters::QueryParameters;
 use keygate_core::time::rfc3339;
 use keygate_core::token::{Family, Token, TokenKind};
 use serde::{Deserialize, Serialize};

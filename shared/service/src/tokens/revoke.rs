@@ -47,7 +47,7 @@ impl TokenRevoker {
         let token = request.parameters.required("token")?;
         let client = request.client(&self.brand)?;
         let presented = match Credential::parse(token, &self.brand) {
-            Ok(Credential { kind: CredentialForm::ApiKey, .. }) => {
+            Ok(Credential { form: CredentialForm::ApiKey, .. }) => {
                 return Err(OAuthError::UnsupportedTokenType);
             }
             Ok(presented) => presented,
@@ -67,8 +67,8 @@ impl TokenRevoker {
             && !known.is_revoked
         {
             let event =
-                AuditEvent::of_key(Action::TokenRevoked, request.event(&key), key.key_id, &key.user_id)
-                    .about_token(known.token.token_id);
+                AuditEvent::for_key(Action::TokenRevoked, request.event(&key), key.key_id, &key.user_id)
+                    .with_token(known.token.token_id);
             let actor = Actor::User(&key.workspace_id, &key.user_id);
             self.store
                 .revoke(actor, key.key_id, revoked(&known.token, known.family.as_ref()), &event)
@@ -98,7 +98,7 @@ pub async fn revoke(
         (TokenKind::RefreshToken, Some(family)) => store.tokens.families(key_id, &[family]).await?.pop(),
         _ => None,
     };
-    let event = event(context, &key).about_token(token_id);
+    let event = event(context, &key).with_token(token_id);
     if store.revoke(context.actor(), key_id, revoked(&token, family.as_ref()), &event).await? {
         Ok(())
     } else {
@@ -129,7 +129,7 @@ async fn key_of(store: &TokenStore, context: &RequestContext, id: KeyId) -> Resu
 }
 
 fn event(context: &RequestContext, key: &Key) -> AuditEvent {
-    AuditEvent::of_key(Action::TokenRevoked, context.event(), key.key_id, &key.user_id)
+    AuditEvent::for_key(Action::TokenRevoked, context.event(), key.key_id, &key.user_id)
 }
 
 /// What goes with a token.

@@ -75,7 +75,7 @@ impl UserClearer {
         if let Some(legacy) = &self.legacy {
             for key in legacy.keys.of_user(&removal.workspace_id, &removal.user_id).await? {
                 let context = removal.context(now);
-                let event = AuditEvent::of_key(Action::LegacyDeleted, context, key.key_id, &removal.user_id);
+                let event = AuditEvent::for_key(Action::LegacyDeleted, context, key.key_id, &removal.user_id);
                 match legacy.delete_of_removed_user(&key, removal.whom(), removed_at, &event).await {
                     Ok(was_there) => cleared.deleted += u32::from(was_there),
                     Err(Error::UserReinstated) => return Ok(ClearSummary { is_over: true, ..cleared }),
@@ -106,7 +106,7 @@ impl UserClearer {
                 Err(Error::Conflict) => continue,
                 Err(error) => return Err(error),
             }
-            let event = AuditEvent::of_key(Action::KeyDeleted, removal.context(now), id, &removal.user_id);
+            let event = AuditEvent::for_key(Action::KeyDeleted, removal.context(now), id, &removal.user_id);
             match self.store.delete_key(Actor::Keygate, &stored, Some(removed_at), &event).await {
                 Ok(()) => return Ok(Some(Action::KeyDeleted)),
                 Err(Error::Conflict) => {}
@@ -126,7 +126,7 @@ impl UserClearer {
     ) -> Result<bool, Error> {
         let Some(heir) = &removal.transfer_to else { return Ok(false) };
         let context = removal.context(now);
-        let event = AuditEvent::of_key(Action::KeyTransferred, context, stored.key.key_id, heir);
+        let event = AuditEvent::for_key(Action::KeyTransferred, context, stored.key.key_id, heir);
         let after = handed_over(&stored.key, heir, removal.overlap_ends(removed_at), now);
         self.store.transfer_key((&stored.key, &after), self.quota, removed_at, &event, now).await?;
         Ok(true)

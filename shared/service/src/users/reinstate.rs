@@ -28,7 +28,7 @@ pub async fn reinstate(store: &Store, context: &RequestContext, user_id: &UserId
     if *user_id == caller.user_id {
         return Err(Error::OwnUser);
     }
-    let event = AuditEvent::of_user(Action::UserReinstated, context.event(), user_id);
+    let event = AuditEvent::for_user(Action::UserReinstated, context.event(), user_id);
     let whom = (&caller.workspace_id, user_id);
     store.reinstate_user(context.actor(), whom, &event, context.now).await?;
     Ok(())

@@ -5,8 +5,9 @@ use keygate_core::audit_event::{Action, AuditEvent};
 use keygate_core::context::{EventContext, RequestContext};
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
-use keygate_core::fields::{self, FieldError, Fields, QueryParameters};
+use keygate_core::fields::{self, FieldError, Fields};
 use keygate_core::identity::{UserId, WorkspaceId};
+use keygate_core::query_parameters::{self, QueryParameters};
 use keygate_core::rights::Operation;
 use keygate_core::scope::{Scope, USERS_WRITE};
 use keygate_core::time::whole_millisecond;
@@ -40,7 +41,7 @@ impl KeyDisposition {
         parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, Error> {
         let mut parameters = QueryParameters::new(parameters);
-        let transfer_to = parameters.optional("transfer_to", fields::user);
+        let transfer_to = parameters.optional("transfer_to", query_parameters::user);
         if transfer_to.as_ref() == Some(user) {
             parameters.refuse("transfer_to", ANOTHER_USER);
         }
@@ -101,7 +102,7 @@ impl Removal {
             overlap_seconds,
             // One that is still to come would be after whatever is done now.
             time: whole_millisecond(time.unwrap_or(now).min(now)),
-            actor: actor.unwrap_or_else(UserId::system_events),
+            actor: actor.unwrap_or_else(UserId::of_user_events),
         }))
     }
 
@@ -116,7 +117,7 @@ impl Removal {
 
     /// The audit event of the removal.
     pub(super) fn event(&self, context: EventContext<'_>) -> AuditEvent {
-        AuditEvent::of_user(Action::UserRemoved, context, &self.user_id)
+        AuditEvent::for_user(Action::UserRemoved, context, &self.user_id)
     }
 
     /// Until when the secrets go on of keys that are handed over by the removal of `removed_at`.
@@ -127,7 +128,7 @@ impl Removal {
 
 fn time(value: &Value) -> Result<DateTime<Utc>, FieldError> {
     let time = DateTime::parse_from_rfc3339(fields::string(value)?);
-    Ok(time.map_err(|_| FieldError::new(&fields::MUST_BE_A_TIME))?.into())
+    Ok(time.map_err(|_| FieldError::new(&query_parameters::MUST_BE_A_TIME))?.into())
 }
 
 /// `MAX_REMOVED_USERS`: how many users whom a workspace does not know requests may remove from it; 10,000 unless set.

@@ -1,5 +1,4 @@
-//! JSON as requests have it, read strictly: what the reader of a log and two libraries could understand in two ways is
-//! refused.
+//! A strict JSON parser for requests. It reports repeated members, which two readers could understand differently.
 
 use std::fmt;
 
@@ -8,9 +7,9 @@ use serde_json::{Map, Value};
 
 use crate::credential;
 
-/// The most members that are named as being there twice.
+/// The maximum number of repeated members that are named.
 const MAX_TWICE: usize = 20;
-/// The longest name of a client's choice that is repeated to the client, in characters.
+/// The maximum length at which a name from the request is repeated in the response, in characters.
 const MAX_NAME: usize = 64;
 
 /// A JSON text.
@@ -23,11 +22,11 @@ pub struct Document {
     pub twice: Vec<String>,
 }
 
-/// Reads a JSON text in UTF-8. A byte order mark before it is left out (RFC 8259, section 8.1).
+/// Parses a JSON text in UTF-8. It ignores a byte order mark (RFC 8259, section 8.1).
 ///
 /// # Errors
 ///
-/// What the text must be, with the line and the column, in bytes, at which it is not. Nothing of the text is repeated.
+/// A message with the line and the column, in bytes, of the error. It does not repeat any part of the text.
 pub fn parse(text: &[u8]) -> Result<Document, String> {
     let text = text.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(text);
     if text.iter().all(u8::is_ascii_whitespace) {
@@ -46,7 +45,7 @@ pub fn parse(text: &[u8]) -> Result<Document, String> {
     Ok(Document { value: value.map_err(|error| explain(&error))?, twice })
 }
 
-/// What is wrong with a text, in words for whoever wrote it. `serde_json`'s are fixed texts and repeat nothing of it.
+/// The message for the client. The messages of `serde_json` are fixed texts, which do not repeat any part of the request.
 fn explain(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let (what, place) = text.rsplit_once(" at line ").unwrap_or((&text, "?"));
@@ -61,14 +60,13 @@ fn explain(error: &serde_json::Error) -> String {
     format!("must be JSON: {what} at line {place}")
 }
 
-/// A step of a JSON pointer to something with a name that a client has chosen. One that is long or a credential is not
-/// repeated as it stands.
+/// A step of a JSON pointer (RFC 6901) to the member `name`, [shortened](shown) if it must not be repeated.
 #[must_use]
 pub fn step(name: &str) -> String {
     format!("/{}", shown(name).replace('~', "~0").replace('/', "~1"))
 }
 
-/// A name that a client has chosen, as it may be repeated to the client.
+/// A name from the request as the response may repeat it: cut after 64 characters, and replaced if it contains a credential.
 #[must_use]
 pub fn shown(name: &str) -> String {
     if credential::contains_credential(name) {
@@ -80,7 +78,7 @@ pub fn shown(name: &str) -> String {
     }
 }
 
-/// Where in a document a value is. It becomes a pointer only where something is wrong.
+/// The place of a value in a document. It becomes a pointer only for an error.
 #[derive(Clone, Copy)]
 enum Place<'a> {
     Document,
@@ -98,7 +96,7 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// Reads the value at a place, and notes every member of it that is there twice.
+/// Reads the value at a place and records its repeated members.
 struct Reader<'a> {
     place: Place<'a>,
     twice: &'a mut Vec<String>,
@@ -184,6 +182,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::fixtures::KEY_TEXT;
 
     fn twice(text: &str) -> Vec<String> {
         parse(text.as_bytes()).unwrap().twice
@@ -245,7 +244,7 @@ mod tests {
         let long = "n".repeat(5000);
         let pointers = twice(&format!("{{\"{long}\":1,\"{long}\":1}}"));
         assert_eq!(pointers[0].chars().count(), 1 + MAX_NAME + 1);
-        let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
+        let key = KEY_TEXT;
         assert_eq!(twice(&format!("{{\"{key}\":1,\"{key}\":1}}")), ["/[credential]"]);
     }
 

@@ -1,11 +1,11 @@
-//! Texts that people read and compare: what looks the same is the same, and no text can make another one look different.
+//! Texts that people read and compare: the form in which they are compared, and the characters that disguise them.
 
 use caseless::Caseless;
 use icu_properties::CodePointSetData;
 use icu_properties::props::{BidiControl, DefaultIgnorableCodePoint};
 use unicode_normalization::UnicodeNormalization;
 
-/// The form in which texts are compared: compatibility-normalised and case-folded, without what is not displayed, and with
+/// The form in which texts are compared: compatibility-normalised and case-folded, without default-ignorable characters, and with
 /// one space for each run of white space.
 ///
 /// So `CI`, `ci`, `ＣＩ` and `c<U+200B>i` are one text (Unicode Standard, section 3.13, "Default Caseless Matching", and
@@ -23,7 +23,7 @@ pub fn fold(text: &str) -> String {
     collapsed
 }
 
-/// Whether anything of a text is seen.
+/// Whether a text has a visible character.
 #[must_use]
 pub fn is_visible(text: &str) -> bool {
     !text.chars().all(|char| is_blank(char) || is_ignorable(char) || char.is_control())
@@ -37,8 +37,9 @@ pub fn is_layout_control(char: char) -> bool {
     CodePointSetData::new::<BidiControl>().contains(char) || matches!(char, '\u{2028}' | '\u{2029}')
 }
 
-/// What is said of a text with an [`is_layout_control`].
-pub const NO_LAYOUT_CONTROLS: &str = "must have no characters that change the direction of text (such as U+202E) or end a line (U+2028, U+2029)";
+/// The message for a text with an [`is_layout_control`].
+pub const NO_LAYOUT_CONTROLS: &str = "must have no characters that change the direction of text (such as U+202E) or end a \
+    line (U+2028, U+2029)";
 
 /// Whether a character is displayed as nothing at all unless a font or a neighbour makes use of it: joiners, variation
 /// selectors, tags, soft hyphens.
@@ -46,8 +47,7 @@ fn is_ignorable(char: char) -> bool {
     CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(char)
 }
 
-/// Whether a character is displayed as a gap. `U+2800` is the cell of Braille without a dot, and no white space by its
-/// properties.
+/// Whether a character is displayed as a gap. `U+2800`, the Braille cell without a dot, is not white space by its properties.
 fn is_blank(char: char) -> bool {
     char.is_whitespace() || char == '\u{2800}'
 }
