@@ -6,7 +6,7 @@ use chrono::Utc;
 use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::keys::settings;
 use keygate::store::Store;
-use keygate::store::legacy_keys::LegacyStore;
+use keygate::store::legacy_key_transactions::LegacyStore;
 use keygate::users::clear::UserClearer;
 use keygate::users::remove::Removal;
 use keygate_core::legacy_credential;

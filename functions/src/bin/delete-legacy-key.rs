@@ -7,7 +7,7 @@ use keygate::api::request;
 use keygate::api::response;
 use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::legacy::delete;
-use keygate::store::legacy_keys::LegacyStore;
+use keygate::store::legacy_key_transactions::LegacyStore;
 use keygate_core::legacy_credential;
 use lambda_http::{Body, Error, Request, Response};
 

@@ -11,7 +11,7 @@ use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::aws::kms;
 use keygate::aws::kms::MacKeySources;
 use keygate::store::reader::CredentialReader;
-use keygate::store::tokens::TokenStore;
+use keygate::store::token_transactions::TokenStore;
 use keygate::tokens::OAuthError;
 use keygate::tokens::issue::{IssuedTokens, TokenIssuer};
 use keygate::tokens::metadata::{self, Metadata, TOKEN_PATH};

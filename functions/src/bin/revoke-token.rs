@@ -12,7 +12,7 @@ use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::aws::kms;
 use keygate::aws::kms::MacKeySources;
 use keygate::store::reader::CredentialReader;
-use keygate::store::tokens::TokenStore;
+use keygate::store::token_transactions::TokenStore;
 use keygate::tokens::OAuthError;
 use keygate::tokens::metadata::REVOCATION_PATH;
 use keygate::tokens::revoke::{self, TokenRevoker};

@@ -11,7 +11,8 @@ use keygate_core::name::{InvalidName, MAX_NAME_LEN};
 use keygate_core::text::fold;
 
 use crate::keys::{ReadableKeys, ShownKey};
-use crate::store::keys::{KeyPosition, KeyQuery, KeysTable, Sort};
+use crate::store::key_queries::{KeyPosition, KeyQuery, Sort};
+use crate::store::keys::KeysTable;
 use crate::store::pagination::{self, Cursor, Page};
 
 /// The longest value that an index is sorted by, in bytes: the folded name.

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Display;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use keygate_core::audit_event::{Action, AuditEvent, CallOutcome, ShownEvent, TimeRange};
 use keygate_core::credential::{KeyId, TokenId};
@@ -15,9 +14,11 @@ use keygate_core::error::Error;
 use keygate_core::identity::{UserId, WorkspaceId};
 use serde::{Deserialize, Serialize};
 
+use crate::store::conditional_write::outcome;
+use crate::store::expression::{self, Condition};
+use crate::store::item::{Item, broken, text};
 use crate::store::pagination::Found;
-use crate::store::walk::{Item as StoredItem, walk};
-use crate::store::{broken, text};
+use crate::store::walk::walk;
 
 /// Events are added and never changed.
 const NOTHING_THERE: &str = "attribute_not_exists(event)";
@@ -178,7 +179,7 @@ impl ActivityTable {
             .expression_attribute_values(":from", text(&walk.period.from))
             .expression_attribute_values(":to", text(&walk.period.to))
             .scan_index_forward(walk.ascending);
-        let read = |item: StoredItem| {
+        let read = |item: Item| {
             let position = walk.position(&item)?;
             let stored: EventItem = serde_dynamo::from_item(item).map_err(|_| broken("event"))?;
             if stored.ttl <= now.timestamp() {
@@ -187,7 +188,7 @@ impl ActivityTable {
             let event = stored.shown(&position)?;
             Ok(wanted.is_none_or(|wanted| wanted(&event)).then_some((position, event)))
         };
-        let place = |item: &StoredItem| walk.position(item);
+        let place = |item: &Item| walk.position(item);
         self::walk(query, start, limit, wanted.is_none(), place, read).await
     }
 
@@ -205,16 +206,7 @@ impl ActivityTable {
             .table_name(&self.table)
             .set_item(Some(self.item(event)?))
             .condition_expression(NOTHING_THERE);
-        match put.send().await {
-            Err(failure)
-                if !failure
-                    .as_service_error()
-                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
-            {
-                Err(Error::unavailable("DynamoDB", &failure))
-            }
-            _ => Ok(()),
-        }
+        outcome(put.send().await).map(|_| ())
     }
 
     /// The change that adds an event.
@@ -223,16 +215,10 @@ impl ActivityTable {
     ///
     /// - [`Error::Broken`]: the event cannot be written as an item.
     pub(super) fn put(&self, event: &AuditEvent) -> Result<TransactWriteItem, Error> {
-        let put = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(self.item(event)?))
-            .condition_expression(NOTHING_THERE)
-            .build()
-            .expect("a table and an item");
-        Ok(TransactWriteItem::builder().put(put).build())
+        Ok(expression::put(&self.table, self.item(event)?, Condition::new(NOTHING_THERE)))
     }
 
-    fn item(&self, event: &AuditEvent) -> Result<StoredItem, Error> {
+    fn item(&self, event: &AuditEvent) -> Result<Item, Error> {
         let (outcome, reason) = match event.outcome {
             None => ("done", None),
             Some(CallOutcome::Allowed) => ("allowed", None),
@@ -274,7 +260,7 @@ impl EventQuery<'_> {
     }
 
     /// Where an item stands.
-    fn position(&self, item: &StoredItem) -> Result<EventPosition, Error> {
+    fn position(&self, item: &Item) -> Result<EventPosition, Error> {
         let value = |attribute: &str| match item.get(attribute) {
             Some(AttributeValue::S(value)) => Ok(value),
             _ => Err(broken("event")),

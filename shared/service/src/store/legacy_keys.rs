@@ -9,14 +9,12 @@
 //! also why a list continues from a key's id and not from `DynamoDB`'s own position: that position has the hash, and a cursor
 //! would carry it to the client.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, Select, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Select, TransactWriteItem};
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::AuditEvent;
-use keygate_core::caller::Actor;
 use keygate_core::credential::KeyId;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
@@ -28,16 +26,11 @@ use keygate_core::scope::Scope;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::store::activity::ActivityTable;
+use crate::store::expression::{self, Condition};
+use crate::store::item::{Item, broken, bytes, text};
 use crate::store::pagination::Found;
-use crate::store::transaction::{Transaction, TransactionResult};
-use crate::store::walk::{Item, walk};
-use crate::store::workspaces::WorkspacesTable;
-use crate::store::{batch, broken, bytes, mark_used, text};
-
-/// The most keys that are imported in one transaction: of 100 items one is the event, and each key may have a user of its own
-/// who must not be removed.
-pub const MAX_PER_TRANSACTION: usize = 49;
+use crate::store::walk::walk;
+use crate::store::{batch, conditional_write};
 
 /// The most items that one request reads.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>
@@ -52,8 +45,8 @@ const LOCATING: &str = "#hash, key_id, user_id, #ttl";
 /// The table.
 #[derive(Clone, Debug)]
 pub struct LegacyKeysTable {
-    client: Client,
-    table: String,
+    pub(super) client: Client,
+    pub(super) table: String,
 }
 
 /// The hash that a legacy key is found by, without the version of its pepper, which finding it does not take.
@@ -113,16 +106,6 @@ pub struct LegacyKeyQuery<'a> {
     pub after: Option<KeyId>,
 }
 
-/// The tables of a function that imports or deletes legacy keys.
-#[derive(Debug)]
-pub struct LegacyStore {
-    /// Legacy keys.
-    pub keys: LegacyKeysTable,
-    /// Names, members and users.
-    pub workspaces: WorkspacesTable,
-    activity: ActivityTable,
-}
-
 /// `LEGACY_KEYS_TABLE`.
 pub(super) fn table_name(environment: &Environment) -> Result<String, InvalidVariable> {
     environment.required("LEGACY_KEYS_TABLE", "must be the name of the table of legacy keys")
@@ -149,7 +132,7 @@ impl LegacyKeysTable {
         at: DateTime<Utc>,
         due: DateTime<Utc>,
     ) -> Result<(), Error> {
-        mark_used(&self.client, &self.table, key(&hash.into()), at, due).await
+        conditional_write::mark_used(&self.client, &self.table, item_key(&hash.into()), at, due).await
     }
 
     /// Walks through legacy keys until `limit` are found. Keys past their ttl are gone. What it reads is bounded, so it may
@@ -308,21 +291,6 @@ impl LegacyKeysTable {
         let items = items.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
         serde_dynamo::from_items(items).map_err(|_| broken("legacy key"))
     }
-}
-
-impl LegacyStore {
-    /// Takes the names of the tables and the audit trail's retention from the environment.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidVariable`] when one of them is missing or wrong.
-    pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
-        Ok(Self {
-            keys: LegacyKeysTable::new(client.clone(), environment)?,
-            workspaces: WorkspacesTable::new(client.clone(), environment)?,
-            activity: ActivityTable::new(client, environment)?,
-        })
-    }
 
     /// What is stored under these hashes, by the hash.
     ///
@@ -341,11 +309,11 @@ impl LegacyStore {
             #[serde(flatten)]
             values: ImportedValues,
         }
-        let LegacyKeysTable { client, table } = &self.keys;
+        let Self { client, table } = self;
         let mut stored = HashMap::new();
         for hashes in hashes.chunks(MAX_PER_BATCH_READ) {
             let wanted = KeysAndAttributes::builder()
-                .set_keys(Some(hashes.iter().map(|hash| key(&(*hash).into())).collect()))
+                .set_keys(Some(hashes.iter().map(|hash| item_key(&(*hash).into())).collect()))
                 .projection_expression("#hash, workspace_id, user_id, #name, scopes")
                 .expression_attribute_names("#hash", "hash")
                 .expression_attribute_names("#name", "name")
@@ -360,122 +328,27 @@ impl LegacyStore {
         Ok(stored)
     }
 
-    /// Writes new keys, at most [`MAX_PER_TRANSACTION`], and the event: all of them, or none if there are users who were removed,
-    /// which it returns.
+    /// Writes a new key.
     ///
     /// # Errors
     ///
-    /// - [`Error::Conflict`]: one of the keys is there by now. Try again, and it is left alone.
-    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-    pub async fn import<'a>(
-        &self,
-        keys: &[&'a HashedLegacyKey],
-        event: &AuditEvent,
-    ) -> Result<HashSet<&'a UserId>, Error> {
-        let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
-        transaction.add(self.activity.put(event)?);
-        let mut new = Vec::with_capacity(keys.len());
-        for key in keys {
-            new.push(transaction.add(self.put(key)?));
-        }
-        let users: HashSet<_> = keys.iter().map(|key| (&key.key.workspace_id, &key.key.user_id)).collect();
-        let users: Vec<_> = users
-            .into_iter()
-            .map(|(workspace, user)| {
-                (transaction.add_user(user, self.workspaces.check_not_removed(workspace, user)), user)
-            })
-            .collect();
-        let TransactionResult::Cancelled(refused) = transaction.commit(&self.keys.client).await? else {
-            return Ok(HashSet::new());
-        };
-        let removed: HashSet<_> =
-            users.into_iter().filter(|(check, _)| refused.failed(*check)).map(|(_, user)| user).collect();
-        if !removed.is_empty() {
-            Ok(removed)
-        } else if new.into_iter().any(|key| refused.failed(key)) {
-            Err(Error::Conflict)
-        } else {
-            Err(refused.unexpected())
-        }
-    }
-
-    /// Deletes a legacy key, and writes the event: both or neither.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::CallerRemoved`]: the actor was removed.
-    /// - [`Error::NoSuchLegacyKey`]: it was deleted meanwhile.
-    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-    pub async fn delete(
-        &self,
-        actor: Actor<'_>,
-        located: &LocatedLegacyKey,
-        event: &AuditEvent,
-    ) -> Result<(), Error> {
-        let mut transaction = Transaction::new(actor, &self.workspaces);
-        let key = transaction.add(self.remove(located));
-        transaction.add(self.activity.put(event)?);
-        match transaction.commit(&self.keys.client).await? {
-            TransactionResult::Committed => Ok(()),
-            TransactionResult::Cancelled(refused) if refused.failed(key) => Err(Error::NoSuchLegacyKey),
-            TransactionResult::Cancelled(refused) => Err(refused.unexpected()),
-        }
-    }
-
-    /// Deletes a key of a user who is `removed_at` that time, and writes the event: both or neither. Whether it was there.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::UserReinstated`]: the user is not removed any more, or anew.
-    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-    pub async fn delete_of_removed_user(
-        &self,
-        located: &LocatedLegacyKey,
-        (workspace, user): (&WorkspaceId, &UserId),
-        removed_at: DateTime<Utc>,
-        event: &AuditEvent,
-    ) -> Result<bool, Error> {
-        let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
-        let key = transaction.add(self.remove(located));
-        let user = transaction.add_user(user, self.workspaces.check_removed(workspace, user, removed_at));
-        transaction.add(self.activity.put(event)?);
-        match transaction.commit(&self.keys.client).await? {
-            TransactionResult::Committed => Ok(true),
-            TransactionResult::Cancelled(refused) if refused.failed(user) => Err(Error::UserReinstated),
-            TransactionResult::Cancelled(refused) if refused.failed(key) => Ok(false),
-            TransactionResult::Cancelled(refused) => Err(refused.unexpected()),
-        }
-    }
-
-    /// The change that deletes a key, if it still is the one that was read: one that was deleted and imported again since
-    /// has another id.
-    fn remove(&self, located: &LocatedLegacyKey) -> TransactWriteItem {
-        let delete = Delete::builder()
-            .table_name(&self.keys.table)
-            .set_key(Some(key(&located.hash)))
-            .condition_expression("key_id = :id")
-            .expression_attribute_values(":id", text(&located.key_id))
-            .build()
-            .expect("a table and a key");
-        TransactWriteItem::builder().delete(delete).build()
-    }
-
-    fn put(&self, new: &HashedLegacyKey) -> Result<TransactWriteItem, Error> {
+    /// - [`Error::Broken`]: the key cannot be written as an item.
+    pub(super) fn put(&self, new: &HashedLegacyKey) -> Result<TransactWriteItem, Error> {
         let mut item: Item = serde_dynamo::to_item(new).map_err(|_| broken("legacy key"))?;
         let owner = owner(&new.key.workspace_id, &new.key.user_id);
         item.insert("owner".to_owned(), AttributeValue::S(owner));
-        let put = Put::builder()
-            .table_name(&self.keys.table)
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(#hash)")
-            .expression_attribute_names("#hash", "hash")
-            .build()
-            .expect("a table and an item");
-        Ok(TransactWriteItem::builder().put(put).build())
+        let is_new = Condition::new("attribute_not_exists(#hash)").name("hash");
+        Ok(expression::put(&self.table, item, is_new))
+    }
+
+    /// Deletes a key, if it still is the one that was read: one that was deleted and imported again since has another id.
+    pub(super) fn delete(&self, located: &LocatedLegacyKey) -> TransactWriteItem {
+        let is_as_read = Condition::equal("key_id", text(&located.key_id));
+        expression::delete(&self.table, item_key(&located.hash), is_as_read)
     }
 }
 
-fn key(hash: &TableKey) -> Item {
+fn item_key(hash: &TableKey) -> Item {
     HashMap::from([("hash".to_owned(), bytes(&hash.0))])
 }
 

@@ -1,11 +1,9 @@
 //! Queries that go on until enough of what they read is wanted, within bounds.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::types::AttributeValue;
 use keygate_core::error::Error;
 
+use crate::store::item::Item;
 use crate::store::pagination::Found;
 
 /// How many items a query reads at once when not every one is wanted.
@@ -13,9 +11,6 @@ const FILTERED_READ: usize = 250;
 /// How often a page is continued where not enough of what was read is wanted. With [`FILTERED_READ`] it bounds what a
 /// page costs, whatever is asked for.
 const MAX_READS: usize = 4;
-
-/// An item in the database's form.
-pub(super) type Item = HashMap<String, AttributeValue>;
 
 /// Repeats `query` from `start` until `limit` items are found that `read` takes. What it reads is bounded, so it may come
 /// back with fewer, even none, and a place to go on.

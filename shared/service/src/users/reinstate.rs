@@ -8,7 +8,7 @@ use keygate_core::identity::UserId;
 use keygate_core::rights::Operation;
 use keygate_core::scope::USERS_WRITE;
 
-use crate::store::Store;
+use crate::store::{Store, WriteOutcome};
 
 /// Lets a removed user of the caller's workspace have keys again. What was deleted or handed over stays so; what a removal
 /// has not come to yet, it leaves alone from now on. A user who is not removed stays as they are.
@@ -37,6 +37,8 @@ pub async fn reinstate(
     let author = (&caller.workspace_id, &caller.user_id);
     let event = AuditEvent::of_user(Action::UserReinstated, author, user_id, origin, now);
     let whom = (&caller.workspace_id, user_id);
-    store.reinstate_user(caller.actor(), whom, &event, now).await?;
+    // A user who is not removed can have keys already.
+    let (WriteOutcome::Applied | WriteOutcome::Stale) =
+        store.reinstate_user(caller.actor(), whom, &event, now).await?;
     Ok(())
 }
