@@ -7,8 +7,9 @@ use keygate::api::request;
 use keygate::api::response;
 use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::store::keys::KeysTable;
+use keygate::store::pagination::Page;
 use keygate::store::tokens::TokensTable;
-use keygate::tokens::list::{self, ListTokens, TokenPage};
+use keygate::tokens::list::{self, ListTokens, ShownToken};
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Error, Request, RequestExt, Response};
 
@@ -32,7 +33,7 @@ async fn list(
     keys: &KeysTable,
     tokens: &TokensTable,
     request: &Request,
-) -> Result<TokenPage, keygate_core::error::Error> {
+) -> Result<Page<ShownToken>, keygate_core::error::Error> {
     let (caller, key_id) = (request::caller(request)?, request::key_id(request)?);
     let parameters = request.query_string_parameters_ref();
     let wanted = ListTokens::parse(parameters.into_iter().flat_map(|parameters| parameters.iter()))?;

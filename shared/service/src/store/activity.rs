@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::store::conditional_write::outcome;
 use crate::store::expression::{self, Condition};
 use crate::store::item::{Item, broken, text};
-use crate::store::pagination::Found;
-use crate::store::walk::walk;
+use crate::store::paged_query::PagedQuery;
+use crate::store::pagination::{FoundItems, Section};
 
 /// Events are added and never changed.
 const NOTHING_THERE: &str = "attribute_not_exists(event)";
@@ -88,7 +88,7 @@ struct EventItem {
     ttl: i64,
 }
 
-/// Whose events are walked through.
+/// Whose events are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trail<'a> {
     /// All changes in the workspace. What is only use, calls and tokens, is not among them.
@@ -108,7 +108,7 @@ pub struct EventPosition {
     pub event: String,
 }
 
-/// A walk through a part of the audit trail, in one direction.
+/// A section of a part of the audit trail.
 #[derive(Clone, Copy, Debug)]
 pub struct EventQuery<'a> {
     /// The tenant.
@@ -117,10 +117,8 @@ pub struct EventQuery<'a> {
     pub trail: Trail<'a>,
     /// Of what time.
     pub period: &'a TimeRange,
-    /// From old to new.
-    pub ascending: bool,
-    /// After which event; from the edge, if not said.
-    pub after: Option<&'a EventPosition>,
+    /// Which events of these.
+    pub section: Section<&'a EventPosition>,
 }
 
 /// `ACTIVITY_TABLE`.
@@ -142,7 +140,7 @@ impl ActivityTable {
         })
     }
 
-    /// Walks through a part of the trail until `limit` events are found that are `wanted`; `None` wants every one. Events
+    /// Finds the events of a section that are `wanted`; `None` wants every one. Events
     /// past their ttl are gone. What it reads is bounded, so it may come back with fewer events, even none, and a place to
     /// go on.
     ///
@@ -153,22 +151,21 @@ impl ActivityTable {
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
     /// - [`Error::Broken`]: an item is not an event.
-    pub async fn walk(
+    pub async fn list(
         &self,
-        walk: EventQuery<'_>,
-        limit: usize,
+        query: EventQuery<'_>,
         wanted: Option<&(dyn Fn(&ShownEvent) -> bool + Send + Sync)>,
         now: DateTime<Utc>,
-    ) -> Result<Found<EventPosition, ShownEvent>, Error> {
-        let (index, attribute, value) = walk.partition();
-        let start = walk.after.map(|position| {
+    ) -> Result<FoundItems<EventPosition, ShownEvent>, Error> {
+        let (index, attribute, value) = query.partition();
+        let start = query.section.after.map(|position| {
             HashMap::from([
                 (attribute.to_owned(), text(&value)),
-                ("actor".to_owned(), text(&of_workspace(walk.workspace, &position.actor))),
+                ("actor".to_owned(), text(&of_workspace(query.workspace, &position.actor))),
                 ("event".to_owned(), text(&position.event)),
             ])
         });
-        let query = self
+        let request = self
             .client
             .query()
             .table_name(&self.table)
@@ -176,20 +173,23 @@ impl ActivityTable {
             .key_condition_expression("#partition = :partition AND event BETWEEN :from AND :to")
             .expression_attribute_names("#partition", attribute)
             .expression_attribute_values(":partition", text(&value))
-            .expression_attribute_values(":from", text(&walk.period.from))
-            .expression_attribute_values(":to", text(&walk.period.to))
-            .scan_index_forward(walk.ascending);
-        let read = |item: Item| {
-            let position = walk.position(&item)?;
-            let stored: EventItem = serde_dynamo::from_item(item).map_err(|_| broken("event"))?;
-            if stored.ttl <= now.timestamp() {
-                return Ok(None);
+            .expression_attribute_values(":from", text(&query.period.from))
+            .expression_attribute_values(":to", text(&query.period.to));
+        let mut reads = PagedQuery::new(request, &query.section, start, wanted.is_none());
+        while let Some(items) = reads.next().await? {
+            for item in items {
+                let position = query.position(&item)?;
+                let stored: EventItem = serde_dynamo::from_item(item).map_err(|_| broken("event"))?;
+                if stored.ttl <= now.timestamp() {
+                    continue;
+                }
+                let event = stored.shown(&position)?;
+                if wanted.is_none_or(|wanted| wanted(&event)) {
+                    reads.keep(position, event);
+                }
             }
-            let event = stored.shown(&position)?;
-            Ok(wanted.is_none_or(|wanted| wanted(&event)).then_some((position, event)))
-        };
-        let place = |item: &Item| walk.position(item);
-        self::walk(query, start, limit, wanted.is_none(), place, read).await
+        }
+        reads.finish(|item| query.position(item))
     }
 
     /// Adds an event of calls, once: an event that is there already is the same, written by an attempt whose answer was

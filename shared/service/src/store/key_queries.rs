@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::item::{Item, broken, number, text};
 use crate::store::keys::KeysTable;
-use crate::store::pagination::Found;
-use crate::store::walk::walk;
+use crate::store::paged_query::PagedQuery;
+use crate::store::pagination::{FoundItems, Section};
 
 /// How many pages of a user's keys are read at most, of up to a megabyte each: thousands of keys.
 const MAX_PAGES_OF_USER: usize = 4;
@@ -84,51 +84,51 @@ pub struct KeyPosition {
     pub key_id: KeyId,
 }
 
-/// A walk through an index, in one direction.
+/// A section of an index.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyQuery<'a> {
     /// Whose keys.
     pub workspace: &'a WorkspaceId,
     /// Which index.
     pub sort: Sort,
-    /// From small to large values.
-    pub ascending: bool,
-    /// After which key; from the edge, if not said.
-    pub after: Option<&'a KeyPosition>,
+    /// Which keys of it.
+    pub section: Section<&'a KeyPosition>,
 }
 
 impl KeysTable {
-    /// Walks through an index until `limit` keys are found that are `wanted`; `None` wants every one. Keys past their
+    /// Finds the keys of a section that are `wanted`; `None` wants every one. Keys past their
     /// ttl are gone. What it reads is bounded, so it may come back with fewer keys, even none, and a place to go on.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
     /// - [`Error::Broken`]: an item is not a key.
-    pub async fn walk(
+    pub async fn list(
         &self,
-        walk: KeyQuery<'_>,
-        limit: usize,
+        query: KeyQuery<'_>,
         wanted: Option<&(dyn Fn(&Key) -> bool + Send + Sync)>,
         now: DateTime<Utc>,
-    ) -> Result<Found<KeyPosition, Key>, Error> {
-        let start = walk.after.map(|position| walk.start(position)).transpose()?;
-        let query = self
+    ) -> Result<FoundItems<KeyPosition, Key>, Error> {
+        let KeyQuery { workspace, sort, section } = query;
+        let start = section.after.map(|position| query.start(position)).transpose()?;
+        let request = self
             .client
             .query()
             .table_name(&self.table)
-            .index_name(walk.sort.index())
+            .index_name(sort.index())
             .key_condition_expression("workspace_id = :workspace")
-            .expression_attribute_values(":workspace", text(walk.workspace))
-            .scan_index_forward(walk.ascending);
-        let read = |item| {
-            let position = position(walk.sort, &item)?;
-            let key: Key = serde_dynamo::from_item(item).map_err(|_| broken("key"))?;
-            let is_wanted = !key.is_gone(now) && wanted.is_none_or(|wanted| wanted(&key));
-            Ok(is_wanted.then_some((position, key)))
-        };
-        let place = |item: &Item| position(walk.sort, item);
-        self::walk(query, start, limit, wanted.is_none(), place, read).await
+            .expression_attribute_values(":workspace", text(workspace));
+        let mut reads = PagedQuery::new(request, &section, start, wanted.is_none());
+        while let Some(items) = reads.next().await? {
+            for item in items {
+                let position = position(sort, &item)?;
+                let key: Key = serde_dynamo::from_item(item).map_err(|_| broken("key"))?;
+                if !key.is_gone(now) && wanted.is_none_or(|wanted| wanted(&key)) {
+                    reads.keep(position, key);
+                }
+            }
+        }
+        reads.finish(|item| position(sort, item))
     }
 
     /// All keys of a user, in the order of the index, which is a little behind the table. Keys past their ttl are gone. What it reads
@@ -172,14 +172,14 @@ impl KeysTable {
 }
 
 impl KeyQuery<'_> {
-    /// Walks through keys that are all there, as through an index.
+    /// Finds the keys of the section among keys that are all there, as an index would.
     #[must_use]
-    pub fn through(
+    pub fn find_in(
         &self,
         keys: Vec<Key>,
-        limit: usize,
         wanted: Option<&(dyn Fn(&Key) -> bool + Send + Sync)>,
-    ) -> Found<KeyPosition, Key> {
+    ) -> FoundItems<KeyPosition, Key> {
+        let Section { ascending, after, limit } = self.section;
         let mut keys: Vec<_> = keys
             .into_iter()
             .filter(|key| wanted.is_none_or(|wanted| wanted(key)))
@@ -187,18 +187,11 @@ impl KeyQuery<'_> {
             .collect();
         let order = |one: &KeyPosition, other: &KeyPosition| {
             let order = self.sort.order(one, other);
-            if self.ascending { order } else { order.reverse() }
+            if ascending { order } else { order.reverse() }
         };
         keys.sort_by(|(one, _), (other, _)| order(one, other));
-        let mut items: Vec<_> = keys
-            .into_iter()
-            .filter(|(position, _)| self.after.is_none_or(|after| order(after, position).is_lt()))
-            .take(limit + 1)
-            .collect();
-        let has_more = items.len() > limit;
-        items.truncate(limit);
-        let rest = items.last().filter(|_| has_more).map(|(position, _)| position.clone());
-        Found { items, rest }
+        keys.retain(|(position, _)| after.is_none_or(|after| order(after, position).is_lt()));
+        FoundItems::within(limit, keys, None)
     }
 
     /// Where a query goes on, in the database's form.

@@ -28,8 +28,8 @@ use serde::de::DeserializeOwned;
 
 use crate::store::expression::{self, Condition};
 use crate::store::item::{Item, broken, bytes, text};
-use crate::store::pagination::Found;
-use crate::store::walk::walk;
+use crate::store::paged_query::PagedQuery;
+use crate::store::pagination::{FoundItems, Section};
 use crate::store::{batch, conditional_write};
 
 /// The most items that one request reads.
@@ -93,17 +93,15 @@ pub struct ImportedValues {
     pub scopes: Vec<Scope>,
 }
 
-/// A walk through legacy keys in the order of their ids, which is that of their import.
+/// A section of the legacy keys in the order of their ids, which is that of their import.
 #[derive(Clone, Copy, Debug)]
 pub struct LegacyKeyQuery<'a> {
     /// The tenant.
     pub workspace: &'a WorkspaceId,
     /// Whose keys; everyone's in the workspace, if not said.
     pub user: Option<&'a UserId>,
-    /// From old to new.
-    pub ascending: bool,
-    /// After which key; from the edge, if not said.
-    pub after: Option<KeyId>,
+    /// Which keys of these.
+    pub section: Section<KeyId>,
 }
 
 /// `LEGACY_KEYS_TABLE`.
@@ -135,29 +133,29 @@ impl LegacyKeysTable {
         conditional_write::mark_used(&self.client, &self.table, item_key(&hash.into()), at, due).await
     }
 
-    /// Walks through legacy keys until `limit` are found. Keys past their ttl are gone. What it reads is bounded, so it may
+    /// Finds the legacy keys of a section. Keys past their ttl are gone. What it reads is bounded, so it may
     /// come back with fewer keys, even none, and a place to go on. The indexes are a little behind the table.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
     /// - [`Error::Broken`]: an item is not a legacy key.
-    pub async fn walk(
+    pub async fn list(
         &self,
-        walk: LegacyKeyQuery<'_>,
-        limit: usize,
+        query: LegacyKeyQuery<'_>,
         now: DateTime<Utc>,
-    ) -> Result<Found<KeyId, LegacyKey>, Error> {
-        let (index, partition, value) = match walk.user {
-            None => ("by_id", "workspace_id", text(walk.workspace)),
-            Some(user) => ("by_user", "owner", text(&owner(walk.workspace, user))),
+    ) -> Result<FoundItems<KeyId, LegacyKey>, Error> {
+        let LegacyKeyQuery { workspace, user, section } = query;
+        let (index, partition, value) = match user {
+            None => ("by_id", "workspace_id", text(workspace)),
+            Some(user) => ("by_user", "owner", text(&owner(workspace, user))),
         };
-        let beyond = match (walk.after, walk.ascending) {
+        let beyond = match (section.after, section.ascending) {
             (None, _) => "",
             (Some(_), true) => " AND key_id > :after",
             (Some(_), false) => " AND key_id < :after",
         };
-        let mut query = self
+        let mut request = self
             .client
             .query()
             .table_name(&self.table)
@@ -167,20 +165,23 @@ impl LegacyKeysTable {
             .expression_attribute_values(":partition", value)
             .projection_expression(UNHASHED)
             .expression_attribute_names("#name", "name")
-            .expression_attribute_names("#ttl", "ttl")
-            .scan_index_forward(walk.ascending);
-        if let Some(after) = walk.after {
-            query = query.expression_attribute_values(":after", text(&after));
+            .expression_attribute_names("#ttl", "ttl");
+        if let Some(after) = section.after {
+            request = request.expression_attribute_values(":after", text(&after));
         }
-        let read = |item| {
-            let key: LegacyKey = serde_dynamo::from_item(item).map_err(|_| broken("legacy key"))?;
-            Ok((!key.is_gone(now)).then_some((key.key_id, key)))
-        };
-        let place = |item: &Item| {
+        let mut reads = PagedQuery::new(request, &section, None, true);
+        while let Some(items) = reads.next().await? {
+            for item in items {
+                let key: LegacyKey = serde_dynamo::from_item(item).map_err(|_| broken("legacy key"))?;
+                if !key.is_gone(now) {
+                    reads.keep(key.key_id, key);
+                }
+            }
+        }
+        reads.finish(|item| {
             let id = item.get("key_id").and_then(|id| id.as_s().ok()?.parse().ok());
             id.ok_or_else(|| broken("legacy key"))
-        };
-        self::walk(query, None, limit, true, place, read).await
+        })
     }
 
     /// Reads a legacy key of the workspace, as far as the index has it by now.

@@ -23,6 +23,8 @@ use serde::de::DeserializeOwned;
 use crate::store::expression::{self, Condition, UpdateExpression};
 use crate::store::item::{Item, broken, milliseconds, number, seconds, text};
 use crate::store::live_tokens::{self, LiveTokens, LiveTokensUpdate};
+use crate::store::paged_query::PagedQuery;
+use crate::store::pagination::{FoundItems, Section};
 use crate::store::{batch, conditional_write};
 
 /// What a token is without its hash, for roles that may not read one.
@@ -36,6 +38,15 @@ const BATCH: usize = 100;
 pub struct TokensTable {
     pub(super) client: Client,
     pub(super) table: String,
+}
+
+/// A section of the tokens of a key in the order of their ids, which is that of their grants.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenQuery {
+    /// Whose tokens.
+    pub key_id: KeyId,
+    /// Which tokens of these.
+    pub section: Section<TokenId>,
 }
 
 /// `TOKENS_TABLE`.
@@ -53,20 +64,20 @@ impl TokensTable {
         Ok(Self { client, table: table_name(environment)? })
     }
 
-    /// Reads tokens of a key without their hashes, newest first, from behind `after` on, and where to go on. It reads one
-    /// page, strongly consistent.
+    /// Finds the tokens of a section that are `wanted`, each of which is given with its family if it is stored, without their hashes and
+    /// strongly consistent. What it reads is bounded, so it may come back with fewer tokens, even none, and a position to go on from.
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not answer, or left something unread.
     /// - [`Error::Broken`]: an item is not what it should be.
-    pub async fn page(
+    pub async fn list(
         &self,
-        key_id: KeyId,
-        after: Option<TokenId>,
-        limit: usize,
-    ) -> Result<(Vec<Token>, Option<TokenId>), Error> {
-        let answer = self
+        query: TokenQuery,
+        wanted: impl Fn(&Token, Option<&Family>) -> bool + Send + Sync,
+    ) -> Result<FoundItems<TokenId, Token>, Error> {
+        let TokenQuery { key_id, section } = query;
+        let request = self
             .client
             .query()
             .table_name(&self.table)
@@ -74,17 +85,26 @@ impl TokensTable {
             .expression_attribute_values(":key", text(&key_id))
             .expression_attribute_values(":token", text(token_entry::PREFIX))
             .projection_expression(UNHASHED_TOKEN)
-            .consistent_read(true)
-            .scan_index_forward(false)
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .set_exclusive_start_key(after.map(|after| item_key(key_id, &token_entry::text(after))))
-            .send()
-            .await
-            .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let tokens: Vec<Token> =
-            serde_dynamo::from_items(answer.items.unwrap_or_default()).map_err(|_| broken("token"))?;
-        let rest = answer.last_evaluated_key.and_then(|_| tokens.last().map(|token| token.token_id));
-        Ok((tokens, rest))
+            .consistent_read(true);
+        let start = section.after.map(|after| item_key(key_id, &token_entry::text(after)));
+        let mut reads = PagedQuery::new(request, &section, start, true);
+        while let Some(items) = reads.next().await? {
+            let tokens: Vec<Token> = serde_dynamo::from_items(items).map_err(|_| broken("token"))?;
+            let mut family_ids: Vec<_> = tokens.iter().filter_map(|token| token.token_id.family()).collect();
+            family_ids.dedup();
+            let families = self.families(key_id, &family_ids).await?;
+            for token in tokens {
+                let id = token.token_id.family();
+                if wanted(&token, families.iter().find(|family| Some(family.family_id) == id)) {
+                    reads.keep(token.token_id, token);
+                }
+            }
+        }
+        reads.finish(|item| {
+            let entry =
+                item.get("entry").and_then(|entry| entry.as_s().ok()?.strip_prefix(token_entry::PREFIX));
+            entry.and_then(|id| id.parse().ok()).ok_or_else(|| broken("token"))
+        })
     }
 
     /// Reads a token of a key without its hash, if there is such a one, strongly consistent.
