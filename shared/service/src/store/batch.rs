@@ -47,16 +47,16 @@ pub(super) async fn get_directly(
         #[serde(default)]
         unprocessed_keys: Map<String, Value>,
     }
-    let (mut found, mut budget) = (ItemsByTable::new(), ReadBudget::within(client.budget()));
+    let (mut found, mut reads) = (ItemsByTable::new(), ReadBudget::within(client.budget()));
     loop {
         let request = json!({"RequestItems": wanted});
-        let answer: Answer = budget.call(client.call("BatchGetItem", &request)).await?;
+        let answer: Answer = reads.call(client.call("BatchGetItem", &request)).await?;
         merge(&mut found, answer.responses);
         if answer.unprocessed_keys.is_empty() {
             return Ok(found);
         }
         wanted = answer.unprocessed_keys;
-        budget.pause().await?;
+        reads.pause().await?;
     }
 }
 
@@ -69,18 +69,18 @@ pub(super) async fn get(
     client: &Client,
     mut wanted: HashMap<String, KeysAndAttributes>,
 ) -> Result<ItemsByTable<HashMap<String, AttributeValue>>, Error> {
-    let budget = client.config().timeout_config().and_then(TimeoutConfig::operation_timeout);
-    let (mut found, mut budget) = (ItemsByTable::new(), ReadBudget::within(budget.unwrap_or(BUDGET)));
+    let time = client.config().timeout_config().and_then(TimeoutConfig::operation_timeout);
+    let (mut found, mut reads) = (ItemsByTable::new(), ReadBudget::within(time.unwrap_or(BUDGET)));
     loop {
         let call = client.batch_get_item().set_request_items(Some(wanted)).send();
         let call = async { call.await.map_err(|failure| Error::unavailable("DynamoDB", &failure)) };
-        let answer = budget.call(Box::pin(call)).await?;
+        let answer = reads.call(Box::pin(call)).await?;
         merge(&mut found, answer.responses.unwrap_or_default());
         wanted = answer.unprocessed_keys.unwrap_or_default();
         if wanted.is_empty() {
             return Ok(found);
         }
-        budget.pause().await?;
+        reads.pause().await?;
     }
 }
 

@@ -69,13 +69,13 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<CreationOutcome, Error> {
         let (workspace, user_id) = (&new.key.workspace_id, &new.key.user_id);
-        let mut reservation = QuotaReservation::new(&self.workspaces, (workspace, user_id), quota, now);
+        let mut reservation = QuotaReservation::new(&self.workspaces, &new.key, quota, now);
         for _ in 0..ATTEMPTS {
             let mut transaction = Transaction::new(actor, &self.workspaces);
             let key = transaction.add(self.keys.put(new)?);
             let name = transaction.add(self.workspaces.put_name(&new.key, now));
             transaction.add(self.workspaces.put_member(&new.key, true));
-            let count = transaction.add_user(user_id, reservation.count_key(&new.key));
+            let count = transaction.add_user(user_id, reservation.count_key());
             let uncounted = reservation.uncount_lapsed(&mut transaction);
             transaction.add(self.activity.put(event)?);
             let entry = match entry {
@@ -136,11 +136,10 @@ impl Store {
         event: &AuditEvent,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let owner = (&after.workspace_id, &after.user_id);
         let renamed = before.name_folded != after.name.folded();
         let moved = before.key.expires_at != after.expires_at || before.key.ttl != after.ttl;
         let (mut held, mut reservation) =
-            (HeldEntries::ALL, QuotaReservation::new(&self.workspaces, owner, quota, now));
+            (HeldEntries::ALL, QuotaReservation::new(&self.workspaces, after, quota, now));
         for _ in 0..ATTEMPTS {
             let mut transaction = Transaction::new(actor, &self.workspaces);
             let key = transaction.add(self.keys.update(&before.key, after));
@@ -148,11 +147,11 @@ impl Store {
             let name = (renamed || moved).then(|| transaction.add(self.workspaces.put_name(after, now)));
             let old_name = (renamed && held.name).then(|| {
                 let folded = &before.name_folded;
-                transaction.add(self.workspaces.delete_name(owner.0, folded, after.key_id))
+                transaction.add(self.workspaces.delete_name(&after.workspace_id, folded, after.key_id))
             });
             let member = moved.then(|| transaction.add(self.workspaces.renew_member(after, held.counted)));
-            let count =
-                (moved && !held.counted).then(|| transaction.add_user(owner.1, reservation.count_key(after)));
+            let count = (moved && !held.counted)
+                .then(|| transaction.add_user(&after.user_id, reservation.count_key()));
             let uncounted = reservation.uncount_lapsed(&mut transaction);
             let TransactionResult::Cancelled(refused) = transaction.commit(&self.client).await? else {
                 return Ok(());
@@ -284,20 +283,20 @@ impl Store {
         event: &AuditEvent,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let (leaver, heir) = (before.owner(), (&after.workspace_id, &after.user_id));
+        let (leaver, heir) = (before.owner(), &after.user_id);
         let (mut held, mut reservation) =
-            (HeldEntries::ALL, QuotaReservation::new(&self.workspaces, heir, quota, now));
+            (HeldEntries::ALL, QuotaReservation::new(&self.workspaces, after, quota, now));
         for _ in 0..ATTEMPTS {
             let is_counted = held.counted && !after.has_lapsed(now);
             let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
             let key = transaction.add(self.keys.transfer(before, after));
             let user = held.leave_user(&mut transaction, &self.workspaces, &leaver, Some(removed_at));
             let (count, uncounted) = if is_counted {
-                let count = transaction.add_user(heir.1, reservation.count_key(after));
+                let count = transaction.add_user(heir, reservation.count_key());
                 (count, reservation.uncount_lapsed(&mut transaction))
             } else {
-                let check = self.workspaces.check_not_removed(heir.0, heir.1);
-                (transaction.add_user(heir.1, check), Vec::new())
+                let check = self.workspaces.check_not_removed(&after.workspace_id, heir);
+                (transaction.add_user(heir, check), Vec::new())
             };
             let member = transaction.add(self.workspaces.delete_member(&leaver, held.member_condition()));
             transaction.add(self.workspaces.put_member(after, is_counted));

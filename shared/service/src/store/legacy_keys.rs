@@ -196,7 +196,7 @@ impl LegacyKeysTable {
         id: KeyId,
         now: DateTime<Utc>,
     ) -> Result<Option<LegacyKey>, Error> {
-        let found: Option<LegacyKey> = self.by_id(workspace, id, UNHASHED, ("#name", "name")).await?;
+        let found: Option<LegacyKey> = self.by_id(workspace, id, UNHASHED, "name").await?;
         Ok(found.filter(|key| !key.is_gone(now)))
     }
 
@@ -212,7 +212,7 @@ impl LegacyKeysTable {
         id: KeyId,
         now: DateTime<Utc>,
     ) -> Result<Option<LocatedLegacyKey>, Error> {
-        let found: Option<LocatedLegacyKey> = self.by_id(workspace, id, LOCATING, ("#hash", "hash")).await?;
+        let found: Option<LocatedLegacyKey> = self.by_id(workspace, id, LOCATING, "hash").await?;
         Ok(found.filter(|key| now < key.ttl))
     }
 
@@ -221,7 +221,7 @@ impl LegacyKeysTable {
         workspace: &WorkspaceId,
         id: KeyId,
         attributes: &str,
-        (alias, name): (&str, &str),
+        reserved: &str,
     ) -> Result<Option<T>, Error> {
         let answer = self
             .client
@@ -232,7 +232,7 @@ impl LegacyKeysTable {
             .expression_attribute_values(":workspace", text(workspace))
             .expression_attribute_values(":id", text(&id))
             .projection_expression(attributes)
-            .expression_attribute_names(alias, name)
+            .expression_attribute_names(format!("#{reserved}"), reserved)
             .expression_attribute_names("#ttl", "ttl")
             .send()
             .await

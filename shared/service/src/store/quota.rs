@@ -4,18 +4,17 @@ use aws_sdk_dynamodb::types::TransactWriteItem;
 use chrono::{DateTime, Utc};
 use keygate_core::credential::KeyId;
 use keygate_core::error::Error;
-use keygate_core::identity::{UserId, WorkspaceId};
 use keygate_core::key::Key;
 
 use crate::store::transaction::{Cancellation, ChangeHandle, Transaction};
 use crate::store::workspace_users::{KEY_COUNT, REMOVED_AT};
 use crate::store::workspaces::WorkspacesTable;
 
-/// The place of one key in a user's count, from one attempt of a transaction to the next.
+/// The place of one key in its user's count, from one attempt of a transaction to the next.
 #[derive(Debug)]
 pub(super) struct QuotaReservation<'a> {
     workspaces: &'a WorkspacesTable,
-    owner: (&'a WorkspaceId, &'a UserId),
+    key: &'a Key,
     quota: u32,
     now: DateTime<Utc>,
     /// Expired keys that the transaction takes out of the count; `None` before the count was found full.
@@ -24,23 +23,18 @@ pub(super) struct QuotaReservation<'a> {
 
 impl<'a> QuotaReservation<'a> {
     /// Begins with the count as it is: no key is taken out of it.
-    pub(super) fn new(
-        workspaces: &'a WorkspacesTable,
-        owner: (&'a WorkspaceId, &'a UserId),
-        quota: u32,
-        now: DateTime<Utc>,
-    ) -> Self {
-        Self { workspaces, owner, quota, now, lapsed_keys: None }
+    pub(super) fn new(workspaces: &'a WorkspacesTable, key: &'a Key, quota: u32, now: DateTime<Utc>) -> Self {
+        Self { workspaces, key, quota, now, lapsed_keys: None }
     }
 
-    /// The change of the user's entry that counts one more key, and the expired keys not any more.
-    pub(super) fn count_key(&self, key: &Key) -> TransactWriteItem {
-        self.workspaces.count_key(key, self.quota, self.lapsed_keys().len())
+    /// The change of the user's entry that counts the key, and the expired keys not any more.
+    pub(super) fn count_key(&self) -> TransactWriteItem {
+        self.workspaces.count_key(self.key, self.quota, self.lapsed_keys().len())
     }
 
     /// Adds the changes of the expired keys' member entries, which say that those keys do not count.
     pub(super) fn uncount_lapsed(&self, transaction: &mut Transaction<'_>) -> Vec<ChangeHandle> {
-        let (workspace, user) = self.owner;
+        let Key { workspace_id: workspace, user_id: user, .. } = self.key;
         let uncount = |key: &KeyId| self.workspaces.uncount_lapsed(workspace, user, *key, self.now);
         self.lapsed_keys().iter().map(|key| transaction.add(uncount(key))).collect()
     }
@@ -77,7 +71,7 @@ impl<'a> QuotaReservation<'a> {
             let counted = counted.and_then(|counted| counted.as_n().ok()?.parse().ok());
             return Err(Error::QuotaReached { counted: counted.unwrap_or(self.quota), quota: self.quota });
         }
-        let (workspace, user) = self.owner;
+        let Key { workspace_id: workspace, user_id: user, .. } = self.key;
         self.lapsed_keys = Some(self.workspaces.lapsed_keys(workspace, user, self.now).await?);
         Ok(true)
     }

@@ -66,7 +66,7 @@ pub enum UnusedAction {
 }
 
 impl KeysTable {
-    /// A page of the active keys of all workspaces that nobody has used `since`, and the place where the next one begins. The
+    /// A page of the active keys of all workspaces that nobody has used `since`, and the cursor of the next one. The
     /// index is a little behind the table. What is not a key is logged and left out.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl KeysTable {
         &self,
         since: DateTime<Utc>,
         now: DateTime<Utc>,
-        place: Option<&str>,
+        cursor: Option<&str>,
     ) -> Result<(Vec<UnusedKey>, Option<String>), Error> {
         let answer = self
             .client
@@ -93,24 +93,24 @@ impl KeysTable {
             .expression_attribute_values(":since", seconds(since))
             .expression_attribute_values(":now", seconds(now))
             .limit(PAGE)
-            .set_exclusive_start_key(place.and_then(place_in_index))
+            .set_exclusive_start_key(cursor.and_then(start_at))
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
         let keys = keys_of(answer.items.unwrap_or_default());
-        Ok((keys, answer.last_evaluated_key.as_ref().and_then(place_of)))
+        Ok((keys, answer.last_evaluated_key.as_ref().and_then(cursor_at)))
     }
 }
 
-/// Where a page of the index by last use begins, in a text: no part of it has spaces.
-fn place_of(item: &Item) -> Option<String> {
+/// The cursor of a page that begins after an item of the index by last use: a text, no part of which has spaces.
+fn cursor_at(item: &Item) -> Option<String> {
     let text = |name: &str| item.get(name)?.as_s().ok();
     let last_used_at = item.get("last_used_at")?.as_n().ok()?;
     Some(format!("{} {last_used_at} {}", text("workspace_id")?, text("key_id")?))
 }
 
-fn place_in_index(place: &str) -> Option<Item> {
-    let [workspace, last_used_at, key_id] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().ok()?;
+fn start_at(cursor: &str) -> Option<Item> {
+    let [workspace, last_used_at, key_id] = cursor.splitn(3, ' ').collect::<Vec<_>>().try_into().ok()?;
     Some(HashMap::from([
         ("workspace_id".to_owned(), text(workspace)),
         ("last_used_at".to_owned(), AttributeValue::N(last_used_at.to_owned())),

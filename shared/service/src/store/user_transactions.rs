@@ -50,7 +50,7 @@ impl Store {
             };
             let mut transaction = Transaction::new(actor, &self.workspaces);
             let mark =
-                transaction.add_user(user, self.workspaces.mark_removed((workspace, user), condition, at));
+                transaction.add_user(user, self.workspaces.mark_removed(workspace, user, condition, at));
             transaction.add(self.activity.put(event)?);
             let heir = heir.map(|heir| {
                 let check = self.workspaces.check_not_removed(workspace, heir);

@@ -46,15 +46,18 @@ pub struct CountedUser {
 }
 
 impl WorkspacesTable {
-    /// A page of the entries of all workspaces that count others, and the place where the next one begins.
+    /// A page of the entries of all workspaces that count others, and the cursor of the next one.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
     /// - [`Error::Broken`]: an entry is not as it should be.
-    pub async fn counters(&self, place: Option<&str>) -> Result<(Vec<CountingEntry>, Option<String>), Error> {
+    pub async fn counters(
+        &self,
+        cursor: Option<&str>,
+    ) -> Result<(Vec<CountingEntry>, Option<String>), Error> {
         // A workspace's id has no spaces.
-        let start = place.and_then(|place| place.split_once(' ')).map(|(workspace, entry)| {
+        let start = cursor.and_then(|cursor| cursor.split_once(' ')).map(|(workspace, entry)| {
             let text = |text: &str| AttributeValue::S(text.to_owned());
             HashMap::from([("workspace_id".to_owned(), text(workspace)), ("entry".to_owned(), text(entry))])
         });

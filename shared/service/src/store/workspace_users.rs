@@ -78,7 +78,8 @@ impl WorkspacesTable {
     /// Marks a user as removed, unless they are, or have been reinstated since.
     pub(super) fn mark_removed(
         &self,
-        (workspace, user): (&WorkspaceId, &UserId),
+        workspace: &WorkspaceId,
+        user: &UserId,
         entry_is: EntryCondition,
         at: DateTime<Utc>,
     ) -> TransactWriteItem {
