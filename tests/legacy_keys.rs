@@ -1,7 +1,7 @@
 //! Legacy keys: they are imported, honoured until the sunset, reported, and deleted with their users.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use keygate::store::legacy_keys::LegacyStore;
+use keygate::store::legacy_key_transactions::LegacyStore;
 use keygate_core::audit_event::{Action, AuditEvent};
 use keygate_core::context::EventContext;
 use keygate_core::environment::Environment;

@@ -11,7 +11,7 @@ use keygate::keys::purge::{RemovedKey, purge};
 use keygate::keys::recount::recount;
 use keygate::keys::settings::KeySettings;
 use keygate::keys::update::{KeyPatch, KeyUpdater};
-use keygate::store::Store;
+use keygate::store::{Store, WriteOutcome};
 use keygate::users::clear::UserClearer;
 use keygate::users::remove::Removal;
 use keygate_core::audit_event::{Action, AuditEvent, RequestOrigin};
@@ -370,7 +370,7 @@ impl<'a> Life<'a> {
         let event = AuditEvent::for_user(Action::UserReinstated, context.event(), &user);
         let reinstated =
             self.store().reinstate_user(Actor::Keygate, (workspace, &user), &event, self.now).await;
-        assert!(reinstated.expect("it is done"));
+        assert_eq!(reinstated.expect("it is done"), WriteOutcome::Applied);
         self.model.hand_over(from, to, self.seconds());
     }
 

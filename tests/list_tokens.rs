@@ -29,7 +29,7 @@ async fn the_tokens_that_work_are_listed_with_what_they_carry_and_no_secret() {
             .map(token_id_of)
             .into();
     assert_eq!(ids(&page), expected, "{page}");
-    assert_eq!(page["next_cursor"], Value::Null);
+    assert_eq!((&page["next_cursor"], &page["prev_cursor"]), (&Value::Null, &Value::Null));
     let token = &page["items"][1];
     assert_eq!((&token["kind"], &token["scopes"]), (&json!("access_token"), &json!(["orders:read"])));
     assert_eq!(page["items"][0]["kind"], "refresh_token");
@@ -37,7 +37,7 @@ async fn the_tokens_that_work_are_listed_with_what_they_carry_and_no_secret() {
 }
 
 #[tokio::test]
-async fn a_list_continues_at_its_cursor_and_refuses_the_cursor_of_another_key() {
+async fn a_list_continues_at_its_cursors_in_both_directions_and_refuses_the_cursor_of_another_key() {
     let workspace = Workspace::new().await;
     let (key, other) = (workspace.key_of("bob", &[]).await, workspace.key_of("bob", &[]).await);
     let mut made = Vec::new();
@@ -47,14 +47,24 @@ async fn a_list_continues_at_its_cursor_and_refuses_the_cursor_of_another_key() 
     made.sort_unstable_by(|one, other| other.cmp(one));
     let mut found = Vec::new();
     let mut query = "?limit=2".to_owned();
-    let cursor = loop {
+    let (cursor, last) = loop {
         let page = workspace.list_tokens(&workspace.admin, id_of(&key), &query).await.json();
         found.extend(ids(&page).into_iter().map(str::to_owned));
         assert!(found.len() <= made.len(), "the pages show tokens again: {found:?}");
-        let Some(cursor) = page["next_cursor"].as_str() else { break query };
+        let Some(cursor) = page["next_cursor"].as_str() else { break (query, page) };
         query = format!("?limit=2&cursor={cursor}");
     };
     assert_eq!(found, made);
+    let mut back: Vec<String> = ids(&last).into_iter().map(str::to_owned).collect();
+    let mut before = last["prev_cursor"].as_str().map(str::to_owned);
+    while let Some(cursor) = before {
+        let query = format!("?limit=2&cursor={cursor}");
+        let page = workspace.list_tokens(&workspace.admin, id_of(&key), &query).await.json();
+        back.splice(0..0, ids(&page).into_iter().map(str::to_owned));
+        assert!(back.len() <= made.len(), "the pages show tokens again: {back:?}");
+        before = page["prev_cursor"].as_str().map(str::to_owned);
+    }
+    assert_eq!(back, made, "the same pages lead back");
     for (id, query) in [(id_of(&other), cursor.as_str()), (id_of(&key), "?cursor=x")] {
         let refused = workspace.list_tokens(&workspace.admin, id, query).await;
         assert_eq!(refused.invalid_places(), ["cursor"], "{query}");

@@ -5,7 +5,7 @@ use keygate::api::request::ManagementRequest;
 use keygate::api::response;
 use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::legacy::delete::delete;
-use keygate::store::legacy_keys::LegacyStore;
+use keygate::store::legacy_key_transactions::LegacyStore;
 use keygate_core::error;
 use keygate_core::legacy_credential;
 use lambda_http::Error;

@@ -6,7 +6,7 @@ use keygate::api::response;
 use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::aws::kms::{self, MacKeySources};
 use keygate::legacy::import::{ImportLegacyKeys, ImportSummary, LegacyImporter};
-use keygate::store::legacy_keys::LegacyStore;
+use keygate::store::legacy_key_transactions::LegacyStore;
 use keygate_core::credential::Brand;
 use keygate_core::legacy_credential::LegacyRules;
 use lambda_http::Error;

@@ -7,7 +7,7 @@ use keygate::authorizer::verifier::Verifier;
 use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::aws::kms::{self, MacKeySources};
 use keygate::store::reader::CredentialReader;
-use keygate::store::tokens::TokenStore;
+use keygate::store::token_transactions::TokenStore;
 use keygate::tokens::issue::TokenIssuer;
 use keygate::tokens::metadata::{self, Metadata, TOKEN_PATH};
 use keygate::tokens::settings::TokenSettings;

@@ -7,7 +7,7 @@ use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::keys::settings;
 use keygate::startup;
 use keygate::store::Store;
-use keygate::store::legacy_keys::LegacyStore;
+use keygate::store::legacy_key_transactions::LegacyStore;
 use keygate::users::clear::{ClearSummary, UserClearer};
 use keygate::users::remove::Removal;
 use keygate_core::legacy_credential;

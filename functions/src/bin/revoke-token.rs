@@ -8,7 +8,7 @@ use keygate::authorizer::verifier::Verifier;
 use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::aws::kms::{self, MacKeySources};
 use keygate::store::reader::CredentialReader;
-use keygate::store::tokens::TokenStore;
+use keygate::store::token_transactions::TokenStore;
 use keygate::tokens::metadata::REVOCATION_PATH;
 use keygate::tokens::revoke::{TokenRevoker, revoke, revoke_all};
 use keygate_core::credential::Brand;

@@ -10,7 +10,7 @@ use keygate_core::rights::Operation;
 use keygate_core::scope::ACTIVITY_READ;
 
 use crate::store::activity::{ActivityTable, EventPosition, EventQuery, Trail};
-use crate::store::pagination::{self, Cursor, Page};
+use crate::store::pagination::{self, Cursor, Page, Section};
 
 /// How long the place of an event is: its time to the millisecond, and a ULID.
 const POSITION_LENGTH: usize = "2026-11-22T10:00:00.000Z#01JD3V6Y4N8Q2Z5X7W9B0C1D2E".len();
@@ -130,8 +130,9 @@ pub async fn list(
     let wanted: Option<&(dyn Fn(&ShownEvent) -> bool + Send + Sync)> =
         if request.wants_all() { None } else { Some(&wanted) };
     let trail = request.trail();
-    let walk = EventQuery { workspace, trail, period: &request.period, ascending: backward, after };
-    let found = activity.walk(walk, request.limit, wanted, context.now).await?;
+    let section = Section { ascending: backward, after, limit: request.limit };
+    let events = EventQuery { workspace, trail, period: &request.period, section };
+    let found = activity.list(events, wanted, context.now).await?;
     Ok(found.page(from.as_ref(), query, |(_, event)| event))
 }
 

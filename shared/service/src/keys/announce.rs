@@ -6,8 +6,8 @@ use keygate_core::error::Error;
 use keygate_core::lifecycle::LifecycleEvent;
 use tokio::time::Instant;
 
-use crate::store::Store;
-use crate::store::keys::{DueKey, DuePlace};
+use crate::store::due_keys::{DueCursor, DueKey};
+use crate::store::{Store, WriteOutcome};
 
 /// Under which word is noted up to which hour everything is announced.
 const ANNOUNCED: &str = "ANNOUNCED";
@@ -40,15 +40,15 @@ pub async fn announce_due(
     let no_time = || Error::Broken("an hour that is no time".to_owned());
     let current = hour_of(now.timestamp()).ok_or_else(no_time)?;
     let to_pass = current - HOUR;
-    let noted = store.workspaces.noted(ANNOUNCED).await?;
+    let noted = store.workspaces.progress(ANNOUNCED).await?;
     if noted.is_none() {
         // Nothing is due before the first run, which comes minutes after the deployment.
-        store.workspaces.note(ANNOUNCED, to_pass.timestamp()).await?;
+        store.workspaces.save_progress(ANNOUNCED, to_pass.timestamp()).await?;
     }
     let mut hour = noted.map_or(Some(to_pass), hour_of).ok_or_else(no_time)?;
     let mut announced = AnnounceSummary { events: 0, caught_up: true };
     while hour <= current {
-        let mut place = Some(DuePlace::default());
+        let mut place = Some(DueCursor::default());
         while let Some(page) = place {
             let (keys, next) = store.keys.due(hour, now, page).await?;
             for due in keys {
@@ -66,7 +66,7 @@ pub async fn announce_due(
         }
         hour += HOUR;
         if hour <= to_pass && announced.caught_up {
-            store.workspaces.note(ANNOUNCED, hour.timestamp()).await?;
+            store.workspaces.save_progress(ANNOUNCED, hour.timestamp()).await?;
         }
     }
     Ok(announced)
@@ -85,7 +85,7 @@ async fn announce(store: &Store, mut due: DueKey, now: DateTime<Utc>) -> Result<
             schedule.previous_expires_at = None;
         }
         let next = schedule.next_due(due.due_at);
-        if !store.announce(&due, next, overlap_ended, &events).await? {
+        if store.announce(&due, next, overlap_ended, &events).await? == WriteOutcome::Stale {
             return Ok(None);
         }
         written += events.len();

@@ -23,7 +23,9 @@ use serde_json::{Value, json};
 use crate::keys::expiry::MaxLifetime;
 use crate::keys::settings::KeySettings;
 use crate::keys::{RevealedKey, refused_to};
-use crate::store::{Bootstrap, Creation, Extra, Store};
+use crate::store::Store;
+use crate::store::key_transactions::{CreationEntry, CreationOutcome};
+use crate::store::workspaces::BootstrapMode;
 
 /// The revision of a key as it is made.
 const FIRST_REVISION: u64 = 1;
@@ -185,15 +187,15 @@ impl KeyCreator {
         let new = self.draft(context.event(), user_id, request, &credential);
         let owner = &new.key.user_id;
         let event = AuditEvent::for_key(Action::KeyCreated, context.event(), new.key.key_id, owner);
-        let extra = entry.as_ref().map(Extra::Record);
+        let entry = entry.as_ref().map(CreationEntry::Idempotency);
         let written =
-            self.store.create_key(context.actor(), &new, self.settings.per_user, extra, &event, now).await;
+            self.store.create_key(context.actor(), &new, self.settings.per_user, entry, &event, now).await;
         match (refused_to(&self.store.keys, context, written).await?, idempotent) {
-            (Creation::Created, _) => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),
-            (Creation::Remembered(record), Some(idempotent)) => {
+            (CreationOutcome::Created, _) => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),
+            (CreationOutcome::Repeated(record), Some(idempotent)) => {
                 self.repeat_response(&idempotent, &record, now).await
             }
-            (Creation::Remembered(_), None) => Err(remembered_for_nobody()),
+            (CreationOutcome::Repeated(_), None) => Err(remembered_for_nobody()),
         }
     }
 
@@ -206,9 +208,9 @@ impl KeyCreator {
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn bootstrap(&self, request: BootstrapKey, now: DateTime<Utc>) -> Result<RevealedKey, Error> {
         let (bootstrap, action) = if request.break_glass {
-            (Bootstrap::BreakGlass, Action::KeyBreakGlass)
+            (BootstrapMode::BreakGlass, Action::KeyBreakGlass)
         } else {
-            (Bootstrap::First, Action::KeyBootstrapped)
+            (BootstrapMode::First, Action::KeyBootstrapped)
         };
         let key = CreateKey {
             name: request.name,
@@ -223,10 +225,10 @@ impl KeyCreator {
         let credential = Credential::generate(now);
         let new = self.draft(context, request.user_id.clone(), key, &credential);
         let event = AuditEvent::for_key(action, context, new.key.key_id, &request.user_id);
-        let extra = Some(Extra::Bootstrap(bootstrap));
-        match self.store.create_key(Actor::Keygate, &new, self.settings.per_user, extra, &event, now).await? {
-            Creation::Created => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),
-            Creation::Remembered(_) => Err(remembered_for_nobody()),
+        let entry = Some(CreationEntry::Bootstrap(bootstrap));
+        match self.store.create_key(Actor::Keygate, &new, self.settings.per_user, entry, &event, now).await? {
+            CreationOutcome::Created => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),
+            CreationOutcome::Repeated(_) => Err(remembered_for_nobody()),
         }
     }
 

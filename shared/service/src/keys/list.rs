@@ -11,8 +11,9 @@ use keygate_core::query_parameters::{QueryParameters, number, time, user};
 use keygate_core::unicode::fold;
 
 use crate::keys::{ReadableKeys, ShownKey};
-use crate::store::keys::{KeyPosition, KeyQuery, KeysTable, Sort};
-use crate::store::pagination::{self, Cursor, Page};
+use crate::store::key_queries::{KeyPosition, KeyQuery, Sort};
+use crate::store::keys::KeysTable;
+use crate::store::pagination::{self, Cursor, Page, Section};
 
 /// The longest value that an index is sorted by, in bytes: the folded name.
 const MAX_SORT_VALUE_LEN: usize = 512;
@@ -179,13 +180,12 @@ pub async fn list(
     let wanted = |key: &Key| request.filter.wants(key, now);
     let wanted: Option<&(dyn Fn(&Key) -> bool + Send + Sync)> =
         if request.filter.wants_all() { None } else { Some(&wanted) };
-    let walk = KeyQuery { workspace, sort: request.sort, ascending: request.ascending != backward, after };
+    let section = Section { ascending: request.ascending != backward, after, limit: request.limit };
+    let keys_asked_for = KeyQuery { workspace, sort: request.sort, section };
     let found = match readable {
-        ReadableKeys::All => keys.walk(walk, request.limit, wanted, now).await?,
+        ReadableKeys::All => keys.list(keys_asked_for, wanted, now).await?,
         // Not by the index of everybody's keys: its cursors would tell of keys that the caller may not see.
-        ReadableKeys::Of(user) => {
-            walk.through(keys.of_user(workspace, user, now).await?, request.limit, wanted)
-        }
+        ReadableKeys::Of(user) => keys_asked_for.find_in(keys.of_user(workspace, user, now).await?, wanted),
     };
     Ok(found.page(from.as_ref(), query, |(_, key)| ShownKey::new(&key, brand, now)))
 }

@@ -43,5 +43,5 @@ pub async fn purge(store: &Store, key: &RemovedKey, at: DateTime<Utc>) -> Result
         KeyOwner { workspace_id: key.workspace_id.clone(), user_id: key.user_id.clone(), key_id: key.key_id };
     let details = EventDetails { expires_at: key.expires_at, ..EventDetails::default() };
     let event = AuditEvent::for_lifecycle(Action::KeyPurged, &owner, details, at);
-    store.purge_key(&owner, Some(&key.name_folded), &event).await
+    Ok(store.purge_key(&owner, Some(&key.name_folded), &event).await?.is_applied())
 }

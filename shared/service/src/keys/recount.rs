@@ -7,7 +7,8 @@ use keygate_core::key::KeyOwner;
 use tokio::time::Instant;
 
 use crate::store::Store;
-use crate::store::workspaces::{CountedMember, CountedRemovals, CountedUser, CountingEntry};
+use crate::store::workspace_counters::{CountedRemovals, CountedUser, CountingEntry};
+use crate::store::workspace_members::CountedMember;
 
 /// Under which word is noted where the next page of entries begins.
 const RECOUNTED: &str = "RECOUNTED";
@@ -38,9 +39,9 @@ pub struct RecountSummary {
 /// - [`Error::Broken`]: an entry cannot be read.
 pub async fn recount(store: &Store, now: DateTime<Utc>, stop_at: Instant) -> Result<RecountSummary, Error> {
     let mut recounted = RecountSummary::default();
-    let mut place = store.workspaces.noted(RECOUNTED).await?.filter(|place: &String| !place.is_empty());
+    let mut place = store.workspaces.progress(RECOUNTED).await?.filter(|place: &String| !place.is_empty());
     loop {
-        let (entries, rest) = store.workspaces.counting_entries(place.as_deref()).await?;
+        let (entries, rest) = store.workspaces.counters(place.as_deref()).await?;
         for entry in entries {
             if Instant::now() >= stop_at {
                 return Ok(recounted);
@@ -52,7 +53,7 @@ pub async fn recount(store: &Store, now: DateTime<Utc>, stop_at: Instant) -> Res
                 }
             }
         }
-        store.workspaces.note(RECOUNTED, rest.clone().unwrap_or_default()).await?;
+        store.workspaces.save_progress(RECOUNTED, rest.clone().unwrap_or_default()).await?;
         if rest.is_none() {
             return Ok(RecountSummary { finished: true, ..recounted });
         }
@@ -80,14 +81,14 @@ async fn recount_user(
             };
             let event = AuditEvent::for_lifecycle(Action::KeyPurged, &owner, EventDetails::default(), now);
             // The name went with its own ttl.
-            if store.purge_key(&owner, None, &event).await? {
+            if store.purge_key(&owner, None, &event).await?.is_applied() {
                 recounted.purged += 1;
                 count -= i64::from(is_counted);
                 user.key_count -= i64::from(is_counted);
             }
         }
     }
-    if user.key_count != count && store.workspaces.correct_count(&user, count).await? {
+    if user.key_count != count && store.workspaces.correct_count(&user, count).await?.is_applied() {
         tracing::warn!(%workspace_id, %user_id, count, previous_count = user.key_count, "user's key count corrected");
         recounted.corrected += 1;
     }
@@ -101,8 +102,8 @@ async fn recount_removals(
     recounted: &mut RecountSummary,
 ) -> Result<(), Error> {
     let CountedRemovals { workspace_id, user_count } = removals;
-    let count = store.workspaces.made_by_removal(workspace_id).await?;
-    if *user_count != count && store.workspaces.correct_removals(removals, count).await? {
+    let count = store.workspaces.count_made_by_removal(workspace_id).await?;
+    if *user_count != count && store.workspaces.correct_removals(removals, count).await?.is_applied() {
         tracing::warn!(%workspace_id, count, previous_count = user_count, "workspace's count of removed users corrected");
         recounted.corrected += 1;
     }

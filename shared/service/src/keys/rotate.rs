@@ -21,7 +21,8 @@ use serde_json::{Value, json};
 
 use crate::keys::precondition::IfMatch;
 use crate::keys::{RevealedKey, find};
-use crate::store::{Rotation, Store};
+use crate::store::Store;
+use crate::store::key_transactions::RotationOutcome;
 
 /// The longest overlap, in seconds: thirty days.
 pub const MAX_OVERLAP: i64 = 30 * 24 * 60 * 60;
@@ -153,7 +154,7 @@ impl KeyRotator {
         });
         if let Some(idempotent) = &idempotent {
             let (workspace, digest) = (&caller.workspace_id, idempotent.digest());
-            if let Some(record) = self.store.workspaces.remembered(workspace, &digest, now).await? {
+            if let Some(record) = self.store.workspaces.idempotency_record(workspace, &digest, now).await? {
                 return self.repeat_response(context, idempotent, &record).await;
             }
             // What is no repeat takes what a rotation takes.
@@ -181,7 +182,7 @@ impl KeyRotator {
             )
             .await;
         match (written.map_err(|error| if_match.lost(error))?, idempotent) {
-            (Rotation::Remembered(record), Some(idempotent)) => {
+            (RotationOutcome::Repeated(record), Some(idempotent)) => {
                 self.repeat_response(context, &idempotent, &record).await
             }
             _ => Ok(RevealedKey::new(&after, &credential, &self.brand, now)),

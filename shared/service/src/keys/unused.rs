@@ -9,7 +9,7 @@ use keygate_core::identity::UserId;
 use tokio::time::Instant;
 
 use crate::store::Store;
-use crate::store::keys::{Consequence, UnusedKey};
+use crate::store::unused_keys::{UnusedAction, UnusedKey};
 
 /// Under which word is noted where the next page of keys begins.
 const LOOKED_THROUGH: &str = "UNUSED";
@@ -65,22 +65,24 @@ pub async fn disable_unused(
 ) -> Result<UnusedSummary, Error> {
     let mut run = UnusedSummary::default();
     let since = now - TimeDelta::days((rules.days - rules.notice_days).into());
-    let mut place = store.workspaces.noted(LOOKED_THROUGH).await?.filter(|place: &String| !place.is_empty());
+    let mut place =
+        store.workspaces.progress(LOOKED_THROUGH).await?.filter(|place: &String| !place.is_empty());
     loop {
         let (keys, rest) = store.keys.unused(since, now, place.as_deref()).await?;
         for key in keys {
             if Instant::now() >= stop_at {
                 return Ok(run);
             }
-            let Some(consequence) = rules.consequence(&key, now) else { continue };
+            let Some(action) = rules.action(&key, now) else { continue };
             // Who has used or changed it since the page was read was faster, and it is left alone.
-            let written = store.unused_key(&key, consequence, &rules.event(&key, consequence, now)).await?;
-            match consequence {
-                Consequence::Notice => run.announced += usize::from(written),
-                Consequence::Disabling => run.disabled += usize::from(written),
+            let event = rules.event(&key, action, now);
+            let written = store.act_on_unused(&key, action, &event).await?.is_applied();
+            match action {
+                UnusedAction::Notify => run.announced += usize::from(written),
+                UnusedAction::Disable => run.disabled += usize::from(written),
             }
         }
-        store.workspaces.note(LOOKED_THROUGH, rest.clone().unwrap_or_default()).await?;
+        store.workspaces.save_progress(LOOKED_THROUGH, rest.clone().unwrap_or_default()).await?;
         if rest.is_none() {
             return Ok(UnusedSummary { finished: true, ..run });
         }
@@ -89,28 +91,28 @@ pub async fn disable_unused(
 }
 
 impl UnusedRules {
-    /// What comes `now` of a key's having been unused for so long that it is announced.
-    fn consequence(self, key: &UnusedKey, now: DateTime<Utc>) -> Option<Consequence> {
-        let Some(noticed_at) = key.noticed_at() else { return Some(Consequence::Notice) };
+    /// The action that is due `now` on a key that has been unused for so long that it is announced.
+    fn action(self, key: &UnusedKey, now: DateTime<Utc>) -> Option<UnusedAction> {
+        let Some(noticed_at) = key.noticed_at() else { return Some(UnusedAction::Notify) };
         // Both, because the rules may have been others when the notice was given.
         let is_over = noticed_at + TimeDelta::days(self.notice_days.into()) <= now
             && key.unused_since() + TimeDelta::days(self.days.into()) <= now;
-        is_over.then_some(Consequence::Disabling)
+        is_over.then_some(UnusedAction::Disable)
     }
 
-    fn event(self, key: &UnusedKey, consequence: Consequence, now: DateTime<Utc>) -> AuditEvent {
-        let (action, details) = match consequence {
-            Consequence::Notice => (
+    fn event(self, key: &UnusedKey, action: UnusedAction, now: DateTime<Utc>) -> AuditEvent {
+        let (audited, details) = match action {
+            UnusedAction::Notify => (
                 Action::KeyUnused,
                 EventDetails { days_left: Some(self.notice_days), ..EventDetails::default() },
             ),
-            Consequence::Disabling => {
+            UnusedAction::Disable => {
                 (Action::KeyUpdated, EventDetails { changed: vec!["disabled"], ..EventDetails::default() })
             }
         };
         let actor = UserId::of_unused_keys();
         let context = EventContext::without_request(&key.workspace_id, &actor, now);
-        AuditEvent { details, ..AuditEvent::for_key(action, context, key.key_id, &key.user_id) }
+        AuditEvent { details, ..AuditEvent::for_key(audited, context, key.key_id, &key.user_id) }
     }
 }
 
@@ -140,24 +142,24 @@ mod tests {
 
     #[test]
     fn a_key_is_disabled_only_when_its_notice_and_its_days_without_use_are_over() {
-        for (used, notice, now, consequence) in [
-            (None, None, 76 * DAY, Some(Consequence::Notice)),
+        for (used, notice, now, action) in [
+            (None, None, 76 * DAY, Some(UnusedAction::Notify)),
             (None, Some((76 * DAY, 3)), 90 * DAY - 1, None),
-            (None, Some((76 * DAY, 3)), 90 * DAY, Some(Consequence::Disabling)),
+            (None, Some((76 * DAY, 3)), 90 * DAY, Some(UnusedAction::Disable)),
             // The notice came late, as the first one does after this was switched on.
             (None, Some((200 * DAY, 3)), 214 * DAY - 1, None),
-            (None, Some((200 * DAY, 3)), 214 * DAY, Some(Consequence::Disabling)),
+            (None, Some((200 * DAY, 3)), 214 * DAY, Some(UnusedAction::Disable)),
             // It came early, as one does that was given under other rules.
             (None, Some((10 * DAY, 3)), 90 * DAY - 1, None),
-            (Some(5 * DAY), Some((81 * DAY, 3)), 95 * DAY, Some(Consequence::Disabling)),
+            (Some(5 * DAY), Some((81 * DAY, 3)), 95 * DAY, Some(UnusedAction::Disable)),
             // It was used since.
-            (Some(77 * DAY), Some((76 * DAY, 3)), 167 * DAY, Some(Consequence::Notice)),
-            (Some(76 * DAY), Some((76 * DAY, 3)), 166 * DAY, Some(Consequence::Notice)),
+            (Some(77 * DAY), Some((76 * DAY, 3)), 167 * DAY, Some(UnusedAction::Notify)),
+            (Some(76 * DAY), Some((76 * DAY, 3)), 166 * DAY, Some(UnusedAction::Notify)),
             // It was changed since: switched on again, for one.
-            (None, Some((76 * DAY, 2)), 200 * DAY, Some(Consequence::Notice)),
+            (None, Some((76 * DAY, 2)), 200 * DAY, Some(UnusedAction::Notify)),
         ] {
             let key = key(used, notice);
-            assert_eq!(RULES.consequence(&key, at(now)), consequence, "{used:?} {notice:?} {now}");
+            assert_eq!(RULES.action(&key, at(now)), action, "{used:?} {notice:?} {now}");
         }
     }
 

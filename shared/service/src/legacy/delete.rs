@@ -7,7 +7,7 @@ use keygate_core::error::Error;
 use keygate_core::rights::Operation;
 use keygate_core::scope::KEYS_WRITE;
 
-use crate::store::legacy_keys::LegacyStore;
+use crate::store::legacy_key_transactions::LegacyStore;
 
 /// Deletes a legacy key of the caller, or as an administrator anyone's of the workspace. From that instant the authorizer
 /// refuses it. Importing the same key again makes another legacy key.

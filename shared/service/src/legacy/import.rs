@@ -22,7 +22,8 @@ use keygate_core::time::whole_second;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::store::legacy_keys::{ImportedValues, LegacyStore, MAX_PER_TRANSACTION, TableKey};
+use crate::store::legacy_key_transactions::{LegacyStore, MAX_PER_TRANSACTION};
+use crate::store::legacy_keys::{ImportedValues, TableKey};
 
 /// How long after the sunset a key is kept: whoever postpones the sunset, even after it has passed, finds every key.
 const KEPT_AFTER_SUNSET: TimeDelta = TimeDelta::days(365);
@@ -292,7 +293,7 @@ impl LegacyImporter {
         let importer = UserId::of_import();
         for _ in 0..MAX_ATTEMPTS {
             let hashes: Vec<_> = keys.iter().flat_map(|candidate| &candidate.hashes).collect();
-            let stored = self.store.stored(&hashes).await?;
+            let stored = self.store.keys.stored(&hashes).await?;
             keys.retain(|candidate| {
                 let found = candidate.hashes.iter().find_map(|hash| stored.get(&hash.into()));
                 found.is_none_or(|found| {

@@ -8,7 +8,7 @@ use keygate_core::query_parameters::{QueryParameters, user};
 use crate::keys::ReadableKeys;
 use crate::legacy::{LegacyReader, ShownLegacyKey};
 use crate::store::legacy_keys::LegacyKeyQuery;
-use crate::store::pagination::{self, Cursor, Page};
+use crate::store::pagination::{self, Cursor, Page, Section};
 
 /// What a caller asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,8 +64,8 @@ pub async fn list(
     let from = request.cursor.as_ref().map(|cursor| Cursor::read(cursor, query, |_| true)).transpose()?;
     let ascending = from.as_ref().is_some_and(|cursor| cursor.backward);
     let after = from.as_ref().and_then(|cursor| cursor.after);
-    let walk = LegacyKeyQuery { workspace, user, ascending, after };
-    let found = reader.keys.walk(walk, request.limit, *now).await?;
+    let section = Section { ascending, after, limit: request.limit };
+    let found = reader.keys.list(LegacyKeyQuery { workspace, user, section }, *now).await?;
     Ok(found.page(from.as_ref(), query, |(_, key)| ShownLegacyKey::new(&key, reader.sunset, *now)))
 }
 

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Display;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use keygate_core::audit_event::{Action, AuditEvent, CallOutcome, ShownEvent, TimeRange};
 use keygate_core::credential::{KeyId, TokenId};
@@ -15,9 +14,11 @@ use keygate_core::error::Error;
 use keygate_core::identity::{UserId, WorkspaceId};
 use serde::{Deserialize, Serialize};
 
-use crate::store::pagination::Found;
-use crate::store::walk::{Item as StoredItem, walk};
-use crate::store::{broken, text};
+use crate::store::conditional_write::outcome;
+use crate::store::expression::{self, Condition};
+use crate::store::item::{Item, broken, text};
+use crate::store::paged_query::PagedQuery;
+use crate::store::pagination::{FoundItems, Section};
 
 /// Events are added and never changed.
 const NOTHING_THERE: &str = "attribute_not_exists(event)";
@@ -87,7 +88,7 @@ struct EventItem {
     ttl: i64,
 }
 
-/// Whose events are walked through.
+/// Whose events are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trail<'a> {
     /// All changes in the workspace. What is only use, calls and tokens, is not among them.
@@ -107,7 +108,7 @@ pub struct EventPosition {
     pub event: String,
 }
 
-/// A walk through a part of the audit trail, in one direction.
+/// A section of a part of the audit trail.
 #[derive(Clone, Copy, Debug)]
 pub struct EventQuery<'a> {
     /// The tenant.
@@ -116,10 +117,8 @@ pub struct EventQuery<'a> {
     pub trail: Trail<'a>,
     /// Of what time.
     pub period: &'a TimeRange,
-    /// From old to new.
-    pub ascending: bool,
-    /// After which event; from the edge, if not said.
-    pub after: Option<&'a EventPosition>,
+    /// Which events of these.
+    pub section: Section<&'a EventPosition>,
 }
 
 /// `ACTIVITY_TABLE`.
@@ -141,7 +140,7 @@ impl ActivityTable {
         })
     }
 
-    /// Walks through a part of the trail until `limit` events are found that are `wanted`; `None` wants every one. Events
+    /// Finds the events of a section that are `wanted`; `None` wants every one. Events
     /// past their ttl are gone. What it reads is bounded, so it may come back with fewer events, even none, and a place to
     /// go on.
     ///
@@ -152,22 +151,21 @@ impl ActivityTable {
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
     /// - [`Error::Broken`]: an item is not an event.
-    pub async fn walk(
+    pub async fn list(
         &self,
-        walk: EventQuery<'_>,
-        limit: usize,
+        query: EventQuery<'_>,
         wanted: Option<&(dyn Fn(&ShownEvent) -> bool + Send + Sync)>,
         now: DateTime<Utc>,
-    ) -> Result<Found<EventPosition, ShownEvent>, Error> {
-        let (index, attribute, value) = walk.partition();
-        let start = walk.after.map(|position| {
+    ) -> Result<FoundItems<EventPosition, ShownEvent>, Error> {
+        let (index, attribute, value) = query.partition();
+        let start = query.section.after.map(|position| {
             HashMap::from([
                 (attribute.to_owned(), text(&value)),
-                ("actor".to_owned(), text(&of_workspace(walk.workspace, &position.actor))),
+                ("actor".to_owned(), text(&of_workspace(query.workspace, &position.actor))),
                 ("event".to_owned(), text(&position.event)),
             ])
         });
-        let query = self
+        let request = self
             .client
             .query()
             .table_name(&self.table)
@@ -175,20 +173,23 @@ impl ActivityTable {
             .key_condition_expression("#partition = :partition AND event BETWEEN :from AND :to")
             .expression_attribute_names("#partition", attribute)
             .expression_attribute_values(":partition", text(&value))
-            .expression_attribute_values(":from", text(&walk.period.from))
-            .expression_attribute_values(":to", text(&walk.period.to))
-            .scan_index_forward(walk.ascending);
-        let read = |item: StoredItem| {
-            let position = walk.position(&item)?;
-            let stored: EventItem = serde_dynamo::from_item(item).map_err(|_| broken("event"))?;
-            if stored.ttl <= now.timestamp() {
-                return Ok(None);
+            .expression_attribute_values(":from", text(&query.period.from))
+            .expression_attribute_values(":to", text(&query.period.to));
+        let mut reads = PagedQuery::new(request, &query.section, start, wanted.is_none());
+        while let Some(items) = reads.next().await? {
+            for item in items {
+                let position = query.position(&item)?;
+                let stored: EventItem = serde_dynamo::from_item(item).map_err(|_| broken("event"))?;
+                if stored.ttl <= now.timestamp() {
+                    continue;
+                }
+                let event = stored.shown(&position)?;
+                if wanted.is_none_or(|wanted| wanted(&event)) {
+                    reads.keep(position, event);
+                }
             }
-            let event = stored.shown(&position)?;
-            Ok(wanted.is_none_or(|wanted| wanted(&event)).then_some((position, event)))
-        };
-        let place = |item: &StoredItem| walk.position(item);
-        self::walk(query, start, limit, wanted.is_none(), place, read).await
+        }
+        reads.finish(|item| query.position(item))
     }
 
     /// Adds an event of calls, once: an event that is there already is the same, written by an attempt whose answer was
@@ -205,16 +206,7 @@ impl ActivityTable {
             .table_name(&self.table)
             .set_item(Some(self.item(event)?))
             .condition_expression(NOTHING_THERE);
-        match put.send().await {
-            Err(failure)
-                if !failure
-                    .as_service_error()
-                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
-            {
-                Err(Error::unavailable("DynamoDB", &failure))
-            }
-            _ => Ok(()),
-        }
+        outcome(put.send().await).map(|_| ())
     }
 
     /// The change that adds an event.
@@ -223,16 +215,10 @@ impl ActivityTable {
     ///
     /// - [`Error::Broken`]: the event cannot be written as an item.
     pub(super) fn put(&self, event: &AuditEvent) -> Result<TransactWriteItem, Error> {
-        let put = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(self.item(event)?))
-            .condition_expression(NOTHING_THERE)
-            .build()
-            .expect("a table and an item");
-        Ok(TransactWriteItem::builder().put(put).build())
+        Ok(expression::put(&self.table, self.item(event)?, Condition::new(NOTHING_THERE)))
     }
 
-    fn item(&self, event: &AuditEvent) -> Result<StoredItem, Error> {
+    fn item(&self, event: &AuditEvent) -> Result<Item, Error> {
         let (outcome, reason) = match event.outcome {
             None => ("done", None),
             Some(CallOutcome::Allowed) => ("allowed", None),
@@ -274,7 +260,7 @@ impl EventQuery<'_> {
     }
 
     /// Where an item stands.
-    fn position(&self, item: &StoredItem) -> Result<EventPosition, Error> {
+    fn position(&self, item: &Item) -> Result<EventPosition, Error> {
         let value = |attribute: &str| match item.get(attribute) {
             Some(AttributeValue::S(value)) => Ok(value),
             _ => Err(broken("event")),

@@ -27,7 +27,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 const BUDGET: Duration = Duration::from_secs(3);
 
 /// Items by table.
-type Found<Item> = HashMap<String, Vec<Item>>;
+type ItemsByTable<Item> = HashMap<String, Vec<Item>>;
 
 /// Reads items of one or more tables without the SDK's client. `wanted` are the `RequestItems`.
 ///
@@ -38,25 +38,25 @@ type Found<Item> = HashMap<String, Vec<Item>>;
 pub(super) async fn get_directly(
     client: &DynamoDbReadClient,
     mut wanted: Map<String, Value>,
-) -> Result<Found<serde_dynamo::Item>, Error> {
+) -> Result<ItemsByTable<serde_dynamo::Item>, Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Answer {
         #[serde(default)]
-        responses: Found<serde_dynamo::Item>,
+        responses: ItemsByTable<serde_dynamo::Item>,
         #[serde(default)]
         unprocessed_keys: Map<String, Value>,
     }
-    let (mut found, mut rounds) = (Found::new(), Rounds::within(client.budget()));
+    let (mut found, mut reads) = (ItemsByTable::new(), ReadBudget::within(client.budget()));
     loop {
         let request = json!({"RequestItems": wanted});
-        let answer: Answer = rounds.answer(client.call("BatchGetItem", &request)).await?;
+        let answer: Answer = reads.call(client.call("BatchGetItem", &request)).await?;
         merge(&mut found, answer.responses);
         if answer.unprocessed_keys.is_empty() {
             return Ok(found);
         }
         wanted = answer.unprocessed_keys;
-        rounds.pause().await?;
+        reads.pause().await?;
     }
 }
 
@@ -68,42 +68,42 @@ pub(super) async fn get_directly(
 pub(super) async fn get(
     client: &Client,
     mut wanted: HashMap<String, KeysAndAttributes>,
-) -> Result<Found<HashMap<String, AttributeValue>>, Error> {
-    let budget = client.config().timeout_config().and_then(TimeoutConfig::operation_timeout);
-    let (mut found, mut rounds) = (Found::new(), Rounds::within(budget.unwrap_or(BUDGET)));
+) -> Result<ItemsByTable<HashMap<String, AttributeValue>>, Error> {
+    let time = client.config().timeout_config().and_then(TimeoutConfig::operation_timeout);
+    let (mut found, mut reads) = (ItemsByTable::new(), ReadBudget::within(time.unwrap_or(BUDGET)));
     loop {
         let call = client.batch_get_item().set_request_items(Some(wanted)).send();
         let call = async { call.await.map_err(|failure| Error::unavailable("DynamoDB", &failure)) };
-        let answer = rounds.answer(Box::pin(call)).await?;
+        let answer = reads.call(Box::pin(call)).await?;
         merge(&mut found, answer.responses.unwrap_or_default());
         wanted = answer.unprocessed_keys.unwrap_or_default();
         if wanted.is_empty() {
             return Ok(found);
         }
-        rounds.pause().await?;
+        reads.pause().await?;
     }
 }
 
-fn merge<Item>(found: &mut Found<Item>, part: Found<Item>) {
+fn merge<Item>(found: &mut ItemsByTable<Item>, part: ItemsByTable<Item>) {
     for (table, items) in part {
         found.entry(table).or_default().extend(items);
     }
 }
 
 /// The requests of one read, and the time in which everything has to be read.
-struct Rounds {
+struct ReadBudget {
     backoff: Backoff,
     /// The database has left something unread so far.
     is_partial: bool,
 }
 
-impl Rounds {
+impl ReadBudget {
     fn within(budget: Duration) -> Self {
         let backoff = Backoff::new(FIRST_PAUSE, MAX_PAUSE, Instant::now() + budget);
         Self { backoff, is_partial: false }
     }
 
-    async fn answer<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    async fn call<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         timeout_at(self.backoff.deadline(), call).await.unwrap_or_else(|_| Err(self.out_of_time()))
     }
 

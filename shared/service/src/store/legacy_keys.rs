@@ -9,14 +9,12 @@
 //! also why a list continues from a key's id and not from `DynamoDB`'s own position: that position has the hash, and a cursor
 //! would carry it to the client.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, Select, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Select, TransactWriteItem};
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::AuditEvent;
-use keygate_core::caller::Actor;
 use keygate_core::credential::KeyId;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
@@ -28,16 +26,11 @@ use keygate_core::scope::Scope;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::store::activity::ActivityTable;
-use crate::store::pagination::Found;
-use crate::store::transaction::{Transaction, TransactionResult};
-use crate::store::walk::{Item, walk};
-use crate::store::workspaces::WorkspacesTable;
-use crate::store::{batch, broken, bytes, mark_used, text};
-
-/// The most keys that are imported in one transaction: of 100 items one is the event, and each key may have a user of its own
-/// who must not be removed.
-pub const MAX_PER_TRANSACTION: usize = 49;
+use crate::store::expression::{self, Condition};
+use crate::store::item::{Item, broken, bytes, text};
+use crate::store::paged_query::PagedQuery;
+use crate::store::pagination::{FoundItems, Section};
+use crate::store::{batch, conditional_write};
 
 /// The most items that one request reads.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>
@@ -52,8 +45,8 @@ const LOCATING: &str = "#hash, key_id, user_id, #ttl";
 /// The table.
 #[derive(Clone, Debug)]
 pub struct LegacyKeysTable {
-    client: Client,
-    table: String,
+    pub(super) client: Client,
+    pub(super) table: String,
 }
 
 /// The hash that a legacy key is found by, without the version of its pepper, which finding it does not take.
@@ -100,27 +93,15 @@ pub struct ImportedValues {
     pub scopes: Vec<Scope>,
 }
 
-/// A walk through legacy keys in the order of their ids, which is that of their import.
+/// A section of the legacy keys in the order of their ids, which is that of their import.
 #[derive(Clone, Copy, Debug)]
 pub struct LegacyKeyQuery<'a> {
     /// The tenant.
     pub workspace: &'a WorkspaceId,
     /// Whose keys; everyone's in the workspace, if not said.
     pub user: Option<&'a UserId>,
-    /// From old to new.
-    pub ascending: bool,
-    /// After which key; from the edge, if not said.
-    pub after: Option<KeyId>,
-}
-
-/// The tables of a function that imports or deletes legacy keys.
-#[derive(Debug)]
-pub struct LegacyStore {
-    /// Legacy keys.
-    pub keys: LegacyKeysTable,
-    /// Names, members and users.
-    pub workspaces: WorkspacesTable,
-    activity: ActivityTable,
+    /// Which keys of these.
+    pub section: Section<KeyId>,
 }
 
 /// `LEGACY_KEYS_TABLE`.
@@ -149,32 +130,32 @@ impl LegacyKeysTable {
         at: DateTime<Utc>,
         due: DateTime<Utc>,
     ) -> Result<(), Error> {
-        mark_used(&self.client, &self.table, key(&hash.into()), at, due).await
+        conditional_write::mark_used(&self.client, &self.table, item_key(&hash.into()), at, due).await
     }
 
-    /// Walks through legacy keys until `limit` are found. Keys past their ttl are gone. What it reads is bounded, so it may
+    /// Finds the legacy keys of a section. Keys past their ttl are gone. What it reads is bounded, so it may
     /// come back with fewer keys, even none, and a place to go on. The indexes are a little behind the table.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
     /// - [`Error::Broken`]: an item is not a legacy key.
-    pub async fn walk(
+    pub async fn list(
         &self,
-        walk: LegacyKeyQuery<'_>,
-        limit: usize,
+        query: LegacyKeyQuery<'_>,
         now: DateTime<Utc>,
-    ) -> Result<Found<KeyId, LegacyKey>, Error> {
-        let (index, partition, value) = match walk.user {
-            None => ("by_id", "workspace_id", text(walk.workspace)),
-            Some(user) => ("by_user", "owner", text(&owner(walk.workspace, user))),
+    ) -> Result<FoundItems<KeyId, LegacyKey>, Error> {
+        let LegacyKeyQuery { workspace, user, section } = query;
+        let (index, partition, value) = match user {
+            None => ("by_id", "workspace_id", text(workspace)),
+            Some(user) => ("by_user", "owner", text(&owner(workspace, user))),
         };
-        let beyond = match (walk.after, walk.ascending) {
+        let beyond = match (section.after, section.ascending) {
             (None, _) => "",
             (Some(_), true) => " AND key_id > :after",
             (Some(_), false) => " AND key_id < :after",
         };
-        let mut query = self
+        let mut request = self
             .client
             .query()
             .table_name(&self.table)
@@ -184,20 +165,23 @@ impl LegacyKeysTable {
             .expression_attribute_values(":partition", value)
             .projection_expression(UNHASHED)
             .expression_attribute_names("#name", "name")
-            .expression_attribute_names("#ttl", "ttl")
-            .scan_index_forward(walk.ascending);
-        if let Some(after) = walk.after {
-            query = query.expression_attribute_values(":after", text(&after));
+            .expression_attribute_names("#ttl", "ttl");
+        if let Some(after) = section.after {
+            request = request.expression_attribute_values(":after", text(&after));
         }
-        let read = |item| {
-            let key: LegacyKey = serde_dynamo::from_item(item).map_err(|_| broken("legacy key"))?;
-            Ok((!key.is_gone(now)).then_some((key.key_id, key)))
-        };
-        let place = |item: &Item| {
+        let mut reads = PagedQuery::new(request, &section, None, true);
+        while let Some(items) = reads.next().await? {
+            for item in items {
+                let key: LegacyKey = serde_dynamo::from_item(item).map_err(|_| broken("legacy key"))?;
+                if !key.is_gone(now) {
+                    reads.keep(key.key_id, key);
+                }
+            }
+        }
+        reads.finish(|item| {
             let id = item.get("key_id").and_then(|id| id.as_s().ok()?.parse().ok());
             id.ok_or_else(|| broken("legacy key"))
-        };
-        self::walk(query, None, limit, true, place, read).await
+        })
     }
 
     /// Reads a legacy key of the workspace, as far as the index has it by now.
@@ -212,7 +196,7 @@ impl LegacyKeysTable {
         id: KeyId,
         now: DateTime<Utc>,
     ) -> Result<Option<LegacyKey>, Error> {
-        let found: Option<LegacyKey> = self.by_id(workspace, id, UNHASHED, ("#name", "name")).await?;
+        let found: Option<LegacyKey> = self.by_id(workspace, id, UNHASHED, "name").await?;
         Ok(found.filter(|key| !key.is_gone(now)))
     }
 
@@ -228,7 +212,7 @@ impl LegacyKeysTable {
         id: KeyId,
         now: DateTime<Utc>,
     ) -> Result<Option<LocatedLegacyKey>, Error> {
-        let found: Option<LocatedLegacyKey> = self.by_id(workspace, id, LOCATING, ("#hash", "hash")).await?;
+        let found: Option<LocatedLegacyKey> = self.by_id(workspace, id, LOCATING, "hash").await?;
         Ok(found.filter(|key| now < key.ttl))
     }
 
@@ -237,7 +221,7 @@ impl LegacyKeysTable {
         workspace: &WorkspaceId,
         id: KeyId,
         attributes: &str,
-        (alias, name): (&str, &str),
+        reserved: &str,
     ) -> Result<Option<T>, Error> {
         let answer = self
             .client
@@ -248,7 +232,7 @@ impl LegacyKeysTable {
             .expression_attribute_values(":workspace", text(workspace))
             .expression_attribute_values(":id", text(&id))
             .projection_expression(attributes)
-            .expression_attribute_names(alias, name)
+            .expression_attribute_names(format!("#{reserved}"), reserved)
             .expression_attribute_names("#ttl", "ttl")
             .send()
             .await
@@ -308,21 +292,6 @@ impl LegacyKeysTable {
         let items = items.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
         serde_dynamo::from_items(items).map_err(|_| broken("legacy key"))
     }
-}
-
-impl LegacyStore {
-    /// Takes the names of the tables and the audit trail's retention from the environment.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidVariable`] when one of them is missing or wrong.
-    pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
-        Ok(Self {
-            keys: LegacyKeysTable::new(client.clone(), environment)?,
-            workspaces: WorkspacesTable::new(client.clone(), environment)?,
-            activity: ActivityTable::new(client, environment)?,
-        })
-    }
 
     /// What is stored under these hashes, by the hash.
     ///
@@ -341,11 +310,11 @@ impl LegacyStore {
             #[serde(flatten)]
             values: ImportedValues,
         }
-        let LegacyKeysTable { client, table } = &self.keys;
+        let Self { client, table } = self;
         let mut stored = HashMap::new();
         for hashes in hashes.chunks(MAX_PER_BATCH_READ) {
             let wanted = KeysAndAttributes::builder()
-                .set_keys(Some(hashes.iter().map(|hash| key(&(*hash).into())).collect()))
+                .set_keys(Some(hashes.iter().map(|hash| item_key(&(*hash).into())).collect()))
                 .projection_expression("#hash, workspace_id, user_id, #name, scopes")
                 .expression_attribute_names("#hash", "hash")
                 .expression_attribute_names("#name", "name")
@@ -360,122 +329,27 @@ impl LegacyStore {
         Ok(stored)
     }
 
-    /// Writes new keys, at most [`MAX_PER_TRANSACTION`], and the event: all of them, or none if there are users who were removed,
-    /// which it returns.
+    /// Writes a new key.
     ///
     /// # Errors
     ///
-    /// - [`Error::Conflict`]: one of the keys is there by now. Try again, and it is left alone.
-    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-    pub async fn import<'a>(
-        &self,
-        keys: &[&'a HashedLegacyKey],
-        event: &AuditEvent,
-    ) -> Result<HashSet<&'a UserId>, Error> {
-        let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
-        transaction.add(self.activity.put(event)?);
-        let mut new = Vec::with_capacity(keys.len());
-        for key in keys {
-            new.push(transaction.add(self.put(key)?));
-        }
-        let users: HashSet<_> = keys.iter().map(|key| (&key.key.workspace_id, &key.key.user_id)).collect();
-        let users: Vec<_> = users
-            .into_iter()
-            .map(|(workspace, user)| {
-                (transaction.add_user(user, self.workspaces.check_not_removed(workspace, user)), user)
-            })
-            .collect();
-        let TransactionResult::Cancelled(refused) = transaction.commit(&self.keys.client).await? else {
-            return Ok(HashSet::new());
-        };
-        let removed: HashSet<_> =
-            users.into_iter().filter(|(check, _)| refused.failed(*check)).map(|(_, user)| user).collect();
-        if !removed.is_empty() {
-            Ok(removed)
-        } else if new.into_iter().any(|key| refused.failed(key)) {
-            Err(Error::Conflict)
-        } else {
-            Err(refused.unexpected())
-        }
-    }
-
-    /// Deletes a legacy key, and writes the event: both or neither.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::CallerRemoved`]: the actor was removed.
-    /// - [`Error::NoSuchLegacyKey`]: it was deleted meanwhile.
-    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-    pub async fn delete(
-        &self,
-        actor: Actor<'_>,
-        located: &LocatedLegacyKey,
-        event: &AuditEvent,
-    ) -> Result<(), Error> {
-        let mut transaction = Transaction::new(actor, &self.workspaces);
-        let key = transaction.add(self.remove(located));
-        transaction.add(self.activity.put(event)?);
-        match transaction.commit(&self.keys.client).await? {
-            TransactionResult::Committed => Ok(()),
-            TransactionResult::Cancelled(refused) if refused.failed(key) => Err(Error::NoSuchLegacyKey),
-            TransactionResult::Cancelled(refused) => Err(refused.unexpected()),
-        }
-    }
-
-    /// Deletes a key of a user who is `removed_at` that time, and writes the event: both or neither. Whether it was there.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::UserReinstated`]: the user is not removed any more, or anew.
-    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-    pub async fn delete_of_removed_user(
-        &self,
-        located: &LocatedLegacyKey,
-        (workspace, user): (&WorkspaceId, &UserId),
-        removed_at: DateTime<Utc>,
-        event: &AuditEvent,
-    ) -> Result<bool, Error> {
-        let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
-        let key = transaction.add(self.remove(located));
-        let user = transaction.add_user(user, self.workspaces.check_removed(workspace, user, removed_at));
-        transaction.add(self.activity.put(event)?);
-        match transaction.commit(&self.keys.client).await? {
-            TransactionResult::Committed => Ok(true),
-            TransactionResult::Cancelled(refused) if refused.failed(user) => Err(Error::UserReinstated),
-            TransactionResult::Cancelled(refused) if refused.failed(key) => Ok(false),
-            TransactionResult::Cancelled(refused) => Err(refused.unexpected()),
-        }
-    }
-
-    /// The change that deletes a key, if it still is the one that was read: one that was deleted and imported again since
-    /// has another id.
-    fn remove(&self, located: &LocatedLegacyKey) -> TransactWriteItem {
-        let delete = Delete::builder()
-            .table_name(&self.keys.table)
-            .set_key(Some(key(&located.hash)))
-            .condition_expression("key_id = :id")
-            .expression_attribute_values(":id", text(&located.key_id))
-            .build()
-            .expect("a table and a key");
-        TransactWriteItem::builder().delete(delete).build()
-    }
-
-    fn put(&self, new: &HashedLegacyKey) -> Result<TransactWriteItem, Error> {
+    /// - [`Error::Broken`]: the key cannot be written as an item.
+    pub(super) fn put(&self, new: &HashedLegacyKey) -> Result<TransactWriteItem, Error> {
         let mut item: Item = serde_dynamo::to_item(new).map_err(|_| broken("legacy key"))?;
         let owner = owner(&new.key.workspace_id, &new.key.user_id);
         item.insert("owner".to_owned(), AttributeValue::S(owner));
-        let put = Put::builder()
-            .table_name(&self.keys.table)
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(#hash)")
-            .expression_attribute_names("#hash", "hash")
-            .build()
-            .expect("a table and an item");
-        Ok(TransactWriteItem::builder().put(put).build())
+        let is_new = Condition::new("attribute_not_exists(#hash)").name("hash");
+        Ok(expression::put(&self.table, item, is_new))
+    }
+
+    /// Deletes a key, if it still is the one that was read: one that was deleted and imported again since has another id.
+    pub(super) fn delete(&self, located: &LocatedLegacyKey) -> TransactWriteItem {
+        let is_as_read = Condition::equal("key_id", text(&located.key_id));
+        expression::delete(&self.table, item_key(&located.hash), is_as_read)
     }
 }
 
-fn key(hash: &TableKey) -> Item {
+fn item_key(hash: &TableKey) -> Item {
     HashMap::from([("hash".to_owned(), bytes(&hash.0))])
 }
 

@@ -20,23 +20,24 @@
 //! it anew.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::num::ParseIntError;
 
-use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use chrono::{DateTime, Utc};
 use keygate_core::error::Error;
 use keygate_core::key::Generation;
 use keygate_core::token::{Family, Token};
 use serde::Deserialize;
 
-use crate::store::number;
+use crate::store::expression::{self, Condition, UpdateExpression};
+use crate::store::item::{Item, number};
 
 /// The item's entry.
 pub(super) const ENTRY: &str = "LIVE";
 
 /// How many times that are over one change takes out, for the length of its condition.
-const MAX_ENDED: usize = 50;
+const MAX_EXPIRED_ENDS: usize = 50;
 
 /// When a token is not counted any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -91,13 +92,13 @@ pub(super) struct LiveTokens {
 pub(super) struct LiveTokensUpdate {
     generation: Generation,
     /// There is no item yet, or one of an earlier generation.
-    begins: bool,
+    is_new: bool,
     /// How many more or fewer are counted at each end.
     counts: BTreeMap<TokenEnd, i64>,
     /// What is taken out because its time is over.
-    ended: BTreeMap<TokenEnd, u32>,
+    expired: BTreeMap<TokenEnd, u32>,
     /// How many may be counted before, so that not more than the bound are counted afterwards.
-    most_before: Option<i64>,
+    max_before: Option<i64>,
     /// When the item may be removed, where that is later than it says.
     ttl: Option<TokenEnd>,
 }
@@ -133,100 +134,85 @@ impl LiveTokensUpdate {
         let counts: BTreeMap<_, _> = counts.filter(|(_, count)| *count != 0).collect();
 
         let ends = stored.into_iter().flat_map(|stored| stored.ends.clone());
-        let mut ended: Vec<_> =
+        let mut expired: Vec<_> =
             ends.filter(|(end, _)| end.is_over(now) && !counts.contains_key(end)).collect();
         // Where not all fit, those that make room: at some nothing is counted any more.
-        ended.sort_by_key(|(_, count)| Reverse(*count));
-        let ended: BTreeMap<_, _> = ended.into_iter().take(MAX_ENDED).collect();
+        expired.sort_by_key(|(_, count)| Reverse(*count));
+        let expired: BTreeMap<_, _> = expired.into_iter().take(MAX_EXPIRED_ENDS).collect();
         let last = counts.keys().max().copied();
         let mut change =
-            Self { generation, begins: stored.is_none(), counts, ended, most_before: None, ttl: None };
-        let most_before = i64::from(bound) - change.total();
-        if stored.map_or(0, |stored| i64::from(stored.live)) > most_before {
+            Self { generation, is_new: stored.is_none(), counts, expired, max_before: None, ttl: None };
+        let max_before = i64::from(bound) - change.total();
+        if stored.map_or(0, |stored| i64::from(stored.live)) > max_before {
             return Err(Error::TooManyTokens(bound));
         }
-        change.most_before = Some(most_before);
+        change.max_before = Some(max_before);
         change.ttl = last.filter(|last| stored.is_none_or(|stored| stored.ttl < last.0));
         Ok(change)
     }
 
     /// Takes out as many tokens as end before their time.
-    pub(super) fn free(generation: Generation, end: TokenEnd, count: u32) -> Self {
+    pub(super) fn release(generation: Generation, end: TokenEnd, count: u32) -> Self {
         let counts = BTreeMap::from([(end, -i64::from(count))]);
-        Self { generation, begins: false, counts, ended: BTreeMap::new(), most_before: None, ttl: None }
+        Self { generation, is_new: false, counts, expired: BTreeMap::new(), max_before: None, ttl: None }
     }
 
     /// How many more or fewer are counted afterwards.
     fn total(&self) -> i64 {
-        self.counts.values().sum::<i64>() - self.ended.values().map(|count| i64::from(*count)).sum::<i64>()
+        self.counts.values().sum::<i64>() - self.expired.values().map(|count| i64::from(*count)).sum::<i64>()
     }
 
     /// The change as an operation on the item, which has that key.
-    pub(super) fn operation(&self, table: &str, key: HashMap<String, AttributeValue>) -> TransactWriteItem {
-        if self.begins { self.put(table, key) } else { self.update(table, key) }
+    pub(super) fn operation(&self, table: &str, key: Item) -> TransactWriteItem {
+        if self.is_new { self.put(table, key) } else { self.update(table, key) }
     }
 
-    fn put(&self, table: &str, mut item: HashMap<String, AttributeValue>) -> TransactWriteItem {
+    fn put(&self, table: &str, mut item: Item) -> TransactWriteItem {
         let ends =
             self.counts.iter().map(|(TokenEnd(end), count)| (end.to_string(), number(count))).collect();
         item.insert("token_generation".to_owned(), number(&self.generation.number()));
         item.insert("live".to_owned(), number(&self.total()));
         item.insert("ends".to_owned(), AttributeValue::M(ends));
         item.insert("ttl".to_owned(), number(&self.ttl.map_or(0, |TokenEnd(ttl)| ttl)));
-        let put = Put::builder()
-            .table_name(table)
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(entry) OR token_generation < :generation")
-            .expression_attribute_values(":generation", number(&self.generation.number()));
-        TransactWriteItem::builder().put(put.build().expect("a table and an item")).build()
+        let is_first = Condition::new("attribute_not_exists(entry) OR token_generation < :generation")
+            .value(":generation", number(&self.generation.number()));
+        expression::put(table, item, is_first)
     }
 
-    fn update(&self, table: &str, key: HashMap<String, AttributeValue>) -> TransactWriteItem {
-        let mut set = vec!["#live = #live + :more".to_owned()];
-        let mut remove = Vec::new();
-        let mut conditions = vec!["token_generation = :generation".to_owned()];
-        let mut update = Update::builder()
-            .table_name(table)
-            .set_key(Some(key))
-            .expression_attribute_names("#live", "live")
-            .expression_attribute_names("#ends", "ends")
-            .expression_attribute_values(":generation", number(&self.generation.number()))
-            .expression_attribute_values(":more", number(&self.total()));
+    fn update(&self, table: &str, key: Item) -> TransactWriteItem {
+        let mut update = UpdateExpression::new()
+            .assign("#live = #live + :more")
+            .alias("#live", "live")
+            .alias("#ends", "ends")
+            .value(":more", number(&self.total()));
+        let mut condition = Condition::equal("token_generation", number(&self.generation.number()));
         for (index, (TokenEnd(end), count)) in self.counts.iter().enumerate() {
-            set.push(format!("#ends.#e{index} = if_not_exists(#ends.#e{index}, :zero) + :e{index}"));
             update = update
-                .expression_attribute_names(format!("#e{index}"), end.to_string())
-                .expression_attribute_values(format!(":e{index}"), number(count))
-                .expression_attribute_values(":zero", number(&0));
+                .assign(format!("#ends.#e{index} = if_not_exists(#ends.#e{index}, :zero) + :e{index}"))
+                .alias(&format!("#e{index}"), &end.to_string())
+                .value(&format!(":e{index}"), number(count))
+                .value(":zero", number(&0));
             if *count < 0 {
-                conditions.push(format!("#ends.#e{index} >= :least{index}"));
-                update = update.expression_attribute_values(format!(":least{index}"), number(&-count));
+                condition = condition
+                    .and(format!("#ends.#e{index} >= :least{index}"))
+                    .value(&format!(":least{index}"), number(&-count));
             }
         }
-        for (index, (TokenEnd(end), count)) in self.ended.iter().enumerate() {
-            remove.push(format!("#ends.#o{index}"));
-            conditions.push(format!("#ends.#o{index} = :o{index}"));
-            update = update
-                .expression_attribute_names(format!("#o{index}"), end.to_string())
-                .expression_attribute_values(format!(":o{index}"), number(count));
+        for (index, (TokenEnd(end), count)) in self.expired.iter().enumerate() {
+            update = update.remove_path(format!("#ends.#o{index}"));
+            condition = condition
+                .and(format!("#ends.#o{index} = :o{index}"))
+                .alias(&format!("#o{index}"), &end.to_string())
+                .value(&format!(":o{index}"), number(count));
         }
-        if let Some(most_before) = self.most_before {
-            conditions.push("#live <= :most".to_owned());
-            update = update.expression_attribute_values(":most", number(&most_before));
+        if let Some(max_before) = self.max_before {
+            condition = condition.and("#live <= :max_before").value(":max_before", number(&max_before));
         }
         if let Some(TokenEnd(ttl)) = self.ttl {
-            set.push("#ttl = :ttl".to_owned());
-            conditions.push("#ttl < :ttl".to_owned());
-            update = update
-                .expression_attribute_names("#ttl", "ttl")
-                .expression_attribute_values(":ttl", number(&ttl));
+            update = update.set("ttl", number(&ttl));
+            condition = condition.and("#ttl < :ttl");
         }
-        let mut expression = format!("SET {}", set.join(", "));
-        if !remove.is_empty() {
-            expression = format!("{expression} REMOVE {}", remove.join(", "));
-        }
-        let update = update.update_expression(expression).condition_expression(conditions.join(" AND "));
-        TransactWriteItem::builder().update(update.build().expect("a table, a key and an update")).build()
+        expression::update(table, key, update, condition)
     }
 }
 
@@ -262,7 +248,7 @@ mod tests {
 
     /// What the database makes of a change; `None` where its condition does not hold.
     fn applied(stored: Option<&LiveTokens>, change: &LiveTokensUpdate) -> Option<LiveTokens> {
-        if change.begins {
+        if change.is_new {
             if stored.is_some_and(|stored| stored.generation >= change.generation) {
                 return None;
             }
@@ -275,15 +261,15 @@ mod tests {
             });
         }
         let mut after = stored.filter(|stored| stored.generation == change.generation)?.clone();
-        let is_within = change.most_before.is_none_or(|most| i64::from(after.live) <= most);
+        let is_within = change.max_before.is_none_or(|most| i64::from(after.live) <= most);
         let is_later = change.ttl.is_none_or(|TokenEnd(ttl)| after.ttl < ttl);
         if !is_within
             || !is_later
-            || change.ended.iter().any(|(end, count)| after.ends.get(end) != Some(count))
+            || change.expired.iter().any(|(end, count)| after.ends.get(end) != Some(count))
         {
             return None;
         }
-        for end in change.ended.keys() {
+        for end in change.expired.keys() {
             after.ends.remove(end);
         }
         for (end, count) in &change.counts {
@@ -340,10 +326,11 @@ mod tests {
         assert_eq!((again.live, again.ends.len()), (2, 2));
 
         let freed =
-            applied(Some(&again), &LiveTokensUpdate::free(generation, TokenEnd::of_token(&long), 1)).unwrap();
+            applied(Some(&again), &LiveTokensUpdate::release(generation, TokenEnd::of_token(&long), 1))
+                .unwrap();
         assert_eq!(freed.live, 1);
         assert!(
-            applied(Some(&freed), &LiveTokensUpdate::free(generation, TokenEnd::of_token(&long), 1))
+            applied(Some(&freed), &LiveTokensUpdate::release(generation, TokenEnd::of_token(&long), 1))
                 .is_none(),
             "once"
         );
@@ -374,7 +361,7 @@ mod tests {
         let full = LiveTokens { generation: Generation::default(), live: 2, ends, ttl };
         let counts = [(TokenEnd::of_token(&token(300, 10)), 2)];
         let change = LiveTokensUpdate::count(Some(&full), Generation::default(), counts, 2, at(300)).unwrap();
-        assert_eq!(change.ended.len(), MAX_ENDED);
+        assert_eq!(change.expired.len(), MAX_EXPIRED_ENDS);
         assert_eq!(applied(Some(&full), &change).unwrap().live, 2);
     }
 
@@ -528,14 +515,15 @@ mod tests {
                     };
                     if let Some(index) = self.tokens.iter().position(works) {
                         let (token, of) = self.tokens.remove(index);
-                        let change = LiveTokensUpdate::free(generation(of), TokenEnd::of_token(&token), 1);
+                        let change = LiveTokensUpdate::release(generation(of), TokenEnd::of_token(&token), 1);
                         self.stored = applied(self.stored.as_ref(), &change).or(self.stored.take());
                     }
                 }
                 Step::RevokeFamily(issuer) => {
                     if let (Some(seen), true) = (read[issuer].family, read[issuer].family == self.family) {
                         let count = u32::try_from(seen.present).unwrap();
-                        let change = LiveTokensUpdate::free(generation(seen.generation), seen.end(), count);
+                        let change =
+                            LiveTokensUpdate::release(generation(seen.generation), seen.end(), count);
                         self.stored = applied(self.stored.as_ref(), &change).or(self.stored.take());
                     }
                     self.family = None;

@@ -1,4 +1,4 @@
-//! Pages of what is walked through in an order, forwards and backwards, with cursors that say where the next one begins.
+//! Pages of a list in an order, forwards and backwards, with cursors that say where the next one begins.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -31,24 +31,46 @@ pub struct Page<T> {
     prev_cursor: Option<String>,
 }
 
-/// What a walk found.
+/// The section of an order that a page shows, which every query of a list has in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Section<P> {
+    /// From small to large positions.
+    pub ascending: bool,
+    /// The position after which it begins; it begins at the edge, if not said.
+    pub after: Option<P>,
+    /// The most items that it has.
+    pub limit: usize,
+}
+
+/// The items that a query found.
 #[derive(Debug)]
-pub struct Found<P, T> {
-    /// The wanted items in the order of the walk, each with its position, at most as many as asked for.
+pub struct FoundItems<P, T> {
+    /// The wanted items in the order of the query, each with its position, at most as many as asked for.
     pub items: Vec<(P, T)>,
-    /// Where to go on; nowhere, if the walk has come to the edge.
+    /// The position to go on from; `None` if the query has come to the edge.
     pub rest: Option<P>,
 }
 
-impl<P: Clone + Serialize, T> Found<P, T> {
-    /// The page of what was found on the way that began at `from`; `query` is the checksum of what was asked for, and
+impl<P: Clone, T> FoundItems<P, T> {
+    /// At most `limit` of the items that were found. If there are more, the query goes on after the last of those, or else from
+    /// `rest`.
+    pub(super) fn within(limit: usize, mut items: Vec<(P, T)>, rest: Option<P>) -> Self {
+        let has_more = items.len() > limit;
+        items.truncate(limit);
+        let last = items.last().filter(|_| has_more).map(|(position, _)| position.clone());
+        Self { items, rest: last.or(rest) }
+    }
+}
+
+impl<P: Clone + Serialize, T> FoundItems<P, T> {
+    /// The page of the items that were found by the query that began at `from`; `query` is the checksum of what was asked for, and
     /// `show` says how an item is shown.
     pub fn page<S>(mut self, from: Option<&Cursor<P>>, query: u32, show: impl FnMut((P, T)) -> S) -> Page<S> {
         let backward = from.is_some_and(|cursor| cursor.backward);
-        // Going back leads to what comes before the first item of this page; without one, to all that the walk has passed.
+        // Going back leads to what comes before the first item of this page; without one, to all that the query has passed.
         let way_back = self.items.first().map(|(position, _)| position.clone()).or_else(|| self.rest.clone());
         let onward = self.rest.take().map(|rest| Cursor { backward, after: Some(rest) }.write(query));
-        // A walk that began at the edge has nothing behind it.
+        // A query that began at the edge has nothing behind it.
         let from = from.filter(|cursor| cursor.after.is_some());
         let back = from.map(|_| Cursor { backward: !backward, after: way_back }.write(query));
         if backward {
@@ -102,5 +124,87 @@ impl<P: DeserializeOwned> Cursor<P> {
             Error::invalid(InvalidField { place: Place::Parameter("cursor".to_owned()), detail })
         })?;
         Ok(Self { backward: text.backward, after: text.after })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUERY: u32 = 7;
+
+    /// A page of the numbers below 10, from large to small. Only even numbers are wanted where `is_filtered`, and six are read at most.
+    fn page(cursor: Option<&str>, limit: usize, is_filtered: bool) -> Page<u8> {
+        let from: Option<Cursor<u8>> = cursor.map(|cursor| Cursor::read(cursor, QUERY, |_| true).unwrap());
+        let backward = from.as_ref().is_some_and(|cursor| cursor.backward);
+        let after = from.as_ref().and_then(|cursor| cursor.after);
+        let mut numbers: Vec<u8> = (0..10).collect();
+        if !backward {
+            numbers.reverse();
+        }
+        if let Some(after) = after {
+            numbers.retain(|number| if backward { *number > after } else { *number < after });
+        }
+        let rest = numbers.get(5).filter(|_| numbers.len() > 6).copied();
+        let read = numbers.into_iter().take(6).filter(|number| !is_filtered || number % 2 == 0);
+        let items: Vec<_> = read.map(|number| (number, number)).collect();
+        FoundItems::within(limit, items, rest).page(from.as_ref(), QUERY, |(_, number)| number)
+    }
+
+    #[test]
+    fn the_pages_forwards_and_backwards_are_the_same() {
+        for limit in 1..=4 {
+            let (mut forwards, mut cursor) = (Vec::new(), None);
+            let last = loop {
+                let next = page(cursor.as_deref(), limit, false);
+                assert_eq!(next.prev_cursor.is_none(), forwards.is_empty(), "the first has none before");
+                forwards.push(next.items.clone());
+                if next.next_cursor.is_none() {
+                    break next;
+                }
+                cursor = next.next_cursor;
+            };
+            assert_eq!(forwards.concat(), (0..10).rev().collect::<Vec<_>>(), "{limit}");
+            let mut backwards = vec![last.items];
+            let mut cursor = last.prev_cursor;
+            while let Some(before) = cursor {
+                let previous = page(Some(&before), limit, false);
+                assert!(previous.next_cursor.is_some());
+                backwards.push(previous.items);
+                cursor = previous.prev_cursor;
+            }
+            backwards.reverse();
+            assert_eq!(backwards.concat(), forwards.concat(), "{limit}");
+        }
+    }
+
+    #[test]
+    fn a_page_that_wants_little_of_what_it_reads_goes_on_where_it_stopped_reading() {
+        let first = page(None, 4, true);
+        assert_eq!((&first.items[..], first.prev_cursor.is_none()), (&[8, 6, 4][..], true));
+        let second = page(first.next_cursor.as_deref(), 4, true);
+        assert_eq!((&second.items[..], second.next_cursor.is_none()), (&[2, 0][..], true));
+        let back = page(second.prev_cursor.as_deref(), 4, true);
+        assert_eq!(back.items, [8, 6, 4]);
+    }
+
+    #[test]
+    fn an_empty_page_leads_back_over_everything_it_has_passed() {
+        let from = Cursor { backward: false, after: Some(9_u8) };
+        let empty = FoundItems::within(2, Vec::<(u8, u8)>::new(), Some(4));
+        let empty = empty.page(Some(&from), QUERY, |(_, number)| number);
+        let back: Cursor<u8> = Cursor::read(&empty.prev_cursor.unwrap(), QUERY, |_| true).unwrap();
+        assert_eq!(back, Cursor { backward: true, after: Some(4) });
+        let onward: Cursor<u8> = Cursor::read(&empty.next_cursor.unwrap(), QUERY, |_| true).unwrap();
+        assert_eq!(onward, Cursor { backward: false, after: Some(4) });
+    }
+
+    #[test]
+    fn a_cursor_of_another_query_or_of_a_position_that_does_not_fit_is_refused() {
+        let cursor = Cursor { backward: true, after: Some(3_u8) }.write(QUERY);
+        assert!(Cursor::read(&cursor, QUERY, |position: &u8| *position == 3).is_ok());
+        assert!(Cursor::read(&cursor, QUERY + 1, |_: &u8| true).is_err());
+        assert!(Cursor::read(&cursor, QUERY, |position: &u8| *position != 3).is_err());
+        assert!(Cursor::<u8>::read("x", QUERY, |_| true).is_err());
     }
 }

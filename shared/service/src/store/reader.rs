@@ -17,8 +17,9 @@ use serde_dynamo::{AttributeValue, Item};
 use serde_json::{Map, json};
 
 use crate::aws::dynamodb_read_client::DynamoDbReadClient;
+use crate::store::item::broken;
 use crate::store::keys::UNHASHED;
-use crate::store::{batch, broken};
+use crate::store::{batch, keys, legacy_keys, tokens};
 
 /// The tables `keys` and `tokens`, for reading one credential after the other. Each takes one request.
 #[derive(Debug)]
@@ -45,10 +46,10 @@ impl CredentialReader {
     pub fn new(client: DynamoDbReadClient, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
             client,
-            keys_table: super::keys::table_name(environment)?,
-            tokens_table: super::tokens::table_name(environment)?,
+            keys_table: keys::table_name(environment)?,
+            tokens_table: tokens::table_name(environment)?,
             legacy_keys_table: legacy_credential::sunset(environment)?
-                .map(|_| super::legacy_keys::table_name(environment))
+                .map(|_| legacy_keys::table_name(environment))
                 .transpose()?,
         })
     }

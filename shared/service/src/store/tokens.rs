@@ -12,24 +12,20 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::builders::UpdateBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{KeysAndAttributes, TransactWriteItem};
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::AuditEvent;
-use keygate_core::caller::Actor;
 use keygate_core::credential::{FamilyId, KeyId, TokenId};
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
-use keygate_core::key::Generation;
-use keygate_core::token::{Family, HashedToken, Token, TokenKind, family_entry, token_entry};
+use keygate_core::token::{Family, HashedToken, Token, family_entry, token_entry};
 use serde::de::DeserializeOwned;
 
-use crate::store::activity::ActivityTable;
-use crate::store::keys::KeysTable;
-use crate::store::live_tokens::{self, LiveTokens, TokenEnd};
-use crate::store::transaction::{Transaction, TransactionResult};
-use crate::store::workspaces::WorkspacesTable;
-use crate::store::{batch, broken, mark_used, number, text};
+use crate::store::expression::{self, Condition, UpdateExpression};
+use crate::store::item::{Item, broken, milliseconds, number, seconds, text};
+use crate::store::live_tokens::{self, LiveTokens, LiveTokensUpdate};
+use crate::store::paged_query::PagedQuery;
+use crate::store::pagination::{FoundItems, Section};
+use crate::store::{batch, conditional_write};
 
 /// What a token is without its hash, for roles that may not read one.
 const UNHASHED_TOKEN: &str = "key_id, entry, kind, scopes, endpoints, token_generation, made_in_overlap, created_at, expires_at, last_used_at";
@@ -37,26 +33,20 @@ const UNHASHED_TOKEN: &str = "key_id, entry, kind, scopes, endpoints, token_gene
 /// The most items that one request reads.
 const BATCH: usize = 100;
 
-/// How often tokens are counted anew because others of the same key were counted at the same time.
-const COUNT_ATTEMPTS: u32 = 10;
-
 /// The table.
 #[derive(Clone, Debug)]
 pub struct TokensTable {
-    client: Client,
-    table: String,
+    pub(super) client: Client,
+    pub(super) table: String,
 }
 
-/// The tables of a function that makes, changes or removes tokens.
-#[derive(Debug)]
-pub struct TokenStore {
-    /// Tokens and their hashes.
-    pub tokens: TokensTable,
-    /// Keys.
-    pub keys: KeysTable,
-    workspaces: WorkspacesTable,
-    activity: ActivityTable,
-    client: Client,
+/// A section of the tokens of a key in the order of their ids, which is that of their grants.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenQuery {
+    /// Whose tokens.
+    pub key_id: KeyId,
+    /// Which tokens of these.
+    pub section: Section<TokenId>,
 }
 
 /// `TOKENS_TABLE`.
@@ -74,20 +64,20 @@ impl TokensTable {
         Ok(Self { client, table: table_name(environment)? })
     }
 
-    /// Reads tokens of a key without their hashes, newest first, from behind `after` on, and where to go on. It reads one
-    /// page, strongly consistent.
+    /// Finds the tokens of a section that are `wanted`, each of which is given with its family if it is stored, without their hashes and
+    /// strongly consistent. What it reads is bounded, so it may come back with fewer tokens, even none, and a position to go on from.
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not answer, or left something unread.
     /// - [`Error::Broken`]: an item is not what it should be.
-    pub async fn page(
+    pub async fn list(
         &self,
-        key_id: KeyId,
-        after: Option<TokenId>,
-        limit: usize,
-    ) -> Result<(Vec<Token>, Option<TokenId>), Error> {
-        let answer = self
+        query: TokenQuery,
+        wanted: impl Fn(&Token, Option<&Family>) -> bool + Send + Sync,
+    ) -> Result<FoundItems<TokenId, Token>, Error> {
+        let TokenQuery { key_id, section } = query;
+        let request = self
             .client
             .query()
             .table_name(&self.table)
@@ -95,17 +85,26 @@ impl TokensTable {
             .expression_attribute_values(":key", text(&key_id))
             .expression_attribute_values(":token", text(token_entry::PREFIX))
             .projection_expression(UNHASHED_TOKEN)
-            .consistent_read(true)
-            .scan_index_forward(false)
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .set_exclusive_start_key(after.map(|after| key(key_id, &token_entry::text(after))))
-            .send()
-            .await
-            .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let tokens: Vec<Token> =
-            serde_dynamo::from_items(answer.items.unwrap_or_default()).map_err(|_| broken("token"))?;
-        let rest = answer.last_evaluated_key.and_then(|_| tokens.last().map(|token| token.token_id));
-        Ok((tokens, rest))
+            .consistent_read(true);
+        let start = section.after.map(|after| item_key(key_id, &token_entry::text(after)));
+        let mut reads = PagedQuery::new(request, &section, start, true);
+        while let Some(items) = reads.next().await? {
+            let tokens: Vec<Token> = serde_dynamo::from_items(items).map_err(|_| broken("token"))?;
+            let mut family_ids: Vec<_> = tokens.iter().filter_map(|token| token.token_id.family()).collect();
+            family_ids.dedup();
+            let families = self.families(key_id, &family_ids).await?;
+            for token in tokens {
+                let id = token.token_id.family();
+                if wanted(&token, families.iter().find(|family| Some(family.family_id) == id)) {
+                    reads.keep(token.token_id, token);
+                }
+            }
+        }
+        reads.finish(|item| {
+            let entry =
+                item.get("entry").and_then(|entry| entry.as_s().ok()?.strip_prefix(token_entry::PREFIX));
+            entry.and_then(|id| id.parse().ok()).ok_or_else(|| broken("token"))
+        })
     }
 
     /// Reads a token of a key without its hash, if there is such a one, strongly consistent.
@@ -119,7 +118,7 @@ impl TokensTable {
             .client
             .get_item()
             .table_name(&self.table)
-            .set_key(Some(key(key_id, &token_entry::text(token_id))))
+            .set_key(Some(item_key(key_id, &token_entry::text(token_id))))
             .projection_expression(UNHASHED_TOKEN)
             .consistent_read(true)
             .send()
@@ -129,12 +128,12 @@ impl TokensTable {
     }
 
     /// Reads how many tokens of a key work, strongly consistent.
-    async fn live(&self, key_id: KeyId) -> Result<Option<LiveTokens>, Error> {
+    pub(super) async fn live(&self, key_id: KeyId) -> Result<Option<LiveTokens>, Error> {
         let answer = self
             .client
             .get_item()
             .table_name(&self.table)
-            .set_key(Some(key(key_id, live_tokens::ENTRY)))
+            .set_key(Some(item_key(key_id, live_tokens::ENTRY)))
             .projection_expression("token_generation, #live, #ends, #ttl")
             .expression_attribute_names("#live", "live")
             .expression_attribute_names("#ends", "ends")
@@ -159,7 +158,7 @@ impl TokensTable {
     pub async fn families(&self, key_id: KeyId, ids: &[FamilyId]) -> Result<Vec<Family>, Error> {
         let mut families = Vec::with_capacity(ids.len());
         for ids in ids.chunks(BATCH) {
-            let keys = ids.iter().map(|id| key(key_id, &family_entry::text(*id))).collect();
+            let keys = ids.iter().map(|id| item_key(key_id, &family_entry::text(*id))).collect();
             let wanted = KeysAndAttributes::builder()
                 .set_keys(Some(keys))
                 .projection_expression("key_id, entry, #current, #siblings, revoked_at, expires_at")
@@ -187,311 +186,111 @@ impl TokensTable {
         at: DateTime<Utc>,
         due: DateTime<Utc>,
     ) -> Result<(), Error> {
-        mark_used(&self.client, &self.table, key(key_id, &token_entry::text(token_id)), at, due).await
+        conditional_write::mark_used(
+            &self.client,
+            &self.table,
+            item_key(key_id, &token_entry::text(token_id)),
+            at,
+            due,
+        )
+        .await
     }
 
-    fn put(&self, token: &HashedToken) -> Result<TransactWriteItem, Error> {
+    /// Writes a new token.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Broken`]: the token cannot be written as an item.
+    pub(super) fn put(&self, token: &HashedToken) -> Result<TransactWriteItem, Error> {
         let ttl = token.token.expires_at;
         Ok(self.put_new(serde_dynamo::to_item(token).map_err(|_| broken("token"))?, ttl))
     }
 
-    fn put_family(&self, family: &Family) -> Result<TransactWriteItem, Error> {
+    /// Writes a new family.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Broken`]: the family cannot be written as an item.
+    pub(super) fn put_family(&self, family: &Family) -> Result<TransactWriteItem, Error> {
         let ttl = family.expires_at;
         Ok(self.put_new(serde_dynamo::to_item(family).map_err(|_| broken("family"))?, ttl))
     }
 
-    fn put_new(&self, mut item: HashMap<String, AttributeValue>, ttl: DateTime<Utc>) -> TransactWriteItem {
-        item.insert("ttl".to_owned(), number(&ttl.timestamp()));
-        let put = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(entry)")
-            .build()
-            .expect("a table and an item");
-        TransactWriteItem::builder().put(put).build()
+    fn put_new(&self, mut item: Item, ttl: DateTime<Utc>) -> TransactWriteItem {
+        item.insert("ttl".to_owned(), seconds(ttl));
+        expression::put(&self.table, item, Condition::new("attribute_not_exists(entry)"))
     }
 
-    /// The change that begins the next step of a family with a refresh token, if the family still is as it was read.
-    fn next_step(&self, family: &Family, first: TokenId, now: DateTime<Utc>) -> TransactWriteItem {
-        let update = self
-            .family_as_read(family)
-            .update_expression("SET #current = :next, #previous = :current, #used = :now REMOVE #siblings")
-            .expression_attribute_names("#previous", "previous")
-            .expression_attribute_names("#used", "used_at")
-            .expression_attribute_values(":next", text(&first))
-            .expression_attribute_values(":now", number(&now.timestamp_millis()));
-        let update = update.build().expect("a table, a key and an update");
-        TransactWriteItem::builder().update(update).build()
+    /// Begins the next step of a family with a refresh token, if the family still is as it was read.
+    pub(super) fn next_step(&self, family: &Family, first: TokenId, now: DateTime<Utc>) -> TransactWriteItem {
+        let update = UpdateExpression::new()
+            .set("current", text(&first))
+            .set("previous", text(&family.current))
+            .set("used_at", milliseconds(now))
+            .remove("siblings");
+        self.update_family(family, update, is_as_read(family))
     }
 
-    /// The change that counts one more sibling of the first refresh token of a family's step, if the family still is as it was
-    /// read.
-    fn one_more_sibling(&self, family: &Family) -> TransactWriteItem {
-        let update = self
-            .family_as_read(family)
-            .update_expression("SET #siblings = :more")
-            .expression_attribute_values(":more", number(&(family.siblings + 1)));
-        let update = update.build().expect("a table, a key and an update");
-        TransactWriteItem::builder().update(update).build()
+    /// Counts one more sibling of the first refresh token of a family's step, if the family still is as it was read.
+    pub(super) fn add_sibling(&self, family: &Family) -> TransactWriteItem {
+        let update = UpdateExpression::new().set("siblings", number(&(family.siblings + 1)));
+        self.update_family(family, update, is_as_read(family))
     }
 
-    fn family_as_read(&self, family: &Family) -> UpdateBuilder {
-        let siblings =
-            if family.siblings == 0 { "attribute_not_exists(#siblings)" } else { "#siblings = :siblings" };
-        let update = Update::builder()
-            .table_name(&self.table)
-            .set_key(Some(key(family.key_id, &family_entry::text(family.family_id))))
-            .condition_expression(format!(
-                "#current = :current AND attribute_not_exists(revoked_at) AND {siblings}"
-            ))
-            .expression_attribute_names("#current", "current")
-            .expression_attribute_names("#siblings", "siblings")
-            .expression_attribute_values(":current", text(&family.current));
-        if family.siblings == 0 {
-            return update;
-        }
-        update.expression_attribute_values(":siblings", number(&family.siblings))
-    }
-
-    /// The change that revokes a family; with `of_step`, only if its step still is the one that was read.
-    fn revoke_family(&self, family: &Family, of_step: bool, now: DateTime<Utc>) -> TransactWriteItem {
-        let mut condition = "attribute_exists(entry) AND attribute_not_exists(revoked_at)".to_owned();
-        let mut update = Update::builder()
-            .table_name(&self.table)
-            .set_key(Some(key(family.key_id, &family_entry::text(family.family_id))))
-            .update_expression("SET revoked_at = :now")
-            .expression_attribute_values(":now", number(&now.timestamp()));
+    /// Revokes a family; with `of_step`, only if its step still is the one that was read.
+    pub(super) fn revoke_family(
+        &self,
+        family: &Family,
+        of_step: bool,
+        now: DateTime<Utc>,
+    ) -> TransactWriteItem {
+        let mut condition = Condition::new("attribute_exists(entry)").and(IS_NOT_REVOKED);
         if of_step {
-            condition.push_str(" AND #current = :current");
-            update = update
-                .expression_attribute_names("#current", "current")
-                .expression_attribute_values(":current", text(&family.current));
+            condition = condition.and_equal("current", text(&family.current));
         }
-        let update = update.condition_expression(condition).build().expect("a table, a key and an update");
-        TransactWriteItem::builder().update(update).build()
+        let update = UpdateExpression::new().set("revoked_at", seconds(now));
+        self.update_family(family, update, condition)
     }
 
-    fn count(&self, key_id: KeyId, change: &live_tokens::LiveTokensUpdate) -> TransactWriteItem {
-        change.operation(&self.table, key(key_id, live_tokens::ENTRY))
-    }
-
-    fn delete(&self, key_id: KeyId, token_id: TokenId) -> TransactWriteItem {
-        let delete = Delete::builder()
-            .table_name(&self.table)
-            .set_key(Some(key(key_id, &token_entry::text(token_id))))
-            .condition_expression("attribute_exists(entry)")
-            .build()
-            .expect("a table and a key");
-        TransactWriteItem::builder().delete(delete).build()
-    }
-}
-
-impl TokenStore {
-    /// Takes the names of the tables and the audit trail's retention from the environment.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidVariable`] when one of them is missing or wrong.
-    pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
-        Ok(Self {
-            tokens: TokensTable::new(client.clone(), environment)?,
-            keys: KeysTable::new(client.clone(), environment)?,
-            workspaces: WorkspacesTable::new(client.clone(), environment)?,
-            activity: ActivityTable::new(client.clone(), environment)?,
-            client,
-        })
-    }
-
-    /// Writes new tokens of a key, with the family that they begin, if any, and the event: all of them or none. Not more than
-    /// `bound` tokens of the key work afterwards.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::CallerRemoved`]: the actor was removed.
-    /// - [`Error::TooManyTokens`]: the key would have more tokens that work than the bound.
-    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-    pub async fn issue(
+    fn update_family(
         &self,
-        actor: Actor<'_>,
-        tokens: &[HashedToken],
-        family: Option<&Family>,
-        event: &AuditEvent,
-        bound: u32,
-    ) -> Result<(), Error> {
-        let Some(Token { key_id, generation, .. }) = tokens.first().map(|first| &first.token) else {
-            return Ok(());
-        };
-        let end = |token: &Token| match (token.kind, family) {
-            (TokenKind::RefreshToken, Some(family)) => TokenEnd::of_family(family),
-            _ => TokenEnd::of_token(token),
-        };
-        for _ in 0..COUNT_ATTEMPTS {
-            let stored = self.tokens.live(*key_id).await?;
-            let counts = tokens.iter().map(|hashed| (end(&hashed.token), 1));
-            let count =
-                live_tokens::LiveTokensUpdate::count(stored.as_ref(), *generation, counts, bound, event.at)?;
-            let mut transaction = Transaction::new(actor, &self.workspaces);
-            transaction.add(self.activity.put(event)?);
-            for token in tokens {
-                transaction.add(self.tokens.put(token)?);
-            }
-            if let Some(family) = family {
-                transaction.add(self.tokens.put_family(family)?);
-            }
-            let counted = transaction.add(self.tokens.count(*key_id, &count));
-            match transaction.commit(&self.client).await? {
-                TransactionResult::Committed => return Ok(()),
-                // Other tokens were counted since.
-                TransactionResult::Cancelled(refused) if refused.failed(counted) => {}
-                TransactionResult::Cancelled(refused) => return Err(refused.unexpected()),
-            }
-        }
-        Err(Error::Busy)
+        family: &Family,
+        update: UpdateExpression,
+        condition: Condition,
+    ) -> TransactWriteItem {
+        let key = item_key(family.key_id, &family_entry::text(family.family_id));
+        expression::update(&self.table, key, update, condition)
     }
 
-    /// Writes the access token and the refresh token that using a refresh token of a family gets, moves the family along, and
-    /// writes the event: all of it or nothing. Not more than `bound` tokens of the key work afterwards.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::CallerRemoved`]: the actor was removed.
-    /// - [`Error::Conflict`]: the family was changed or revoked since it was read.
-    /// - [`Error::TooManyTokens`]: the key would have more tokens that work than the bound.
-    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-    pub async fn refresh(
-        &self,
-        actor: Actor<'_>,
-        (family, next): (&Family, Renewal),
-        tokens: &[HashedToken; 2],
-        event: &AuditEvent,
-        bound: u32,
-    ) -> Result<(), Error> {
-        let [access, refresh] = tokens;
-        let (key_id, generation) = (family.key_id, access.token.generation);
-        for _ in 0..COUNT_ATTEMPTS {
-            let stored = self.tokens.live(key_id).await?;
-            // The first refresh token of a step takes the place of all of the step before.
-            let more = match next {
-                Renewal::Step => 1 - i64::from(family.present()),
-                Renewal::Sibling => 1,
-            };
-            let counts = [(TokenEnd::of_token(&access.token), 1), (TokenEnd::of_family(family), more)];
-            let count =
-                live_tokens::LiveTokensUpdate::count(stored.as_ref(), generation, counts, bound, event.at)?;
-            let mut transaction = Transaction::new(actor, &self.workspaces);
-            let renewed = transaction.add(match next {
-                Renewal::Step => self.tokens.next_step(family, refresh.token.token_id, event.at),
-                Renewal::Sibling => self.tokens.one_more_sibling(family),
-            });
-            transaction.add(self.tokens.put(access)?);
-            transaction.add(self.tokens.put(refresh)?);
-            transaction.add(self.activity.put(event)?);
-            let counted = transaction.add(self.tokens.count(key_id, &count));
-            match transaction.commit(&self.client).await? {
-                TransactionResult::Committed => return Ok(()),
-                TransactionResult::Cancelled(refused) if refused.failed(renewed) => {
-                    return Err(Error::Conflict);
-                }
-                // Other tokens were counted since.
-                TransactionResult::Cancelled(refused) if refused.failed(counted) => {}
-                TransactionResult::Cancelled(refused) => return Err(refused.unexpected()),
-            }
-        }
-        Err(Error::Busy)
+    /// Counts tokens of a key.
+    pub(super) fn count(&self, key_id: KeyId, change: &LiveTokensUpdate) -> TransactWriteItem {
+        change.operation(&self.table, item_key(key_id, live_tokens::ENTRY))
     }
 
-    /// Revokes a token alone, or a family with all its tokens, and writes the event; `false` if that was done before. What ends so
-    /// is not counted any more, as far as it is known: the access tokens of a family are, until they expire.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::CallerRemoved`]: the actor was removed.
-    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-    pub async fn revoke(
-        &self,
-        actor: Actor<'_>,
-        key_id: KeyId,
-        what: RevocationTarget<'_>,
-        event: &AuditEvent,
-    ) -> Result<bool, Error> {
-        let free = match what {
-            RevocationTarget::Token(token) => {
-                live_tokens::LiveTokensUpdate::free(token.generation, TokenEnd::of_token(token), 1)
-            }
-            RevocationTarget::Family(family, generation) => {
-                live_tokens::LiveTokensUpdate::free(generation, TokenEnd::of_family(family), family.present())
-            }
-        };
-        // Nothing that is counted keeps anything from being revoked: neither another number than was thought, nor a client that gets
-        // tokens all the time and so is always at work on the item.
-        for free in [Some(free), None] {
-            let mut transaction = Transaction::new(actor, &self.workspaces);
-            let revoked = transaction.add(match what {
-                RevocationTarget::Token(token) => self.tokens.delete(key_id, token.token_id),
-                RevocationTarget::Family(family, _) => {
-                    self.tokens.revoke_family(family, free.is_some(), event.at)
-                }
-            });
-            transaction.add(self.activity.put(event)?);
-            let freed = free.map(|free| transaction.add(self.tokens.count(key_id, &free)));
-            let refused = match transaction.commit(&self.client).await {
-                Ok(TransactionResult::Committed) => return Ok(true),
-                Ok(TransactionResult::Cancelled(refused)) => refused,
-                Err(Error::Busy) if freed.is_some() => continue,
-                Err(failure) => return Err(failure),
-            };
-            if !refused.failed(revoked) && !freed.is_some_and(|freed| refused.failed(freed)) {
-                return Err(refused.unexpected());
-            }
-        }
-        Ok(false)
-    }
-
-    /// Revokes every token of a key, and writes the event. It takes one write, however many there are.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::CallerRemoved`]: the actor was removed.
-    /// - [`Error::NotFound`]: the key was deleted meanwhile.
-    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
-    pub async fn revoke_all(&self, actor: Actor<'_>, key_id: KeyId, event: &AuditEvent) -> Result<(), Error> {
-        let mut transaction = Transaction::new(actor, &self.workspaces);
-        let key = transaction.add(self.keys.next_generation(key_id));
-        transaction.add(self.activity.put(event)?);
-        match transaction.commit(&self.client).await? {
-            TransactionResult::Committed => Ok(()),
-            TransactionResult::Cancelled(refused) if refused.failed(key) => Err(Error::NotFound),
-            TransactionResult::Cancelled(refused) => Err(refused.unexpected()),
-        }
+    /// Deletes a token.
+    pub(super) fn delete(&self, key_id: KeyId, token_id: TokenId) -> TransactWriteItem {
+        let key = item_key(key_id, &token_entry::text(token_id));
+        expression::delete(&self.table, key, Condition::new("attribute_exists(entry)"))
     }
 }
 
-/// What a refresh token gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Renewal {
-    /// The first refresh token of its family's next step.
-    Step,
-    /// A sibling of the first refresh token of the present step.
-    Sibling,
+/// The condition that a family is not revoked.
+const IS_NOT_REVOKED: &str = "attribute_not_exists(revoked_at)";
+
+/// The condition that a family is as it was read.
+fn is_as_read(family: &Family) -> Condition {
+    let condition = Condition::equal("current", text(&family.current)).and(IS_NOT_REVOKED);
+    match family.siblings {
+        0 => condition.and("attribute_not_exists(#siblings)").name("siblings"),
+        siblings => condition.and_equal("siblings", number(&siblings)),
+    }
 }
 
-/// What is revoked at once, as it was read.
-#[derive(Clone, Copy, Debug)]
-pub enum RevocationTarget<'a> {
-    /// One token.
-    Token(&'a Token),
-    /// Every token of a family, which are of that generation.
-    Family(&'a Family, Generation),
-}
-
-fn key(key_id: KeyId, entry: &str) -> HashMap<String, AttributeValue> {
+fn item_key(key_id: KeyId, entry: &str) -> Item {
     HashMap::from([("key_id".to_owned(), text(&key_id)), ("entry".to_owned(), text(entry))])
 }
 
-fn only<T: DeserializeOwned>(
-    items: Vec<HashMap<String, AttributeValue>>,
-    what: &str,
-) -> Result<Option<T>, Error> {
+fn only<T: DeserializeOwned>(items: Vec<Item>, what: &str) -> Result<Option<T>, Error> {
     let item = items.into_iter().next();
     item.map(serde_dynamo::from_item).transpose().map_err(|_| broken(what))
 }

@@ -1,12 +1,11 @@
 //! One `TransactWriteItems`: put together change by change, made on behalf of an actor, and tried again while others are in
 //! its way.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
+use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
 use chrono::Utc;
 use keygate_core::caller::Actor;
 use keygate_core::error::Error;
@@ -15,7 +14,10 @@ use keygate_core::random::generate_ulid;
 use tokio::time::Instant;
 
 use crate::aws::backoff::Backoff;
-use crate::store::workspaces::{REMOVED_AT, WorkspacesTable};
+use crate::store::conditional_write::WriteOutcome;
+use crate::store::item::Item;
+use crate::store::workspace_users::REMOVED_AT;
+use crate::store::workspaces::WorkspacesTable;
 
 /// How long a transaction is tried again while others are in its way. All transactions of one caller meet at the caller's entry,
 /// so a busy caller is in its own way. It leaves the handler time to answer.
@@ -50,6 +52,21 @@ pub(super) enum TransactionResult {
     Cancelled(Cancellation),
 }
 
+impl TransactionResult {
+    /// The outcome of a transaction that only the condition of one change is expected to refuse.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Broken`]: it was refused for another reason.
+    pub(super) fn outcome(self, change: ChangeHandle) -> Result<WriteOutcome, Error> {
+        match self {
+            Self::Committed => Ok(WriteOutcome::Applied),
+            Self::Cancelled(refused) if refused.failed(change) => Ok(WriteOutcome::Stale),
+            Self::Cancelled(refused) => Err(refused.unexpected()),
+        }
+    }
+}
+
 /// Why a transaction was refused: a reason for each of its changes, in their order.
 #[derive(Debug)]
 pub(super) struct Cancellation(Vec<CancellationReason>);
@@ -61,10 +78,7 @@ impl Cancellation {
     }
 
     /// The item of a change as it stands, where the condition asked for it.
-    pub(super) fn item_before(
-        &self,
-        ChangeHandle(index): ChangeHandle,
-    ) -> Option<&HashMap<String, AttributeValue>> {
+    pub(super) fn existing_item(&self, ChangeHandle(index): ChangeHandle) -> Option<&Item> {
         self.0.get(index).and_then(CancellationReason::item)
     }
 
@@ -79,28 +93,28 @@ impl Cancellation {
     }
 
     /// Whether the transaction may succeed as it is, a little later.
-    fn is_passing(&self) -> bool {
+    fn is_transient(&self) -> bool {
         let mut codes =
             self.0.iter().filter_map(CancellationReason::code).filter(|code| *code != "None").peekable();
-        codes.peek().is_some() && codes.all(is_passing)
+        codes.peek().is_some() && codes.all(is_transient)
     }
 
     /// Whether nothing can be said yet of the actor's entry, because another transaction was at work on it. Until it can, no other
     /// reason counts: the answer to one may be a secret.
-    fn leaves_open(&self, actor: Option<ChangeHandle>) -> bool {
-        actor.and_then(|actor| self.code(actor)).is_some_and(is_passing)
+    fn leaves_actor_undecided(&self, actor: Option<ChangeHandle>) -> bool {
+        actor.and_then(|actor| self.code(actor)).is_some_and(is_transient)
     }
 
     /// Whether the condition on the actor's entry failed because they were removed. Where that condition is about more, it asks
     /// for the item.
     fn actor_was_removed(&self, actor: Option<ChangeHandle>) -> bool {
         actor.is_some_and(|actor| {
-            self.failed(actor) && self.item_before(actor).is_none_or(|user| user.contains_key(REMOVED_AT))
+            self.failed(actor) && self.existing_item(actor).is_none_or(|user| user.contains_key(REMOVED_AT))
         })
     }
 }
 
-fn is_passing(code: &str) -> bool {
+fn is_transient(code: &str) -> bool {
     matches!(code, "TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded")
 }
 
@@ -120,14 +134,14 @@ impl<'a> Transaction<'a> {
     /// ask for the item where that is not its only condition.
     pub(super) fn add_user(&mut self, user: &UserId, item: TransactWriteItem) -> ChangeHandle {
         let change = self.add(item);
-        if self.acts_as(user) {
+        if self.is_actor(user) {
             self.own_entry = Some(change);
         }
         change
     }
 
     /// Whether a user is the actor.
-    pub(super) fn acts_as(&self, user: &UserId) -> bool {
+    pub(super) fn is_actor(&self, user: &UserId) -> bool {
         matches!(self.actor, Actor::User(_, actor) if actor == user)
     }
 
@@ -165,7 +179,7 @@ impl<'a> Transaction<'a> {
                     if refused.actor_was_removed(actor) {
                         return Err(Error::CallerRemoved);
                     }
-                    if !refused.is_passing() && !refused.leaves_open(actor) {
+                    if !refused.is_transient() && !refused.leaves_actor_undecided(actor) {
                         return Ok(TransactionResult::Cancelled(refused));
                     }
                 }
@@ -183,6 +197,8 @@ impl<'a> Transaction<'a> {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue;
+
     use super::*;
 
     fn refused(codes: &[&str]) -> Cancellation {
@@ -199,7 +215,7 @@ mod tests {
             (&["None", "None"], false),
             (&[], false),
         ] {
-            assert_eq!(refused(codes).is_passing(), passing, "{codes:?}");
+            assert_eq!(refused(codes).is_transient(), passing, "{codes:?}");
         }
     }
 
@@ -232,8 +248,8 @@ mod tests {
     #[test]
     fn no_reason_counts_while_another_transaction_is_at_work_on_the_actors_entry() {
         let refused = of_actor("ConditionalCheckFailed", "TransactionConflict", None);
-        assert!(!refused.is_passing() && refused.leaves_open(Some(ChangeHandle(1))));
-        assert!(!of_actor("TransactionConflict", "None", None).leaves_open(Some(ChangeHandle(1))));
-        assert!(!refused.leaves_open(None));
+        assert!(!refused.is_transient() && refused.leaves_actor_undecided(Some(ChangeHandle(1))));
+        assert!(!of_actor("TransactionConflict", "None", None).leaves_actor_undecided(Some(ChangeHandle(1))));
+        assert!(!refused.leaves_actor_undecided(None));
     }
 }

@@ -24,7 +24,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, Serializer};
 
 use crate::authorizer::verifier::Verifier;
-use crate::store::tokens::{Renewal, RevocationTarget, TokenStore};
+use crate::store::WriteOutcome;
+use crate::store::token_transactions::{Renewal, RevocationTarget, TokenStore};
 use crate::tokens::client::ClientRequest;
 use crate::tokens::parameters::FormParameters;
 use crate::tokens::settings::TokenSettings;
@@ -278,7 +279,9 @@ impl TokenIssuer {
             .with_token(used.token_id);
         let actor = Actor::User(&key.workspace_id, &key.user_id);
         let whole_family = RevocationTarget::Family(family, used.generation);
-        self.store.revoke(actor, key.key_id, whole_family, &event).await?;
+        // A family that was revoked meanwhile is revoked.
+        let (WriteOutcome::Applied | WriteOutcome::Stale) =
+            self.store.revoke(actor, key.key_id, whole_family, &event).await?;
         Err(OAuthError::InvalidGrant("a refresh token that was used before"))
     }
 

@@ -1,25 +1,18 @@
 //! Listing the tokens of a key that work.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, Utc};
 use keygate_core::context::RequestContext;
-use keygate_core::credential::{KeyId, TokenId};
-use keygate_core::error::{Error, InvalidField, Place};
+use keygate_core::credential::KeyId;
+use keygate_core::error::Error;
+use keygate_core::identity::WorkspaceId;
 use keygate_core::query_parameters::QueryParameters;
 use keygate_core::time::rfc3339;
 use keygate_core::token::{Family, Token, TokenKind};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::keys::ReadableKeys;
 use crate::store::keys::KeysTable;
-use crate::store::pagination;
-use crate::store::tokens::TokensTable;
-
-/// How many tokens are read at once where not every one of those read before works.
-const READ: usize = 250;
-/// How often a page is continued then. With [`READ`] it bounds what a page costs.
-const MAX_READS: usize = 4;
+use crate::store::pagination::{self, Cursor, Page, Section};
+use crate::store::tokens::{TokenQuery, TokensTable};
 
 /// What a caller asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,12 +59,9 @@ impl From<&Token> for ShownToken {
     }
 }
 
-/// A page of tokens.
-#[derive(Debug, Serialize)]
-pub struct TokenPage {
-    items: Vec<ShownToken>,
-    /// Opaque, good for the next page of the same key's tokens; null on the last page.
-    next_cursor: Option<String>,
+/// Tells this query from every other list of any workspace, and from that of another key.
+fn checksum(workspace: &WorkspaceId, key_id: KeyId) -> u32 {
+    crc32fast::hash(format!("tokens {workspace} {key_id}").as_bytes())
 }
 
 /// Lists the tokens of a key that work, those of the latest grant first: neither those whose time is over nor revoked ones,
@@ -91,71 +81,51 @@ pub async fn list(
     context: &RequestContext,
     key_id: KeyId,
     request: &ListTokens,
-) -> Result<TokenPage, Error> {
+) -> Result<Page<ShownToken>, Error> {
     let (caller, now) = (&context.caller, context.now);
     let readable = ReadableKeys::of(caller)?;
     let key = keys.of_tokens(key_id, now).await?;
     let key = key.filter(|key| key.key.workspace_id == caller.workspace_id).ok_or(Error::NotFound)?;
     readable.require(&key.key.user_id)?;
-    let mut after = request.cursor.as_ref().map(|cursor| Cursor::read(cursor, key_id)).transpose()?;
-    let mut items: Vec<ShownToken> = Vec::new();
-    for round in 0..MAX_READS {
-        // One more than asked for tells whether there is more.
-        let read = if round == 0 { request.limit + 1 } else { READ };
-        let (page, rest) = tokens.page(key_id, after, read).await?;
-        let mut family_ids: Vec<_> = page.iter().filter_map(|token| token.token_id.family()).collect();
-        family_ids.dedup();
-        let families = tokens.families(key_id, &family_ids).await?;
-        for token in &page {
-            if token.has_ended_with(&key) || !works(token, &families, now) {
-                continue;
-            }
-            if items.len() == request.limit {
-                return Ok(TokenPage { items, next_cursor: after.map(|after| Cursor::write(after, key_id)) });
-            }
-            items.push(token.into());
-            after = Some(token.token_id);
-        }
-        after = rest;
-        if after.is_none() {
-            break;
-        }
+    let query = checksum(&caller.workspace_id, key_id);
+    let from = request.cursor.as_ref().map(|cursor| Cursor::read(cursor, query, |_| true)).transpose()?;
+    let ascending = from.as_ref().is_some_and(|cursor| cursor.backward);
+    let after = from.as_ref().and_then(|cursor| cursor.after);
+    let section = Section { ascending, after, limit: request.limit };
+    let works = |token: &Token, family: Option<&Family>| {
+        !token.has_ended_with(&key) && token.expires_at > now && works_in_family(token, family)
+    };
+    let found = tokens.list(TokenQuery { key_id, section }, works).await?;
+    Ok(found.page(from.as_ref(), query, |(_, token)| ShownToken::from(&token)))
+}
+
+/// Whether the family of a token, if it is in one, lets it work. A token whose family is missing does not.
+fn works_in_family(token: &Token, family: Option<&Family>) -> bool {
+    let is_in_family = token.token_id.family().is_some();
+    let family = family.filter(|family| family.revoked_at.is_none());
+    match token.kind {
+        TokenKind::AccessToken => !is_in_family || family.is_some(),
+        TokenKind::RefreshToken => family.is_some_and(|family| family.is_present(token.token_id)),
     }
-    Ok(TokenPage { items, next_cursor: after.map(|after| Cursor::write(after, key_id)) })
 }
 
-fn works(token: &Token, families: &[Family], now: DateTime<Utc>) -> bool {
-    let family = token.token_id.family().map(|id| families.iter().find(|family| family.family_id == id));
-    token.expires_at > now
-        && match (token.kind, family) {
-            (TokenKind::AccessToken, None) => true,
-            (TokenKind::AccessToken, Some(family)) => {
-                family.is_some_and(|family| family.revoked_at.is_none())
-            }
-            (TokenKind::RefreshToken, family) => family
-                .flatten()
-                .is_some_and(|family| family.revoked_at.is_none() && family.is_present(token.token_id)),
+#[cfg(test)]
+mod tests {
+    use keygate_core::credential::TokenId;
+
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_good_only_for_the_tokens_of_one_key() {
+        let (acme, other): (WorkspaceId, WorkspaceId) = ("acme".parse().unwrap(), "other".parse().unwrap());
+        let key: KeyId = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
+        let another: KeyId = "01JD3V6Y4N8Q2Z5X7W9B0C1D2F".parse().unwrap();
+        let after: TokenId = "01JD4A0000F9K3W7RT2M8Q0001".parse().unwrap();
+        let query = checksum(&acme, key);
+        let cursor = || Cursor { backward: false, after: Some(after) };
+        assert_eq!(Cursor::read(&cursor().write(query), query, |_: &TokenId| true).unwrap(), cursor());
+        for query_of_another in [checksum(&acme, another), checksum(&other, key)] {
+            assert!(Cursor::read(&cursor().write(query_of_another), query, |_: &TokenId| true).is_err());
         }
-}
-
-/// The token behind which a page begins, and the key that it is of.
-#[derive(Serialize, Deserialize)]
-struct Cursor {
-    key_id: KeyId,
-    after: TokenId,
-}
-
-impl Cursor {
-    fn write(after: TokenId, key_id: KeyId) -> String {
-        URL_SAFE_NO_PAD.encode(serde_json::to_string(&Self { key_id, after }).unwrap_or_default())
-    }
-
-    fn read(cursor: &str, key_id: KeyId) -> Result<TokenId, Error> {
-        let text = URL_SAFE_NO_PAD.decode(cursor).ok();
-        let cursor: Option<Self> = text.and_then(|text| serde_json::from_slice(&text).ok());
-        cursor.filter(|cursor| cursor.key_id == key_id).map(|cursor| cursor.after).ok_or_else(|| {
-            let detail = "must be a cursor of this very query".to_owned();
-            Error::invalid(InvalidField { place: Place::Parameter("cursor".to_owned()), detail })
-        })
     }
 }

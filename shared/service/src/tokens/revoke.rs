@@ -16,7 +16,8 @@ use keygate_core::verification::{PresentedSecret, Verification, VerifiedCredenti
 
 use crate::authorizer::verifier::Verifier;
 use crate::keys::find;
-use crate::store::tokens::{RevocationTarget, TokenStore};
+use crate::store::WriteOutcome;
+use crate::store::token_transactions::{RevocationTarget, TokenStore};
 use crate::tokens::OAuthError;
 use crate::tokens::client::{ClientRequest, PresentedClient};
 
@@ -70,9 +71,10 @@ impl TokenRevoker {
                 AuditEvent::for_key(Action::TokenRevoked, request.event(&key), key.key_id, &key.user_id)
                     .with_token(known.token.token_id);
             let actor = Actor::User(&key.workspace_id, &key.user_id);
-            self.store
-                .revoke(actor, key.key_id, revoked(&known.token, known.family.as_ref()), &event)
-                .await?;
+            let target = revoked(&known.token, known.family.as_ref());
+            // A token that was revoked meanwhile is revoked.
+            let (WriteOutcome::Applied | WriteOutcome::Stale) =
+                self.store.revoke(actor, key.key_id, target, &event).await?;
         }
         Ok(())
     }
@@ -99,10 +101,9 @@ pub async fn revoke(
         _ => None,
     };
     let event = event(context, &key).with_token(token_id);
-    if store.revoke(context.actor(), key_id, revoked(&token, family.as_ref()), &event).await? {
-        Ok(())
-    } else {
-        Err(Error::NoSuchToken)
+    match store.revoke(context.actor(), key_id, revoked(&token, family.as_ref()), &event).await? {
+        WriteOutcome::Applied => Ok(()),
+        WriteOutcome::Stale => Err(Error::NoSuchToken),
     }
 }
 

@@ -9,8 +9,8 @@ use keygate_core::rotation::handed_over;
 
 use crate::store::Store;
 use crate::store::keys::UnhashedKey;
-use crate::store::legacy_keys::LegacyStore;
-use crate::store::workspaces::CountedMember;
+use crate::store::legacy_key_transactions::LegacyStore;
+use crate::store::workspace_members::CountedMember;
 use crate::users::remove::Removal;
 
 /// How often a key is read again because somebody else changed it between the reading and the writing.
@@ -77,7 +77,7 @@ impl UserClearer {
                 let context = removal.context(now);
                 let event = AuditEvent::for_key(Action::LegacyDeleted, context, key.key_id, &removal.user_id);
                 match legacy.delete_of_removed_user(&key, removal.whom(), removed_at, &event).await {
-                    Ok(was_there) => cleared.deleted += u32::from(was_there),
+                    Ok(deleted) => cleared.deleted += u32::from(deleted.is_applied()),
                     Err(Error::UserReinstated) => return Ok(ClearSummary { is_over: true, ..cleared }),
                     Err(error) => return Err(error),
                 }

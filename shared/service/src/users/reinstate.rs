@@ -7,7 +7,7 @@ use keygate_core::identity::UserId;
 use keygate_core::rights::Operation;
 use keygate_core::scope::USERS_WRITE;
 
-use crate::store::Store;
+use crate::store::{Store, WriteOutcome};
 
 /// Lets a removed user of the caller's workspace have keys again. What was deleted or handed over stays so; what a removal
 /// has not come to yet, it leaves alone from now on. A user who is not removed stays as they are.
@@ -30,6 +30,8 @@ pub async fn reinstate(store: &Store, context: &RequestContext, user_id: &UserId
     }
     let event = AuditEvent::for_user(Action::UserReinstated, context.event(), user_id);
     let whom = (&caller.workspace_id, user_id);
-    store.reinstate_user(context.actor(), whom, &event, context.now).await?;
+    // A user who is not removed can have keys already.
+    let (WriteOutcome::Applied | WriteOutcome::Stale) =
+        store.reinstate_user(context.actor(), whom, &event, context.now).await?;
     Ok(())
 }

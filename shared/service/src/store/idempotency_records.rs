@@ -1,0 +1,74 @@
+//! Idempotency records in the table `workspaces`.
+
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use chrono::{DateTime, Utc};
+use keygate_core::error::Error;
+use keygate_core::idempotency::{IdempotencyEntry, IdempotencyRecord};
+use keygate_core::identity::WorkspaceId;
+
+use crate::store::expression::{self, Condition};
+use crate::store::item::{Item, broken, seconds};
+use crate::store::workspaces::{WorkspacesTable, entry_key};
+
+impl WorkspacesTable {
+    /// What is remembered of a request that is found by `digest`, strongly consistent.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: the entry is not what it should be.
+    pub async fn idempotency_record(
+        &self,
+        workspace: &WorkspaceId,
+        digest: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<IdempotencyRecord>, Error> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(record_key(workspace, digest)))
+            .projection_expression("key_id, #revision, #nonce, #request, #version, #ttl")
+            .expression_attribute_names("#revision", "revision")
+            .expression_attribute_names("#nonce", "nonce")
+            .expression_attribute_names("#request", "request")
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_names("#ttl", "ttl")
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+        let record = answer.item.map(read_record).transpose()?;
+        Ok(record.filter(|record| !record.is_over(now)))
+    }
+
+    /// Remembers an idempotent create or rotation, unless one with the same `Idempotency-Key` is remembered.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Broken`]: it cannot be written as an item.
+    pub(super) fn put_idempotency_record(
+        &self,
+        workspace: &WorkspaceId,
+        entry: &IdempotencyEntry,
+        now: DateTime<Utc>,
+    ) -> Result<TransactWriteItem, Error> {
+        let mut item = record_key(workspace, &entry.digest);
+        let record: Item = serde_dynamo::to_item(&entry.record).map_err(|_| broken("idempotency record"))?;
+        item.extend(record);
+        let is_free = Condition::new("attribute_not_exists(entry) OR #ttl <= :now")
+            .name("ttl")
+            .value(":now", seconds(now))
+            .returning_item();
+        Ok(expression::put(&self.table, item, is_free))
+    }
+}
+
+fn record_key(workspace: &WorkspaceId, digest: &str) -> Item {
+    entry_key(workspace, &format!("IDEMPOTENCY#{digest}"))
+}
+
+/// Reads an entry as an idempotency record.
+pub(super) fn read_record(item: Item) -> Result<IdempotencyRecord, Error> {
+    serde_dynamo::from_item(item).map_err(|_| broken("idempotency record"))
+}

@@ -1,0 +1,199 @@
+//! Operations of transactions on the table `keys`.
+
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use chrono::{DateTime, Utc};
+use keygate_core::credential::KeyId;
+use keygate_core::error::Error;
+use keygate_core::key::{HashedKey, Key};
+use keygate_core::pepper::SecretHash;
+use keygate_core::random::fill_with_random_bytes;
+
+use crate::store::due_keys::{DueKey, bucket_of};
+use crate::store::expression::{self, Condition, UpdateExpression};
+use crate::store::item::{Item, broken, bytes, flag, number, seconds, text};
+use crate::store::keys::{KeysTable, item_key};
+use crate::store::unused_keys::{UnusedAction, UnusedKey};
+
+/// The attribute that an update counts up to revoke every token of a key.
+const TOKEN_GENERATION: &str = "token_generation";
+
+/// The attributes that an overlap adds to a key.
+const OVERLAP: [&str; 4] =
+    ["previous_hash", "previous_pepper_version", "previous_expires_at", "previous_transferred"];
+
+impl KeysTable {
+    /// Writes a new key.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Broken`]: the key cannot be written as an item.
+    pub(super) fn put(&self, new: &HashedKey) -> Result<TransactWriteItem, Error> {
+        let mut item: Item = serde_dynamo::to_item(new).map_err(|_| broken("key"))?;
+        item.insert("name_folded".to_owned(), text(&new.key.name.folded()));
+        item.extend(
+            new.key.due_at.map(|due_at| ("due_bucket".to_owned(), bucket_of(new.key.key_id, due_at))),
+        );
+        Ok(expression::put(&self.table, item, Condition::new("attribute_not_exists(key_id)")))
+    }
+
+    /// Makes of `before` what `after` says, hashes aside.
+    pub(super) fn update(&self, before: &Key, after: &Key) -> TransactWriteItem {
+        let scopes = after.scopes.iter().map(text).collect();
+        let endpoints: Vec<_> = after.endpoints.iter().map(text).collect();
+        let endpoints = (!endpoints.is_empty()).then_some(AttributeValue::L(endpoints));
+        let update = UpdateExpression::new()
+            .set("name", text(&after.name))
+            .set("name_folded", text(&after.name.folded()))
+            .set("scopes", AttributeValue::L(scopes))
+            .set("revision", number(&after.revision))
+            .set_or_remove("description", after.description.as_ref().map(text))
+            .set_or_remove("endpoints", endpoints)
+            .set_or_remove("expires_at", after.expires_at.map(seconds))
+            .set_or_remove("ttl", after.ttl.map(seconds))
+            .set_or_remove("disabled_at", after.disabled_at.map(seconds));
+        let mut update = schedule(update, after.key_id, after.due_at);
+        // The tokens of a disabled key stay revoked when the key is enabled again.
+        if before.disabled_at.is_none() && after.disabled_at.is_some() {
+            update = update.add(TOKEN_GENERATION, 1);
+        }
+        expression::update(&self.table, item_key(after.key_id), update, is_as_read(before))
+    }
+
+    /// Makes of `before` what `after` says about its secrets, gives it another hash, and revokes its tokens, if so asked.
+    pub(super) fn rotate(
+        &self,
+        before: &Key,
+        after: &Key,
+        hash: &SecretHash,
+        revoke_tokens: bool,
+    ) -> TransactWriteItem {
+        let mut update = replace_hash(before, after, hash.as_bytes())
+            .set("pepper_version", number(&hash.pepper_version()));
+        if revoke_tokens {
+            update = update.add(TOKEN_GENERATION, 1);
+        }
+        expression::update(&self.table, item_key(before.key_id), update, is_as_read(before))
+    }
+
+    /// Requires that a key has one of these hashes, and is as it was read.
+    pub(super) fn check_hash(&self, key: &Key, hashes: &[SecretHash]) -> TransactWriteItem {
+        let placeholders: Vec<_> = (0..hashes.len()).map(|index| format!(":hash{index}")).collect();
+        let mut condition =
+            is_as_read(key).and(format!("#hash IN ({})", placeholders.join(", "))).name("hash");
+        for (placeholder, hash) in placeholders.iter().zip(hashes) {
+            condition = condition.value(placeholder, bytes(hash.as_bytes()));
+        }
+        expression::check(&self.table, item_key(key.key_id), condition)
+    }
+
+    /// Makes `before` the key of another user, with a hash that is no secret's. The secret in use goes on as `after` says; its
+    /// tokens end.
+    ///
+    /// The new user is given no secret, so none is made: no one knows what 32 random bytes are the hash of, under any pepper.
+    pub(super) fn transfer(&self, before: &Key, after: &Key) -> TransactWriteItem {
+        let mut of_no_secret = [0; 32];
+        fill_with_random_bytes(&mut of_no_secret);
+        let update = replace_hash(before, after, &of_no_secret)
+            .set("user_id", text(&after.user_id))
+            .add(TOKEN_GENERATION, 1);
+        expression::update(&self.table, item_key(before.key_id), update, is_as_read(before))
+    }
+
+    /// Writes when a key is due next, once what was due is announced. The end of an overlap takes the previous hash away.
+    pub(super) fn advance_schedule(
+        &self,
+        due: &DueKey,
+        next: Option<DateTime<Utc>>,
+        overlap_ended: bool,
+    ) -> TransactWriteItem {
+        let mut update = UpdateExpression::new();
+        if overlap_ended {
+            update = OVERLAP.into_iter().fold(update, UpdateExpression::remove);
+        }
+        let update = schedule(update, due.key_id, next);
+        let condition =
+            Condition::equal("revision", number(&due.revision)).and_equal("due_at", seconds(due.due_at));
+        expression::update(&self.table, item_key(due.key_id), update, condition)
+    }
+
+    /// Notifies of an unused key or disables it `at` a time, if it is as it was read and has not been used since. A notice that was
+    /// given is not given again.
+    pub(super) fn act_on_unused(
+        &self,
+        key: &UnusedKey,
+        action: UnusedAction,
+        at: DateTime<Utc>,
+    ) -> TransactWriteItem {
+        let is_unused = Condition::equal("revision", number(&key.revision))
+            .and_equal("last_used_at", seconds(key.last_used_at));
+        let (update, condition) = match action {
+            UnusedAction::Notify => (
+                UpdateExpression::new()
+                    .set("unused_notice_at", seconds(at))
+                    .set("unused_notice_revision", number(&key.revision)),
+                // The index may not have the notice of a moment ago.
+                is_unused.and(
+                    "attribute_not_exists(unused_notice_at) OR unused_notice_revision <> :is_revision \
+                     OR unused_notice_at <= :is_last_used_at",
+                ),
+            ),
+            UnusedAction::Disable => (
+                UpdateExpression::new()
+                    .set("disabled_at", seconds(at))
+                    .set("revision", number(&(key.revision + 1)))
+                    .add(TOKEN_GENERATION, 1),
+                is_unused,
+            ),
+        };
+        expression::update(&self.table, item_key(key.key_id), update, condition)
+    }
+
+    /// Requires that there is no such key.
+    pub(super) fn check_absent(&self, id: KeyId) -> TransactWriteItem {
+        expression::check(&self.table, item_key(id), Condition::new("attribute_not_exists(key_id)"))
+    }
+
+    /// Revokes every token of a key, which is no change of the key.
+    pub(super) fn revoke_tokens(&self, id: KeyId) -> TransactWriteItem {
+        let update = UpdateExpression::new().add(TOKEN_GENERATION, 1);
+        expression::update(&self.table, item_key(id), update, Condition::new("attribute_exists(key_id)"))
+    }
+
+    /// Deletes a key as it was read.
+    pub(super) fn delete(&self, key: &Key) -> TransactWriteItem {
+        expression::delete(&self.table, item_key(key.key_id), is_as_read(key))
+    }
+}
+
+/// The condition that a key is as it was read: every change but use gives it another revision.
+fn is_as_read(key: &Key) -> Condition {
+    Condition::equal("revision", number(&key.revision))
+}
+
+/// The part that a rotation and a handover have in common. The database moves the hash of the secret in use itself, so no function
+/// has to read it. That of an unclaimed key is the previous one already.
+fn replace_hash(before: &Key, after: &Key, hash: &[u8]) -> UpdateExpression {
+    let mut update = UpdateExpression::new()
+        .set("hash", bytes(hash))
+        .set("revision", number(&after.revision))
+        .set("rotation", number(&after.rotation))
+        .set_or_remove("unclaimed", after.unclaimed.then(flag));
+    if let Some(ends) = after.previous_expires_at {
+        if !before.unclaimed {
+            update = update.copy("previous_hash", "hash").copy("previous_pepper_version", "pepper_version");
+        }
+        update = update
+            .set("previous_expires_at", seconds(ends))
+            .set_or_remove("previous_transferred", after.previous_transferred.then(flag));
+    } else {
+        update = OVERLAP.into_iter().fold(update, UpdateExpression::remove);
+    }
+    schedule(update, after.key_id, after.due_at)
+}
+
+/// Writes when a key is due next, and where the index `by_due` has it.
+fn schedule(update: UpdateExpression, id: KeyId, due_at: Option<DateTime<Utc>>) -> UpdateExpression {
+    update
+        .set_or_remove("due_at", due_at.map(seconds))
+        .set_or_remove("due_bucket", due_at.map(|due_at| bucket_of(id, due_at)))
+}

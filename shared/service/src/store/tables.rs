@@ -1,0 +1,52 @@
+//! The tables of the functions that manage keys and users.
+
+use aws_sdk_dynamodb::Client;
+use keygate_core::caller::Actor;
+use keygate_core::environment::{Environment, InvalidVariable};
+use keygate_core::error::Error;
+
+use crate::store::activity::ActivityTable;
+use crate::store::keys::KeysTable;
+use crate::store::transaction::{Transaction, TransactionResult};
+use crate::store::workspaces::WorkspacesTable;
+
+/// The tables of a function that makes changes.
+#[derive(Debug)]
+pub struct Store {
+    /// Keys and their hashes.
+    pub keys: KeysTable,
+    /// Names, members and users.
+    pub workspaces: WorkspacesTable,
+    /// The audit trail.
+    pub activity: ActivityTable,
+    pub(super) client: Client,
+}
+
+impl Store {
+    /// Takes the names of the tables and the audit trail's retention from the environment.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when one of them is missing or wrong.
+    pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+        Ok(Self {
+            keys: KeysTable::new(client.clone(), environment)?,
+            workspaces: WorkspacesTable::new(client.clone(), environment)?,
+            activity: ActivityTable::new(client.clone(), environment)?,
+            client,
+        })
+    }
+
+    /// Demands of an actor whose request changes nothing what a change would demand of them.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::CallerRemoved`]: the actor was removed.
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn change_nothing(&self, actor: Actor<'_>) -> Result<(), Error> {
+        match Transaction::new(actor, &self.workspaces).commit(&self.client).await? {
+            TransactionResult::Committed => Ok(()),
+            TransactionResult::Cancelled(refused) => Err(refused.unexpected()),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Keys that are not used, through the index of the table `keys` by last use.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, Utc};
+use keygate_core::credential::KeyId;
+use keygate_core::error::Error;
+use keygate_core::identity::{UserId, WorkspaceId};
+use serde::Deserialize;
+
+use crate::store::item::{Item, seconds, text};
+use crate::store::key_queries::Sort;
+use crate::store::keys::{KeysTable, keys_of};
+
+/// How many keys one page of a scan reads.
+const PAGE: i32 = 500;
+
+/// What is read of a key that nobody uses.
+#[derive(Clone, Debug, Deserialize)]
+pub struct UnusedKey {
+    /// The key.
+    pub key_id: KeyId,
+    /// Its tenant.
+    pub workspace_id: WorkspaceId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// Which state of the key this is.
+    pub revision: u64,
+    /// When it was made.
+    #[serde(with = "chrono::serde::ts_seconds")]
+    pub created_at: DateTime<Utc>,
+    /// When it was last used; 1970, if never.
+    #[serde(with = "chrono::serde::ts_seconds")]
+    pub last_used_at: DateTime<Utc>,
+    /// When it was last announced that it will be disabled.
+    #[serde(default, with = "chrono::serde::ts_seconds_option")]
+    pub unused_notice_at: Option<DateTime<Utc>>,
+    /// Of which state of the key.
+    pub unused_notice_revision: Option<u64>,
+}
+
+impl UnusedKey {
+    /// Since when nobody has used it: since its last use, or its creation if there was none.
+    #[must_use]
+    pub fn unused_since(&self) -> DateTime<Utc> {
+        self.created_at.max(self.last_used_at)
+    }
+
+    /// When it was announced that it will be disabled. A notice is over when the key is used or changed: whoever switches
+    /// a key on again has as long as everybody else.
+    #[must_use]
+    pub fn noticed_at(&self) -> Option<DateTime<Utc>> {
+        let is_of_this_state = self.unused_notice_revision == Some(self.revision);
+        self.unused_notice_at.filter(|at| is_of_this_state && self.last_used_at < *at)
+    }
+}
+
+/// The action on a key that is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnusedAction {
+    /// An event announces that the key will be disabled.
+    Notify,
+    /// The key is disabled.
+    Disable,
+}
+
+impl KeysTable {
+    /// A page of the active keys of all workspaces that nobody has used `since`, and the cursor of the next one. The
+    /// index is a little behind the table. What is not a key is logged and left out.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    pub async fn unused(
+        &self,
+        since: DateTime<Utc>,
+        now: DateTime<Utc>,
+        cursor: Option<&str>,
+    ) -> Result<(Vec<UnusedKey>, Option<String>), Error> {
+        let answer = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .index_name(Sort::LastUsedAt.index())
+            .filter_expression(
+                "last_used_at <= :since AND created_at <= :since AND attribute_not_exists(disabled_at) \
+                 AND (attribute_not_exists(expires_at) OR expires_at > :now)",
+            )
+            .projection_expression(
+                "key_id, workspace_id, user_id, revision, created_at, last_used_at, unused_notice_at, unused_notice_revision",
+            )
+            .expression_attribute_values(":since", seconds(since))
+            .expression_attribute_values(":now", seconds(now))
+            .limit(PAGE)
+            .set_exclusive_start_key(cursor.and_then(start_at))
+            .send()
+            .await
+            .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+        let keys = keys_of(answer.items.unwrap_or_default());
+        Ok((keys, answer.last_evaluated_key.as_ref().and_then(cursor_at)))
+    }
+}
+
+/// The cursor of a page that begins after an item of the index by last use: a text, no part of which has spaces.
+fn cursor_at(item: &Item) -> Option<String> {
+    let text = |name: &str| item.get(name)?.as_s().ok();
+    let last_used_at = item.get("last_used_at")?.as_n().ok()?;
+    Some(format!("{} {last_used_at} {}", text("workspace_id")?, text("key_id")?))
+}
+
+fn start_at(cursor: &str) -> Option<Item> {
+    let [workspace, last_used_at, key_id] = cursor.splitn(3, ' ').collect::<Vec<_>>().try_into().ok()?;
+    Some(HashMap::from([
+        ("workspace_id".to_owned(), text(workspace)),
+        ("last_used_at".to_owned(), AttributeValue::N(last_used_at.to_owned())),
+        ("key_id".to_owned(), text(key_id)),
+    ]))
+}

@@ -1,0 +1,232 @@
+//! Members in the table `workspaces`: the entries of the keys of a user, which say whether a key counts.
+
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use chrono::{DateTime, Utc};
+use keygate_core::credential::KeyId;
+use keygate_core::error::Error;
+use keygate_core::identity::{UserId, WorkspaceId};
+use keygate_core::key::{CLOCK_SKEW, Key, KeyOwner};
+
+use crate::store::expression::{self, Condition, UpdateExpression};
+use crate::store::item::{Item, broken, flag, seconds, text};
+use crate::store::workspaces::{EXPIRES_AT, WorkspacesTable, entry_key};
+
+/// The attribute of a member entry whose key counts.
+const COUNTED: &str = "counted";
+/// The attribute of a member entry that says when its key is gone.
+const GONE_AT: &str = "gone_at";
+
+/// The condition that a member entry's key counts.
+const IS_COUNTED: &str = "attribute_exists(#counted)";
+/// The condition that it does not.
+const IS_NOT_COUNTED: &str = "attribute_not_exists(#counted)";
+/// The condition that it counts and has lapsed.
+const HAS_LAPSED: &str = "attribute_exists(#counted) AND #expires_at <= :lapsed_at";
+
+/// The most lapsed keys that one transaction uncounts. A transaction has at most 100 operations.
+const MAX_UNCOUNTED: usize = 20;
+/// How many member entries one page has when lapsed keys are looked for, and the most pages that are read.
+const MEMBERS_PAGE: i32 = 1_000;
+const MAX_MEMBERS_PAGES: usize = 10;
+
+/// What the removal of a member entry demands of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MemberCondition {
+    /// Its key counts.
+    Counted,
+    /// Its key does not count. It may be missing: a broken state must not keep a key from being deleted.
+    NotCounted,
+    /// It is there, and its key does not count.
+    PresentAndNotCounted,
+}
+
+/// A key of a user, as its member entry says.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The key.
+    pub key_id: KeyId,
+    /// When it is gone.
+    pub gone_at: Option<DateTime<Utc>>,
+}
+
+/// A key of a user, with what decides about their count.
+#[derive(Clone, Debug)]
+pub struct CountedMember {
+    /// The key.
+    pub member: Member,
+    /// Whether it counts.
+    pub is_counted: bool,
+    /// When it expires.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl WorkspacesTable {
+    /// The keys of a user, by their member entries: strongly consistent, page by page.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: an entry is not a member's.
+    pub async fn members(&self, workspace: &WorkspaceId, user: &UserId) -> Result<Vec<Member>, Error> {
+        let items = self.query_members(workspace, user, "entry, gone_at").await?;
+        let members = items.iter().map(|item| member(user, item)).collect::<Option<_>>();
+        members.ok_or_else(|| broken("member"))
+    }
+
+    /// The same, with what decides about the user's count.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: an entry is not a member's.
+    pub async fn counted_members(
+        &self,
+        workspace: &WorkspaceId,
+        user: &UserId,
+    ) -> Result<Vec<CountedMember>, Error> {
+        let items = self.query_members(workspace, user, "entry, gone_at, counted, expires_at").await?;
+        let counted = |item: &Item| {
+            let is_counted = item.contains_key(COUNTED);
+            Some(CountedMember {
+                member: member(user, item)?,
+                is_counted,
+                expires_at: time(item, EXPIRES_AT),
+            })
+        };
+        items.iter().map(counted).collect::<Option<_>>().ok_or_else(|| broken("member"))
+    }
+
+    async fn query_members(
+        &self,
+        workspace: &WorkspaceId,
+        user: &UserId,
+        attributes: &str,
+    ) -> Result<Vec<Item>, Error> {
+        let query = self.members_query(workspace, user).projection_expression(attributes);
+        let items = query.into_paginator().items().send().collect::<Result<_, _>>().await;
+        items.map_err(|failure| Error::unavailable("DynamoDB", &failure))
+    }
+
+    fn members_query(&self, workspace: &WorkspaceId, user: &UserId) -> QueryFluentBuilder {
+        self.client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("workspace_id = :workspace AND begins_with(entry, :prefix)")
+            .expression_attribute_values(":workspace", text(workspace))
+            .expression_attribute_values(":prefix", AttributeValue::S(members_prefix(user)))
+            .consistent_read(true)
+    }
+
+    /// Keys of a user that have lapsed and still count, as many as a transaction uncounts. The newest come first: where keys come and go,
+    /// those are the ones that still count. It looks at the newest 10,000 keys of the user, so that a user with a great many
+    /// cannot make it expensive.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Broken`]: an entry is not a member's.
+    pub(super) async fn lapsed_keys(
+        &self,
+        workspace: &WorkspaceId,
+        user: &UserId,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<KeyId>, Error> {
+        let query = self
+            .members_query(workspace, user)
+            .filter_expression(HAS_LAPSED)
+            .expression_attribute_names("#counted", COUNTED)
+            .expression_attribute_names("#expires_at", EXPIRES_AT)
+            .expression_attribute_values(":lapsed_at", lapsed_at(now))
+            .projection_expression("entry")
+            .scan_index_forward(false)
+            .limit(MEMBERS_PAGE);
+        let mut keys = Vec::new();
+        let mut start = None;
+        for _ in 0..MAX_MEMBERS_PAGES {
+            let answer = query.clone().set_exclusive_start_key(start.take()).send().await;
+            let answer = answer.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+            for item in answer.items.unwrap_or_default() {
+                keys.push(member(user, &item).ok_or_else(|| broken("member"))?.key_id);
+            }
+            start = answer.last_evaluated_key;
+            if start.is_none() || keys.len() >= MAX_UNCOUNTED {
+                break;
+            }
+        }
+        keys.truncate(MAX_UNCOUNTED);
+        Ok(keys)
+    }
+
+    /// Lists the key among its user's.
+    pub(super) fn put_member(&self, key: &Key, counted: bool) -> TransactWriteItem {
+        let mut item = member_key(&key.workspace_id, &key.user_id, key.key_id);
+        item.extend(counted.then(|| (COUNTED.to_owned(), flag())));
+        item.extend(key.expires_at.map(|expires_at| (EXPIRES_AT.to_owned(), seconds(expires_at))));
+        item.extend(key.ttl.map(|ttl| (GONE_AT.to_owned(), seconds(ttl))));
+        expression::put(&self.table, item, Condition::none())
+    }
+
+    /// Gives the key's member entry the key's times, if it `was_counted` or was not. The key counts from now on.
+    pub(super) fn renew_member(&self, key: &Key, was_counted: bool) -> TransactWriteItem {
+        let (expires_at, ttl) = key.expires_at.zip(key.ttl).unzip();
+        let update = UpdateExpression::new()
+            .set(COUNTED, flag())
+            .set_or_remove(EXPIRES_AT, expires_at.map(seconds))
+            .set_or_remove(GONE_AT, ttl.map(seconds));
+        let condition = Condition::new(if was_counted { IS_COUNTED } else { IS_NOT_COUNTED }).name(COUNTED);
+        let key = member_key(&key.workspace_id, &key.user_id, key.key_id);
+        expression::update(&self.table, key, update, condition)
+    }
+
+    /// Takes a key that has lapsed out of the user's count.
+    pub(super) fn uncount_lapsed(
+        &self,
+        workspace: &WorkspaceId,
+        user: &UserId,
+        key: KeyId,
+        now: DateTime<Utc>,
+    ) -> TransactWriteItem {
+        let condition =
+            Condition::new(HAS_LAPSED).name(COUNTED).name(EXPIRES_AT).value(":lapsed_at", lapsed_at(now));
+        let update = UpdateExpression::new().remove(COUNTED);
+        expression::update(&self.table, member_key(workspace, user, key), update, condition)
+    }
+
+    /// Takes the key from its user's list. Where it has to be counted, the entry comes along if it is not.
+    pub(super) fn delete_member(&self, owner: &KeyOwner, condition: MemberCondition) -> TransactWriteItem {
+        let condition = match condition {
+            MemberCondition::Counted => Condition::new(IS_COUNTED).returning_item(),
+            MemberCondition::NotCounted => Condition::new(IS_NOT_COUNTED),
+            MemberCondition::PresentAndNotCounted => {
+                Condition::new("attribute_exists(entry)").and(IS_NOT_COUNTED)
+            }
+        };
+        let key = member_key(&owner.workspace_id, &owner.user_id, owner.key_id);
+        expression::delete(&self.table, key, condition.name(COUNTED))
+    }
+}
+
+fn member_key(workspace: &WorkspaceId, user: &UserId, key: KeyId) -> Item {
+    entry_key(workspace, &format!("{}{key}", members_prefix(user)))
+}
+
+fn members_prefix(user: &UserId) -> String {
+    format!("MEMBER#{user}#")
+}
+
+/// Reads an entry as that of a key of `user`.
+fn member(user: &UserId, item: &Item) -> Option<Member> {
+    let key_id = item.get("entry")?.as_s().ok()?.strip_prefix(&members_prefix(user))?.parse().ok()?;
+    Some(Member { key_id, gone_at: time(item, GONE_AT) })
+}
+
+fn time(item: &Item, name: &str) -> Option<DateTime<Utc>> {
+    let seconds = item.get(name)?.as_n().ok()?.parse().ok()?;
+    DateTime::from_timestamp(seconds, 0)
+}
+
+/// The latest expiry of a key that has lapsed by `now`; as [`Key::has_lapsed`].
+pub(super) fn lapsed_at(now: DateTime<Utc>) -> AttributeValue {
+    seconds(now - CLOCK_SKEW)
+}
