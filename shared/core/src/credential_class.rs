@@ -38,20 +38,10 @@ impl CredentialKind {
             Self::LegacyKey => "legacy_key",
         }
     }
-
-    /// The kind as the beginning of a sentence.
-    #[must_use]
-    pub fn noun(self) -> &'static str {
-        match self {
-            Self::ApiKey => "An API key",
-            Self::AccessToken => "An access token",
-            Self::LegacyKey => "A legacy key",
-        }
-    }
 }
 
 /// A secret of an API key that is not its current one and still works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OldSecret {
     /// The secret before the last rotation, which works until the overlap ends.

@@ -133,7 +133,7 @@ impl Key {
 
     /// Whether the previous secret works at an instant.
     #[must_use]
-    pub fn in_overlap(&self, now: DateTime<Utc>) -> bool {
+    pub(crate) fn in_overlap(&self, now: DateTime<Utc>) -> bool {
         self.previous_expires_at.is_some_and(|end| now < end)
     }
 

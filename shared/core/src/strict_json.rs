@@ -14,12 +14,12 @@ const MAX_NAME: usize = 64;
 
 /// A JSON text.
 #[derive(Debug)]
-pub struct Document {
+pub(crate) struct Document {
     /// Its value.
-    pub value: Value,
+    pub(crate) value: Value,
     /// JSON pointers (RFC 6901) of members that an object has more than once, up to a limit. What such a member means depends
     /// on who reads it (RFC 8259, section 4).
-    pub twice: Vec<String>,
+    pub(crate) twice: Vec<String>,
 }
 
 /// Parses a JSON text in UTF-8. It ignores a byte order mark (RFC 8259, section 8.1).
@@ -27,7 +27,7 @@ pub struct Document {
 /// # Errors
 ///
 /// A message with the line and the column, in bytes, of the error. It does not repeat any part of the text.
-pub fn parse(text: &[u8]) -> Result<Document, String> {
+pub(crate) fn parse(text: &[u8]) -> Result<Document, String> {
     let text = text.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(text);
     if text.iter().all(u8::is_ascii_whitespace) {
         return Err("must be JSON, and is empty".to_owned());
@@ -61,8 +61,7 @@ fn explain(error: &serde_json::Error) -> String {
 }
 
 /// A step of a JSON pointer (RFC 6901) to the member `name`, [shortened](shown) if it must not be repeated.
-#[must_use]
-pub fn step(name: &str) -> String {
+pub(crate) fn step(name: &str) -> String {
     format!("/{}", shown(name).replace('~', "~0").replace('/', "~1"))
 }
 

@@ -138,7 +138,7 @@ fn is_zero(value: &u8) -> bool {
 }
 
 /// The maximum number of siblings of the first refresh token of a step.
-pub const MAX_SIBLINGS: u8 = 5;
+const MAX_SIBLINGS: u8 = 5;
 
 /// The judgement on the use of a refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,8 +24,7 @@ pub fn fold(text: &str) -> String {
 }
 
 /// Whether a text has a visible character.
-#[must_use]
-pub fn is_visible(text: &str) -> bool {
+pub(crate) fn is_visible(text: &str) -> bool {
     !text.chars().all(|char| is_blank(char) || is_ignorable(char) || char.is_control())
 }
 
