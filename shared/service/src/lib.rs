@@ -43,5 +43,7 @@ pub mod legacy;
 pub mod logging;
 pub mod startup;
 pub mod store;
+#[cfg(test)]
+mod structure;
 pub mod tokens;
 pub mod users;
