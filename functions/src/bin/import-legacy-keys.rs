@@ -1,4 +1,4 @@
-//! Imports a batch of legacy keys. It is invoked directly by whoever IAM lets: no API has it.
+//! Imports a batch of legacy keys, by a direct invocation that IAM authorises. No API has this function.
 
 use keygate::api::management;
 use keygate::api::request::DirectRequest;

@@ -1,5 +1,5 @@
-//! `GET /me`: who the caller is, as the authorizer told. It asks nobody else, and may not: because its role allows
-//! nothing, it also takes the `OPTIONS` of every route, which come without a credential.
+//! `GET /me`: the caller, as the authorizer describes it. The function calls nothing and its role allows nothing, so it also
+//! takes the `OPTIONS` of every route, which come without a credential.
 
 use keygate::api::management;
 use keygate::api::request::ManagementRequest;

@@ -173,3 +173,153 @@ fn detail(error: &Error) -> String {
     };
     text.to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use keygate_core::credential_class::CredentialClass;
+    use keygate_core::error::Place;
+    use keygate_core::pepper::UnknownPepper;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const CAUSE: &str = "connection reset by 10.0.0.7";
+
+    fn key_id() -> KeyId {
+        "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap()
+    }
+
+    fn invalid() -> Error {
+        let place = Place::Pointer("/name".to_owned());
+        Error::invalid(InvalidField { place, detail: "must be a string".to_owned() })
+    }
+
+    /// Every variant, with its status and its code. `number` fails to compile for a variant that is new.
+    fn all() -> Vec<(Error, u16, &'static str)> {
+        vec![
+            (invalid(), 400, "invalid_request"),
+            (Error::TooLarge(16_384), 413, "payload_too_large"),
+            (Error::NotJson, 415, "unsupported_media_type"),
+            (Error::Coded, 415, "unsupported_media_type"),
+            (Error::InsufficientScope("keys:write".to_owned()), 403, "insufficient_scope"),
+            (Error::InsufficientEndpoints(None), 403, "insufficient_endpoints"),
+            (Error::InsufficientCredential(CredentialClass::AccessToken), 403, "insufficient_credential"),
+            (Error::NotYourKey, 403, "forbidden"),
+            (Error::CallerRemoved, 403, "caller_removed"),
+            (Error::NotFound, 404, "not_found"),
+            (Error::NoSuchToken, 404, "not_found"),
+            (Error::NoSuchLegacyKey, 404, "not_found"),
+            (Error::NoLegacyKeys, 404, "not_found"),
+            (Error::NoOrigin, 404, "not_found"),
+            (Error::NoSuchWorkspace, 404, "no_such_workspace"),
+            (Error::TooManyKeys, 409, "too_many_keys"),
+            (Error::NameTaken(None), 409, "name_taken"),
+            (Error::QuotaReached { counted: 3, quota: 3 }, 409, "quota_exceeded"),
+            (Error::TooManyTokens(100), 409, "too_many_tokens"),
+            (Error::UserRemoved, 409, "user_removed"),
+            (Error::UserReinstated, 409, "conflict"),
+            (Error::AlreadyBootstrapped, 409, "already_bootstrapped"),
+            (Error::OwnUser, 409, "own_user"),
+            (Error::RemovalLimit(10_000), 409, "removal_limit"),
+            (Error::Conflict, 409, "conflict"),
+            (Error::PreconditionFailed, 412, "precondition_failed"),
+            (Error::IdempotencyMismatch, 422, "idempotency_mismatch"),
+            (Error::IdempotencyConflict(key_id()), 409, "idempotency_conflict"),
+            (Error::Busy, 503, "unavailable"),
+            (Error::Timeout(Duration::from_secs(9)), 503, "unavailable"),
+            (Error::Unavailable { service: "DynamoDB", cause: CAUSE.to_owned() }, 503, "unavailable"),
+            (Error::UnknownPepper(UnknownPepper { version: 7 }), 500, "internal"),
+            (Error::Broken(CAUSE.to_owned()), 500, "internal"),
+        ]
+    }
+
+    fn number(error: &Error) -> usize {
+        match error {
+            Error::Invalid { .. } => 0,
+            Error::TooLarge(_) => 1,
+            Error::NotJson => 2,
+            Error::Coded => 3,
+            Error::InsufficientScope(_) => 4,
+            Error::InsufficientEndpoints(_) => 5,
+            Error::InsufficientCredential(_) => 6,
+            Error::NotYourKey => 7,
+            Error::CallerRemoved => 8,
+            Error::NotFound => 9,
+            Error::NoSuchToken => 10,
+            Error::NoSuchLegacyKey => 11,
+            Error::NoLegacyKeys => 12,
+            Error::NoOrigin => 13,
+            Error::NoSuchWorkspace => 14,
+            Error::TooManyKeys => 15,
+            Error::NameTaken(_) => 16,
+            Error::QuotaReached { .. } => 17,
+            Error::TooManyTokens(_) => 18,
+            Error::UserRemoved => 19,
+            Error::UserReinstated => 20,
+            Error::AlreadyBootstrapped => 21,
+            Error::OwnUser => 22,
+            Error::RemovalLimit(_) => 23,
+            Error::Conflict => 24,
+            Error::PreconditionFailed => 25,
+            Error::IdempotencyMismatch => 26,
+            Error::IdempotencyConflict(_) => 27,
+            Error::Busy => 28,
+            Error::Timeout(_) => 29,
+            Error::Unavailable { .. } => 30,
+            Error::UnknownPepper(_) => 31,
+            Error::Broken(_) => 32,
+        }
+    }
+
+    fn body(response: &Response<Body>) -> Value {
+        serde_json::from_slice(response.body()).unwrap()
+    }
+
+    #[test]
+    fn every_error_has_its_status_and_its_code() {
+        for (index, (error, status, code)) in all().into_iter().enumerate() {
+            assert_eq!(number(&error), index, "{error:?}");
+            let response = problem(&error, None);
+            let body = body(&response);
+            assert_eq!(response.status().as_u16(), status, "{error:?}");
+            assert_eq!((&body["status"], &body["code"]), (&json!(status), &json!(code)), "{error:?}");
+            assert_eq!(body["type"], format!("urn:keygate:problem:{}", code.replace('_', "-")));
+            assert_eq!(response.headers()["content-type"], "application/problem+json");
+            assert_eq!(response.headers()["cache-control"], "no-store");
+        }
+    }
+
+    #[test]
+    fn no_failure_tells_its_cause_to_a_client() {
+        for (error, status, _) in all() {
+            let text = body(&problem(&error, None)).to_string();
+            assert!(!text.contains(CAUSE) && !text.contains("DynamoDB"), "{text}");
+            assert!(status < 500 || !text.contains(&error.to_string()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_client_is_told_to_retry_a_failure_that_passes_and_no_other() {
+        for (error, status, _) in all() {
+            let response = problem(&error, None);
+            let retry_after = response.headers().get(RETRY_AFTER);
+            assert_eq!(retry_after.is_some(), status == 503, "{error:?}");
+            assert_eq!(error.is_passing(), status == 503, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_problem_names_the_request_the_invalid_fields_and_the_key() {
+        let problem_of = |error: Error| body(&problem(&error, Some("5f1c1e0a".to_owned())));
+        let of_fields = problem_of(invalid());
+        assert_eq!(of_fields["request_id"], "5f1c1e0a");
+        assert_eq!(of_fields["errors"], json!([{"pointer": "/name", "detail": "must be a string"}]));
+        let others =
+            [Error::IdempotencyConflict(key_id()), Error::NameTaken(Some(key_id())), Error::NameTaken(None)];
+        let [of_conflict, of_name, of_hidden_name] = others.map(problem_of);
+        assert_eq!((&of_conflict["key_id"], &of_name["key_id"]), (&json!(key_id()), &json!(key_id())));
+        assert_eq!((of_hidden_name.get("key_id"), of_hidden_name.get("errors")), (None, None));
+    }
+}

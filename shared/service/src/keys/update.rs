@@ -161,7 +161,7 @@ fn changed(before: &Key, after: &Key) -> Vec<&'static str> {
 }
 
 /// Whether a change lets the owner of a key do more, or for longer: other scopes or endpoint rules, a later expiry,
-/// switched on again. Fewer rules count too: whoever could take rules away from a stronger key could rotate it then.
+/// switched on again. Fewer rules count too: otherwise a caller could take rules away from a stronger key, and then rotate it.
 fn widens(before: &Key, after: &Key) -> bool {
     let lives_longer = match (before.expires_at, after.expires_at) {
         (Some(before), Some(after)) => before < after,

@@ -1,4 +1,4 @@
-//! Revoking tokens: by whoever holds one (RFC 7009), or by id over the management API.
+//! Revoking tokens: by presenting one (RFC 7009), or by id over the management API.
 //!
 //! An access token is revoked alone. With a refresh token goes its family: the tokens that came of the same grant (RFC 7009,
 //! section 2.1).
@@ -33,7 +33,7 @@ pub struct TokenRevoker {
 }
 
 impl TokenRevoker {
-    /// Revokes the token that a request presents. Whoever holds a token may: the client need not be authenticated, and must
+    /// Revokes the token that a request presents. To hold the token is enough: the client need not be authenticated, and must
     /// be the token's own if it is. A token that does not exist, or does not work any more, is as good as revoked.
     ///
     /// # Errors
