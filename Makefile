@@ -191,7 +191,7 @@ pepper-status: setup ## Count what is left on each version of the pepper: STACK=
 	@$(CLI)/python -B tools/pepper_status.py --stack "$(STACK)"
 
 import-legacy-keys: setup ## Import keys of an earlier mechanism: FILE=keys.jsonl WORKSPACE=acme STACK=keygate
-##. The file's form is in docs/legacy-keys.md. Interrupted, it goes on when it is run again
+##. The file's form is in docs/migration.md. Interrupted, it goes on when it is run again
 ##. Into the local stack: set -a; . .local/env; set +a; make import-legacy-keys ...
 	@$(if $(and $(WORKSPACE),$(FILE)),,$(error say what goes where: make import-legacy-keys FILE=keys.jsonl WORKSPACE=acme))
 	@$(CLI)/python -B tools/import_legacy.py --stack "$(STACK)" --workspace "$(WORKSPACE)" "$(FILE)"
