@@ -116,6 +116,7 @@ merge: setup ## Merge infra/template into target/infra/template.yaml, and write 
 TEMPLATES := target/infra/template.yaml infra/examples/template.yaml
 templates: merge ## The templates, by the SAM CLI and cfn-lint, and the tests of the merge
 	@$(PHASE) "merge of the template: tests" $(CLI)/python -B -m unittest discover -s infra
+	@$(PHASE) "tables of parameters and outputs are current" $(CLI)/python -B tools/dev/template_tables.py --check
 	@for template in $(TEMPLATES); do \
 		$(WITH_CLI) AWS_REGION=us-east-1 $(PHASE) "sam validate --lint $$template" \
 			sam validate --lint --template-file $$template; \
@@ -158,10 +159,13 @@ measure:
 
 ##@ Documentation
 
-.PHONY: docs
+.PHONY: docs tables
 docs: setup ## Render the OpenAPI documents as pages that need no network: .local/docs/api.html and oauth.html
 	@$(CLI)/python -B tools/dev/render_api.py infra/openapi.yaml .local/docs/api.html
 	@$(CLI)/python -B tools/dev/render_api.py infra/oauth.yaml .local/docs/oauth.html
+
+tables: setup ## Write the tables of parameters and outputs in docs/deploying.md from infra/template
+	@$(CLI)/python -B tools/dev/template_tables.py
 
 ##@ AWS
 
