@@ -88,7 +88,7 @@ tool-checks:
 	@$(MAKE) lint-others
 	@$(MAKE) templates
 
-lint: lint-rust lint-others ## Format, clippy, rustdoc, the dependencies and the scripts
+lint: lint-rust lint-others ## Format, clippy, rustdoc, the dependencies, the scripts and the links of the documentation
 
 # Commands select the whole workspace, so that they enable the same features of the dependencies and share their builds.
 # Only rustdoc and the check after it leave the tests out: the functions go to AWS without the features of the tests.
@@ -105,6 +105,8 @@ lint-others: setup
 	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache .
 	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff .
 	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh tools/*/*.sh bench/*/*.sh
+	@$(PHASE) "documentation: links, paths, length of README.md" $(CLI)/python -B tools/dev/check_docs.py
+	@$(PHASE) "documentation: tests of its check" $(CLI)/python -B -m unittest discover -s tools/dev
 
 unit: system-packages ## The unit tests and the examples in the documentation
 	@$(PHASE) "unit tests" cargo test $(LOCKED) --workspace --lib
