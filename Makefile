@@ -102,6 +102,8 @@ lint-others: setup
 	@# Those of other systems too, which no build needs and which the next one reads.
 	@$(PHASE) "fetch every crate of Cargo.lock" cargo fetch $(LOCKED)
 	@$(PHASE) "dependencies: bans, licences, sources" $(CLI)/cargo-deny --offline check bans licenses sources
+	@# It knows misspellings, not words, so names and British spelling pass. "caf" is a text in a test.
+	@$(PHASE) "spelling: codespell" $(CLI)/codespell --skip ./target,node_modules --ignore-words-list caf .
 	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache .
 	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff .
 	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh tools/*/*.sh bench/*/*.sh

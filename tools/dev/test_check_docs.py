@@ -45,7 +45,7 @@ class CheckDocs(unittest.TestCase):
     def test_a_path_that_is_named_exists(self) -> None:
         self.assertEqual(faults({"docs/a.md": "`tools/b.py`\n"}), ["docs/a.md:1: tools/b.py does not exist"])
         self.assertEqual(faults({"docs/a.md": "in `tools/b/`\n"}), ["docs/a.md:1: tools/b/ does not exist"])
-        self.assertEqual(faults({"docs/decisions/1.md": "`tools/b.py`\n", "CHANGELOG.md": "tools/b.py\n"}), [])
+        self.assertEqual(faults({"CHANGELOG.md": "tools/b.py\n"}), [])
         self.assertEqual(faults({"a.py": "# docs/b.md says why.\n"}), ["a.py:1: docs/b.md does not exist"])
 
     def test_a_command_is_a_target(self) -> None:
