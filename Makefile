@@ -88,7 +88,7 @@ tool-checks:
 	@$(MAKE) lint-others
 	@$(MAKE) templates
 
-lint: lint-rust lint-others ## Format, clippy, rustdoc, the dependencies and the scripts
+lint: lint-rust lint-others ## Format, clippy, rustdoc, the dependencies, the scripts and the links of the documentation
 
 # Commands select the whole workspace, so that they enable the same features of the dependencies and share their builds.
 # Only rustdoc and the check after it leave the tests out: the functions go to AWS without the features of the tests.
@@ -102,9 +102,13 @@ lint-others: setup
 	@# Those of other systems too, which no build needs and which the next one reads.
 	@$(PHASE) "fetch every crate of Cargo.lock" cargo fetch $(LOCKED)
 	@$(PHASE) "dependencies: bans, licences, sources" $(CLI)/cargo-deny --offline check bans licenses sources
+	@# It knows misspellings, not words, so names and British spelling pass. "caf" is a text in a test.
+	@$(PHASE) "spelling: codespell" $(CLI)/codespell --skip ./target,node_modules --ignore-words-list caf .
 	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache .
 	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff .
 	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh tools/*/*.sh bench/*/*.sh
+	@$(PHASE) "documentation: links, paths, length of README.md" $(CLI)/python -B tools/dev/check_docs.py
+	@$(PHASE) "documentation: tests of its check" $(CLI)/python -B -m unittest discover -s tools/dev
 
 unit: system-packages ## The unit tests and the examples in the documentation
 	@$(PHASE) "unit tests" cargo test $(LOCKED) --workspace --lib
@@ -116,6 +120,7 @@ merge: setup ## Merge infra/template into target/infra/template.yaml, and write 
 TEMPLATES := target/infra/template.yaml infra/examples/template.yaml
 templates: merge ## The templates, by the SAM CLI and cfn-lint, and the tests of the merge
 	@$(PHASE) "merge of the template: tests" $(CLI)/python -B -m unittest discover -s infra
+	@$(PHASE) "tables of parameters and outputs are current" $(CLI)/python -B tools/dev/template_tables.py --check
 	@for template in $(TEMPLATES); do \
 		$(WITH_CLI) AWS_REGION=us-east-1 $(PHASE) "sam validate --lint $$template" \
 			sam validate --lint --template-file $$template; \
@@ -158,10 +163,13 @@ measure:
 
 ##@ Documentation
 
-.PHONY: docs
+.PHONY: docs tables
 docs: setup ## Render the OpenAPI documents as pages that need no network: .local/docs/api.html and oauth.html
 	@$(CLI)/python -B tools/dev/render_api.py infra/openapi.yaml .local/docs/api.html
 	@$(CLI)/python -B tools/dev/render_api.py infra/oauth.yaml .local/docs/oauth.html
+
+tables: setup ## Write the tables of parameters and outputs in docs/deploying.md from infra/template
+	@$(CLI)/python -B tools/dev/template_tables.py
 
 ##@ AWS
 
@@ -191,7 +199,7 @@ pepper-status: setup ## Count what is left on each version of the pepper: STACK=
 	@$(CLI)/python -B tools/pepper_status.py --stack "$(STACK)"
 
 import-legacy-keys: setup ## Import keys of an earlier mechanism: FILE=keys.jsonl WORKSPACE=acme STACK=keygate
-##. The file's form is in docs/legacy-keys.md. Interrupted, it goes on when it is run again
+##. The file's form is in docs/migration.md. Interrupted, it goes on when it is run again
 ##. Into the local stack: set -a; . .local/env; set +a; make import-legacy-keys ...
 	@$(if $(and $(WORKSPACE),$(FILE)),,$(error say what goes where: make import-legacy-keys FILE=keys.jsonl WORKSPACE=acme))
 	@$(CLI)/python -B tools/import_legacy.py --stack "$(STACK)" --workspace "$(WORKSPACE)" "$(FILE)"

@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HEADER = """\
 # Sizes
 
-What `make build` made last, for {architecture}. The zip is what is uploaded; Lambda unpacks it at a cold start.
+With this page you can look up the size of each function that `make build` built last, for {architecture}.
+Lambda receives the zip, and unpacks it at a cold start.
 
 | function | binary (MB) | zip (MB) |
 | --- | ---: | ---: |
