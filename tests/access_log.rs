@@ -43,7 +43,7 @@ fn delivery(stream: &str, lines: &[String]) -> Value {
 
 #[tokio::test]
 async fn every_line_of_a_call_with_a_key_is_an_event_once_however_often_it_is_delivered() {
-    let (workspace, function) = tokio::join!(Workspace::new(), Function::start("record-calls", &[]));
+    let (workspace, function) = tokio::join!(Workspace::new(), Function::start("ingest-access-logs", &[]));
     let key = workspace.key_of("bob", &[]).await;
     let mut refused = line(&workspace, "bob", &key);
     refused["errorType"] = json!("ACCESS_DENIED");
@@ -68,7 +68,7 @@ async fn every_line_of_a_call_with_a_key_is_an_event_once_however_often_it_is_de
 
 #[tokio::test]
 async fn a_delivery_that_failed_is_written_completely_when_it_comes_again() {
-    let (workspace, function) = tokio::join!(Workspace::new(), Function::start("record-calls", &[]));
+    let (workspace, function) = tokio::join!(Workspace::new(), Function::start("ingest-access-logs", &[]));
     let key = workspace.key_of("bob", &[]).await;
     let lines = vec![line(&workspace, "bob", &key).to_string(); 20];
     let event = delivery(&unique("log"), &lines);
@@ -77,14 +77,14 @@ async fn a_delivery_that_failed_is_written_completely_when_it_comes_again() {
     function.disturb(Disturbance::KillAt(7, Moment::Before));
     assert!(!function.survives(event.clone()).await);
     assert!(calls(&workspace.id, "bob").await.len() < lines.len());
-    let next = Function::start("record-calls", &[]).await;
+    let next = Function::start("ingest-access-logs", &[]).await;
     assert!(next.invoke(event).await.is_ok());
     assert_eq!(calls(&workspace.id, "bob").await.len(), lines.len());
 }
 
 #[tokio::test]
 async fn a_line_without_a_valid_key_is_counted_and_belongs_to_no_user() {
-    let (workspace, function) = tokio::join!(Workspace::new(), Function::start("record-calls", &[]));
+    let (workspace, function) = tokio::join!(Workspace::new(), Function::start("ingest-access-logs", &[]));
     let key = workspace.key_of("bob", &[]).await;
     let with = |member: &str, value: &str| {
         let mut line = line(&workspace, "bob", &key);
@@ -106,7 +106,7 @@ async fn a_line_without_a_valid_key_is_counted_and_belongs_to_no_user() {
     assert!(function.invoke(delivery(&unique("log"), &lines)).await.is_ok());
     let counts = |line: &Value| (line["calls"].clone(), line["anonymous"].clone(), line["invalid"].clone());
     let logged = function.log_lines();
-    let counted = logged.iter().find(|line| line["message"] == "calls recorded").expect("a line");
+    let counted = logged.iter().find(|line| line["message"] == "access log batch ingested").expect("a line");
     assert_eq!(counts(counted), (json!(1), json!(1), json!(5)));
     assert!(calls(&workspace.id, "bob").await.is_empty());
     assert_eq!(calls(&workspace.id, "carol").await.len(), 1);

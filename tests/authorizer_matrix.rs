@@ -82,7 +82,7 @@ async fn a_credential_is_accepted_or_refused_alike_in_every_kind_of_event_and_fo
         ("of another shape than legacy keys", bearer(&legacy[1..]), false),
     ];
     for form in ["policy", "simple"] {
-        let settings = [("AUTHORIZER_ANSWER", form), LEGACY[0], LEGACY[1]];
+        let settings = [("AUTHORIZER_RESPONSE", form), LEGACY[0], LEGACY[1]];
         let authorizer = Function::start("authorize", &settings).await;
         for (name, refused) in EVENTS {
             for (state, authorization, accepted) in &states {
@@ -144,7 +144,7 @@ async fn a_policy_has_the_rules_of_a_key_and_a_simple_response_evaluates_them_on
     let created = workspace.created(json!({"name": "a", "endpoints": ["POST /my/*", "$connect"]})).await;
     let bearer = format!("Bearer {}", text(&created, "key"));
     for form in ["policy", "simple", "simple-uncached"] {
-        let authorizer = Function::start("authorize", &[("AUTHORIZER_ANSWER", form)]).await;
+        let authorizer = Function::start("authorize", &[("AUTHORIZER_RESPONSE", form)]).await;
         for (name, refused) in EVENTS {
             let event = carrying(name, Some(&bearer));
             let arn = event["methodArn"].as_str().or(event["routeArn"].as_str()).expect("an ARN").to_owned();

@@ -1,4 +1,4 @@
-//! Clearing API Gateway's authorizer caches after a revocation: `clear-caches`.
+//! Clearing API Gateway's authorizer caches after a revocation: `invalidate-caches`.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ const HTTP: &str = "DELETE /v2/apis/def456/stages/%24default/cache/authorizers";
 async fn start(stale_if_error_seconds: &str) -> Function {
     let variables = [
         ("AUTHORIZER_CACHES", "restapis/abc123/stages/prod,apis/def456/stages/$default"),
-        ("CLEAR_AGAIN_QUEUE", "https://sqs.eu-west-1.amazonaws.com/123456789012/clear-again"),
+        ("CACHE_INVALIDATION_QUEUE", "https://sqs.eu-west-1.amazonaws.com/123456789012/cache-invalidation"),
         ("CACHE_SECONDS", "30"),
         ("STALE_IF_ERROR_SECONDS", stale_if_error_seconds),
     ];
-    Function::start("clear-caches", &variables).await
+    Function::start("invalidate-caches", &variables).await
 }
 
-/// The stream record of an audit event, with the attributes that `clear-caches` reads.
+/// The stream record of an audit event, with the attributes that `invalidate-caches` reads.
 fn record(action: &str, changed: Option<&[&str]>) -> Value {
     let mut image = json!({"action": {"S": action}});
     if let Some(changed) = changed {
@@ -36,9 +36,12 @@ fn record(action: &str, changed: Option<&[&str]>) -> Value {
 }
 
 /// A batch of messages from the queue, one for each time.
-fn messages(clear_at: &[i64]) -> Value {
-    let message = |at: &i64| json!({"messageId": "1", "body": json!({"clear_at": at}).to_string(), "eventSource": "aws:sqs"});
-    json!({"Records": clear_at.iter().map(message).collect::<Vec<_>>()})
+fn messages(invalidate_at: &[i64]) -> Value {
+    let message = |at: &i64| {
+        let body = json!({"invalidate_at": at}).to_string();
+        json!({"messageId": "1", "body": body, "eventSource": "aws:sqs"})
+    };
+    json!({"Records": invalidate_at.iter().map(message).collect::<Vec<_>>()})
 }
 
 fn operations(function: &Function) -> Vec<String> {
@@ -58,7 +61,7 @@ async fn a_batch_of_revocations_clears_every_stage_once_and_schedules_the_second
     assert_eq!(calls[0].1["DelaySeconds"], 40);
     let again: Value =
         serde_json::from_str(calls[0].1["MessageBody"].as_str().expect("a body")).expect("JSON");
-    assert!((40..=100).contains(&(again["clear_at"].as_i64().expect("a time") - before)), "{again}");
+    assert!((40..=100).contains(&(again["invalidate_at"].as_i64().expect("a time") - before)), "{again}");
 }
 
 #[tokio::test]
@@ -104,7 +107,7 @@ async fn a_time_beyond_the_longest_delay_of_a_message_is_scheduled_again() {
     let calls = function.take_calls();
     assert_eq!(calls.len(), 1, "nothing is due: {calls:?}");
     assert_eq!(calls[0].1["DelaySeconds"], 900);
-    assert_eq!(calls[0].1["MessageBody"], json!({"clear_at": later}).to_string());
+    assert_eq!(calls[0].1["MessageBody"], json!({"invalidate_at": later}).to_string());
 }
 
 #[tokio::test]

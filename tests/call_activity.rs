@@ -198,13 +198,14 @@ async fn a_call_that_cannot_be_written_is_logged_and_counted_and_changes_no_resp
     for _ in 0..2 {
         assert_eq!(authorizer.invoke(token(&key)).await.expect("a policy")["principalId"], "bob");
     }
-    let not_written = |line: &Value| line["message"] == "not written after the answer";
+    let not_written = |line: &Value| line["message"] == "deferred write failed";
     let is_logged = async || authorizer.log_lines().into_iter().filter(not_written).count() >= 2;
     eventually("both failures are logged", is_logged).await;
     authorizer.disturb(Disturbance::None);
     authorizer.invoke(token(&key)).await.expect("a policy");
     wait_for_calls(&workspace, "bob", 1).await;
     authorizer.terminate().await;
-    let counted: u64 = authorizer.log_lines().iter().filter_map(|line| line["NotWritten"].as_u64()).sum();
+    let counted: u64 =
+        authorizer.log_lines().iter().filter_map(|line| line["DeferredWriteFailures"].as_u64()).sum();
     assert_eq!(counted, 2);
 }

@@ -57,7 +57,7 @@ async fn a_used_key_shows_when_it_was_used_last() {
 async fn an_environment_whose_extension_cannot_register_logs_the_reason() {
     let workspace = Workspace::new().await;
     assert!(workspace.accepts(&workspace.admin).await);
-    let warning = "no Extensions API: what is left is written before each answer";
+    let warning = "extension not registered: deferred work runs before each response";
     let line = eventually_some("the authorizer logs a warning", async || {
         log_lines(&workspace.api).await.into_iter().find(|line| line.contains(warning))
     });

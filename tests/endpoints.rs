@@ -129,7 +129,7 @@ async fn a_simple_response_enforces_rules_or_refuses_the_key() {
         event
     };
     for (form, expected) in [("simple", [false, false, false]), ("simple-uncached", [true, false, false])] {
-        let authorizer = Function::start("authorize", &[("AUTHORIZER_ANSWER", form)]).await;
+        let authorizer = Function::start("authorize", &[("AUTHORIZER_RESPONSE", form)]).await;
         let calls = [("GET", "/orders/7"), ("POST", "/orders/7"), ("GET", "/orders")];
         for ((method, path), expected) in calls.into_iter().zip(expected) {
             let answer = authorizer.invoke(called(method, path)).await.expect("a simple response");

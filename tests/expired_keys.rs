@@ -239,7 +239,7 @@ async fn an_expired_key_of_a_removed_user_gets_no_place_again() {
     let narrow = Narrow::new().await;
     let (lost, _) = narrow.with_an_uncounted_key().await;
     let answer = narrow.updater.invoke_while(narrow.extension(&lost), async {
-        let clearer = Function::start("clear-user", &[]).await;
+        let clearer = Function::start("process-user-removal", &[]).await;
         let removal = json!({"workspace_id": narrow.workspace.id, "user_id": "bob"});
         clearer.disturb(Disturbance::KillAfter);
         clearer.invoke_until_killed(removal).await;
@@ -291,7 +291,7 @@ async fn a_change_of_an_expired_key_gives_it_nothing_back_and_takes_nothing_from
 
 #[tokio::test]
 async fn an_expired_key_is_handed_over_whatever_the_others_quota() {
-    let clearer = Function::start("clear-user", &QUOTA).await;
+    let clearer = Function::start("process-user-removal", &QUOTA).await;
     for is_counted in [true, false] {
         let narrow = Narrow::new().await;
         for name in ["one of the heir", "another"] {
@@ -315,7 +315,7 @@ async fn an_expired_key_is_handed_over_whatever_the_others_quota() {
 
 #[tokio::test]
 async fn a_key_that_is_handed_over_takes_the_place_of_an_expired_one() {
-    let clearer = Function::start("clear-user", &QUOTA).await;
+    let clearer = Function::start("process-user-removal", &QUOTA).await;
     let workspace = Workspace::new().await;
     for name in ["one", "two"] {
         let body = json!({"name": name, "user_id": "svc:heir", "expires_in": 3600});

@@ -176,7 +176,7 @@ async fn the_header_is_stored_nowhere() {
     let header = unique("request");
     create(&workspace, &workspace.admin, &header, &json!({"name": "ci"})).await;
     let contents = format!("{:?}", workspace.contents().await);
-    assert!(contents.contains("REPLAY#") && !contents.contains(&header));
+    assert!(contents.contains("IDEMPOTENCY#") && !contents.contains(&header));
 }
 
 #[tokio::test]

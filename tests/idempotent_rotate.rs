@@ -411,7 +411,7 @@ async fn the_header_is_stored_nowhere() {
     let header = unique("request");
     rotate(&workspace, &workspace.admin, text(&created, "id"), &header, &json!({})).await;
     let contents = format!("{:?}", workspace.contents().await);
-    assert!(contents.contains("REPLAY#") && !contents.contains(&header));
+    assert!(contents.contains("IDEMPOTENCY#") && !contents.contains(&header));
 }
 
 #[tokio::test]

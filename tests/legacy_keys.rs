@@ -278,13 +278,13 @@ async fn a_removal_that_is_killed_anywhere_among_the_legacy_keys_goes_on_when_it
         import(&workspace, keys).await;
         let ids = stored(&workspace).await;
         let removal = json!({"workspace_id": workspace.id, "user_id": "bob"});
-        let killed = Function::start("clear-user", &LEGACY[..1]).await;
+        let killed = Function::start("process-user-removal", &LEGACY[..1]).await;
         killed.disturb(Disturbance::KillAt(call, moment));
         assert!(
             !killed.survives(removal.clone()).await,
             "call {call}: mark, members, index, and one for each key"
         );
-        let again = Function::start("clear-user", &LEGACY[..1]).await;
+        let again = Function::start("process-user-removal", &LEGACY[..1]).await;
         assert_eq!(again.invoke(removal).await, Ok(Value::Null));
         assert!(stored(&workspace).await.is_empty(), "{call} {moment:?}");
         let contents = workspace.contents().await;

@@ -1,4 +1,4 @@
-//! Lifecycle events: `announce-due` announces expiring keys, expired keys and ended overlaps.
+//! Lifecycle events: `announce-lifecycle` announces expiring keys, expired keys and ended overlaps.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ impl Deployment {
             tables.start("update-key"),
             tables.start("rotate-key"),
             tables.start("delete-key"),
-            tables.start("announce-due")
+            tables.start("announce-lifecycle")
         );
         Self { tables, creator, updater, rotator, deleter, announcer }
     }
@@ -55,7 +55,7 @@ impl Deployment {
         assert_eq!(self.deleter.invoke(event).await.expect("an answer")["statusCode"], 204);
     }
 
-    /// Lets the next run of `announce-due` begin with the hour that many hours ago.
+    /// Lets the next run of `announce-lifecycle` begin with the hour that many hours ago.
     async fn note_hours_ago(&self, hours: i64) {
         let hour = (Utc::now().timestamp() / 3600 - hours) * 3600;
         let note = json!({"workspace_id": "#keygate", "entry": "ANNOUNCED", "note": hour});
@@ -75,7 +75,7 @@ impl Deployment {
         self.tables.move_times(id, &key, &moved).await;
     }
 
-    /// Runs `announce-due` until a key has a lifecycle event, and returns the event.
+    /// Runs `announce-lifecycle` until a key has a lifecycle event, and returns the event.
     async fn announce(&self, id: &str) -> Value {
         eventually_some("the key has a lifecycle event", async || {
             self.announcer.invoke(json!({})).await.expect("a run");
@@ -251,7 +251,7 @@ async fn after_a_kill_at_any_call_the_next_run_leaves_what_one_clean_run_does() 
     for at in points {
         for moment in [Moment::Before, Moment::After] {
             let id = prepare(&format!("{at} {moment:?}")).await;
-            let killed = deployment.tables.start("announce-due").await;
+            let killed = deployment.tables.start("announce-lifecycle").await;
             killed.disturb(Disturbance::KillAt(u32::try_from(at).expect("a small number"), moment));
             assert!(!killed.survives(json!({})).await, "{at} {moment:?}");
             deployment.announcer.invoke(json!({})).await.expect("a run");
@@ -300,7 +300,7 @@ async fn the_deployed_function_announces_the_end_of_an_overlap() {
     workspace.rotate(&workspace.admin, id_of(&workspace.admin), &json!({"overlap_seconds": 1})).await;
     let id = json!(id_of(&workspace.admin));
     eventually("the end of the overlap is announced", async || {
-        emulator::run(&workspace.api, "AnnounceDue", &json!({})).await;
+        emulator::run(&workspace.api, "AnnounceLifecycle", &json!({})).await;
         workspace.contents().await.events_of("key.overlap_ended", &id) > 0
     })
     .await;

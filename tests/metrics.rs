@@ -53,16 +53,16 @@ async fn decisions_are_counted_and_latencies_measured() {
     let expected = [
         ("Allowed", 3),
         ("CacheHits", 2),
-        ("Denied", 3),
-        ("Denied malformed", 2),
-        ("Denied unknown", 1),
+        ("Refused", 3),
+        ("Refused malformed", 2),
+        ("Refused unknown", 1),
         ("Errors", 1),
         ("KmsLatency", 1),
         ("StoreLatency", 2),
     ];
     let mut counted = counted(&authorizer);
     // The number of events that are not written depends on when the database goes down.
-    counted.remove("NotWritten");
+    counted.remove("DeferredWriteFailures");
     assert_eq!(counted, expected.map(|(name, count)| (name.to_owned(), count)).into());
 }
 
@@ -96,14 +96,22 @@ fn every_function_may_send_traces_where_they_are_on() {
 }
 
 /// The names of all metrics that the authorizer can write.
-const METRICS: [&str; 8] =
-    ["Allowed", "Denied", "Errors", "CacheHits", "StaleHits", "NotWritten", "StoreLatency", "KmsLatency"];
+const METRICS: [&str; 8] = [
+    "Allowed",
+    "Refused",
+    "Errors",
+    "CacheHits",
+    "StaleHits",
+    "DeferredWriteFailures",
+    "StoreLatency",
+    "KmsLatency",
+];
 
 #[tokio::test]
 async fn alarms_and_the_dashboard_are_about_metrics_that_are_written() {
     let api = Api::default();
     let alarmed = alarmed_metrics(&api).await;
-    for needed in ["Errors", "NotWritten", "StoreLatency", "Throttles", "5XXError"] {
+    for needed in ["Errors", "DeferredWriteFailures", "StoreLatency", "Throttles", "5XXError"] {
         assert!(alarmed.iter().any(|(_, metric)| metric == needed), "{needed}: {alarmed:?}");
     }
     let dashboard = dashboard(&api, &variable("KEYGATE_STACK")).await;

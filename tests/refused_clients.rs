@@ -131,7 +131,7 @@ async fn an_event_that_cannot_be_written_changes_no_answer_and_is_logged() {
         issuer.invoke(token_request(&made_up(id_of(&key), CredentialForm::ApiKey))).await.expect("an answer");
     assert_eq!(answer["statusCode"], 401, "{answer}");
     issuer.frozen().await;
-    assert!(issuer.log_lines().iter().any(|line| line["message"] == "not written after the answer"));
+    assert!(issuer.log_lines().iter().any(|line| line["message"] == "deferred write failed"));
     issuer.disturb(Disturbance::None);
     let answer = issuer.invoke(token_request(&key)).await.expect("an answer");
     assert_eq!(answer["statusCode"], 200, "{answer}");

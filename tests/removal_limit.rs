@@ -87,8 +87,10 @@ async fn a_reinstated_user_stays_known_and_makes_no_room_for_another() {
 #[tokio::test]
 async fn an_event_removes_its_user_whatever_the_limit_and_does_not_count() {
     let workspace = Workspace::new().await;
-    let (remover, clearer) =
-        tokio::join!(Function::start("remove-user", &[LIMIT]), Function::start("clear-user", &[LIMIT]));
+    let (remover, clearer) = tokio::join!(
+        Function::start("remove-user", &[LIMIT]),
+        Function::start("process-user-removal", &[LIMIT])
+    );
     for user in ["made-up-1", "made-up-2"] {
         assert_eq!(remove(&remover, &workspace, user).await, 202);
     }

@@ -212,7 +212,7 @@ async fn a_key_for_which_the_other_user_has_no_room_is_deleted() {
     for user in ["bob", "bob", "svc:heir"] {
         workspace.key_of(user, &[]).await;
     }
-    let function = Function::start("clear-user", &[("KEYS_PER_USER", "2")]).await;
+    let function = Function::start("process-user-removal", &[("KEYS_PER_USER", "2")]).await;
     let mut event = removal(&workspace, "bob");
     event["transfer_to"] = json!("svc:heir");
     assert_eq!(function.invoke(event).await, Ok(Value::Null));
@@ -287,7 +287,7 @@ async fn an_event_of_another_system_removes_its_user() {
 #[tokio::test]
 async fn an_event_that_is_no_removal_is_a_failure_and_removes_nobody() {
     let workspace = Workspace::new().await;
-    let function = Function::start("clear-user", &[]).await;
+    let function = Function::start("process-user-removal", &[]).await;
     for event in [
         json!({"workspace_id": workspace.id}),
         json!({"workspace_id": workspace.id, "user_id": "admin", "force": true}),
@@ -307,7 +307,7 @@ async fn a_removal_that_comes_again_after_a_reinstatement_removes_nobody() {
     workspace.key_of("bob", &[]).await;
     let mut event = removal(&workspace, "bob");
     event["time"] = json!((Utc::now() - TimeDelta::seconds(5)).to_rfc3339_opts(SecondsFormat::Secs, true));
-    let function = Function::start("clear-user", &[]).await;
+    let function = Function::start("process-user-removal", &[]).await;
     assert!(function.invoke(event.clone()).await.is_ok());
     let reinstated = workspace.call(Method::PUT, "/users/bob", &workspace.admin).await;
     assert_eq!(reinstated.status, 204);
@@ -329,7 +329,7 @@ async fn a_removal_that_is_undone_before_it_has_begun_is_over() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let (remover, clearer) =
-        tokio::join!(Function::start("remove-user", &[]), Function::start("clear-user", &[]));
+        tokio::join!(Function::start("remove-user", &[]), Function::start("process-user-removal", &[]));
     remover.disturb(Disturbance::KillAfter);
     let mut request = request(&workspace, ("DELETE", "/users/bob"), None, &[], &Value::Null);
     request["pathParameters"] = json!({"user_id": "bob"});
@@ -350,7 +350,10 @@ async fn a_removal_that_is_undone_half_way_leaves_the_rest_alone() {
     }
     let mut event = removal(&workspace, "bob");
     event["time"] = json!((Utc::now() - TimeDelta::seconds(5)).to_rfc3339_opts(SecondsFormat::Secs, true));
-    let (killed, next) = tokio::join!(Function::start("clear-user", &[]), Function::start("clear-user", &[]));
+    let (killed, next) = tokio::join!(
+        Function::start("process-user-removal", &[]),
+        Function::start("process-user-removal", &[])
+    );
     // The mark, the entries, the first key and its deletion, the second key.
     killed.disturb(Disturbance::KillAt(5, Moment::Before));
     assert!(!killed.survives(event.clone()).await);
@@ -362,7 +365,7 @@ async fn a_removal_that_is_undone_half_way_leaves_the_rest_alone() {
 
 #[tokio::test]
 async fn wherever_a_removal_is_killed_the_next_run_ends_it_as_one_run_does() {
-    let finisher = Function::start("clear-user", &[("KEYS_PER_USER", "2")]).await;
+    let finisher = Function::start("process-user-removal", &[("KEYS_PER_USER", "2")]).await;
     for transfer_to in [Value::Null, json!("svc:heir")] {
         let mut ends = Vec::new();
         for calls in 0.. {
@@ -372,7 +375,7 @@ async fn wherever_a_removal_is_killed_the_next_run_ends_it_as_one_run_does() {
             }
             let mut event = removal(&workspace, "bob");
             event["transfer_to"] = transfer_to.clone();
-            let function = Function::start("clear-user", &[("KEYS_PER_USER", "2")]).await;
+            let function = Function::start("process-user-removal", &[("KEYS_PER_USER", "2")]).await;
             function.disturb(Disturbance::KillAt(calls, Moment::Before));
             let survived = function.survives(event.clone()).await;
             let between = workspace.contents().await;
@@ -414,7 +417,7 @@ async fn a_request_that_dies_before_it_hands_over_is_taken_up_by_the_next_one() 
 async fn no_key_slips_through_while_its_user_is_removed() {
     let workspace = Workspace::new().await;
     let (creator, clearer) =
-        tokio::join!(Function::start("create-key", &[]), Function::start("clear-user", &[]));
+        tokio::join!(Function::start("create-key", &[]), Function::start("process-user-removal", &[]));
     let create =
         request(&workspace, ("POST", "/api-keys"), None, &[], &json!({"name": "late", "user_id": "bob"}));
     let late = creator.invoke_while(create, async {
@@ -436,7 +439,7 @@ async fn a_change_at_the_same_time_saves_no_key() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     workspace.remove("nobody", "").await;
-    let clearer = Function::start("clear-user", &[]).await;
+    let clearer = Function::start("process-user-removal", &[]).await;
     let conflicting = clearer.invoke_while(removal(&workspace, "bob"), async {
         let answer = workspace.update(&workspace.admin, id_of(&key), &json!({"name": "renamed"})).await;
         assert_eq!(answer.status, 200);
@@ -460,7 +463,8 @@ async fn a_user_with_a_thousand_keys_is_removed_in_one_run() {
         }
     };
     tokio::join!(create(0), create(1), create(2), create(3));
-    invoke_later(&workspace.api, &variable("KEYGATE_CLEAR_USER_FUNCTION"), &removal(&workspace, "bob")).await;
+    invoke_later(&workspace.api, &variable("KEYGATE_USER_REMOVAL_FUNCTION"), &removal(&workspace, "bob"))
+        .await;
     let contents = workspace.when_cleared("bob").await;
     assert_eq!(contents.keys.len(), 1, "the administrator's");
     assert_eq!(done(&contents)[&("key.deleted".to_owned(), "bob".to_owned())], KEYS);

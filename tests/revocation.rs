@@ -213,7 +213,7 @@ async fn what_is_answered_for_a_previous_secret_ends_with_the_overlap() {
 #[tokio::test]
 async fn a_simple_response_tells_the_end_of_the_overlap_too() {
     let workspace = Workspace::new().await;
-    let authorizer = Function::start("authorize", &[("AUTHORIZER_ANSWER", "simple")]).await;
+    let authorizer = Function::start("authorize", &[("AUTHORIZER_RESPONSE", "simple")]).await;
     let key = workspace.key_of("bob", &[]).await;
     let overlap = json!({"overlap_seconds": 3600});
     let rotated = workspace.rotate(&workspace.admin, id_of(&key), &overlap).await.json();

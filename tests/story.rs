@@ -70,7 +70,7 @@ async fn a_team_adopts_keygate_and_the_trail_tells_its_story() {
     eventually("the nightly key expires", async || !opens(&workspace, nightly).await).await;
     let of_nightly = format!("?key_id={nightly_id}&action=key.expired");
     eventually("the expiry is announced", async || {
-        run(api, "AnnounceDue", &json!({})).await;
+        run(api, "AnnounceLifecycle", &json!({})).await;
         !told(&workspace, &of_nightly).await.is_empty()
     })
     .await;

@@ -100,10 +100,13 @@ async fn no_table_and_no_log_has_a_secret_a_hash_in_text_or_a_pepper() {
     }
 }
 
-/// The peppers, the replay key and the rotation key, as KMS derives them.
+/// The peppers, the idempotent-create key and the idempotent-rotate key, as KMS derives them.
 async fn derived_keys(api: &Api) -> Vec<Vec<u8>> {
     let mut peppers = Vec::new();
-    let sources = ["KEYGATE_PEPPERS", "KEYGATE_REPLAY_KEY", "KEYGATE_ROTATION_KEY"].map(variable).join(",");
+    let sources =
+        ["KEYGATE_PEPPERS", "KEYGATE_IDEMPOTENT_CREATE_MAC_KEY", "KEYGATE_IDEMPOTENT_ROTATE_MAC_KEY"]
+            .map(variable)
+            .join(",");
     for source in sources.split(',') {
         let (label, key) = source
             .splitn(3, ':')

@@ -55,13 +55,13 @@ PARAMETERS = {
     # Nobody listens to it, but the alarms are deployed.
     "AlarmTopicArn": "arn:aws:sns:us-east-1:000000000000:keygate-alarms",
     # The emulator writes no access logs; what a test puts there is read as if it did.
-    "RecordedLogGroup": f"/aws/apigateway/{STACK}/access",
+    "ApiAccessLogGroup": f"/aws/apigateway/{STACK}/access",
     "UserRemovalPattern": '{"source": ["example.users"], "detail-type": ["user removed"]}',
     # Far away: what happens at the sunset is tested with functions of another one.
     "LegacySunset": "2099-12-31T23:59:59Z",
     "LegacyPattern": LEGACY_PATTERN,
     "LegacyHeader": "X-Legacy-Key",
-    "AnnounceMinutes": "2",
+    "LifecycleCheckMinutes": "2",
     "DisableUnusedDays": "90",
     # There are no caches to clear here, so these need not exist: the recorder writes down that they were to be cleared.
     "AuthorizerCaches": "restapis/local/stages/test,apis/local/stages/$default",

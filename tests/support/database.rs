@@ -303,7 +303,7 @@ pub(crate) async fn end_retention_of_activity(workspace: &str) {
 /// Ends the retention of a workspace's idempotency records, which is ten minutes.
 pub(crate) async fn end_memory(workspace: &str) {
     for (entry, _) in
-        contents(workspace).await.entries.iter().filter(|(entry, _)| entry.starts_with("REPLAY#"))
+        contents(workspace).await.entries.iter().filter(|(entry, _)| entry.starts_with("IDEMPOTENCY#"))
     {
         let key = key_of([("workspace_id", workspace), ("entry", entry)]);
         end_item("KEYGATE_WORKSPACES_TABLE", key, "SET #ttl = :past").await;

@@ -136,7 +136,7 @@ impl Function {
             .env("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{address}"))
             .env("AWS_ENDPOINT_URL_KMS", variable("AWS_ENDPOINT_URL"))
             .env("AWS_ENDPOINT_URL_LAMBDA", variable("AWS_ENDPOINT_URL"))
-            .env("CLEAR_USER_FUNCTION", variable("KEYGATE_CLEAR_USER_FUNCTION"))
+            .env("USER_REMOVAL_FUNCTION", variable("KEYGATE_USER_REMOVAL_FUNCTION"))
             .envs(
                 ["EVENTBRIDGE", "SQS", "API_GATEWAY"]
                     .map(|service| (format!("AWS_ENDPOINT_URL_{service}"), format!("http://{address}"))),
@@ -149,8 +149,8 @@ impl Function {
             .env("LEGACY_KEYS_TABLE", variable("KEYGATE_LEGACY_KEYS_TABLE"))
             .env("LOG_LEVEL", "debug")
             .env("PEPPERS", variable("KEYGATE_PEPPERS"))
-            .env("REPLAY_KEY", variable("KEYGATE_REPLAY_KEY"))
-            .env("ROTATION_KEY", variable("KEYGATE_ROTATION_KEY"))
+            .env("IDEMPOTENT_CREATE_MAC_KEY", variable("KEYGATE_IDEMPOTENT_CREATE_MAC_KEY"))
+            .env("IDEMPOTENT_ROTATE_MAC_KEY", variable("KEYGATE_IDEMPOTENT_ROTATE_MAC_KEY"))
             .envs(variables.iter().copied())
             .stdout(log_file.try_clone().expect("a second handle"))
             .stderr(log_file);

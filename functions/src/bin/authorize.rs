@@ -49,7 +49,7 @@ async fn main() -> Result<(), Error> {
     let started = Instant::now();
     let peppers = async {
         let peppers = kms::derive(&aws.kms(), MacKeySources::peppers(&environment)?).await?;
-        writer.took(Latency::Kms, started.elapsed());
+        writer.record_latency(Latency::Kms, started.elapsed());
         Ok::<_, Error>(peppers)
     };
     let (peppers, connected, deferred) =
@@ -67,7 +67,7 @@ async fn main() -> Result<(), Error> {
 fn writer(environment: &Environment, aws: &Aws) -> Result<DeferredWriter, InvalidVariable> {
     let dynamodb = aws.dynamodb();
     let metrics = Metrics::from_environment(environment)?;
-    let uses = UsageWriter {
+    let usage_writer = UsageWriter {
         keys: KeysTable::new(dynamodb.clone(), environment)?,
         tokens: TokensTable::new(dynamodb.clone(), environment)?,
         legacy_keys: match legacy_credential::sunset(environment)? {
@@ -77,7 +77,7 @@ fn writer(environment: &Environment, aws: &Aws) -> Result<DeferredWriter, Invali
         last_used_interval: environment.seconds("LAST_USED_INTERVAL", 900, 0..=86_400)?,
     };
     Ok(DeferredWriter {
-        uses: Some(uses),
+        usage_writer: Some(usage_writer),
         activity: ActivityTable::new(dynamodb, environment)?,
         budget: settings::deferred_budget(environment)?,
         calls: CallCounter::from_environment(environment)?.into(),
@@ -100,11 +100,11 @@ async fn respond(
             tracing::error!(request_id, %error, "no decision");
             (
                 Err(error),
-                DeferredWork { at: now, outcome: None, lookup: LookupSource::None, call: None, used: None },
+                DeferredWork { at: now, outcome: None, lookup: LookupSource::None, call: None, usage: None },
             )
         }
     };
-    deferred.leave(work).await;
+    deferred.submit(work).await;
     answer
 }
 
@@ -119,7 +119,7 @@ async fn authorize(
 ) -> Result<(Result<AuthorizerResponse, Error>, DeferredWork), Error> {
     let request_id = &event.context.request_id;
     let event = AuthorizerEvent::parse(event.payload.expose(), authorizer.legacy.as_ref())?;
-    let AuthorizationResult { decision, owner, credential, lookup, used } = match event.header() {
+    let AuthorizationResult { decision, owner, credential, lookup, usage } = match event.header() {
         Ok(header) => authorizer.decide(header, now).await?,
         Err(refusal) => AuthorizationResult::refused(refusal),
     };
@@ -137,5 +137,5 @@ async fn authorize(
     let (origin, works) = (event.origin(&decision), matches!(decision, Decision::Accepted(_)));
     let call = owner.map(|owner| KeyCall { owner, credential, origin, outcome, works, at: now });
     let answer = event.answer(&decision, form).map_err(Error::from);
-    Ok((answer, DeferredWork { at: now, outcome: Some(outcome), lookup, call, used }))
+    Ok((answer, DeferredWork { at: now, outcome: Some(outcome), lookup, call, usage }))
 }

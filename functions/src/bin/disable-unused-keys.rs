@@ -26,6 +26,6 @@ async fn main() -> Result<(), Error> {
 async fn respond(store: &Store, rules: UnusedRules, event: LambdaEvent<Value>) -> Result<(), Error> {
     let run = disable_unused(store, rules, Utc::now(), streams::stop_at(&event.context)).await?;
     let (announced, disabled) = (run.announced, run.disabled);
-    tracing::info!(announced, disabled, finished = run.finished, "looked for unused keys");
+    tracing::info!(announced, disabled, finished = run.finished, "unused keys checked");
     Ok(())
 }

@@ -19,6 +19,6 @@ async fn main() -> Result<(), Error> {
 async fn respond(store: &Store, event: LambdaEvent<Value>) -> Result<(), Error> {
     let recounted = recount(store, Utc::now(), streams::stop_at(&event.context)).await?;
     let (users, corrected, purged) = (recounted.users, recounted.corrected, recounted.purged);
-    tracing::info!(users, corrected, purged, finished = recounted.finished, "recounted");
+    tracing::info!(users, corrected, purged, finished = recounted.finished, "users recounted");
     Ok(())
 }

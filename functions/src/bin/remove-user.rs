@@ -31,8 +31,10 @@ async fn main() -> Result<(), Error> {
     };
     let clear_user = AsyncInvoker::new(
         &aws,
-        &environment
-            .required("CLEAR_USER_FUNCTION", "must be the name of the function that clears removed users")?,
+        &environment.required(
+            "USER_REMOVAL_FUNCTION",
+            "must be the name of the function that processes user removals",
+        )?,
     );
     management::serve(&environment, |request| respond(&remover, &clear_user, request)).await
 }

@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_key_and_a_pepper_of_the_same_bytes_make_different_macs() {
+    fn a_mac_key_of_creates_and_a_pepper_of_the_same_bytes_make_different_macs() {
         let (caller, header) = (alice(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
         let key = key();
         let request = IdempotentRequest {

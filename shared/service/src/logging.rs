@@ -1,4 +1,4 @@
-//! What reaches the log: one JSON object a line, and never what an event or an answer holds.
+//! The log: one JSON object a line, which never contains an event or a response.
 
 use std::io::Write;
 
@@ -10,21 +10,21 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Sends the log to standard output, from where Lambda takes it.
+/// Sends the log to standard output, which Lambda collects.
 ///
-/// `function` is the binary's name as its lines have it (`module_path!()`), `level` that of Keygate's own lines. Libraries
-/// get no further than warnings, whatever the level: the Lambda runtime prints events, and the SDK prints requests and
-/// responses, at levels below. The one library line that is silenced repeats every error a handler returns, and returning
-/// an error is how an authorizer says `Unauthorized`.
+/// `module` is the module path of the binary (`module_path!()`), `level` the level of Keygate's own lines. Libraries log
+/// warnings and errors only: below those levels the Lambda runtime prints events, and the SDK prints requests and responses.
+/// One library line is silenced: it repeats every error that a handler returns, and an authorizer returns an error to say
+/// `Unauthorized`.
 ///
-/// From then on a panic, wherever it is, is one line and the end of the process, which Lambda reports at once. To catch it
-/// would be to answer with what a panic has left behind, and to let Lambda wait for an extension that has none.
-pub fn init(function: &'static str, level: Level) {
+/// From then on a panic anywhere logs one line and ends the process, which Lambda reports at once. Catching it would mean to
+/// respond from the state that the panic left behind, and Lambda would wait for an extension task that has ended.
+pub fn init(module: &'static str, level: Level) {
     let levels = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target("lambda_runtime::layers::panic", LevelFilter::OFF)
         .with_target("keygate", level)
-        .with_target(function, level);
+        .with_target(module, level);
     let json = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
@@ -32,19 +32,19 @@ pub fn init(function: &'static str, level: Level) {
         .with_span_list(false);
     tracing_subscriber::registry().with(levels).with(json).init();
     std::panic::set_hook(Box::new(|panic| {
-        // What it says may quote a value, so where it was has to do.
-        let at = panic.location().map(ToString::to_string);
-        tracing::error!(at, "panic: this environment ends");
+        // The message is left out, because it may quote a value.
+        let location = panic.location().map(ToString::to_string);
+        tracing::error!(location, "panic: this environment ends");
         std::process::abort();
     }));
 }
 
-/// `LOG_LEVEL`: `info` unless set.
+/// `LOG_LEVEL`: the minimum level of Keygate's own lines; `info` by default.
 ///
 /// # Errors
 ///
-/// [`InvalidVariable`] when it is none of `error`, `warn`, `info` and `debug`. There is no `trace`: at that level the Lambda runtime
-/// prints events, and events hold credentials.
+/// [`InvalidVariable`] when it is not `error`, `warn`, `info` or `debug`. `trace` is not allowed: at that level the Lambda runtime
+/// prints events, which contain credentials.
 pub fn level(environment: &Environment) -> Result<Level, InvalidVariable> {
     match environment.text("LOG_LEVEL") {
         Some("error") => Ok(Level::ERROR),
@@ -55,11 +55,11 @@ pub fn level(environment: &Environment) -> Result<Level, InvalidVariable> {
     }
 }
 
-/// Writes lines that are no messages: metrics.
+/// Writes JSON lines as they are: metrics.
 pub fn write(lines: &[Value]) {
     let mut log = std::io::stdout().lock();
     for line in lines {
-        // There is nowhere else to say that the log cannot be written.
+        // There is no other place to report that the log cannot be written.
         let _ = writeln!(log, "{line}");
     }
 }
@@ -70,10 +70,10 @@ mod tests {
 
     use super::*;
 
-    /// Says in the environment that the test is to be its own child, which panics.
+    /// The environment variable that makes the test the child process, which panics.
     const CHILD: &str = "KEYGATE_TEST_PANICS";
 
-    /// In a task too, whose panic its runtime would catch, and in a build whose panics unwind.
+    /// Even in a thread, whose panic would otherwise be caught, and in a build whose panics unwind.
     #[test]
     fn a_panic_anywhere_ends_the_process_and_the_log_says_where_and_not_what() {
         if std::env::var_os(CHILD).is_some() {
@@ -92,7 +92,9 @@ mod tests {
         let line = line.unwrap_or_else(|| panic!("a line: {log}"));
         assert_eq!(line["message"], "panic: this environment ends");
         assert!(
-            line["at"].as_str().is_some_and(|at| at.starts_with("shared/service/src/logging.rs:")),
+            line["location"]
+                .as_str()
+                .is_some_and(|location| location.starts_with("shared/service/src/logging.rs:")),
             "{line}"
         );
         assert!(!child.status.success() && !log.contains("secret") && !log.contains("unreachable"), "{log}");

@@ -1,4 +1,4 @@
-//! What every function does first.
+//! The start that all functions share.
 
 use std::time::Duration;
 
@@ -8,8 +8,7 @@ use crate::aws::Aws;
 use crate::aws::settings::AwsSettings;
 use crate::logging;
 
-/// Starts the log, and reads what the function needs of AWS: its [`Environment`] and its [`Aws`], whose calls take no longer than a
-/// budget.
+/// Starts the log, and returns the function's [`Environment`] and its [`Aws`], whose calls take at most the given budget.
 ///
 /// ```ignore
 /// let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
@@ -21,11 +20,11 @@ macro_rules! start {
     };
 }
 
-/// What [`start!`](crate::start) does for the function `name`, whose log lines are those of `module`.
+/// The implementation of [`start!`](crate::start): `name` is the function's name, `module` the module path of its log lines.
 ///
 /// # Errors
 ///
-/// [`InvalidVariable`] when a variable that all functions have is missing or wrong.
+/// [`InvalidVariable`] when a variable that every function needs is missing or invalid.
 pub fn start(
     module: &'static str,
     name: &str,

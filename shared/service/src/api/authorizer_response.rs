@@ -51,19 +51,19 @@ pub enum AuthorizerResponseFormat {
 }
 
 impl AuthorizerResponseFormat {
-    /// `AUTHORIZER_ANSWER`: `policy` unless set.
+    /// `AUTHORIZER_RESPONSE`: `policy` unless set.
     ///
     /// # Errors
     ///
     /// [`InvalidVariable`] when it is none of `policy`, `simple` and `simple-uncached`.
     pub fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
-        match environment.text("AUTHORIZER_ANSWER") {
+        match environment.text("AUTHORIZER_RESPONSE") {
             None | Some("policy") => Ok(Self::Policy),
             Some("simple") => Ok(Self::Simple),
             Some("simple-uncached") => Ok(Self::SimpleUncached),
             Some(_) => {
                 let must_be = "must be policy, simple or simple-uncached";
-                Err(InvalidVariable::new("AUTHORIZER_ANSWER", must_be))
+                Err(InvalidVariable::new("AUTHORIZER_RESPONSE", must_be))
             }
         }
     }

@@ -43,7 +43,7 @@ where
     Answer: Future<Output = (Response<Body>, Option<KeyCall>)> + Send,
 {
     let leave =
-        |call: Option<Option<KeyCall>>| deferred.leave(DeferredWork::of_call(call.flatten(), Utc::now()));
+        |call: Option<Option<KeyCall>>| deferred.submit(DeferredWork::of_call(call.flatten(), Utc::now()));
     management::serve_and_leave(environment, respond, refuse, leave).await
 }
 
@@ -130,7 +130,7 @@ pub fn done() -> Response<Body> {
 /// [`InvalidVariable`] when the table's name is missing, or a setting is wrong.
 pub fn writer(environment: &Environment, dynamodb: Client) -> Result<DeferredWriter, InvalidVariable> {
     Ok(DeferredWriter {
-        uses: None,
+        usage_writer: None,
         activity: ActivityTable::new(dynamodb, environment)?,
         budget: settings::deferred_budget(environment)?,
         calls: CallCounter::new(Some(MINUTE)).into(),

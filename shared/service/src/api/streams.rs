@@ -158,5 +158,5 @@ impl QueueBatch {
 
 fn not_handled(record: &EventRecord, error: &Error) {
     let sequence_number = record.change.sequence_number.as_deref();
-    tracing::error!(sequence_number, %error, "record not handled");
+    tracing::error!(sequence_number, %error, "stream record failed");
 }

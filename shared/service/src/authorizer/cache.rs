@@ -1,5 +1,5 @@
-//! What came of the credentials that this environment has verification, for the seconds that an operator trades revocation
-//! for speed. Off unless configured, so that a deleted key is refused at once.
+//! The verification results that an environment may reuse for a configured time, which delays revocations by that time. Off
+//! by default, so that a deleted key is refused at once.
 
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,13 +12,13 @@ use sha2::{Digest, Sha256};
 
 use crate::authorizer::settings::CacheSettings;
 
-/// The most accepted credentials, and the most refused ones, that are remembered: some megabytes at worst.
+/// The maximum number of accepted credentials, and of refused ones, in the cache: some megabytes at most.
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
-/// A bounded memory by credential: of several, the least recently used goes first.
+/// A bounded cache by credential, which evicts the least recently used entry.
 ///
-/// Accepted and refused credentials do not share their room. Whoever can compute a checksum can present as many unknown
-/// credentials as they like, and must not thereby make an environment forget what it goes by while the store fails.
+/// Accepted and refused credentials have separate capacities. Anyone who can compute a checksum can present any number of
+/// unknown credentials; these must not evict the accepted credentials on which an environment relies while the store fails.
 #[derive(Debug)]
 pub struct Cache<T> {
     settings: CacheSettings,
@@ -33,29 +33,29 @@ struct Entries<T> {
 
 #[derive(Debug)]
 struct Entry<T> {
-    verification: T,
+    result: T,
     at: DateTime<Utc>,
 }
 
-/// What came of a credential when it was verification.
+/// The decision about a credential when it was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It worked.
+    /// It was accepted.
     Accepted,
-    /// It did not.
+    /// It was refused.
     Refused,
 }
 
 impl<T: Clone> Cache<T> {
-    /// Remembers every result for [`CacheSettings::fresh_for`]; and what was accepted for [`CacheSettings::stale_for`], counted from
-    /// the same instant, while the store fails.
+    /// A cache that returns every result for [`CacheSettings::fresh_for`], and, while the store fails, results of accepted
+    /// credentials for [`CacheSettings::stale_for`]. Both times start when the result is stored.
     #[must_use]
     pub fn new(settings: CacheSettings) -> Self {
         let entries = Entries { accepted: LruCache::new(CAPACITY), refused: LruCache::new(CAPACITY) };
         Self { settings, entries: entries.into() }
     }
 
-    /// What came of the credential within the cache's seconds.
+    /// The result for a credential, if it is fresh.
     #[must_use]
     pub fn fresh(&self, credential: &Fingerprint, now: DateTime<Utc>) -> Option<T> {
         let Entries { accepted, refused } = &mut *self.entries();
@@ -63,15 +63,15 @@ impl<T: Clone> Cache<T> {
             .or_else(|| within(self.settings.fresh_for, refused, credential, now))
     }
 
-    /// What came of the credential recently enough to do without the store while that fails, if it was accepted.
+    /// The result for an accepted credential, if it may be used while the store fails.
     #[must_use]
     pub fn stale(&self, credential: &Fingerprint, now: DateTime<Utc>) -> Option<T> {
         within(self.settings.stale_for, &mut self.entries().accepted, credential, now)
     }
 
-    /// Remembers what came of a credential, in the place of what came of it before.
-    pub fn remember(&self, credential: Fingerprint, verdict: Verdict, verification: T, now: DateTime<Utc>) {
-        let (entry, mut entries) = (Entry { verification, at: now }, self.entries());
+    /// Stores the result for a credential, in place of an earlier one.
+    pub fn remember(&self, credential: Fingerprint, verdict: Verdict, result: T, now: DateTime<Utc>) {
+        let (entry, mut entries) = (Entry { result, at: now }, self.entries());
         match verdict {
             Verdict::Accepted if self.settings.fresh_for.max(self.settings.stale_for).is_zero() => {}
             Verdict::Accepted => {
@@ -80,7 +80,7 @@ impl<T: Clone> Cache<T> {
             }
             Verdict::Refused => {
                 entries.accepted.pop(&credential);
-                // Nothing goes by a refusal while the store fails.
+                // A stale refusal is never used.
                 if !self.settings.fresh_for.is_zero() {
                     entries.refused.put(credential, entry);
                 }
@@ -88,7 +88,7 @@ impl<T: Clone> Cache<T> {
         }
     }
 
-    /// A panic elsewhere leaves the maps whole: every change of one is a single call.
+    /// A panic elsewhere leaves the maps consistent: every change of one is a single call.
     fn entries(&self) -> MutexGuard<'_, Entries<T>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,15 +103,15 @@ fn within<T: Clone>(
     if age.is_zero() {
         return None;
     }
-    entries.get(credential).filter(|entry| now < entry.at + age).map(|entry| entry.verification.clone())
+    entries.get(credential).filter(|entry| now < entry.at + age).map(|entry| entry.result.clone())
 }
 
-/// What a credential is remembered by: a digest, so that no secret stays in memory for being remembered.
+/// The cache key of a credential: a digest, so that the cache keeps no secret in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// That of a key or a token.
+    /// The fingerprint of an API key or a token.
     #[must_use]
     pub fn of(credential: &Credential) -> Self {
         let Credential { key_id, kind, secret } = credential;
@@ -124,7 +124,7 @@ impl Fingerprint {
         Self(digest.finalize().into())
     }
 
-    /// That of a legacy key.
+    /// The fingerprint of a legacy key.
     #[must_use]
     pub fn of_legacy(key: &LegacyCredential) -> Self {
         Self(Sha256::new().chain_update("legacy").chain_update(key.expose()).finalize().into())
@@ -149,20 +149,20 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_remembered_unless_asked_for() {
+    fn nothing_is_cached_by_default() {
         let (cache, credential) = (cache(0, 0), Fingerprint::of(&Credential::generate(at(0))));
         for verdict in [Verdict::Accepted, Verdict::Refused] {
-            cache.remember(credential, verdict, "verification", at(0));
+            cache.remember(credential, verdict, "result", at(0));
             assert_eq!((cache.fresh(&credential, at(0)), cache.stale(&credential, at(0))), (None, None));
         }
         assert_eq!(sizes(&cache), (0, 0));
     }
 
     #[test]
-    fn what_is_remembered_is_forgotten_after_the_seconds() {
+    fn a_result_is_returned_until_its_time_is_over() {
         let (cache, key) = (cache(5, 60), Credential::generate(at(0)));
         let credential = Fingerprint::of(&key);
-        cache.remember(credential, Verdict::Accepted, "verification", at(10));
+        cache.remember(credential, Verdict::Accepted, "result", at(10));
         for (second, fresh, stale) in
             [(14, true, true), (15, false, true), (69, false, true), (70, false, false)]
         {
@@ -189,12 +189,12 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_is_bounded() {
+    fn the_cache_is_bounded() {
         for verdict in [Verdict::Accepted, Verdict::Refused] {
             let cache = cache(60, 0);
             for second in 0..3 * i64::try_from(CAPACITY.get()).unwrap() {
                 let credential = Fingerprint::of(&Credential::generate(at(0)));
-                cache.remember(credential, verdict, "verification", at(second / 100));
+                cache.remember(credential, verdict, "result", at(second / 100));
                 let (accepted, refused) = sizes(&cache);
                 assert!(accepted + refused <= CAPACITY.get());
             }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_refused_credentials_makes_no_accepted_one_forgotten() {
+    fn a_flood_of_refused_credentials_evicts_no_accepted_one() {
         let (cache, credential) = (cache(60, 600), Fingerprint::of(&Credential::generate(at(0))));
         cache.remember(credential, Verdict::Accepted, "accepted", at(0));
         for _ in 0..3 * CAPACITY.get() {
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_accepted_credentials_leaves_those_that_are_in_use() {
+    fn a_flood_of_accepted_credentials_evicts_none_that_is_in_use() {
         let (cache, in_use) = (cache(60, 0), Fingerprint::of(&Credential::generate(at(0))));
         cache.remember(in_use, Verdict::Accepted, "in use", at(0));
         for _ in 0..3 * CAPACITY.get() {
@@ -224,7 +224,7 @@ mod tests {
         }
     }
 
-    /// How many accepted and how many refused credentials are remembered.
+    /// The numbers of accepted and of refused credentials in the cache.
     fn sizes(cache: &Cache<&'static str>) -> (usize, usize) {
         let entries = cache.entries();
         (entries.accepted.len(), entries.refused.len())

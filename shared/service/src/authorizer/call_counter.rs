@@ -1,8 +1,8 @@
-//! Calls on their way to the audit trail: counted, so that a busy key does not fill the trail. Nor does whoever calls with
-//! what does not work: that is counted by the minute, whatever else is written each time.
+//! Counts calls before they are written to the audit trail, so that a busy key does not fill the trail. Calls with a credential
+//! that does not work are counted by the minute even where every other call is an event.
 //!
-//! The first call of a key with a method to a route is written at once. Those that follow are counted, and their number is
-//! written with the first call after the interval, or when the environment has nothing newer to write, or when it ends.
+//! The first call of a key with a method to a route is an event at once. Further ones are counted; their event, with the
+//! count, is written after the interval, with the work of a later call, or when the environment ends.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,30 +13,30 @@ use keygate_core::credential_class::CredentialKind;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::key::KeyOwner;
 
-/// How long refusals of credentials that do not work are counted, at least, before they are written again.
+/// The minimum interval between two events of calls with a credential that does not work.
 pub const MINUTE: TimeDelta = TimeDelta::minutes(1);
 
-/// The most kinds of calls that are counted at a time; above it the oldest are written early.
+/// The maximum number of call groups that are counted at the same time; above it the oldest are written early.
 const CAPACITY: usize = 1_000;
 
 /// One call with a key that exists.
 #[derive(Clone, Debug)]
 pub struct KeyCall {
-    /// Whose key it came with.
+    /// The owner of the key.
     pub owner: KeyOwner,
-    /// What it came with.
+    /// The kind of credential that was presented.
     pub credential: Option<CredentialKind>,
-    /// What was called.
+    /// The method, path and address of the call.
     pub origin: RequestOrigin,
-    /// What came of it.
+    /// Whether the call was allowed or refused.
     pub outcome: CallOutcome,
-    /// Whether the credential works; it may not be good for what was called.
+    /// Whether the credential works; the call may still be refused, by endpoint rules.
     pub works: bool,
-    /// When.
+    /// The time of the call.
     pub at: DateTime<Utc>,
 }
 
-/// Calls that are counted together.
+/// The fields that calls share which are counted together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct CallGroup {
     key_id: KeyId,
@@ -47,24 +47,24 @@ struct CallGroup {
     works: bool,
 }
 
-/// The calls that this environment has seen and not yet written.
+/// The calls of an environment that are not yet written to the audit trail.
 #[derive(Debug)]
 pub struct CallCounter {
-    /// How long calls of a kind are counted before they are written again; for ever, if nothing is to be written.
+    /// The interval between two events of a group; `None` if no calls are written.
     interval: Option<TimeDelta>,
-    /// What is to be written of each kind that was written within the interval, or is about to be.
+    /// The next event of each group; `None` for a group without a call since its last event.
     counted: HashMap<CallGroup, Option<AuditEvent>>,
-    /// Each of these kinds, by when it may be written again.
+    /// Each of these groups, by the time from which it may be written.
     due: VecDeque<(DateTime<Utc>, CallGroup)>,
 }
 
 impl CallCounter {
-    /// `CALL_ACTIVITY`: how often calls of one key with one method to one route are written to the audit trail: `minute` (unless set)
-    /// for once a minute with their number, `each` for every call, `off` for none.
+    /// `CALL_ACTIVITY`: how calls of one key with one method to one route are written to the audit trail: `minute` (the default)
+    /// for one event a minute with a count, `each` for one event for each call, `off` for none.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when it is none of these.
+    /// [`InvalidVariable`] when it has another value.
     pub fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
         match environment.text("CALL_ACTIVITY") {
             None | Some("minute") => Ok(Self::new(Some(MINUTE))),
@@ -74,8 +74,8 @@ impl CallCounter {
         }
     }
 
-    /// Counts for `interval`: zero makes each call an event, `None` none. What comes with a credential that does not work is
-    /// counted for a [`MINUTE`] at least.
+    /// A counter with an `interval` between two events: zero makes each call an event, `None` writes no calls. Calls with a
+    /// credential that does not work have an interval of at least a [`MINUTE`].
     #[must_use]
     pub fn new(interval: Option<TimeDelta>) -> Self {
         Self { interval, counted: HashMap::new(), due: VecDeque::new() }
@@ -88,10 +88,10 @@ impl CallCounter {
         }
         let KeyCall { owner, credential, origin, outcome, works, at } = call;
         let (method, path) = (origin.method.clone(), origin.path.clone());
-        let kind = CallGroup { key_id: owner.key_id, credential, method, path, outcome, works };
-        let counted = self.counted.entry(kind.clone()).or_insert_with(|| {
-            // Not behind those that wait for the interval to end.
-            self.due.push_front((at, kind));
+        let group = CallGroup { key_id: owner.key_id, credential, method, path, outcome, works };
+        let counted = self.counted.entry(group.clone()).or_insert_with(|| {
+            // In front of the groups that wait for their interval to end.
+            self.due.push_front((at, group));
             None
         });
         match counted {
@@ -100,35 +100,35 @@ impl CallCounter {
         }
     }
 
-    /// Takes what may be written `now`, at most as many events as that.
-    pub fn due(&mut self, now: DateTime<Utc>, most: usize) -> Vec<AuditEvent> {
+    /// Takes the events that may be written `now`, at most `max`.
+    pub fn due(&mut self, now: DateTime<Utc>, max: usize) -> Vec<AuditEvent> {
         let mut events = Vec::new();
-        while events.len() < most {
+        while events.len() < max {
             let is_full = self.counted.len() > CAPACITY;
-            let Some((_, kind)) = self.due.pop_front_if(|(due, _)| is_full || *due <= now) else { break };
-            // A kind of which nothing has come for the whole interval is forgotten.
-            let Some(event) = self.counted.remove(&kind).flatten() else { continue };
+            let Some((_, group)) = self.due.pop_front_if(|(due, _)| is_full || *due <= now) else { break };
+            // A group without a call for the whole interval is dropped.
+            let Some(event) = self.counted.remove(&group).flatten() else { continue };
             events.push(event);
             if !is_full {
-                self.wait(now + self.interval_of(&kind), kind.clone());
-                self.counted.insert(kind, None);
+                self.enqueue(now + self.interval_of(&group), group.clone());
+                self.counted.insert(group, None);
             }
         }
         events
     }
 
-    fn interval_of(&self, kind: &CallGroup) -> TimeDelta {
+    fn interval_of(&self, group: &CallGroup) -> TimeDelta {
         let interval = self.interval.unwrap_or_default();
-        if kind.works { interval } else { interval.max(MINUTE) }
+        if group.works { interval } else { interval.max(MINUTE) }
     }
 
-    /// Keeps a kind until it is due, behind those that are due before.
-    fn wait(&mut self, due: DateTime<Utc>, kind: CallGroup) {
+    /// Queues a group by the time at which it is due.
+    fn enqueue(&mut self, due: DateTime<Utc>, group: CallGroup) {
         let index = self.due.partition_point(|(other, _)| *other <= due);
-        self.due.insert(index, (due, kind));
+        self.due.insert(index, (due, group));
     }
 
-    /// Takes everything there is.
+    /// Takes all events.
     pub fn take(&mut self) -> Vec<AuditEvent> {
         self.due.clear();
         self.counted.drain().filter_map(|(_, event)| event).collect()

@@ -1,11 +1,10 @@
-//! What an authorization leaves to be written: when the key was last used, its hash under the current pepper, the call
-//! in the audit trail, and metrics. The OAuth API leaves the refusals of keys that exist.
+//! Deferred work: what the authorizer writes after its response. This is the last use of a key, its hash under the current
+//! pepper, the call in the audit trail, and metrics. The OAuth API defers its refusals of existing keys.
 //!
-//! None of it decides anything, so nobody waits for it, and no answer takes longer because of it. The function is its own
-//! internal extension: Lambda gives an
-//! environment time until both the function and its extensions ask for the next event, and answers the caller as soon as
-//! the function has. Where there is no Extensions API, the writing comes before the answer. A function with an extension
-//! is told with SIGTERM that its environment ends, and has half a second then.
+//! No decision depends on this work, so the response does not wait for it. The function is its own internal extension: Lambda
+//! sends the response as soon as the function returns it, and runs the environment until the function and its extensions ask
+//! for the next event. Without an Extensions API, the work is done before the response. Lambda sends SIGTERM to an
+//! environment with an extension before it ends the environment, which then has 500 ms.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>,
 //! <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-shutdown>
 
@@ -33,160 +32,161 @@ use crate::store::keys::KeysTable;
 use crate::store::legacy_keys::LegacyKeysTable;
 use crate::store::tokens::TokensTable;
 
-/// How many events one invocation writes. It adds one at most, so what has gathered gets less with each.
-const EVENTS_AT_ONCE: usize = 2;
+/// The maximum number of events that one invocation writes. It adds at most one event, so a backlog shrinks.
+const MAX_EVENTS: usize = 2;
 
-/// How many events are written at the same time when the environment ends, each over a connection of its own.
-const EVENTS_AT_THE_END: usize = 16;
+/// The number of concurrent writes when the environment ends, each over its own connection.
+const SHUTDOWN_CONCURRENCY: usize = 16;
 
-/// How long that may take: less than the 500 ms that Lambda gives an environment with an internal extension.
-const END_BUDGET: Duration = Duration::from_millis(400);
+/// How long these writes may take: less than the 500 ms that Lambda gives an environment with an internal extension.
+const SHUTDOWN_BUDGET: Duration = Duration::from_millis(400);
 
-/// What is left of one invocation.
+/// The deferred work of one invocation.
 #[derive(Debug)]
 pub struct DeferredWork {
-    /// When it was.
+    /// The time of the invocation.
     pub at: DateTime<Utc>,
-    /// What came of the call; nothing, where something failed.
+    /// Whether the call was allowed or refused; `None` where the decision failed.
     pub outcome: Option<CallOutcome>,
-    /// Where its key was looked up.
+    /// The source of the verification.
     pub lookup: LookupSource,
-    /// The call, if it came with a key that exists.
+    /// The call, if its key exists.
     pub call: Option<KeyCall>,
-    /// The use of its key, if it was accepted.
-    pub used: Option<KeyUsage>,
+    /// The use of the key, if it was accepted.
+    pub usage: Option<KeyUsage>,
 }
 
 impl DeferredWork {
-    /// What is left of an invocation `at` a time that has decided about no call of an API: nothing, or a refusal that the
-    /// audit trail has as a call.
+    /// The deferred work of an invocation that decides about no call of an API: nothing, or a refusal that is recorded in the
+    /// audit trail as a call.
     #[must_use]
     pub fn of_call(call: Option<KeyCall>, at: DateTime<Utc>) -> Self {
-        Self { at, outcome: None, lookup: LookupSource::None, call, used: None }
+        Self { at, outcome: None, lookup: LookupSource::None, call, usage: None }
     }
 }
 
-/// The use of a key that was accepted, itself or by a token of it.
+/// The use of a key that was accepted, by its secret or by a token.
 #[derive(Debug)]
 pub struct KeyUsage {
     /// The key.
     pub key_id: KeyId,
-    /// What was used, and when it had last been, as far as is written.
-    pub used: Vec<(UsageTarget, Option<DateTime<Utc>>)>,
-    /// The key's hash was made under another pepper than the current one.
+    /// The items whose last use is written, each with its stored last use.
+    pub targets: Vec<(UsageTarget, Option<DateTime<Utc>>)>,
+    /// The renewal of the key's hash, if that is not under the current pepper.
     pub rehash: Option<Rehash>,
 }
 
 impl KeyUsage {
-    /// The use of what is known.
+    /// The use of a verified credential.
     #[must_use]
-    pub fn of(known: &VerifiedCredential, rehash: Option<Rehash>) -> Self {
-        let last_used_at = known.key.last_used_at;
-        let used = match &known.presented {
+    pub fn new(verified: &VerifiedCredential, rehash: Option<Rehash>) -> Self {
+        let last_used_at = verified.key.last_used_at;
+        let targets = match &verified.presented {
             PresentedSecret::Current | PresentedSecret::Previous(..) => {
                 vec![(UsageTarget::Key, last_used_at)]
             }
-            PresentedSecret::Token(known) => {
+            PresentedSecret::Token(verified) => {
+                let token = &verified.token;
                 vec![
                     (UsageTarget::Key, last_used_at),
-                    (UsageTarget::Token(known.token.token_id), known.token.last_used_at),
+                    (UsageTarget::Token(token.token_id), token.last_used_at),
                 ]
             }
             PresentedSecret::LegacyKey(hash) => vec![(UsageTarget::LegacyKey(hash.clone()), last_used_at)],
         };
-        Self { key_id: known.key.key_id, used, rehash }
+        Self { key_id: verified.key.key_id, targets, rehash }
     }
 }
 
-/// What has a last use of its own.
+/// An item that stores its last use.
 #[derive(Debug)]
 pub enum UsageTarget {
     /// The key.
     Key,
-    /// A token of it.
+    /// A token of the key.
     Token(TokenId),
-    /// A legacy key, stored under this hash.
+    /// The legacy key that is stored under this hash.
     LegacyKey(SecretHash),
 }
 
-/// The hash of the secret that was presented, as it is stored and as it should be.
+/// The renewal of a stored hash under the current pepper.
 #[derive(Debug)]
 pub struct Rehash {
-    /// Under another pepper.
+    /// The stored hash, under another pepper.
     pub stored: SecretHash,
-    /// Under the current one.
+    /// The hash of the same secret under the current pepper.
     pub renewed: SecretHash,
 }
 
-/// Writes what is left.
+/// Does deferred work.
 #[derive(Debug)]
 pub struct DeferredWriter {
-    /// Where the use of keys is written, by a function that accepts calls of APIs.
-    pub uses: Option<UsageWriter>,
-    /// Where events are.
+    /// Writes the use of keys; `None` in a function that accepts no calls of APIs.
+    pub usage_writer: Option<UsageWriter>,
+    /// The audit trail.
     pub activity: ActivityTable,
-    /// How long writing may take.
+    /// How long the deferred work of one invocation may take.
     pub budget: Duration,
-    /// What is not in the audit trail yet.
+    /// The calls that are not yet in the audit trail.
     pub calls: Mutex<CallCounter>,
-    /// What is not in the log yet, of a function that has metrics.
+    /// The metrics that are not yet in the log; `None` in a function without metrics.
     pub metrics: Option<Mutex<Metrics>>,
 }
 
-/// Where the use of keys is written.
+/// Writes the use of keys.
 #[derive(Debug)]
 pub struct UsageWriter {
-    /// Where keys are.
+    /// The keys.
     pub keys: KeysTable,
-    /// Where tokens are.
+    /// The tokens.
     pub tokens: TokensTable,
-    /// Where legacy keys are, if any are honoured.
+    /// The legacy keys, if the deployment accepts any.
     pub legacy_keys: Option<LegacyKeysTable>,
-    /// How long a key may be used before it is written again that it was.
+    /// The minimum time between two updates of a last use.
     pub last_used_interval: TimeDelta,
 }
 
 impl DeferredWriter {
-    /// Notes how long something took, for the metrics.
-    pub fn took(&self, latency: Latency, time: Duration) {
+    /// Records a latency in the metrics.
+    pub fn record_latency(&self, latency: Latency, time: Duration) {
         if let Some(mut metrics) = self.metrics() {
-            metrics.took(latency, time);
+            metrics.record(latency, time);
         }
     }
 
-    /// Writes what is left of one invocation. Nobody can be told that it failed, so it is logged and counted.
+    /// Does the deferred work of one invocation. The response is already sent, so failures are logged and counted.
     pub async fn write(&self, work: DeferredWork) {
-        let DeferredWork { at, outcome, lookup, call, used } = work;
+        let DeferredWork { at, outcome, lookup, call, usage } = work;
         self.measure(outcome, lookup);
         let events = {
             let mut calls = lock(&self.calls);
             if let Some(call) = call {
                 calls.count(call);
             }
-            calls.due(at, EVENTS_AT_ONCE)
+            calls.due(at, MAX_EVENTS)
         };
         let deadline = Instant::now() + self.budget;
-        let use_of_key = async {
-            if let (Some(used), Some(uses)) = (used, &self.uses) {
-                self.attempt(Some(used.key_id), deadline, uses.write(&used, at)).await;
+        let write_usage = async {
+            if let (Some(usage), Some(writer)) = (usage, &self.usage_writer) {
+                self.attempt(Some(usage.key_id), deadline, writer.write(&usage, at)).await;
             }
         };
-        let trail = async {
+        let write_events = async {
             for event in &events {
                 self.attempt(event.key_id, deadline, self.activity.append(event)).await;
             }
         };
-        tokio::join!(use_of_key, trail);
+        tokio::join!(write_usage, write_events);
         let lines = self.metrics().map(|mut metrics| metrics.due(at));
         logging::write(&lines.unwrap_or_default());
     }
 
-    /// Writes everything there is, as far as it can: the environment ends.
-    async fn write_rest(&self, now: DateTime<Utc>) {
-        let deadline = Instant::now() + END_BUDGET;
+    /// Writes all events and metrics that are left when the environment ends, as far as the time allows.
+    async fn flush(&self, now: DateTime<Utc>) {
+        let deadline = Instant::now() + SHUTDOWN_BUDGET;
         let events = lock(&self.calls).take();
-        let mut missing = events.len();
-        for events in events.chunks(EVENTS_AT_THE_END) {
+        let mut lost = events.len();
+        for events in events.chunks(SHUTDOWN_CONCURRENCY) {
             let mut writes: JoinSet<_> = events
                 .iter()
                 .map(|event| {
@@ -195,15 +195,15 @@ impl DeferredWriter {
                 })
                 .collect();
             while let Ok(Some(written)) = timeout_at(deadline, writes.join_next()).await {
-                missing -= 1;
+                lost -= 1;
                 if let Ok((key_id, Err(error))) = written {
-                    self.not_written(key_id, &error);
+                    self.log_failure(key_id, &error);
                 }
             }
         }
-        if missing > 0 {
-            tracing::warn!(missing, "out of time: the audit trail lacks events");
-            (0..missing).for_each(|_| self.count(Counter::NotWritten));
+        if lost > 0 {
+            tracing::warn!(lost, "environment ended: audit events lost");
+            (0..lost).for_each(|_| self.count(Counter::DeferredWriteFailures));
         }
         let lines = self.metrics().map(|mut metrics| metrics.take(now));
         logging::write(&lines.unwrap_or_default());
@@ -213,18 +213,18 @@ impl DeferredWriter {
         &self,
         key_id: Option<KeyId>,
         deadline: Instant,
-        writing: impl Future<Output = Result<(), Error>>,
+        write: impl Future<Output = Result<(), Error>>,
     ) {
-        match timeout_at(deadline, writing).await {
+        match timeout_at(deadline, write).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => self.not_written(key_id, &error),
-            Err(_) => self.not_written(key_id, &"out of time"),
+            Ok(Err(error)) => self.log_failure(key_id, &error),
+            Err(_) => self.log_failure(key_id, &"out of time"),
         }
     }
 
-    fn not_written(&self, key_id: Option<KeyId>, error: &dyn std::fmt::Display) {
-        tracing::warn!(key_id = key_id.map(|id| id.to_string()), %error, "not written after the answer");
-        self.count(Counter::NotWritten);
+    fn log_failure(&self, key_id: Option<KeyId>, error: &dyn std::fmt::Display) {
+        tracing::warn!(key_id = key_id.map(|id| id.to_string()), %error, "deferred write failed");
+        self.count(Counter::DeferredWriteFailures);
     }
 
     fn metrics(&self) -> Option<MutexGuard<'_, Metrics>> {
@@ -240,7 +240,7 @@ impl DeferredWriter {
     fn measure(&self, outcome: Option<CallOutcome>, lookup: LookupSource) {
         let Some(mut metrics) = self.metrics() else { return };
         match outcome {
-            Some(CallOutcome::Refused(reason)) => metrics.denied(reason),
+            Some(CallOutcome::Refused(reason)) => metrics.refused(reason),
             Some(CallOutcome::Allowed) => metrics.count(Counter::Allowed),
             None => metrics.count(Counter::Errors),
         }
@@ -248,20 +248,20 @@ impl DeferredWriter {
             LookupSource::None => {}
             LookupSource::Cache => metrics.count(Counter::CacheHits),
             LookupSource::Stale => metrics.count(Counter::StaleHits),
-            LookupSource::Store(time) => metrics.took(Latency::Store, time),
+            LookupSource::Store(time) => metrics.record(Latency::Store, time),
         }
     }
 }
 
 impl UsageWriter {
-    async fn write(&self, used: &KeyUsage, at: DateTime<Utc>) -> Result<(), Error> {
+    async fn write(&self, usage: &KeyUsage, at: DateTime<Utc>) -> Result<(), Error> {
         let due = at - self.last_used_interval;
         let is_due = |last: Option<DateTime<Utc>>| last.is_none_or(|last| last <= due);
-        for (what, _) in used.used.iter().filter(|(_, last)| is_due(*last)) {
-            match (what, &self.legacy_keys) {
-                (UsageTarget::Key, _) => self.keys.mark_used(used.key_id, at, due).await?,
+        for (target, _) in usage.targets.iter().filter(|(_, last)| is_due(*last)) {
+            match (target, &self.legacy_keys) {
+                (UsageTarget::Key, _) => self.keys.mark_used(usage.key_id, at, due).await?,
                 (UsageTarget::Token(token_id), _) => {
-                    self.tokens.mark_used((used.key_id, *token_id), at, due).await?;
+                    self.tokens.mark_used((usage.key_id, *token_id), at, due).await?;
                 }
                 (UsageTarget::LegacyKey(hash), Some(legacy_keys)) => {
                     legacy_keys.mark_used(hash, at, due).await?;
@@ -269,24 +269,24 @@ impl UsageWriter {
                 (UsageTarget::LegacyKey(_), None) => {}
             }
         }
-        if let Some(Rehash { stored, renewed }) = &used.rehash {
-            self.keys.rehash(used.key_id, stored, renewed).await?;
+        if let Some(Rehash { stored, renewed }) = &usage.rehash {
+            self.keys.rehash(usage.key_id, stored, renewed).await?;
         }
         Ok(())
     }
 }
 
-/// A panic elsewhere leaves counters whole enough: at worst one call is not counted.
+/// A panic elsewhere leaves the counters usable: at worst one call is not counted.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where the handler leaves what is to be written.
+/// Takes the deferred work of the handler.
 #[derive(Debug)]
 pub enum DeferredWorker {
-    /// The extension writes it after the answer.
+    /// The extension does the work after the response.
     Extension(UnboundedSender<DeferredWork>),
-    /// There is no Extensions API: it is written before the answer.
+    /// There is no Extensions API: the handler does the work before the response.
     Handler(Arc<DeferredWriter>),
 }
 
@@ -295,45 +295,45 @@ impl DeferredWorker {
     ///
     /// # Errors
     ///
-    /// The operating system does not tell of SIGTERM.
+    /// The operating system refuses a handler of SIGTERM.
     pub async fn start(writer: Arc<DeferredWriter>) -> std::io::Result<Self> {
-        let mut ending = signal(SignalKind::terminate())?;
-        let rest = Arc::clone(&writer);
+        let mut sigterm = signal(SignalKind::terminate())?;
+        let flusher = Arc::clone(&writer);
         tokio::spawn(async move {
-            ending.recv().await;
-            rest.write_rest(Utc::now()).await;
+            sigterm.recv().await;
+            flusher.flush(Utc::now()).await;
             std::process::exit(0);
         });
 
-        let (left, to_write) = unbounded_channel();
-        let queue = Arc::new(Queue { writer: Arc::clone(&writer), to_write: to_write.into() });
+        let (sender, receiver) = unbounded_channel();
+        let queue = Arc::new(Queue { writer: Arc::clone(&writer), receiver: receiver.into() });
         let extension = Extension::new()
-            .with_extension_name("keygate-afterwards")
+            .with_extension_name("keygate-deferred")
             .with_events(&["INVOKE"])
             .with_events_processor(service_fn(move |_: LambdaEvent| write_next(Arc::clone(&queue))));
         let extension = match extension.register().await {
             Ok(extension) => extension,
             Err(error) => {
-                // Once for each environment. Callers wait longer from now on, and nothing else would say why.
-                tracing::warn!(%error, "no Extensions API: what is left is written before each answer");
+                // Callers wait longer from now on, and no other line would say why.
+                tracing::warn!(%error, "extension not registered: deferred work runs before each response");
                 return Ok(Self::Handler(writer));
             }
         };
         tokio::spawn(async move {
             let ended = Box::pin(extension.run()).await;
-            // Lambda waits for an extension that has registered: without it, this environment is of no use.
-            tracing::error!(error = ?ended.err(), "the extension has ended");
+            // Lambda waits for every registered extension, so the environment cannot continue without it.
+            tracing::error!(error = ?ended.err(), "extension ended");
             std::process::exit(1);
         });
-        Ok(Self::Extension(left))
+        Ok(Self::Extension(sender))
     }
 
-    /// Takes what is left of an invocation: once for each, because the extension waits for it.
-    pub async fn leave(&self, work: DeferredWork) {
+    /// Submits the deferred work of an invocation. Each invocation must submit exactly once, because the extension waits for it.
+    pub async fn submit(&self, work: DeferredWork) {
         match self {
-            Self::Extension(left) => {
-                if left.send(work).is_err() {
-                    tracing::warn!("the extension has ended");
+            Self::Extension(sender) => {
+                if sender.send(work).is_err() {
+                    tracing::warn!("extension ended: deferred work lost");
                 }
             }
             Self::Handler(writer) => Box::pin(writer.write(work)).await,
@@ -341,16 +341,16 @@ impl DeferredWorker {
     }
 }
 
-/// What handlers have left, for the extension.
+/// The work that handlers have submitted to the extension.
 struct Queue {
     writer: Arc<DeferredWriter>,
-    to_write: tokio::sync::Mutex<UnboundedReceiver<DeferredWork>>,
+    receiver: tokio::sync::Mutex<UnboundedReceiver<DeferredWork>>,
 }
 
-/// Waits until the handler is done with the invocation that the extension was told of, and writes what it has left.
+/// Waits for the work of the invocation that the extension was notified of, and does it.
 async fn write_next(queue: Arc<Queue>) -> Result<(), lambda_extension::Error> {
-    if let Some(work) = queue.to_write.lock().await.recv().await {
-        // The handler has only just returned: let the runtime send the answer first.
+    if let Some(work) = queue.receiver.lock().await.recv().await {
+        // The handler has just returned: let the runtime send the response first.
         tokio::task::yield_now().await;
         Box::pin(queue.writer.write(work)).await;
     }

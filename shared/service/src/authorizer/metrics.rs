@@ -1,8 +1,10 @@
-//! Counters and latencies of the authorizer, in `CloudWatch`'s embedded metric format: lines of the log that `CloudWatch`
-//! makes metrics of, without a call of an API or a right to make one
+//! The authorizer's metrics, in `CloudWatch`'s embedded metric format: `CloudWatch` extracts them from lines of the log,
+//! which takes no call and no permission
 //! (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>).
 //!
-//! A line is some hundred bytes, and a log is paid for by size. So what is counted within ten seconds makes one line.
+//! This is written by hand, not with the `metrics` crate and an exporter of the format, for two reasons. Exporters for Lambda
+//! flush after each invocation; logs are priced by size, so here an environment writes at most one line in ten seconds. And
+//! each line carries the function's own log level, because Lambda drops lines below it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,25 +15,25 @@ use serde_json::{Map, Value, json};
 
 use crate::logging;
 
-/// The shortest time between two lines of an environment. The first call after a pause makes one at once.
+/// The minimum time between two lines of an environment. The first call after a pause writes a line at once.
 const INTERVAL: TimeDelta = TimeDelta::seconds(10);
 
-/// The most values of one metric in a line, as the format has it.
+/// The maximum number of values of one metric in a line, as the format specifies.
 const MAX_VALUES: usize = 100;
 
-/// What is counted.
+/// A metric that is a count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Counter {
     /// Calls that were allowed.
     Allowed,
-    /// Calls that were not decided upon, because something failed.
+    /// Calls without a decision, because something failed.
     Errors,
-    /// Decisions without a read of the store, from what this environment remembers.
+    /// Decisions from a cached verification, without a read of the store.
     CacheHits,
-    /// The same because the store failed.
+    /// Decisions from a stale cached verification, because the store failed.
     StaleHits,
-    /// Writes after an answer that were not made.
-    NotWritten,
+    /// Writes of deferred work that failed.
+    DeferredWriteFailures,
 }
 
 impl Counter {
@@ -41,17 +43,17 @@ impl Counter {
             Self::Errors => "Errors",
             Self::CacheHits => "CacheHits",
             Self::StaleHits => "StaleHits",
-            Self::NotWritten => "NotWritten",
+            Self::DeferredWriteFailures => "DeferredWriteFailures",
         }
     }
 }
 
-/// What is measured, in milliseconds.
+/// A metric that is a time, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Latency {
-    /// Of the one read of an authorization.
+    /// The one read of an authorization.
     Store,
-    /// Of deriving the peppers, once when an environment starts.
+    /// The derivation of the peppers, once when an environment starts.
     Kms,
 }
 
@@ -64,37 +66,37 @@ impl Latency {
     }
 }
 
-/// What an environment has counted since it last wrote a line.
+/// What an environment has counted and measured since its last line.
 #[derive(Debug)]
 pub struct Metrics {
     stack: String,
-    /// What the lines call their level: the least severe one that Lambda lets through.
+    /// The level that the lines carry: the function's log level.
     level: &'static str,
     counters: BTreeMap<Counter, u32>,
-    denied: BTreeMap<&'static str, u32>,
+    refused: BTreeMap<&'static str, u32>,
     latencies: BTreeMap<Latency, Vec<f64>>,
     written_at: Option<DateTime<Utc>>,
 }
 
 impl Metrics {
-    /// `METRICS_STACK`: the deployment that metrics are of; `keygate` unless set. The level of their lines is `LOG_LEVEL`.
+    /// `METRICS_STACK`: the value of the dimension `Stack`; `keygate` by default. The level of the lines is `LOG_LEVEL`.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when the level is wrong.
+    /// [`InvalidVariable`] when the level is invalid.
     pub fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
         let stack = environment.text("METRICS_STACK").unwrap_or("keygate").to_owned();
         Ok(Self::new(stack, logging::level(environment)?))
     }
 
-    /// Counts for the deployment named `stack`. Lambda drops lines below the `level` that it was told, metrics or not.
+    /// Metrics with the dimension `stack`. Lambda drops lines below `level`, the function's log level, metrics included.
     #[must_use]
     pub fn new(stack: String, level: tracing::Level) -> Self {
         Self {
             stack,
             level: level.as_str(),
             counters: BTreeMap::new(),
-            denied: BTreeMap::new(),
+            refused: BTreeMap::new(),
             latencies: BTreeMap::new(),
             written_at: None,
         }
@@ -106,20 +108,20 @@ impl Metrics {
     }
 
     /// Counts a call that was refused for `reason`.
-    pub fn denied(&mut self, reason: &'static str) {
-        *self.denied.entry(reason).or_default() += 1;
+    pub fn refused(&mut self, reason: &'static str) {
+        *self.refused.entry(reason).or_default() += 1;
     }
 
-    /// Notes how long something took.
-    pub fn took(&mut self, latency: Latency, time: Duration) {
+    /// Records a latency.
+    pub fn record(&mut self, latency: Latency, time: Duration) {
         let values = self.latencies.entry(latency).or_default();
-        // As many as a line can have say enough.
+        // Further values until the next line are dropped.
         if values.len() < MAX_VALUES {
             values.push((time.as_secs_f64() * 1e6).round() / 1e3);
         }
     }
 
-    /// The lines that are due `now`, if any.
+    /// Takes the lines that are due `now`: none within the interval after the last ones.
     pub fn due(&mut self, now: DateTime<Utc>) -> Vec<Value> {
         if self.written_at.is_some_and(|written_at| now < written_at + INTERVAL) {
             return Vec::new();
@@ -128,22 +130,22 @@ impl Metrics {
         self.take(now)
     }
 
-    /// Everything there is, as lines: one for the deployment, and one for each reason why calls were denied.
+    /// Takes all metrics as lines: one without a reason, and one for each reason of refusals.
     pub fn take(&mut self, now: DateTime<Utc>) -> Vec<Value> {
-        let denied = std::mem::take(&mut self.denied);
+        let refused = std::mem::take(&mut self.refused);
         let mut values = Map::new();
         let counters = std::mem::take(&mut self.counters);
         values.extend(counters.into_iter().map(|(counter, count)| (counter.name().to_owned(), json!(count))));
-        if !denied.is_empty() {
-            values.insert("Denied".to_owned(), json!(denied.values().sum::<u32>()));
+        if !refused.is_empty() {
+            values.insert("Refused".to_owned(), json!(refused.values().sum::<u32>()));
         }
         let latencies = std::mem::take(&mut self.latencies);
         values.extend(
             latencies.into_iter().map(|(latency, values)| (latency.name().to_owned(), json!(values))),
         );
         let total = (!values.is_empty()).then(|| self.line(&[], values, now));
-        let by_reason = denied.into_iter().map(|(reason, count)| {
-            let values = Map::from_iter([("Denied".to_owned(), json!(count))]);
+        let by_reason = refused.into_iter().map(|(reason, count)| {
+            let values = Map::from_iter([("Refused".to_owned(), json!(count))]);
             self.line(&[("Reason", reason)], values, now)
         });
         total.into_iter().chain(by_reason).collect()
@@ -186,14 +188,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_counted_makes_one_line_and_one_more_for_each_reason() {
+    fn all_counts_are_one_line_and_refusals_one_more_for_each_reason() {
         let mut metrics = Metrics::new("keygate".to_owned(), tracing::Level::WARN);
         metrics.count(Counter::Allowed);
         metrics.count(Counter::Allowed);
-        metrics.denied("expired");
-        metrics.denied("malformed");
-        metrics.denied("malformed");
-        metrics.took(Latency::Store, Duration::from_micros(2_345));
+        metrics.refused("expired");
+        metrics.refused("malformed");
+        metrics.refused("malformed");
+        metrics.record(Latency::Store, Duration::from_micros(2_345));
         let lines = metrics.take(at(1_767_225_600));
         assert_eq!(
             lines[0],
@@ -205,16 +207,16 @@ mod tests {
                         "Dimensions": [["Stack"]],
                         "Metrics": [
                             {"Name": "Allowed", "Unit": "Count"},
-                            {"Name": "Denied", "Unit": "Count"},
+                            {"Name": "Refused", "Unit": "Count"},
                             {"Name": "StoreLatency", "Unit": "Milliseconds"},
                         ],
                     }],
                 },
                 "timestamp": "2026-01-01T00:00:00.000Z", "level": "WARN", "Stack": "keygate",
-                "Allowed": 2, "Denied": 3, "StoreLatency": [2.345],
+                "Allowed": 2, "Refused": 3, "StoreLatency": [2.345],
             })
         );
-        let reasons: Vec<_> = lines[1..].iter().map(|line| (&line["Reason"], &line["Denied"])).collect();
+        let reasons: Vec<_> = lines[1..].iter().map(|line| (&line["Reason"], &line["Refused"])).collect();
         assert_eq!(reasons, [(&json!("expired"), &json!(1)), (&json!("malformed"), &json!(2))]);
         let dimensions = &lines[1]["_aws"]["CloudWatchMetrics"][0]["Dimensions"];
         assert_eq!(dimensions, &json!([["Stack", "Reason"]]));
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_call_makes_a_line_and_those_within_the_interval_one_together() {
+    fn the_first_call_is_a_line_and_the_calls_within_an_interval_are_one_line() {
         let mut metrics = Metrics::new("keygate".to_owned(), tracing::Level::INFO);
         let mut written = Vec::new();
         for second in 0..=20 {
@@ -233,10 +235,10 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_as_many_values_as_the_format_allows() {
+    fn a_line_has_at_most_as_many_values_as_the_format_allows() {
         let mut metrics = Metrics::new("keygate".to_owned(), tracing::Level::INFO);
         for _ in 0..1_000 {
-            metrics.took(Latency::Store, Duration::from_millis(1));
+            metrics.record(Latency::Store, Duration::from_millis(1));
         }
         assert_eq!(metrics.take(at(0))[0]["StoreLatency"].as_array().unwrap().len(), 100);
     }

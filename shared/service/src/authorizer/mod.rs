@@ -1,4 +1,4 @@
-//! From a presented credential to a decision.
+//! The authorizer: from a presented credential to a decision and its deferred work.
 
 pub mod cache;
 pub mod call_counter;
@@ -23,40 +23,40 @@ use crate::authorizer::cache::{Cache, Fingerprint, Verdict};
 use crate::authorizer::deferred::{KeyUsage, Rehash};
 use crate::authorizer::verifier::{TimedVerification, Verifier};
 
-/// A decision, and what is remembered of how it was made.
+/// A decision, and how it was made.
 #[derive(Debug)]
 pub struct AuthorizationResult {
-    /// What comes of the credential.
+    /// Whether the credential is accepted.
     pub decision: Decision,
-    /// The key that the credential names, if there is one.
+    /// The owner of the key that the credential names, if the key exists.
     pub owner: Option<KeyOwner>,
-    /// What was presented, if it is known.
+    /// The kind of credential that was presented, if it could be parsed.
     pub credential: Option<CredentialKind>,
-    /// Where the key was looked up.
+    /// The source of the verification.
     pub lookup: LookupSource,
-    /// What is to be written of an accepted key.
-    pub used: Option<KeyUsage>,
+    /// The use of an accepted key, to be written.
+    pub usage: Option<KeyUsage>,
 }
 
-/// Where a key was looked up.
+/// The source of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LookupSource {
-    /// Nowhere: there was nothing to look up.
+    /// There was no credential to verify.
     None,
-    /// In this environment's memory.
+    /// The environment's cache.
     Cache,
-    /// In this environment's memory, because the store failed.
+    /// A stale entry of the environment's cache, because the store failed.
     Stale,
-    /// In the store, which took that long.
+    /// The store, and how long the read took.
     Store(Duration),
 }
 
 impl AuthorizationResult {
-    /// The refusal of a request that names no key.
+    /// The refusal of a request without a credential that could be verified.
     #[must_use]
     pub fn refused(refusal: Refusal) -> Self {
         let decision = Decision::Refused(refusal);
-        Self { decision, owner: None, credential: None, lookup: LookupSource::None, used: None }
+        Self { decision, owner: None, credential: None, lookup: LookupSource::None, usage: None }
     }
 
     fn new(
@@ -71,17 +71,17 @@ impl AuthorizationResult {
             owner: verification.owner(),
             credential,
             lookup,
-            used: None,
+            usage: None,
         }
     }
 }
 
-/// The one header of a request that has a credential. Its value is never shown by `Debug`.
+/// The header of a request that carries the credential. `Debug` redacts its value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum CredentialHeader<'a> {
     /// The value of `Authorization`.
     Authorization(&'a str),
-    /// The value of the header that is for legacy keys alone.
+    /// The value of the header for legacy keys.
     Legacy(&'a str),
 }
 
@@ -94,11 +94,11 @@ impl fmt::Debug for CredentialHeader<'_> {
     }
 }
 
-/// What a request presents, once it is known to be of the right form.
+/// A credential that is well-formed, and not yet verified.
 #[derive(Debug)]
 enum ParsedCredential {
     Credential(Credential),
-    /// And when it stops working.
+    /// A legacy key, and the sunset.
     LegacyKey(LegacyCredential, DateTime<Utc>),
 }
 
@@ -119,29 +119,29 @@ impl ParsedCredential {
     }
 }
 
-/// Checks credentials. It needs one read for each, and none for what is malformed.
+/// Decides on credentials. A decision takes one read, or none for a malformed or cached credential.
 #[derive(Debug)]
 pub struct Authorizer {
-    /// The word credentials begin with.
+    /// The prefix of credentials.
     pub brand: Brand,
-    /// How legacy keys are recognised, if any are honoured.
+    /// How legacy keys are recognised, if the deployment accepts any.
     pub legacy: Option<LegacyRules>,
-    /// What compares them with what is stored.
+    /// Verifies credentials against the stored ones.
     pub verifier: Verifier,
-    /// What this environment has verification before.
+    /// The verifications that this environment may reuse.
     pub cache: Cache<Verification>,
 }
 
 impl Authorizer {
-    /// Decides on what a request presents.
+    /// Decides on the credential in a request's header.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the store did not answer in time, and the cache may not be used in its place.
-    /// - [`Error::UnknownPepper`]: the stored hash was made under a version that is not listed.
+    /// - [`Error::UnknownPepper`]: the stored hash is under a pepper version that is not listed.
     /// - [`Error::Broken`]: the stored item cannot be read.
     ///
-    /// None of them says anything about the credential, and none of them lets it pass.
+    /// An error says nothing about the credential, and never accepts it.
     pub async fn decide(
         &self,
         header: Option<CredentialHeader<'_>>,
@@ -164,31 +164,31 @@ impl Authorizer {
         let verified = match verified {
             Ok(verified) => verified,
             Err(failure @ Error::Unavailable { .. }) => {
-                // Only what was accepted: a refusal is no reason to do without the store.
+                // The cache has stale entries of accepted credentials only.
                 let stale =
                     self.cache.stale(&fingerprint, now).filter(|verification| verification.holds(now));
                 let stale = stale.ok_or(failure)?;
                 let key_id = stale.owner().map(|owner| owner.key_id.to_string());
-                tracing::warn!(key_id, "decided without the store, which fails");
+                tracing::warn!(key_id, "store unavailable: stale cached verification used");
                 return Ok(AuthorizationResult::new(&presented, &stale, LookupSource::Stale, now));
             }
             Err(failure) => return Err(failure),
         };
         let TimedVerification { verification, matched, took } = verified;
-        let mut decided = AuthorizationResult::new(&presented, &verification, LookupSource::Store(took), now);
-        if let (Decision::Accepted(_), Verification::Verified(known)) = (&decided.decision, &verification) {
+        let mut result = AuthorizationResult::new(&presented, &verification, LookupSource::Store(took), now);
+        if let (Decision::Accepted(_), Verification::Verified(verified)) = (&result.decision, &verification) {
             let rehash = match (&presented, matched) {
                 (ParsedCredential::Credential(credential), Some(matched)) => self.rehash(credential, matched),
                 _ => None,
             };
-            decided.used = Some(KeyUsage::of(known, rehash));
+            result.usage = Some(KeyUsage::new(verified, rehash));
         }
-        let verdict = match decided.decision {
+        let verdict = match result.decision {
             Decision::Accepted(_) => Verdict::Accepted,
             Decision::Refused(_) => Verdict::Refused,
         };
         self.cache.remember(fingerprint, verdict, verification, now);
-        Ok(decided)
+        Ok(result)
     }
 
     /// Takes a header apart: `Bearer` in any case, then the credential (RFC 6750, section 2.1; RFC 9110, section 11.1); or
@@ -223,7 +223,7 @@ impl Authorizer {
             }
         };
         match &self.legacy {
-            // What has this deployment's brand is none of an earlier mechanism.
+            // A text with this deployment's brand is never a legacy key.
             Some(legacy) if malformed == Malformed::Brand => {
                 let key = legacy.recognise(text).ok_or(Refusal::Malformed(malformed))?;
                 if legacy.sunset <= now {
@@ -236,8 +236,8 @@ impl Authorizer {
         }
     }
 
-    /// The renewal of a key's hash that is not under the current pepper. A secret that works only until an overlap ends is
-    /// not worth one.
+    /// The renewal of a key's hash that is not under the current pepper. The old secret of an overlap is not rehashed, because
+    /// it ends soon.
     fn rehash(&self, credential: &Credential, matched: MatchedHash) -> Option<Rehash> {
         let renewed =
             self.verifier.peppers.renew(credential, &matched.hash).filter(|_| matched.is_current)?;

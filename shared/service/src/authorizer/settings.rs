@@ -1,26 +1,26 @@
-//! What a deployment says about the authorizer.
+//! The authorizer's settings.
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use keygate_core::environment::{Environment, InvalidVariable};
 
-/// `AUTHORIZER_BUDGET_MS`: how long the store may take before the authorizer gives up; 2000 ms unless set.
+/// `AUTHORIZER_BUDGET_MS`: how long the authorizer waits for the store, retries included; 2000 ms by default.
 ///
 /// # Errors
 ///
-/// [`InvalidVariable`] when it is no number from 100 to 4000.
+/// [`InvalidVariable`] when it is not a number from 100 to 4000.
 pub fn budget(environment: &Environment) -> Result<Duration, InvalidVariable> {
     milliseconds(environment, "AUTHORIZER_BUDGET_MS", 2000)
 }
 
-/// `AFTER_BUDGET_MS`: how long deferred work may take; 1000 ms unless set.
+/// `DEFERRED_BUDGET_MS`: how long the deferred work of one invocation may take; 1000 ms by default.
 ///
 /// # Errors
 ///
-/// [`InvalidVariable`] when it is no number from 100 to 4000.
+/// [`InvalidVariable`] when it is not a number from 100 to 4000.
 pub fn deferred_budget(environment: &Environment) -> Result<Duration, InvalidVariable> {
-    milliseconds(environment, "AFTER_BUDGET_MS", 1000)
+    milliseconds(environment, "DEFERRED_BUDGET_MS", 1000)
 }
 
 fn milliseconds(
@@ -31,18 +31,18 @@ fn milliseconds(
     environment.number(name, default, 100..=4000).map(|budget| Duration::from_millis(budget.into()))
 }
 
-/// How long an authorizer environment reuses the result of a verification.
+/// How long an environment of the authorizer may reuse the result of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheSettings {
-    /// `CACHE_SECONDS`: how long it reuses every result; 0 unless set, so that a deleted key is refused at once.
+    /// `CACHE_SECONDS`: how long it reuses every result; 0 by default, so that a deleted key is refused at once.
     pub fresh_for: TimeDelta,
-    /// `STALE_IF_ERROR_SECONDS`: how long it reuses the verification of an accepted credential while the store fails; 0 unless
-    /// set.
+    /// `STALE_IF_ERROR_SECONDS`: how long it reuses the verification of an accepted credential while the store fails; 0 by
+    /// default.
     pub stale_for: TimeDelta,
 }
 
 impl CacheSettings {
-    /// Takes the settings from the environment.
+    /// Reads the settings from the environment.
     ///
     /// # Errors
     ///
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_cached_and_the_store_has_two_seconds_unless_said() {
+    fn by_default_nothing_is_cached_and_the_store_has_two_seconds() {
         let environment = Environment::default();
         let settings = CacheSettings::from_environment(&environment).unwrap();
         assert!(settings.fresh_for.is_zero() && settings.stale_for.is_zero());

@@ -1,4 +1,4 @@
-//! Reads what is stored of a credential, and compares the two.
+//! Reads the stored items of a credential, and verifies the credential against them.
 
 use std::time::{Duration, Instant};
 
@@ -10,61 +10,62 @@ use keygate_core::pepper::Peppers;
 use keygate_core::verification::{self, MatchedHash, Verification};
 
 use crate::store::reader::CredentialReader;
-/// Compares credentials with what is stored. Each takes one strongly consistent read: of a key, or at once of a token, its
-/// family and its key; or of a legacy key, under every pepper.
+
+/// Verifies credentials. Each verification takes one strongly consistent read: of a key; of a token, its family and its key;
+/// or of a legacy key, by its hashes under all peppers.
 #[derive(Debug)]
 pub struct Verifier {
-    /// What stored hashes were made under.
+    /// The peppers of the stored hashes.
     pub peppers: Peppers,
-    /// Where keys and tokens are.
+    /// Reads keys, tokens and legacy keys.
     pub reader: CredentialReader,
 }
 
-/// What was found.
+/// The result of a verification, and how long the read took.
 #[derive(Debug)]
 pub struct TimedVerification {
-    /// What came of the comparison.
+    /// The result.
     pub verification: Verification,
-    /// The stored hash of a key that it matched.
+    /// The stored hash that an API key matched.
     pub matched: Option<MatchedHash>,
-    /// How long the store took.
+    /// How long the read took.
     pub took: Duration,
 }
 
 impl Verifier {
-    /// Compares a credential with what is stored under its id.
+    /// Verifies an API key or a token against the stored item with its id.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the store did not answer in time.
-    /// - [`Error::UnknownPepper`]: the stored hash was made under a version that is not listed.
+    /// - [`Error::UnknownPepper`]: the stored hash is under a pepper version that is not listed.
     /// - [`Error::Broken`]: the stored item cannot be read.
     ///
-    /// None of them says anything about the credential, and none of them lets it pass.
+    /// An error says nothing about the credential, and never accepts it.
     pub async fn verify(
         &self,
         credential: &Credential,
         now: DateTime<Utc>,
     ) -> Result<TimedVerification, Error> {
-        let asked = Instant::now();
+        let started = Instant::now();
         match credential.kind {
             CredentialForm::ApiKey => {
                 let stored = self.reader.hashed(credential.key_id).await?;
-                let took = asked.elapsed();
+                let took = started.elapsed();
                 let (verification, matched) =
                     verification::verify_key(&self.peppers, credential, stored, now)?;
                 Ok(TimedVerification { verification, matched, took })
             }
             CredentialForm::AccessToken(token_id) | CredentialForm::RefreshToken(token_id) => {
                 let (key, token) = self.reader.with_key(credential.key_id, token_id, now).await?;
-                let took = asked.elapsed();
+                let took = started.elapsed();
                 let verification = verification::verify_token(&self.peppers, credential, key, token)?;
                 Ok(TimedVerification { verification, matched: None, took })
             }
         }
     }
 
-    /// Looks a legacy key up that works until the sunset. It is found by its hash, so that there is nothing to compare.
+    /// Verifies a legacy key, which works until the sunset. It is looked up by its hashes, so there is no hash to compare.
     ///
     /// # Errors
     ///
@@ -75,9 +76,9 @@ impl Verifier {
         key: &LegacyCredential,
         sunset: DateTime<Utc>,
     ) -> Result<TimedVerification, Error> {
-        let asked = Instant::now();
+        let started = Instant::now();
         let stored = self.reader.legacy(&self.peppers.hashes_of_legacy(key)).await?;
-        let took = asked.elapsed();
+        let took = started.elapsed();
         let verification = verification::verify_legacy_key(stored, sunset);
         Ok(TimedVerification { verification, matched: None, took })
     }

@@ -8,14 +8,14 @@ use crate::aws::Aws;
 use crate::aws::sigv4_client::{ServiceRequest, SigV4Client};
 use keygate_core::error::Error;
 
-/// What the name of a function cannot have in a path.
+/// The characters that are percent-encoded in the path.
 const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Invokes one function asynchronously.
 #[derive(Debug)]
 pub struct AsyncInvoker {
     sigv4: SigV4Client,
-    /// Of the operation `Invoke`.
+    /// The URL of the operation `Invoke`.
     url: String,
 }
 
@@ -28,13 +28,13 @@ impl AsyncInvoker {
         Self { sigv4: aws.sigv4(), url }
     }
 
-    /// Hands an event to Lambda. Once this returns, Lambda has it: it tries again if the function fails, and keeps the event
-    /// if the function fails for good.
+    /// Sends an event to Lambda. Once this returns, Lambda has accepted the event: it retries if the function fails, and sends
+    /// the event to the function's failure destination after the last attempt.
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: Lambda did not take it, or its response was lost. It can be handed over again.
-    /// - [`Error::Broken`]: it cannot be written as JSON.
+    /// - [`Error::Unavailable`]: Lambda did not accept the event, or its response was lost. The call can be repeated.
+    /// - [`Error::Broken`]: the event cannot be serialized as JSON.
     pub async fn invoke(&self, event: &impl Serialize) -> Result<(), Error> {
         let event = serde_json::to_vec(event)
             .map_err(|_| Error::Broken("an event cannot be written as JSON".to_owned()))?;
@@ -64,9 +64,12 @@ mod tests {
     async fn an_event_is_handed_over_and_not_waited_for() {
         let server = TestServer::start([response("202 Accepted", "")]);
         let event = json!({"user_id": "bob"});
-        AsyncInvoker::new(&server.aws(), "keygate-ClearUser_1").invoke(&event).await.unwrap();
+        AsyncInvoker::new(&server.aws(), "keygate-ProcessUserRemoval_1").invoke(&event).await.unwrap();
         let request = server.requests().remove(0);
-        assert_eq!(request.line, "POST /2015-03-31/functions/keygate-ClearUser_1/invocations HTTP/1.1");
+        assert_eq!(
+            request.line,
+            "POST /2015-03-31/functions/keygate-ProcessUserRemoval_1/invocations HTTP/1.1"
+        );
         assert_eq!(request.headers["x-amz-invocation-type"], "Event");
         assert!(request.headers["authorization"].contains("/eu-west-1/lambda/aws4_request"));
         assert_eq!(request.json(), event);

@@ -33,15 +33,13 @@ impl DynamoDbReadClient {
         self.sigv4.budget()
     }
 
-    /// Makes a call that may be made more than once.
+    /// Makes an idempotent call, which may be attempted more than once.
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer in time, or with something that cannot be read, or with an error
-    ///   that is transient.
-    /// - [`Error::Broken`]: it refused the call, or the call cannot be made at all: the role lacks the permission, the table
-    ///   does not exist, the credentials are wrong. That is a fault of the deployment, so it is no reason to answer from a
-    ///   cache.
+    /// - [`Error::Unavailable`]: `DynamoDB` did not respond in time, its response cannot be read, or its error is transient.
+    /// - [`Error::Broken`]: `DynamoDB` refused the call, or the call cannot be made: the role lacks the permission, the table does
+    ///   not exist, the credentials are wrong. This is a fault of the deployment, so stale cache entries are not used.
     pub(crate) async fn call<Response: DeserializeOwned>(
         &self,
         operation: &str,
@@ -56,7 +54,7 @@ impl DynamoDbReadClient {
             headers: &[("content-type", CONTENT_TYPE), ("x-amz-target", &target)],
             body: body.as_bytes(),
         };
-        // The error of serde is dropped: it can quote what it read.
+        // serde's error is dropped, because it can quote the response.
         let response = self.sigv4.call_and_read(&request, |body| serde_json::from_slice(body).ok());
         response.await.map_err(|error| {
             let reason = error.with_message();

@@ -31,13 +31,13 @@ use keygate_core::environment::InvalidVariable;
 pub(crate) struct HttpClient(Client<HttpsConnector<connect::HttpConnector>, SdkBody>);
 
 impl HttpClient {
-    /// Trusts the compiled-in public roots, and those of the file `ca_bundle`. Nothing is sent yet.
+    /// A client that trusts the compiled-in public roots, and those of the file `ca_bundle`. It opens no connection yet.
     ///
-    /// `connect_timeout` is that of TCP; a handshake is within the time of the call that waits for it.
+    /// `connect_timeout` is the timeout of the TCP connection; a TLS handshake counts against the timeout of its call.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when `ca_bundle` names no file with PEM certificates.
+    /// [`InvalidVariable`] when `ca_bundle` does not name a file with PEM certificates.
     pub(crate) fn new(ca_bundle: Option<&str>, connect_timeout: Duration) -> Result<Self, InvalidVariable> {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         if let Some(path) = ca_bundle {
@@ -55,7 +55,7 @@ impl HttpClient {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(connect_timeout));
-        // Without TLS for the local stack: the addresses of AWS itself begin with https.
+        // Plain HTTP is for the local stack: AWS's own endpoints are https.
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
@@ -65,11 +65,11 @@ impl HttpClient {
         Ok(Self(client))
     }
 
-    /// Sends a request over a connection of the pool or a new one.
+    /// Sends a request over a pooled or a new connection.
     ///
     /// # Errors
     ///
-    /// There is no answer.
+    /// No response arrived.
     pub(crate) async fn send(&self, request: Request<SdkBody>) -> Result<Response<Incoming>, legacy::Error> {
         self.0.request(request).await
     }
@@ -84,7 +84,7 @@ fn add(roots: &mut RootCertStore, path: &str) -> Option<()> {
 }
 
 impl sdk::HttpClient for HttpClient {
-    /// The same pool whatever the settings: their timeouts are within those of an attempt, which the SDK keeps itself.
+    /// Returns the same pool for all settings: the SDK enforces the timeout of an attempt itself.
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }
@@ -95,7 +95,7 @@ impl HttpConnector for HttpClient {
         let client = self.clone();
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
-            // That there is no answer is a reason to try again, whatever the reason.
+            // A missing response is always a reason to retry.
             let answer = client.send(request).await.map_err(|error| ConnectorError::io(error.into()))?;
             HttpResponse::try_from(answer.map(SdkBody::from_body_1_x))
                 .map_err(|error| ConnectorError::other(error.into(), None))

@@ -1,7 +1,7 @@
-//! The source of peppers and replay keys: KMS keys that nobody can export.
+//! Derives peppers, and the MAC keys of idempotent requests, from KMS keys that cannot be exported.
 //!
-//! Each is derived, not stored: `kms:GenerateMac` over its label, once per version when a function starts. There is no
-//! ciphertext to look after, and with the KMS key disabled no new environment can verify or forge a hash.
+//! Each one is derived when an environment starts, by `kms:GenerateMac` over its label, and is not stored. So there is no
+//! ciphertext to keep, and while the KMS key is disabled no new environment can verify or forge a hash.
 
 use aws_sdk_kms::Client;
 use aws_sdk_kms::primitives::Blob;
@@ -12,29 +12,30 @@ use keygate_core::pepper::{MacKey, Peppers};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-/// Where the key of a MAC comes from: `kms:GenerateMac(key, HMAC_SHA_256, label)`.
+/// The source of a MAC key: `kms:GenerateMac(key, HMAC_SHA_256, label)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MacKeySource {
-    /// Stands beside everything that was made under it.
+    /// The version, which is stored beside each hash that is made under the MAC key.
     pub version: u32,
-    /// What the MAC is made of, so that one KMS key gives many peppers.
+    /// The message of the MAC, so that one KMS key gives many peppers.
     pub label: String,
-    /// ARN of a KMS key of the spec `HMAC_256`.
+    /// The ARN of a KMS key with the spec `HMAC_256`.
     pub kms_key: String,
 }
 
-/// The keys of a MAC, and the one for what is new.
+/// The sources of all versions of a MAC key, and the current version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MacKeySources {
-    /// Every version that is honoured, each once.
+    /// The versions that are accepted, each once.
     pub versions: Vec<MacKeySource>,
-    /// The version for what is new, one of them.
+    /// The version of new hashes, one of these.
     pub current: u32,
 }
 
 impl MacKeySources {
-    /// `PEPPERS`: every version whose hashes are honoured. New hashes are made under the highest, unless `PEPPER_VERSION` names
-    /// another one: a version has to be known everywhere before it is used anywhere.
+    /// `PEPPERS`: the sources of the peppers whose hashes are accepted, `version:label:key ARN` each, separated by commas. New
+    /// hashes are made under the highest version, unless `PEPPER_VERSION` names another one: every function must know a version
+    /// before any function uses it.
     ///
     /// ```
     /// # use keygate::aws::kms::MacKeySources;
@@ -47,8 +48,8 @@ impl MacKeySources {
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when `PEPPERS` is not set, not of that form, or names a version twice; or when `PEPPER_VERSION` is none of
-    /// them.
+    /// [`InvalidVariable`] when `PEPPERS` is not set, not of that form, or names a version twice; or when `PEPPER_VERSION` is not
+    /// one of the versions.
     pub fn peppers(environment: &Environment) -> Result<Self, InvalidVariable> {
         const NAME: &str = "PEPPERS";
         const MUST_BE: &str =
@@ -73,24 +74,25 @@ impl MacKeySources {
 }
 
 impl MacKeySource {
-    /// `REPLAY_KEY`: what the secrets of idempotent creates are derived from, in the form of one of `PEPPERS`. A request that was
-    /// recorded under another key is not found again, so there is no use for more than one.
+    /// `IDEMPOTENT_CREATE_MAC_KEY`: the source of the MAC key from which the secrets of idempotent creates are derived, in the
+    /// form of one entry of `PEPPERS`. There is only one, because a request that was recorded under another key is not found
+    /// again.
     ///
     /// # Errors
     ///
     /// [`InvalidVariable`] when it is not set or not of that form.
     pub fn of_creates(environment: &Environment) -> Result<Self, InvalidVariable> {
-        Self::from_environment(environment, "REPLAY_KEY")
+        Self::from_environment(environment, "IDEMPOTENT_CREATE_MAC_KEY")
     }
 
-    /// `ROTATION_KEY`: the same for idempotent rotations. It is another key, so that neither function can derive the secrets of the
-    /// other.
+    /// `IDEMPOTENT_ROTATE_MAC_KEY`: the same for idempotent rotations. It is another KMS key, so that create-key and
+    /// rotate-key cannot derive each other's secrets.
     ///
     /// # Errors
     ///
     /// [`InvalidVariable`] when it is not set or not of that form.
     pub fn of_rotations(environment: &Environment) -> Result<Self, InvalidVariable> {
-        Self::from_environment(environment, "ROTATION_KEY")
+        Self::from_environment(environment, "IDEMPOTENT_ROTATE_MAC_KEY")
     }
 
     fn from_environment(environment: &Environment, name: &'static str) -> Result<Self, InvalidVariable> {
@@ -107,12 +109,12 @@ impl MacKeySource {
     }
 }
 
-/// Derives every listed pepper, all at the same time.
+/// Derives all listed peppers concurrently.
 ///
 /// # Errors
 ///
-/// - [`Error::Unavailable`]: KMS refused or did not answer in time.
-/// - [`Error::Broken`]: KMS answered with something else than 32 bytes.
+/// - [`Error::Unavailable`]: KMS refused the call or did not respond in time.
+/// - [`Error::Broken`]: KMS responded with a MAC that does not have 32 bytes.
 pub async fn derive(client: &Client, sources: MacKeySources) -> Result<Peppers, Error> {
     let mut derivations: JoinSet<Result<MacKey, Error>> =
         sources.versions.into_iter().map(|source| derive_one(client.clone(), source)).collect();
@@ -123,7 +125,7 @@ pub async fn derive(client: &Client, sources: MacKeySources) -> Result<Peppers, 
     Ok(Peppers::new(keys, sources.current))
 }
 
-/// Derives one key.
+/// Derives one MAC key.
 ///
 /// # Errors
 ///

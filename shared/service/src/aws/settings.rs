@@ -1,9 +1,9 @@
-//! What Lambda tells every function about AWS.
+//! The settings of AWS's clients, which Lambda sets in the environment.
 
 use keygate_core::environment::{Environment, InvalidVariable};
 use secrecy::SecretString;
 
-/// What the SDK needs to know, taken from what Lambda sets.
+/// The Region, the role's credentials and the endpoints.
 #[derive(Clone, Debug)]
 pub struct AwsSettings {
     /// `AWS_REGION`.
@@ -26,14 +26,14 @@ pub struct AwsSettings {
     pub queues_endpoint: Option<String>,
     /// `AWS_ENDPOINT_URL_API_GATEWAY`, or `AWS_ENDPOINT_URL` for all services.
     pub gateway_endpoint: Option<String>,
-    /// `URL_SUFFIX`: the domain that the endpoints of the region's services are in; `amazonaws.com` unless set.
+    /// `URL_SUFFIX`: the domain that the endpoints of the region's services are in; `amazonaws.com` by default.
     pub url_suffix: String,
     /// `AWS_CA_BUNDLE`: the path of a PEM file with more roots to trust.
     pub ca_bundle: Option<String>,
 }
 
 impl AwsSettings {
-    /// The settings as Lambda sets them.
+    /// Reads the settings from the environment.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl AwsSettings {
         })
     }
 
-    /// The endpoint of `DynamoDB`, for calls that go without the SDK.
+    /// The endpoint of `DynamoDB`, for calls without the SDK.
     #[must_use]
     pub fn dynamodb_url(&self) -> String {
         self.url("dynamodb", self.dynamodb_endpoint.as_ref())
@@ -70,19 +70,19 @@ impl AwsSettings {
         self.url("lambda", self.lambda_endpoint.as_ref())
     }
 
-    /// Where `EventBridge` is.
+    /// The endpoint of `EventBridge`.
     #[must_use]
     pub fn events_url(&self) -> String {
         self.url("events", self.events_endpoint.as_ref())
     }
 
-    /// Where SQS is.
+    /// The endpoint of SQS.
     #[must_use]
     pub fn queues_url(&self) -> String {
         self.url("sqs", self.queues_endpoint.as_ref())
     }
 
-    /// Where API Gateway is told what to do.
+    /// The endpoint of API Gateway's control plane.
     #[must_use]
     pub fn gateway_url(&self) -> String {
         self.url("apigateway", self.gateway_endpoint.as_ref())

@@ -22,14 +22,14 @@ use crate::aws::backoff::Backoff;
 use crate::aws::http_client::HttpClient;
 use keygate_core::error::{Error, chain};
 
-/// How often a call is attempted.
+/// The maximum number of attempts of a call.
 const MAX_ATTEMPTS: u32 = 3;
-/// The longest pause before the second attempt, and the longest of all pauses.
+/// The maximum pause before the second attempt, and before any attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
-/// The longest response that is read, in bytes. The longest that is expected is a batch of three `DynamoDB` items of 400 kB.
+/// The maximum size of a response, in bytes. The largest expected one is a batch of three `DynamoDB` items of 400 kB.
 const MAX_RESPONSE_LEN: usize = 2_000_000;
-/// The longest error code that is kept.
+/// The maximum length of an error code; a longer one is dropped.
 const MAX_CODE_LEN: usize = 100;
 /// The error codes of throttling and of a request that took the service too long, whatever their status: those that the SDK
 /// retries.
@@ -58,7 +58,7 @@ pub struct SigV4Client {
     http: HttpClient,
     identity: Identity,
     region: String,
-    /// AWS logs it with every call.
+    /// The `User-Agent`, which AWS logs with every call.
     user_agent: HeaderValue,
     budget: Duration,
 }
@@ -121,7 +121,7 @@ impl SigV4Client {
         self.budget
     }
 
-    /// Makes a call that may be made more than once, and returns the body of its response.
+    /// Makes an idempotent call, and returns the body of its response.
     ///
     /// # Errors
     ///
@@ -130,14 +130,14 @@ impl SigV4Client {
         self.call_and_read(request, |body| Some(body.clone())).await
     }
 
-    /// Makes a call that may be made more than once, and reads its response. A response that `read` returns `None` for is
+    /// Makes an idempotent call, and reads its response. A response that `read` returns `None` for is
     /// transient: the call is attempted again.
     ///
     /// # Errors
     ///
-    /// - [`CallError::Refused`]: the status is not one of success, for a lasting reason or in the last attempt.
-    /// - [`CallError::NoResponse`]: no response arrived in time, or none that can be read.
-    /// - [`CallError::InvalidRequest`]: the request cannot be signed or written. It was not sent.
+    /// - [`CallError::Refused`]: the service responded with an error that is not transient, or with one in the last attempt.
+    /// - [`CallError::NoResponse`]: no response arrived in time, or it cannot be read.
+    /// - [`CallError::InvalidRequest`]: the request cannot be signed or serialized. It was not sent.
     pub(crate) async fn call_and_read<T>(
         &self,
         request: &ServiceRequest<'_>,

@@ -5,21 +5,21 @@
 //! seconds. The second time is after every cached and every in-flight decision of the authorizer has ended, because API
 //! Gateway may have cached one of those after the first time.
 
-use crate::authorizer::settings::CacheSettings;
-use keygate_core::environment::{Environment, InvalidVariable};
 use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use http::{Method, StatusCode};
+use keygate_core::audit_event::{Action, InvalidAction};
+use keygate_core::environment::{Environment, InvalidVariable};
+use keygate_core::error::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use thiserror::Error as ThisError;
 
+use crate::authorizer::settings::CacheSettings;
 use crate::aws::Aws;
 use crate::aws::sigv4_client::{CallError, ServiceRequest, SigV4Client};
-use keygate_core::audit_event::{Action, InvalidAction};
-use keygate_core::error::Error;
 
 /// The longest delay of a message in SQS.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-timers.html>
@@ -109,15 +109,15 @@ impl AuditedChange {
 
 /// A message of the queue: clear the caches once more at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ScheduledPurge {
+pub struct ScheduledInvalidation {
     /// The earliest time, in whole seconds.
     #[serde(with = "chrono::serde::ts_seconds")]
-    pub clear_at: DateTime<Utc>,
+    pub invalidate_at: DateTime<Utc>,
 }
 
 /// Clears the authorizer caches of the listed stages.
 #[derive(Debug)]
-pub struct AuthorizerCachePurger {
+pub struct CacheInvalidator {
     sigv4: SigV4Client,
     gateway_url: String,
     sqs_url: String,
@@ -140,9 +140,9 @@ fn stages(environment: &Environment) -> Result<Vec<Stage>, InvalidVariable> {
     stages.collect::<Result<_, _>>().map_err(|_| InvalidVariable::new(NAME, MUST_BE))
 }
 
-impl AuthorizerCachePurger {
-    /// Takes from the environment the stages (`AUTHORIZER_CACHES`), the URL of the queue of [`ScheduledPurge`]s
-    /// (`CLEAR_AGAIN_QUEUE`), and the longest time for which an environment of the authorizer reuses a decision
+impl CacheInvalidator {
+    /// Takes from the environment the stages (`AUTHORIZER_CACHES`), the URL of the queue of [`ScheduledInvalidation`]s
+    /// (`CACHE_INVALIDATION_QUEUE`), and the longest time for which an environment of the authorizer reuses a decision
     /// ([`CacheSettings`]).
     ///
     /// # Errors
@@ -150,45 +150,50 @@ impl AuthorizerCachePurger {
     /// [`InvalidVariable`] when one of them is missing or wrong.
     pub fn new(aws: &Aws, environment: &Environment) -> Result<Self, InvalidVariable> {
         let cache = CacheSettings::from_environment(environment)?;
-        let must_be = "must be the URL of the queue that says when to clear caches again";
+        let must_be = "must be the URL of the queue of scheduled cache invalidations";
         Ok(Self {
             sigv4: aws.sigv4(),
             gateway_url: aws.settings().gateway_url(),
             sqs_url: aws.settings().queues_url(),
-            queue: environment.required("CLEAR_AGAIN_QUEUE", must_be)?,
+            queue: environment.required("CACHE_INVALIDATION_QUEUE", must_be)?,
             stages: stages(environment)?,
             cache_ttl: cache.fresh_for.max(cache.stale_for),
         })
     }
 
-    /// Schedules the second purge after a revocation, then makes the first. In this order, so that the second happens even if
-    /// the function ends between the two.
+    /// Schedules the second invalidation after a revocation, then makes the first. In this order, so that the second happens
+    /// even if the function ends between the two.
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the purge was not scheduled, or a stage was not cleared. All of it can be repeated.
-    pub async fn purge_after_revocation(&self, now: DateTime<Utc>) -> Result<(), Error> {
-        self.schedule(ScheduledPurge { clear_at: now + self.cache_ttl + INFLIGHT_GRACE }, now).await?;
-        self.purge().await
+    /// - [`Error::Unavailable`]: the invalidation was not scheduled, or a stage was not cleared. All of it can be repeated.
+    pub async fn invalidate_after_revocation(&self, now: DateTime<Utc>) -> Result<(), Error> {
+        self.schedule(ScheduledInvalidation { invalidate_at: now + self.cache_ttl + INFLIGHT_GRACE }, now)
+            .await?;
+        self.invalidate().await
     }
 
-    /// Makes one purge for all that are due, and schedules the latest of the others again: SQS delays a message by 15 minutes
-    /// at most.
+    /// Makes one invalidation for all that are due, and schedules the latest of the others again: SQS delays a message by at most
+    /// 15 minutes.
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: a purge was not scheduled, or a stage was not cleared. All of it can be repeated.
-    pub async fn purge_scheduled(&self, purges: &[ScheduledPurge], now: DateTime<Utc>) -> Result<(), Error> {
-        let (due, early): (Vec<ScheduledPurge>, Vec<ScheduledPurge>) =
-            purges.iter().partition(|purge| purge.clear_at <= now);
-        if let Some(last) = early.into_iter().max_by_key(|purge| purge.clear_at) {
+    /// - [`Error::Unavailable`]: an invalidation was not scheduled, or a stage was not cleared. All of it can be repeated.
+    pub async fn invalidate_scheduled(
+        &self,
+        scheduled: &[ScheduledInvalidation],
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let (due, early): (Vec<ScheduledInvalidation>, Vec<ScheduledInvalidation>) =
+            scheduled.iter().partition(|invalidation| invalidation.invalidate_at <= now);
+        if let Some(last) = early.into_iter().max_by_key(|invalidation| invalidation.invalidate_at) {
             self.schedule(last, now).await?;
         }
-        if due.is_empty() { Ok(()) } else { self.purge().await }
+        if due.is_empty() { Ok(()) } else { self.invalidate().await }
     }
 
     /// Clears every stage, even if others fail.
-    async fn purge(&self) -> Result<(), Error> {
+    async fn invalidate(&self) -> Result<(), Error> {
         let mut result = Ok(());
         for stage in &self.stages {
             let request = ServiceRequest {
@@ -213,13 +218,13 @@ impl AuthorizerCachePurger {
         result
     }
 
-    async fn schedule(&self, purge: ScheduledPurge, now: DateTime<Utc>) -> Result<(), Error> {
-        let delay = (purge.clear_at - now).min(MAX_DELAY);
+    async fn schedule(&self, invalidation: ScheduledInvalidation, now: DateTime<Utc>) -> Result<(), Error> {
+        let delay = (invalidation.invalidate_at - now).min(MAX_DELAY);
         let body = json!({
             "QueueUrl": self.queue,
             // Never early by a fraction of a second.
             "DelaySeconds": (delay.num_milliseconds() + 999) / 1000,
-            "MessageBody": json!(purge).to_string(),
+            "MessageBody": json!(invalidation).to_string(),
         });
         let body = body.to_string();
         let request = ServiceRequest {
@@ -244,14 +249,14 @@ mod tests {
 
     const NOW: DateTime<Utc> = DateTime::from_timestamp(1_795_341_432, 0).unwrap();
 
-    fn purger(server: &TestServer, cache_ttl: TimeDelta) -> AuthorizerCachePurger {
+    fn invalidator(server: &TestServer, cache_ttl: TimeDelta) -> CacheInvalidator {
         let seconds = cache_ttl.num_seconds().to_string();
         let environment = Environment::from_iter([
             ("AUTHORIZER_CACHES", "restapis/abc123/stages/prod,apis/def456/stages/$default"),
-            ("CLEAR_AGAIN_QUEUE", "https://sqs/1/clear-again"),
+            ("CACHE_INVALIDATION_QUEUE", "https://sqs/1/cache-invalidation"),
             ("STALE_IF_ERROR_SECONDS", &seconds),
         ]);
-        AuthorizerCachePurger::new(&server.aws(), &environment).unwrap()
+        CacheInvalidator::new(&server.aws(), &environment).unwrap()
     }
 
     fn assert_clears(requests: &[ArrivedRequest]) {
@@ -268,9 +273,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_purge_is_scheduled_before_the_stages_are_cleared() {
+    async fn an_invalidation_is_scheduled_before_the_stages_are_cleared() {
         let server = TestServer::start(vec![response("200 OK", "{}"); 3]);
-        purger(&server, TimeDelta::seconds(30)).purge_after_revocation(NOW).await.unwrap();
+        invalidator(&server, TimeDelta::seconds(30)).invalidate_after_revocation(NOW).await.unwrap();
         let mut requests = server.requests();
         let scheduled = requests.remove(0);
         assert_eq!(scheduled.line, "POST / HTTP/1.1");
@@ -278,32 +283,32 @@ mod tests {
         assert_eq!(scheduled.headers["content-type"], "application/x-amz-json-1.0");
         assert!(scheduled.headers["authorization"].contains("/eu-west-1/sqs/aws4_request"));
         let expected = json!({
-            "QueueUrl": "https://sqs/1/clear-again", "DelaySeconds": 40,
-            "MessageBody": json!({"clear_at": NOW.timestamp() + 40}).to_string(),
+            "QueueUrl": "https://sqs/1/cache-invalidation", "DelaySeconds": 40,
+            "MessageBody": json!({"invalidate_at": NOW.timestamp() + 40}).to_string(),
         });
         assert_eq!(scheduled.json(), expected);
         assert_clears(&requests);
     }
 
     #[tokio::test]
-    async fn purges_that_are_due_are_made_once_and_the_latest_of_the_others_is_scheduled_again() {
+    async fn invalidations_that_are_due_are_made_once_and_the_latest_of_the_others_is_scheduled_again() {
         let server = TestServer::start(vec![response("200 OK", "{}"); 3]);
-        let purges =
-            [-5, 0, 10, 1_000].map(|seconds| ScheduledPurge { clear_at: NOW + TimeDelta::seconds(seconds) });
-        purger(&server, TimeDelta::zero()).purge_scheduled(&purges, NOW).await.unwrap();
+        let invalidations = [-5, 0, 10, 1_000]
+            .map(|seconds| ScheduledInvalidation { invalidate_at: NOW + TimeDelta::seconds(seconds) });
+        invalidator(&server, TimeDelta::zero()).invalidate_scheduled(&invalidations, NOW).await.unwrap();
         let mut requests = server.requests();
         let scheduled = requests.remove(0).json();
         assert_eq!(scheduled["DelaySeconds"], MAX_DELAY.num_seconds());
-        assert_eq!(scheduled["MessageBody"], json!({"clear_at": NOW.timestamp() + 1_000}).to_string());
+        assert_eq!(scheduled["MessageBody"], json!({"invalidate_at": NOW.timestamp() + 1_000}).to_string());
         assert_clears(&requests);
     }
 
     #[tokio::test]
-    async fn a_stage_that_fails_keeps_no_other_from_being_cleared_and_an_unknown_one_is_no_failure() {
+    async fn a_failing_stage_does_not_keep_others_from_being_cleared_and_an_unknown_one_is_not_a_failure() {
         for (status, expected) in [("403 Forbidden", false), ("404 Not Found", true)] {
             let server = TestServer::start([response(status, "{}"), response("202 Accepted", "")]);
-            let due = [ScheduledPurge { clear_at: NOW }];
-            let result = purger(&server, TimeDelta::zero()).purge_scheduled(&due, NOW).await;
+            let due = [ScheduledInvalidation { invalidate_at: NOW }];
+            let result = invalidator(&server, TimeDelta::zero()).invalidate_scheduled(&due, NOW).await;
             assert_clears(&server.requests());
             assert_eq!(result.is_ok(), expected, "{status}: {result:?}");
         }
@@ -334,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_answer_of_the_authorizer_depends_on_revokes_and_nothing_else_does() {
+    fn only_changes_that_affect_the_authorizers_response_revoke() {
         for (action, changed, revokes) in [
             ("key.deleted", None, true),
             ("key.rotated", None, true),
@@ -376,8 +381,8 @@ mod tests {
 
     /// The actions that the filter of the stream keeps from the function.
     fn actions_left_out_by_the_template() -> Vec<String> {
-        let fragment = include_str!("../../../../infra/template/functions/clear-caches.yaml");
-        let mut lines = fragment.lines().skip_while(|line| line.trim() != "ClearCachesMapping:");
+        let fragment = include_str!("../../../../infra/template/functions/invalidate-caches.yaml");
+        let mut lines = fragment.lines().skip_while(|line| line.trim() != "InvalidateCachesMapping:");
         let indent = |line: &str| line.len() - line.trim_start().len();
         let key = lines.find(|line| line.trim().ends_with("Pattern: >-")).expect("its filter");
         let pattern: String = lines.take_while(|line| indent(line) > indent(key)).collect();
@@ -388,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn the_template_leaves_out_what_revokes_nothing_and_lets_every_other_action_through() {
+    fn the_filter_of_the_stream_leaves_out_exactly_the_actions_that_never_revoke() {
         let all = all_actions();
         assert!(all.len() >= 20 && all.iter().all(|name| Action::parse(name).is_ok()), "{all:?}");
         let mut harmless: Vec<_> =

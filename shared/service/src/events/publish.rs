@@ -1,26 +1,25 @@
-//! Events on their way out: from the audit trail to `EventBridge`, for mails, webhooks and whatever else an adopter makes
-//! of them.
+//! Publishes the events of the audit trail on `EventBridge`, for mails, webhooks and other uses of the adopter.
 //!
-//! The trail is the outbox. A change and its event are one transaction, and the table's stream hands every event on at
-//! least once; so does this. Whoever must not act twice compares the event's `id`.
+//! The audit trail is the outbox. A change and its event are one transaction, and the table's stream delivers each event at
+//! least once, so each event is published at least once. Consumers can recognise a repeated event by its `id`.
 
 use http::Method;
 use keygate_core::environment::Environment;
+use keygate_core::error::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::aws::Aws;
 use crate::aws::sigv4_client::{ServiceRequest, SigV4Client};
-use keygate_core::error::Error;
 
-/// How many events `EventBridge` takes at once.
+/// The maximum number of events in one call of `EventBridge`.
 /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>
 pub const MAX_EVENTS: usize = 10;
 
-/// Who Keygate's events say they come from.
+/// The `source` of Keygate's events.
 const SOURCE: &str = "keygate";
 
-/// An event of the audit trail as its table has it.
+/// An event of the audit trail as it is stored.
 #[derive(Debug, Deserialize)]
 pub struct OutboxEvent {
     actor: String,
@@ -38,7 +37,7 @@ pub struct OutboxEvent {
     days_left: Option<u32>,
 }
 
-/// The same as it is published; `docs/events.md` tells of every field.
+/// The event as it is published; `docs/events.md` describes every field.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct PublicEvent {
     id: String,
@@ -101,7 +100,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Takes the name of the bus from the environment: `EVENT_BUS`, `default` unless set.
+    /// `EVENT_BUS`: the name of the bus; `default` by default.
     ///
     /// # Panics
     ///
@@ -112,12 +111,12 @@ impl Publisher {
         Self { sigv4: aws.sigv4(), url: aws.settings().events_url(), bus }
     }
 
-    /// Publishes at most [`MAX_EVENTS`]: whether each was taken, in their order.
+    /// Publishes at most [`MAX_EVENTS`] events, and returns, in their order, whether each one was accepted.
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: `EventBridge` did not answer, or refused all of them. Some may be published.
-    /// - [`Error::Broken`]: the answer is none.
+    /// - [`Error::Unavailable`]: `EventBridge` did not respond, or refused the call. Some events may be published.
+    /// - [`Error::Broken`]: the response cannot be read.
     pub async fn publish(&self, events: &[PublicEvent]) -> Result<Vec<bool>, Error> {
         #[derive(Deserialize)]
         struct Answer {
@@ -165,7 +164,7 @@ mod tests {
     use crate::aws::test_server::{TestServer, response};
 
     #[test]
-    fn an_event_is_published_with_its_id_and_nothing_that_is_not_there() {
+    fn an_event_is_published_with_its_id_and_without_missing_fields() {
         let stored: OutboxEvent = serde_json::from_value(json!({
             "actor": "acme#alice@example.com", "event": "2026-11-22T09:57:12.345Z#01M81B0E10KE2P1TGS1FTDF5KQ",
             "workspace_id": "acme", "action": "user.removed", "target": "bob", "outcome": "done", "count": 1, "ttl": 1,
@@ -180,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_an_error() {
+    fn an_invalid_stored_event_is_an_error() {
         for (actor, event) in
             [("acme", "2026-11-22T09:57:12.345Z#01M8"), ("acme#a", "2026-11-22T09:57:12.345Z")]
         {
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn events_are_entries_of_one_call_and_each_that_was_not_taken_is_told() {
+    async fn events_are_entries_of_one_call_and_each_rejected_one_is_reported() {
         let taken =
             r#"{"FailedEntryCount": 1, "Entries": [{"EventId": "1"}, {"ErrorCode": "InternalFailure"}]}"#;
         let server = TestServer::start([response("200 OK", taken)]);

@@ -88,7 +88,7 @@ async fn recount_user(
         }
     }
     if user.key_count != count && store.workspaces.correct_count(&user, count).await? {
-        tracing::warn!(%workspace_id, %user_id, count, was = user.key_count, "a user's count was wrong");
+        tracing::warn!(%workspace_id, %user_id, count, previous_count = user.key_count, "user's key count corrected");
         recounted.corrected += 1;
     }
     recounted.users += 1;
@@ -103,7 +103,7 @@ async fn recount_removals(
     let CountedRemovals { workspace_id, user_count } = removals;
     let count = store.workspaces.made_by_removal(workspace_id).await?;
     if *user_count != count && store.workspaces.correct_removals(removals, count).await? {
-        tracing::warn!(%workspace_id, count, was = user_count, "a workspace's count of removals was wrong");
+        tracing::warn!(%workspace_id, count, previous_count = user_count, "workspace's count of removed users corrected");
         recounted.corrected += 1;
     }
     Ok(())

@@ -10,7 +10,7 @@ use crate::keys::expiry::MaxLifetime;
 pub struct KeySettings {
     /// `KEYS_PER_USER`: how many keys that have not expired a user may have in a workspace; 100 unless set.
     pub per_user: u32,
-    /// `RETENTION_DAYS`: how long an expired key can still be seen; 30 days unless set.
+    /// `EXPIRED_KEY_RETENTION_DAYS`: how long an expired key remains visible; 30 days by default.
     pub retention: TimeDelta,
     /// `MAX_LIFETIME_DAYS`.
     pub max_lifetime: MaxLifetime,
@@ -25,7 +25,7 @@ impl KeySettings {
     pub fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
             per_user: per_user(environment)?,
-            retention: environment.days("RETENTION_DAYS", 30, 1..=3650)?,
+            retention: environment.days("EXPIRED_KEY_RETENTION_DAYS", 30, 1..=3650)?,
             max_lifetime: MaxLifetime::from_environment(environment)?,
         })
     }

@@ -769,7 +769,7 @@ fn keys_of<T: DeserializeOwned>(items: Vec<Item>) -> Vec<T> {
         if let Ok(key) = serde_dynamo::from_item(item) {
             keys.push(key);
         } else {
-            tracing::error!(?key_id, error = %broken("key"), "key left out");
+            tracing::error!(?key_id, error = %broken("key"), "unreadable key skipped");
         }
     }
     keys

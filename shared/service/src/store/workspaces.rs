@@ -6,7 +6,7 @@
 //! | `MEMBER#<user>#<key id>` | `counted`?, `expires_at`?, `gone_at`?, the key's `ttl` |
 //! | `USER#<user>` | `key_count`, `removed_at`?, `reinstated_at`?, both in milliseconds; `made_by_removal`? |
 //! | `REMOVALS` | `user_count`: how many users' entries are `made_by_removal` |
-//! | `REPLAY#<digest>` | of an idempotent create or rotation, see [`keygate_core::idempotency`]; `ttl` |
+//! | `IDEMPOTENCY#<digest>` | of an idempotent create or rotation, see [`keygate_core::idempotency`]; `ttl` |
 //! | `BOOTSTRAP` | none: that it exists says that the workspace has had an administrator |
 //!
 //! A user's count is the number of their member entries that are `counted`: no transaction changes one without the other, and
@@ -792,7 +792,7 @@ fn entry(workspace: &WorkspaceId, entry: &str) -> HashMap<String, AttributeValue
 }
 
 fn idempotency_entry(digest: &str) -> String {
-    format!("REPLAY#{digest}")
+    format!("IDEMPOTENCY#{digest}")
 }
 
 /// Reads an entry as what is remembered of a request.

@@ -1,6 +1,6 @@
-//! Removes a user that remove-user was asked to, or that an event names, and deletes their keys or hands them over.
+//! Processes a user removal, from remove-user or from an event: marks the user as removed, and deletes or transfers their keys.
 //!
-//! It is invoked asynchronously: Lambda tries again where it fails or runs out of time, and it goes on where it stopped.
+//! It is invoked asynchronously. When it fails or times out, Lambda invokes it again, and it continues where it stopped.
 
 use chrono::Utc;
 use keygate::aws::MANAGEMENT_BUDGET;
@@ -31,13 +31,13 @@ async fn main() -> Result<(), Error> {
 async fn clear(clearer: &UserClearer, event: LambdaEvent<Box<RawValue>>) -> Result<(), Error> {
     let now = Utc::now();
     let removal = Removal::parse(event.payload.get().as_bytes(), now)
-        .inspect_err(|error| tracing::error!(?error, "not a removal"))?;
+        .inspect_err(|error| tracing::error!(?error, "invalid user removal"))?;
     let (workspace_id, user_id) = (removal.workspace_id.as_str(), removal.user_id.as_str());
     let done = clearer
         .clear(&removal, now)
         .await
-        .inspect_err(|error| tracing::error!(workspace_id, user_id, %error, "not done yet"))?;
-    let (deleted, transferred, is_over) = (done.deleted, done.transferred, done.is_over);
-    tracing::info!(workspace_id, user_id, deleted, transferred, is_over, "user cleared");
+        .inspect_err(|error| tracing::error!(workspace_id, user_id, %error, "user removal incomplete"))?;
+    let (deleted, transferred, complete) = (done.deleted, done.transferred, done.is_over);
+    tracing::info!(workspace_id, user_id, deleted, transferred, complete, "user removal processed");
     Ok(())
 }

@@ -1,20 +1,20 @@
-//! From the stream of `activity`, and again from a queue: clears API Gateway's authorizer caches after a revocation.
+//! From the stream of `activity`, and a second time from a queue: clears API Gateway's authorizer caches after a revocation.
 
 use chrono::Utc;
 use keygate::api::streams::{self, Trigger};
 use keygate::aws::BACKGROUND_BUDGET;
-use keygate::events::cache_invalidation::{AuditedChange, AuthorizerCachePurger};
+use keygate::events::cache_invalidation::{AuditedChange, CacheInvalidator};
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let (environment, aws) = keygate::start!(BACKGROUND_BUDGET)?;
-    let purger = AuthorizerCachePurger::new(&aws, &environment)?;
-    lambda_runtime::run(service_fn(|event| respond(&purger, event))).await
+    let invalidator = CacheInvalidator::new(&aws, &environment)?;
+    lambda_runtime::run(service_fn(|event| respond(&invalidator, event))).await
 }
 
-async fn respond(purger: &AuthorizerCachePurger, event: LambdaEvent<Trigger>) -> Result<(), Error> {
+async fn respond(invalidator: &CacheInvalidator, event: LambdaEvent<Trigger>) -> Result<(), Error> {
     let now = Utc::now();
     match event.payload {
         Trigger::Stream(batch) => {
@@ -24,10 +24,10 @@ async fn respond(purger: &AuthorizerCachePurger, event: LambdaEvent<Trigger>) ->
                 change.is_some_and(|change| change.map_or(true, |change| change.revokes()))
             };
             if batch.records.iter().any(revokes) {
-                purger.purge_after_revocation(now).await?;
+                invalidator.invalidate_after_revocation(now).await?;
             }
         }
-        Trigger::Queue(batch) => purger.purge_scheduled(&batch.bodies()?, now).await?,
+        Trigger::Queue(batch) => invalidator.invalidate_scheduled(&batch.bodies()?, now).await?,
     }
     Ok(())
 }

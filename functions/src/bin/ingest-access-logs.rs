@@ -1,6 +1,6 @@
-//! Calls in the access logs of APIs, written into the audit trail: subscribed to a group of logs, where one is configured.
+//! Subscribed to a log group of access logs: writes their calls to the audit trail.
 //!
-//! It is invoked asynchronously: Lambda tries again where it fails, and what is written already is not written twice.
+//! It is invoked asynchronously. When it fails, Lambda invokes it again, and it does not write an event twice.
 
 use aws_lambda_events::cloudwatch_logs::LogsEvent;
 use keygate::audit::access_log::{self, AccessLogLine, LogSource};
@@ -28,8 +28,8 @@ async fn record(activity: &ActivityTable, event: LambdaEvent<LogsEvent>) -> Resu
         entries.map(|entry| AccessLogLine { id: &entry.id, at: entry.timestamp, text: &entry.message });
     let recorded = access_log::record(activity, source, lines)
         .await
-        .inspect_err(|error| tracing::error!(%error, "not every call was recorded"))?;
+        .inspect_err(|error| tracing::error!(%error, "access log batch incomplete"))?;
     let access_log::AccessLogSummary { calls, anonymous, invalid } = recorded;
-    tracing::info!(calls, anonymous, invalid, "calls recorded");
+    tracing::info!(calls, anonymous, invalid, "access log batch ingested");
     Ok(())
 }

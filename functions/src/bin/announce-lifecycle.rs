@@ -1,4 +1,4 @@
-//! On a schedule: announces what has happened to keys by the passing of time.
+//! On a schedule: writes the lifecycle events of keys.
 
 use chrono::Utc;
 use keygate::api::streams;
@@ -18,6 +18,6 @@ async fn main() -> Result<(), Error> {
 
 async fn respond(store: &Store, event: LambdaEvent<Value>) -> Result<(), Error> {
     let announced = announce_due(store, Utc::now(), streams::stop_at(&event.context)).await?;
-    tracing::info!(events = announced.events, caught_up = announced.caught_up, "announced");
+    tracing::info!(events = announced.events, caught_up = announced.caught_up, "lifecycle events written");
     Ok(())
 }
