@@ -1,4 +1,37 @@
-//! Keygate.
+//! What Keygate needs of AWS, around the rules in [`keygate_core`]: tables, use cases, and the APIs that the Lambda functions serve.
+//!
+//! A binary in `functions/` starts, makes what it needs from this crate, and hands every event over. Decisions live here and in
+//! [`keygate_core`].
+//!
+//! # A guided tour
+//!
+//! The folders are layers: each imports from its own folder and from those above it in this list, and a unit test reads the sources
+//! to check that.
+//!
+//! 1. [`logging`] sends the log to standard output. [`aws`] makes the clients of AWS: the SDK's for `DynamoDB` and KMS, one
+//!    `SigV4Client` for every other service and for the read that each authorization waits for; and it derives the peppers from KMS.
+//!    [`startup`] is what every function does first: [`start!`].
+//! 2. [`store`] has one file for each table. A transaction hands out a handle for each change, so that an error is mapped by the
+//!    change that caused it.
+//! 3. [`authorizer`] reads what is stored of a presented credential and decides on it. Its cache, and the work that it defers until
+//!    after the response (last use, audit events, metrics), have files of their own.
+//! 4. [`audit`], [`keys`], [`legacy`], [`tokens`] and [`users`] are the use cases, one a file: `keys/rotate.rs` rotates a key.
+//! 5. [`events`] publishes audit events on `EventBridge` and clears API Gateway's authorizer caches after a revocation.
+//! 6. [`api`] reads events and writes responses: the authorizer's, those of the management API and of the OAuth API, and batches of
+//!    streams and queues.
+//!
+//! # Where to change what
+//!
+//! | what | where |
+//! | --- | --- |
+//! | the message of a refusal of the management API | `api/problem.rs` |
+//! | the policy that the authorizer returns, and its condition | `api/authorizer_response.rs` |
+//! | what a credential may do | [`keygate_core::rights`] |
+//! | the length of a name | [`keygate_core::name`] |
+//! | what is written after an authorization | `authorizer/deferred.rs` |
+//! | what is read of a table, and under which condition it is written | the table's file in `store/` |
+//! | an environment variable | the settings of its area, such as `keys/settings.rs` |
+//! | a permission of a function, the projection of an index | `infra/template/functions/`, `infra/template/data.yaml` |
 
 pub mod api;
 pub mod audit;
