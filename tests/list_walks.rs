@@ -14,9 +14,9 @@ use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, ReturnConsumedCapac
 use chrono::{DateTime, Utc};
 use keygate::keys::list::{ListKeys, list};
 use keygate::store::keys::KeysTable;
-use keygate_core::audit_event::RequestOrigin;
 use keygate_core::caller::Caller;
 use keygate_core::context::RequestContext;
+use keygate_core::context::RequestOrigin;
 use keygate_core::credential::KeyId;
 use keygate_core::credential_class::CredentialKind;
 use keygate_core::environment::Environment;

@@ -1,9 +1,6 @@
 //! Events of the audit trail: the actor, the action, the key or user it concerns, the request, and the outcome.
 
-use std::borrow::Cow;
-
 use chrono::{DateTime, Datelike, SecondsFormat, TimeDelta, Utc};
-use percent_encoding::percent_decode_str;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as ValueError;
 use serde::{Deserialize, Serialize};
@@ -11,8 +8,8 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use ulid::Ulid;
 
-use crate::context::EventContext;
-use crate::credential::{self, KeyId, TokenId};
+use crate::context::{EventContext, RequestOrigin};
+use crate::credential::{KeyId, TokenId};
 use crate::credential_class::CredentialKind;
 use crate::identity::{UserId, WorkspaceId};
 use crate::key::KeyOwner;
@@ -145,40 +142,6 @@ pub enum CallOutcome {
     Allowed,
     /// The call is refused, for this one-word reason.
     Refused(&'static str),
-}
-
-/// The request that caused an event. A direct invocation has neither method, path nor source.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RequestOrigin {
-    /// HTTP method.
-    pub method: Option<String>,
-    /// Path as sent, without the stage. For a call, the route if it is known.
-    pub path: Option<String>,
-    /// IP address of the sender.
-    pub source: Option<String>,
-}
-
-/// The maximum length of a text of a request that is stored, in bytes.
-const MAX_KEPT_TEXT_BYTES: usize = 512;
-
-impl RequestOrigin {
-    /// Whether a text of a request may be stored: it is not too long, and contains no credential, even if it is
-    /// percent-encoded several times.
-    #[must_use]
-    pub fn may_keep(text: &str) -> bool {
-        let mut text = Cow::Borrowed(text);
-        loop {
-            if text.len() > MAX_KEPT_TEXT_BYTES || credential::contains_credential(&text) {
-                return false;
-            }
-            // Ends, because each step that decodes something shortens the text.
-            let decoded = percent_decode_str(&text).decode_utf8_lossy().into_owned();
-            if decoded == *text {
-                return true;
-            }
-            text = Cow::Owned(decoded);
-        }
-    }
 }
 
 /// The details of an event, each for some actions only.
@@ -378,7 +341,6 @@ fn edge(time: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::KEY_TEXT;
 
     fn at(text: &str) -> DateTime<Utc> {
         DateTime::parse_from_rfc3339(text).unwrap().into()
@@ -422,26 +384,6 @@ mod tests {
         }
         for wrong in ["", "KeyCreated", "key.create", "key.created "] {
             assert_eq!(Action::parse(wrong), Err(InvalidAction), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_text_is_kept_unless_it_is_long_or_a_credential_however_it_is_encoded() {
-        let key = KEY_TEXT;
-        let encoded = key.replace('_', "%5F");
-        for text in [
-            format!("/users/{key}"),
-            format!("/users/{encoded}"),
-            format!("/users/{}", encoded.replace('%', "%25")),
-            format!("/users/{}", key.replace('k', "%6b").replace('G', "%2547")),
-            "a".repeat(MAX_KEPT_TEXT_BYTES + 1),
-        ] {
-            assert!(!RequestOrigin::may_keep(&text), "{text}");
-        }
-        for text in
-            ["", "/users/bob%40example.com", "/100%", "/%ff%25", &"%25".repeat(MAX_KEPT_TEXT_BYTES / 3)]
-        {
-            assert!(RequestOrigin::may_keep(text), "{text}");
         }
     }
 }

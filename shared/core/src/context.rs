@@ -1,9 +1,12 @@
 //! The context of an operation: on whose behalf it is done, by which request, and when.
 
-use chrono::{DateTime, Utc};
+use std::borrow::Cow;
 
-use crate::audit_event::RequestOrigin;
+use chrono::{DateTime, Utc};
+use percent_encoding::percent_decode_str;
+
 use crate::caller::{Actor, Caller};
+use crate::credential;
 use crate::identity::{UserId, WorkspaceId};
 
 /// The context of a request to the management API. It is read once, before the use case.
@@ -55,5 +58,65 @@ impl<'a> EventContext<'a> {
     pub fn without_request(workspace_id: &'a WorkspaceId, actor: &'a UserId, at: DateTime<Utc>) -> Self {
         const NO_REQUEST: &RequestOrigin = &RequestOrigin { method: None, path: None, source: None };
         Self { workspace_id, actor, origin: NO_REQUEST, at }
+    }
+}
+
+/// The request that caused an event. A direct invocation has neither method, path nor source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestOrigin {
+    /// HTTP method.
+    pub method: Option<String>,
+    /// Path as sent, without the stage. For a call, the route if it is known.
+    pub path: Option<String>,
+    /// IP address of the sender.
+    pub source: Option<String>,
+}
+
+/// The maximum length of a text of a request that is stored, in bytes.
+const MAX_KEPT_TEXT_BYTES: usize = 512;
+
+impl RequestOrigin {
+    /// Whether a text of a request may be stored: it is not too long, and contains no credential, even if it is
+    /// percent-encoded several times.
+    #[must_use]
+    pub fn may_keep(text: &str) -> bool {
+        let mut text = Cow::Borrowed(text);
+        loop {
+            if text.len() > MAX_KEPT_TEXT_BYTES || credential::contains_credential(&text) {
+                return false;
+            }
+            // Ends, because each step that decodes something shortens the text.
+            let decoded = percent_decode_str(&text).decode_utf8_lossy().into_owned();
+            if decoded == *text {
+                return true;
+            }
+            text = Cow::Owned(decoded);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::KEY_TEXT;
+
+    #[test]
+    fn a_text_is_kept_unless_it_is_long_or_a_credential_however_it_is_encoded() {
+        let key = KEY_TEXT;
+        let encoded = key.replace('_', "%5F");
+        for text in [
+            format!("/users/{key}"),
+            format!("/users/{encoded}"),
+            format!("/users/{}", encoded.replace('%', "%25")),
+            format!("/users/{}", key.replace('k', "%6b").replace('G', "%2547")),
+            "a".repeat(MAX_KEPT_TEXT_BYTES + 1),
+        ] {
+            assert!(!RequestOrigin::may_keep(&text), "{text}");
+        }
+        for text in
+            ["", "/users/bob%40example.com", "/100%", "/%ff%25", &"%25".repeat(MAX_KEPT_TEXT_BYTES / 3)]
+        {
+            assert!(RequestOrigin::may_keep(text), "{text}");
+        }
     }
 }

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use ulid::Ulid;
 
-use super::{API_KEY, Brand};
 use crate::random::generate_ulid;
 
 /// The length of every id in its text form.
@@ -100,12 +99,6 @@ impl KeyId {
     #[must_use]
     pub fn generate(now: DateTime<Utc>) -> Self {
         Self(generate_ulid(now))
-    }
-
-    /// The public beginning of the key: brand, form and id, without the secret.
-    #[must_use]
-    pub fn prefix(&self, brand: &Brand) -> String {
-        format!("{brand}_{API_KEY}_{self}")
     }
 }
 

@@ -126,6 +126,14 @@ impl fmt::Debug for Secret {
     }
 }
 
+impl KeyId {
+    /// The public beginning of the key: brand, form and id, without the secret.
+    #[must_use]
+    pub fn prefix(&self, brand: &Brand) -> String {
+        format!("{brand}_{API_KEY}_{self}")
+    }
+}
+
 /// A credential in its parts. The parts are claims until the secret is compared with the stored hash.
 #[derive(Debug)]
 pub struct Credential {

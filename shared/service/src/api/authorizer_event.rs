@@ -3,18 +3,15 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use keygate_core::audit_event::{CallOutcome, RequestOrigin};
-use keygate_core::caller::Caller;
+use keygate_core::context::RequestOrigin;
 use keygate_core::credential;
 use keygate_core::decision::{Decision, Refusal};
-use keygate_core::endpoint_rule::{self};
 use keygate_core::legacy_credential::LegacyRules;
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use thiserror::Error as ThisError;
 
-use crate::api::authorizer_response::AuthorizerResponseFormat;
 use crate::authorizer::CredentialHeader;
 
 /// An event as Lambda hands it over. It holds a credential, so its text is zeroed on drop and never shown by `Debug`.
@@ -73,9 +70,6 @@ pub(super) enum ApiKind {
         path: String,
     },
 }
-
-/// The reason, in one word, why a call that its key's endpoint rules do not allow is refused.
-const OUTSIDE_ENDPOINTS: &str = "outside_endpoints";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -260,35 +254,6 @@ impl AuthorizerEvent {
         }
     }
 
-    /// What comes of the call at hand. Of a policy API Gateway makes the same, because rules and policy mean the same.
-    #[must_use]
-    pub fn outcome(&self, decision: &Decision, form: AuthorizerResponseFormat) -> CallOutcome {
-        match decision {
-            Decision::Accepted(caller) if self.is_allowed(caller, form) => CallOutcome::Allowed,
-            Decision::Accepted(_) => CallOutcome::Refused(OUTSIDE_ENDPOINTS),
-            Decision::Refused(refusal) => CallOutcome::Refused(refusal.word()),
-        }
-    }
-
-    /// Whether the caller's endpoint rules allow the call at hand.
-    pub(super) fn is_allowed(&self, caller: &Caller, form: AuthorizerResponseFormat) -> bool {
-        let rules = &caller.endpoints;
-        if rules.is_empty() {
-            return true;
-        }
-        match (&self.api, form) {
-            (ApiKind::Http2 { .. }, AuthorizerResponseFormat::Simple) => false,
-            (ApiKind::Http2 { method, path }, _) => endpoint_rule::allow(rules, method, path),
-            (ApiKind::WebSocket, _) => endpoint_rule::allow_connect(rules),
-            (ApiKind::Rest | ApiKind::Http1, _) => match method_and_path(&self.arn) {
-                (Some(method), path) => {
-                    endpoint_rule::allow(rules, method, &format!("/{}", path.unwrap_or_default()))
-                }
-                (None, _) => false,
-            },
-        }
-    }
-
     /// The one header that has a credential.
     ///
     /// # Errors
@@ -310,7 +275,7 @@ impl AuthorizerEvent {
 }
 
 /// The method and the path, without its first `/`, at the end of an ARN: `…:<api>/<stage>/<method>/<path>`.
-fn method_and_path(arn: &str) -> (Option<&str>, Option<&str>) {
+pub(super) fn method_and_path(arn: &str) -> (Option<&str>, Option<&str>) {
     let mut parts = arn.splitn(4, '/').skip(2);
     (parts.next(), parts.next())
 }

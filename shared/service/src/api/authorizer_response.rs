@@ -21,6 +21,7 @@ use aws_lambda_events::apigw::{
     ApiGatewayV2CustomAuthorizerSimpleResponse,
 };
 use aws_lambda_events::iam::{IamPolicyEffect, IamPolicyStatement};
+use keygate_core::audit_event::CallOutcome;
 use keygate_core::caller::Caller;
 use keygate_core::decision::Decision;
 use keygate_core::endpoint_rule::{self};
@@ -30,7 +31,7 @@ use serde::Serialize;
 use thiserror::Error as ThisError;
 
 use crate::api::authorizer_context::AuthorizerContext;
-use crate::api::authorizer_event::{ApiKind, AuthorizerEvent};
+use crate::api::authorizer_event::{ApiKind, AuthorizerEvent, method_and_path};
 
 /// What REST and WebSocket APIs take as a 401.
 pub const UNAUTHORIZED: &str = "Unauthorized";
@@ -84,7 +85,39 @@ pub enum AuthorizerResponse {
 #[error("{UNAUTHORIZED}")]
 pub struct Unauthorized;
 
+/// The reason, in one word, why a call that its key's endpoint rules do not allow is refused.
+const OUTSIDE_ENDPOINTS: &str = "outside_endpoints";
+
 impl AuthorizerEvent {
+    /// What comes of the call at hand. Of a policy API Gateway makes the same, because rules and policy mean the same.
+    #[must_use]
+    pub fn outcome(&self, decision: &Decision, form: AuthorizerResponseFormat) -> CallOutcome {
+        match decision {
+            Decision::Accepted(caller) if self.is_allowed(caller, form) => CallOutcome::Allowed,
+            Decision::Accepted(_) => CallOutcome::Refused(OUTSIDE_ENDPOINTS),
+            Decision::Refused(refusal) => CallOutcome::Refused(refusal.word()),
+        }
+    }
+
+    /// Whether the caller's endpoint rules allow the call at hand.
+    fn is_allowed(&self, caller: &Caller, form: AuthorizerResponseFormat) -> bool {
+        let rules = &caller.endpoints;
+        if rules.is_empty() {
+            return true;
+        }
+        match (&self.api, form) {
+            (ApiKind::Http2 { .. }, AuthorizerResponseFormat::Simple) => false,
+            (ApiKind::Http2 { method, path }, _) => endpoint_rule::allow(rules, method, path),
+            (ApiKind::WebSocket, _) => endpoint_rule::allow_connect(rules),
+            (ApiKind::Rest | ApiKind::Http1, _) => match method_and_path(&self.arn) {
+                (Some(method), path) => {
+                    endpoint_rule::allow(rules, method, &format!("/{}", path.unwrap_or_default()))
+                }
+                (None, _) => false,
+            },
+        }
+    }
+
     /// Puts a decision into the form that this kind of API takes.
     ///
     /// # Errors

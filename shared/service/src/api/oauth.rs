@@ -2,8 +2,9 @@
 //! sections 5.1 and 5.2) here.
 
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::{CallOutcome, RequestOrigin};
+use keygate_core::audit_event::CallOutcome;
 use keygate_core::authorization::Authorization;
+use keygate_core::context::RequestOrigin;
 use keygate_core::environment::Environment;
 use keygate_core::error::Error;
 use lambda_http::http::header::{

@@ -1,8 +1,8 @@
 //! A request to the management API, and a direct invocation.
 
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::RequestOrigin;
 use keygate_core::context::RequestContext;
+use keygate_core::context::RequestOrigin;
 use keygate_core::credential::{KeyId, TokenId};
 use keygate_core::error::{Error, InvalidField, Place};
 use keygate_core::idempotency::IdempotencyKey;

@@ -16,7 +16,8 @@
 //! The time is that of the log, and not of the line.
 
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::{AuditEvent, CallOutcome, RequestOrigin};
+use keygate_core::audit_event::{AuditEvent, CallOutcome};
+use keygate_core::context::RequestOrigin;
 use keygate_core::error::Error;
 use keygate_core::key::KeyOwner;
 use serde::Deserialize;

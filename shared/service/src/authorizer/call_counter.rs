@@ -7,7 +7,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::{AuditEvent, CallOutcome, RequestOrigin};
+use keygate_core::audit_event::{AuditEvent, CallOutcome};
+use keygate_core::context::RequestOrigin;
 use keygate_core::credential::KeyId;
 use keygate_core::credential_class::CredentialKind;
 use keygate_core::environment::{Environment, InvalidVariable};

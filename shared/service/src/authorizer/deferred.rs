@@ -26,8 +26,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use crate::authorizer::LookupSource;
 use crate::authorizer::call_counter::{CallCounter, KeyCall, MINUTE};
+use crate::authorizer::metrics::LookupSource;
 use crate::authorizer::metrics::{Counter, Latency, Metrics};
 use crate::authorizer::settings::deferred_budget;
 use crate::logging;

@@ -66,6 +66,19 @@ impl Latency {
     }
 }
 
+/// The source of a verification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookupSource {
+    /// There was no credential to verify.
+    None,
+    /// The environment's cache.
+    Cache,
+    /// A stale entry of the environment's cache, because the store failed.
+    Stale,
+    /// The store, and how long the read took.
+    Store(Duration),
+}
+
 /// What an environment has counted and measured since its last line.
 #[derive(Debug)]
 pub struct Metrics {

@@ -8,11 +8,11 @@ pub mod settings;
 pub mod verifier;
 
 use std::fmt;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::{CallOutcome, RequestOrigin};
+use keygate_core::audit_event::CallOutcome;
 use keygate_core::authorization::Authorization;
+use keygate_core::context::RequestOrigin;
 use keygate_core::credential::{Brand, Credential, CredentialForm, Malformed};
 use keygate_core::credential_class::CredentialKind;
 use keygate_core::decision::{Decision, Refusal};
@@ -24,6 +24,7 @@ use keygate_core::verification::{InactiveReason, MatchedHash, Verification};
 use crate::authorizer::cache::{Cache, Fingerprint, Verdict};
 use crate::authorizer::call_counter::KeyCall;
 use crate::authorizer::deferred::{DeferredWork, KeyUsage, Rehash};
+use crate::authorizer::metrics::LookupSource;
 use crate::authorizer::verifier::{TimedVerification, Verifier};
 
 /// A decision, and how it was made.
@@ -39,19 +40,6 @@ pub struct AuthorizationResult {
     pub lookup: LookupSource,
     /// The use of an accepted key, to be written.
     pub usage: Option<KeyUsage>,
-}
-
-/// The source of a verification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LookupSource {
-    /// There was no credential to verify.
-    None,
-    /// The environment's cache.
-    Cache,
-    /// A stale entry of the environment's cache, because the store failed.
-    Stale,
-    /// The store, and how long the read took.
-    Store(Duration),
 }
 
 impl AuthorizationResult {

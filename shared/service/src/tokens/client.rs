@@ -3,9 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::RequestOrigin;
 use keygate_core::authorization::Authorization;
 use keygate_core::context::EventContext;
+use keygate_core::context::RequestOrigin;
 use keygate_core::credential::{Brand, Credential, CredentialForm, KeyId};
 use keygate_core::credential_class::CredentialKind;
 use keygate_core::key::Key;
