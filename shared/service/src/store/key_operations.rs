@@ -1,13 +1,12 @@
 //! Operations of transactions on the table `keys`.
 
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use chrono::{DateTime, Utc};
 use keygate_core::credential::KeyId;
 use keygate_core::error::Error;
 use keygate_core::key::{HashedKey, Key};
 use keygate_core::pepper::SecretHash;
 use keygate_core::random::fill_with_random_bytes;
-
-use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 
 use crate::store::due_keys::{DueKey, bucket_of};
 use crate::store::expression::{self, Condition, UpdateExpression};
