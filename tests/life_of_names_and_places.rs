@@ -330,7 +330,7 @@ impl<'a> Life<'a> {
         }
         let new: HashedKey = serde_json::from_value(key).expect("a key");
         let context = self.context();
-        let event = AuditEvent::for_key(Action::KeyCreated, context.event(), id, &new.key.user_id);
+        let event = AuditEvent::for_key(Action::KeyCreated, context.event(), id, &new.record.user_id);
         let made = self.store().create_key(Actor::Keygate, &new, QUOTA, None, &event, self.now).await;
         assert_eq!(Outcome::of(made), expected, "{name} of {user} at {now}: {:#?}", self.model);
         if expected == Outcome::Done {

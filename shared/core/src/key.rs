@@ -161,7 +161,7 @@ pub fn ttl(expires_at: Option<DateTime<Utc>>, retention: TimeDelta) -> Option<Da
 pub struct HashedKey {
     /// The key.
     #[serde(flatten)]
-    pub key: Key,
+    pub record: Key,
     /// The hash of the current secret.
     #[serde(flatten)]
     pub hash: SecretHash,
@@ -176,7 +176,7 @@ pub struct HashedKey {
 impl HashedKey {
     /// The hashes of the secrets that work at an instant, the current one first.
     pub fn hashes(&self, now: DateTime<Utc>) -> impl Iterator<Item = SecretHash> {
-        let previous = self.previous.as_ref().filter(|_| self.key.in_overlap(now)).map(SecretHash::from);
+        let previous = self.previous.as_ref().filter(|_| self.record.in_overlap(now)).map(SecretHash::from);
         std::iter::once(self.hash.clone()).chain(previous)
     }
 }

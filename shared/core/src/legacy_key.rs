@@ -39,7 +39,7 @@ pub struct LegacyKey {
 pub struct HashedLegacyKey {
     /// The key.
     #[serde(flatten)]
-    pub key: LegacyKey,
+    pub record: LegacyKey,
     /// The hash of its digest, which is the key of the table.
     #[serde(flatten)]
     pub hash: SecretHash,

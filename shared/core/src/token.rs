@@ -14,7 +14,7 @@ use crate::scope::Scope;
 pub struct TokenKey {
     /// The key.
     #[serde(flatten)]
-    pub key: Key,
+    pub record: Key,
     /// The present generation of its tokens.
     #[serde(flatten)]
     pub generation: Generation,
@@ -59,7 +59,7 @@ impl Token {
     #[must_use]
     pub fn has_ended_with(&self, key: &TokenKey) -> bool {
         self.generation != key.generation
-            || self.made_in_overlap.is_some_and(|rotation| rotation != key.key.rotation)
+            || self.made_in_overlap.is_some_and(|rotation| rotation != key.record.rotation)
     }
 }
 
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn a_token_ends_with_its_generation_and_with_the_old_secret_that_made_it() {
         let of_key = |generation, rotation| TokenKey {
-            key: Key { rotation, ..fixtures::key() },
+            record: Key { rotation, ..fixtures::key() },
             generation: Generation::from_number(generation),
         };
         let token = fixtures::token();

@@ -118,7 +118,7 @@ pub fn verify_key(
     stored: Option<HashedKey>,
     now: DateTime<Utc>,
 ) -> Result<(Verification, Option<MatchedHash>), UnknownPepper> {
-    let Some(stored) = stored.filter(|stored| !stored.key.is_gone(now)) else {
+    let Some(stored) = stored.filter(|stored| !stored.record.is_gone(now)) else {
         peppers.verify_nothing(credential);
         return Ok((Verification::Unknown(Some(credential.key_id)), None));
     };
@@ -134,19 +134,19 @@ pub fn verify_key(
     match (matched, unknown_pepper) {
         (Some(hash), _) => {
             let is_current = hash == stored.hash;
-            let presented = match stored.key.previous_expires_at {
+            let presented = match stored.record.previous_expires_at {
                 Some(end) if !is_current => {
-                    let transferred = stored.key.previous_transferred;
+                    let transferred = stored.record.previous_transferred;
                     let old = if transferred { OldSecret::Transferred } else { OldSecret::Previous };
                     PresentedSecret::Previous(old, end)
                 }
                 _ => PresentedSecret::Current,
             };
-            let known = VerifiedCredential { key: stored.key, generation: stored.generation, presented };
+            let known = VerifiedCredential { key: stored.record, generation: stored.generation, presented };
             Ok((Verification::Verified(Box::new(known)), Some(MatchedHash { hash, is_current })))
         }
         (None, Some(unknown)) => Err(unknown),
-        (None, None) => Ok((Verification::WrongSecret(stored.key.owner()), None)),
+        (None, None) => Ok((Verification::WrongSecret(stored.record.owner()), None)),
     }
 }
 
@@ -168,12 +168,12 @@ pub fn verify_token(
     };
     // The form is part of the hash, so an access token never matches as a refresh token.
     if !peppers.verify(credential, &hashed.hash)? {
-        return Ok(Verification::WrongSecret(key.key.owner()));
+        return Ok(Verification::WrongSecret(key.record.owner()));
     }
     let token = hashed.token;
     let family_works = || family.as_ref().is_some_and(|family| family.revoked_at.is_none());
     let is_revoked = token.has_ended_with(&key) || token.token_id.family().is_some() && !family_works();
-    let TokenKey { key, generation } = key;
+    let TokenKey { record: key, generation } = key;
     let presented = PresentedSecret::Token(Box::new(VerifiedToken { token, family, is_revoked }));
     Ok(Verification::Verified(Box::new(VerifiedCredential { key, generation, presented })))
 }
@@ -184,7 +184,7 @@ pub fn verify_legacy_key(stored: Option<HashedLegacyKey>, sunset: DateTime<Utc>)
     stored.map_or(Verification::Unknown(None), |stored| {
         let presented = PresentedSecret::LegacyKey(stored.hash);
         let known = VerifiedCredential {
-            key: stored.key.until(sunset),
+            key: stored.record.until(sunset),
             generation: Generation::default(),
             presented,
         };
@@ -338,7 +338,12 @@ mod tests {
     /// A stored key with the secret [`CURRENT`], and the secret [`OLD`] where the key says when that ends.
     fn stored(key: Key, peppers: &Peppers) -> HashedKey {
         let previous = key.previous_expires_at.map(|_| peppers.hash(&api_key(OLD)).into());
-        HashedKey { key, hash: peppers.hash(&api_key(CURRENT)), previous, generation: Generation::default() }
+        HashedKey {
+            record: key,
+            hash: peppers.hash(&api_key(CURRENT)),
+            previous,
+            generation: Generation::default(),
+        }
     }
 
     fn verify(secret: u8, key: Key, now: DateTime<Utc>) -> Verification {
@@ -376,7 +381,7 @@ mod tests {
     }
 
     fn token_key(key: Key) -> TokenKey {
-        TokenKey { key, generation: Generation::default() }
+        TokenKey { record: key, generation: Generation::default() }
     }
 
     /// Verifies a token without a family.
@@ -589,7 +594,7 @@ mod tests {
         let of_old_secret = || Token { made_in_overlap: Some(0), ..token() };
         for (known, is_revoked) in [
             (verify_token_of(key(), token()), false),
-            (verify_stored_token(token(), TokenKey { key: key(), generation }, None), true),
+            (verify_stored_token(token(), TokenKey { record: key(), generation }, None), true),
             (verify_token_of(key(), of_old_secret()), false),
             (verify_token_of(Key { rotation: 1, ..key() }, of_old_secret()), true),
             (verify_stored_token(family_token(), token_key(key()), Some(family())), false),
@@ -651,7 +656,7 @@ mod tests {
             ttl: at(9000),
         };
         let hash = peppers(&[1]).hash_legacy(&LegacyCredential::of("old-1"));
-        let stored = HashedLegacyKey { key: legacy, hash };
+        let stored = HashedLegacyKey { record: legacy, hash };
         let known = verified(verify_legacy_key(Some(stored), at(100)));
         assert_eq!(known.class(), CredentialClass::LegacyKey);
         let caller = known.caller(at(99)).unwrap();

@@ -185,13 +185,13 @@ impl KeyCreator {
         let (credential, entry) =
             begun.map_or_else(|| (Credential::generate(now), None), |(c, r)| (c, Some(r)));
         let new = self.draft(context.event(), user_id, request, &credential);
-        let owner = &new.key.user_id;
-        let event = AuditEvent::for_key(Action::KeyCreated, context.event(), new.key.key_id, owner);
+        let owner = &new.record.user_id;
+        let event = AuditEvent::for_key(Action::KeyCreated, context.event(), new.record.key_id, owner);
         let entry = entry.as_ref().map(CreationEntry::Idempotency);
         let written =
             self.store.create_key(context.actor(), &new, self.settings.per_user, entry, &event, now).await;
         match (refused_to(&self.store.keys, context, written).await?, idempotent) {
-            (CreationOutcome::Created, _) => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),
+            (CreationOutcome::Created, _) => Ok(RevealedKey::new(&new.record, &credential, &self.brand, now)),
             (CreationOutcome::Repeated(record), Some(idempotent)) => {
                 self.repeat_response(&idempotent, &record, now).await
             }
@@ -224,10 +224,10 @@ impl KeyCreator {
         let context = EventContext::without_request(&request.workspace_id, &request.user_id, now);
         let credential = Credential::generate(now);
         let new = self.draft(context, request.user_id.clone(), key, &credential);
-        let event = AuditEvent::for_key(action, context, new.key.key_id, &request.user_id);
+        let event = AuditEvent::for_key(action, context, new.record.key_id, &request.user_id);
         let entry = Some(CreationEntry::Bootstrap(bootstrap));
         match self.store.create_key(Actor::Keygate, &new, self.settings.per_user, entry, &event, now).await? {
-            CreationOutcome::Created => Ok(RevealedKey::new(&new.key, &credential, &self.brand, now)),
+            CreationOutcome::Created => Ok(RevealedKey::new(&new.record, &credential, &self.brand, now)),
             CreationOutcome::Repeated(_) => Err(remembered_for_nobody()),
         }
     }
@@ -264,7 +264,7 @@ impl KeyCreator {
             last_used_at: None,
         };
         let hash = self.peppers.hash(credential);
-        HashedKey { key, hash, previous: None, generation: Generation::default() }
+        HashedKey { record: key, hash, previous: None, generation: Generation::default() }
     }
 
     /// The response to a request that was there before: the same, if the key still has that secret and works.
@@ -278,11 +278,11 @@ impl KeyCreator {
         let changed = || Error::IdempotencyConflict(record.key_id);
         let stored = self.store.keys.hashed(record.key_id).await?.ok_or_else(changed)?;
         // The response returns a secret, so it takes every scope and rule that the key has by now.
-        idempotent.caller.require_all(&stored.key.scopes, &stored.key.endpoints)?;
+        idempotent.caller.require_all(&stored.record.scopes, &stored.record.endpoints)?;
         let unchanged =
-            self.peppers.verify(&credential, &stored.hash)? && stored.key.status(now) == Status::Active;
+            self.peppers.verify(&credential, &stored.hash)? && stored.record.status(now) == Status::Active;
         if unchanged {
-            Ok(RevealedKey::new(&stored.key, &credential, &self.brand, now))
+            Ok(RevealedKey::new(&stored.record, &credential, &self.brand, now))
         } else {
             Err(changed())
         }

@@ -38,9 +38,9 @@ pub async fn delete(
     caller.may_to(Operation::DeleteKey, id)?;
     for _ in 0..ATTEMPTS {
         let stored = find(&store.keys, context, id).await?;
-        caller.require_to_act_for(&stored.key.user_id)?;
-        if_match.check(stored.key.revision)?;
-        let event = AuditEvent::for_key(Action::KeyDeleted, context.event(), id, &stored.key.user_id);
+        caller.require_to_act_for(&stored.record.user_id)?;
+        if_match.check(stored.record.revision)?;
+        let event = AuditEvent::for_key(Action::KeyDeleted, context.event(), id, &stored.record.user_id);
         match store.delete_key(context.actor(), &stored, None, &event).await {
             // Deleted or changed since it was read: the next reading tells.
             Err(Error::Conflict) => {}

@@ -23,6 +23,6 @@ pub async fn get(
 ) -> Result<DetailedKey, Error> {
     let readable = ReadableKeys::of(&context.caller)?;
     let stored = find(keys, context, id).await?;
-    readable.require(&stored.key.user_id)?;
-    Ok(DetailedKey::new(&stored.key, brand, context.now))
+    readable.require(&stored.record.user_id)?;
+    Ok(DetailedKey::new(&stored.record, brand, context.now))
 }

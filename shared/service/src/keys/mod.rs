@@ -36,7 +36,7 @@ pub(crate) async fn find(
     id: KeyId,
 ) -> Result<UnhashedKey, Error> {
     let stored = keys.unhashed(id, context.now).await?;
-    stored.filter(|stored| stored.key.workspace_id == context.caller.workspace_id).ok_or(Error::NotFound)
+    stored.filter(|stored| stored.record.workspace_id == context.caller.workspace_id).ok_or(Error::NotFound)
 }
 
 /// Whose keys a caller may read.
@@ -91,7 +91,7 @@ pub(crate) async fn refused_to<T>(
     let may_read = match ReadableKeys::of(&context.caller) {
         Ok(ReadableKeys::All) => true,
         Ok(ReadableKeys::Of(user)) => {
-            keys.unhashed(owner, context.now).await?.is_some_and(|stored| stored.key.user_id == *user)
+            keys.unhashed(owner, context.now).await?.is_some_and(|stored| stored.record.user_id == *user)
         }
         Err(_) => false,
     };

@@ -192,7 +192,7 @@ impl KeyRotator {
     /// The key, of which the caller must hold all that a new secret of it gives.
     async fn find(&self, context: &RequestContext, id: KeyId) -> Result<Key, Error> {
         let caller = &context.caller;
-        let key = find(&self.store.keys, context, id).await?.key;
+        let key = find(&self.store.keys, context, id).await?.record;
         caller.require_to_act_for(&key.user_id)?;
         caller.require_all(&key.scopes, &key.endpoints)?;
         Ok(key)

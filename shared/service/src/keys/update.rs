@@ -117,24 +117,25 @@ impl KeyUpdater {
         caller.require(KEYS_WRITE)?;
         caller.may_to(Operation::ChangeKey, id)?;
         let stored = find(&self.store.keys, context, id).await?;
-        caller.require_to_act_for(&stored.key.user_id)?;
-        if_match.check(stored.key.revision)?;
-        let mut after = patch.applied_to(&stored.key, self.settings.retention, now);
-        if widens(&stored.key, &after) {
+        caller.require_to_act_for(&stored.record.user_id)?;
+        if_match.check(stored.record.revision)?;
+        let mut after = patch.applied_to(&stored.record, self.settings.retention, now);
+        if widens(&stored.record, &after) {
             caller.may_to(Operation::WidenKey, id)?;
-            caller.require_all(&stored.key.scopes, &stored.key.endpoints)?;
+            caller.require_all(&stored.record.scopes, &stored.record.endpoints)?;
             caller.require_all(&after.scopes, &after.endpoints)?;
         }
         if !endpoint_rule::fit(&after.endpoints, &after.scopes) {
             let place = Place::Pointer("/endpoints".to_owned());
             return Err(Error::invalid(InvalidField { place, detail: endpoint_rule::MUST_FIT.to_owned() }));
         }
-        if after == stored.key {
+        if after == stored.record {
             self.store.change_nothing(context.actor()).await?;
         } else {
             after.revision += 1;
             let of_update = AuditEvent::for_key(Action::KeyUpdated, context.event(), id, &after.user_id);
-            let details = EventDetails { changed: changed(&stored.key, &after), ..EventDetails::default() };
+            let details =
+                EventDetails { changed: changed(&stored.record, &after), ..EventDetails::default() };
             let event = AuditEvent { details, ..of_update };
             let written = self
                 .store

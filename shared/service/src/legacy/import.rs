@@ -278,7 +278,7 @@ impl LegacyImporter {
             last_used_at: None,
             ttl: whole_second(self.rules.sunset) + KEPT_AFTER_SUNSET,
         };
-        let new = HashedLegacyKey { key, hash: self.peppers.hash_legacy(&new.credential) };
+        let new = HashedLegacyKey { record: key, hash: self.peppers.hash_legacy(&new.credential) };
         Candidate { index, new, hashes }
     }
 
@@ -323,7 +323,7 @@ impl LegacyImporter {
                 return Ok(());
             }
             keys.retain(|candidate| {
-                let is_removed = removed.contains(&candidate.new.key.user_id);
+                let is_removed = removed.contains(&candidate.new.record.user_id);
                 if is_removed {
                     batch.report(candidate.index, KeyResult::UserRemoved);
                 }
@@ -376,13 +376,13 @@ impl Candidate {
     }
 
     fn values(&self) -> ImportedValues {
-        let LegacyKey { workspace_id, user_id, name, scopes, .. } = self.new.key.clone();
+        let LegacyKey { workspace_id, user_id, name, scopes, .. } = self.new.record.clone();
         ImportedValues { workspace_id, user_id, name, scopes }
     }
 
     /// What it is to import a key of which that is stored. The order of scopes has no meaning.
     fn compared(&self, stored: &ImportedValues, same_as: Option<usize>) -> KeyResult {
-        let key = &self.new.key;
+        let key = &self.new.record;
         if key.workspace_id != stored.workspace_id {
             return KeyResult::OtherWorkspace;
         }

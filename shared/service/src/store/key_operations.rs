@@ -29,9 +29,9 @@ impl KeysTable {
     /// - [`Error::Broken`]: the key cannot be written as an item.
     pub(super) fn put(&self, new: &HashedKey) -> Result<TransactWriteItem, Error> {
         let mut item: Item = serde_dynamo::to_item(new).map_err(|_| broken("key"))?;
-        item.insert("name_folded".to_owned(), text(&new.key.name.folded()));
+        item.insert("name_folded".to_owned(), text(&new.record.name.folded()));
         item.extend(
-            new.key.due_at.map(|due_at| ("due_bucket".to_owned(), bucket_of(new.key.key_id, due_at))),
+            new.record.due_at.map(|due_at| ("due_bucket".to_owned(), bucket_of(new.record.key_id, due_at))),
         );
         Ok(expression::put(&self.table, item, Condition::new("attribute_not_exists(key_id)")))
     }

@@ -68,13 +68,13 @@ impl Store {
         event: &AuditEvent,
         now: DateTime<Utc>,
     ) -> Result<CreationOutcome, Error> {
-        let (workspace, user_id) = (&new.key.workspace_id, &new.key.user_id);
-        let mut reservation = QuotaReservation::new(&self.workspaces, &new.key, quota, now);
+        let (workspace, user_id) = (&new.record.workspace_id, &new.record.user_id);
+        let mut reservation = QuotaReservation::new(&self.workspaces, &new.record, quota, now);
         for _ in 0..ATTEMPTS {
             let mut transaction = Transaction::new(actor, &self.workspaces);
             let key = transaction.add(self.keys.put(new)?);
-            let name = transaction.add(self.workspaces.put_name(&new.key, now));
-            transaction.add(self.workspaces.put_member(&new.key, true));
+            let name = transaction.add(self.workspaces.put_name(&new.record, now));
+            transaction.add(self.workspaces.put_member(&new.record, true));
             let count = transaction.add_user(user_id, reservation.count_key());
             let uncounted = reservation.uncount_lapsed(&mut transaction);
             transaction.add(self.activity.put(event)?);
@@ -98,7 +98,7 @@ impl Store {
                 };
             }
             if refused.failed(key) {
-                return Err(Error::Broken(format!("a key {} exists already", new.key.key_id)));
+                return Err(Error::Broken(format!("a key {} exists already", new.record.key_id)));
             }
             if is_removed(&refused, count) {
                 return Err(Error::UserRemoved);
@@ -137,12 +137,12 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let renamed = before.name_folded != after.name.folded();
-        let moved = before.key.expires_at != after.expires_at || before.key.ttl != after.ttl;
+        let moved = before.record.expires_at != after.expires_at || before.record.ttl != after.ttl;
         let (mut held, mut reservation) =
             (HeldEntries::ALL, QuotaReservation::new(&self.workspaces, after, quota, now));
         for _ in 0..ATTEMPTS {
             let mut transaction = Transaction::new(actor, &self.workspaces);
-            let key = transaction.add(self.keys.update(&before.key, after));
+            let key = transaction.add(self.keys.update(&before.record, after));
             transaction.add(self.activity.put(event)?);
             let name = (renamed || moved).then(|| transaction.add(self.workspaces.put_name(after, now)));
             let old_name = (renamed && held.name).then(|| {
@@ -234,11 +234,11 @@ impl Store {
         removed_at: Option<DateTime<Utc>>,
         event: &AuditEvent,
     ) -> Result<(), Error> {
-        let owner = stored.key.owner();
+        let owner = stored.record.owner();
         let mut held = HeldEntries::ALL;
         loop {
             let mut transaction = Transaction::new(actor, &self.workspaces);
-            let key = transaction.add(self.keys.delete(&stored.key));
+            let key = transaction.add(self.keys.delete(&stored.record));
             let name = held.name.then(|| {
                 let folded = &stored.name_folded;
                 transaction.add(self.workspaces.delete_name(&owner.workspace_id, folded, owner.key_id))

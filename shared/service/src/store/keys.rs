@@ -35,7 +35,7 @@ pub struct KeysTable {
 pub struct UnhashedKey {
     /// The key.
     #[serde(flatten)]
-    pub key: Key,
+    pub record: Key,
     /// The name as it is compared, and as its entry is called.
     pub name_folded: String,
 }
@@ -76,7 +76,7 @@ impl KeysTable {
     /// - [`Error::Broken`]: the item is not a key, or is another one.
     pub async fn unhashed(&self, id: KeyId, now: DateTime<Utc>) -> Result<Option<UnhashedKey>, Error> {
         let stored: Option<UnhashedKey> = self.read(id, UNHASHED).await?;
-        Ok(stored.filter(|stored| !stored.key.is_gone(now)))
+        Ok(stored.filter(|stored| !stored.record.is_gone(now)))
     }
 
     /// Reads a key with what decides about its tokens, strongly consistent. A key past its ttl is gone.
@@ -87,7 +87,7 @@ impl KeysTable {
     /// - [`Error::Broken`]: the item is not a key, or is another one.
     pub async fn of_tokens(&self, id: KeyId, now: DateTime<Utc>) -> Result<Option<TokenKey>, Error> {
         let stored: Option<TokenKey> = self.read(id, &format!("{UNHASHED}, token_generation")).await?;
-        Ok(stored.filter(|stored| !stored.key.is_gone(now)))
+        Ok(stored.filter(|stored| !stored.record.is_gone(now)))
     }
 
     async fn read<T: DeserializeOwned>(&self, id: KeyId, attributes: &str) -> Result<Option<T>, Error> {

@@ -63,7 +63,8 @@ impl LegacyStore {
         for key in keys {
             new.push(transaction.add(self.keys.put(key)?));
         }
-        let users: HashSet<_> = keys.iter().map(|key| (&key.key.workspace_id, &key.key.user_id)).collect();
+        let users: HashSet<_> =
+            keys.iter().map(|key| (&key.record.workspace_id, &key.record.user_id)).collect();
         let users: Vec<_> = users
             .into_iter()
             .map(|(workspace, user)| {

@@ -336,7 +336,7 @@ impl LegacyKeysTable {
     /// - [`Error::Broken`]: the key cannot be written as an item.
     pub(super) fn put(&self, new: &HashedLegacyKey) -> Result<TransactWriteItem, Error> {
         let mut item: Item = serde_dynamo::to_item(new).map_err(|_| broken("legacy key"))?;
-        let owner = owner(&new.key.workspace_id, &new.key.user_id);
+        let owner = owner(&new.record.workspace_id, &new.record.user_id);
         item.insert("owner".to_owned(), AttributeValue::S(owner));
         let is_new = Condition::new("attribute_not_exists(#hash)").name("hash");
         Ok(expression::put(&self.table, item, is_new))

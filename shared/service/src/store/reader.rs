@@ -73,7 +73,7 @@ impl CredentialReader {
     /// - [`Error::Broken`]: the item is not a key, or is another one.
     pub async fn hashed(&self, id: KeyId) -> Result<Option<HashedKey>, Error> {
         let stored: Option<HashedKey> = only(self.key(&id.to_string(), true).await?, "key")?;
-        if stored.as_ref().is_some_and(|stored| stored.key.key_id != id) {
+        if stored.as_ref().is_some_and(|stored| stored.record.key_id != id) {
             return Err(broken("key"));
         }
         Ok(stored)
@@ -109,7 +109,7 @@ impl CredentialReader {
         let (tokens, families): (Vec<_>, Vec<_>) = take(&self.tokens_table).into_iter().partition(is_token);
         let token: Option<HashedToken> = only(tokens, "token")?;
         let family: Option<Family> = only(families, "family")?;
-        let is_asked_for = key.as_ref().is_none_or(|key| key.key.key_id == key_id)
+        let is_asked_for = key.as_ref().is_none_or(|key| key.record.key_id == key_id)
             && token
                 .as_ref()
                 .is_none_or(|hashed| (hashed.token.key_id, hashed.token.token_id) == (key_id, token_id))
@@ -119,7 +119,7 @@ impl CredentialReader {
         if !is_asked_for {
             return Err(broken("token"));
         }
-        let key = key.filter(|key| !key.key.is_gone(now));
+        let key = key.filter(|key| !key.record.is_gone(now));
         Ok((key, token.map(|hashed| StoredToken { hashed, family })))
     }
 

@@ -166,7 +166,7 @@ impl TokenIssuer {
             }
             Grant::RefreshToken(presented) => {
                 let (mut key, mut used) = self.known(presented, now).await?;
-                client.must_be(key.key.key_id, Operation::RenewTokens, &self.verifier, now).await?;
+                client.must_be(key.record.key_id, Operation::RenewTokens, &self.verifier, now).await?;
                 for _ in 0..REFRESH_ATTEMPTS {
                     match self.issue_for_refresh_token(&key, &used, &wanted, request).await {
                         // A token of the family was used at the same time, or revoked.
@@ -197,32 +197,33 @@ impl TokenIssuer {
         let made_in_overlap = (presented == CredentialClass::PreviousSecret).then_some(client.key.rotation);
         // What is made with a secret ends with it.
         let client_ends_at = client.ends_at();
-        let key = TokenKey { key: client.key, generation: client.generation };
-        let is_admin = key.key.scopes.iter().any(|scope| scope.as_str() == WORKSPACE_ADMIN);
+        let key = TokenKey { record: client.key, generation: client.generation };
+        let is_admin = key.record.scopes.iter().any(|scope| scope.as_str() == WORKSPACE_ADMIN);
         let scopes = match &wanted.scopes {
-            None => key.key.scopes.clone(),
+            None => key.record.scopes.clone(),
             Some(scopes) => {
-                held(scopes, |scope| is_admin || key.key.scopes.contains(scope), "key")?;
+                held(scopes, |scope| is_admin || key.record.scopes.contains(scope), "key")?;
                 scopes.clone()
             }
         };
-        let draft = Draft { key: &key, scopes, endpoints: key.key.endpoints.clone(), made_in_overlap, now };
+        let draft =
+            Draft { key: &key, scopes, endpoints: key.record.endpoints.clone(), made_in_overlap, now };
         draft.must_fit()?;
         let access_expires_at = self.access_expires_at(client_ends_at, wanted, now);
-        let actor = Actor::User(&key.key.workspace_id, &key.key.user_id);
+        let actor = Actor::User(&key.record.workspace_id, &key.record.user_id);
         if !wanted.offline {
             let access = draft.token(CredentialForm::AccessToken(TokenId::generate(now)), access_expires_at);
-            let event = event(Action::TokenIssued, request, &key.key, &access);
+            let event = event(Action::TokenIssued, request, &key.record, &access);
             self.store.issue(actor, &[self.hashed(&access)], None, &event, self.settings.per_key).await?;
             return Ok(self.shown(&access, None, now));
         }
         let family_id = FamilyId::generate(now);
         let [access_id, refresh_id] = next(family_id, 0).expect("a new family has room");
-        let expires_at = sooner(whole_second(now) + self.settings.refresh_lifetime, key.key.expires_at);
+        let expires_at = sooner(whole_second(now) + self.settings.refresh_lifetime, key.record.expires_at);
         let access = draft.token(CredentialForm::AccessToken(access_id), access_expires_at.min(expires_at));
         let refresh = draft.token(CredentialForm::RefreshToken(refresh_id), expires_at);
-        let family = Family::new(key.key.key_id, family_id, refresh_id, expires_at);
-        let event = event(Action::TokenIssued, request, &key.key, &access);
+        let family = Family::new(key.record.key_id, family_id, refresh_id, expires_at);
+        let event = event(Action::TokenIssued, request, &key.record, &access);
         let tokens = [self.hashed(&access), self.hashed(&refresh)];
         self.store.issue(actor, &tokens, Some(&family), &event, self.settings.per_key).await?;
         Ok(self.shown(&access, Some(&refresh), now))
@@ -241,7 +242,7 @@ impl TokenIssuer {
             RefreshUse::Next => Renewal::Step,
             RefreshUse::Again => Renewal::Sibling,
             RefreshUse::Copied => {
-                return self.revoke_copied(&key.key, used, family, request).await;
+                return self.revoke_copied(&key.record, used, family, request).await;
             }
         };
         let scopes = match &wanted.scopes {
@@ -253,15 +254,15 @@ impl TokenIssuer {
         };
         let [access_id, refresh_id] = next(family.family_id, family.last_number())
             .ok_or(OAuthError::InvalidGrant("a family that has no more numbers"))?;
-        let expires_at = sooner(family.expires_at, key.key.expires_at);
+        let expires_at = sooner(family.expires_at, key.record.expires_at);
         let draft = Draft { key, scopes, endpoints: used.endpoints.clone(), made_in_overlap: None, now };
-        let access_expires_at = self.access_expires_at(key.key.expires_at, wanted, now).min(expires_at);
+        let access_expires_at = self.access_expires_at(key.record.expires_at, wanted, now).min(expires_at);
         let access = draft.token(CredentialForm::AccessToken(access_id), access_expires_at);
         // It has the same scopes as the one before, whatever was asked for this time (RFC 6749, section 6).
         let draft = Draft { scopes: used.scopes.clone(), ..draft };
         let refresh = draft.token(CredentialForm::RefreshToken(refresh_id), expires_at);
-        let event = event(Action::TokenRefreshed, request, &key.key, &access);
-        let actor = Actor::User(&key.key.workspace_id, &key.key.user_id);
+        let event = event(Action::TokenRefreshed, request, &key.record, &access);
+        let actor = Actor::User(&key.record.workspace_id, &key.record.user_id);
         let tokens = [self.hashed(&access), self.hashed(&refresh)];
         self.store.refresh(actor, (family, renewal), &tokens, &event, self.settings.per_key).await?;
         Ok(self.shown(&access, Some(&refresh), now))
@@ -297,7 +298,7 @@ impl TokenIssuer {
                     Ok(()),
                     VerifiedCredential { key, generation, presented: PresentedSecret::Token(token) },
                 ) => {
-                    return Ok((TokenKey { key, generation }, token));
+                    return Ok((TokenKey { record: key, generation }, token));
                 }
                 (Ok(()), _) => return Err(OAuthError::InvalidGrant("not a token")),
                 (Err(unfit), known) => RefusedCredential::of_unfit(known.key.owner(), None, unfit),
@@ -371,7 +372,7 @@ impl Draft<'_> {
             CredentialForm::ApiKey => unreachable!("an API key is not issued here"),
         };
         let token = Token {
-            key_id: self.key.key.key_id,
+            key_id: self.key.record.key_id,
             token_id,
             kind,
             scopes: self.scopes.clone(),
@@ -382,7 +383,7 @@ impl Draft<'_> {
             expires_at,
             last_used_at: None,
         };
-        NewToken { token, credential: Credential::draw(self.key.key.key_id, form) }
+        NewToken { token, credential: Credential::draw(self.key.record.key_id, form) }
     }
 }
 

@@ -85,8 +85,8 @@ pub async fn list(
     let (caller, now) = (&context.caller, context.now);
     let readable = ReadableKeys::of(caller)?;
     let key = keys.of_tokens(key_id, now).await?;
-    let key = key.filter(|key| key.key.workspace_id == caller.workspace_id).ok_or(Error::NotFound)?;
-    readable.require(&key.key.user_id)?;
+    let key = key.filter(|key| key.record.workspace_id == caller.workspace_id).ok_or(Error::NotFound)?;
+    readable.require(&key.record.user_id)?;
     let query = checksum(&caller.workspace_id, key_id);
     let from = request.cursor.as_ref().map(|cursor| Cursor::read(cursor, query, |_| true)).transpose()?;
     let ascending = from.as_ref().is_some_and(|cursor| cursor.backward);

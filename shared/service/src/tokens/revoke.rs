@@ -124,7 +124,7 @@ async fn key_of(store: &TokenStore, context: &RequestContext, id: KeyId) -> Resu
     let caller = &context.caller;
     caller.require(KEYS_WRITE)?;
     caller.may_to(Operation::RevokeTokens, id)?;
-    let key = find(&store.keys, context, id).await?.key;
+    let key = find(&store.keys, context, id).await?.record;
     caller.require_to_act_for(&key.user_id)?;
     Ok(key)
 }

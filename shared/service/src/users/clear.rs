@@ -96,7 +96,7 @@ impl UserClearer {
     ) -> Result<Option<Action>, Error> {
         for _ in 0..ATTEMPTS {
             let stored = self.store.keys.unhashed(id, now).await?.filter(|stored| {
-                stored.key.workspace_id == removal.workspace_id && stored.key.user_id == removal.user_id
+                stored.record.workspace_id == removal.workspace_id && stored.record.user_id == removal.user_id
             });
             // Deleted meanwhile, or its time is over.
             let Some(stored) = stored else { return Ok(None) };
@@ -126,9 +126,9 @@ impl UserClearer {
     ) -> Result<bool, Error> {
         let Some(heir) = &removal.transfer_to else { return Ok(false) };
         let context = removal.context(now);
-        let event = AuditEvent::for_key(Action::KeyTransferred, context, stored.key.key_id, heir);
-        let after = handed_over(&stored.key, heir, removal.overlap_ends(removed_at), now);
-        self.store.transfer_key((&stored.key, &after), self.quota, removed_at, &event, now).await?;
+        let event = AuditEvent::for_key(Action::KeyTransferred, context, stored.record.key_id, heir);
+        let after = handed_over(&stored.record, heir, removal.overlap_ends(removed_at), now);
+        self.store.transfer_key((&stored.record, &after), self.quota, removed_at, &event, now).await?;
         Ok(true)
     }
 }
