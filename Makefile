@@ -1,4 +1,4 @@
-# `make` prints what can be done. Everything is installed, built and started below .local/ and target/, and nowhere else.
+# `make` prints what can be done. Tools and stacks are below .local/, builds below target/.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c

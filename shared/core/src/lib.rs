@@ -2,11 +2,12 @@
 //!
 //! Everything here is a value or a pure function. The crate knows neither AWS nor tokio, reads no clock and opens no
 //! connection: `now` is an argument, and stored items arrive as parsed structs. The crate `keygate` reads and writes them,
-//! calls KMS, and speaks the protocols of API Gateway and OAuth. Only [`random`] asks the operating system for something.
+//! calls KMS, and speaks the protocols of API Gateway and OAuth. Only [`random`] and
+//! [`environment`] ask the operating system for something.
 //!
 //! # A guided tour
 //!
-//! A request presents a text, and the modules follow its way:
+//! The modules, in the order in which a presented credential passes them; [`authorization`] parses the header that holds it:
 //!
 //! 1. [`credential`]: the text of an API key or token, its ids, its checksum. [`legacy_credential`]: keys of an adopter's
 //!    earlier mechanism.
@@ -15,11 +16,13 @@
 //! 4. [`verification`]: credential and stored items together; who calls with it at an instant, or why it does not work.
 //!    [`decision`] adds the refusals that need no stored item.
 //! 5. [`caller`]: the authenticated caller, and the scopes and endpoint rules that it must hold. [`rights`]: what each
-//!    [class of credential](credential_class) may do, whatever its scopes.
+//!    [class of credential](credential_class) may do, whatever its scopes. [`context`]: the caller, the request and the time of an
+//!    operation.
 //!
 //! Changes of a key follow [`rotation`] (which secret stays valid), [`lifecycle`] (notices, expiry, end of an overlap) and
 //! [`idempotency`] (the same secret for a repeated request), and are recorded as [`audit_event`]s. Requests are parsed with
-//! [`strict_json`], [`fields`] and [`query_parameters`], settings with [`environment`], and every failure is an [`error`].
+//! [`strict_json`], [`fields`] and [`query_parameters`], settings with [`environment`]. A use case fails
+//! with an [`error`]; a parser has an error type of its own.
 //!
 //! | question | place |
 //! | --- | --- |
@@ -27,7 +30,7 @@
 //! | Which characters does a user's id take? | [`identity`] |
 //! | Which scopes have a meaning in Keygate? | [`scope`] |
 //! | Which calls does `GET /orders/*` allow? | [`endpoint_rule`] |
-//! | What may a token do that its key may not? | nothing: [`verification::VerifiedCredential::caller`] |
+//! | Where is a token kept within the scopes and endpoints of its key? | [`verification::VerifiedCredential::caller`] |
 //! | How exact is a time? | [`time`] |
 //! | What does the IAM policy look like? | `keygate`, `api/authorizer_response.rs` |
 //!

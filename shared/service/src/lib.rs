@@ -10,12 +10,13 @@
 //!
 //! 1. [`logging`] sends the log to standard output. [`aws`] makes the clients of AWS: the SDK's for `DynamoDB` and KMS, one
 //!    `SigV4Client` for every other service and for the read that each authorization waits for; and it derives the peppers from KMS.
-//!    [`startup`] is what every function does first: [`start!`].
-//! 2. [`store`] has one file for each table. A transaction hands out a handle for each change, so that an error is mapped by the
-//!    change that caused it.
+//!    [`startup`] is what most functions do first: [`start!`].
+//! 2. [`store`] has one file or more for each table, and `*_transactions.rs` for changes of several tables. Each change that is added
+//!    to a transaction returns a handle, which tells afterwards whether its condition failed.
 //! 3. [`authorizer`] reads what is stored of a presented credential and decides on it. Its cache, and the work that it defers until
 //!    after the response (last use, audit events, metrics), have files of their own.
-//! 4. [`audit`], [`keys`], [`legacy`], [`tokens`] and [`users`] are the use cases, one a file: `keys/rotate.rs` rotates a key.
+//! 4. [`audit`], [`keys`], [`legacy`], [`tokens`] and [`users`] are the use cases, each in a file of its own beside what they
+//!    share: `keys/rotate.rs` rotates a key.
 //! 5. [`events`] publishes audit events on `EventBridge` and clears API Gateway's authorizer caches after a revocation.
 //! 6. [`api`] reads events and writes responses: the authorizer's, those of the management API and of the OAuth API, and batches of
 //!    streams and queues.
@@ -29,8 +30,10 @@
 //! | what a credential may do | [`keygate_core::rights`] |
 //! | the length of a name | [`keygate_core::name`] |
 //! | what is written after an authorization | `authorizer/deferred.rs` |
-//! | what is read of a table, and under which condition it is written | the table's file in `store/` |
-//! | an environment variable | the settings of its area, such as `keys/settings.rs` |
+//! | how long something may take | `authorizer/settings.rs`, `aws/mod.rs`, `api/management.rs` |
+//! | the audit event of a change | the use case, such as `keys/rotate.rs` |
+//! | what is read of a table, and under which condition it is written | the files of the table in `store/`; what the authorizer reads: `store/reader.rs` |
+//! | an environment variable | `settings.rs` of its area, or the file that uses it; and `Environment` in the function's fragment of the template |
 //! | a permission of a function, the projection of an index | `infra/template/functions/`, `infra/template/data.yaml` |
 
 pub mod api;
