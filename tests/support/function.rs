@@ -22,6 +22,9 @@ use crate::support::poll::DEADLINE;
 use crate::support::stack::{run_folder, variable};
 use crate::support::workspace::{Workspace, id_of, unique};
 
+/// The timeout of an invocation. Some read hundreds of pages, which takes a busy machine a minute.
+const INVOCATION_TIMEOUT: Duration = Duration::from_mins(2);
+
 /// The disturbance of a function's calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disturbance {
@@ -109,7 +112,7 @@ impl Function {
             .region(variable("AWS_REGION"))
             .freeze_mode(FreezeMode::Process)
             .extension_ready_timeout(DEADLINE)
-            .invocation_timeout(Duration::from_mins(1))
+            .invocation_timeout(INVOCATION_TIMEOUT)
             .build()
             .await
             .expect("a Runtime API");
@@ -163,8 +166,11 @@ impl Function {
     /// Invokes the function. Returns its response, or the error that it reports.
     pub(crate) async fn invoke(&self, event: Value) -> Result<Value, String> {
         let id = self.simulator.enqueue_payload(event).await;
-        let state =
-            self.simulator.wait_for_invocation_complete(&id, DEADLINE).await.expect("an answer in time");
+        let state = self
+            .simulator
+            .wait_for_invocation_complete(&id, INVOCATION_TIMEOUT)
+            .await
+            .expect("a response in time");
         match state.status {
             InvocationStatus::Success => Ok(state.response.expect("an answer").payload),
             _ => Err(state.error.expect("an error").error_message),
