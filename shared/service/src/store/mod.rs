@@ -33,7 +33,7 @@
 //! | [`UnhashedKey`](keys::UnhashedKey) | everything but hashes and the generation of tokens | the table | all that show or change a key |
 //! | [`TokenKey`](keygate_core::token::TokenKey) | everything but hashes | the table | those that list, issue, check and revoke tokens |
 //! | [`Key`](keygate_core::key::Key) | what a list shows | the indexes by workspace | `list-keys` |
-//! | [`DueKey`](due_keys::DueKey) | the times that lead to events | the index `by_due` | `announce-due` |
+//! | [`DueKey`](due_keys::DueKey) | the times that lead to events | the index `by_due` | `announce-lifecycle` |
 //! | [`UnusedKey`](unused_keys::UnusedKey) | the times of use and of notice | the index by last use | `disable-unused-keys` |
 //! | `RemovedKey` | the owner and the name | the stream of the table | `purge-keys` |
 
