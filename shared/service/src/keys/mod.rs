@@ -1,4 +1,4 @@
-//! What can be done with keys: one use case a file.
+//! Use cases of keys, one per file.
 
 pub mod announce;
 pub mod create;
@@ -29,7 +29,7 @@ use serde::{Serialize, Serializer};
 
 use crate::store::keys::{KeysTable, UnhashedKey};
 
-/// The key of that id in the caller's workspace. A key of another workspace is none.
+/// Finds a key in the caller's workspace. A key of another workspace is treated as missing.
 pub(crate) async fn find(
     keys: &KeysTable,
     context: &RequestContext,
@@ -39,21 +39,21 @@ pub(crate) async fn find(
     stored.filter(|stored| stored.record.workspace_id == context.caller.workspace_id).ok_or(Error::NotFound)
 }
 
-/// Whose keys a caller may read.
+/// The keys that a caller may read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ReadableKeys<'a> {
-    /// Those of every user of the workspace.
+    /// The keys of every user of the workspace.
     All,
-    /// Those of one user: what a caller may change, they may see.
+    /// The keys of one user. A caller may read every key that they may change.
     Of(&'a UserId),
 }
 
 impl<'a> ReadableKeys<'a> {
-    /// What the caller's scopes give: `keys:read` everything, `keys:write` the caller's own.
+    /// The keys that the caller's scopes allow to read: all with `keys:read`, the caller's own with `keys:write`.
     ///
     /// # Errors
     ///
-    /// - [`Error::InsufficientCredential`]: the caller came with the secret of a former user.
+    /// - [`Error::InsufficientCredential`]: the caller presented the secret of a former user.
     /// - [`Error::InsufficientScope`]: the caller may not read keys.
     pub(crate) fn of(caller: &'a Caller) -> Result<Self, Error> {
         caller.may(Operation::ReadKeys)?;
@@ -64,11 +64,11 @@ impl<'a> ReadableKeys<'a> {
         }
     }
 
-    /// Demands that keys of `user` are among them.
+    /// Requires that the caller may read keys of `user`.
     ///
     /// # Errors
     ///
-    /// - [`Error::InsufficientScope`]: they are not.
+    /// - [`Error::InsufficientScope`]: the caller may not.
     pub(crate) fn require(self, user: &UserId) -> Result<(), Error> {
         match self {
             Self::Of(own) if own != user => Err(Error::InsufficientScope(KEYS_READ.to_owned())),

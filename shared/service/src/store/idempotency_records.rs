@@ -11,12 +11,12 @@ use crate::store::item::{Item, broken, seconds};
 use crate::store::workspaces::{WorkspacesTable, entry_key};
 
 impl WorkspacesTable {
-    /// What is remembered of a request that is found by `digest`, strongly consistent.
+    /// Reads the idempotency record with this `digest`, strongly consistent.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: the entry is not what it should be.
+    /// - [`Error::Broken`]: the entry is not valid.
     pub async fn idempotency_record(
         &self,
         workspace: &WorkspaceId,
@@ -42,11 +42,11 @@ impl WorkspacesTable {
         Ok(record.filter(|record| !record.is_over(now)))
     }
 
-    /// Remembers an idempotent create or rotation, unless one with the same `Idempotency-Key` is remembered.
+    /// Records an idempotent creation or rotation, unless a request with the same `Idempotency-Key` is recorded.
     ///
     /// # Errors
     ///
-    /// - [`Error::Broken`]: it cannot be written as an item.
+    /// - [`Error::Broken`]: the record cannot be written as an item.
     pub(super) fn put_idempotency_record(
         &self,
         workspace: &WorkspaceId,

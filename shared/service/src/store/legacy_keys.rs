@@ -1,13 +1,13 @@
-//! The table `legacy-keys`: one item a key, found by its hash. It exists only while a sunset is configured.
+//! The table `legacy-keys`: one item per key, found by its hash. It exists only while a sunset is configured.
 //!
-//! | index | key | for |
+//! | index | key | purpose |
 //! | --- | --- | --- |
-//! | `by_id` | `workspace_id`, `key_id` | showing, listing and deleting a key; the report of who still calls with one |
+//! | `by_id` | `workspace_id`, `key_id` | showing, listing and deleting keys; reporting which keys are still in use |
 //! | `by_user` | `owner` = `<workspace>#<user>`, `key_id` | listing, counting and deleting a user's keys |
 //!
-//! `DynamoDB` puts the table's key, which is the hash, into every index. Where it is not needed it is not asked for. That is
-//! also why a list continues from a key's id and not from `DynamoDB`'s own position: that position has the hash, and a cursor
-//! would carry it to the client.
+//! `DynamoDB` copies the table's key, which is the hash, into every index. Queries that do not need the hash do not request
+//! it. That is also why a list continues from a key's id and not from `DynamoDB`'s own position: this position contains the
+//! hash, and a cursor would pass it to the client.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -32,14 +32,14 @@ use crate::store::paged_query::PagedQuery;
 use crate::store::pagination::{FoundItems, Section};
 use crate::store::{batch, conditional_write};
 
-/// The most items that one request reads.
+/// The maximum number of items that one request reads.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>
 const MAX_PER_BATCH_READ: usize = 100;
 
-/// A legacy key without its hash. The roles name the same attributes.
+/// The attributes of a legacy key without its hash. The IAM roles list the same attributes.
 const UNHASHED: &str = "key_id, workspace_id, user_id, #name, scopes, imported_at, last_used_at, #ttl";
 
-/// What deleting one takes.
+/// The attributes that deleting a legacy key needs.
 const LOCATING: &str = "#hash, key_id, user_id, #ttl";
 
 /// The table.
@@ -49,7 +49,7 @@ pub struct LegacyKeysTable {
     pub(super) table: String,
 }
 
-/// The hash that a legacy key is found by, without the version of its pepper, which finding it does not take.
+/// The hash by which a legacy key is found, without the version of its pepper.
 #[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(transparent)]
 pub struct TableKey(#[serde(with = "serde_bytes")] [u8; 32]);
@@ -66,41 +66,41 @@ impl From<&SecretHash> for TableKey {
     }
 }
 
-/// What deleting a legacy key takes.
+/// A legacy key with the attributes that deleting it needs.
 #[derive(Clone, Debug, Deserialize)]
 pub struct LocatedLegacyKey {
-    /// What it is found by.
+    /// The table key.
     pub hash: TableKey,
-    /// Its id.
+    /// The id of the key.
     pub key_id: KeyId,
-    /// Whose key it is.
+    /// The owner of the key.
     pub user_id: UserId,
-    /// When it is gone.
+    /// The `ttl` of the key.
     #[serde(with = "chrono::serde::ts_seconds")]
     ttl: DateTime<Utc>,
 }
 
-/// What an import compares with what it was given.
+/// The attributes of a stored key that an import compares with its own.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ImportedValues {
-    /// The tenant.
+    /// The workspace.
     pub workspace_id: WorkspaceId,
-    /// Whom the key acts as.
+    /// The owner of the key.
     pub user_id: UserId,
-    /// What its user calls it.
+    /// The name of the key.
     pub name: Name,
-    /// What it carries to the backend.
+    /// The scopes of the key.
     pub scopes: Vec<Scope>,
 }
 
-/// A section of the legacy keys in the order of their ids, which is that of their import.
+/// A section of the legacy keys in the order of their ids, which is the order of their import.
 #[derive(Clone, Copy, Debug)]
 pub struct LegacyKeyQuery<'a> {
-    /// The tenant.
+    /// The workspace.
     pub workspace: &'a WorkspaceId,
-    /// Whose keys; everyone's in the workspace, if not said.
+    /// The owner of the keys; `None` for all keys of the workspace.
     pub user: Option<&'a UserId>,
-    /// Which keys of these.
+    /// The range of the keys.
     pub section: Section<KeyId>,
 }
 
@@ -110,11 +110,11 @@ pub(super) fn table_name(environment: &Environment) -> Result<String, InvalidVar
 }
 
 impl LegacyKeysTable {
-    /// Takes the table's name from the environment.
+    /// Reads the table name from the environment.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when it is not set.
+    /// [`InvalidVariable`] when the variable is missing.
     pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self { client, table: table_name(environment)? })
     }

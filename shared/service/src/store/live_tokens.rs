@@ -1,23 +1,24 @@
-//! How many tokens of a key work: one item a key in the table `tokens`, written in the transactions that make and end tokens.
+//! The number of working tokens of a key: one item per key in the table `tokens`, written by the transactions that issue and
+//! revoke tokens.
 //!
-//! | attribute | says |
+//! | attribute | content |
 //! | --- | --- |
-//! | `live` | how many tokens are counted: never more than the bound |
-//! | `ends` | the same by the times at which they are not counted any more, in seconds since 1970 |
-//! | `token_generation` | of which generation of the key they are |
-//! | `ttl` | the last of these times |
+//! | `live` | the number of counted tokens, never more than the bound |
+//! | `ends` | this number by the times at which the tokens stop being counted, in seconds since 1970 |
+//! | `token_generation` | the generation of the key to which the tokens belong |
+//! | `ttl` | the latest of these times |
 //!
-//! Access tokens are counted, and refresh tokens that have not been used. Three rules keep `live` the sum of `ends`, and at or
-//! above the number of tokens that work:
+//! Access tokens and unused refresh tokens are counted. Three rules keep `live` equal to the sum of `ends`, and never below
+//! the number of working tokens:
 //!
-//! - A token is counted in the transaction that writes it, at a time that is not before its expiry, on the condition that `live`
+//! - A token is counted in the transaction that writes it, at a time not before its expiry. The condition is that `live`
 //!   stays within the bound.
-//! - A time that is over is taken out with its number, on the condition that this is still the number that was read. Every token
+//! - A past time is removed with its number, on the condition that the number has not changed since it was read. Every token
 //!   that was counted there has expired.
-//! - A token is taken out before its time only in the transaction that ends it.
+//! - A token is uncounted before its time only in the transaction that revokes or replaces it.
 //!
-//! Counting up a key's generation ends all of its tokens, and leaves this item as it is. The first token of a generation begins
-//! it anew.
+//! A new generation of the key ends all of its tokens, and does not change this item. The first token of the new generation
+//! replaces the item.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -33,13 +34,13 @@ use serde::Deserialize;
 use crate::store::expression::{self, Condition, UpdateExpression};
 use crate::store::item::{Item, number};
 
-/// The item's entry.
+/// The sort key of the item.
 pub(super) const ENTRY: &str = "LIVE";
 
-/// How many times that are over one change takes out, for the length of its condition.
+/// The maximum number of past times that one change removes, which bounds the length of its condition.
 const MAX_EXPIRED_ENDS: usize = 50;
 
-/// When a token is not counted any more.
+/// The time at which a token stops being counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct TokenEnd(i64);
@@ -53,18 +54,18 @@ impl TryFrom<String> for TokenEnd {
 }
 
 impl TokenEnd {
-    /// That of a token.
+    /// The end of a token.
     pub(super) fn of_token(token: &Token) -> Self {
         Self::of(token.created_at, token.expires_at)
     }
 
-    /// That of the refresh tokens of a family: it is the same for all of them.
+    /// The end of the refresh tokens of a family, which is the same for all of them.
     pub(super) fn of_family(family: &Family) -> Self {
         Self::of(family.family_id.created_at(), family.expires_at)
     }
 
-    /// The end of a life, rounded up by less than an eighth of the life or a second: however many tokens a key has, they have few
-    /// ends.
+    /// The end of a life, rounded up by less than an eighth of the life or a second. The rounding keeps the number of
+    /// different ends small, however many tokens a key has.
     fn of(begins_at: DateTime<Utc>, ends_at: DateTime<Utc>) -> Self {
         let life = (ends_at - begins_at).num_seconds();
         let step = u32::try_from(life / 16).unwrap_or(0).max(1).next_power_of_two();
@@ -77,7 +78,7 @@ impl TokenEnd {
     }
 }
 
-/// The item, as it is read.
+/// The stored item.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct LiveTokens {
     #[serde(flatten)]
@@ -87,30 +88,30 @@ pub(super) struct LiveTokens {
     ttl: i64,
 }
 
-/// A change of the item that keeps its rules, whatever others do to the item between the reading and the writing.
+/// A change of the item that keeps its rules, whatever changes the item has had since it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LiveTokensUpdate {
     generation: Generation,
     /// There is no item yet, or one of an earlier generation.
     is_new: bool,
-    /// How many more or fewer are counted at each end.
+    /// The change of the number at each end.
     counts: BTreeMap<TokenEnd, i64>,
-    /// What is taken out because its time is over.
+    /// The past ends that the change removes, with their numbers.
     expired: BTreeMap<TokenEnd, u32>,
-    /// How many may be counted before, so that not more than the bound are counted afterwards.
+    /// The maximum of `live` before the change, so that it does not exceed the bound afterwards.
     max_before: Option<i64>,
-    /// When the item may be removed, where that is later than it says.
+    /// The new `ttl`, if it is later than the stored one.
     ttl: Option<TokenEnd>,
 }
 
 impl LiveTokensUpdate {
-    /// Counts tokens that are about to be written, and takes out those that they take the place of. `stored` must be read strongly
-    /// consistent: a refusal rests on it.
+    /// Counts tokens that are about to be written, and uncounts those that they replace. `stored` must be read strongly
+    /// consistent, because it may lead to a refusal.
     ///
     /// # Errors
     ///
-    /// - [`Error::TooManyTokens`]: more than `bound` would be counted.
-    /// - [`Error::Busy`]: `generation` is over, and so is what the caller knows of the key.
+    /// - [`Error::TooManyTokens`]: more than `bound` tokens would be counted.
+    /// - [`Error::Busy`]: `generation` is out of date, and so is the caller's view of the key.
     pub(super) fn count(
         stored: Option<&LiveTokens>,
         generation: Generation,
@@ -129,14 +130,14 @@ impl LiveTokensUpdate {
         for (end, count) in counts {
             *sums.entry(end).or_default() += count;
         }
-        // What is not counted, because the item was lost, is not taken out.
+        // If the item was lost, replaced tokens are not in it and cannot be uncounted.
         let counts = sums.into_iter().map(|(end, count)| (end, count.max(-stored_at(&end))));
         let counts: BTreeMap<_, _> = counts.filter(|(_, count)| *count != 0).collect();
 
         let ends = stored.into_iter().flat_map(|stored| stored.ends.clone());
         let mut expired: Vec<_> =
             ends.filter(|(end, _)| end.is_over(now) && !counts.contains_key(end)).collect();
-        // Where not all fit, those that make room: at some nothing is counted any more.
+        // If not all past ends fit into one change, those with tokens come first, because the others make no room.
         expired.sort_by_key(|(_, count)| Reverse(*count));
         let expired: BTreeMap<_, _> = expired.into_iter().take(MAX_EXPIRED_ENDS).collect();
         let last = counts.keys().max().copied();
@@ -151,18 +152,18 @@ impl LiveTokensUpdate {
         Ok(change)
     }
 
-    /// Takes out as many tokens as end before their time.
+    /// Uncounts `count` tokens that end before their time.
     pub(super) fn release(generation: Generation, end: TokenEnd, count: u32) -> Self {
         let counts = BTreeMap::from([(end, -i64::from(count))]);
         Self { generation, is_new: false, counts, expired: BTreeMap::new(), max_before: None, ttl: None }
     }
 
-    /// How many more or fewer are counted afterwards.
+    /// The change of the total.
     fn total(&self) -> i64 {
         self.counts.values().sum::<i64>() - self.expired.values().map(|count| i64::from(*count)).sum::<i64>()
     }
 
-    /// The change as an operation on the item, which has that key.
+    /// The change as an operation on the item with this key.
     pub(super) fn operation(&self, table: &str, key: Item) -> TransactWriteItem {
         if self.is_new { self.put(table, key) } else { self.update(table, key) }
     }
