@@ -32,12 +32,12 @@ pub struct AnnounceSummary {
 ///
 /// - [`Error::Busy`], [`Error::Unavailable`]: the next run continues.
 /// - [`Error::Broken`]: the saved progress cannot be read.
-pub async fn announce_due(
+pub async fn announce_lifecycle(
     store: &Store,
     now: DateTime<Utc>,
     stop_at: Instant,
 ) -> Result<AnnounceSummary, Error> {
-    let no_time = || Error::Broken("an hour that is no time".to_owned());
+    let no_time = || Error::Broken("the saved hour is not a valid time".to_owned());
     let current = hour_of(now.timestamp()).ok_or_else(no_time)?;
     let to_pass = current - HOUR;
     let noted = store.workspaces.progress(ANNOUNCED).await?;

@@ -77,11 +77,11 @@ impl<'a> ReadableKeys<'a> {
     }
 }
 
-/// What was made of a change, as the caller may hear it: which key has a name that was wanted hears who may read that key.
+/// Hides from the result of a change which key has the requested name, unless the caller may read that key.
 ///
 /// # Errors
 ///
-/// As the change's, and [`Error::Unavailable`] if it cannot be seen whose key it is.
+/// The error of the change, or [`Error::Unavailable`] if the owner of that key cannot be read.
 pub(crate) async fn refused_to<T>(
     keys: &KeysTable,
     context: &RequestContext,
@@ -98,7 +98,7 @@ pub(crate) async fn refused_to<T>(
     Err(Error::NameTaken(may_read.then_some(owner)))
 }
 
-/// A key as the management API shows it: everything but what could be checked against its secret.
+/// A key as the management API shows it: without anything from which its secret could be checked.
 #[derive(Debug, Serialize)]
 pub struct ShownKey {
     id: String,
@@ -116,7 +116,7 @@ pub struct ShownKey {
 }
 
 impl ShownKey {
-    /// How `key` is shown `now`.
+    /// The view of `key` at the time `now`.
     #[must_use]
     pub fn new(key: &Key, brand: &Brand, now: DateTime<Utc>) -> Self {
         Self {
@@ -136,19 +136,19 @@ impl ShownKey {
     }
 }
 
-/// A key on its own, with what a list does not show.
+/// A single key, with attributes that a list does not show.
 #[derive(Debug, Serialize)]
 pub struct DetailedKey {
     #[serde(flatten)]
     shown: ShownKey,
-    /// Until when the secret before the last rotation works.
+    /// The end of the overlap, until which the previous secret works.
     previous_expires_at: Option<String>,
     #[serde(skip)]
     revision: u64,
 }
 
 impl DetailedKey {
-    /// How `key` is shown `now`.
+    /// The view of `key` at the time `now`.
     #[must_use]
     pub fn new(key: &Key, brand: &Brand, now: DateTime<Utc>) -> Self {
         Self {
@@ -158,14 +158,14 @@ impl DetailedKey {
         }
     }
 
-    /// Which state of the key this is: its entity tag.
+    /// The revision of the key, which is its entity tag.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
     }
 }
 
-/// A key with a new secret, and its text: the only time that it is shown.
+/// A key with the text of its new secret. It is never shown again.
 #[derive(Debug, Serialize)]
 pub struct RevealedKey {
     #[serde(flatten)]
@@ -175,13 +175,13 @@ pub struct RevealedKey {
 }
 
 impl RevealedKey {
-    /// How `key` is shown `now`, with the credential that was just made for it.
+    /// The view of `key` at the time `now`, with its new credential.
     #[must_use]
     pub fn new(key: &Key, credential: &Credential, brand: &Brand, now: DateTime<Utc>) -> Self {
         Self { detailed: DetailedKey::new(key, brand, now), key: credential.to_text(brand) }
     }
 
-    /// Which state of the key this is: its entity tag.
+    /// The revision of the key, which is its entity tag.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.detailed.revision

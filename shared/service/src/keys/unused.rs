@@ -95,9 +95,9 @@ impl UnusedRules {
     fn action(self, key: &UnusedKey, now: DateTime<Utc>) -> Option<UnusedAction> {
         let Some(noticed_at) = key.noticed_at() else { return Some(UnusedAction::Notify) };
         // Both conditions are needed, because the rules may have changed since the notice.
-        let is_over = noticed_at + TimeDelta::days(self.notice_days.into()) <= now
+        let notice_is_over = noticed_at + TimeDelta::days(self.notice_days.into()) <= now
             && key.unused_since() + TimeDelta::days(self.days.into()) <= now;
-        is_over.then_some(UnusedAction::Disable)
+        notice_is_over.then_some(UnusedAction::Disable)
     }
 
     fn event(self, key: &UnusedKey, action: UnusedAction, now: DateTime<Utc>) -> AuditEvent {

@@ -41,7 +41,7 @@ pub(super) async fn get_directly(
 ) -> Result<ItemsByTable<serde_dynamo::Item>, Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Answer {
+    struct BatchGetResponse {
         #[serde(default)]
         responses: ItemsByTable<serde_dynamo::Item>,
         #[serde(default)]
@@ -50,12 +50,12 @@ pub(super) async fn get_directly(
     let (mut found, mut reads) = (ItemsByTable::new(), ReadBudget::within(client.budget()));
     loop {
         let request = json!({"RequestItems": wanted});
-        let answer: Answer = reads.call(client.call("BatchGetItem", &request)).await?;
-        merge(&mut found, answer.responses);
-        if answer.unprocessed_keys.is_empty() {
+        let response: BatchGetResponse = reads.call(client.call("BatchGetItem", &request)).await?;
+        merge(&mut found, response.responses);
+        if response.unprocessed_keys.is_empty() {
             return Ok(found);
         }
-        wanted = answer.unprocessed_keys;
+        wanted = response.unprocessed_keys;
         reads.pause().await?;
     }
 }
@@ -74,9 +74,9 @@ pub(super) async fn get(
     loop {
         let call = client.batch_get_item().set_request_items(Some(wanted)).send();
         let call = async { call.await.map_err(|failure| Error::unavailable("DynamoDB", &failure)) };
-        let answer = reads.call(Box::pin(call)).await?;
-        merge(&mut found, answer.responses.unwrap_or_default());
-        wanted = answer.unprocessed_keys.unwrap_or_default();
+        let response = reads.call(Box::pin(call)).await?;
+        merge(&mut found, response.responses.unwrap_or_default());
+        wanted = response.unprocessed_keys.unwrap_or_default();
         if wanted.is_empty() {
             return Ok(found);
         }

@@ -78,7 +78,7 @@ impl KeysTable {
         cursor: DueCursor,
     ) -> Result<(Vec<DueKey>, Option<DueCursor>), Error> {
         let DueCursor { shard, after } = cursor;
-        let answer = self
+        let response = self
             .client
             .query()
             .table_name(&self.table)
@@ -91,11 +91,11 @@ impl KeysTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let next = match answer.last_evaluated_key {
+        let next = match response.last_evaluated_key {
             Some(after) => Some(DueCursor { shard, after: Some(after) }),
             None => Some(shard + 1).filter(|shard| *shard < DUE_SHARDS).map(DueCursor::first_of),
         };
-        Ok((keys_of(answer.items.unwrap_or_default()), next))
+        Ok((keys_of(response.items.unwrap_or_default()), next))
     }
 }
 

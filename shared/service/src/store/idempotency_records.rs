@@ -23,7 +23,7 @@ impl WorkspacesTable {
         digest: &str,
         now: DateTime<Utc>,
     ) -> Result<Option<IdempotencyRecord>, Error> {
-        let answer = self
+        let response = self
             .client
             .get_item()
             .table_name(&self.table)
@@ -38,7 +38,7 @@ impl WorkspacesTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let record = answer.item.map(read_record).transpose()?;
+        let record = response.item.map(read_record).transpose()?;
         Ok(record.filter(|record| !record.is_over(now)))
     }
 

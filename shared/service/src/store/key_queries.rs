@@ -157,13 +157,13 @@ impl KeysTable {
         let mut keys = Vec::new();
         let mut start = None;
         for _ in 0..MAX_PAGES_OF_USER {
-            let answer = query.clone().set_exclusive_start_key(start.take()).send().await;
-            let answer = answer.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-            for item in answer.items.unwrap_or_default() {
+            let response = query.clone().set_exclusive_start_key(start.take()).send().await;
+            let response = response.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+            for item in response.items.unwrap_or_default() {
                 let key: Key = serde_dynamo::from_item(item).map_err(|_| broken("key"))?;
                 keys.extend((!key.is_gone(now)).then_some(key));
             }
-            start = answer.last_evaluated_key;
+            start = response.last_evaluated_key;
             if start.is_none() {
                 return Ok(keys);
             }

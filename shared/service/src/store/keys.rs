@@ -63,10 +63,10 @@ impl KeysTable {
     /// - [`Error::Unavailable`]: the database did not answer.
     /// - [`Error::Broken`]: the item is not a valid key, or has another id.
     pub async fn hashed(&self, id: KeyId) -> Result<Option<HashedKey>, Error> {
-        let answer =
+        let response =
             self.client.get_item().table_name(&self.table).set_key(Some(item_key(id))).consistent_read(true);
-        let answer = answer.send().await.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        answer.item.map(|item| key_of(id, item)).transpose()
+        let response = response.send().await.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+        response.item.map(|item| key_of(id, item)).transpose()
     }
 
     /// Reads a key without its hashes, strongly consistent. A key past its `ttl` is treated as deleted.
@@ -93,7 +93,7 @@ impl KeysTable {
     }
 
     async fn read<T: DeserializeOwned>(&self, id: KeyId, attributes: &str) -> Result<Option<T>, Error> {
-        let answer = self
+        let response = self
             .client
             .get_item()
             .table_name(&self.table)
@@ -105,7 +105,7 @@ impl KeysTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        answer.item.map(|item| key_of(id, item)).transpose()
+        response.item.map(|item| key_of(id, item)).transpose()
     }
 
     /// Updates the last use of a key to `at`, unless it was updated after `due`. The last use never moves backwards and does

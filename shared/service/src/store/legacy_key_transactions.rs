@@ -18,7 +18,7 @@ use crate::store::transaction::{Transaction, TransactionResult};
 use crate::store::workspaces::WorkspacesTable;
 
 /// The maximum number of keys in one import transaction. A transaction has at most 100 items: one is the event, and each key
-/// takes two, because its user may differ from those of the other keys and must not be removed.
+/// takes up to two: its own item, and the check that its user is not removed.
 pub const MAX_PER_TRANSACTION: usize = 49;
 
 /// The tables of a function that imports or deletes legacy keys.

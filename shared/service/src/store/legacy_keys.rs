@@ -119,7 +119,7 @@ impl LegacyKeysTable {
         Ok(Self { client, table: table_name(environment)? })
     }
 
-    /// Writes that a key was used, unless it was written since `due`, and never backwards.
+    /// Updates the last use of a key, unless it was updated after `due`. The last use never moves backwards.
     ///
     /// # Errors
     ///
@@ -133,13 +133,14 @@ impl LegacyKeysTable {
         conditional_write::mark_used(&self.client, &self.table, item_key(&hash.into()), at, due).await
     }
 
-    /// Finds the legacy keys of a section. Keys past their ttl are gone. What it reads is bounded, so it may
-    /// come back with fewer keys, even none, and a place to go on. The indexes are a little behind the table.
+    /// Finds the legacy keys of a section. Keys past their `ttl` are skipped. The number of reads is bounded, so the result
+    /// may have fewer keys than the limit, even none, and still a position to continue from. The indexes are eventually
+    /// consistent.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: an item is not a legacy key.
+    /// - [`Error::Broken`]: an item is not a valid legacy key.
     pub async fn list(
         &self,
         query: LegacyKeyQuery<'_>,
@@ -184,12 +185,12 @@ impl LegacyKeysTable {
         })
     }
 
-    /// Reads a legacy key of the workspace, as far as the index has it by now.
+    /// Reads a legacy key of the workspace through an index, which is eventually consistent.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: the item is not a legacy key.
+    /// - [`Error::Broken`]: the item is not a valid legacy key.
     pub async fn find(
         &self,
         workspace: &WorkspaceId,
@@ -200,12 +201,13 @@ impl LegacyKeysTable {
         Ok(found.filter(|key| !key.is_gone(now)))
     }
 
-    /// Reads where a legacy key of the workspace is, as far as the index has it by now.
+    /// Reads the attributes that deleting a legacy key of the workspace needs, through an index, which is eventually
+    /// consistent.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: the item is not a legacy key.
+    /// - [`Error::Broken`]: the item is not a valid legacy key.
     pub async fn locate(
         &self,
         workspace: &WorkspaceId,
@@ -223,7 +225,7 @@ impl LegacyKeysTable {
         attributes: &str,
         reserved: &str,
     ) -> Result<Option<T>, Error> {
-        let answer = self
+        let response = self
             .client
             .query()
             .table_name(&self.table)
@@ -237,11 +239,11 @@ impl LegacyKeysTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let item = answer.items.unwrap_or_default().into_iter().next();
+        let item = response.items.unwrap_or_default().into_iter().next();
         item.map(serde_dynamo::from_item).transpose().map_err(|_| broken("legacy key"))
     }
 
-    /// How many legacy keys a user has, as far as the index has them by now.
+    /// Counts the legacy keys of a user through an index, which is eventually consistent.
     ///
     /// # Errors
     ///
@@ -266,12 +268,13 @@ impl LegacyKeysTable {
         Ok(count)
     }
 
-    /// A user's keys, as far as the index has them by now: what was imported a moment ago may be missing.
+    /// Reads the legacy keys of a user through an index, which is eventually consistent: a key that was just imported may be
+    /// missing.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: an item is not a key.
+    /// - [`Error::Broken`]: an item is not a valid legacy key.
     pub async fn of_user(
         &self,
         workspace: &WorkspaceId,
@@ -293,16 +296,16 @@ impl LegacyKeysTable {
         serde_dynamo::from_items(items).map_err(|_| broken("legacy key"))
     }
 
-    /// What is stored under these hashes, by the hash.
+    /// Reads the keys that are stored under these hashes, and returns them by hash.
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer, or left something unread.
-    /// - [`Error::Broken`]: an item is not a legacy key.
+    /// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
+    /// - [`Error::Broken`]: an item is not a valid legacy key.
     ///
     /// # Panics
     ///
-    /// Never: a request has keys to read.
+    /// Never: the request always has keys to read.
     pub async fn stored(&self, hashes: &[&SecretHash]) -> Result<HashMap<TableKey, ImportedValues>, Error> {
         #[derive(Deserialize)]
         struct Stored {
@@ -342,7 +345,7 @@ impl LegacyKeysTable {
         Ok(expression::put(&self.table, item, is_new))
     }
 
-    /// Deletes a key, if it still is the one that was read: one that was deleted and imported again since has another id.
+    /// Deletes a key if it is still the one that was read: a key that was deleted and imported again has another id.
     pub(super) fn delete(&self, located: &LocatedLegacyKey) -> TransactWriteItem {
         let is_as_read = Condition::equal("key_id", text(&located.key_id));
         expression::delete(&self.table, item_key(&located.hash), is_as_read)
@@ -353,7 +356,7 @@ fn item_key(hash: &TableKey) -> Item {
     HashMap::from([("hash".to_owned(), bytes(&hash.0))])
 }
 
-/// A user of a workspace, as the index by user has one: a workspace's id has no `#`.
+/// A user of a workspace in the form of the index by user. A workspace id contains no `#`.
 fn owner(workspace: &WorkspaceId, user: &UserId) -> String {
     format!("{workspace}#{user}")
 }

@@ -73,7 +73,7 @@ impl TokenEnd {
         Self(end + (-end).rem_euclid(step))
     }
 
-    fn is_over(self, now: DateTime<Utc>) -> bool {
+    fn has_passed(self, now: DateTime<Utc>) -> bool {
         self.0 <= now.timestamp()
     }
 }
@@ -136,7 +136,7 @@ impl LiveTokensUpdate {
 
         let ends = stored.into_iter().flat_map(|stored| stored.ends.clone());
         let mut expired: Vec<_> =
-            ends.filter(|(end, _)| end.is_over(now) && !counts.contains_key(end)).collect();
+            ends.filter(|(end, _)| end.has_passed(now) && !counts.contains_key(end)).collect();
         // If not all past ends fit into one change, those with tokens come first, because the others make no room.
         expired.sort_by_key(|(_, count)| Reverse(*count));
         let expired: BTreeMap<_, _> = expired.into_iter().take(MAX_EXPIRED_ENDS).collect();

@@ -52,7 +52,7 @@ impl<P: Clone, T> PagedQuery<P, T> {
         // Without a filter, only skipped expired items make a second read necessary.
         let most = if self.wants_all && self.reads == 0 { enough } else { FILTERED_READ };
         self.reads += 1;
-        let answer = self
+        let response = self
             .query
             .clone()
             .limit(i32::try_from(most).unwrap_or(i32::MAX))
@@ -60,8 +60,8 @@ impl<P: Clone, T> PagedQuery<P, T> {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        self.start = answer.last_evaluated_key;
-        Ok(Some(answer.items.unwrap_or_default()))
+        self.start = response.last_evaluated_key;
+        Ok(Some(response.items.unwrap_or_default()))
     }
 
     /// Keeps an accepted item.

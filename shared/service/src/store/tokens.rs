@@ -115,7 +115,7 @@ impl TokensTable {
     /// - [`Error::Unavailable`]: the database did not answer.
     /// - [`Error::Broken`]: the item is not a valid token.
     pub async fn unhashed(&self, key_id: KeyId, token_id: TokenId) -> Result<Option<Token>, Error> {
-        let answer = self
+        let response = self
             .client
             .get_item()
             .table_name(&self.table)
@@ -125,12 +125,12 @@ impl TokensTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        only(answer.item.into_iter().collect(), "token")
+        only(response.item.into_iter().collect(), "token")
     }
 
     /// Reads the number of working tokens of a key, strongly consistent.
     pub(super) async fn live(&self, key_id: KeyId) -> Result<Option<LiveTokens>, Error> {
-        let answer = self
+        let response = self
             .client
             .get_item()
             .table_name(&self.table)
@@ -143,7 +143,7 @@ impl TokensTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        only(answer.item.into_iter().collect(), "number of tokens")
+        only(response.item.into_iter().collect(), "number of tokens")
     }
 
     /// Reads families of a key, strongly consistent.

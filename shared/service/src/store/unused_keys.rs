@@ -78,7 +78,7 @@ impl KeysTable {
         now: DateTime<Utc>,
         cursor: Option<&str>,
     ) -> Result<(Vec<UnusedKey>, Option<String>), Error> {
-        let answer = self
+        let response = self
             .client
             .scan()
             .table_name(&self.table)
@@ -97,8 +97,8 @@ impl KeysTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let keys = keys_of(answer.items.unwrap_or_default());
-        Ok((keys, answer.last_evaluated_key.as_ref().and_then(cursor_at)))
+        let keys = keys_of(response.items.unwrap_or_default());
+        Ok((keys, response.last_evaluated_key.as_ref().and_then(cursor_at)))
     }
 }
 

@@ -61,7 +61,7 @@ impl WorkspacesTable {
             let text = |text: &str| AttributeValue::S(text.to_owned());
             HashMap::from([("workspace_id".to_owned(), text(workspace)), ("entry".to_owned(), text(entry))])
         });
-        let answer = self
+        let response = self
             .client
             .scan()
             .table_name(&self.table)
@@ -88,8 +88,8 @@ impl WorkspacesTable {
                 CountingEntry::User(CountedUser { workspace_id, user_id, key_count: count("key_count")? })
             })
         };
-        let entries = answer.items.unwrap_or_default().into_iter().map(counting).collect::<Option<_>>();
-        let rest = answer
+        let entries = response.items.unwrap_or_default().into_iter().map(counting).collect::<Option<_>>();
+        let rest = response
             .last_evaluated_key
             .and_then(|item| Some(format!("{} {}", text(&item, "workspace_id")?, text(&item, "entry")?)));
         Ok((entries.ok_or_else(|| broken("count"))?, rest))

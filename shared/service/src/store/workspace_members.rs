@@ -144,12 +144,12 @@ impl WorkspacesTable {
         let mut keys = Vec::new();
         let mut start = None;
         for _ in 0..MAX_MEMBERS_PAGES {
-            let answer = query.clone().set_exclusive_start_key(start.take()).send().await;
-            let answer = answer.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-            for item in answer.items.unwrap_or_default() {
+            let response = query.clone().set_exclusive_start_key(start.take()).send().await;
+            let response = response.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+            for item in response.items.unwrap_or_default() {
                 keys.push(member(user, &item).ok_or_else(|| broken("member"))?.key_id);
             }
-            start = answer.last_evaluated_key;
+            start = response.last_evaluated_key;
             if start.is_none() || keys.len() >= MAX_UNCOUNTED {
                 break;
             }

@@ -82,7 +82,7 @@ impl WorkspacesTable {
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
     pub async fn exists(&self, workspace: &WorkspaceId) -> Result<bool, Error> {
-        let answer = self
+        let response = self
             .client
             .get_item()
             .table_name(&self.table)
@@ -92,7 +92,7 @@ impl WorkspacesTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        Ok(answer.item.is_some())
+        Ok(response.item.is_some())
     }
 
     /// Reads the progress that a scheduled function has saved under `word`; `None` before its first run.
@@ -102,7 +102,7 @@ impl WorkspacesTable {
     /// - [`Error::Unavailable`]: the database did not answer.
     /// - [`Error::Broken`]: the saved progress is not valid.
     pub async fn progress<T: DeserializeOwned>(&self, word: &str) -> Result<Option<T>, Error> {
-        let answer = self
+        let response = self
             .client
             .get_item()
             .table_name(&self.table)
@@ -111,7 +111,7 @@ impl WorkspacesTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let note = answer.item.and_then(|mut item| item.remove(NOTE));
+        let note = response.item.and_then(|mut item| item.remove(NOTE));
         note.map(serde_dynamo::from_attribute_value).transpose().map_err(|_| broken("note"))
     }
 
