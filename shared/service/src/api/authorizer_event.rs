@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_shows_what_an_event_holds() {
+    fn debug_output_does_not_show_an_event() {
         let secret = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
         let request = json!({"version": "2.0", "type": "REQUEST", "routeArn": ARN.replace("orders", secret),
             "headers": {"authorization": secret, "x-legacy-key": secret}, "rawPath": format!("/test/{secret}"),
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_with_a_credential_that_does_not_work_leaves_nothing_of_its_senders_choice() {
+    fn a_call_without_a_working_credential_records_nothing_that_its_sender_chose() {
         let event = json!({"version": "2.0", "type": "REQUEST", "routeArn": ARN, "rawPath": "/test/made-up",
             "routeKey": "GET /made-up", "headers": {},
             "requestContext": {"stage": "test", "http": {"method": "GET", "sourceIp": "203.0.113.7"}}});
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn two_credentials_in_one_request_are_none() {
+    fn two_credentials_in_one_request_are_refused() {
         for headers in [
             json!({"Authorization": ["Bearer x", "Bearer y"]}),
             json!({"Authorization": ["Bearer x"],
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_without_a_value_is_no_header() {
+    fn a_header_without_a_value_counts_as_not_sent() {
         let legacy = legacy();
         let header = |event: &str| {
             let event = AuthorizerEvent::parse(event, Some(&legacy)).unwrap();
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_legacy_key_in_the_query_string_is_refused_where_legacy_keys_are_known() {
+    fn a_legacy_key_in_the_query_string_is_refused_if_legacy_keys_are_configured() {
         let (legacy, key) = (legacy(), "old-0123abcd");
         for (query, is_refused) in [
             (json!({"key": key}), true),
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_in_the_query_string_is_refused_whatever_the_header_has() {
+    fn a_credential_in_the_query_string_is_refused_despite_a_valid_header() {
         let credential =
             "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
         let authorization = |single: Value, multiple: Value| {
@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_decided_about_an_unknown_event() {
+    fn an_unknown_event_gets_no_decision() {
         for event in [
             json!({}),
             json!([]),

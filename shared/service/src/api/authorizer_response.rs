@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn an_accepted_key_may_call_the_whole_stage_whatever_was_called() {
+    fn an_accepted_key_may_call_the_whole_stage() {
         for event in [token(), websocket(), http1(&json!({})), http2()] {
             let response =
                 response(&event, &Decision::Accepted(caller(None)), AuthorizerResponseFormat::Policy)
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_is_for_the_partition_of_its_event() {
+    fn a_policy_has_the_partition_of_its_event() {
         for partition in ["aws-cn", "aws-us-gov"] {
             let event = token().replace("arn:aws:", &format!("arn:{partition}:"));
             let response =
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_simple_response_evaluates_rules_only_where_it_is_not_cached() {
+    fn a_simple_response_evaluates_rules_only_without_caching() {
         let is_authorized = |rules: &[&str], form, path: &str, stage: &str| {
             let mut event: Value = serde_json::from_str(&http2()).unwrap();
             event["rawPath"] = json!(path);
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn simple_responses_are_for_payload_2_0_alone() {
+    fn simple_responses_are_for_payload_2_0_only() {
         let accepted = Decision::Accepted(caller(None));
         let simple = response(&http2(), &accepted, AuthorizerResponseFormat::Simple).unwrap();
         assert_eq!((&simple["isAuthorized"], &simple["context"]["userId"]), (&json!(true), &json!("alice")));
@@ -441,7 +441,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_policy_and_a_simple_response_mean_the_same(
+        fn a_policy_and_a_simple_response_are_equivalent(
             rules in some_rules(),
             called in "GET|PUT|POST|OPTIONS|TRACE",
             path in "(/(a|b|ab|bb|[.~]b|\\.{1,2}|%2[fF]|a;b|\\\\|\\*|a\\?b|@:)?){1,4}",
@@ -455,7 +455,7 @@ mod tests {
         }
 
         #[test]
-        fn a_policy_says_nothing_of_the_method_that_is_called(rules in some_rules(), called in "(GET|PUT)(/[a-z]{1,3}){1,3}") {
+        fn a_policy_does_not_depend_on_the_called_method(rules in some_rules(), called in "(GET|PUT)(/[a-z]{1,3}){1,3}") {
             let event = |called: &str| token().replace("GET/orders/7", called);
             let response = |called: &str| response(&event(called), &with_rules(&rules), AuthorizerResponseFormat::Policy).unwrap();
             prop_assert_eq!(response(&called), response("POST/other"));

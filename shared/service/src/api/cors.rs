@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_origin_may_be_allowed_and_none_is_unless_said() {
+    fn one_origin_may_be_allowed_and_none_is_by_default() {
         let allowed =
             |origin| Cors::from_environment(&Environment::from_iter([("CORS_ALLOW_ORIGIN", origin)]));
         assert!(allowed("").unwrap().0.is_none());

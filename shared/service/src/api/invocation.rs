@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_read_whatever_kind_of_api_it_came_to() {
+    fn requests_of_all_kinds_of_api_are_read() {
         let Invocation::Request(Format::V1, request) = read(&rest()) else { panic!("a REST API's") };
         assert_eq!((request.method(), request.raw_http_path()), (&Method::PUT, "/users/bob"));
         assert_eq!(request.headers()["x-a"], "last");
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_an_api_is_none_other_however_little_of_it_can_be_read() {
+    fn an_unreadable_event_of_an_api_is_not_a_direct_invocation() {
         for (event, format, request_id) in [(rest(), Format::V1, "r-1"), (http(), Format::V2, "r-2")] {
             for (name, value) in
                 [("X-A", "\u{1}"), ("X-A", "\u{7f}"), ("X-A", "a\nb"), ("X A", "b"), ("", "b")]
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_make_no_url_are_headers() {
+    fn headers_that_do_not_form_a_url_are_accepted() {
         for mut event in [rest(), http()] {
             event["headers"]["host"] = json!("a b:c[");
             event["headers"]["x-forwarded-proto"] = json!("no scheme");
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_api_sends_is_a_direct_invocation() {
+    fn an_event_without_members_of_an_api_is_a_direct_invocation() {
         for event in [json!({"bootstrap": {}}), json!({}), json!([]), json!("x"), json!({"body": "{}"})] {
             let Invocation::Direct(request) = read(&event) else { panic!("{event}") };
             assert_eq!(request.body().as_ref(), event.to_string().as_bytes());
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_is_in_the_form_that_its_api_takes() {
+    fn a_reply_has_the_format_of_its_api() {
         let response = || {
             let mut response = Response::new(Body::from("{\"a\":1}"));
             response.headers_mut().insert("x-a", HeaderValue::from_static("b"));

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_cannot_be_read_becomes_a_problem_with_its_id() {
+    async fn an_unreadable_request_becomes_a_problem_with_its_id() {
         let unreadable =
             Unreadable { header: Some("X-A".to_owned()), request_id: Some("5f1c1e0a".to_owned()) };
         let handler = async |_| Ok(no_content());

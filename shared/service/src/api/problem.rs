@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn no_failure_tells_its_cause_to_a_client() {
+    fn the_cause_of_a_failure_is_not_shown_to_clients() {
         for (error, status, _) in all() {
             let text = body(&problem(&error, None)).to_string();
             assert!(!text.contains(CAUSE) && !text.contains("DynamoDB"), "{text}");
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_told_to_retry_a_failure_that_passes_and_no_other() {
+    fn only_temporary_failures_tell_the_client_to_retry() {
         for (error, status, _) in all() {
             let response = problem(&error, None);
             let retry_after = response.headers().get(RETRY_AFTER);

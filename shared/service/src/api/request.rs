@@ -234,7 +234,7 @@ mod tests {
     const KEY: &str = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
 
     #[test]
-    fn no_path_with_a_credential_is_kept() {
+    fn a_path_that_contains_a_credential_is_not_recorded() {
         for (path, kept) in [
             ("/users/bob%40example.com".to_owned(), true),
             (format!("/users/{KEY}"), false),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_user_in_a_path_is_one_who_can_have_keys() {
+    fn the_user_in_a_path_must_be_able_to_have_keys() {
         for (encoded, user) in [
             ("o'brien%40example.com", Some("o'brien@example.com")),
             ("a%7Cb%21~", Some("a|b!~")),
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_taken_as_it_is_or_not_at_all() {
+    fn an_encoded_body_is_rejected() {
         for (coding, taken) in [
             ("", true),
             ("identity", true),

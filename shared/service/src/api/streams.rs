@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_is_handled_in_parts_and_done_when_all_of_it_is() {
+    async fn a_batch_is_processed_in_parts_and_done_when_all_parts_are() {
         let parts = RefCell::new(Vec::new());
         let handle = async |items: &[usize]| {
             parts.borrow_mut().push(items.to_vec());
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_batch_comes_again_from_the_first_record_that_is_not_done() {
+    async fn the_batch_is_redelivered_from_the_first_record_that_is_not_done() {
         for (undone, first) in [(&[3, 1][..], "s1"), (&[4], "s4"), (&[0, 4], "s0")] {
             let handle =
                 async |items: &[usize]| Ok(items.iter().map(|item| !undone.contains(item)).collect());
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_part_that_fails_comes_again_as_a_whole_and_holds_up_none_behind_it() {
+    async fn a_failed_part_is_redelivered_and_does_not_block_later_parts() {
         let handled = RefCell::new(Vec::new());
         let handle = async |items: &[usize]| {
             handled.borrow_mut().extend_from_slice(items);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unreadable_record_is_not_done_and_an_unwanted_one_is() {
+    async fn an_unreadable_record_fails_and_an_unwanted_one_is_done() {
         let handled = RefCell::new(Vec::new());
         let wanted = |record: &EventRecord| match number(record) {
             Some(Ok(2)) => Some(Err(Error::Broken("unreadable".to_owned()))),
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_is_another_item_is_an_error_that_does_not_quote_it() {
+    fn the_error_of_an_invalid_item_does_not_quote_it() {
         let records = event(&[
             record("INSERT", "s0", &json!({"n": {"N": "7"}}), &Value::Null),
             record("INSERT", "s1", &json!({"n": {"S": "secret"}}), &Value::Null),
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn only_dynamodb_itself_removes_an_item_at_the_end_of_its_time() {
+    fn only_dynamodb_itself_removes_an_item_at_its_ttl() {
         let image = json!({"n": {"N": "7"}});
         let dynamodb = json!({"type": "Service", "principalId": "dynamodb.amazonaws.com"});
         let records = event(&[
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_begun_in_the_last_seconds_of_an_invocation() {
+    fn no_work_starts_in_the_last_seconds_of_an_invocation() {
         let deadline_in = |seconds| {
             let deadline = SystemTime::now() + Duration::from_secs(seconds);
             let milliseconds = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_with_two_sources_tells_a_stream_from_a_queue() {
+    fn a_function_with_two_sources_distinguishes_a_stream_from_a_queue() {
         let stream = json!({"Records": [record("INSERT", "s0", &json!({"n": {"N": "7"}}), &Value::Null)]});
         assert!(
             matches!(serde_json::from_value(stream).unwrap(), Trigger::Stream(event) if event.records.len() == 1)

@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_nobody_or_not_clearly_somebody_is_nobodys() {
+    fn a_line_without_an_unambiguous_user_belongs_to_no_user() {
         let mut nobody = line();
         for member in ["workspaceId", "userId", "keyId"] {
             nobody[member] = json!("-");
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_makes_the_same_event_each_time_and_no_other_line_does() {
+    fn a_line_always_yields_the_same_event_and_no_other_line_does() {
         let text = line().to_string();
         let position = |source, id, at| match read(source, AccessLogLine { id, at, text: &text }) {
             Reading::Call(event) => event.position(),
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_with_a_credential_in_it_is_not_kept() {
+    fn a_path_that_contains_a_credential_is_not_recorded() {
         let mut leaking = line();
         let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1uQGQy";
         leaking["resourcePath"] = json!(format!("/orders/{key}"));

@@ -150,7 +150,7 @@ mod tests {
     const KEY: &str = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E";
 
     #[test]
-    fn every_wrong_parameter_is_named() {
+    fn invalid_parameters_are_reported() {
         let parameters = [
             ("actor", "a b"),
             ("key_id", "x"),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_asked_for_by_actor_or_key() {
+    fn calls_are_listed_only_by_actor_or_key() {
         for (name, value) in [
             ("action", "key.used"),
             ("action", "token.issued"),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_good_only_for_the_query_that_made_it() {
+    fn a_cursor_is_valid_only_for_its_query() {
         let (acme, other): (WorkspaceId, WorkspaceId) = ("acme".parse().unwrap(), "other".parse().unwrap());
         let checksum = |parameters: &[(&'static str, &'static str)], workspace| {
             ListActivity::parse(parameters.iter().copied()).unwrap().checksum(workspace)

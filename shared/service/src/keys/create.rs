@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_all_it_takes() {
+    fn a_name_is_sufficient() {
         let key = parse(&json!({"name": " ci "})).unwrap();
         assert_eq!(key.name.to_string(), "ci");
         assert_eq!(
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_as_good_as_absent() {
+    fn null_means_absent() {
         let all_null = json!({"name": "ci", "description": null, "expires_at": null, "expires_in": null, "scopes": null,
             "endpoints": null, "user_id": null});
         assert_eq!(parse(&all_null).unwrap(), parse(&json!({"name": "ci"})).unwrap());
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_field_is_named_at_once() {
+    fn all_invalid_fields_are_reported_together() {
         let body = json!({
             "name": "", "description": "d".repeat(501), "expires_at": "yesterday", "expires_in": 0,
             "scopes": ["keys:read", "Keys"], "endpoints": ["GET /orders", "GET orders"], "user_id": "a b", "a/b~": 1,
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_wrong_as_a_whole() {
+    fn a_body_must_be_an_object() {
         for body in ["", "nul", "[]", "\"name\"", "{\"name\":\"ci\"", "{\"name\":\"ci\"} x", "\u{0}"] {
             let Err(Error::Invalid { fields }) = CreateKey::parse(body.as_bytes(), MaxLifetime(None), now())
             else {
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_text_that_is_no_json_is_said() {
+    fn a_syntax_error_is_described() {
         let Err(Error::Invalid { fields }) = CreateKey::parse(b"{\"name\":\"a\",}", MaxLifetime(None), now())
         else {
             panic!("it is JSON")
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_is_there_twice_is_no_field() {
+    fn a_repeated_field_is_invalid() {
         let body = br#"{"name":"a","expires_in":3600,"scopes":["a"],"expires_in":null,"scopes":["workspace:admin"]}"#;
         let Err(Error::Invalid { fields }) = CreateKey::parse(body, MaxLifetime(None), now()) else {
             panic!("it is ambiguous")
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_is_no_part_of_a_key() {
+    fn no_field_may_contain_a_credential() {
         let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
         let body = json!({"name": key, "description": format!("use {key}"), "scopes": [key], "user_id": key,
             "endpoints": [format!("GET /{key}")], key: key});
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_has_line_feeds_and_nothing_else_that_lays_text_out() {
+    fn a_description_may_contain_line_feeds_but_no_other_control_characters() {
         let described = |text: &str| parse(&json!({"name": "a", "description": text}));
         assert!(described("one\ntwo 👩‍💻").is_ok());
         for text in ["a\u{202E}b", "a\u{2028}b", "a\u{2066}b", "a\tb"] {
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_another_type_are_wrong() {
+    fn fields_of_another_type_are_invalid() {
         let body = json!({"name": 1, "description": {}, "expires_at": 5, "expires_in": 1.5, "scopes": "a", "user_id": []});
         assert_eq!(wrong_places(&body).len(), 6);
         assert_eq!(wrong_places(&json!({"name": "a", "scopes": [1]})), ["/scopes/0"]);
@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_are_at_most_20_rules_no_two_alike_that_fit_a_response() {
+    fn endpoints_are_at_most_20_different_rules_that_fit_into_a_response() {
         let rules = |count| (0..count).map(|index| format!("GET /{index}")).collect::<Vec<_>>();
         let key = parse(&json!({"name": "a", "endpoints": rules(20)})).unwrap();
         assert_eq!(key.endpoints.len(), 20);
@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_is_in_the_future_and_whole_seconds() {
+    fn an_expiry_is_in_the_future_in_whole_seconds() {
         let expiry = |body| parse(&body).unwrap().expires_at.unwrap().to_rfc3339();
         assert_eq!(expiry(json!({"name": "a", "expires_in": 60})), "2026-11-22T10:01:00+00:00");
         assert_eq!(
@@ -504,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_the_same_however_and_whenever_it_is_written() {
+    fn the_canonical_form_depends_on_neither_spelling_nor_time() {
         let canonical = |body: &str, seconds| {
             let now = now() + TimeDelta::seconds(seconds);
             CreateKey::parse(body.as_bytes(), MaxLifetime(None), now).expect(body).canonical()
@@ -534,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn where_keys_must_not_live_for_ever_they_have_an_expiry_within_the_limit() {
+    fn with_a_maximum_lifetime_keys_need_an_expiry_within_it() {
         let days = MaxLifetime(Some(TimeDelta::days(30)));
         let places = |body: Value| match CreateKey::parse(body.to_string().as_bytes(), days, now()) {
             Ok(_) => Vec::new(),
@@ -549,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bootstrap_is_an_object_of_its_own() {
+    fn a_bootstrap_is_a_separate_object() {
         let parse = |event: &Value| BootstrapKey::parse(event.to_string().as_bytes());
         let key = parse(&json!({"bootstrap": {"workspace_id": "acme", "user_id": "alice", "name": "first"}}))
             .unwrap();

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_25_keys_unless_asked_for_1_to_100() {
+    fn a_page_has_1_to_100_keys_and_25_by_default() {
         assert_eq!(ListKeys::parse([]).unwrap().limit, 25);
         assert_eq!(ListKeys::parse([("limit", "100")]).unwrap().limit, 100);
         for wrong in ["0", "101", "-1", "+5", "", "ten", "1e2", "99999999999999999999"] {
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_and_repeated_and_wrong_parameters_are_named() {
+    fn unknown_repeated_and_invalid_parameters_are_reported() {
         let parameters =
             [("limit", "1"), ("limit", "2"), ("colour", "red"), ("cursor", "a"), ("cursor", "b")];
         assert_eq!(wrong_parameters(&parameters), ["?cursor", "?limit", "?colour"]);
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_days_without_use_are_asked_for_of_unused_keys_alone() {
+    fn days_without_use_apply_only_to_unused_keys() {
         for days in ["1", "90", "3650"] {
             assert!(ListKeys::parse([("unused_days", days), ("status", "unused")]).is_ok(), "{days}");
         }
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_listed_from_the_newest_and_words_from_the_first() {
+    fn times_are_descending_and_texts_ascending_by_default() {
         for (sort, ascending) in
             [("name", true), ("user", true), ("created_at", false), ("last_used_at", false)]
         {
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_good_only_for_the_query_that_made_it() {
+    fn a_cursor_is_valid_only_for_its_query() {
         let (acme, other): (WorkspaceId, WorkspaceId) = ("acme".parse().unwrap(), "other".parse().unwrap());
         let query = |parameters: &[(&'static str, &'static str)]| {
             ListKeys::parse(parameters.iter().copied()).unwrap()

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_for_the_revisions_it_names() {
+    fn a_change_applies_to_the_revisions_it_names() {
         for (header, passes) in [
             (None, true),
             (Some("*"), true),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_entity_tags_is_named_as_such() {
+    fn an_invalid_list_of_entity_tags_is_reported() {
         for malformed in [
             "",
             " ",
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_came_too_late_hears_so_in_its_own_words() {
+    fn a_conflict_is_a_failed_precondition_if_revisions_were_named() {
         assert!(matches!(IfMatch::Absent.lost(Error::Conflict), Error::Conflict));
         assert!(matches!(IfMatch::Any.lost(Error::Conflict), Error::Conflict));
         assert!(matches!(IfMatch::Revisions(vec![7]).lost(Error::Conflict), Error::PreconditionFailed));

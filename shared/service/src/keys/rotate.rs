@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_end_with_a_secret_that_ends_at_once_unless_said_otherwise() {
+    fn tokens_are_revoked_without_an_overlap_by_default() {
         for (body, revokes) in [
             ("", true),
             (r#"{"overlap_seconds":0}"#, true),
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_the_same_however_it_is_written_and_for_one_key() {
+    fn the_canonical_form_depends_on_the_key_and_not_on_the_spelling() {
         let id: KeyId = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
         let canonical = |body: &str| RotateKey::parse(body.as_bytes()).expect(body).canonical(id);
         for (one, other) in [
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overlap_that_a_repeat_needs_is_as_long_as_a_request_is_remembered() {
+    fn the_overlap_of_a_repeatable_rotation_lasts_as_long_as_its_record() {
         for (seconds, enough) in [(0, false), (599, false), (600, true), (2_592_000, true)] {
             let request = RotateKey { overlap: TimeDelta::seconds(seconds), revoke_tokens: false };
             let demanded = request.must_outlive_memory();
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overlap_is_0_to_30_days_and_0_unless_said() {
+    fn an_overlap_is_0_to_30_days_and_0_by_default() {
         let seconds =
             |body: &str| RotateKey::parse(body.as_bytes()).map(|request| request.overlap.num_seconds());
         for (body, expected) in [

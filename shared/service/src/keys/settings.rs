@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_has_a_hundred_keys_without_end_unless_said() {
+    fn a_user_has_100_keys_without_a_maximum_lifetime_by_default() {
         let settings = KeySettings::from_environment(&Environment::default()).unwrap();
         assert_eq!((settings.per_user, settings.retention), (100, TimeDelta::days(30)));
         assert_eq!(settings.max_lifetime.0, None);

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_disabled_only_when_its_notice_and_its_days_without_use_are_over() {
+    fn a_key_is_disabled_only_after_its_notice_period_and_its_days_without_use() {
         for (used, notice, now, action) in [
             (None, None, 76 * DAY, Some(UnusedAction::Notify)),
             (None, Some((76 * DAY, 3)), 90 * DAY - 1, None),
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn unused_keys_are_announced_before_they_are_disabled_or_nothing_starts() {
+    fn the_notice_period_must_be_shorter_than_the_days_without_use() {
         let rules = |days, notice_days| {
             let variables = [("DISABLE_UNUSED_DAYS", days), ("UNUSED_NOTICE_DAYS", notice_days)];
             UnusedRules::from_environment(&Environment::from_iter(variables))

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_leaves_and_null_clears() {
+    fn absent_fields_are_unchanged_and_null_clears() {
         assert_eq!(parse(&json!({}), None).unwrap(), KeyPatch::default());
         let cleared = json!({"description": null, "scopes": null, "endpoints": null, "expires_at": null, "disabled": null});
         let expected = KeyPatch {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_field_is_named_at_once() {
+    fn all_invalid_fields_are_reported_together() {
         let body = json!({"name": null, "description": 1, "scopes": ["A"], "endpoints": "*", "expires_at": "2020-01-01T00:00:00Z",
             "disabled": "yes", "user_id": "bob"});
         let expected =
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_lives_longer_than_the_deployment_allows() {
+    fn an_expiry_is_within_the_maximum_lifetime() {
         let days = Some(TimeDelta::days(30));
         assert_eq!(wrong_places(&json!({"expires_at": null}), days), ["/expires_at"]);
         assert_eq!(wrong_places(&json!({"expires_at": "2026-12-22T10:00:01Z"}), days), ["/expires_at"]);

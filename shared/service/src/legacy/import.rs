@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_comes_in_plain_text_or_as_its_digest() {
+    fn a_key_is_given_in_plain_text_or_as_its_digest() {
         let digest = "BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD";
         let event = json!({"import": {"workspace_id": "acme", "keys": [
             {"key": "abc", "user_id": "bob", "name": "one"},
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_field_of_every_key_is_named_and_no_value() {
+    fn all_invalid_fields_are_reported_without_values() {
         let secret = "not-to-be-repeated";
         let event = json!({"import": {"workspace_id": "acme", "keys": [
             {"key": secret, "sha256": secret, "user_id": "b b", "name": ""},
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_no_import_is_refused_as_a_whole() {
+    fn an_event_that_is_not_an_import_is_rejected() {
         assert_eq!(wrong_places(&json!({"bootstrap": {}})), ["/import", "/bootstrap"]);
         let twice = br#"{"import":{"workspace_id":"acme","keys":[{"key":"x","user_id":"bob","user_id":"eve","name":"n"}]}}"#;
         let Err(Error::Invalid { fields }) = parse_text(twice) else { panic!("it is ambiguous") };

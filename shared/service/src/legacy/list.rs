@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_wrong_parameter_is_named() {
+    fn invalid_parameters_are_reported() {
         let wrong = [("limit", "0"), ("user_id", "a b"), ("status", "active"), ("limit", "1")];
         let Err(Error::Invalid { fields }) = ListLegacyKeys::parse(wrong) else { panic!("it is valid") };
         let mut places: Vec<_> = fields.iter().map(|field| field.place.to_string()).collect();
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_good_only_for_the_query_that_made_it() {
+    fn a_cursor_is_valid_only_for_its_query() {
         let (acme, other): (WorkspaceId, WorkspaceId) = ("acme".parse().unwrap(), "other".parse().unwrap());
         let bob: UserId = "bob".parse().unwrap();
         let id: KeyId = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();

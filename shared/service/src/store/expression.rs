@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_says_each_clause_once_and_leaves_out_those_that_are_empty() {
+    fn an_update_has_each_clause_once_and_no_empty_clauses() {
         let expression = UpdateExpression::new()
             .set("name", text("ci"))
             .set_or_remove("ttl", None)
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn terms_with_or_are_in_parentheses_beside_others_alone() {
+    fn terms_with_or_get_parentheses_only_beside_other_terms() {
         let either = "attribute_not_exists(entry) OR key_id = :key";
         assert_eq!(Condition::new(either).text().as_deref(), Some(either));
         let both = Condition::new("attribute_exists(ttl)").and(either).text();

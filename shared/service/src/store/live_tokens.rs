@@ -247,7 +247,7 @@ mod tests {
         }
     }
 
-    /// What the database makes of a change; `None` where its condition does not hold.
+    /// The item after the database has applied a change; `None` if its condition fails.
     fn applied(stored: Option<&LiveTokens>, change: &LiveTokensUpdate) -> Option<LiveTokens> {
         if change.is_new {
             if stored.is_some_and(|stored| stored.generation >= change.generation) {
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_not_before_the_expiry_and_ends_are_few() {
+    fn ends_are_rounded_up_to_few_values() {
         for life in [1, 2, 15, 16, 59, 60, 600, 3600, 86_400, 30 * 86_400, 365 * 86_400] {
             let mut ends = std::collections::BTreeSet::new();
             for begins_at in 0..1000 {
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn all_refresh_tokens_of_a_family_have_one_end() {
+    fn all_refresh_tokens_of_a_family_have_the_same_end() {
         let family_id = FamilyId::generate(at(0));
         let family = |expires_at| {
             let current = family_id.token(NonZeroU16::MIN);
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_makes_room_and_what_is_revoked_too() {
+    fn expired_and_revoked_tokens_make_room() {
         let generation = Generation::default();
         let counted = |stored: Option<&LiveTokens>, token: &Token, now| {
             let change =
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generation_begins_anew_and_an_earlier_one_is_over() {
+    fn a_new_generation_replaces_an_earlier_one() {
         let second: Generation = serde_json::from_str(r#"{"token_generation":1}"#).unwrap();
         let counts = [(TokenEnd::of_token(&token(0, 10)), 1)];
         let change = LiveTokensUpdate::count(None, Generation::default(), counts, 1, at(0)).unwrap();
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_found_behind_however_many_ends_without_tokens() {
+    fn room_is_found_despite_many_ends_without_tokens() {
         let mut ends: BTreeMap<_, _> = (0..200).map(|second| (TokenEnd(at(second).timestamp()), 0)).collect();
         ends.insert(TokenEnd(at(199).timestamp()), 2);
         let ttl = at(199).timestamp();
@@ -367,28 +367,28 @@ mod tests {
     }
 
     #[test]
-    fn a_count_that_was_lost_is_begun_again() {
+    fn a_lost_count_starts_again() {
         let family_end = TokenEnd(at(86_400).timestamp());
         let counts = [(TokenEnd::of_token(&token(0, 10)), 1), (family_end, -2)];
         let change = LiveTokensUpdate::count(None, Generation::default(), counts, 1, at(0)).unwrap();
         assert_eq!(applied(None, &change).unwrap().live, 1);
     }
 
-    /// What one of several issuers does in turn.
+    /// A step of one of several concurrent issuers.
     #[derive(Clone, Copy, Debug)]
     enum Step {
         /// Reads the item, the key's generation and the family.
         Read(usize),
-        /// Writes a token of such a life, if the item still is as was read.
+        /// Writes a token with this life, if the item has not changed since it was read.
         Write(usize, i64),
-        /// The same with a refresh token, that of a new family, the first of the family's next step, or a sibling; if the family
-        /// still is as was read, too.
+        /// Writes an access token and a refresh token: that of a new family, the first one of the family's next step, or a
+        /// sibling. The condition is that neither the item nor the family has changed since they were read.
         Renew(usize, i64, Renewed),
-        /// Revokes the oldest token that works.
+        /// Revokes the oldest working token.
         Revoke,
         /// Revokes the family.
         RevokeFamily(usize),
-        /// Lets time pass.
+        /// Advances the time.
         Wait(i64),
         /// Revokes all tokens.
         Next,
@@ -416,7 +416,7 @@ mod tests {
         vec(step, 0..200)
     }
 
-    /// A family: its end, how many refresh tokens of its step there are, of which generation, and how often it was changed.
+    /// A family: its end, the number of refresh tokens of its step, its generation, and the number of its changes.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     struct ModelFamily {
         begins_at: i64,
@@ -437,7 +437,7 @@ mod tests {
         stored: Option<LiveTokens>,
         generation: u64,
         family: Option<ModelFamily>,
-        /// Access tokens, and of which generation they are.
+        /// The access tokens with their generation.
         tokens: Vec<(Token, u64)>,
         now: i64,
     }
@@ -447,7 +447,7 @@ mod tests {
     }
 
     impl Model {
-        /// How many tokens work.
+        /// The number of working tokens.
         fn live(&self) -> i64 {
             let works =
                 |(token, of): &&(Token, u64)| token.expires_at > at(self.now) && *of == self.generation;
@@ -457,7 +457,7 @@ mod tests {
             access + self.family.as_ref().filter(works).map_or(0, |family| family.present)
         }
 
-        /// Counts, on the ground of what was `read`: whether it was done.
+        /// Counts tokens based on the state `read`, and returns whether the condition held.
         fn count(&mut self, read: &Self, counts: &[(TokenEnd, i64)], bound: u32) -> bool {
             let counts = counts.iter().copied();
             let change = LiveTokensUpdate::count(
@@ -536,9 +536,9 @@ mod tests {
     }
 
     proptest! {
-        /// Three issuers read and write in any order, with anything between the two.
+        /// Three issuers read and write in any order, with any steps in between.
         #[test]
-        fn never_more_tokens_work_than_the_bound_and_room_comes_back(steps in steps(), bound in 1_u32..9) {
+        fn working_tokens_never_exceed_the_bound_and_room_returns(steps in steps(), bound in 1_u32..9) {
             let mut model = Model::default();
             let mut read: [Model; 3] = Default::default();
             for step in steps {
@@ -553,7 +553,7 @@ mod tests {
                     prop_assert!(!is_current || i64::from(stored.live) >= live, "{step:?}");
                 }
             }
-            // When all of them have expired there is room for as many as the bound.
+            // After all of them have expired there is room for `bound` tokens.
             model.now += 1000;
             for _ in 0..bound {
                 let now = model.clone();

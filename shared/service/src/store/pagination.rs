@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pages_forwards_and_backwards_are_the_same() {
+    fn pages_are_the_same_forwards_and_backwards() {
         for limit in 1..=4 {
             let (mut forwards, mut cursor) = (Vec::new(), None);
             let last = loop {
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_wants_little_of_what_it_reads_goes_on_where_it_stopped_reading() {
+    fn a_filtered_page_continues_from_the_last_item_read() {
         let first = page(None, 4, true);
         assert_eq!((&first.items[..], first.prev_cursor.is_none()), (&[8, 6, 4][..], true));
         let second = page(first.next_cursor.as_deref(), 4, true);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_page_leads_back_over_everything_it_has_passed() {
+    fn an_empty_page_leads_back_over_everything_it_read() {
         let from = Cursor { backward: false, after: Some(9_u8) };
         let empty = FoundItems::within(2, Vec::<(u8, u8)>::new(), Some(4));
         let empty = empty.page(Some(&from), QUERY, |(_, number)| number);

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_by_itself_is_tried_again_and_what_does_not_is_not() {
+    fn only_transient_reasons_are_retried() {
         for (codes, passing) in [
             (&["None", "TransactionConflict", "None"][..], true),
             (&["ThrottlingError", "ProvisionedThroughputExceeded"], true),
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn that_the_actor_was_removed_outranks_every_other_reason() {
+    fn removal_of_the_actor_has_precedence_over_other_reasons() {
         let failed = "ConditionalCheckFailed";
         for (other, own, item, removed) in [
             ("None", failed, None, true),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn no_reason_counts_while_another_transaction_is_at_work_on_the_actors_entry() {
+    fn no_reason_counts_while_the_condition_on_the_actor_is_undecided() {
         let refused = of_actor("ConditionalCheckFailed", "TransactionConflict", None);
         assert!(!refused.is_transient() && refused.leaves_actor_undecided(Some(ChangeHandle(1))));
         assert!(!of_actor("TransactionConflict", "None", None).leaves_actor_undecided(Some(ChangeHandle(1))));

@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_no_client() {
+    fn a_token_is_not_a_client() {
         let now = Utc::now();
         let key_id = KeyId::generate(now);
         let token_id = keygate_core::credential::TokenId::generate(now);

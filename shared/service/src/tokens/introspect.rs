@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_told_with_its_scopes_rules_and_expiry() {
+    fn the_response_for_a_key_has_its_scopes_rules_and_expiry() {
         let told = introspect(key(), PresentedSecret::Current, "acme", 999);
         let expected = json!({
             "active": true, "scope": "orders:read orders:write", "client_id": KEY_ID, "token_type": "Bearer",
@@ -200,14 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn an_old_secret_is_told_with_the_end_of_its_overlap() {
+    fn the_response_for_an_old_secret_has_the_end_of_its_overlap() {
         let old = || PresentedSecret::Previous(OldSecret::Previous, at(60));
         assert_eq!(introspect(key(), old(), "acme", 59)["exp"], 60);
         assert_eq!(introspect(key(), old(), "acme", 60), json!({"active": false}));
     }
 
     #[test]
-    fn an_access_token_is_told_with_the_scopes_that_its_key_still_has() {
+    fn the_response_for_an_access_token_has_the_scopes_that_its_key_still_has() {
         let told = introspect(key(), of_token("access_token", TOKEN_ID), "acme", 499);
         let expected = json!({
             "active": true, "scope": "orders:read", "client_id": KEY_ID, "token_type": "Bearer", "exp": 500,
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_token_is_told_until_it_is_used() {
+    fn a_refresh_token_is_active_until_it_is_used() {
         let told = introspect(key(), of_token("refresh_token", TOKEN_ID), "acme", 499);
         assert_eq!((&told["active"], &told["credential"]), (&json!(true), &json!("refresh_token")));
         assert_eq!((&told["exp"], &told["jti"]), (&json!(500), &json!(TOKEN_ID)));
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_of_what_does_not_work_or_belongs_to_another_workspace() {
+    fn a_credential_that_does_not_work_or_of_another_workspace_is_inactive() {
         let disabled = Key { disabled_at: Some(at(1)), ..key() };
         let revoked = VerifiedToken { token: token("access_token"), family: None, is_revoked: true };
         for (key, presented, asking, now) in [

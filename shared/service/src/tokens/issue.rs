@@ -363,7 +363,7 @@ impl Draft<'_> {
             return Ok(());
         }
         Err(OAuthError::InvalidScope(
-            "The scopes are more than an response of the authorizer has room for.".to_owned(),
+            "The scopes are more than an answer of the authorizer has room for.".to_owned(),
         ))
     }
 
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_is_a_list_of_words_and_one_of_them_asks_for_a_refresh_token() {
+    fn a_scope_is_a_list_and_offline_access_requests_a_refresh_token() {
         // scope, scopes, offline
         let table: [(&str, Option<&[&str]>, bool); 7] = [
             ("", None, false),
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_ends_with_its_numbers() {
+    fn a_family_ends_when_its_token_numbers_are_used_up() {
         let family = FamilyId::generate(Utc::now());
         let numbers = |number| next(family, number).map(|ids| ids.map(TokenId::number));
         assert_eq!(numbers(0), Some([1, 2]));

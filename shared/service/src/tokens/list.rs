@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_is_good_only_for_the_tokens_of_one_key() {
+    fn a_cursor_is_valid_only_for_the_tokens_of_one_key() {
         let (acme, other): (WorkspaceId, WorkspaceId) = ("acme".parse().unwrap(), "other".parse().unwrap());
         let key: KeyId = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
         let another: KeyId = "01JD3V6Y4N8Q2Z5X7W9B0C1D2F".parse().unwrap();

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refresh_token_works_once_unless_said() {
+    fn a_refresh_token_works_once_by_default() {
         let settings = TokenSettings::from_environment(&Environment::default()).unwrap();
         assert_eq!((settings.refresh_reuse, settings.per_key), (TimeDelta::zero(), 1000));
         let reuse = |seconds| {

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_removal_that_found_nothing_says_so_and_no_other_does() {
+    fn only_a_removal_that_found_no_key_has_a_hint() {
         let removal = || {
             let event = json!({"workspace_id": "acme", "user_id": "Bob@example.com"}).to_string();
             Removal::parse(event.as_bytes(), Utc::now()).unwrap()

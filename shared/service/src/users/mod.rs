@@ -7,7 +7,7 @@
 //!
 //! 1. Mark the user, unless an earlier removal has ([`Store::remove_user`](crate::store::Store::remove_user)).
 //! 2. Find the keys by their member entries, strongly consistent. No key is added afterwards, because creating a key or
-//! receiving a transferred one requires a user who is not removed.
+//!    receiving a transferred one requires a user who is not removed.
 //! 3. Delete or transfer each key, on the condition that the mark is still that of this removal.
 
 pub mod found;

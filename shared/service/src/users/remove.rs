@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workspace_and_a_user_are_all_it_takes() {
+    fn a_workspace_and_a_user_are_sufficient() {
         let event = json!({"workspace_id": "acme", "user_id": "alice"}).to_string();
         let removal = Removal::parse(event.as_bytes(), now()).unwrap();
         assert_eq!((removal.actor.as_str(), &removal.transfer_to), ("keygate:users", &None));
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_field_of_an_event_is_named_at_once() {
+    fn all_invalid_fields_of_an_event_are_reported_together() {
         let event = json!({"workspace_id": "Acme", "user_id": "a b", "transfer_to": 1, "overlap_seconds": -1, "time": "now",
             "actor": "", "detail": {}});
         let expected =
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_parameter_is_named_at_once() {
+    fn all_invalid_parameters_are_reported_together() {
         let alice: UserId = "alice".parse().unwrap();
         let parse = |parameters: &[(&'static str, &'static str)]| {
             KeyDisposition::parse(&alice, parameters.iter().copied())
