@@ -12,7 +12,7 @@ use keygate::keys::recount::recount;
 use keygate::keys::settings::KeySettings;
 use keygate::keys::update::{KeyPatch, KeyUpdater};
 use keygate::store::{Store, WriteOutcome};
-use keygate::users::clear::UserClearer;
+use keygate::users::process_removal::UserRemovalProcessor;
 use keygate::users::remove::Removal;
 use keygate_core::audit_event::{Action, AuditEvent};
 use keygate_core::caller::{Actor, Caller};
@@ -218,7 +218,7 @@ struct Life<'a> {
     tables: &'a Tables,
     caller: Caller,
     updater: KeyUpdater,
-    clearer: UserClearer,
+    processor: UserRemovalProcessor,
     model: Model,
     now: DateTime<Utc>,
 }
@@ -253,9 +253,9 @@ impl<'a> Life<'a> {
                 max_lifetime: MaxLifetime(None),
             },
         };
-        let clearer = UserClearer { store: store(tables), legacy: None, quota: QUOTA };
+        let processor = UserRemovalProcessor { store: store(tables), legacy: None, quota: QUOTA };
         let (model, now) = (Model::default(), Utc::now().trunc_subsecs(0));
-        Self { tables, caller, updater, clearer, model, now }
+        Self { tables, caller, updater, processor, model, now }
     }
 
     fn seconds(&self) -> i64 {
@@ -363,8 +363,8 @@ impl<'a> Life<'a> {
         let workspace: &WorkspaceId = &self.caller.workspace_id;
         let event = json!({"workspace_id": workspace, "user_id": from, "transfer_to": to}).to_string();
         let removal = Removal::parse(event.as_bytes(), self.now).expect("a removal");
-        let cleared = self.clearer.clear(&removal, self.now).await.expect("it is done");
-        assert!(!cleared.is_over);
+        let summary = self.processor.process(&removal, self.now).await.expect("it is done");
+        assert!(!summary.superseded);
         let user: UserId = from.parse().expect("a user");
         self.now += TimeDelta::milliseconds(1);
         let context = self.context();

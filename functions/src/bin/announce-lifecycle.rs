@@ -3,7 +3,7 @@
 use chrono::Utc;
 use keygate::api::streams::stop_at;
 use keygate::aws::BACKGROUND_BUDGET;
-use keygate::keys::announce::announce_due;
+use keygate::keys::announce::announce_lifecycle;
 use keygate::startup;
 use keygate::store::Store;
 use lambda_http::{Error, LambdaEvent};
@@ -14,7 +14,7 @@ async fn main() -> Result<(), Error> {
     let (environment, aws) = keygate::start!(BACKGROUND_BUDGET)?;
     let store = Store::new(aws.dynamodb(), &environment)?;
     startup::run(async |event: LambdaEvent<Value>| {
-        let announced = announce_due(&store, Utc::now(), stop_at(&event.context)).await?;
+        let announced = announce_lifecycle(&store, Utc::now(), stop_at(&event.context)).await?;
         tracing::info!(
             events = announced.events,
             caught_up = announced.caught_up,

@@ -1,4 +1,4 @@
-//! The custom authorizer: says to API Gateway whether a call comes with a credential that works, and whose it is.
+//! The custom authorizer: tells API Gateway whether a call has a working credential, and who the caller is.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Error> {
     )?;
     let writer = Arc::new(DeferredWriter::of_authorizer(&aws.dynamodb(), &environment)?);
     let reader = CredentialReader::new(aws.dynamodb_read(), &environment)?;
-    // All three before the first call, and at the same time.
+    // Prepare all three concurrently before the first call.
     let started = Instant::now();
     let peppers = async {
         let peppers = kms::derive(&aws.kms(), MacKeySources::peppers(&environment)?).await?;

@@ -1,4 +1,4 @@
-//! `POST /api-keys`: makes a key and shows it once. A direct invocation makes the first administrator's.
+//! `POST /api-keys`: creates a key and shows it once. A direct invocation creates the key of the first administrator.
 
 use keygate::api::management;
 use keygate::api::request::{DirectRequest, ManagementRequest};

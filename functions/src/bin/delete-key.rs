@@ -1,4 +1,4 @@
-//! `DELETE /api-keys/{id}`: deletes a key for good.
+//! `DELETE /api-keys/{id}`: deletes a key permanently.
 
 use keygate::api::management;
 use keygate::api::request::ManagementRequest;

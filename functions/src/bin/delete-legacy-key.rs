@@ -1,4 +1,4 @@
-//! `DELETE /legacy-keys/{id}`: deletes a legacy key for good.
+//! `DELETE /legacy-keys/{id}`: deletes a legacy key permanently.
 
 use keygate::api::management;
 use keygate::api::request::ManagementRequest;

@@ -1,4 +1,4 @@
-//! Imports a batch of legacy keys, by a direct invocation that IAM authorises. No API has this function.
+//! Imports a batch of legacy keys, by a direct invocation that IAM authorises. The function belongs to no API.
 
 use keygate::api::management;
 use keygate::api::request::DirectRequest;

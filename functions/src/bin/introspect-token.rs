@@ -1,4 +1,4 @@
-//! `POST /oauth/introspect`: says what a credential is worth.
+//! `POST /oauth/introspect`: tells a resource server whether a credential works, and what it may do.
 
 use keygate::api::oauth::{self, OAuthRequest};
 use keygate::authorizer::deferred::{DeferredWorker, DeferredWriter};

@@ -1,4 +1,4 @@
-//! `POST /oauth/token`: trades a key, or a refresh token, for tokens. `GET /.well-known/oauth-authorization-server`: the
+//! `POST /oauth/token`: exchanges a key or a refresh token for tokens. `GET /.well-known/oauth-authorization-server`: the
 //! metadata from which a client learns how to use this API.
 
 use keygate::api::oauth::{self, OAuthRequest};

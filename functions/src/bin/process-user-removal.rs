@@ -8,7 +8,7 @@ use keygate::keys::settings;
 use keygate::startup;
 use keygate::store::Store;
 use keygate::store::legacy_key_transactions::LegacyStore;
-use keygate::users::clear::{ClearSummary, UserClearer};
+use keygate::users::process_removal::{RemovalSummary, UserRemovalProcessor};
 use keygate::users::remove::Removal;
 use keygate_core::legacy_credential;
 use lambda_http::{Error, LambdaEvent};
@@ -20,7 +20,7 @@ async fn main() -> Result<(), Error> {
     let dynamodb = aws.dynamodb();
     let legacy =
         legacy_credential::sunset(&environment)?.map(|_| LegacyStore::new(dynamodb.clone(), &environment));
-    let clearer = UserClearer {
+    let processor = UserRemovalProcessor {
         store: Store::new(dynamodb, &environment)?,
         legacy: legacy.transpose()?,
         quota: settings::per_user(&environment)?,
@@ -30,11 +30,11 @@ async fn main() -> Result<(), Error> {
         let removal = Removal::parse(event.payload.get().as_bytes(), now)
             .inspect_err(|error| tracing::error!(?error, "invalid user removal"))?;
         let (workspace_id, user_id) = (removal.workspace_id.as_str(), removal.user_id.as_str());
-        let ClearSummary { deleted, transferred, is_over: complete } = clearer
-            .clear(&removal, now)
+        let RemovalSummary { deleted, transferred, superseded } = processor
+            .process(&removal, now)
             .await
             .inspect_err(|error| tracing::error!(workspace_id, user_id, %error, "user removal incomplete"))?;
-        tracing::info!(workspace_id, user_id, deleted, transferred, complete, "user removal processed");
+        tracing::info!(workspace_id, user_id, deleted, transferred, superseded, "user removal processed");
         Ok(())
     })
     .await

@@ -1,4 +1,4 @@
-//! From the stream of `activity`: publishes what was changed, and what time has done, on `EventBridge`.
+//! From the stream of `activity`: publishes changes and lifecycle events on `EventBridge`.
 
 use aws_lambda_events::event::dynamodb::{Event, EventRecord};
 use keygate::api::streams;

@@ -1,4 +1,4 @@
-//! From the stream of `keys`: cleans up after keys that `DynamoDB` has removed at the end of their time.
+//! From the stream of `keys`: cleans up after keys that `DynamoDB` has removed at their `ttl`.
 
 use aws_lambda_events::event::dynamodb::Event;
 use chrono::{DateTime, Utc};

@@ -1,4 +1,4 @@
-//! On a schedule: counts every user's keys, and corrects what is wrong.
+//! On a schedule: recounts the keys of every user, and corrects wrong counts.
 
 use chrono::Utc;
 use keygate::api::streams::stop_at;

@@ -1,4 +1,4 @@
-//! `DELETE /users/{user_id}` and `PUT /users/{user_id}`: removes a user, and reinstates one.
+//! `DELETE /users/{user_id}` and `PUT /users/{user_id}`: removes or reinstates a user.
 
 use keygate::api::management;
 use keygate::api::request::ManagementRequest;
@@ -26,7 +26,7 @@ async fn main() -> Result<(), Error> {
         legacy,
         max_unknown: max_removed_users(&environment)?,
     };
-    let clear_user = AsyncInvoker::new(
+    let removal_processor = AsyncInvoker::new(
         &aws,
         &environment.required(
             "USER_REMOVAL_FUNCTION",
@@ -40,7 +40,7 @@ async fn main() -> Result<(), Error> {
             return Ok(response::no_content());
         }
         let keys = KeyDisposition::parse(&user_id, request.query())?;
-        let removal = remove_user(&remover, &clear_user, &context, user_id, keys).await?;
+        let removal = remove_user(&remover, &removal_processor, &context, user_id, keys).await?;
         Ok(response::json(StatusCode::ACCEPTED, &removal))
     })
     .await

@@ -1,4 +1,4 @@
-//! `POST /api-keys/{id}/rotate`: gives a key another secret and shows it once.
+//! `POST /api-keys/{id}/rotate`: gives a key a new secret and shows it once.
 
 use keygate::api::management;
 use keygate::api::request::ManagementRequest;

@@ -1,16 +1,17 @@
-//! The events of a subscription to a group of logs in `CloudWatch` Logs.
+//! Events of `CloudWatch` Logs subscriptions.
 
 use aws_lambda_events::cloudwatch_logs::{LogData, LogsEvent};
 
 use crate::audit::access_log::{AccessLogLine, LogSource};
 
-/// The lines of an event; `None` for the test message by which `CloudWatch` Logs finds out whether it may invoke the function.
+/// The log data of an event; `None` for the test message with which `CloudWatch` Logs checks that it may invoke the
+/// function.
 #[must_use]
 pub fn data(event: LogsEvent) -> Option<LogData> {
     Some(event.aws_logs.data).filter(|data| data.message_type == "DATA_MESSAGE")
 }
 
-/// Where the lines come from.
+/// The source of the lines.
 #[must_use]
 pub fn source(data: &LogData) -> LogSource<'_> {
     LogSource { owner: &data.owner, group: &data.log_group, stream: &data.log_stream }

@@ -1,4 +1,5 @@
-//! The custom authorizer: one event of API Gateway in, one response out, and the rest left for after the response.
+//! The custom authorizer: receives an event of API Gateway, responds to it, and defers the remaining work until after the
+//! response.
 
 use chrono::{DateTime, Utc};
 use lambda_http::Error;
@@ -9,23 +10,23 @@ use crate::api::authorizer_response::{AuthorizerResponse, AuthorizerResponseForm
 use crate::authorizer::deferred::{DeferredWork, DeferredWorker};
 use crate::authorizer::{AuthorizationResult, Authorizer};
 
-/// Responds to the events of an authorizer.
+/// Handles the events of an authorizer.
 #[derive(Debug)]
 pub struct AuthorizerHandler {
-    /// Decides on the credential.
+    /// The authorizer, which decides on the credential.
     pub authorizer: Authorizer,
-    /// Takes what is written after the response.
+    /// The queue of deferred work.
     pub deferred: DeferredWorker,
-    /// The form of the response to an HTTP API.
+    /// The format of the response to an HTTP API.
     pub format: AuthorizerResponseFormat,
 }
 
 impl AuthorizerHandler {
-    /// Responds to an event, and leaves work for after the response exactly once, which the extension waits for.
+    /// Responds to an event and submits its deferred work exactly once, because the extension waits for it.
     ///
     /// # Errors
     ///
-    /// The refusal of a REST or WebSocket API, or a failure: nothing was decided. API Gateway lets no call pass on an error.
+    /// The refusal of a REST or WebSocket API, or a failure without a decision. API Gateway rejects the call on every error.
     pub async fn respond(&self, event: LambdaEvent<AuthorizerPayload>) -> Result<AuthorizerResponse, Error> {
         let now = Utc::now();
         let (response, work) = self.decide(&event, now).await.unwrap_or_else(|error| {
@@ -39,7 +40,7 @@ impl AuthorizerHandler {
 
     /// # Errors
     ///
-    /// Nothing was decided. A decision whose form for API Gateway is an error is not one here.
+    /// There was no decision. A refusal that is an error for API Gateway is not an error here.
     async fn decide(
         &self,
         event: &LambdaEvent<AuthorizerPayload>,

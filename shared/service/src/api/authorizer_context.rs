@@ -1,4 +1,4 @@
-//! What an authorizer tells the backend of the caller, and the management API reads.
+//! The context that the authorizer passes to the backend and that the management API reads.
 
 use chrono::DateTime;
 use keygate_core::caller::Caller;
@@ -10,7 +10,7 @@ use keygate_core::scope::Scope;
 use keygate_core::time::rfc3339;
 use serde::{Deserialize, Serialize};
 
-/// What the backend, and the management API, is told of the caller: strings only, the same for every kind of API.
+/// The authorizer's context about the caller: strings only, the same for every kind of API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthorizerContext {
@@ -18,18 +18,19 @@ pub struct AuthorizerContext {
     workspace_id: String,
     key_id: String,
     key_name: String,
-    /// Separated by spaces.
+    /// The scopes, separated by spaces.
     scopes: String,
-    /// Separated by commas, because a rule has a space. Absent for a key that may be used everywhere.
+    /// The endpoint rules, separated by commas, because a rule contains a space. Absent for a key that may be used
+    /// everywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     endpoints: Option<String>,
     credential: CredentialKind,
-    /// Of an API key alone, and absent for its current secret.
+    /// For API keys only; absent for the current secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     old_secret: Option<OldSecret>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
-    /// Of a legacy key alone: from when on none works.
+    /// For legacy keys only: the sunset, after which none works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     legacy_sunset: Option<String>,
 }
@@ -58,7 +59,7 @@ impl TryFrom<AuthorizerContext> for Caller {
 
     /// # Errors
     ///
-    /// - [`Error::Broken`]: something in the context is not what the authorizer writes.
+    /// - [`Error::Broken`]: a value is not one that the authorizer writes.
     fn try_from(context: AuthorizerContext) -> Result<Self, Error> {
         let broken = |what: &str| Error::Broken(format!("the authorizer's context has no valid {what}"));
         let scopes = context.scopes.split_whitespace().map(str::parse).collect::<Result<_, _>>();

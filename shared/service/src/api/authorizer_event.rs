@@ -14,11 +14,11 @@ use thiserror::Error as ThisError;
 
 use crate::authorizer::CredentialHeader;
 
-/// An event as Lambda hands it over. It holds a credential, so its text is zeroed on drop and never shown by `Debug`.
+/// An event from Lambda. It contains a credential, so its text is zeroed on drop and never shown by `Debug`.
 pub struct AuthorizerPayload(SecretString);
 
 impl AuthorizerPayload {
-    /// The one way to read the text: to parse it.
+    /// The text of the event, only to be parsed.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
@@ -38,22 +38,22 @@ impl fmt::Debug for AuthorizerPayload {
     }
 }
 
-/// A request to authorize, whatever kind of API it came to.
+/// A request to authorize, from any kind of API.
 pub struct AuthorizerEvent {
     pub(super) api: ApiKind,
-    /// ARN of the method or route that is called.
+    /// The ARN of the called method or route.
     pub(super) arn: String,
-    /// What is called, as the audit trail has it.
+    /// The call, as the audit trail records it.
     origin: RequestOrigin,
-    /// The values of every `Authorization` header that has one.
+    /// The non-empty values of all `Authorization` headers.
     authorization: Vec<SecretString>,
-    /// The values of the header that is for legacy keys, if there is such a one.
+    /// The values of the header for legacy keys, if one is configured.
     legacy: Vec<SecretString>,
     has_credential_in_query: bool,
 }
 
 impl fmt::Debug for AuthorizerEvent {
-    /// Nothing of it: there may be a credential in the path, too.
+    /// Shows nothing of the request, because even the path may contain a credential.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("AuthorizerEvent").finish_non_exhaustive()
     }
@@ -62,9 +62,9 @@ impl fmt::Debug for AuthorizerEvent {
 pub(super) enum ApiKind {
     Rest,
     WebSocket,
-    /// An HTTP API with payload 1.0, whose authorizers know no simple responses.
+    /// An HTTP API with payload 1.0, whose authorizers have no simple responses.
     Http1,
-    /// An HTTP API with payload 2.0, and what is called there.
+    /// An HTTP API with payload 2.0, with the called method and path.
     Http2 {
         method: String,
         path: String,
@@ -121,7 +121,7 @@ impl RawEvent {
                 .is_some_and(|context| context.event_type.as_deref() == Some("CONNECT"))
         };
         match (self.kind.as_deref(), self.version.as_deref()) {
-            // Whatever the version: AWS's published sample has one, events as they arrive have none.
+            // Any version is accepted: AWS's published sample has one, but actual events have none.
             (Some("REQUEST"), _) if is_connect() => Ok(ApiKind::WebSocket),
             (Some("TOKEN" | "REQUEST"), None) => Ok(ApiKind::Rest),
             (Some("REQUEST"), Some("1.0")) => Ok(ApiKind::Http1),
@@ -130,8 +130,7 @@ impl RawEvent {
         }
     }
 
-    /// A `rawPath` begins with the name of its stage unless that is `$default`; where a custom domain is mapped to the
-    /// stage, it does not.
+    /// A `rawPath` begins with the name of its stage unless the stage is `$default` or a custom domain is mapped to it.
     fn http2(&self) -> Option<ApiKind> {
         let context = self.request_context.as_ref()?;
         let (stage, path) = (context.stage.as_deref()?, self.raw_path.as_deref()?);
@@ -144,11 +143,11 @@ impl RawEvent {
         Some(ApiKind::Http2 { method: context.http.as_ref()?.method.clone(), path: path.to_owned() })
     }
 
-    /// What is called: the route, of which there are few, rather than the path; but an event of the kind `TOKEN` knows no
-    /// route. A path that holds a credential is nothing to keep.
+    /// The called route instead of the path, because there are few routes; an event of the type `TOKEN` has only the path. A
+    /// path that contains a credential is not recorded.
     fn origin(&mut self, arn: &str) -> RequestOrigin {
         let (method_of_arn, path_of_arn) = match method_and_path(arn) {
-            // A WebSocket API has routes and no methods.
+            // A WebSocket API has routes without methods.
             (Some(route), None) => (None, Some(route.to_owned())),
             (method, path) => (method, path.map(|path| format!("/{path}"))),
         };
@@ -169,12 +168,12 @@ impl RawEvent {
         }
     }
 
-    /// The values of every `Authorization` header and of every one for legacy keys, whatever their spelling. Where there are
-    /// `multiValueHeaders`, `headers` has only the last value of each. A header without a value counts as not sent: some
-    /// clients and proxies send every header that they know, and one without a value presents nothing.
+    /// The values of all `Authorization` headers and of all headers for legacy keys, whatever their case. If the event has
+    /// `multiValueHeaders`, then `headers` has only the last value of each. A header without a value counts as not sent:
+    /// some clients and proxies send every header that they know, and an empty one presents nothing.
     ///
-    /// An event of the kind `TOKEN` does not say which header its authorizer has for an identity source. Where legacy keys
-    /// have one, what has a scheme is of `Authorization`, and what is one word is a legacy key.
+    /// An event of the type `TOKEN` does not name the header that is its authorizer's identity source. If a header for
+    /// legacy keys is configured, a value with a scheme counts as `Authorization`, and a single word as a legacy key.
     fn credentials(&mut self, legacy_header: Option<&str>) -> (Vec<SecretString>, Vec<SecretString>) {
         let has_value = |value: &SecretString| !value.expose_secret().trim().is_empty();
         if self.kind.as_deref() == Some("TOKEN") {
@@ -197,9 +196,9 @@ impl RawEvent {
         (values_of("authorization"), legacy_header.map(values_of).unwrap_or_default())
     }
 
-    /// Whether the query string has an `access_token`, or anywhere in a name or a value something of a credential's shape, or
-    /// as one of them a text that legacy keys are recognised by. Names and values are decoded, and for payload 2.0 the values
-    /// of one name are joined with commas. An event of the kind `TOKEN` does not show the query string.
+    /// Whether the query string has an `access_token`, or a name or value that contains something of the form of a
+    /// credential or is recognized as a legacy key. Names and values are decoded, and payload 2.0 joins the values of one
+    /// name with commas. An event of the type `TOKEN` has no query string.
     fn has_credential_in_query(&self, legacy: Option<&LegacyRules>) -> bool {
         let is_credential = |text: &str| {
             credential::contains_credential(text)
@@ -218,18 +217,18 @@ impl RawEvent {
     }
 }
 
-/// An event of none of the kinds above. It does not say what was found: an event holds a credential.
+/// An event of an unknown kind. The error does not show the event, because it contains a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 #[error("not an event of an authorizer of a REST, an HTTP or a WebSocket API")]
 pub struct UnknownEvent;
 
 impl AuthorizerEvent {
-    /// Reads an event as Lambda hands it over. `legacy` says what legacy keys look like and which header is for them, where any
-    /// are honoured.
+    /// Parses an event from Lambda. `legacy` has the rules that recognize legacy keys and the header for them, if the
+    /// deployment accepts any.
     ///
     /// # Errors
     ///
-    /// [`UnknownEvent`]: nothing can be decided about it.
+    /// [`UnknownEvent`]: no decision is possible.
     pub fn parse(json: &str, legacy: Option<&LegacyRules>) -> Result<Self, UnknownEvent> {
         let mut raw: RawEvent = serde_json::from_str(json).map_err(|_| UnknownEvent)?;
         let api = raw.api()?;
@@ -241,9 +240,8 @@ impl AuthorizerEvent {
         Ok(Self { authorization, legacy, has_credential_in_query, origin: raw.origin(&arn), api, arn })
     }
 
-    /// What is called, as the audit trail has it. With a credential that does not work it has no more than the source: the
-    /// id of a key is public, a key that is switched off may be in wrong hands, and neither may fill a trail with paths that
-    /// somebody made up.
+    /// The call, as the audit trail records it. If the credential does not work, this is only the source: the id of a key is
+    /// public and a disabled key may have leaked, and neither may fill the audit trail with invented paths.
     #[must_use]
     pub fn origin(&self, decision: &Decision) -> RequestOrigin {
         match decision {
@@ -254,13 +252,13 @@ impl AuthorizerEvent {
         }
     }
 
-    /// The one header that has a credential.
+    /// The only header with a credential.
     ///
     /// # Errors
     ///
-    /// - [`Refusal::InQuery`]: there is a credential in the query string (RFC 6750, section 2.3, advises against that),
-    ///   where it was written to logs and histories, whatever else the request has.
-    /// - [`Refusal::Ambiguous`]: there is more than one header, and so more than one who could be meant.
+    /// - [`Refusal::InQuery`]: the query string contains a credential, where it is written to logs and histories (RFC 6750,
+    ///   section 2.3). It is refused even if the request has a valid header.
+    /// - [`Refusal::Ambiguous`]: there are several headers, so the caller is ambiguous.
     pub fn header(&self) -> Result<Option<CredentialHeader<'_>>, Refusal> {
         if self.has_credential_in_query {
             return Err(Refusal::InQuery);
@@ -274,7 +272,7 @@ impl AuthorizerEvent {
     }
 }
 
-/// The method and the path, without its first `/`, at the end of an ARN: `…:<api>/<stage>/<method>/<path>`.
+/// The method and the path, without its first `/`, from the end of an ARN: `…:<api>/<stage>/<method>/<path>`.
 pub(super) fn method_and_path(arn: &str) -> (Option<&str>, Option<&str>) {
     let mut parts = arn.splitn(4, '/').skip(2);
     (parts.next(), parts.next())
@@ -314,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_shows_what_an_event_holds() {
+    fn debug_output_does_not_show_an_event() {
         let secret = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
         let request = json!({"version": "2.0", "type": "REQUEST", "routeArn": ARN.replace("orders", secret),
             "headers": {"authorization": secret, "x-legacy-key": secret}, "rawPath": format!("/test/{secret}"),
@@ -333,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_with_a_credential_that_does_not_work_leaves_nothing_of_its_senders_choice() {
+    fn a_call_without_a_working_credential_records_nothing_that_its_sender_chose() {
         let event = json!({"version": "2.0", "type": "REQUEST", "routeArn": ARN, "rawPath": "/test/made-up",
             "routeKey": "GET /made-up", "headers": {},
             "requestContext": {"stage": "test", "http": {"method": "GET", "sourceIp": "203.0.113.7"}}});
@@ -357,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn two_credentials_in_one_request_are_none() {
+    fn two_credentials_in_one_request_are_refused() {
         for headers in [
             json!({"Authorization": ["Bearer x", "Bearer y"]}),
             json!({"Authorization": ["Bearer x"],
@@ -381,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_without_a_value_is_no_header() {
+    fn a_header_without_a_value_counts_as_not_sent() {
         let legacy = legacy();
         let header = |event: &str| {
             let event = AuthorizerEvent::parse(event, Some(&legacy)).unwrap();
@@ -421,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_legacy_key_in_the_query_string_is_refused_where_legacy_keys_are_known() {
+    fn a_legacy_key_in_the_query_string_is_refused_if_legacy_keys_are_configured() {
         let (legacy, key) = (legacy(), "old-0123abcd");
         for (query, is_refused) in [
             (json!({"key": key}), true),
@@ -439,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_in_the_query_string_is_refused_whatever_the_header_has() {
+    fn a_credential_in_the_query_string_is_refused_despite_a_valid_header() {
         let credential =
             "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
         let authorization = |single: Value, multiple: Value| {
@@ -468,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_decided_about_an_unknown_event() {
+    fn an_unknown_event_gets_no_decision() {
         for event in [
             json!({}),
             json!([]),

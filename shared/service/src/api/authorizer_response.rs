@@ -1,15 +1,15 @@
-//! The responses of a custom authorizer, in the form that each kind of API takes.
+//! The responses of a custom authorizer, in the format of each kind of API.
 //!
-//! | event | told by | response | refusal |
+//! | event | recognized by | response | refusal |
 //! | --- | --- | --- | --- |
 //! | REST API, `TOKEN` | `type` | policy | error |
 //! | REST API, `REQUEST` | `type`, no `version` | policy | error |
 //! | WebSocket API, `$connect` | `type`, `requestContext.eventType` | policy | error |
 //! | HTTP API, payload 1.0 | `type`, `version` | policy | denial |
-//! | HTTP API, payload 2.0 | `type`, `version` | policy, or a simple response where so configured | denial |
+//! | HTTP API, payload 2.0 | `type`, `version` | policy, or a simple response if so configured | denial |
 //!
-//! The error is `Unauthorized`, of which REST and WebSocket APIs make a 401. An HTTP API makes a 401 of a missing header
-//! alone and a 500 of every error, so there a refusal is a denial and becomes a 403. See
+//! The error is `Unauthorized`, which REST and WebSocket APIs turn into a 401. An HTTP API returns 401 only for a missing
+//! header and 500 for every error, so its refusal is a denial, which becomes a 403. See
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-use-lambda-authorizer.html>,
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-lambda-auth.html> and
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>.
@@ -33,30 +33,30 @@ use thiserror::Error as ThisError;
 use crate::api::authorizer_context::AuthorizerContext;
 use crate::api::authorizer_event::{ApiKind, AuthorizerEvent, method_and_path};
 
-/// What REST and WebSocket APIs take as a 401.
+/// The error message that REST and WebSocket APIs turn into a 401.
 pub const UNAUTHORIZED: &str = "Unauthorized";
 
-/// Whom the backend is told a refused call came from.
-const NOBODY: &str = "nobody";
+/// The principal of a refused call.
+const REFUSED_PRINCIPAL: &str = "nobody";
 
-/// The form of the authorizer's response to payload 2.0 of an HTTP API. The response to every other event is a policy.
+/// The format of the authorizer's response to payload 2.0 of an HTTP API. The response to every other event is a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthorizerResponseFormat {
     /// An IAM policy.
     Policy,
-    /// `isAuthorized`, for authorizers with simple responses enabled. API Gateway may keep the response and use it for
+    /// `isAuthorized`, for authorizers with simple responses enabled. API Gateway may cache the response and use it for
     /// every other route, so a key with endpoint rules is refused.
     Simple,
-    /// The same for authorizers whose cache time is 0: endpoint rules are evaluated for the call at hand.
+    /// `isAuthorized`, for authorizers whose cache time is 0: endpoint rules are evaluated for each call.
     SimpleUncached,
 }
 
 impl AuthorizerResponseFormat {
-    /// `AUTHORIZER_RESPONSE`: `policy` unless set.
+    /// `AUTHORIZER_RESPONSE`: `policy` by default.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when it is none of `policy`, `simple` and `simple-uncached`.
+    /// [`InvalidVariable`] when the value is not `policy`, `simple` or `simple-uncached`.
     pub fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
         match environment.text("AUTHORIZER_RESPONSE") {
             None | Some("policy") => Ok(Self::Policy),
@@ -70,13 +70,13 @@ impl AuthorizerResponseFormat {
     }
 }
 
-/// A response in the form that API Gateway takes.
+/// A response in the format of API Gateway.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum AuthorizerResponse {
     /// An IAM policy with the caller's context.
     Policy(ApiGatewayV2CustomAuthorizerIamPolicyResponse),
-    /// Yes or no, with the caller's context.
+    /// A boolean decision, with the caller's context.
     Simple(ApiGatewayV2CustomAuthorizerSimpleResponse),
 }
 
@@ -85,11 +85,12 @@ pub enum AuthorizerResponse {
 #[error("{UNAUTHORIZED}")]
 pub struct Unauthorized;
 
-/// The reason, in one word, why a call that its key's endpoint rules do not allow is refused.
+/// The reason, in one word, for refusing a call that the endpoint rules of its key do not allow.
 const OUTSIDE_ENDPOINTS: &str = "outside_endpoints";
 
 impl AuthorizerEvent {
-    /// What comes of the call at hand. Of a policy API Gateway makes the same, because rules and policy mean the same.
+    /// The outcome of the current call. API Gateway derives the same outcome from a policy, because rules and policy are
+    /// equivalent.
     #[must_use]
     pub fn outcome(&self, decision: &Decision, form: AuthorizerResponseFormat) -> CallOutcome {
         match decision {
@@ -99,7 +100,7 @@ impl AuthorizerEvent {
         }
     }
 
-    /// Whether the caller's endpoint rules allow the call at hand.
+    /// Whether the caller's endpoint rules allow the current call.
     fn is_allowed(&self, caller: &Caller, form: AuthorizerResponseFormat) -> bool {
         let rules = &caller.endpoints;
         if rules.is_empty() {
@@ -118,7 +119,7 @@ impl AuthorizerEvent {
         }
     }
 
-    /// Puts a decision into the form that this kind of API takes.
+    /// Converts a decision to the format of this kind of API.
     ///
     /// # Errors
     ///
@@ -126,7 +127,7 @@ impl AuthorizerEvent {
     ///
     /// # Panics
     ///
-    /// Never: a context of strings can always be written as JSON.
+    /// Never: a context of strings can always be serialized as JSON.
     pub fn response(
         &self,
         decision: &Decision,
@@ -137,7 +138,7 @@ impl AuthorizerEvent {
             (Decision::Refused(_), ApiKind::Http1, _)
             | (Decision::Refused(_), ApiKind::Http2 { .. }, AuthorizerResponseFormat::Policy) => {
                 let nothing = statement(IamPolicyEffect::Deny, vec![format!("{}/*", self.stage())]);
-                Ok(policy(NOBODY, vec![nothing], None))
+                Ok(policy(REFUSED_PRINCIPAL, vec![nothing], None))
             }
             (Decision::Refused(_), ApiKind::Http2 { .. }, _) => Ok(simple(false, None)),
             (
@@ -156,10 +157,10 @@ impl AuthorizerEvent {
         }
     }
 
-    /// What a caller may call: the whole stage, or what its endpoint rules allow.
+    /// The policy statements for a caller: they allow the whole stage, or the caller's endpoint rules.
     ///
-    /// API Gateway may keep a response for the credential and use it for the next call, which need not be to the same
-    /// method; so a response must never depend on the method that is called.
+    /// API Gateway may cache a response for the credential and use it for the next call, possibly to another method. So a
+    /// response must not depend on the called method.
     fn statements(&self, caller: &Caller) -> Vec<IamPolicyStatement> {
         let stage = self.stage();
         if caller.endpoints.is_empty() {
@@ -173,7 +174,7 @@ impl AuthorizerEvent {
         vec![allow(allowed, caller), statement(IamPolicyEffect::Deny, ambiguous.into())]
     }
 
-    /// The ARN of the stage that is called, whose partition, region and account are those of the API.
+    /// The ARN of the called stage, which contains the partition, region and account of the API.
     fn stage(&self) -> &str {
         let end = self.arn.match_indices('/').nth(1).map_or(self.arn.len(), |(index, _)| index);
         &self.arn[..end]
@@ -209,8 +210,8 @@ fn context_value(context: Option<&AuthorizerContext>) -> serde_json::Value {
     }
 }
 
-/// Lets a caller through, and says in the policy itself until when: API Gateway may use it again after the credential
-/// expired.
+/// Allows the resources until the credential expires. The time is a condition of the policy, because API Gateway may use a
+/// cached policy after it.
 fn allow(resources: Vec<String>, caller: &Caller) -> IamPolicyStatement {
     let mut allow = statement(IamPolicyEffect::Allow, resources);
     allow.condition = caller.expires_at.map(|expires_at| {
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn an_accepted_key_may_call_the_whole_stage_whatever_was_called() {
+    fn an_accepted_key_may_call_the_whole_stage() {
         for event in [token(), websocket(), http1(&json!({})), http2()] {
             let response =
                 response(&event, &Decision::Accepted(caller(None)), AuthorizerResponseFormat::Policy)
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_is_for_the_partition_of_its_event() {
+    fn a_policy_has_the_partition_of_its_event() {
         for partition in ["aws-cn", "aws-us-gov"] {
             let event = token().replace("arn:aws:", &format!("arn:{partition}:"));
             let response =
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_simple_response_evaluates_rules_only_where_it_is_not_cached() {
+    fn a_simple_response_evaluates_rules_only_without_caching() {
         let is_authorized = |rules: &[&str], form, path: &str, stage: &str| {
             let mut event: Value = serde_json::from_str(&http2()).unwrap();
             event["rawPath"] = json!(path);
@@ -354,8 +355,8 @@ mod tests {
         }
     }
 
-    /// IAM's evaluation, from its documentation: an explicit Deny, then an Allow, else nothing; `*` is any text and `?`
-    /// any character within one of the parts that colons separate
+    /// IAM's evaluation according to its documentation: an explicit Deny, then an Allow, otherwise nothing. `*` matches any
+    /// text and `?` any character within one of the parts that colons separate
     /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html>).
     fn iam_allows(policy: &Value, arn: &str) -> bool {
         fn matches(pattern: &[u8], text: &[u8]) -> bool {
@@ -428,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn simple_responses_are_for_payload_2_0_alone() {
+    fn simple_responses_are_for_payload_2_0_only() {
         let accepted = Decision::Accepted(caller(None));
         let simple = response(&http2(), &accepted, AuthorizerResponseFormat::Simple).unwrap();
         assert_eq!((&simple["isAuthorized"], &simple["context"]["userId"]), (&json!(true), &json!("alice")));
@@ -440,7 +441,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_policy_and_a_simple_response_mean_the_same(
+        fn a_policy_and_a_simple_response_are_equivalent(
             rules in some_rules(),
             called in "GET|PUT|POST|OPTIONS|TRACE",
             path in "(/(a|b|ab|bb|[.~]b|\\.{1,2}|%2[fF]|a;b|\\\\|\\*|a\\?b|@:)?){1,4}",
@@ -454,7 +455,7 @@ mod tests {
         }
 
         #[test]
-        fn a_policy_says_nothing_of_the_method_that_is_called(rules in some_rules(), called in "(GET|PUT)(/[a-z]{1,3}){1,3}") {
+        fn a_policy_does_not_depend_on_the_called_method(rules in some_rules(), called in "(GET|PUT)(/[a-z]{1,3}){1,3}") {
             let event = |called: &str| token().replace("GET/orders/7", called);
             let response = |called: &str| response(&event(called), &with_rules(&rules), AuthorizerResponseFormat::Policy).unwrap();
             prop_assert_eq!(response(&called), response("POST/other"));

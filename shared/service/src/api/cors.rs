@@ -1,4 +1,4 @@
-//! Cross-origin requests to the management API, for the pages of one origin.
+//! Cross-origin requests to the management API from the pages of one origin.
 
 use keygate_core::environment::Environment;
 use keygate_core::environment::InvalidVariable;
@@ -12,16 +12,17 @@ use lambda_http::{Body, Response};
 
 use crate::api::response::no_content;
 
-/// Cross-Origin Resource Sharing: the one origin whose pages may call, if any (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
+/// Cross-Origin Resource Sharing (<https://fetch.spec.whatwg.org/#http-cors-protocol>): the only origin whose pages may call
+/// the API, if any.
 #[derive(Debug, Default)]
 pub(super) struct Cors(Option<HeaderValue>);
 
 impl Cors {
-    /// `CORS_ALLOW_ORIGIN`: the one origin whose pages may call the management API from a browser; none unless set.
+    /// `CORS_ALLOW_ORIGIN`: the only origin whose pages may call the management API from a browser; none by default.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when it is no origin (RFC 6454, section 6.2), nor `*`.
+    /// [`InvalidVariable`] when the value is neither an origin (RFC 6454, section 6.2) nor `*`.
     pub(super) fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
         let Some(origin) = environment.text("CORS_ALLOW_ORIGIN") else { return Ok(Self(None)) };
         let host = origin.strip_prefix("https://").or(origin.strip_prefix("http://"));
@@ -37,7 +38,7 @@ impl Cors {
         HeaderValue::from_str(origin).map(|origin| Self(Some(origin))).map_err(|_| invalid())
     }
 
-    /// Lets pages of the origin read a response, and those of its headers that are of use to them.
+    /// Allows pages of the origin to read a response and its useful headers.
     pub(super) fn allow(&self, mut response: Response<Body>) -> Response<Body> {
         if let Some(origin) = &self.0 {
             let headers = response.headers_mut();
@@ -47,7 +48,7 @@ impl Cors {
         response
     }
 
-    /// The response to what a browser asks before it sends a request. It does not depend on who asks.
+    /// The response to a preflight request. It does not depend on the requesting origin.
     ///
     /// # Errors
     ///
@@ -73,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_origin_may_be_allowed_and_none_is_unless_said() {
+    fn one_origin_may_be_allowed_and_none_is_by_default() {
         let allowed =
             |origin| Cors::from_environment(&Environment::from_iter([("CORS_ALLOW_ORIGIN", origin)]));
         assert!(allowed("").unwrap().0.is_none());

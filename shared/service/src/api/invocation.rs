@@ -1,12 +1,13 @@
-//! What a function behind an API is invoked with, and what it hands back: proxy events and responses of REST APIs (payload
-//! 1.0) and of HTTP APIs (2.0), and direct invocations, where a function takes them.
+//! Invocations of a function behind an API and its replies: proxy events and responses of REST APIs (payload 1.0) and HTTP
+//! APIs (2.0), and direct invocations for functions that support them.
 //!
-//! An event of an API is told by its own shape: it has members that API Gateway writes, whatever the client sends. It is never
-//! told by what it failed to be read as, because a client can see to that (with a header that HTTP does not allow, say) and
-//! must not choose so what its request is taken for. An event of an API that cannot be read is a [`Invocation::Unreadable`], whose
-//! response has the form that API Gateway takes.
+//! An event of an API is recognized by members that API Gateway writes, whatever the client sends. A failure to parse the
+//! event as a request must not make it a direct invocation, because a client can cause such a failure, for example with a
+//! header that HTTP does not allow. An unreadable event of an API is [`Invocation::Unreadable`], and its response has the
+//! format of the API.
 //!
-//! Requests are built here and not by `lambda_http`, whose conversion panics where `Host` and `X-Forwarded-Proto` make no URL.
+//! Requests are built here instead of by `lambda_http`, whose conversion panics if `Host` and `X-Forwarded-Proto` do not
+//! form a URL.
 //! See <https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html> and
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>.
 
@@ -28,7 +29,7 @@ use serde_json::value::RawValue;
 
 use crate::api::request::request_id;
 
-/// Members of an event that API Gateway writes. One of them is enough to make an event one of an API.
+/// Members of an event that API Gateway writes. Any of them marks an event as one of an API.
 const OF_AN_API: [&str; 9] = [
     "requestContext",
     "httpMethod",
@@ -41,37 +42,37 @@ const OF_AN_API: [&str; 9] = [
     "version",
 ];
 
-/// The format in which an API hands over requests and takes responses.
+/// The payload format of an API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// That of a REST API: the management API is one.
+    /// The format of a REST API, such as the management API.
     V1,
-    /// That of an HTTP API: the OAuth API is one.
+    /// The format of an HTTP API, such as the OAuth API.
     V2,
 }
 
-/// What a function is invoked with.
+/// An invocation of a function.
 #[derive(Debug)]
 pub(crate) enum Invocation {
     /// A request to an API.
     Request(Format, Request),
-    /// A request to an API that cannot be read.
+    /// An unreadable request to an API.
     Unreadable(Format, Unreadable),
-    /// Anything else. It is the body of the request.
+    /// Any other event, as the body of a request.
     Direct(Request),
 }
 
-/// Why a request to an API cannot be read.
+/// The reason why a request to an API is unreadable.
 #[derive(Debug)]
 pub(crate) struct Unreadable {
-    /// The header that HTTP does not allow, if it is one; not repeated as it stands if it is long or a credential.
+    /// The invalid header name, if that is the reason; shortened if it is long, and hidden if it contains a credential.
     pub(crate) header: Option<String>,
-    /// What API Gateway calls the request.
+    /// API Gateway's id of the request.
     pub(crate) request_id: Option<String>,
 }
 
 impl Invocation {
-    /// The request of an API, and the format in which the API takes the response. A direct invocation is not one.
+    /// The request of an API and its format. A direct invocation becomes unreadable.
     pub(crate) fn of_api(self) -> (Format, Result<Request, Unreadable>) {
         match self {
             Self::Request(format, request) => (format, Ok(request)),
@@ -80,7 +81,7 @@ impl Invocation {
         }
     }
 
-    /// Reads an event as Lambda hands it over.
+    /// Parses an event from Lambda.
     pub(crate) fn read(event: LambdaEvent<Box<RawValue>>) -> Self {
         let LambdaEvent { payload, context } = event;
         let json = payload.get();
@@ -100,7 +101,7 @@ impl Invocation {
 }
 
 impl Unreadable {
-    /// An event that the function does not take.
+    /// The error for an event that the function does not support.
     pub(crate) fn unexpected(request: &Request) -> Self {
         Self { header: None, request_id: request_id(request) }
     }
@@ -133,7 +134,7 @@ impl Unreadable {
 
 fn v1(json: &str) -> Option<Request> {
     let event: ApiGatewayProxyRequest = serde_json::from_str(json).ok()?;
-    // Of a header that is there more than once the last one stands in `headers`, and counts.
+    // Of a repeated header, `headers` has the last value, which is the one used.
     let mut headers = event.multi_value_headers;
     headers.extend(event.headers);
     let query = if event.multi_value_query_string_parameters.is_empty() {
@@ -172,18 +173,18 @@ fn request(method: Method, headers: HeaderMap, (body, is_base64): (Option<String
     Some(request)
 }
 
-/// What a function hands back.
+/// The reply of a function.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Reply {
     V1(ApiGatewayProxyResponse),
     V2(ApiGatewayV2httpResponse),
-    /// To a direct invocation: the body alone.
+    /// The reply to a direct invocation: the body only.
     Direct(Option<Box<RawValue>>),
 }
 
 impl Reply {
-    /// The response in the form that an API takes.
+    /// Converts the response to the format of an API.
     pub(crate) fn of_api(format: Format, response: Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
         let (body, is_base64_encoded) = match body {
@@ -212,7 +213,7 @@ impl Reply {
         }
     }
 
-    /// The body of the response, which is JSON.
+    /// Takes the body of the response, which is JSON.
     pub(crate) fn direct(response: Response<Body>) -> Self {
         match response.into_body() {
             Body::Text(body) => Self::Direct(RawValue::from_string(body).ok()),
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_read_whatever_kind_of_api_it_came_to() {
+    fn requests_of_all_kinds_of_api_are_read() {
         let Invocation::Request(Format::V1, request) = read(&rest()) else { panic!("a REST API's") };
         assert_eq!((request.method(), request.raw_http_path()), (&Method::PUT, "/users/bob"));
         assert_eq!(request.headers()["x-a"], "last");
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_an_api_is_none_other_however_little_of_it_can_be_read() {
+    fn an_unreadable_event_of_an_api_is_not_a_direct_invocation() {
         for (event, format, request_id) in [(rest(), Format::V1, "r-1"), (http(), Format::V2, "r-2")] {
             for (name, value) in
                 [("X-A", "\u{1}"), ("X-A", "\u{7f}"), ("X-A", "a\nb"), ("X A", "b"), ("", "b")]
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_make_no_url_are_headers() {
+    fn headers_that_do_not_form_a_url_are_accepted() {
         for mut event in [rest(), http()] {
             event["headers"]["host"] = json!("a b:c[");
             event["headers"]["x-forwarded-proto"] = json!("no scheme");
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_api_sends_is_a_direct_invocation() {
+    fn an_event_without_members_of_an_api_is_a_direct_invocation() {
         for event in [json!({"bootstrap": {}}), json!({}), json!([]), json!("x"), json!({"body": "{}"})] {
             let Invocation::Direct(request) = read(&event) else { panic!("{event}") };
             assert_eq!(request.body().as_ref(), event.to_string().as_bytes());
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_is_in_the_form_that_its_api_takes() {
+    fn a_reply_has_the_format_of_its_api() {
         let response = || {
             let mut response = Response::new(Body::from("{\"a\":1}"));
             response.headers_mut().insert("x-a", HeaderValue::from_static("b"));

@@ -1,4 +1,4 @@
-//! The management API: every request goes to one handler, and every error of it becomes a problem (RFC 9457) here.
+//! The management API: runs one handler for every request and converts every error to a problem (RFC 9457).
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -16,15 +16,16 @@ use crate::api::invocation::{Invocation, Reply, Unreadable};
 use crate::api::problem::problem;
 use crate::api::request::{DirectRequest, ManagementRequest, request_id};
 
-/// How long a handler may take: less than the function may, so that the client gets a response that says to try again.
+/// The time limit of a handler. It is shorter than the function's timeout, so that the client gets a response that suggests
+/// a retry.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(9);
 
-/// Takes requests until Lambda ends the function, and lets pages of the allowed origin read the responses. An event that is not
-/// a request of an API, or cannot be read, gets a problem.
+/// Serves requests until Lambda ends the function, and allows pages of the configured origin to read the responses. An event
+/// that is not a readable request of an API gets a problem.
 ///
 /// # Errors
 ///
-/// `CORS_ALLOW_ORIGIN` is no origin, or the Runtime API cannot be reached.
+/// `CORS_ALLOW_ORIGIN` is not an origin, or the Runtime API cannot be reached.
 pub async fn serve(
     environment: &Environment,
     handler: impl AsyncFn(ManagementRequest) -> Result<Response<Body>, Error>,
@@ -37,12 +38,12 @@ pub async fn serve(
     .await
 }
 
-/// Does as [`serve`], and hands direct invocations, which IAM has authorised, to `direct`. The body of its response is the
-/// response to the invocation.
+/// Serves requests like [`serve`], and passes direct invocations, which IAM has authorized, to `direct`. The reply to the
+/// invocation is the body of its response.
 ///
 /// # Errors
 ///
-/// As [`serve`] says.
+/// See [`serve`].
 pub async fn serve_with_direct(
     environment: &Environment,
     handler: impl AsyncFn(ManagementRequest) -> Result<Response<Body>, Error>,
@@ -59,8 +60,8 @@ pub async fn serve_with_direct(
     .await
 }
 
-/// Takes direct invocations alone, as [`serve_with_direct`] does. No API has the function, so every event of an API gets a
-/// problem.
+/// Serves direct invocations only, like [`serve_with_direct`]. The function belongs to no API, so every event of an API gets
+/// a problem.
 ///
 /// # Errors
 ///
@@ -80,13 +81,13 @@ pub async fn serve_direct(
     .await
 }
 
-/// Takes invocations until Lambda ends the function. The clock is read here, once for each.
+/// Serves invocations until Lambda ends the function. The current time is read here, once per invocation.
 pub(super) async fn run(
     handle: impl AsyncFn(Invocation, DateTime<Utc>) -> Reply,
 ) -> Result<(), lambda_http::Error> {
     let handle = &handle;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
-        // In a box, because the compiler gives up on the layout of what is nested any deeper.
+        // The future is boxed, because the compiler cannot compute the layout of a more deeply nested one.
         Ok::<_, Infallible>(Box::pin(handle(Invocation::read(event), Utc::now())).await)
     }))
     .await
@@ -120,7 +121,7 @@ async fn respond_direct(
     result.unwrap_or_else(|error| problem(&error, request_id))
 }
 
-/// The result of a handler, or an error once it takes longer than [`HANDLER_TIMEOUT`].
+/// The result of a handler, or an error if it takes longer than [`HANDLER_TIMEOUT`].
 pub(super) async fn in_time<T, E: From<Error>>(handled: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let timeout = tokio::time::timeout(HANDLER_TIMEOUT, handled).await;
     timeout.unwrap_or_else(|_| Err(Error::Timeout(HANDLER_TIMEOUT).into()))
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_cannot_be_read_becomes_a_problem_with_its_id() {
+    async fn an_unreadable_request_becomes_a_problem_with_its_id() {
         let unreadable =
             Unreadable { header: Some("X-A".to_owned()), request_id: Some("5f1c1e0a".to_owned()) };
         let handler = async |_| Ok(no_content());

@@ -1,4 +1,4 @@
-//! The edges of the functions: events of API Gateway, streams, queues and logs, and the responses to them.
+//! The interfaces of the functions: events of API Gateway, streams, queues and logs, and the responses to them.
 
 pub mod access_log;
 pub mod authorizer;

@@ -1,5 +1,5 @@
-//! The OAuth API: every request goes to one handler, and every error of it becomes a response of OAuth (RFC 6749,
-//! sections 5.1 and 5.2) here.
+//! The OAuth API: runs one handler for every request and converts every error to an OAuth response (RFC 6749, sections 5.1
+//! and 5.2).
 
 use chrono::{DateTime, Utc};
 use keygate_core::audit_event::CallOutcome;
@@ -28,13 +28,13 @@ use crate::tokens::{OAuthError, RefusedCredential};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Takes requests to the OAuth API, which is an HTTP API, at `path`, until Lambda ends the function. Every error becomes a
-/// response in the words of OAuth here. A refusal of a credential whose key exists is left for the audit trail of the key,
-/// with `path` in it and not with the path of the request, which its sender may choose.
+/// Serves requests to the OAuth API, which is an HTTP API, until Lambda ends the function. Every error becomes an OAuth
+/// response. The refusal of a credential whose key exists is recorded in the audit trail of the key, with `path` instead of
+/// the request's path, which the sender may choose.
 ///
 /// # Errors
 ///
-/// As [`management::serve`] says.
+/// See [`management::serve`].
 pub async fn serve(
     environment: &Environment,
     deferred: &DeferredWorker,
@@ -51,11 +51,11 @@ pub async fn serve(
     .await
 }
 
-/// Does as [`serve`], and hands requests of a REST API, which is the management API, to `management_handler`.
+/// Serves requests like [`serve`], and passes requests of a REST API, which is the management API, to `management_handler`.
 ///
 /// # Errors
 ///
-/// As [`management::serve`] says.
+/// See [`management::serve`].
 pub async fn serve_with_management(
     environment: &Environment,
     deferred: &DeferredWorker,
@@ -76,7 +76,7 @@ pub async fn serve_with_management(
     .await
 }
 
-/// The response to a request, and the call that the audit trail gets, if there is one.
+/// The response to a request, and the call to record in the audit trail, if any.
 async fn respond(
     cors: &Cors,
     format: Format,
@@ -150,11 +150,12 @@ impl OAuthRequest {
         self.request.method()
     }
 
-    /// The request of a client, with its credentials and parameters.
+    /// The request of a client with its credentials and parameters.
     ///
     /// # Errors
     ///
-    /// - [`OAuthError::InvalidRequest`]: the body is no form, compressed or coded otherwise, too long, or has a parameter twice.
+    /// - [`OAuthError::InvalidRequest`]: the body is not a form, is compressed or otherwise encoded, is too long, or repeats
+    ///   a parameter.
     pub fn client_request(&self) -> Result<ClientRequest<'_>, OAuthError> {
         Ok(ClientRequest {
             authorization: self.authorization(),
@@ -166,7 +167,7 @@ impl OAuthRequest {
 
     fn authorization(&self) -> Option<Authorization<'_>> {
         let value = self.request.headers().get(AUTHORIZATION)?;
-        // A value that is not text has no scheme that is known here.
+        // A value that is not text has no known scheme.
         value.to_str().map_or(Some(Authorization::Other), Authorization::parse)
     }
 
@@ -189,7 +190,7 @@ impl OAuthRequest {
         FormParameters::parse(body)
     }
 
-    /// The URL of this API: the `configured` issuer, or else the host that the client called.
+    /// The URL of this API: the `configured` issuer, or otherwise the host that the client called.
     #[must_use]
     pub fn issuer(&self, configured: Option<&str>) -> String {
         if let Some(issuer) = configured {
@@ -204,7 +205,7 @@ impl OAuthRequest {
     }
 }
 
-/// A response with a body. It may not be stored on its way.
+/// A response with a body. Caches must not store it.
 pub fn json(body: &impl Serialize) -> Response<Body> {
     with_body(StatusCode::OK, body)
 }
@@ -215,7 +216,7 @@ pub fn done() -> Response<Body> {
     uncached(Response::new(Body::Empty))
 }
 
-/// The response to a request that was refused or failed. Everything that is known of it goes to the log.
+/// The response to a refused or failed request. All details of the error go to the log.
 fn error_response(error: &OAuthError, request_id: Option<&str>) -> Response<Body> {
     #[derive(Serialize)]
     struct ErrorBody<'a> {
@@ -238,7 +239,7 @@ fn error_response(error: &OAuthError, request_id: Option<&str>) -> Response<Body
             (StatusCode::BAD_REQUEST, "unauthorized_client", description)
         }
         OAuthError::Failed(Error::TooManyTokens(bound)) => {
-            // RFC 6749 has no code for it. This one says that it passes, which it does when tokens expire.
+            // RFC 6749 has no code for this error. This code marks it as temporary, which it is, because tokens expire.
             too_many = format!(
                 "The key has as many tokens that work as it may have, {bound}. Revoke some, or wait until they expire."
             );
@@ -297,7 +298,7 @@ fn with_body(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     uncached(response)
 }
 
-/// Both headers are demanded of a response that holds a token (RFC 6749, section 5.1).
+/// A response with a token requires both headers (RFC 6749, section 5.1).
 fn uncached(mut response: Response<Body>) -> Response<Body> {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));

@@ -1,4 +1,4 @@
-//! Problem details (RFC 9457): every error, its status and what a client is told.
+//! Problem details (RFC 9457): the status, code and text of every error.
 
 use keygate_core::credential::KeyId;
 use keygate_core::error::{Error, InvalidField};
@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::api::response::with_body;
 
-/// The response to a request that failed. Everything that is known of the failure goes to the log.
+/// The response to a failed request. All details of the error go to the log.
 pub(crate) fn problem(error: &Error, request_id: Option<String>) -> Response<Body> {
     let problem = Problem::of(error, request_id);
     if problem.status.is_server_error() {
@@ -59,7 +59,7 @@ impl<'a> Problem<'a> {
     }
 }
 
-/// The one place that turns an error of the domain into a status, with its code and its title.
+/// The status, the code and the title of an error. This is the only mapping from errors of the domain.
 fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
     match error {
         Error::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid_request", "Invalid request"),
@@ -90,7 +90,7 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::AlreadyBootstrapped => (StatusCode::CONFLICT, "already_bootstrapped", "Already bootstrapped"),
         Error::OwnUser => (StatusCode::CONFLICT, "own_user", "Own user"),
         Error::RemovalLimit(_) => (StatusCode::CONFLICT, "removal_limit", "Removal limit"),
-        // No client gets the second: it ends work that no client waits for.
+        // No client gets the second one: it ends work without a client.
         Error::Conflict | Error::UserReinstated => (StatusCode::CONFLICT, "conflict", "Conflict"),
         Error::PreconditionFailed => {
             (StatusCode::PRECONDITION_FAILED, "precondition_failed", "Precondition failed")
@@ -110,7 +110,7 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
     }
 }
 
-/// What a client learns of an error of the domain.
+/// The text that a client gets about an error.
 fn detail(error: &Error) -> String {
     let text = match error {
         Error::Invalid { .. } => "The request has invalid fields.",
@@ -196,7 +196,7 @@ mod tests {
         Error::invalid(InvalidField { place, detail: "must be a string".to_owned() })
     }
 
-    /// Every variant, with its status and its code. `number` fails to compile for a variant that is new.
+    /// Every variant with its status and code. `number` fails to compile if a variant is missing.
     fn all() -> Vec<(Error, u16, &'static str)> {
         vec![
             (invalid(), 400, "invalid_request"),
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn no_failure_tells_its_cause_to_a_client() {
+    fn the_cause_of_a_failure_is_not_shown_to_clients() {
         for (error, status, _) in all() {
             let text = body(&problem(&error, None)).to_string();
             assert!(!text.contains(CAUSE) && !text.contains("DynamoDB"), "{text}");
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_told_to_retry_a_failure_that_passes_and_no_other() {
+    fn only_temporary_failures_tell_the_client_to_retry() {
         for (error, status, _) in all() {
             let response = problem(&error, None);
             let retry_after = response.headers().get(RETRY_AFTER);

@@ -20,10 +20,10 @@ use crate::keys::precondition::IfMatch;
 const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
-/// The longest body, in bytes: several times what the longest valid request takes.
+/// The maximum length of a body in bytes: several times that of the longest valid request.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
-/// A request to the management API. It has no `Debug`, because its headers hold a credential.
+/// A request to the management API. It has no `Debug`, because its headers contain a credential.
 pub struct ManagementRequest {
     request: Request,
     now: DateTime<Utc>,
@@ -34,12 +34,12 @@ impl ManagementRequest {
         Self { request, now }
     }
 
-    /// Who calls, by which request, and when.
+    /// The context of the request: the caller, the request and the time.
     ///
     /// # Errors
     ///
-    /// - [`Error::Broken`]: the request came without the authorizer's context, so nothing is known of its sender. That is
-    ///   a mistake of the deployment, and never a reason to assume anything.
+    /// - [`Error::Broken`]: the request has no authorizer's context, so its sender is unknown. The deployment is
+    ///   misconfigured.
     pub fn context(&self) -> Result<RequestContext, Error> {
         let context = self.request.request_context_ref().and_then(GatewayContext::authorizer);
         let fields: Map<String, Value> =
@@ -55,49 +55,49 @@ impl ManagementRequest {
         self.request.method()
     }
 
-    /// When the request arrived.
+    /// The time at which the request arrived.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         self.now
     }
 
-    /// The id of the key in the path. A text that is not an id is the id of no key.
+    /// The id of the key in the path.
     ///
     /// # Errors
     ///
-    /// - [`Error::NotFound`]: it is not the id of a key.
+    /// - [`Error::NotFound`]: the text is not the id of a key, so no key has it.
     pub fn key_id(&self) -> Result<KeyId, Error> {
         self.path_parameter("id").and_then(|id| id.parse().ok()).ok_or(Error::NotFound)
     }
 
-    /// The id of the legacy key in the path. A text that is not an id is the id of no legacy key.
+    /// The id of the legacy key in the path.
     ///
     /// # Errors
     ///
-    /// - [`Error::NoSuchLegacyKey`]: it is not the id of a legacy key.
+    /// - [`Error::NoSuchLegacyKey`]: the text is not the id of a legacy key, so no legacy key has it.
     pub fn legacy_key_id(&self) -> Result<KeyId, Error> {
         self.key_id().map_err(|_| Error::NoSuchLegacyKey)
     }
 
-    /// The id of the token in the path, if the route has one. A text that is not an id is the id of no token.
+    /// The id of the token in the path, if the route has one.
     ///
     /// # Errors
     ///
-    /// - [`Error::NoSuchToken`]: it is not the id of a token.
+    /// - [`Error::NoSuchToken`]: the text is not the id of a token, so no token has it.
     pub fn token_id(&self) -> Result<Option<TokenId>, Error> {
         let id = self.path_parameter("token_id");
         id.map(|id| id.parse().map_err(|_| Error::NoSuchToken)).transpose()
     }
 
-    /// The id of the user in the path, who can have keys. A client has to percent-encode some of its characters, and API
-    /// Gateway hands them on as they were sent.
+    /// The id of the user in the path, who can have keys. Clients percent-encode some of its characters, and API Gateway
+    /// does not decode them.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: it is not the id of such a user.
+    /// - [`Error::Invalid`]: the text is not the id of a user who can have keys.
     pub fn user_id(&self) -> Result<UserId, Error> {
         let encoded = self.path_parameter("user_id").unwrap_or_default();
-        // No user's id has a percent sign, so it makes no difference whether it was decoded on the way.
+        // No user id contains a percent sign, so decoding it twice is harmless.
         let decoded = percent_decode_str(encoded).decode_utf8_lossy();
         decoded.parse().and_then(UserId::reject_reserved).map_err(|invalid| {
             let place = Place::Parameter("user_id".to_owned());
@@ -114,47 +114,47 @@ impl ManagementRequest {
         self.request.query_string_parameters_ref().into_iter().flat_map(|parameters| parameters.iter())
     }
 
-    /// The `If-Match` header. Of several such headers the last counts.
+    /// The `If-Match` header; the last one, if it is repeated.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: it is not of the form.
+    /// - [`Error::Invalid`]: the value does not have the form of the header.
     pub fn if_match(&self) -> Result<IfMatch, Error> {
         IfMatch::parse(self.request.headers().get(IF_MATCH).map(HeaderValue::as_bytes))
     }
 
-    /// The `Idempotency-Key` header, if there is one. Of several such headers the last counts.
+    /// The `Idempotency-Key` header, if there is one; the last one, if it is repeated.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: it is not of the form.
+    /// - [`Error::Invalid`]: the value does not have the form of the header.
     pub fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, Error> {
         let value = self.request.headers().get("idempotency-key");
         value.map(|value| IdempotencyKey::parse(value.to_str().unwrap_or_default())).transpose()
     }
 
-    /// The body, declared as JSON or not at all.
+    /// The body, if its `Content-Type` is JSON or missing.
     ///
     /// # Errors
     ///
-    /// - [`Error::NotJson`]: it is declared to be something else.
-    /// - [`Error::Coded`]: it is declared to be compressed or coded otherwise.
-    /// - [`Error::TooLarge`]: it is longer than [`MAX_BODY_BYTES`].
+    /// - [`Error::NotJson`]: the `Content-Type` is another one.
+    /// - [`Error::Coded`]: the body is compressed or otherwise encoded.
+    /// - [`Error::TooLarge`]: the body is longer than [`MAX_BODY_BYTES`].
     pub fn json(&self) -> Result<&[u8], Error> {
         body(&self.request, &[JSON])
     }
 
-    /// The body, declared as JSON or as a merge patch (RFC 7396), or not at all.
+    /// The body, if its `Content-Type` is JSON, a merge patch (RFC 7396) or missing.
     ///
     /// # Errors
     ///
-    /// As [`Self::json`] says.
+    /// See [`Self::json`].
     pub fn merge_patch(&self) -> Result<&[u8], Error> {
         body(&self.request, &[JSON, MERGE_PATCH])
     }
 }
 
-/// A direct invocation, which IAM has authorised. It has no `Debug`, because its payload may hold a credential.
+/// A direct invocation, which IAM has authorized. It has no `Debug`, because its payload may contain a credential.
 pub struct DirectRequest {
     request: Request,
     now: DateTime<Utc>,
@@ -171,14 +171,14 @@ impl DirectRequest {
         self.request.body()
     }
 
-    /// When the invocation began.
+    /// The time at which the invocation began.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         self.now
     }
 }
 
-/// The request as the audit trail records it: without a path that holds a credential in the place of an id.
+/// The request as the audit trail records it, without a path that contains a credential instead of an id.
 pub(super) fn origin(request: &Request) -> RequestOrigin {
     let source = match request.request_context_ref() {
         Some(GatewayContext::ApiGatewayV1(context)) => context.identity.source_ip.clone(),
@@ -204,7 +204,7 @@ fn body<'a>(request: &'a Request, media_types: &[&str]) -> Result<&'a [u8], Erro
     if body.len() > MAX_BODY_BYTES { Err(Error::TooLarge(MAX_BODY_BYTES)) } else { Ok(body) }
 }
 
-/// Whether the body is declared to have a content coding (RFC 9110, section 8.4). Nothing here takes one off.
+/// Whether the body is declared to have a content coding (RFC 9110, section 8.4). Keygate decodes none.
 pub(crate) fn has_content_coding(request: &Request) -> bool {
     let declared = request.headers().get_all(CONTENT_ENCODING).iter();
     let mut codings = declared.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -213,7 +213,7 @@ pub(crate) fn has_content_coding(request: &Request) -> bool {
     })
 }
 
-/// The id that a client quotes when it asks about a response.
+/// The id of the request, which a client quotes in a support request.
 pub(crate) fn request_id(request: &Request) -> Option<String> {
     let of_gateway = match request.request_context_ref() {
         Some(GatewayContext::ApiGatewayV1(context)) => context.request_id.clone(),
@@ -234,7 +234,7 @@ mod tests {
     const KEY: &str = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
 
     #[test]
-    fn no_path_with_a_credential_is_kept() {
+    fn a_path_that_contains_a_credential_is_not_recorded() {
         for (path, kept) in [
             ("/users/bob%40example.com".to_owned(), true),
             (format!("/users/{KEY}"), false),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_user_in_a_path_is_one_who_can_have_keys() {
+    fn the_user_in_a_path_must_be_able_to_have_keys() {
         for (encoded, user) in [
             ("o'brien%40example.com", Some("o'brien@example.com")),
             ("a%7Cb%21~", Some("a|b!~")),
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_taken_as_it_is_or_not_at_all() {
+    fn an_encoded_body_is_rejected() {
         for (coding, taken) in [
             ("", true),
             ("identity", true),

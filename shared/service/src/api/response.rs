@@ -9,16 +9,16 @@ use crate::keys::precondition::entity_tag;
 
 /// A response with a body.
 ///
-/// No response may be stored on its way: all of them tell about keys, and some hold a key.
+/// The response must not be stored by caches, because every response describes keys and some contain a key.
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     with_body(status, "application/json", body)
 }
 
-/// A response that shows a key in the state of `revision`.
+/// A response that shows a key at the revision `revision`.
 #[must_use]
 pub fn key(status: StatusCode, revision: u64, body: &impl Serialize) -> Response<Body> {
     let mut response = json(status, body);
-    // A number in quotes always is a valid value.
+    // A quoted number is always a valid header value.
     if let Ok(tag) = HeaderValue::from_str(&entity_tag(revision)) {
         response.headers_mut().insert(ETAG, tag);
     }

@@ -1,7 +1,7 @@
-//! The edge of functions that nobody waits for: batches of a table's stream, and schedules.
+//! The interfaces of functions without a client: batches of a table's stream, queues and schedules.
 //!
-//! Lambda hands a batch on until the function says that it is done, all of it or up to a record, and at least once. A
-//! record that cannot be handled is cut out by halving the batch and ends in a dead-letter queue after some attempts.
+//! Lambda delivers a batch at least once, and again until the function reports that it is done, completely or up to a
+//! record. Lambda halves a failing batch to isolate a failing record, which ends in a dead-letter queue after some attempts.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html>
 
 use std::time::{Duration, SystemTime};
@@ -14,21 +14,21 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// How long before Lambda ends an invocation nothing new is begun.
+/// How long before the end of an invocation no new work starts.
 const RESERVE: Duration = Duration::from_secs(10);
 
-/// Who removes items at the end of their time.
+/// The principal that removes items at the end of their `ttl`.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/time-to-live-ttl-streams.html>
 const TIME_TO_LIVE: (&str, &str) = ("Service", "dynamodb.amazonaws.com");
 
-/// When an invocation should begin nothing new.
+/// The time after which an invocation should start no new work.
 #[must_use]
 pub fn stop_at(context: &Context) -> Instant {
     let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
     Instant::now() + left.saturating_sub(RESERVE)
 }
 
-/// What becomes of a batch.
+/// The result of a batch.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct BatchResponse {
     #[serde(rename = "batchItemFailures")]
@@ -42,16 +42,16 @@ struct BatchItemFailure {
 }
 
 impl BatchResponse {
-    /// Everything before that record is done. It comes again, and so does all that comes after it.
+    /// Reports everything before this record as done. Lambda delivers the record and those after it again.
     fn until(record: &EventRecord) -> Self {
         let sequence_number = record.change.sequence_number.clone().unwrap_or_default();
         Self { failures: vec![BatchItemFailure { sequence_number }] }
     }
 }
 
-/// Handles a batch in parts of `size` records of which `wanted` makes something; the others are done. `handle` says of each
-/// whether it is done. The parts are handled whatever becomes of those before, so that one record does not hold up others;
-/// what is handled twice for that must not matter.
+/// Processes a batch in parts of `size` records. `wanted` selects and converts the records; the others count as done.
+/// `handle` returns for each record of a part whether it is done. A failed part does not prevent the following parts, so
+/// that one record does not block others. Records may be processed again, so `handle` must be idempotent.
 pub async fn process_batch<T>(
     event: Event,
     size: usize,
@@ -88,11 +88,11 @@ pub async fn process_batch<T>(
     first.map_or_else(BatchResponse::default, |index| BatchResponse::until(&event.records[index]))
 }
 
-/// The items of the records that say what an item is now.
+/// The new item of a record; `None` for a deletion.
 ///
 /// # Errors
 ///
-/// - [`Error::Broken`]: an item is something else.
+/// - [`Error::Broken`]: the item is not valid.
 #[must_use]
 pub fn new_image<T: DeserializeOwned>(record: &EventRecord) -> Option<Result<T, Error>> {
     let image = &record.change.new_image;
@@ -102,11 +102,11 @@ pub fn new_image<T: DeserializeOwned>(record: &EventRecord) -> Option<Result<T, 
     })
 }
 
-/// An item that `DynamoDB` removed because its time was over, and when; nothing, if somebody deleted it.
+/// The item that `DynamoDB` removed at its `ttl`, with the time; `None` for any other record.
 ///
 /// # Errors
 ///
-/// - [`Error::Broken`]: the item is something else.
+/// - [`Error::Broken`]: the item is not valid.
 #[must_use]
 pub fn removed_by_time<T: DeserializeOwned>(
     record: &EventRecord,
@@ -117,12 +117,12 @@ pub fn removed_by_time<T: DeserializeOwned>(
     }
     let at = record.change.approximate_creation_date_time;
     let item = serde_dynamo::from_item(record.change.old_image.clone());
-    // What is wrong is not said: serde's messages can quote values.
+    // The error has no details, because serde's messages can quote values.
     Some(item.map(|item| (item, at)).map_err(|_| Error::Broken("a record is not as it should be".to_owned())))
 }
 
-/// What makes a function run that has two sources: a table's stream, or a queue. It has no `Debug`, as nothing has that holds
-/// an event.
+/// The event of a function with two sources: a table's stream and a queue. Like every type that contains an event, it has no
+/// `Debug`.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub enum Trigger {
@@ -145,14 +145,14 @@ struct QueueMessage {
 }
 
 impl QueueBatch {
-    /// What the messages say.
+    /// The decoded messages.
     ///
     /// # Errors
     ///
-    /// - [`Error::Broken`]: one of them says something else.
+    /// - [`Error::Broken`]: a message is not valid.
     pub fn bodies<T: DeserializeOwned>(&self) -> Result<Vec<T>, Error> {
         let bodies = self.records.iter().map(|message| serde_json::from_str(&message.body));
-        bodies.collect::<Result<_, _>>().map_err(|_| Error::Broken("a message of nobody we know".to_owned()))
+        bodies.collect::<Result<_, _>>().map_err(|_| Error::Broken("a queue message is not valid".to_owned()))
     }
 }
 
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_is_handled_in_parts_and_done_when_all_of_it_is() {
+    async fn a_batch_is_processed_in_parts_and_done_when_all_parts_are() {
         let parts = RefCell::new(Vec::new());
         let handle = async |items: &[usize]| {
             parts.borrow_mut().push(items.to_vec());
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_batch_comes_again_from_the_first_record_that_is_not_done() {
+    async fn the_batch_is_redelivered_from_the_first_record_that_is_not_done() {
         for (undone, first) in [(&[3, 1][..], "s1"), (&[4], "s4"), (&[0, 4], "s0")] {
             let handle =
                 async |items: &[usize]| Ok(items.iter().map(|item| !undone.contains(item)).collect());
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_part_that_fails_comes_again_as_a_whole_and_holds_up_none_behind_it() {
+    async fn a_failed_part_is_redelivered_and_does_not_block_later_parts() {
         let handled = RefCell::new(Vec::new());
         let handle = async |items: &[usize]| {
             handled.borrow_mut().extend_from_slice(items);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unreadable_record_is_not_done_and_an_unwanted_one_is() {
+    async fn an_unreadable_record_fails_and_an_unwanted_one_is_done() {
         let handled = RefCell::new(Vec::new());
         let wanted = |record: &EventRecord| match number(record) {
             Some(Ok(2)) => Some(Err(Error::Broken("unreadable".to_owned()))),
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_is_another_item_is_an_error_that_does_not_quote_it() {
+    fn the_error_of_an_invalid_item_does_not_quote_it() {
         let records = event(&[
             record("INSERT", "s0", &json!({"n": {"N": "7"}}), &Value::Null),
             record("INSERT", "s1", &json!({"n": {"S": "secret"}}), &Value::Null),
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn only_dynamodb_itself_removes_an_item_at_the_end_of_its_time() {
+    fn only_dynamodb_itself_removes_an_item_at_its_ttl() {
         let image = json!({"n": {"N": "7"}});
         let dynamodb = json!({"type": "Service", "principalId": "dynamodb.amazonaws.com"});
         let records = event(&[
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_begun_in_the_last_seconds_of_an_invocation() {
+    fn no_work_starts_in_the_last_seconds_of_an_invocation() {
         let deadline_in = |seconds| {
             let deadline = SystemTime::now() + Duration::from_secs(seconds);
             let milliseconds = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_with_two_sources_tells_a_stream_from_a_queue() {
+    fn a_function_with_two_sources_distinguishes_a_stream_from_a_queue() {
         let stream = json!({"Records": [record("INSERT", "s0", &json!({"n": {"N": "7"}}), &Value::Null)]});
         assert!(
             matches!(serde_json::from_value(stream).unwrap(), Trigger::Stream(event) if event.records.len() == 1)

@@ -1,8 +1,7 @@
-//! Calls in the access log of an API, as events of the audit trail: those too that API Gateway answers from its own cache,
-//! of which the authorizer never hears.
+//! Records calls from an API's access log as events of the audit trail. This includes calls that API Gateway serves from its
+//! own cache, of which the authorizer is not told.
 //!
-//! A line is a JSON object with the members below, and others as one likes. API Gateway writes `-` for what it does not
-//! know:
+//! A line is a JSON object with the members below; other members are ignored. API Gateway writes `-` for an unknown value:
 //!
 //! | member | of a REST API | of an HTTP or WebSocket API |
 //! | --- | --- | --- |
@@ -11,9 +10,9 @@
 //! | `resourcePath` or `routeKey` | `$context.resourcePath` | `$context.routeKey` |
 //! | `ip` | `$context.identity.sourceIp` | the same |
 //! | `errorType` | `$context.error.responseType` | the same |
-//! | `credential`, if one likes | `$context.authorizer.credential` | the same |
+//! | `credential`, optional | `$context.authorizer.credential` | the same |
 //!
-//! The time is that of the log, and not of the line.
+//! The time of an event is that of the log entry, not a member of the line.
 
 use chrono::{DateTime, Utc};
 use keygate_core::audit_event::{AuditEvent, CallOutcome};
@@ -27,59 +26,59 @@ use ulid::Ulid;
 
 use crate::store::activity::ActivityTable;
 
-/// How many events are written at the same time.
+/// The number of concurrent writes.
 const EVENTS_AT_ONCE: usize = 16;
 
-/// Where a log's lines come from; with a line's id it tells that line from every other one.
+/// The source of log lines. Together with the id of a line it identifies the line.
 #[derive(Clone, Copy, Debug)]
 pub struct LogSource<'a> {
-    /// The account.
+    /// The account id.
     pub owner: &'a str,
-    /// The group of logs in it.
+    /// The log group.
     pub group: &'a str,
-    /// The log in that.
+    /// The log stream.
     pub stream: &'a str,
 }
 
-/// A line of an access log. It has no `Debug`: what an API logs may be a credential in the wrong place.
+/// A line of an access log. It has no `Debug`, because an API may log a misplaced credential.
 #[derive(Clone, Copy)]
 pub struct AccessLogLine<'a> {
-    /// Tells it from the others of its log, each time that it is delivered.
+    /// The id of the line in its log, the same for each delivery.
     pub id: &'a str,
-    /// When it was written, in milliseconds since 1970.
+    /// The time of the line in milliseconds since 1970.
     pub at: i64,
-    /// What was written.
+    /// The text.
     pub text: &'a str,
 }
 
-/// What a line says.
+/// The parsed content of a line.
 #[derive(Debug)]
 enum Reading {
     /// A call with a key.
     Call(Box<AuditEvent>),
-    /// A call without one, or with one that was refused: nobody's.
+    /// A call without a key, or with a refused one. It belongs to no user.
     Anonymous,
-    /// Nothing that can be understood. It is not known whose it is, so it is nobody's.
+    /// A line that cannot be parsed. It belongs to no user.
     Invalid,
 }
 
-/// What became of lines.
+/// The result of processing lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccessLogSummary {
-    /// So many are events by now.
+    /// The number of lines that were recorded as events.
     pub calls: usize,
-    /// So many are of calls without a key.
+    /// The number of calls without a key.
     pub anonymous: usize,
-    /// So many were not understood.
+    /// The number of lines that could not be parsed.
     pub invalid: usize,
 }
 
-/// Makes events of lines. A line that is delivered again makes the same event, which is written once.
+/// Records lines as events. A line that is delivered again yields the same event, which is written once.
 ///
 /// # Errors
 ///
-/// - [`Error::Unavailable`], [`Error::Broken`]: not every event was written. With the same lines again, those that are
-///   missing will be.
+/// - [`Error::Unavailable`], [`Error::Broken`]: some events were not written. Processing the same lines again writes the
+///   missing ones.
 pub async fn record(
     activity: &ActivityTable,
     source: LogSource<'_>,
@@ -138,7 +137,7 @@ fn read(source: LogSource<'_>, line: AccessLogLine<'_>) -> Reading {
     else {
         return Reading::Invalid;
     };
-    // As in the authorizer's events: of `GET /orders/{id}` the method has a member of its own.
+    // As in the authorizer's events, the method of `GET /orders/{id}` has its own attribute.
     let route = known(members.route_key).map(|key| match key.split_once(' ') {
         Some((_, path)) => path.to_owned(),
         None => key,
@@ -153,7 +152,7 @@ fn read(source: LogSource<'_>, line: AccessLogLine<'_>) -> Reading {
         Some("ACCESS_DENIED") => CallOutcome::Refused("access_denied"),
         _ => CallOutcome::Allowed,
     };
-    // What it is not known to be is left out.
+    // Unknown attributes are left out.
     let credential = known(members.credential)
         .and_then(|word| serde_json::from_value(serde_json::Value::String(word)).ok());
     let owner = KeyOwner { workspace_id, user_id, key_id };
@@ -161,7 +160,7 @@ fn read(source: LogSource<'_>, line: AccessLogLine<'_>) -> Reading {
     Reading::Call(Box::new(AuditEvent { id: id(source, line, at), ..event }))
 }
 
-/// The id of the event of a line: the same whenever the line is delivered, and no other line's.
+/// The id of a line's event: the same for each delivery of the line, and unique to the line.
 fn id(source: LogSource<'_>, line: AccessLogLine<'_>, at: DateTime<Utc>) -> Ulid {
     let mut digest = Sha256::new();
     for part in [source.owner, source.group, source.stream, line.id] {
@@ -215,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_nobody_or_not_clearly_somebody_is_nobodys() {
+    fn a_line_without_an_unambiguous_user_belongs_to_no_user() {
         let mut nobody = line();
         for member in ["workspaceId", "userId", "keyId"] {
             nobody[member] = json!("-");
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_makes_the_same_event_each_time_and_no_other_line_does() {
+    fn a_line_always_yields_the_same_event_and_no_other_line_does() {
         let text = line().to_string();
         let position = |source, id, at| match read(source, AccessLogLine { id, at, text: &text }) {
             Reading::Call(event) => event.position(),
@@ -253,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_with_a_credential_in_it_is_not_kept() {
+    fn a_path_that_contains_a_credential_is_not_recorded() {
         let mut leaking = line();
         let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1uQGQy";
         leaking["resourcePath"] = json!(format!("/orders/{key}"));

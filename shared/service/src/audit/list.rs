@@ -12,17 +12,17 @@ use keygate_core::scope::ACTIVITY_READ;
 use crate::store::activity::{ActivityTable, EventPosition, EventQuery, Trail};
 use crate::store::pagination::{self, Cursor, Page, Section};
 
-/// How long the place of an event is: its time to the millisecond, and a ULID.
+/// The length of an event's position: its time to the millisecond, and a ULID.
 const POSITION_LENGTH: usize = "2026-11-22T10:00:00.000Z#01JD3V6Y4N8Q2Z5X7W9B0C1D2E".len();
 
-/// What a caller asks for.
+/// A list request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ListActivity {
     actor: Option<UserId>,
     key_id: Option<KeyId>,
-    /// As it is written.
+    /// The value as requested.
     action: Option<String>,
-    /// As it is written.
+    /// The value as requested.
     outcome: Option<String>,
     period: TimeRange,
     limit: usize,
@@ -30,14 +30,14 @@ pub struct ListActivity {
 }
 
 impl ListActivity {
-    /// Reads the parameters of a query.
+    /// Parses query parameters.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: names every parameter that is wrong, unknown or there twice.
+    /// - [`Error::Invalid`]: names every invalid, unknown or repeated parameter.
     pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
         let mut parameters = QueryParameters::new(parameters);
-        // What is listed without either has no calls and no tokens, which would look as if there were none.
+        // The list of all changes has no calls and no tokens, so a filter for them would suggest that there are none.
         let has_use = parameters.has("actor") || parameters.has("key_id");
         let demand = "is of use, which is listed by actor or by key_id only";
         let action = parameters.optional("action", |value| match Action::parse(value) {
@@ -64,7 +64,7 @@ impl ListActivity {
         parameters.finish(Self { actor, key_id, action, outcome, period, limit, cursor })
     }
 
-    /// Tells this query from every other one of any workspace. The limit is not part of it: it may change on the way.
+    /// A checksum of the query in its workspace. The limit is not part of it, because it may change from page to page.
     fn checksum(&self, workspace: &WorkspaceId) -> u32 {
         let Self { actor, key_id, action, outcome, period, .. } = self;
         crc32fast::hash(
@@ -72,7 +72,7 @@ impl ListActivity {
         )
     }
 
-    /// The part of the trail that has everything asked for, and little else.
+    /// The narrowest list that contains every requested event.
     fn trail(&self) -> Trail<'_> {
         match (self.key_id, &self.actor) {
             (Some(id), _) => Trail::Key(id),
@@ -93,16 +93,16 @@ impl ListActivity {
     }
 }
 
-/// Lists the audit trail of the caller's workspace, newest first: all changes; or what one user did, or what was done to
-/// one key and with it, calls included.
+/// Lists the audit trail of the caller's workspace, newest first: all changes, the actions of one user, or the changes and
+/// uses of one key. The last two include calls.
 ///
-/// What it reads is bounded: a page of a filtered list may have fewer events than asked for, even none, and still a
-/// cursor to go on with. A key or a user of another workspace has no events here.
+/// The number of reads is bounded: a page of a filtered list may have fewer events than requested, even none, and still a
+/// cursor to continue from. A key or a user of another workspace has no events here.
 ///
 /// # Errors
 ///
-/// - [`Error::InsufficientScope`]: the caller may not read the trail.
-/// - [`Error::Invalid`]: the cursor is not one of this query.
+/// - [`Error::InsufficientScope`]: the caller may not read the audit trail.
+/// - [`Error::Invalid`]: the cursor does not belong to this query.
 /// - [`Error::Unavailable`]: try again later.
 pub async fn list(
     activity: &ActivityTable,
@@ -114,7 +114,7 @@ pub async fn list(
     caller.may(Operation::ReadActivity)?;
     let workspace = &caller.workspace_id;
     let query = request.checksum(workspace);
-    // The database takes no place outside of what it is asked for.
+    // The database rejects a position outside of the queried range.
     let fits = |position: &EventPosition| {
         let is_of_trail = match request.trail() {
             Trail::Actor(actor) => position.actor == *actor,
@@ -150,7 +150,7 @@ mod tests {
     const KEY: &str = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E";
 
     #[test]
-    fn every_wrong_parameter_is_named() {
+    fn invalid_parameters_are_reported() {
         let parameters = [
             ("actor", "a b"),
             ("key_id", "x"),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_asked_for_by_actor_or_key() {
+    fn calls_are_listed_only_by_actor_or_key() {
         for (name, value) in [
             ("action", "key.used"),
             ("action", "token.issued"),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_good_only_for_the_query_that_made_it() {
+    fn a_cursor_is_valid_only_for_its_query() {
         let (acme, other): (WorkspaceId, WorkspaceId) = ("acme".parse().unwrap(), "other".parse().unwrap());
         let checksum = |parameters: &[(&'static str, &'static str)], workspace| {
             ListActivity::parse(parameters.iter().copied()).unwrap().checksum(workspace)

@@ -1,4 +1,4 @@
-//! What can be done with the audit trail: one use case a file.
+//! Use cases of the audit trail, one per file.
 
 pub mod access_log;
 pub mod list;

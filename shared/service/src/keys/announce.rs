@@ -1,4 +1,4 @@
-//! Time as an event: what is due is announced when it happens, not when somebody looks.
+//! Lifecycle events: Keygate announces them when they happen, not when a client looks at the key.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::audit_event::{Action, AuditEvent, EventDetails};
@@ -9,40 +9,40 @@ use tokio::time::Instant;
 use crate::store::due_keys::{DueCursor, DueKey};
 use crate::store::{Store, WriteOutcome};
 
-/// Under which word is noted up to which hour everything is announced.
+/// The name of the saved progress: the hour up to which everything is announced.
 const ANNOUNCED: &str = "ANNOUNCED";
 
-/// How far behind now an hour must have begun to be passed for good. A key is due in the future when that is written, and
-/// the index has it within moments.
+/// How far in the past the start of an hour must be before the hour is final. A due time is in the future when it is
+/// written, and the index has it within moments.
 const HOUR: TimeDelta = TimeDelta::hours(1);
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnnounceSummary {
-    /// How many events were written.
+    /// The number of events written.
     pub events: usize,
-    /// Everything that is due is announced. If not, the next run goes on.
+    /// Whether all due events are written. Otherwise the next run continues.
     pub caught_up: bool,
 }
 
-/// Announces everything that is due `now` and not announced yet, hour by hour from where the last run came to, so that an
-/// outage leaves nothing out. It begins nothing more after `stop_at`.
+/// Writes all lifecycle events that are due at `now`, hour by hour from where the last run stopped, so that an outage skips
+/// none. After `stop_at` it starts no further key.
 ///
 /// # Errors
 ///
-/// - [`Error::Busy`], [`Error::Unavailable`]: the next run goes on.
-/// - [`Error::Broken`]: the note of how far the last run came cannot be read.
-pub async fn announce_due(
+/// - [`Error::Busy`], [`Error::Unavailable`]: the next run continues.
+/// - [`Error::Broken`]: the saved progress cannot be read.
+pub async fn announce_lifecycle(
     store: &Store,
     now: DateTime<Utc>,
     stop_at: Instant,
 ) -> Result<AnnounceSummary, Error> {
-    let no_time = || Error::Broken("an hour that is no time".to_owned());
+    let no_time = || Error::Broken("the saved hour is not a valid time".to_owned());
     let current = hour_of(now.timestamp()).ok_or_else(no_time)?;
     let to_pass = current - HOUR;
     let noted = store.workspaces.progress(ANNOUNCED).await?;
     if noted.is_none() {
-        // Nothing is due before the first run, which comes minutes after the deployment.
+        // The first run is minutes after the deployment, and nothing is due before it.
         store.workspaces.save_progress(ANNOUNCED, to_pass.timestamp()).await?;
     }
     let mut hour = noted.map_or(Some(to_pass), hour_of).ok_or_else(no_time)?;
@@ -56,7 +56,7 @@ pub async fn announce_due(
                     return Ok(AnnounceSummary { caught_up: false, ..announced });
                 }
                 let Some(events) = announce(store, due, now).await? else {
-                    // Somebody has changed it since the index was read. So this hour is not passed yet.
+                    // The key has changed since the index was read, so this hour is not final yet.
                     announced.caught_up = false;
                     continue;
                 };
@@ -72,8 +72,8 @@ pub async fn announce_due(
     Ok(announced)
 }
 
-/// Announces everything that has happened to one key, an instant after the other: how many events that was. `None` if the
-/// key is not as it was read any more.
+/// Writes all due events of one key in their order, and returns their number; `None` if the key has changed since it was
+/// read.
 async fn announce(store: &Store, mut due: DueKey, now: DateTime<Utc>) -> Result<Option<usize>, Error> {
     let mut written = 0;
     while due.due_at <= now && due.schedule.ttl.is_none_or(|ttl| due.due_at < ttl) {

@@ -1,4 +1,4 @@
-//! Creating a key: over the management API, or as the first administrator's by a direct invocation.
+//! Creating a key: over the management API, or the first administrator's key by a direct invocation.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::audit_event::{Action, AuditEvent};
@@ -27,34 +27,34 @@ use crate::store::Store;
 use crate::store::key_transactions::{CreationEntry, CreationOutcome};
 use crate::store::workspaces::BootstrapMode;
 
-/// The revision of a key as it is made.
+/// The revision of a new key.
 const FIRST_REVISION: u64 = 1;
 
-/// What a caller asks for.
+/// A request to create a key.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CreateKey {
-    /// Unique in the workspace.
+    /// The name, unique in the workspace.
     pub name: Name,
-    /// What the key is for.
+    /// The purpose of the key.
     pub description: Option<String>,
-    /// When it stops working; never, if not said.
+    /// The expiry; `None` for a key that never expires.
     pub expires_at: Option<DateTime<Utc>>,
-    /// How long from now on that is, where the request says so.
+    /// The life of the key, if the request gives it instead of an expiry.
     pub expires_in: Option<TimeDelta>,
-    /// What it carries to the backend.
+    /// The scopes that the backend gets.
     pub scopes: Vec<Scope>,
-    /// Where it may be used; everywhere, if there are none.
+    /// The endpoint rules; without any, the key may be used everywhere.
     pub endpoints: Vec<EndpointRule>,
-    /// Whose it is to be; the caller's, if not said.
+    /// The owner; the caller, if absent.
     pub user_id: Option<UserId>,
 }
 
 impl CreateKey {
-    /// Reads a request's body.
+    /// Parses a request body.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: names every field that is wrong, and what it must be.
+    /// - [`Error::Invalid`]: names every invalid field with its requirement.
     pub fn parse(body: &[u8], longest: MaxLifetime, now: DateTime<Utc>) -> Result<Self, Error> {
         let mut fields = Fields::parse(body)?;
         let name = fields.required("name", |value| {
@@ -88,7 +88,7 @@ impl CreateKey {
         }))
     }
 
-    /// The request in a form that is the same however and whenever it was sent. A time from now on is as far away as it was.
+    /// A canonical form of the request, which does not depend on its spelling or its time. A relative expiry stays relative.
     fn canonical(&self) -> Vec<u8> {
         let expires_at = self.expires_at.filter(|_| self.expires_in.is_none());
         let canonical = json!({
@@ -129,35 +129,35 @@ pub(super) fn endpoints(value: &Value) -> Result<Vec<EndpointRule>, FieldError> 
     fields::distinct(value, MAX_ENDPOINT_RULES, "endpoint rules")
 }
 
-/// What creating keys takes.
+/// Creates keys.
 #[derive(Debug)]
 pub struct KeyCreator {
-    /// The word credentials begin with.
+    /// The brand, the first part of every credential.
     pub brand: Brand,
-    /// What the secret is hashed under.
+    /// The peppers for the hash of the secret.
     pub peppers: Peppers,
-    /// What the secret of an idempotent create is derived from.
+    /// The source of the secret of an idempotent creation.
     pub creation_key: MacKey,
-    /// Where keys are.
+    /// The store.
     pub store: Store,
-    /// How many keys a user may have, and how long they live.
+    /// The limits for a user's keys.
     pub settings: KeySettings,
 }
 
 impl KeyCreator {
-    /// Makes a key for the caller, or as an administrator for anyone of the workspace. With an `Idempotency-Key`, the
-    /// same request again gets the same response.
+    /// Creates a key for the caller, or as an administrator for any user of the workspace. With an `Idempotency-Key`, a
+    /// repeated request gets the same response.
     ///
     /// # Errors
     ///
-    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys, or asks for a
-    ///   scope or a rule that it does not hold; or the request was there before, and its key has got such a one since.
-    /// - [`Error::InsufficientCredential`]: the caller came with something that makes no keys.
-    /// - [`Error::CallerRemoved`]: the caller's user was removed, also where the request was there before.
-    /// - [`Error::NotYourKey`]: the key would be another user's, and the caller is no administrator.
-    /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: as [`Store::create_key`] says.
-    /// - [`Error::IdempotencyMismatch`]: the `Idempotency-Key` came with another request before.
-    /// - [`Error::IdempotencyConflict`]: the key that it made has changed since.
+    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys, or requests a scope
+    ///   or an endpoint rule that it does not have; for a repeated request, also one that its key has got since.
+    /// - [`Error::InsufficientCredential`]: the caller's credential may not create keys.
+    /// - [`Error::CallerRemoved`]: the caller's user was removed, even if the request is a repeated one.
+    /// - [`Error::NotYourKey`]: the key would be another user's, and the caller is not an administrator.
+    /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: see [`Store::create_key`].
+    /// - [`Error::IdempotencyMismatch`]: the `Idempotency-Key` was used with another request.
+    /// - [`Error::IdempotencyConflict`]: the key of the first request has changed since.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn create(
         &self,
@@ -199,12 +199,12 @@ impl KeyCreator {
         }
     }
 
-    /// Makes an administrator's key for a direct invocation, which IAM has authorised.
+    /// Creates an administrator's key for a direct invocation, which IAM has authorized.
     ///
     /// # Errors
     ///
     /// - [`Error::AlreadyBootstrapped`]: the workspace has users, and `break_glass` is not set.
-    /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: as [`Store::create_key`] says.
+    /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: see [`Store::create_key`].
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn bootstrap(&self, request: BootstrapKey, now: DateTime<Utc>) -> Result<RevealedKey, Error> {
         let (bootstrap, action) = if request.break_glass {
@@ -267,7 +267,7 @@ impl KeyCreator {
         HashedKey { record: key, hash, previous: None, generation: Generation::default() }
     }
 
-    /// The response to a request that was there before: the same, if the key still has that secret and works.
+    /// The response to a repeated request: the first response, if the key still has that secret and works.
     async fn repeat_response(
         &self,
         idempotent: &IdempotentRequest<'_>,
@@ -277,7 +277,7 @@ impl KeyCreator {
         let credential = idempotent.repeat(record)?;
         let changed = || Error::IdempotencyConflict(record.key_id);
         let stored = self.store.keys.hashed(record.key_id).await?.ok_or_else(changed)?;
-        // The response returns a secret, so it takes every scope and rule that the key has by now.
+        // The response contains a secret, so the caller needs every scope and rule that the key has now.
         idempotent.caller.require_all(&stored.record.scopes, &stored.record.endpoints)?;
         let unchanged =
             self.peppers.verify(&credential, &stored.hash)? && stored.record.status(now) == Status::Active;
@@ -289,31 +289,31 @@ impl KeyCreator {
     }
 }
 
-/// The key is not written, so its secret must not be shown.
+/// The error for a recorded request without an `Idempotency-Key`. The key is not written, so its secret must not be shown.
 fn remembered_for_nobody() -> Error {
     Error::Broken("a request without an Idempotency-Key was there before".to_owned())
 }
 
-/// A direct invocation: `{"bootstrap": {"workspace_id", "user_id", "name", "break_glass"?}}`. No event of an API comes here,
-/// and none is of this form: it has members that API Gateway writes.
+/// A direct invocation: `{"bootstrap": {"workspace_id", "user_id", "name", "break_glass"?}}`. An event of an API never has
+/// this form, because it has members that API Gateway writes.
 #[derive(Debug)]
 pub struct BootstrapKey {
-    /// The workspace to give an administrator to.
+    /// The workspace that gets an administrator.
     pub workspace_id: WorkspaceId,
     /// The administrator.
     pub user_id: UserId,
     /// The name of the key.
     pub name: Name,
-    /// Make the key although the workspace has users.
+    /// Whether to create the key even if the workspace has users.
     pub break_glass: bool,
 }
 
 impl BootstrapKey {
-    /// Reads an event.
+    /// Parses an event.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: the event is no bootstrap, or names every field of it that is wrong.
+    /// - [`Error::Invalid`]: the event is not a bootstrap, or names every invalid field of it.
     pub fn parse(event: &[u8]) -> Result<Self, Error> {
         let mut fields = Fields::parse(event)?.inner("bootstrap")?;
         let workspace_id = fields.required("workspace_id", fields::parsed);
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_all_it_takes() {
+    fn a_name_is_sufficient() {
         let key = parse(&json!({"name": " ci "})).unwrap();
         assert_eq!(key.name.to_string(), "ci");
         assert_eq!(
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_as_good_as_absent() {
+    fn null_means_absent() {
         let all_null = json!({"name": "ci", "description": null, "expires_at": null, "expires_in": null, "scopes": null,
             "endpoints": null, "user_id": null});
         assert_eq!(parse(&all_null).unwrap(), parse(&json!({"name": "ci"})).unwrap());
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_field_is_named_at_once() {
+    fn all_invalid_fields_are_reported_together() {
         let body = json!({
             "name": "", "description": "d".repeat(501), "expires_at": "yesterday", "expires_in": 0,
             "scopes": ["keys:read", "Keys"], "endpoints": ["GET /orders", "GET orders"], "user_id": "a b", "a/b~": 1,
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_wrong_as_a_whole() {
+    fn a_body_must_be_an_object() {
         for body in ["", "nul", "[]", "\"name\"", "{\"name\":\"ci\"", "{\"name\":\"ci\"} x", "\u{0}"] {
             let Err(Error::Invalid { fields }) = CreateKey::parse(body.as_bytes(), MaxLifetime(None), now())
             else {
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_text_that_is_no_json_is_said() {
+    fn a_syntax_error_is_described() {
         let Err(Error::Invalid { fields }) = CreateKey::parse(b"{\"name\":\"a\",}", MaxLifetime(None), now())
         else {
             panic!("it is JSON")
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_is_there_twice_is_no_field() {
+    fn a_repeated_field_is_invalid() {
         let body = br#"{"name":"a","expires_in":3600,"scopes":["a"],"expires_in":null,"scopes":["workspace:admin"]}"#;
         let Err(Error::Invalid { fields }) = CreateKey::parse(body, MaxLifetime(None), now()) else {
             panic!("it is ambiguous")
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_is_no_part_of_a_key() {
+    fn no_field_may_contain_a_credential() {
         let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
         let body = json!({"name": key, "description": format!("use {key}"), "scopes": [key], "user_id": key,
             "endpoints": [format!("GET /{key}")], key: key});
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_has_line_feeds_and_nothing_else_that_lays_text_out() {
+    fn a_description_may_contain_line_feeds_but_no_other_control_characters() {
         let described = |text: &str| parse(&json!({"name": "a", "description": text}));
         assert!(described("one\ntwo 👩‍💻").is_ok());
         for text in ["a\u{202E}b", "a\u{2028}b", "a\u{2066}b", "a\tb"] {
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_another_type_are_wrong() {
+    fn fields_of_another_type_are_invalid() {
         let body = json!({"name": 1, "description": {}, "expires_at": 5, "expires_in": 1.5, "scopes": "a", "user_id": []});
         assert_eq!(wrong_places(&body).len(), 6);
         assert_eq!(wrong_places(&json!({"name": "a", "scopes": [1]})), ["/scopes/0"]);
@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_are_at_most_20_rules_no_two_alike_that_fit_a_response() {
+    fn endpoints_are_at_most_20_different_rules_that_fit_into_a_response() {
         let rules = |count| (0..count).map(|index| format!("GET /{index}")).collect::<Vec<_>>();
         let key = parse(&json!({"name": "a", "endpoints": rules(20)})).unwrap();
         assert_eq!(key.endpoints.len(), 20);
@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_is_in_the_future_and_whole_seconds() {
+    fn an_expiry_is_in_the_future_in_whole_seconds() {
         let expiry = |body| parse(&body).unwrap().expires_at.unwrap().to_rfc3339();
         assert_eq!(expiry(json!({"name": "a", "expires_in": 60})), "2026-11-22T10:01:00+00:00");
         assert_eq!(
@@ -504,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_the_same_however_and_whenever_it_is_written() {
+    fn the_canonical_form_depends_on_neither_spelling_nor_time() {
         let canonical = |body: &str, seconds| {
             let now = now() + TimeDelta::seconds(seconds);
             CreateKey::parse(body.as_bytes(), MaxLifetime(None), now).expect(body).canonical()
@@ -534,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn where_keys_must_not_live_for_ever_they_have_an_expiry_within_the_limit() {
+    fn with_a_maximum_lifetime_keys_need_an_expiry_within_it() {
         let days = MaxLifetime(Some(TimeDelta::days(30)));
         let places = |body: Value| match CreateKey::parse(body.to_string().as_bytes(), days, now()) {
             Ok(_) => Vec::new(),
@@ -549,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bootstrap_is_an_object_of_its_own() {
+    fn a_bootstrap_is_a_separate_object() {
         let parse = |event: &Value| BootstrapKey::parse(event.to_string().as_bytes());
         let key = parse(&json!({"bootstrap": {"workspace_id": "acme", "user_id": "alice", "name": "first"}}))
             .unwrap();

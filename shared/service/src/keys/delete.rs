@@ -1,4 +1,4 @@
-//! Deleting a key for good.
+//! Deleting a key permanently.
 
 use keygate_core::audit_event::{Action, AuditEvent};
 use keygate_core::context::RequestContext;
@@ -11,21 +11,21 @@ use crate::keys::find;
 use crate::keys::precondition::IfMatch;
 use crate::store::Store;
 
-/// How often a key is read again because somebody else changed it between the reading and the deleting.
+/// The maximum number of attempts when the key changes concurrently.
 const ATTEMPTS: usize = 4;
 
-/// Deletes a key of the caller, or as an administrator anyone's of the workspace. From that instant the authorizer
-/// refuses it. A change at the same time does not keep it from being deleted, unless `if_match` says so.
+/// Deletes a key of the caller, or as an administrator of any user of the workspace. The authorizer refuses the key
+/// immediately. A concurrent change does not prevent the deletion, unless `if_match` names revisions.
 ///
 /// # Errors
 ///
 /// - [`Error::InsufficientScope`]: the caller may not write keys.
-/// - [`Error::InsufficientCredential`]: the caller came with the old secret of this key.
+/// - [`Error::InsufficientCredential`]: the caller presented the old secret of this key.
 /// - [`Error::CallerRemoved`]: the caller's user was removed.
 /// - [`Error::NotFound`]: the workspace has no such key.
-/// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
+/// - [`Error::NotYourKey`]: the key is another user's, and the caller is not an administrator.
 /// - [`Error::PreconditionFailed`]: the key has another revision.
-/// - [`Error::Conflict`]: others kept changing the key.
+/// - [`Error::Conflict`]: the key kept changing concurrently.
 /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
 pub async fn delete(
     store: &Store,
@@ -42,7 +42,7 @@ pub async fn delete(
         if_match.check(stored.record.revision)?;
         let event = AuditEvent::for_key(Action::KeyDeleted, context.event(), id, &stored.record.user_id);
         match store.delete_key(context.actor(), &stored, None, &event).await {
-            // Deleted or changed since it was read: the next reading tells.
+            // The key was deleted or changed since it was read. The next read shows which.
             Err(Error::Conflict) => {}
             done => return done,
         }

@@ -1,4 +1,4 @@
-//! The expiry of a key, as an instant or from now on, within what the deployment allows.
+//! The expiry of a key, absolute or relative, within the limits of the deployment.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::environment::{Environment, InvalidVariable};
@@ -6,29 +6,30 @@ use keygate_core::fields::{self, FieldError};
 use keygate_core::time::{rfc3339, whole_second};
 use serde_json::Value;
 
-/// The longest life of a key where the deployment sets none, so that every time fits everywhere: a hundred years.
+/// The maximum life of a key if the deployment sets none: a hundred years, so that every time can be represented.
 const MAX_LIFETIME: TimeDelta = TimeDelta::days(36_525);
 
-/// The longest life that a deployment gives a key; `None` if a key may live without end.
+/// The maximum life of a key in this deployment; `None` if a key may live without an expiry.
 #[derive(Clone, Copy, Debug)]
 pub struct MaxLifetime(pub Option<TimeDelta>);
 
 impl MaxLifetime {
-    /// `MAX_LIFETIME_DAYS`: the longest life of a key, counted from when its expiry is set; without end where it is 0 or not set.
+    /// `MAX_LIFETIME_DAYS`: the maximum life of a key, counted from when its expiry is set; 0 (the default) means no
+    /// maximum.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when it is no number from 0 to 36500.
+    /// [`InvalidVariable`] when the value is not in `0..=36500`.
     pub fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
         let longest = environment.days("MAX_LIFETIME_DAYS", 0, 0..=36_500)?;
         Ok(Self(Some(longest).filter(|longest| !longest.is_zero())))
     }
 
-    /// Checks an instant.
+    /// Parses an absolute expiry.
     ///
     /// # Errors
     ///
-    /// That it must be a time in the future, and how far away at most.
+    /// A message that the value must be a time in the future, with the maximum.
     pub fn until(self, value: &Value, now: DateTime<Utc>) -> Result<DateTime<Utc>, FieldError> {
         let latest = self.latest(now);
         let wrong = || {
@@ -37,16 +38,16 @@ impl MaxLifetime {
         };
         let time: DateTime<Utc> =
             DateTime::parse_from_rfc3339(fields::string(value)?).map_err(|_| wrong())?.into();
-        // A fraction is dropped, so that nothing works longer than was asked for.
+        // The fraction is dropped, so that a key never works longer than requested.
         let time = whole_second(time);
         if now < time && time <= latest { Ok(time) } else { Err(wrong()) }
     }
 
-    /// Checks a number of seconds.
+    /// Parses a relative expiry in seconds.
     ///
     /// # Errors
     ///
-    /// That it must be one, and how large at most.
+    /// A message that the value must be a number of seconds, with the maximum.
     pub fn from_now(self, value: &Value, now: DateTime<Utc>) -> Result<DateTime<Utc>, FieldError> {
         let longest = self.0.unwrap_or(MAX_LIFETIME).num_seconds();
         let seconds = value.as_i64().filter(|seconds| (1..=longest).contains(seconds)).ok_or_else(|| {
@@ -56,13 +57,13 @@ impl MaxLifetime {
         Ok(whole_second(now) + TimeDelta::seconds(seconds))
     }
 
-    /// What a key without an expiry is told where it must have one.
+    /// The message for a key without an expiry, if the deployment requires one.
     #[must_use]
     pub fn demand(self) -> Option<String> {
         self.0.map(|longest| format!("is required: keys live at most {} days", longest.num_days()))
     }
 
-    /// The latest instant at which a key may expire whose expiry is set now.
+    /// The latest expiry of a key whose expiry is set at `now`.
     #[must_use]
     pub fn latest(self, now: DateTime<Utc>) -> DateTime<Utc> {
         whole_second(now) + self.0.unwrap_or(MAX_LIFETIME)

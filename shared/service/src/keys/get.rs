@@ -7,12 +7,12 @@ use keygate_core::error::Error;
 use crate::keys::{DetailedKey, ReadableKeys, find};
 use crate::store::keys::KeysTable;
 
-/// Reads a key of the caller's workspace, or with `keys:write` alone one of the caller's own.
+/// Reads a key of the caller's workspace. A caller with `keys:write` only reads their own keys.
 ///
 /// # Errors
 ///
-/// - [`Error::InsufficientScope`]: the caller may not read keys, or not those of others.
-/// - [`Error::InsufficientCredential`]: the caller came with the secret of a former user.
+/// - [`Error::InsufficientScope`]: the caller may not read keys, or not those of other users.
+/// - [`Error::InsufficientCredential`]: the caller presented the secret of a former user.
 /// - [`Error::NotFound`]: the workspace has no such key.
 /// - [`Error::Unavailable`]: try again later.
 pub async fn get(

@@ -1,4 +1,4 @@
-//! Listing the keys of a workspace: sorted, filtered, page by page, in both directions.
+//! Listing the keys of a workspace: sorted, filtered, and page by page in both directions.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::context::RequestContext;
@@ -15,13 +15,13 @@ use crate::store::key_queries::{KeyPosition, KeyQuery, Sort};
 use crate::store::keys::KeysTable;
 use crate::store::pagination::{self, Cursor, Page, Section};
 
-/// The longest value that an index is sorted by, in bytes: the folded name.
+/// The maximum length of an index's sort value in bytes: that of a folded name.
 const MAX_SORT_VALUE_LEN: usize = 512;
 
-/// The longest time without use that can be asked for, in days.
+/// The maximum of the parameter for days without use.
 const MAX_UNUSED_DAYS: u32 = 3650;
 
-/// What a caller asks for.
+/// A list request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ListKeys {
     sort: Sort,
@@ -31,16 +31,16 @@ pub struct ListKeys {
     cursor: Option<String>,
 }
 
-/// Which keys are wanted; what is `None` wants all.
+/// The filters of a list; a filter that is `None` accepts every key.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Filter {
-    /// Part of the name, folded.
+    /// A part of the folded name.
     name: Option<String>,
     user_id: Option<UserId>,
     created_after: Option<DateTime<Utc>>,
     created_before: Option<DateTime<Utc>>,
     status: Option<WantedStatus>,
-    /// Of unused keys: not used for so many days. Those that were never used, if it is not said.
+    /// For the status "unused": the number of days without use; `None` for keys that were never used.
     unused_days: Option<u32>,
 }
 
@@ -53,11 +53,11 @@ enum WantedStatus {
 }
 
 impl ListKeys {
-    /// Reads the parameters of a query.
+    /// Parses query parameters.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: names every parameter that is wrong, unknown or there twice.
+    /// - [`Error::Invalid`]: names every invalid, unknown or repeated parameter.
     pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
         let mut parameters = QueryParameters::new(parameters);
         let sort = parameters.optional("sort", parse_sort).unwrap_or(Sort::CreatedAt);
@@ -81,7 +81,7 @@ impl ListKeys {
         parameters.finish(Self { sort, ascending, filter, limit, cursor })
     }
 
-    /// Tells this query from every other one of any workspace. The limit is not part of it: it may change on the way.
+    /// A checksum of the query in its workspace. The limit is not part of it, because it may change from page to page.
     fn checksum(&self, workspace: &WorkspaceId, readable: ReadableKeys<'_>) -> u32 {
         let Self { sort, ascending, filter, .. } = self;
         crc32fast::hash(format!("{workspace} {readable:?} {sort:?} {ascending} {filter:?}").as_bytes())
@@ -98,7 +98,7 @@ fn parse_sort(value: &str) -> Result<Sort, String> {
     }
 }
 
-/// Whether from small to large.
+/// Whether the order is ascending.
 fn parse_order(value: &str) -> Result<bool, String> {
     match value {
         "asc" => Ok(true),
@@ -111,7 +111,7 @@ fn parse_name_part(value: &str) -> Result<String, String> {
     if !(1..=MAX_NAME_LEN).contains(&value.chars().count()) {
         return Err(format!("must be 1 to {MAX_NAME_LEN} characters"));
     }
-    // What is left out of a comparison finds everything.
+    // A part that folds to nothing would match every name.
     Some(fold(value)).filter(|part| !part.is_empty()).ok_or_else(|| InvalidName::Invisible.to_string())
 }
 
@@ -147,17 +147,17 @@ impl Filter {
     }
 }
 
-/// Lists the keys of the caller's workspace, or with `keys:write` alone the caller's own.
+/// Lists the keys of the caller's workspace. A caller with `keys:write` only lists their own keys.
 ///
-/// What it reads is bounded: a page of a filtered list may have fewer keys than asked for, even none, and still a
-/// cursor to go on with.
+/// The number of reads is bounded: a page of a filtered list may have fewer keys than requested, even none, and still a
+/// cursor to continue from.
 ///
 /// # Errors
 ///
-/// - [`Error::InsufficientCredential`]: the caller came with the secret of a former user.
-/// - [`Error::InsufficientScope`]: the caller may not read keys, or asks for those of others and may read their own alone.
-/// - [`Error::TooManyKeys`]: the caller may read their own keys alone, and has too many to sort.
-/// - [`Error::Invalid`]: the cursor is not one of this query.
+/// - [`Error::InsufficientCredential`]: the caller presented the secret of a former user.
+/// - [`Error::InsufficientScope`]: the caller may not read keys, or requests keys of others and may read only their own.
+/// - [`Error::TooManyKeys`]: the caller may read only their own keys, and has too many to sort.
+/// - [`Error::Invalid`]: the cursor does not belong to this query.
 /// - [`Error::Unavailable`]: try again later.
 pub async fn list(
     keys: &KeysTable,
@@ -184,13 +184,13 @@ pub async fn list(
     let keys_asked_for = KeyQuery { workspace, sort: request.sort, section };
     let found = match readable {
         ReadableKeys::All => keys.list(keys_asked_for, wanted, now).await?,
-        // Not by the index of everybody's keys: its cursors would tell of keys that the caller may not see.
+        // Cursors of an index over all keys would reveal keys that the caller may not see.
         ReadableKeys::Of(user) => keys_asked_for.find_in(keys.of_user(workspace, user, now).await?, wanted),
     };
     Ok(found.page(from.as_ref(), query, |(_, key)| ShownKey::new(&key, brand, now)))
 }
 
-/// Whether an index can have that position.
+/// Whether a position is possible in an index.
 fn fits(sort: Sort, KeyPosition { sort_value: value, key_id }: &KeyPosition) -> bool {
     match sort {
         Sort::Name => (1..=MAX_SORT_VALUE_LEN).contains(&value.len()),
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_25_keys_unless_asked_for_1_to_100() {
+    fn a_page_has_1_to_100_keys_and_25_by_default() {
         assert_eq!(ListKeys::parse([]).unwrap().limit, 25);
         assert_eq!(ListKeys::parse([("limit", "100")]).unwrap().limit, 100);
         for wrong in ["0", "101", "-1", "+5", "", "ten", "1e2", "99999999999999999999"] {
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_and_repeated_and_wrong_parameters_are_named() {
+    fn unknown_repeated_and_invalid_parameters_are_reported() {
         let parameters =
             [("limit", "1"), ("limit", "2"), ("colour", "red"), ("cursor", "a"), ("cursor", "b")];
         assert_eq!(wrong_parameters(&parameters), ["?cursor", "?limit", "?colour"]);
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_days_without_use_are_asked_for_of_unused_keys_alone() {
+    fn days_without_use_apply_only_to_unused_keys() {
         for days in ["1", "90", "3650"] {
             assert!(ListKeys::parse([("unused_days", days), ("status", "unused")]).is_ok(), "{days}");
         }
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_listed_from_the_newest_and_words_from_the_first() {
+    fn times_are_descending_and_texts_ascending_by_default() {
         for (sort, ascending) in
             [("name", true), ("user", true), ("created_at", false), ("last_used_at", false)]
         {
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_good_only_for_the_query_that_made_it() {
+    fn a_cursor_is_valid_only_for_its_query() {
         let (acme, other): (WorkspaceId, WorkspaceId) = ("acme".parse().unwrap(), "other".parse().unwrap());
         let query = |parameters: &[(&'static str, &'static str)]| {
             ListKeys::parse(parameters.iter().copied()).unwrap()

@@ -1,4 +1,4 @@
-//! What can be done with keys: one use case a file.
+//! Use cases of keys, one per file.
 
 pub mod announce;
 pub mod create;
@@ -29,7 +29,7 @@ use serde::{Serialize, Serializer};
 
 use crate::store::keys::{KeysTable, UnhashedKey};
 
-/// The key of that id in the caller's workspace. A key of another workspace is none.
+/// Finds a key in the caller's workspace. A key of another workspace is treated as missing.
 pub(crate) async fn find(
     keys: &KeysTable,
     context: &RequestContext,
@@ -39,21 +39,21 @@ pub(crate) async fn find(
     stored.filter(|stored| stored.record.workspace_id == context.caller.workspace_id).ok_or(Error::NotFound)
 }
 
-/// Whose keys a caller may read.
+/// The keys that a caller may read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ReadableKeys<'a> {
-    /// Those of every user of the workspace.
+    /// The keys of every user of the workspace.
     All,
-    /// Those of one user: what a caller may change, they may see.
+    /// The keys of one user. A caller may read every key that they may change.
     Of(&'a UserId),
 }
 
 impl<'a> ReadableKeys<'a> {
-    /// What the caller's scopes give: `keys:read` everything, `keys:write` the caller's own.
+    /// The keys that the caller's scopes allow to read: all with `keys:read`, the caller's own with `keys:write`.
     ///
     /// # Errors
     ///
-    /// - [`Error::InsufficientCredential`]: the caller came with the secret of a former user.
+    /// - [`Error::InsufficientCredential`]: the caller presented the secret of a former user.
     /// - [`Error::InsufficientScope`]: the caller may not read keys.
     pub(crate) fn of(caller: &'a Caller) -> Result<Self, Error> {
         caller.may(Operation::ReadKeys)?;
@@ -64,11 +64,11 @@ impl<'a> ReadableKeys<'a> {
         }
     }
 
-    /// Demands that keys of `user` are among them.
+    /// Requires that the caller may read keys of `user`.
     ///
     /// # Errors
     ///
-    /// - [`Error::InsufficientScope`]: they are not.
+    /// - [`Error::InsufficientScope`]: the caller may not.
     pub(crate) fn require(self, user: &UserId) -> Result<(), Error> {
         match self {
             Self::Of(own) if own != user => Err(Error::InsufficientScope(KEYS_READ.to_owned())),
@@ -77,11 +77,11 @@ impl<'a> ReadableKeys<'a> {
     }
 }
 
-/// What was made of a change, as the caller may hear it: which key has a name that was wanted hears who may read that key.
+/// Hides from the result of a change which key has the requested name, unless the caller may read that key.
 ///
 /// # Errors
 ///
-/// As the change's, and [`Error::Unavailable`] if it cannot be seen whose key it is.
+/// The error of the change, or [`Error::Unavailable`] if the owner of that key cannot be read.
 pub(crate) async fn refused_to<T>(
     keys: &KeysTable,
     context: &RequestContext,
@@ -98,7 +98,7 @@ pub(crate) async fn refused_to<T>(
     Err(Error::NameTaken(may_read.then_some(owner)))
 }
 
-/// A key as the management API shows it: everything but what could be checked against its secret.
+/// A key as the management API shows it: without anything from which its secret could be checked.
 #[derive(Debug, Serialize)]
 pub struct ShownKey {
     id: String,
@@ -116,7 +116,7 @@ pub struct ShownKey {
 }
 
 impl ShownKey {
-    /// How `key` is shown `now`.
+    /// The view of `key` at the time `now`.
     #[must_use]
     pub fn new(key: &Key, brand: &Brand, now: DateTime<Utc>) -> Self {
         Self {
@@ -136,19 +136,19 @@ impl ShownKey {
     }
 }
 
-/// A key on its own, with what a list does not show.
+/// A single key, with attributes that a list does not show.
 #[derive(Debug, Serialize)]
 pub struct DetailedKey {
     #[serde(flatten)]
     shown: ShownKey,
-    /// Until when the secret before the last rotation works.
+    /// The end of the overlap, until which the previous secret works.
     previous_expires_at: Option<String>,
     #[serde(skip)]
     revision: u64,
 }
 
 impl DetailedKey {
-    /// How `key` is shown `now`.
+    /// The view of `key` at the time `now`.
     #[must_use]
     pub fn new(key: &Key, brand: &Brand, now: DateTime<Utc>) -> Self {
         Self {
@@ -158,14 +158,14 @@ impl DetailedKey {
         }
     }
 
-    /// Which state of the key this is: its entity tag.
+    /// The revision of the key, which is its entity tag.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
     }
 }
 
-/// A key with a new secret, and its text: the only time that it is shown.
+/// A key with the text of its new secret. It is never shown again.
 #[derive(Debug, Serialize)]
 pub struct RevealedKey {
     #[serde(flatten)]
@@ -175,13 +175,13 @@ pub struct RevealedKey {
 }
 
 impl RevealedKey {
-    /// How `key` is shown `now`, with the credential that was just made for it.
+    /// The view of `key` at the time `now`, with its new credential.
     #[must_use]
     pub fn new(key: &Key, credential: &Credential, brand: &Brand, now: DateTime<Utc>) -> Self {
         Self { detailed: DetailedKey::new(key, brand, now), key: credential.to_text(brand) }
     }
 
-    /// Which state of the key this is: its entity tag.
+    /// The revision of the key, which is its entity tag.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.detailed.revision

@@ -1,27 +1,27 @@
-//! `If-Match`: a change for one state of a key (RFC 9110, section 13.1.1).
+//! `If-Match`: the condition that a key has a certain revision (RFC 9110, section 13.1.1).
 //!
-//! The `headers` crate is not used here, because its `IfMatch` takes `If-Match: 7` for a list of entity tags and skips what is
-//! not one: a client that forgets the quotes would get a 412 instead of a 400.
+//! The `headers` crate is not used here, because its `IfMatch` parses `If-Match: 7` as a list of entity tags and skips
+//! invalid ones. A client that forgets the quotes would get a 412 instead of a 400.
 
 use keygate_core::error::{Error, InvalidField, Place};
 
-/// Which states of a key a change is for.
+/// The revisions of a key that a change requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IfMatch {
-    /// Whichever the change finds.
+    /// Any revision, because the request has no condition.
     Absent,
-    /// Any, as long as there is one.
+    /// Any revision of an existing key (`*`).
     Any,
     /// One of these revisions.
     Revisions(Vec<u64>),
 }
 
 impl IfMatch {
-    /// Reads the value of the header. An entity tag that is none of ours, or a weak one, is that of no state.
+    /// Parses the value of the header. A weak entity tag, or one that Keygate does not issue, matches no revision.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: names the header, which is neither `*` nor a list of entity tags.
+    /// - [`Error::Invalid`]: the header is neither `*` nor a list of entity tags.
     ///
     /// # Example
     ///
@@ -42,11 +42,11 @@ impl IfMatch {
         }
     }
 
-    /// Demands that the change is for a key of that revision.
+    /// Checks that the change applies to this revision.
     ///
     /// # Errors
     ///
-    /// - [`Error::PreconditionFailed`]: it is for another one.
+    /// - [`Error::PreconditionFailed`]: the change requires another revision.
     pub fn check(&self, revision: u64) -> Result<(), Error> {
         match self {
             Self::Revisions(revisions) if !revisions.contains(&revision) => Err(Error::PreconditionFailed),
@@ -54,7 +54,7 @@ impl IfMatch {
         }
     }
 
-    /// The error of a change that came too late: a conflict is a failed precondition for a request that named revisions.
+    /// Converts the error of a change that lost a race: a conflict is a failed precondition if the request named revisions.
     #[must_use]
     pub fn lost(&self, error: Error) -> Error {
         match (error, self) {
@@ -70,8 +70,8 @@ pub fn entity_tag(revision: u64) -> String {
     format!("\"{revision}\"")
 }
 
-/// The revisions that a list of entity tags names (RFC 9110, section 8.8.3); `None` if it is no such list. A tag may have a
-/// comma, and the list elements that are empty (section 5.6.1).
+/// Parses a list of entity tags (RFC 9110, section 8.8.3) into revisions; `None` if it is not such a list. A tag may contain
+/// a comma, and list elements may be empty (section 5.6.1).
 fn revisions(mut list: &[u8]) -> Option<Vec<u64>> {
     let (mut revisions, mut has_tag) = (Vec::new(), false);
     loop {
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_for_the_revisions_it_names() {
+    fn a_change_applies_to_the_revisions_it_names() {
         for (header, passes) in [
             (None, true),
             (Some("*"), true),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_entity_tags_is_named_as_such() {
+    fn an_invalid_list_of_entity_tags_is_reported() {
         for malformed in [
             "",
             " ",
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_came_too_late_hears_so_in_its_own_words() {
+    fn a_conflict_is_a_failed_precondition_if_revisions_were_named() {
         assert!(matches!(IfMatch::Absent.lost(Error::Conflict), Error::Conflict));
         assert!(matches!(IfMatch::Any.lost(Error::Conflict), Error::Conflict));
         assert!(matches!(IfMatch::Revisions(vec![7]).lost(Error::Conflict), Error::PreconditionFailed));

@@ -1,4 +1,4 @@
-//! Cleaning up after `DynamoDB` has removed an expired key: its name, its member entry, its place in its user's count.
+//! Cleaning up after `DynamoDB` has removed an expired key: its name, its member entry and its place in the user's count.
 
 use chrono::{DateTime, Utc};
 use keygate_core::audit_event::{Action, AuditEvent, EventDetails};
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::store::Store;
 
-/// What there was to know of a key that is removed. The hashes that come along with it are not read.
+/// A removed key, as the stream of the table has it. The hashes in the stream record are not read.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct RemovedKey {
     key_id: KeyId,
@@ -21,11 +21,11 @@ pub struct RemovedKey {
     expires_at: Option<DateTime<Utc>>,
 }
 
-/// Cleans up after keys, each with the instant at which it was removed. Every one of them is done, or none counts as done.
+/// Cleans up after keys, each with the time of its removal. If one of them fails, the whole batch counts as failed.
 ///
 /// # Errors
 ///
-/// As [`purge`] says.
+/// See [`purge`].
 pub async fn purge_all(store: &Store, removed: &[(RemovedKey, DateTime<Utc>)]) -> Result<Vec<bool>, Error> {
     for (key, at) in removed {
         purge(store, key, *at).await?;
@@ -33,7 +33,8 @@ pub async fn purge_all(store: &Store, removed: &[(RemovedKey, DateTime<Utc>)]) -
     Ok(vec![true; removed.len()])
 }
 
-/// Cleans up after a key that was removed `at` an instant. Whether anything was left; that it was done before is no error.
+/// Cleans up after a key that was removed at the time `at`. Returns whether any entries were left. Repeating it is not an
+/// error.
 ///
 /// # Errors
 ///

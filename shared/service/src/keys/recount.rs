@@ -1,4 +1,5 @@
-//! The repair of what cleaning up has missed: counts, of users' keys and of removed users, and entries whose key is long gone.
+//! Repair of missed clean-ups: the counters of users' keys and of removed users, and the entries of keys that no longer
+//! exist.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::audit_event::{Action, AuditEvent, EventDetails};
@@ -10,32 +11,32 @@ use crate::store::Store;
 use crate::store::workspace_counters::{CountedRemovals, CountedUser, CountingEntry};
 use crate::store::workspace_members::CountedMember;
 
-/// Under which word is noted where the next page of entries begins.
+/// The name of the saved progress: the cursor of the next page of entries.
 const RECOUNTED: &str = "RECOUNTED";
 
-/// How long after a key is gone its entries may still be cleaned up in the usual way: `DynamoDB` may take days to remove
-/// the key, and what it has removed is in the table's stream for a day.
+/// How long entries may outlive their key before a recount removes them. `DynamoDB` may take days to remove the key, and the
+/// removal stays in the table's stream for a day.
 const REMOVAL_GRACE: TimeDelta = TimeDelta::days(4);
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecountSummary {
-    /// How many users were looked at.
+    /// The number of users checked.
     pub users: usize,
-    /// How many counts were wrong.
+    /// The number of counts corrected.
     pub corrected: usize,
-    /// How many entries of keys that are gone were left.
+    /// The number of entries of keys that no longer exist.
     pub purged: usize,
-    /// All users were looked at. If not, the next run goes on.
+    /// Whether all users were checked. Otherwise the next run continues.
     pub finished: bool,
 }
 
-/// Counts what all entries say that count others, and corrects what is wrong, from where the last run came to. It begins nothing more after
-/// `stop_at`.
+/// Recounts the entries behind every counter and corrects the wrong ones, from where the last run stopped. After `stop_at`
+/// it starts no further counter.
 ///
 /// # Errors
 ///
-/// - [`Error::Busy`], [`Error::Unavailable`]: the next run goes on.
+/// - [`Error::Busy`], [`Error::Unavailable`]: the next run continues.
 /// - [`Error::Broken`]: an entry cannot be read.
 pub async fn recount(store: &Store, now: DateTime<Utc>, stop_at: Instant) -> Result<RecountSummary, Error> {
     let mut recounted = RecountSummary::default();
@@ -80,7 +81,7 @@ async fn recount_user(
                 key_id: member.key_id,
             };
             let event = AuditEvent::for_lifecycle(Action::KeyPurged, &owner, EventDetails::default(), now);
-            // The name went with its own ttl.
+            // The entry of the name was removed by its own `ttl`.
             if store.purge_key(&owner, None, &event).await?.is_applied() {
                 recounted.purged += 1;
                 count -= i64::from(is_counted);

@@ -1,7 +1,8 @@
-//! Rotating a key: another secret for the same id, with a time in which both work.
+//! Rotating a key: a new secret for the same id, with an optional overlap in which both secrets work.
 //!
-//! With an `Idempotency-Key` a rotation whose response was lost can be sent again ([`keygate_core::idempotency`]). This function reads no hash:
-//! that the key still has the secret is a condition of a transaction.
+//! With an `Idempotency-Key`, a client that lost the response to a rotation can repeat the request
+//! ([`keygate_core::idempotency`]). This function reads no hash: a condition of a transaction checks that the key still has
+//! the secret.
 
 use chrono::TimeDelta;
 use keygate_core::audit_event::{Action, AuditEvent};
@@ -24,13 +25,13 @@ use crate::keys::{RevealedKey, find};
 use crate::store::Store;
 use crate::store::key_transactions::RotationOutcome;
 
-/// The longest overlap, in seconds: thirty days.
+/// The maximum overlap in seconds: thirty days.
 pub const MAX_OVERLAP: i64 = 30 * 24 * 60 * 60;
 
-/// How often a repeated request looks at a key that others keep changing.
+/// The maximum number of attempts of a repeated request when the key changes concurrently.
 const ATTEMPTS: u32 = 4;
 
-/// What a caller asks for.
+/// A rotation request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RotateKey {
     overlap: TimeDelta,
@@ -38,12 +39,12 @@ pub struct RotateKey {
 }
 
 impl RotateKey {
-    /// Reads a request's body; an empty one asks for no overlap. The key's tokens are revoked with a secret that ends at once, and
-    /// go on where there is an overlap, unless the body says otherwise.
+    /// Parses a request body; an empty one requests no overlap. Unless the body says otherwise, the key's tokens are revoked
+    /// without an overlap, and keep working with one.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: names every field that is wrong, and what it must be.
+    /// - [`Error::Invalid`]: names every invalid field with its requirement.
     pub fn parse(body: &[u8]) -> Result<Self, Error> {
         let body = if body.is_empty() { b"{}" } else { body };
         let mut fields = Fields::parse(body)?;
@@ -52,12 +53,12 @@ impl RotateKey {
             value.as_bool().ok_or_else(|| FieldError::new(&"must be true or false"))
         });
         let overlap = TimeDelta::seconds(overlap.unwrap_or(0));
-        // A secret that ends at once may be in the wrong hands, and so may be what was made with it.
+        // A rotation without an overlap may replace a leaked secret, and tokens that were issued for it may be leaked too.
         let revoke_tokens = revoke_tokens.unwrap_or(overlap.is_zero());
         fields.finish(Some(Self { overlap, revoke_tokens }))
     }
 
-    /// The request in a form that is the same however it was sent, with the key that it is about.
+    /// A canonical form of the request, including the key, which does not depend on its spelling.
     fn canonical(&self, id: KeyId) -> Vec<u8> {
         let overlap = self.overlap.num_seconds();
         json!({"id": id, "overlap_seconds": overlap, "revoke_tokens": self.revoke_tokens})
@@ -65,12 +66,12 @@ impl RotateKey {
             .into_bytes()
     }
 
-    /// Demands of a rotation that a key asks for itself, and that may be repeated, that its old secret works for as long as the
-    /// request is remembered: a client that has lost the response has no other.
+    /// Requires that the overlap is at least as long as the request is recorded, for an idempotent request with which a key
+    /// rotates itself. A client that lost the response has only the old secret to repeat the request with.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: names the field.
+    /// - [`Error::Invalid`]: the overlap is too short.
     fn must_outlive_memory(&self) -> Result<(), Error> {
         if self.overlap >= RECORD_LIFETIME {
             return Ok(());
@@ -83,53 +84,54 @@ impl RotateKey {
     }
 }
 
-/// Checks how long a secret goes on after another one has taken its place, in seconds.
+/// Parses an overlap in seconds.
 ///
 /// # Errors
 ///
-/// That it must be a number, and how large at most.
+/// A message with the allowed range.
 pub(crate) fn overlap(value: &Value) -> Result<i64, FieldError> {
     let seconds = value.as_i64().filter(|seconds| (0..=MAX_OVERLAP).contains(seconds));
     seconds.ok_or_else(|| FieldError::new(&fields::in_digits(value, must_be_an_overlap())))
 }
 
-/// What is said of a text that is no overlap.
+/// The message for an invalid overlap.
 pub(crate) fn must_be_an_overlap() -> String {
     format!("must be a whole number from 0 to {MAX_OVERLAP}")
 }
 
-/// What rotating keys takes.
+/// Rotates keys.
 #[derive(Debug)]
 pub struct KeyRotator {
-    /// The word credentials begin with.
+    /// The brand, the first part of every credential.
     pub brand: Brand,
-    /// What the new secret is hashed under.
+    /// The peppers for the hash of the new secret.
     pub peppers: Peppers,
-    /// What the secret of an idempotent rotation is derived from.
+    /// The source of the secret of an idempotent rotation.
     pub rotation_key: MacKey,
-    /// Where keys are.
+    /// The store.
     pub store: Store,
 }
 
 impl KeyRotator {
-    /// Gives a key of the caller, or as an administrator anyone's of the workspace, another secret. The one that it
-    /// has works until the overlap ends; one from a rotation before does not work any more.
+    /// Gives a key of the caller, or as an administrator of any user of the workspace, a new secret. The current secret
+    /// works until the overlap ends. The secret of a previous overlap stops working immediately.
     ///
-    /// With an `Idempotency-Key`, the same request again gets the same response, whatever its `If-Match`. It may come with the old
-    /// secret of the key.
+    /// With an `Idempotency-Key`, a repeated request gets the same response, regardless of its `If-Match`. It may present
+    /// the old secret of the key.
     ///
     /// # Errors
     ///
-    /// - [`Error::InsufficientCredential`]: the caller came with something else than an API key, or with the old secret of this one.
-    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys, or does not hold every
-    ///   scope and endpoint rule of the key.
-    /// - [`Error::CallerRemoved`]: the caller's user was removed, also where the request was there before.
+    /// - [`Error::InsufficientCredential`]: the caller did not present an API key, or presented the old secret of this one.
+    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys, or lacks a scope or
+    ///   an endpoint rule of the key.
+    /// - [`Error::CallerRemoved`]: the caller's user was removed, even if the request is a repeated one.
     /// - [`Error::NotFound`]: the workspace has no such key.
-    /// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
-    /// - [`Error::Invalid`]: the key rotates itself with an `Idempotency-Key`, and the overlap is shorter than that is remembered.
-    /// - [`Error::IdempotencyMismatch`]: the `Idempotency-Key` came with another request before.
-    /// - [`Error::IdempotencyConflict`]: the secret that it made is not the key's any more, or the key does not work any more.
-    /// - [`Error::PreconditionFailed`], [`Error::Conflict`]: the key has another revision, or got one meanwhile.
+    /// - [`Error::NotYourKey`]: the key is another user's, and the caller is not an administrator.
+    /// - [`Error::Invalid`]: the key rotates itself with an `Idempotency-Key`, and the overlap is shorter than the request
+    ///   is recorded.
+    /// - [`Error::IdempotencyMismatch`]: the `Idempotency-Key` was used with another request.
+    /// - [`Error::IdempotencyConflict`]: the key no longer has the secret of the first request, or no longer works.
+    /// - [`Error::PreconditionFailed`], [`Error::Conflict`]: the key has another revision, or changed concurrently.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn rotate(
         &self,
@@ -157,7 +159,7 @@ impl KeyRotator {
             if let Some(record) = self.store.workspaces.idempotency_record(workspace, &digest, now).await? {
                 return self.repeat_response(context, idempotent, &record).await;
             }
-            // What is no repeat takes what a rotation takes.
+            // Only a repeated request may present the old secret; any other needs the rights of a rotation.
             caller.may_to(Operation::RotateKey, id)?;
             if caller.key_id == id {
                 request.must_outlive_memory()?;
@@ -189,7 +191,7 @@ impl KeyRotator {
         }
     }
 
-    /// The key, of which the caller must hold all that a new secret of it gives.
+    /// Finds the key and checks that the caller has all the rights that its new secret gives.
     async fn find(&self, context: &RequestContext, id: KeyId) -> Result<Key, Error> {
         let caller = &context.caller;
         let key = find(&self.store.keys, context, id).await?.record;
@@ -198,7 +200,8 @@ impl KeyRotator {
         Ok(key)
     }
 
-    /// The response to a request that was there before: the same, if the key still has that secret and works as it did then.
+    /// The response to a repeated request: the first response, if the key still has that secret and still works as it did
+    /// then.
     async fn repeat_response(
         &self,
         context: &RequestContext,
@@ -212,11 +215,11 @@ impl KeyRotator {
         let mut seen = None;
         for _ in 0..ATTEMPTS {
             let key = self.find(context, record.key_id).await?;
-            // The key was not changed while it was looked at, so it is its hash that is another one.
+            // The key was not changed meanwhile, so its hash must differ.
             if seen == Some(key.revision) {
                 return Err(changed());
             }
-            // The revision is part of the condition: the secret is shown to a caller who holds what the key has now.
+            // The condition includes the revision, so that the rights of the caller were checked against the current key.
             if self.store.has_hash(context.actor(), &key, &hashes).await? {
                 let is_as_then =
                     key.revision == record.revision && key.status(now) == key.status(record.began_at());
@@ -237,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_end_with_a_secret_that_ends_at_once_unless_said_otherwise() {
+    fn tokens_are_revoked_without_an_overlap_by_default() {
         for (body, revokes) in [
             ("", true),
             (r#"{"overlap_seconds":0}"#, true),
@@ -251,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_the_same_however_it_is_written_and_for_one_key() {
+    fn the_canonical_form_depends_on_the_key_and_not_on_the_spelling() {
         let id: KeyId = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
         let canonical = |body: &str| RotateKey::parse(body.as_bytes()).expect(body).canonical(id);
         for (one, other) in [
@@ -273,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overlap_that_a_repeat_needs_is_as_long_as_a_request_is_remembered() {
+    fn the_overlap_of_a_repeatable_rotation_lasts_as_long_as_its_record() {
         for (seconds, enough) in [(0, false), (599, false), (600, true), (2_592_000, true)] {
             let request = RotateKey { overlap: TimeDelta::seconds(seconds), revoke_tokens: false };
             let demanded = request.must_outlive_memory();
@@ -286,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overlap_is_0_to_30_days_and_0_unless_said() {
+    fn an_overlap_is_0_to_30_days_and_0_by_default() {
         let seconds =
             |body: &str| RotateKey::parse(body.as_bytes()).map(|request| request.overlap.num_seconds());
         for (body, expected) in [

@@ -1,14 +1,14 @@
-//! What a deployment says about the keys of a user.
+//! The settings for users' keys.
 
 use chrono::TimeDelta;
 use keygate_core::environment::{Environment, InvalidVariable};
 
 use crate::keys::expiry::MaxLifetime;
 
-/// What a deployment says about the keys of a user.
+/// The settings for users' keys.
 #[derive(Clone, Copy, Debug)]
 pub struct KeySettings {
-    /// `KEYS_PER_USER`: how many keys that have not expired a user may have in a workspace; 100 unless set.
+    /// `KEYS_PER_USER`: the maximum number of unexpired keys of a user in a workspace; 100 by default.
     pub per_user: u32,
     /// `EXPIRED_KEY_RETENTION_DAYS`: how long an expired key remains visible; 30 days by default.
     pub retention: TimeDelta,
@@ -17,11 +17,11 @@ pub struct KeySettings {
 }
 
 impl KeySettings {
-    /// Takes the settings from the environment.
+    /// Reads the settings from the environment.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when one of the variables is out of its range.
+    /// [`InvalidVariable`] when a variable is out of its range.
     pub fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
             per_user: per_user(environment)?,
@@ -31,11 +31,11 @@ impl KeySettings {
     }
 }
 
-/// `KEYS_PER_USER`, for a function that needs nothing else of [`KeySettings`].
+/// `KEYS_PER_USER`, for a function that needs no other setting of [`KeySettings`].
 ///
 /// # Errors
 ///
-/// [`InvalidVariable`] when it is no number from 1 to 1000.
+/// [`InvalidVariable`] when the value is not in `1..=1000`.
 pub fn per_user(environment: &Environment) -> Result<u32, InvalidVariable> {
     environment.number("KEYS_PER_USER", 100, 1..=1000)
 }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_has_a_hundred_keys_without_end_unless_said() {
+    fn a_user_has_100_keys_without_a_maximum_lifetime_by_default() {
         let settings = KeySettings::from_environment(&Environment::default()).unwrap();
         assert_eq!((settings.per_user, settings.retention), (100, TimeDelta::days(30)));
         assert_eq!(settings.max_lifetime.0, None);

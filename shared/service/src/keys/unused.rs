@@ -1,4 +1,5 @@
-//! Keys that nobody uses: announced first, and disabled if nobody has used them since.
+//! Unused keys: Keygate gives notice for them first, and disables them if they are still unused when the notice period has
+//! passed.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::audit_event::{Action, AuditEvent, EventDetails};
@@ -11,35 +12,35 @@ use tokio::time::Instant;
 use crate::store::Store;
 use crate::store::unused_keys::{UnusedAction, UnusedKey};
 
-/// Under which word is noted where the next page of keys begins.
+/// The name of the saved progress: the cursor of the next page of keys.
 const LOOKED_THROUGH: &str = "UNUSED";
 
-/// When keys are disabled that nobody uses.
+/// The rules for disabling unused keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnusedRules {
-    /// After how many days without use.
+    /// The days without use after which a key is disabled.
     pub days: u32,
-    /// How many of these are left when it is announced: at least one, and not all.
+    /// The length of the notice period in days: at least one, and less than the days without use.
     pub notice_days: u32,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnusedSummary {
-    /// How many keys were announced to be disabled.
+    /// The number of notices given.
     pub announced: usize,
-    /// How many were.
+    /// The number of keys disabled.
     pub disabled: usize,
-    /// All keys were looked at. If not, the next run goes on.
+    /// Whether all keys were checked. Otherwise the next run continues.
     pub finished: bool,
 }
 
 impl UnusedRules {
-    /// `DISABLE_UNUSED_DAYS`, which must be set, and `UNUSED_NOTICE_DAYS`, 14 unless set.
+    /// Reads `DISABLE_UNUSED_DAYS`, which is required, and `UNUSED_NOTICE_DAYS`, 14 by default.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when the first is no number from 2 to 3650, or the second no number from 1 and below the first.
+    /// [`InvalidVariable`] when the first is not in `2..=3650`, or the second not in `1..DISABLE_UNUSED_DAYS`.
     pub fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
         let must_be = "must be a whole number from 2 to 3650";
         environment.required("DISABLE_UNUSED_DAYS", must_be)?;
@@ -49,14 +50,13 @@ impl UnusedRules {
     }
 }
 
-/// Goes through the active keys of all workspaces, from where the last run came to: announces of those that nobody uses that
-/// they will be disabled, and disables those of which that was announced long enough ago. It begins nothing more after
-/// `stop_at`.
+/// Checks the active keys of all workspaces, from where the last run stopped: gives notice for each unused key, and disables
+/// keys whose notice period has passed. After `stop_at` it starts no further page.
 ///
 /// # Errors
 ///
-/// - [`Error::Busy`], [`Error::Unavailable`]: the next run goes on.
-/// - [`Error::Broken`]: the note of how far the last run came cannot be read.
+/// - [`Error::Busy`], [`Error::Unavailable`]: the next run continues.
+/// - [`Error::Broken`]: the saved progress cannot be read.
 pub async fn disable_unused(
     store: &Store,
     rules: UnusedRules,
@@ -74,7 +74,7 @@ pub async fn disable_unused(
                 return Ok(run);
             }
             let Some(action) = rules.action(&key, now) else { continue };
-            // Who has used or changed it since the page was read was faster, and it is left alone.
+            // A key that was used or changed since the page was read is skipped.
             let event = rules.event(&key, action, now);
             let written = store.act_on_unused(&key, action, &event).await?.is_applied();
             match action {
@@ -91,13 +91,13 @@ pub async fn disable_unused(
 }
 
 impl UnusedRules {
-    /// The action that is due `now` on a key that has been unused for so long that it is announced.
+    /// The action that is due at `now` on a key that has been unused long enough for a notice.
     fn action(self, key: &UnusedKey, now: DateTime<Utc>) -> Option<UnusedAction> {
         let Some(noticed_at) = key.noticed_at() else { return Some(UnusedAction::Notify) };
-        // Both, because the rules may have been others when the notice was given.
-        let is_over = noticed_at + TimeDelta::days(self.notice_days.into()) <= now
+        // Both conditions are needed, because the rules may have changed since the notice.
+        let notice_is_over = noticed_at + TimeDelta::days(self.notice_days.into()) <= now
             && key.unused_since() + TimeDelta::days(self.days.into()) <= now;
-        is_over.then_some(UnusedAction::Disable)
+        notice_is_over.then_some(UnusedAction::Disable)
     }
 
     fn event(self, key: &UnusedKey, action: UnusedAction, now: DateTime<Utc>) -> AuditEvent {
@@ -141,21 +141,21 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_disabled_only_when_its_notice_and_its_days_without_use_are_over() {
+    fn a_key_is_disabled_only_after_its_notice_period_and_its_days_without_use() {
         for (used, notice, now, action) in [
             (None, None, 76 * DAY, Some(UnusedAction::Notify)),
             (None, Some((76 * DAY, 3)), 90 * DAY - 1, None),
             (None, Some((76 * DAY, 3)), 90 * DAY, Some(UnusedAction::Disable)),
-            // The notice came late, as the first one does after this was switched on.
+            // The notice came late, like the first one after the deployment enables the rules.
             (None, Some((200 * DAY, 3)), 214 * DAY - 1, None),
             (None, Some((200 * DAY, 3)), 214 * DAY, Some(UnusedAction::Disable)),
-            // It came early, as one does that was given under other rules.
+            // The notice came early, because it was given under other rules.
             (None, Some((10 * DAY, 3)), 90 * DAY - 1, None),
             (Some(5 * DAY), Some((81 * DAY, 3)), 95 * DAY, Some(UnusedAction::Disable)),
-            // It was used since.
+            // The key was used after the notice.
             (Some(77 * DAY), Some((76 * DAY, 3)), 167 * DAY, Some(UnusedAction::Notify)),
             (Some(76 * DAY), Some((76 * DAY, 3)), 166 * DAY, Some(UnusedAction::Notify)),
-            // It was changed since: switched on again, for one.
+            // The key was changed after the notice, for example enabled again.
             (None, Some((76 * DAY, 2)), 200 * DAY, Some(UnusedAction::Notify)),
         ] {
             let key = key(used, notice);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn unused_keys_are_announced_before_they_are_disabled_or_nothing_starts() {
+    fn the_notice_period_must_be_shorter_than_the_days_without_use() {
         let rules = |days, notice_days| {
             let variables = [("DISABLE_UNUSED_DAYS", days), ("UNUSED_NOTICE_DAYS", notice_days)];
             UnusedRules::from_environment(&Environment::from_iter(variables))

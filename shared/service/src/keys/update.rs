@@ -1,4 +1,4 @@
-//! Changing what is known of a key, its secret aside.
+//! Changing the attributes of a key other than its secret.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::audit_event::{Action, AuditEvent, EventDetails};
@@ -33,11 +33,11 @@ pub struct KeyPatch {
 }
 
 impl KeyPatch {
-    /// Reads a request's body. Null clears what can be without a value, and gives the rest its default.
+    /// Parses a request body. Null clears an optional field, and resets any other to its default.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: names every field that is wrong, and what it must be.
+    /// - [`Error::Invalid`]: names every invalid field with its requirement.
     pub fn parse(body: &[u8], longest: MaxLifetime, now: DateTime<Utc>) -> Result<Self, Error> {
         let mut fields = Fields::parse(body)?;
         let parse_name =
@@ -79,32 +79,33 @@ impl KeyPatch {
     }
 }
 
-/// What updating keys takes.
+/// Updates keys.
 #[derive(Debug)]
 pub struct KeyUpdater {
-    /// The word credentials begin with.
+    /// The brand, the first part of every credential.
     pub brand: Brand,
-    /// Where keys are.
+    /// The store.
     pub store: Store,
-    /// How many keys a user may have, and how long they live.
+    /// The limits for a user's keys.
     pub settings: KeySettings,
 }
 
 impl KeyUpdater {
-    /// Changes a key of the caller, or as an administrator anyone's of the workspace. What changes nothing writes
-    /// nothing. Switching a key off revokes its tokens for good.
+    /// Changes a key of the caller, or as an administrator of any user of the workspace. A patch that changes nothing writes
+    /// nothing. Disabling a key revokes its tokens permanently.
     ///
     /// # Errors
     ///
-    /// - [`Error::InsufficientCredential`]: the caller came with the old secret of this key, or with something that widens no key.
+    /// - [`Error::InsufficientCredential`]: the caller presented the old secret of this key, or a credential that may not
+    ///   widen keys.
     /// - [`Error::CallerRemoved`]: the caller's user was removed.
-    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys; or the change
-    ///   widens the key, and the caller does not hold every scope and endpoint rule that it has before and after.
-    /// - [`Error::Invalid`]: with the change, rules and scopes are more than a response of the authorizer has room for.
+    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys; or the change widens
+    ///   the key, and the caller lacks a scope or an endpoint rule that the key has before or after it.
+    /// - [`Error::Invalid`]: after the change, the rules and scopes would not fit into a response of the authorizer.
     /// - [`Error::NotFound`]: the workspace has no such key.
-    /// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
-    /// - [`Error::PreconditionFailed`], [`Error::Conflict`]: the key has another revision, or got one meanwhile.
-    /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: as [`Store::update_key`] says.
+    /// - [`Error::NotYourKey`]: the key is another user's, and the caller is not an administrator.
+    /// - [`Error::PreconditionFailed`], [`Error::Conflict`]: the key has another revision, or changed concurrently.
+    /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: see [`Store::update_key`].
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn update(
         &self,
@@ -148,7 +149,7 @@ impl KeyUpdater {
     }
 }
 
-/// The fields, as a patch calls them, that have another value after a change.
+/// The fields whose values a change modifies, named as in a patch.
 fn changed(before: &Key, after: &Key) -> Vec<&'static str> {
     let fields = [
         ("name", before.name != after.name),
@@ -161,8 +162,9 @@ fn changed(before: &Key, after: &Key) -> Vec<&'static str> {
     fields.into_iter().filter(|(_, changed)| *changed).map(|(field, _)| field).collect()
 }
 
-/// Whether a change lets the owner of a key do more, or for longer: other scopes or endpoint rules, a later expiry,
-/// switched on again. Fewer rules count too: otherwise a caller could take rules away from a stronger key, and then rotate it.
+/// Whether a change lets the holder of a key do more, or for longer: other scopes or endpoint rules, a later expiry, or
+/// enabling the key. Removing rules counts too: otherwise a caller could remove rules from a stronger key and then rotate
+/// it.
 fn widens(before: &Key, after: &Key) -> bool {
     let lives_longer = match (before.expires_at, after.expires_at) {
         (Some(before), Some(after)) => before < after,
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_leaves_and_null_clears() {
+    fn absent_fields_are_unchanged_and_null_clears() {
         assert_eq!(parse(&json!({}), None).unwrap(), KeyPatch::default());
         let cleared = json!({"description": null, "scopes": null, "endpoints": null, "expires_at": null, "disabled": null});
         let expected = KeyPatch {
@@ -208,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_field_is_named_at_once() {
+    fn all_invalid_fields_are_reported_together() {
         let body = json!({"name": null, "description": 1, "scopes": ["A"], "endpoints": "*", "expires_at": "2020-01-01T00:00:00Z",
             "disabled": "yes", "user_id": "bob"});
         let expected =
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_lives_longer_than_the_deployment_allows() {
+    fn an_expiry_is_within_the_maximum_lifetime() {
         let days = Some(TimeDelta::days(30));
         assert_eq!(wrong_places(&json!({"expires_at": null}), days), ["/expires_at"]);
         assert_eq!(wrong_places(&json!({"expires_at": "2026-12-22T10:00:01Z"}), days), ["/expires_at"]);

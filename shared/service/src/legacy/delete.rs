@@ -1,4 +1,4 @@
-//! Deleting one legacy key for good.
+//! Deleting one legacy key permanently.
 
 use keygate_core::audit_event::{Action, AuditEvent};
 use keygate_core::context::RequestContext;
@@ -9,15 +9,15 @@ use keygate_core::scope::KEYS_WRITE;
 
 use crate::store::legacy_key_transactions::LegacyStore;
 
-/// Deletes a legacy key of the caller, or as an administrator anyone's of the workspace. From that instant the authorizer
-/// refuses it. Importing the same key again makes another legacy key.
+/// Deletes a legacy key of the caller, or as an administrator of any user of the workspace. The authorizer refuses the key
+/// immediately. Importing the same key again creates another legacy key.
 ///
 /// # Errors
 ///
 /// - [`Error::InsufficientScope`]: the caller may not write keys.
 /// - [`Error::NoSuchLegacyKey`]: the workspace has no such legacy key.
-/// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
-/// - [`Error::InsufficientCredential`]: the caller came with the secret of a former user.
+/// - [`Error::NotYourKey`]: the key is another user's, and the caller is not an administrator.
+/// - [`Error::InsufficientCredential`]: the caller presented the secret of a former user.
 /// - [`Error::CallerRemoved`]: the caller's user was removed.
 /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
 pub async fn delete(store: &LegacyStore, context: &RequestContext, id: KeyId) -> Result<(), Error> {

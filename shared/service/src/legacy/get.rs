@@ -7,11 +7,11 @@ use keygate_core::error::Error;
 use crate::keys::ReadableKeys;
 use crate::legacy::{LegacyReader, ShownLegacyKey};
 
-/// Reads a legacy key of the caller's workspace. A caller who may write keys and not read them sees their own.
+/// Reads a legacy key of the caller's workspace. A caller with `keys:write` only reads their own keys.
 ///
 /// # Errors
 ///
-/// - [`Error::InsufficientScope`]: the caller may not read keys, or not those of the user whose key it is.
+/// - [`Error::InsufficientScope`]: the caller may not read keys, or not those of other users.
 /// - [`Error::NoSuchLegacyKey`]: the workspace has no such legacy key.
 /// - [`Error::Unavailable`]: try again later.
 pub async fn get(

@@ -1,8 +1,8 @@
-//! Importing legacy keys, a batch at a time.
+//! Importing legacy keys in batches.
 //!
-//! Each key of a batch has a result of its own: what can be imported is, whatever is wrong with others. New keys are written
-//! in transactions of at most as many keys as one takes, each with an event that says how many. Keys that are there already,
-//! under whichever pepper, are compared and left as they are, so a batch can be sent again.
+//! Each key of a batch has its own result, so an invalid key does not prevent the import of others. New keys are written in
+//! transactions, each with one event that has their number. Keys that already exist, under any pepper, are compared and left
+//! unchanged, so a batch can be sent again.
 
 use std::collections::HashMap;
 
@@ -25,20 +25,20 @@ use serde_json::Value;
 use crate::store::legacy_key_transactions::{LegacyStore, MAX_PER_TRANSACTION};
 use crate::store::legacy_keys::{ImportedValues, TableKey};
 
-/// How long after the sunset a key is kept: whoever postpones the sunset, even after it has passed, finds every key.
+/// How long a key is kept after the sunset, so that a deployment can still postpone a sunset that has passed.
 const KEPT_AFTER_SUNSET: TimeDelta = TimeDelta::days(365);
 
-/// The most keys of one batch.
+/// The maximum number of keys in one batch.
 pub const MAX_IMPORT_BATCH: usize = 1_000;
 
-/// How often keys are read again because another import wrote some of them between the reading and the writing.
+/// The maximum number of attempts when another import writes the same keys concurrently.
 const MAX_ATTEMPTS: usize = 5;
 
 /// A direct invocation: `{"import": {"workspace_id", "keys": [{"key" or "sha256", "user_id", "name", "scopes"?}]}}`.
 #[derive(Debug)]
 pub struct ImportLegacyKeys {
     workspace_id: WorkspaceId,
-    /// What was read of each key, or every field of it that is wrong.
+    /// Each key of the batch, or its invalid fields.
     keys: Vec<Result<NewLegacyKey, Vec<InvalidField>>>,
 }
 
@@ -51,51 +51,51 @@ struct NewLegacyKey {
     scopes: Vec<Scope>,
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct ImportSummary {
-    /// How many keys are new.
+    /// The number of imported keys.
     pub imported: usize,
-    /// How many were there before, with the same values.
+    /// The number of keys that already exist with the same values.
     pub present: usize,
-    /// How many are not in with these values.
+    /// The number of keys that were not imported and do not exist with these values.
     pub refused: usize,
     /// The result of each key, in the order of the batch.
     keys: Vec<KeyResult>,
 }
 
-/// What became of one key. No text of the batch is repeated: it may be a key in the wrong place.
+/// The result of one key. It repeats no text of the batch, which may be a misplaced key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
 enum KeyResult {
-    /// It is new.
+    /// The key was imported.
     Imported,
-    /// It was there, with the same values.
+    /// The key already exists with the same values.
     Present {
-        /// The place in the batch of the same key, if that is what was there.
+        /// The index of an earlier copy of the key in the batch, if that copy was imported.
         #[serde(skip_serializing_if = "Option::is_none")]
         same_as: Option<usize>,
     },
-    /// It was there, and stays there, with other values.
+    /// The key already exists with other values, and is left unchanged.
     OtherValues {
-        /// Which ones: `user_id`, `name`, `scopes`.
+        /// The fields that differ: `user_id`, `name`, `scopes`.
         fields: Vec<&'static str>,
-        /// The place in the batch of the same key, if that is what was there.
+        /// The index of an earlier copy of the key in the batch, if that copy was imported.
         #[serde(skip_serializing_if = "Option::is_none")]
         same_as: Option<usize>,
     },
-    /// It is a key of another workspace, and stays one.
+    /// The key already exists in another workspace, and is left unchanged.
     OtherWorkspace,
-    /// Its user was removed from the workspace.
+    /// The user was removed from the workspace.
     UserRemoved,
-    /// The same key is in the batch before, and was not imported.
+    /// An earlier copy of the key is in the batch and was not imported.
     Duplicate {
-        /// The place of that one in the batch.
+        /// The index of that copy in the batch.
         same_as: usize,
     },
-    /// Fields of it are wrong, or no authorizer would ever look it up.
+    /// Fields are invalid, or the authorizer would never recognize the key.
     Invalid {
-        /// Every one of them.
+        /// The invalid fields.
         errors: Vec<InvalidField>,
     },
 }
@@ -109,12 +109,12 @@ impl ImportSummary {
 }
 
 impl ImportLegacyKeys {
-    /// Reads an event. What is wrong with a single key is its result, and no error here.
+    /// Parses an event. An invalid key is a result of that key, not an error.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: the event is no import, or names every field beside the keys that is wrong. No value is
-    ///   repeated: it may be a key in the wrong place.
+    /// - [`Error::Invalid`]: the event is not an import, or names its invalid fields other than those of the keys. No value
+    ///   is repeated, because it may be a misplaced key.
     pub fn parse(event: &[u8], rules: &LegacyRules, brand: &Brand) -> Result<Self, Error> {
         let mut fields = Fields::parse(event)?.inner("import")?;
         let workspace_id = fields.required("workspace_id", fields::parsed);
@@ -196,27 +196,27 @@ fn hex(text: &str) -> Option<[u8; 32]> {
     Some(digest)
 }
 
-/// What importing legacy keys takes.
+/// Imports legacy keys.
 #[derive(Debug)]
 pub struct LegacyImporter {
-    /// What they are hashed under.
+    /// The peppers for the hashes.
     pub peppers: Peppers,
-    /// Where they are.
+    /// The store.
     pub store: LegacyStore,
-    /// How this deployment tells them from everything else, and when they stop working.
+    /// The rules that recognize legacy keys, and the sunset.
     pub rules: LegacyRules,
-    /// The word that this deployment's own credentials begin with.
+    /// The brand of this deployment's own credentials.
     pub brand: Brand,
 }
 
 impl LegacyImporter {
-    /// Imports the keys that are not there yet, and says of each key what became of it. After a failure the same batch can be
-    /// sent again.
+    /// Imports the keys that do not exist yet, and returns a result for each key. After a failure the same batch can be sent
+    /// again.
     ///
     /// # Errors
     ///
-    /// - [`Error::NoSuchWorkspace`]: nothing was imported.
-    /// - [`Error::Conflict`]: other imports of the same keys kept coming in between. Some may be imported.
+    /// - [`Error::NoSuchWorkspace`]: the workspace does not exist. Nothing was imported.
+    /// - [`Error::Conflict`]: other imports kept writing the same keys. Some keys may be imported.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later. Some may be imported.
     pub async fn import(
         &self,
@@ -282,7 +282,7 @@ impl LegacyImporter {
         Candidate { index, new, hashes }
     }
 
-    /// Imports as many keys as one transaction takes, all of them different.
+    /// Imports the keys of one transaction, all of them different.
     async fn import_some(
         &self,
         mut keys: Vec<Candidate>,
@@ -311,7 +311,7 @@ impl LegacyImporter {
             let new: Vec<_> = keys.iter().map(|candidate| &candidate.new).collect();
             let removed = match self.store.import(&new, &AuditEvent { count, ..event }).await {
                 Ok(removed) => removed.into_iter().cloned().collect::<Vec<_>>(),
-                // Another import was faster: the next reading tells with what.
+                // Another import wrote the key first. The next read shows its values.
                 Err(Error::Conflict) => continue,
                 Err(error) => return Err(error),
             };
@@ -337,11 +337,11 @@ impl LegacyImporter {
     }
 }
 
-/// What is known so far of a batch.
+/// The results of a batch so far.
 struct Batch {
-    /// By the key's place in the batch.
+    /// The results by index in the batch.
     results: HashMap<usize, KeyResult>,
-    /// What is stored of those of its keys that are in.
+    /// The stored values of the keys that exist.
     stored: HashMap<TableKey, ImportedValues>,
 }
 
@@ -350,7 +350,7 @@ impl Batch {
         self.results.insert(index, result);
     }
 
-    /// Reports a key that is in the batch before, at `same_as`, when that one has its result.
+    /// Reports a copy of a key whose first occurrence, at the index `same_as`, has its result.
     fn report_repeated(&mut self, candidate: &Candidate, same_as: usize) {
         let result = match self.stored.get(&candidate.table_key()) {
             Some(stored) => candidate.compared(stored, Some(same_as)),
@@ -360,13 +360,13 @@ impl Batch {
     }
 }
 
-/// A key that may be there already.
+/// A key that may already exist.
 struct Candidate {
-    /// Its place in the batch.
+    /// Its index in the batch.
     index: usize,
-    /// What is stored of it, if it is new.
+    /// The item to store if the key is new.
     new: HashedLegacyKey,
-    /// What it may be stored under, one for each pepper.
+    /// The hashes under which the key may be stored, one for each pepper.
     hashes: Vec<SecretHash>,
 }
 
@@ -380,7 +380,7 @@ impl Candidate {
         ImportedValues { workspace_id, user_id, name, scopes }
     }
 
-    /// What it is to import a key of which that is stored. The order of scopes has no meaning.
+    /// The result for a key whose values are already stored. The order of scopes does not matter.
     fn compared(&self, stored: &ImportedValues, same_as: Option<usize>) -> KeyResult {
         let key = &self.new.record;
         if key.workspace_id != stored.workspace_id {
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_comes_in_plain_text_or_as_its_digest() {
+    fn a_key_is_given_in_plain_text_or_as_its_digest() {
         let digest = "BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD";
         let event = json!({"import": {"workspace_id": "acme", "keys": [
             {"key": "abc", "user_id": "bob", "name": "one"},
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_field_of_every_key_is_named_and_no_value() {
+    fn all_invalid_fields_are_reported_without_values() {
         let secret = "not-to-be-repeated";
         let event = json!({"import": {"workspace_id": "acme", "keys": [
             {"key": secret, "sha256": secret, "user_id": "b b", "name": ""},
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_no_import_is_refused_as_a_whole() {
+    fn an_event_that_is_not_an_import_is_rejected() {
         assert_eq!(wrong_places(&json!({"bootstrap": {}})), ["/import", "/bootstrap"]);
         let twice = br#"{"import":{"workspace_id":"acme","keys":[{"key":"x","user_id":"bob","user_id":"eve","name":"n"}]}}"#;
         let Err(Error::Invalid { fields }) = parse_text(twice) else { panic!("it is ambiguous") };

@@ -1,4 +1,4 @@
-//! Listing the legacy keys of a workspace, page by page, the ones imported last first.
+//! Listing the legacy keys of a workspace, page by page, the latest imports first.
 
 use keygate_core::context::RequestContext;
 use keygate_core::error::Error;
@@ -10,7 +10,7 @@ use crate::legacy::{LegacyReader, ShownLegacyKey};
 use crate::store::legacy_keys::LegacyKeyQuery;
 use crate::store::pagination::{self, Cursor, Page, Section};
 
-/// What a caller asks for.
+/// A list request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ListLegacyKeys {
     user_id: Option<UserId>,
@@ -19,11 +19,11 @@ pub struct ListLegacyKeys {
 }
 
 impl ListLegacyKeys {
-    /// Reads the parameters of a query.
+    /// Parses query parameters.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: names every parameter that is wrong, unknown or there twice.
+    /// - [`Error::Invalid`]: names every invalid, unknown or repeated parameter.
     pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
         let mut parameters = QueryParameters::new(parameters);
         let user_id = parameters.optional("user_id", user);
@@ -33,17 +33,17 @@ impl ListLegacyKeys {
     }
 }
 
-/// Tells this query from every other one of any workspace.
+/// A checksum of the query in its workspace.
 fn checksum(workspace: &WorkspaceId, user: Option<&UserId>) -> u32 {
     crc32fast::hash(format!("legacy {workspace} {user:?}").as_bytes())
 }
 
-/// Lists the legacy keys of the caller's workspace. A caller who may write keys and not read them lists their own.
+/// Lists the legacy keys of the caller's workspace. A caller with `keys:write` only lists their own keys.
 ///
 /// # Errors
 ///
-/// - [`Error::InsufficientScope`]: the caller may not read keys, or not those of the user that it asks for.
-/// - [`Error::Invalid`]: the cursor is not one of this query.
+/// - [`Error::InsufficientScope`]: the caller may not read keys, or not those of the requested user.
+/// - [`Error::Invalid`]: the cursor does not belong to this query.
 /// - [`Error::Unavailable`]: try again later.
 pub async fn list(
     reader: &LegacyReader,
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_wrong_parameter_is_named() {
+    fn invalid_parameters_are_reported() {
         let wrong = [("limit", "0"), ("user_id", "a b"), ("status", "active"), ("limit", "1")];
         let Err(Error::Invalid { fields }) = ListLegacyKeys::parse(wrong) else { panic!("it is valid") };
         let mut places: Vec<_> = fields.iter().map(|field| field.place.to_string()).collect();
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_good_only_for_the_query_that_made_it() {
+    fn a_cursor_is_valid_only_for_its_query() {
         let (acme, other): (WorkspaceId, WorkspaceId) = ("acme".parse().unwrap(), "other".parse().unwrap());
         let bob: UserId = "bob".parse().unwrap();
         let id: KeyId = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();

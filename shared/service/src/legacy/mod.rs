@@ -15,28 +15,28 @@ use serde::Serialize;
 
 use crate::store::legacy_keys::LegacyKeysTable;
 
-/// What showing legacy keys takes.
+/// Shows legacy keys.
 #[derive(Debug)]
 pub struct LegacyReader {
-    /// Where they are.
+    /// The table.
     pub keys: LegacyKeysTable,
-    /// From when on none of them works.
+    /// The sunset, after which no legacy key works.
     pub sunset: DateTime<Utc>,
 }
 
 impl LegacyReader {
-    /// Takes the table's name and the sunset from the environment; nothing, if no legacy keys are honoured.
+    /// Reads the table name and the sunset from the environment; `None` if the deployment accepts no legacy keys.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when one of them is wrong, or the table is missing.
+    /// [`InvalidVariable`] when a variable is invalid, or the table name is missing.
     pub fn new(client: Client, environment: &Environment) -> Result<Option<Self>, InvalidVariable> {
         let Some(sunset) = legacy_credential::sunset(environment)? else { return Ok(None) };
         Ok(Some(Self { keys: LegacyKeysTable::new(client, environment)?, sunset }))
     }
 }
 
-/// A legacy key as the management API shows it: everything but the hash that it is found by.
+/// A legacy key as the management API shows it, without its hash.
 #[derive(Debug, Serialize)]
 pub struct ShownLegacyKey {
     id: String,
@@ -50,18 +50,18 @@ pub struct ShownLegacyKey {
     deprecated: bool,
 }
 
-/// Whether a legacy key works.
+/// The status of a legacy key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum LegacyStatus {
-    /// It works.
+    /// The key works.
     Active,
-    /// The time of all legacy keys is over.
+    /// The sunset has passed.
     Sunset,
 }
 
 impl ShownLegacyKey {
-    /// How `key` is shown `now`.
+    /// The view of `key` at the time `now`.
     #[must_use]
     pub fn new(key: &LegacyKey, sunset: DateTime<Utc>, now: DateTime<Utc>) -> Self {
         Self {

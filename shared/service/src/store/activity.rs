@@ -1,4 +1,4 @@
-//! The table `activity`: the audit trail, to which events are only ever added.
+//! The table `activity`: the audit trail. Events are added and never changed.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -20,7 +20,7 @@ use crate::store::item::{Item, broken, text};
 use crate::store::paged_query::PagedQuery;
 use crate::store::pagination::{FoundItems, Section};
 
-/// Events are added and never changed.
+/// A table to which events are only added.
 const NOTHING_THERE: &str = "attribute_not_exists(event)";
 
 /// The table.
@@ -35,13 +35,14 @@ pub struct ActivityTable {
 struct NewEventItem<'a> {
     actor: String,
     event: String,
-    /// Not of use: the index by workspace is of what was changed, and would else be of nothing but use.
+    /// The index by workspace has changes only; events of use do not have this attribute.
     #[serde(skip_serializing_if = "Option::is_none")]
     workspace_id: Option<&'a WorkspaceId>,
     action: Action,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id: Option<KeyId>,
-    /// The workspace and the key, which the index by key begins with: a query of one workspace reads nothing of another's.
+    /// The workspace and the key, the partition key of the index by key, so that a query of one workspace cannot read
+    /// another's events.
     #[serde(skip_serializing_if = "Option::is_none")]
     workspace_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,7 +69,7 @@ struct NewEventItem<'a> {
     ttl: i64,
 }
 
-/// An event in the form in which it is stored, to be read.
+/// A stored event.
 #[derive(Deserialize)]
 struct EventItem {
     event: String,
@@ -88,36 +89,36 @@ struct EventItem {
     ttl: i64,
 }
 
-/// Whose events are listed.
+/// The events that are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trail<'a> {
-    /// All changes in the workspace. What is only use, calls and tokens, is not among them.
+    /// All changes in the workspace, without calls and tokens.
     Workspace,
-    /// What a user did, calls with their keys included.
+    /// The actions of a user, including the calls with their keys.
     Actor(&'a UserId),
-    /// What was done to a key and with it.
+    /// The changes and the uses of a key.
     Key(KeyId),
 }
 
-/// Where an event stands in every one of these, whether or not it is still there.
+/// The position of an event in each of these lists. The event may have been deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventPosition {
-    /// Who did it.
+    /// The actor.
     pub actor: UserId,
-    /// Where it stands among this actor's events, see [`AuditEvent::position`].
+    /// The position among this actor's events, see [`AuditEvent::position`].
     pub event: String,
 }
 
-/// A section of a part of the audit trail.
+/// A section of a list of events.
 #[derive(Clone, Copy, Debug)]
 pub struct EventQuery<'a> {
-    /// The tenant.
+    /// The workspace.
     pub workspace: &'a WorkspaceId,
-    /// Whose events of it.
+    /// The list.
     pub trail: Trail<'a>,
-    /// Of what time.
+    /// The period.
     pub period: &'a TimeRange,
-    /// Which events of these.
+    /// The range of the events.
     pub section: Section<&'a EventPosition>,
 }
 
@@ -127,11 +128,12 @@ fn table_name(environment: &Environment) -> Result<String, InvalidVariable> {
 }
 
 impl ActivityTable {
-    /// Takes the table's name from the environment, and how long an event is kept: `ACTIVITY_RETENTION_DAYS`, 365 unless set.
+    /// Reads the table name from the environment, and the retention of events in days: `ACTIVITY_RETENTION_DAYS`, 365 by
+    /// default.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when a variable is missing or wrong.
+    /// [`InvalidVariable`] when a variable is missing or invalid.
     pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
             client,
@@ -140,17 +142,17 @@ impl ActivityTable {
         })
     }
 
-    /// Finds the events of a section that are `wanted`; `None` wants every one. Events
-    /// past their ttl are gone. What it reads is bounded, so it may come back with fewer events, even none, and a place to
-    /// go on.
+    /// Finds the events of a section that `wanted` accepts; `None` accepts every event. Events past their `ttl` are skipped.
+    /// The number of reads is bounded, so the result may have fewer events than the limit, even none, and still a position
+    /// to continue from.
     ///
-    /// Nothing of another workspace is read, and so neither shown nor paid for: each of the three ways in begins with the
-    /// workspace. A key of another workspace is like one that does not exist.
+    /// Each of the three indexes begins with the workspace, so a query never reads or pays for events of another workspace.
+    /// A key of another workspace is like one that does not exist.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: an item is not an event.
+    /// - [`Error::Broken`]: an item is not a valid event.
     pub async fn list(
         &self,
         query: EventQuery<'_>,
@@ -192,8 +194,7 @@ impl ActivityTable {
         reads.finish(|item| query.position(item))
     }
 
-    /// Adds an event of calls, once: an event that is there already is the same, written by an attempt whose answer was
-    /// lost.
+    /// Adds an event of calls. If the event already exists, an earlier attempt wrote it and its response was lost.
     ///
     /// # Errors
     ///
@@ -250,7 +251,7 @@ impl ActivityTable {
 }
 
 impl EventQuery<'_> {
-    /// The index, if not the table itself, with the attribute that it begins with and the value of it.
+    /// The index, or `None` for the table itself, with its partition attribute and value.
     fn partition(&self) -> (Option<&'static str>, &'static str, String) {
         match self.trail {
             Trail::Workspace => (Some("by_workspace"), "workspace_id", self.workspace.to_string()),
@@ -259,7 +260,7 @@ impl EventQuery<'_> {
         }
     }
 
-    /// Where an item stands.
+    /// The position of an item.
     fn position(&self, item: &Item) -> Result<EventPosition, Error> {
         let value = |attribute: &str| match item.get(attribute) {
             Some(AttributeValue::S(value)) => Ok(value),
@@ -297,7 +298,8 @@ impl EventItem {
     }
 }
 
-/// A user or a key as an id that is no other workspace's: neither a workspace's id nor a key's has a `#`.
+/// The id of a user or key, prefixed with the workspace. Workspace ids and key ids contain no `#`, so the text is unique to
+/// the workspace.
 fn of_workspace(workspace: &WorkspaceId, id: &impl Display) -> String {
     format!("{workspace}#{id}")
 }

@@ -1,8 +1,8 @@
 //! `BatchGetItem`, with the SDK's client and without it.
 //!
-//! `DynamoDB` answers with a part of what was asked for, and names the rest, where it is throttled or fails in part. That is
-//! no error, so no client tries it again: the rest is asked for here, after a pause, until nothing is left of it or the time
-//! of a call is over.
+//! When `DynamoDB` throttles a batch or a part of it fails, the response has some of the items and lists the unprocessed
+//! keys. The SDK does not treat this as an error and does not retry. This module requests the unprocessed keys again, after
+//! a pause, until all items are read or the time limit of a call has passed.
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>
 
 use std::collections::HashMap;
@@ -19,29 +19,29 @@ use tokio::time::{Instant, timeout_at};
 use crate::aws::backoff::Backoff;
 use crate::aws::dynamodb_read_client::DynamoDbReadClient;
 
-/// The longest pause before the rest is asked for the first time, and the longest of all pauses.
+/// The maximum pause before the first retry, and the maximum of all pauses.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long reading takes with a client that knows no limit for a call.
+/// The time limit of a read with a client that has no time limit for a call.
 const BUDGET: Duration = Duration::from_secs(3);
 
 /// Items by table.
 type ItemsByTable<Item> = HashMap<String, Vec<Item>>;
 
-/// Reads items of one or more tables without the SDK's client. `wanted` are the `RequestItems`.
+/// Reads items of one or more tables without the SDK's client. `wanted` is the `RequestItems` member of the request.
 ///
 /// # Errors
 ///
-/// - [`Error::Unavailable`]: the database did not answer, or left something unread, until the time was over.
-/// - [`Error::Broken`]: it refused to.
+/// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
+/// - [`Error::Broken`]: the database rejected the request.
 pub(super) async fn get_directly(
     client: &DynamoDbReadClient,
     mut wanted: Map<String, Value>,
 ) -> Result<ItemsByTable<serde_dynamo::Item>, Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Answer {
+    struct BatchGetResponse {
         #[serde(default)]
         responses: ItemsByTable<serde_dynamo::Item>,
         #[serde(default)]
@@ -50,12 +50,12 @@ pub(super) async fn get_directly(
     let (mut found, mut reads) = (ItemsByTable::new(), ReadBudget::within(client.budget()));
     loop {
         let request = json!({"RequestItems": wanted});
-        let answer: Answer = reads.call(client.call("BatchGetItem", &request)).await?;
-        merge(&mut found, answer.responses);
-        if answer.unprocessed_keys.is_empty() {
+        let response: BatchGetResponse = reads.call(client.call("BatchGetItem", &request)).await?;
+        merge(&mut found, response.responses);
+        if response.unprocessed_keys.is_empty() {
             return Ok(found);
         }
-        wanted = answer.unprocessed_keys;
+        wanted = response.unprocessed_keys;
         reads.pause().await?;
     }
 }
@@ -64,7 +64,7 @@ pub(super) async fn get_directly(
 ///
 /// # Errors
 ///
-/// - [`Error::Unavailable`]: the database did not answer, or left something unread, until the time was over.
+/// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
 pub(super) async fn get(
     client: &Client,
     mut wanted: HashMap<String, KeysAndAttributes>,
@@ -74,9 +74,9 @@ pub(super) async fn get(
     loop {
         let call = client.batch_get_item().set_request_items(Some(wanted)).send();
         let call = async { call.await.map_err(|failure| Error::unavailable("DynamoDB", &failure)) };
-        let answer = reads.call(Box::pin(call)).await?;
-        merge(&mut found, answer.responses.unwrap_or_default());
-        wanted = answer.unprocessed_keys.unwrap_or_default();
+        let response = reads.call(Box::pin(call)).await?;
+        merge(&mut found, response.responses.unwrap_or_default());
+        wanted = response.unprocessed_keys.unwrap_or_default();
         if wanted.is_empty() {
             return Ok(found);
         }
@@ -90,10 +90,10 @@ fn merge<Item>(found: &mut ItemsByTable<Item>, part: ItemsByTable<Item>) {
     }
 }
 
-/// The requests of one read, and the time in which everything has to be read.
+/// The requests of one read, and the time limit for all of them.
 struct ReadBudget {
     backoff: Backoff,
-    /// The database has left something unread so far.
+    /// Whether an earlier response had unprocessed keys.
     is_partial: bool,
 }
 

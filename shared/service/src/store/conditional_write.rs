@@ -1,4 +1,4 @@
-//! Writes that happen only if what they take for granted still holds.
+//! Writes with a condition.
 
 use std::error::Error as StdError;
 
@@ -14,14 +14,14 @@ use crate::store::item::{Item, seconds};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a stale write has changed nothing"]
 pub enum WriteOutcome {
-    /// It is written.
+    /// The item is written.
     Applied,
-    /// Nothing is written: the item is not as the write expects it any more.
+    /// Nothing is written: the condition failed, because the item has changed.
     Stale,
 }
 
 impl WriteOutcome {
-    /// Whether it is written.
+    /// Whether the item is written.
     #[must_use]
     pub fn is_applied(self) -> bool {
         self == Self::Applied
@@ -40,8 +40,8 @@ where
     }
 }
 
-/// Writes that an item was used, unless it was written since `due`, and never backwards. An item that is gone has no such attribute,
-/// and stays gone.
+/// Updates the last use of an item, unless it was updated after `due`. The last use never moves backwards. A deleted item
+/// has no such attribute, so the update does not recreate it.
 pub(super) async fn mark_used(
     client: &Client,
     table: &str,

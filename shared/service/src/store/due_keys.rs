@@ -1,4 +1,4 @@
-//! The index `by_due` of the table `keys`: keys by the hour in which time does something to them next.
+//! The index `by_due` of the table `keys`: keys by the hour of their next lifecycle event.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
@@ -12,34 +12,34 @@ use serde::Deserialize;
 use crate::store::item::{Item, seconds};
 use crate::store::keys::{KeysTable, keys_of};
 
-/// The number of parts of the index over which the keys of an hour are spread, so that many keys which expire in the same hour can be
-/// written at the same time. A change would leave keys in parts that no function reads.
+/// The number of shards of the index. The keys of one hour are spread over them, so that many keys which expire in the same
+/// hour can be written at the same time. Changing the number would leave keys in shards that no function reads.
 const DUE_SHARDS: u8 = 4;
 
-/// The number of due keys on one page. Each is handled before the next page is read.
+/// The number of due keys on one page. All of them are processed before the next page is read.
 const DUE_PAGE: i32 = 100;
 
-/// What the index of what is due has of a key.
+/// The attributes of a key that the index has.
 #[derive(Clone, Debug, Deserialize)]
 pub struct DueKey {
-    /// The key.
+    /// The id of the key.
     pub key_id: KeyId,
-    /// Its tenant.
+    /// The workspace.
     pub workspace_id: WorkspaceId,
-    /// Whose it is.
+    /// The owner of the key.
     pub user_id: UserId,
-    /// Which state of the key this is.
+    /// The revision of the key.
     pub revision: u64,
-    /// When time does something to it next.
+    /// The time of its next lifecycle event.
     #[serde(with = "chrono::serde::ts_seconds")]
     pub due_at: DateTime<Utc>,
-    /// What decides that.
+    /// The attributes from which the next lifecycle event is computed.
     #[serde(flatten)]
     pub schedule: KeySchedule,
 }
 
 impl DueKey {
-    /// The key, and whose it is.
+    /// The key and its owner.
     #[must_use]
     pub fn owner(&self) -> KeyOwner {
         KeyOwner {
@@ -50,7 +50,7 @@ impl DueKey {
     }
 }
 
-/// Where a page of an hour's due keys begins.
+/// The start of a page of an hour's due keys.
 #[derive(Clone, Debug, Default)]
 pub struct DueCursor {
     shard: u8,
@@ -64,9 +64,9 @@ impl DueCursor {
 }
 
 impl KeysTable {
-    /// A page of the keys that are due within the hour of `hour`, up to `now`, and the cursor of the next one: any
-    /// number of keys may be due in the same hour. The index is a little behind the table. What is not a key is logged and
-    /// left out.
+    /// Reads a page of the keys that are due within the hour of `hour`, up to `now`, and the cursor of the next page,
+    /// because any number of keys may be due in one hour. The index is eventually consistent. Items that are not keys are
+    /// logged and skipped.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl KeysTable {
         cursor: DueCursor,
     ) -> Result<(Vec<DueKey>, Option<DueCursor>), Error> {
         let DueCursor { shard, after } = cursor;
-        let answer = self
+        let response = self
             .client
             .query()
             .table_name(&self.table)
@@ -91,15 +91,15 @@ impl KeysTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let next = match answer.last_evaluated_key {
+        let next = match response.last_evaluated_key {
             Some(after) => Some(DueCursor { shard, after: Some(after) }),
             None => Some(shard + 1).filter(|shard| *shard < DUE_SHARDS).map(DueCursor::first_of),
         };
-        Ok((keys_of(answer.items.unwrap_or_default()), next))
+        Ok((keys_of(response.items.unwrap_or_default()), next))
     }
 }
 
-/// The attribute `due_bucket` of a key that is due at a time.
+/// The value of `due_bucket` for a key that is due at `due_at`.
 pub(super) fn bucket_of(id: KeyId, due_at: DateTime<Utc>) -> AttributeValue {
     AttributeValue::S(due_bucket(due_at, id.to_bytes()[15] % DUE_SHARDS))
 }

@@ -1,7 +1,7 @@
-//! Expressions of writes, and the operations of a transaction that carry them.
+//! Expressions of writes, and the transaction operations with these expressions.
 //!
-//! An attribute that a builder is given by name stands in its expression as `#name`, and the value that is given with it as `:name`.
-//! Text that is written by hand uses placeholders in the same form, and names them by `name` and `value`.
+//! Builders that take the name of an attribute use the placeholder `#name` for it, and `:name` for its value. Expressions in
+//! plain text use placeholders of the same form, which `name` and `value` define.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::{
 
 use crate::store::item::Item;
 
-/// The names and values that placeholders stand for.
+/// The names and values of placeholders.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Placeholders {
     names: HashMap<String, String>,
@@ -41,14 +41,14 @@ impl Placeholders {
         }
     }
 
-    /// The form of the SDK, in which there is no empty map: `DynamoDB` refuses one.
+    /// The maps that the SDK takes. `DynamoDB` rejects empty maps, so they become `None`.
     fn into_maps(self) -> (Option<HashMap<String, String>>, Option<Item>) {
         let Self { names, values } = self;
         (Some(names).filter(|names| !names.is_empty()), Some(values).filter(|values| !values.is_empty()))
     }
 }
 
-/// A condition on an item: terms that must all hold.
+/// A condition on an item: terms that are combined with AND.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Condition {
     terms: Vec<String>,
@@ -57,7 +57,7 @@ pub(super) struct Condition {
 }
 
 impl Condition {
-    /// No condition.
+    /// An empty condition.
     pub(super) fn none() -> Self {
         Self::default()
     }
@@ -67,42 +67,42 @@ impl Condition {
         Self::none().and(term)
     }
 
-    /// The condition that an attribute has a value. The placeholder of the value is `:is_name`, so that the same attribute can be set to
-    /// another one.
+    /// The condition that an attribute has a value. The placeholder of the value is `:is_name`, so that the same update can
+    /// set the attribute to another value.
     pub(super) fn equal(attribute: &str, value: AttributeValue) -> Self {
         Self::none().and_equal(attribute, value)
     }
 
-    /// Adds a term. Inside of it, OR needs no parentheses.
+    /// Adds a term. A term with OR needs no parentheses.
     pub(super) fn and(mut self, term: impl Into<String>) -> Self {
         self.terms.push(term.into());
         self
     }
 
-    /// Adds the term that an attribute has a value, as [`Self::equal`].
+    /// Adds the term that an attribute has a value, as in [`Self::equal`].
     pub(super) fn and_equal(self, attribute: &str, value: AttributeValue) -> Self {
         let placeholder = format!(":is_{attribute}");
         self.and(format!("#{attribute} = {placeholder}")).name(attribute).value(&placeholder, value)
     }
 
-    /// Says that `#name` in a term is the attribute of that name.
+    /// Defines the placeholder `#name` for the attribute of that name.
     pub(super) fn name(self, attribute: &str) -> Self {
         self.alias(&format!("#{attribute}"), attribute)
     }
 
-    /// Says which attribute a placeholder stands for.
+    /// Defines a placeholder for an attribute.
     pub(super) fn alias(mut self, placeholder: &str, attribute: &str) -> Self {
         self.placeholders.name(placeholder.to_owned(), attribute);
         self
     }
 
-    /// Says which value a placeholder stands for.
+    /// Defines a placeholder for a value.
     pub(super) fn value(mut self, placeholder: &str, value: AttributeValue) -> Self {
         self.placeholders.value(placeholder.to_owned(), value);
         self
     }
 
-    /// Asks for the item as it stands, where the condition fails.
+    /// Requests the stored item if the condition fails.
     pub(super) fn returning_item(mut self) -> Self {
         self.returns_item = true;
         self
@@ -122,7 +122,7 @@ impl Condition {
     }
 }
 
-/// What an update does to the attributes of an item.
+/// The changes of an item's attributes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct UpdateExpression {
     set: Vec<String>,
@@ -132,18 +132,18 @@ pub(super) struct UpdateExpression {
 }
 
 impl UpdateExpression {
-    /// An update that does nothing yet.
+    /// An empty update.
     pub(super) fn new() -> Self {
         Self::default()
     }
 
-    /// Gives an attribute a value.
+    /// Sets an attribute.
     pub(super) fn set(mut self, attribute: &str, value: AttributeValue) -> Self {
         self.set.push(format!("#{attribute} = :{attribute}"));
         self.name(attribute).value(&format!(":{attribute}"), value)
     }
 
-    /// Gives an attribute a value, or takes the attribute away where there is none.
+    /// Sets an attribute, or removes it if there is no value.
     pub(super) fn set_or_remove(self, attribute: &str, value: Option<AttributeValue>) -> Self {
         match value {
             Some(value) => self.set(attribute, value),
@@ -151,42 +151,42 @@ impl UpdateExpression {
         }
     }
 
-    /// Gives an attribute what another one had before the update.
+    /// Sets an attribute to the value that another one had before the update.
     pub(super) fn copy(mut self, attribute: &str, source: &str) -> Self {
         self.set.push(format!("#{attribute} = #{source}"));
         self.name(attribute).name(source)
     }
 
-    /// Makes an assignment that is written by hand.
+    /// Adds an assignment in plain text.
     pub(super) fn assign(mut self, assignment: impl Into<String>) -> Self {
         self.set.push(assignment.into());
         self
     }
 
-    /// Takes an attribute away.
+    /// Removes an attribute.
     pub(super) fn remove(self, attribute: &str) -> Self {
         self.remove_path(format!("#{attribute}")).name(attribute)
     }
 
-    /// Takes away what a path leads to that is written by hand.
+    /// Removes the attribute at a document path in plain text.
     pub(super) fn remove_path(mut self, path: impl Into<String>) -> Self {
         self.remove.push(path.into());
         self
     }
 
-    /// Adds a number to an attribute, which is 0 where it is missing.
+    /// Adds a number to an attribute. A missing attribute counts as 0.
     pub(super) fn add(mut self, attribute: &str, value: i64) -> Self {
         self.add.push(format!("#{attribute} :{attribute}"));
         self.name(attribute).value(&format!(":{attribute}"), AttributeValue::N(value.to_string()))
     }
 
-    /// Says which attribute a placeholder stands for.
+    /// Defines a placeholder for an attribute.
     pub(super) fn alias(mut self, placeholder: &str, attribute: &str) -> Self {
         self.placeholders.name(placeholder.to_owned(), attribute);
         self
     }
 
-    /// Says which value a placeholder stands for.
+    /// Defines a placeholder for a value.
     pub(super) fn value(mut self, placeholder: &str, value: AttributeValue) -> Self {
         self.placeholders.value(placeholder.to_owned(), value);
         self
@@ -207,7 +207,7 @@ impl UpdateExpression {
     }
 }
 
-/// The operation that writes an item.
+/// The operation that puts an item.
 pub(super) fn put(table: &str, item: Item, condition: Condition) -> TransactWriteItem {
     let (text, returned) = (condition.text(), condition.returned_item());
     let (names, values) = condition.placeholders.into_maps();
@@ -221,7 +221,7 @@ pub(super) fn put(table: &str, item: Item, condition: Condition) -> TransactWrit
     TransactWriteItem::builder().put(put.build().expect("a table and an item")).build()
 }
 
-/// The operation that updates the item of a key.
+/// The operation that updates the item with this key.
 pub(super) fn update(
     table: &str,
     key: Item,
@@ -243,7 +243,7 @@ pub(super) fn update(
     TransactWriteItem::builder().update(update.build().expect("a table, a key and an update")).build()
 }
 
-/// The operation that deletes the item of a key.
+/// The operation that deletes the item with this key.
 pub(super) fn delete(table: &str, key: Item, condition: Condition) -> TransactWriteItem {
     let (text, returned) = (condition.text(), condition.returned_item());
     let (names, values) = condition.placeholders.into_maps();
@@ -257,7 +257,7 @@ pub(super) fn delete(table: &str, key: Item, condition: Condition) -> TransactWr
     TransactWriteItem::builder().delete(delete.build().expect("a table and a key")).build()
 }
 
-/// The operation that writes nothing, and is refused unless the condition holds for the item of a key.
+/// The operation that writes nothing, and fails unless the item with this key fulfils the condition.
 pub(super) fn check(table: &str, key: Item, condition: Condition) -> TransactWriteItem {
     let (text, returned) = (condition.text(), condition.returned_item());
     let (names, values) = condition.placeholders.into_maps();
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_says_each_clause_once_and_leaves_out_those_that_are_empty() {
+    fn an_update_has_each_clause_once_and_no_empty_clauses() {
         let expression = UpdateExpression::new()
             .set("name", text("ci"))
             .set_or_remove("ttl", None)
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn terms_with_or_are_in_parentheses_beside_others_alone() {
+    fn terms_with_or_get_parentheses_only_beside_other_terms() {
         let either = "attribute_not_exists(entry) OR key_id = :key";
         assert_eq!(Condition::new(either).text().as_deref(), Some(either));
         let both = Condition::new("attribute_exists(ttl)").and(either).text();

@@ -1,4 +1,4 @@
-//! The entries that a key holds in the table `workspaces`, as a change takes them for granted.
+//! The entries of a key in the table `workspaces`, as a change assumes them.
 
 use chrono::{DateTime, Utc};
 use keygate_core::key::KeyOwner;
@@ -8,18 +8,19 @@ use crate::store::workspace_members::MemberCondition;
 use crate::store::workspace_users::UserCondition;
 use crate::store::workspaces::WorkspacesTable;
 
-/// What a change takes for granted that a key holds. An expired key may have lost either, and gets neither back without a change of its
-/// revision, which is a condition of every change: so what a refused transaction has shown holds for the next one.
+/// The entries that a change assumes a key to have. An expired key may have lost either of them, and regains one only
+/// through a change of its revision. The revision is a condition of every change, so an entry that one refused transaction
+/// found lost is also lost in the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HeldEntries {
-    /// The entry of the key's name is the key's own.
+    /// The entry of the key's name belongs to the key.
     pub name: bool,
-    /// The key counts: its member entry says so, and the user's count includes it.
+    /// The key is counted: in its member entry and in the user's count.
     pub counted: bool,
 }
 
 impl HeldEntries {
-    /// Those of a key that has not expired.
+    /// The entries of a key that has not expired.
     pub(super) const ALL: Self = Self { name: true, counted: true };
 
     /// The condition for deleting the key's member entry.
@@ -27,7 +28,7 @@ impl HeldEntries {
         if self.counted { MemberCondition::Counted } else { MemberCondition::NotCounted }
     }
 
-    /// What the key holds if the conditions of the changes that took it for granted have failed.
+    /// The entries without those whose conditions have failed.
     pub(super) fn without_lost(
         self,
         refused: &Cancellation,
@@ -38,7 +39,8 @@ impl HeldEntries {
         Self { name: self.name && holds(name), counted: self.counted && holds(member) }
     }
 
-    /// Takes the key out of its user's count, if it counts. Of a removed user, only as long as they are `removed_at` that time.
+    /// Takes the key out of its user's count if it is counted. With `removed_at`, the condition is that the user is still
+    /// removed by that removal.
     pub(super) fn leave_user(
         self,
         transaction: &mut Transaction<'_>,

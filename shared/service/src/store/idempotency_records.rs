@@ -11,19 +11,19 @@ use crate::store::item::{Item, broken, seconds};
 use crate::store::workspaces::{WorkspacesTable, entry_key};
 
 impl WorkspacesTable {
-    /// What is remembered of a request that is found by `digest`, strongly consistent.
+    /// Reads the idempotency record with this `digest`, strongly consistent.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: the entry is not what it should be.
+    /// - [`Error::Broken`]: the entry is not valid.
     pub async fn idempotency_record(
         &self,
         workspace: &WorkspaceId,
         digest: &str,
         now: DateTime<Utc>,
     ) -> Result<Option<IdempotencyRecord>, Error> {
-        let answer = self
+        let response = self
             .client
             .get_item()
             .table_name(&self.table)
@@ -38,15 +38,15 @@ impl WorkspacesTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let record = answer.item.map(read_record).transpose()?;
+        let record = response.item.map(read_record).transpose()?;
         Ok(record.filter(|record| !record.is_over(now)))
     }
 
-    /// Remembers an idempotent create or rotation, unless one with the same `Idempotency-Key` is remembered.
+    /// Records an idempotent creation or rotation, unless a request with the same `Idempotency-Key` is recorded.
     ///
     /// # Errors
     ///
-    /// - [`Error::Broken`]: it cannot be written as an item.
+    /// - [`Error::Broken`]: the record cannot be written as an item.
     pub(super) fn put_idempotency_record(
         &self,
         workspace: &WorkspaceId,

@@ -36,7 +36,7 @@ pub(super) fn milliseconds(time: DateTime<Utc>) -> AttributeValue {
     number(&time.timestamp_millis())
 }
 
-/// The error for an item that cannot be read or written. It does not say what exactly is wrong: serde's messages can quote values.
+/// The error for an item that cannot be read or written. It has no details, because serde's messages can quote values.
 pub(super) fn broken(what: &str) -> Error {
     Error::Broken(format!("a stored {what} is not as it should be"))
 }

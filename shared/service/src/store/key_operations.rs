@@ -14,10 +14,10 @@ use crate::store::item::{Item, broken, bytes, flag, number, seconds, text};
 use crate::store::keys::{KeysTable, item_key};
 use crate::store::unused_keys::{UnusedAction, UnusedKey};
 
-/// The attribute that an update counts up to revoke every token of a key.
+/// The attribute that an update increments to revoke every token of a key.
 const TOKEN_GENERATION: &str = "token_generation";
 
-/// The attributes that an overlap adds to a key.
+/// The attributes of a key that exist only during an overlap.
 const OVERLAP: [&str; 4] =
     ["previous_hash", "previous_pepper_version", "previous_expires_at", "previous_transferred"];
 
@@ -36,7 +36,7 @@ impl KeysTable {
         Ok(expression::put(&self.table, item, Condition::new("attribute_not_exists(key_id)")))
     }
 
-    /// Makes of `before` what `after` says, hashes aside.
+    /// Changes a key from `before` to `after`, except for its hashes.
     pub(super) fn update(&self, before: &Key, after: &Key) -> TransactWriteItem {
         let scopes = after.scopes.iter().map(text).collect();
         let endpoints: Vec<_> = after.endpoints.iter().map(text).collect();
@@ -59,7 +59,7 @@ impl KeysTable {
         expression::update(&self.table, item_key(after.key_id), update, is_as_read(before))
     }
 
-    /// Makes of `before` what `after` says about its secrets, gives it another hash, and revokes its tokens, if so asked.
+    /// Changes the secrets of a key from `before` to `after` with another hash, and revokes its tokens on request.
     pub(super) fn rotate(
         &self,
         before: &Key,
@@ -75,7 +75,7 @@ impl KeysTable {
         expression::update(&self.table, item_key(before.key_id), update, is_as_read(before))
     }
 
-    /// Requires that a key has one of these hashes, and is as it was read.
+    /// Requires that a key has one of these hashes and has not changed since it was read.
     pub(super) fn check_hash(&self, key: &Key, hashes: &[SecretHash]) -> TransactWriteItem {
         let placeholders: Vec<_> = (0..hashes.len()).map(|index| format!(":hash{index}")).collect();
         let mut condition =
@@ -86,10 +86,11 @@ impl KeysTable {
         expression::check(&self.table, item_key(key.key_id), condition)
     }
 
-    /// Makes `before` the key of another user, with a hash that is no secret's. The secret in use goes on as `after` says; its
-    /// tokens end.
+    /// Transfers the key `before` to another user, with a hash that belongs to no secret. The current secret keeps working
+    /// as `after` says. The tokens of the key are revoked.
     ///
-    /// The new user is given no secret, so none is made: no one knows what 32 random bytes are the hash of, under any pepper.
+    /// The new user is not shown a secret, so none is created: the new hash is 32 random bytes, and no known secret has this
+    /// hash under any pepper.
     pub(super) fn transfer(&self, before: &Key, after: &Key) -> TransactWriteItem {
         let mut of_no_secret = [0; 32];
         fill_with_random_bytes(&mut of_no_secret);
@@ -99,7 +100,7 @@ impl KeysTable {
         expression::update(&self.table, item_key(before.key_id), update, is_as_read(before))
     }
 
-    /// Writes when a key is due next, once what was due is announced. The end of an overlap takes the previous hash away.
+    /// Updates the schedule of a key after its due event was written. The end of an overlap removes the previous hash.
     pub(super) fn advance_schedule(
         &self,
         due: &DueKey,
@@ -116,8 +117,8 @@ impl KeysTable {
         expression::update(&self.table, item_key(due.key_id), update, condition)
     }
 
-    /// Notifies of an unused key or disables it `at` a time, if it is as it was read and has not been used since. A notice that was
-    /// given is not given again.
+    /// Gives notice for an unused key or disables it at the time `at`, if it has not been changed or used since it was read.
+    /// A notice is not given twice.
     pub(super) fn act_on_unused(
         &self,
         key: &UnusedKey,
@@ -131,7 +132,7 @@ impl KeysTable {
                 UpdateExpression::new()
                     .set("unused_notice_at", seconds(at))
                     .set("unused_notice_revision", number(&key.revision)),
-                // The index may not have the notice of a moment ago.
+                // The index may be too old to have a recent notice.
                 is_unused.and(
                     "attribute_not_exists(unused_notice_at) OR unused_notice_revision <> :is_revision \
                      OR unused_notice_at <= :is_last_used_at",
@@ -148,30 +149,30 @@ impl KeysTable {
         expression::update(&self.table, item_key(key.key_id), update, condition)
     }
 
-    /// Requires that there is no such key.
+    /// Requires that the key does not exist.
     pub(super) fn check_absent(&self, id: KeyId) -> TransactWriteItem {
         expression::check(&self.table, item_key(id), Condition::new("attribute_not_exists(key_id)"))
     }
 
-    /// Revokes every token of a key, which is no change of the key.
+    /// Revokes every token of a key without changing its revision.
     pub(super) fn revoke_tokens(&self, id: KeyId) -> TransactWriteItem {
         let update = UpdateExpression::new().add(TOKEN_GENERATION, 1);
         expression::update(&self.table, item_key(id), update, Condition::new("attribute_exists(key_id)"))
     }
 
-    /// Deletes a key as it was read.
+    /// Deletes a key that has not changed since it was read.
     pub(super) fn delete(&self, key: &Key) -> TransactWriteItem {
         expression::delete(&self.table, item_key(key.key_id), is_as_read(key))
     }
 }
 
-/// The condition that a key is as it was read: every change but use gives it another revision.
+/// The condition that a key has not changed since it was read: every change except use changes the revision.
 fn is_as_read(key: &Key) -> Condition {
     Condition::equal("revision", number(&key.revision))
 }
 
-/// The part that a rotation and a handover have in common. The database moves the hash of the secret in use itself, so no function
-/// has to read it. That of an unclaimed key is the previous one already.
+/// The common part of a rotation and a transfer. The database copies the hash of the current secret, so that no function
+/// reads it. The current secret of an unclaimed key is its previous one already.
 fn replace_hash(before: &Key, after: &Key, hash: &[u8]) -> UpdateExpression {
     let mut update = UpdateExpression::new()
         .set("hash", bytes(hash))
@@ -191,7 +192,7 @@ fn replace_hash(before: &Key, after: &Key, hash: &[u8]) -> UpdateExpression {
     schedule(update, after.key_id, after.due_at)
 }
 
-/// Writes when a key is due next, and where the index `by_due` has it.
+/// Updates the schedule of a key and its position in the index `by_due`.
 fn schedule(update: UpdateExpression, id: KeyId, due_at: Option<DateTime<Utc>>) -> UpdateExpression {
     update
         .set_or_remove("due_at", due_at.map(seconds))

@@ -16,19 +16,19 @@ use crate::store::keys::KeysTable;
 use crate::store::paged_query::PagedQuery;
 use crate::store::pagination::{FoundItems, Section};
 
-/// How many pages of a user's keys are read at most, of up to a megabyte each: thousands of keys.
+/// The maximum number of pages, of up to a megabyte each, that are read of one user's keys: thousands of keys.
 const MAX_PAGES_OF_USER: usize = 4;
 
-/// The order of a list. Each is an index of its own.
+/// The order of a list. Each order has its own index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
-    /// By the name as it is compared.
+    /// By folded name.
     Name,
-    /// By whose the keys are.
+    /// By owner.
     User,
-    /// By time of creation: by id, which begins with it and is a total order where several keys are made in a second.
+    /// By creation time. The key id begins with it, and orders keys of the same second.
     CreatedAt,
-    /// By time of last use, never used ones first.
+    /// By last use; keys that were never used come first.
     LastUsedAt,
 }
 
@@ -42,7 +42,7 @@ impl Sort {
         }
     }
 
-    /// Where a key stands in the index.
+    /// The position of a key in the index.
     fn position(self, key: &Key) -> KeyPosition {
         let sort_value = match self {
             Self::Name => key.name.folded(),
@@ -53,7 +53,7 @@ impl Sort {
         KeyPosition { sort_value, key_id: key.key_id }
     }
 
-    /// Which of two positions comes first from small to large values; keys of the same value by their id.
+    /// Compares two positions in ascending order. Keys with the same value are ordered by their id.
     fn order(self, one: &KeyPosition, other: &KeyPosition) -> Ordering {
         let by_value = match self {
             Self::LastUsedAt => {
@@ -75,34 +75,35 @@ impl Sort {
     }
 }
 
-/// Where a key stands in an index, whether or not it is still there.
+/// A position in an index. Its key may have been deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyPosition {
-    /// The value that the index is sorted by.
+    /// The sort value of the index.
     pub sort_value: String,
-    /// Tells keys with the same value apart.
+    /// The id of the key, which distinguishes keys with the same value.
     pub key_id: KeyId,
 }
 
 /// A section of an index.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyQuery<'a> {
-    /// Whose keys.
+    /// The workspace.
     pub workspace: &'a WorkspaceId,
-    /// Which index.
+    /// The index.
     pub sort: Sort,
-    /// Which keys of it.
+    /// The range of the index.
     pub section: Section<&'a KeyPosition>,
 }
 
 impl KeysTable {
-    /// Finds the keys of a section that are `wanted`; `None` wants every one. Keys past their
-    /// ttl are gone. What it reads is bounded, so it may come back with fewer keys, even none, and a place to go on.
+    /// Finds the keys of a section that `wanted` accepts; `None` accepts every key. Keys past their `ttl` are skipped. The
+    /// number of reads is bounded, so the result may have fewer keys than the limit, even none, and still a position to
+    /// continue from.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: an item is not a key.
+    /// - [`Error::Broken`]: an item is not a valid key.
     pub async fn list(
         &self,
         query: KeyQuery<'_>,
@@ -131,14 +132,14 @@ impl KeysTable {
         reads.finish(|item| position(sort, item))
     }
 
-    /// All keys of a user, in the order of the index, which is a little behind the table. Keys past their ttl are gone. What it reads
-    /// is bounded.
+    /// Reads all keys of a user in the order of the index, which is eventually consistent. Keys past their `ttl` are
+    /// skipped. The number of reads is bounded.
     ///
     /// # Errors
     ///
-    /// - [`Error::TooManyKeys`]: the user has more keys than the bound lets it read.
+    /// - [`Error::TooManyKeys`]: the user has more keys than the bound allows to read.
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: an item is not a key.
+    /// - [`Error::Broken`]: an item is not a valid key.
     pub async fn of_user(
         &self,
         workspace: &WorkspaceId,
@@ -156,13 +157,13 @@ impl KeysTable {
         let mut keys = Vec::new();
         let mut start = None;
         for _ in 0..MAX_PAGES_OF_USER {
-            let answer = query.clone().set_exclusive_start_key(start.take()).send().await;
-            let answer = answer.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-            for item in answer.items.unwrap_or_default() {
+            let response = query.clone().set_exclusive_start_key(start.take()).send().await;
+            let response = response.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+            for item in response.items.unwrap_or_default() {
                 let key: Key = serde_dynamo::from_item(item).map_err(|_| broken("key"))?;
                 keys.extend((!key.is_gone(now)).then_some(key));
             }
-            start = answer.last_evaluated_key;
+            start = response.last_evaluated_key;
             if start.is_none() {
                 return Ok(keys);
             }
@@ -172,7 +173,7 @@ impl KeysTable {
 }
 
 impl KeyQuery<'_> {
-    /// Finds the keys of the section among keys that are all there, as an index would.
+    /// Selects the keys of the section from a complete list, as a query of the index would.
     #[must_use]
     pub fn find_in(
         &self,
@@ -194,7 +195,7 @@ impl KeyQuery<'_> {
         FoundItems::within(limit, keys, None)
     }
 
-    /// Where a query goes on, in the database's form.
+    /// The start of a query in the database's form.
     fn start(&self, position: &KeyPosition) -> Result<Item, Error> {
         let mut start = HashMap::from([
             ("workspace_id".to_owned(), text(self.workspace)),

@@ -1,4 +1,4 @@
-//! Transactions that make, change, rotate, delete and hand over a key.
+//! Transactions that create, change, rotate, delete and transfer a key.
 
 use chrono::{DateTime, Utc};
 use keygate_core::audit_event::AuditEvent;
@@ -16,14 +16,14 @@ use crate::store::tables::Store;
 use crate::store::transaction::{Cancellation, ChangeHandle, Transaction, TransactionResult};
 use crate::store::workspaces::BootstrapMode;
 
-/// How often a change is made that finds a user's count full, or places gone that expired keys had a moment ago. Each time others
-/// have got what it wanted.
+/// The maximum number of attempts of a change whose user's count is full, or whose expired keys were taken out of the count
+/// by another transaction.
 const ATTEMPTS: u32 = 6;
 
-/// An entry that creating a key writes too, with a condition of its own.
+/// An additional entry of the transaction that creates a key, with its own condition.
 #[derive(Clone, Copy, Debug)]
 pub enum CreationEntry<'a> {
-    /// The mark that the workspace was bootstrapped: the key is its administrator's.
+    /// The mark that the workspace was bootstrapped, for the key of its administrator.
     Bootstrap(BootstrapMode),
     /// The idempotency record of the request.
     Idempotency(&'a IdempotencyEntry),
@@ -34,7 +34,7 @@ pub enum CreationEntry<'a> {
 pub enum CreationOutcome {
     /// The key is written.
     Created,
-    /// The key is not written: there is a record of an earlier request with the same `Idempotency-Key`.
+    /// The key is not written: an earlier request with the same `Idempotency-Key` is recorded.
     Repeated(IdempotencyRecord),
 }
 
@@ -43,21 +43,22 @@ pub enum CreationOutcome {
 pub enum RotationOutcome {
     /// The key has the new hash.
     Rotated,
-    /// The key is not changed: there is a record of an earlier request with the same `Idempotency-Key`.
+    /// The key is not changed: an earlier request with the same `Idempotency-Key` is recorded.
     Repeated(IdempotencyRecord),
 }
 
 impl Store {
-    /// Writes a new key with its name, its member entry, its user's count and the event: all of them or none. Where the count is
-    /// full, expired keys of the user give way.
+    /// Writes a new key, its name, its member entry, its user's count and the event in one transaction. If the count is
+    /// full, expired keys of the user are taken out of it.
     ///
     /// # Errors
     ///
     /// - [`Error::CallerRemoved`]: the actor was removed.
-    /// - [`Error::NameTaken`]: another key of the workspace has the name, and has not expired.
+    /// - [`Error::NameTaken`]: another key of the workspace has the name and has not expired.
     /// - [`Error::QuotaReached`]: the user has `quota` keys that have not expired.
     /// - [`Error::UserRemoved`]: the user was removed.
-    /// - [`Error::AlreadyBootstrapped`]: `entry` is [`CreationEntry::Bootstrap`] for the first time, and it is not the first.
+    /// - [`Error::AlreadyBootstrapped`]: `entry` is [`CreationEntry::Bootstrap`] in the mode for a first bootstrap, and the
+    ///   workspace was bootstrapped before.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn create_key(
         &self,
@@ -90,7 +91,7 @@ impl Store {
             let TransactionResult::Cancelled(refused) = transaction.commit(&self.client).await? else {
                 return Ok(CreationOutcome::Created);
             };
-            // That a request was there before goes first: the key that it made has the name now.
+            // Check for a repeated request first: the key that the first request created has the name now.
             if let Some(entry) = entry.filter(|entry| refused.failed(*entry)) {
                 return match refused.existing_item(entry) {
                     Some(item) => read_record(item.clone()).map(CreationOutcome::Repeated),
@@ -113,19 +114,19 @@ impl Store {
         Err(Error::Busy)
     }
 
-    /// Makes of a stored key what `after` says, hashes aside, moves its name and its entries along, and writes the
-    /// event: all of it or nothing.
+    /// Changes a stored key to `after`, except for its hashes, together with its name and entries, and writes the event in
+    /// one transaction.
     ///
-    /// A new expiry, which is in the future, takes the name and a place in the user's count again where the key has lost them.
-    /// Where the count is full, other expired keys of the user give way.
+    /// A new expiry is in the future. It claims the name and a place in the user's count again if the key has lost them. If
+    /// the count is full, other expired keys of the user are taken out of it.
     ///
     /// # Errors
     ///
     /// - [`Error::CallerRemoved`]: the actor was removed.
     /// - [`Error::Conflict`]: the key was changed or deleted since it was read.
-    /// - [`Error::NameTaken`]: another key of the workspace has the name, and has not expired.
-    /// - [`Error::QuotaReached`]: the key takes its place again, and the user has `quota` keys that have not expired.
-    /// - [`Error::UserRemoved`]: the key takes its place again, and the user was removed.
+    /// - [`Error::NameTaken`]: another key of the workspace has the name and has not expired.
+    /// - [`Error::QuotaReached`]: the key must be counted again, and the user has `quota` keys that have not expired.
+    /// - [`Error::UserRemoved`]: the key must be counted again, and the user was removed.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn update_key(
         &self,
@@ -171,8 +172,9 @@ impl Store {
         Err(Error::Busy)
     }
 
-    /// Gives a stored key another hash, keeps the one it has for as long as `after` says, if at all, revokes its tokens, if so
-    /// asked, remembers the request, if it can be repeated, and writes the event: all of it or nothing.
+    /// Replaces the hash of a stored key and writes the event in one transaction. `after` says how long the previous hash
+    /// stays valid, if at all. On request, the transaction also revokes the key's tokens and records the request for
+    /// idempotency.
     ///
     /// # Errors
     ///
@@ -199,14 +201,15 @@ impl Store {
         let TransactionResult::Cancelled(refused) = transaction.commit(&self.client).await? else {
             return Ok(RotationOutcome::Rotated);
         };
-        // That a request was there before goes first: the key has its revision now.
+        // Check for a repeated request first: it has changed the key's revision.
         if let Some(item) = record.and_then(|record| refused.existing_item(record)) {
             return read_record(item.clone()).map(RotationOutcome::Repeated);
         }
         Err(if refused.failed(key) { Error::Conflict } else { refused.unexpected() })
     }
 
-    /// Whether a key has one of these hashes, and is as it was read. It reads nothing: it is a condition.
+    /// Checks that a key has one of these hashes and has not changed since it was read. The check is a condition, so no hash
+    /// is read.
     ///
     /// # Errors
     ///
@@ -218,14 +221,15 @@ impl Store {
         Ok(transaction.commit(&self.client).await?.outcome(check)?.is_applied())
     }
 
-    /// Deletes a key with its name, its member entry and its place in its user's count, as far as it holds them, and writes the
-    /// event: all of it or nothing. Of a removed user, only as long as they are `removed_at` that time.
+    /// Deletes a key, its name, its member entry and its place in the user's count, as far as the key still has them, and
+    /// writes the event in one transaction. With `removed_at`, the condition is that the user is still removed by that
+    /// removal.
     ///
     /// # Errors
     ///
     /// - [`Error::CallerRemoved`]: the actor was removed.
     /// - [`Error::Conflict`]: the key was changed or deleted since it was read.
-    /// - [`Error::UserReinstated`]: the user is not removed any more, or anew.
+    /// - [`Error::UserReinstated`]: the user was reinstated, or removed again later.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn delete_key(
         &self,
@@ -263,17 +267,19 @@ impl Store {
         }
     }
 
-    /// Makes a key of a user who is `removed_at` that time another user's, with its member entry and its place in their
-    /// counts, and writes the event: all of it or nothing. The secret that it has works until the overlap of `after` ends.
+    /// Transfers a key of a user whose removal has the time `removed_at` to another user, with its member entry and its
+    /// place in their counts, and writes the event in one transaction. The current secret works until the overlap of `after`
+    /// ends.
     ///
-    /// An expired key takes no place in the other user's count. Where a key takes one and that count is full, expired keys give way.
+    /// An expired key is not counted for the new user. If the key is counted and the new user's count is full, their expired
+    /// keys are taken out of it.
     ///
     /// # Errors
     ///
-    /// - [`Error::UserReinstated`]: the user is not removed any more, or anew.
+    /// - [`Error::UserReinstated`]: the former user was reinstated, or removed again later.
     /// - [`Error::Conflict`]: the key was changed or deleted since it was read.
-    /// - [`Error::QuotaReached`]: the heir has `quota` keys that have not expired.
-    /// - [`Error::UserRemoved`]: the heir was removed.
+    /// - [`Error::QuotaReached`]: the new user has `quota` keys that have not expired.
+    /// - [`Error::UserRemoved`]: the new user was removed.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn transfer_key(
         &self,
@@ -315,7 +321,7 @@ impl Store {
             }
             let before = held;
             held = held.without_lost(&refused, None, Some(member));
-            // Where the key turns out to take no place, it does not matter that there is none.
+            // If the key turns out not to be counted, a full count does not matter.
             let goes_on = held != before
                 || is_counted && reservation.prepare_retry(&refused, Some(count), &uncounted).await?;
             if !goes_on {
@@ -326,7 +332,7 @@ impl Store {
     }
 }
 
-/// Which key has the name that a change wanted.
+/// The error with the key that has the requested name.
 fn name_taken(refused: &Cancellation, name: ChangeHandle) -> Error {
     let owner = refused.existing_item(name).and_then(|entry| entry.get("key_id"));
     Error::NameTaken(owner.and_then(|owner| owner.as_s().ok()?.parse().ok()))

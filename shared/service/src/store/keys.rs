@@ -1,7 +1,8 @@
-//! The table `keys`: one item a key, found by its id.
+//! The table `keys`: one item per key, found by the key id.
 //!
-//! Its indexes have no hashes. Lists read those by workspace, see [`key_queries`](super::key_queries); scheduled functions read `by_due`,
-//! see [`due_keys`](super::due_keys), and the one by last use, see [`unused_keys`](super::unused_keys).
+//! The indexes contain no hashes. Lists read the indexes by workspace, see [`key_queries`](super::key_queries). Scheduled
+//! functions read `by_due`, see [`due_keys`](super::due_keys), and the index by last use, see
+//! [`unused_keys`](super::unused_keys).
 
 use std::collections::HashMap;
 
@@ -19,7 +20,7 @@ use serde::de::DeserializeOwned;
 use crate::store::conditional_write::{self, outcome};
 use crate::store::item::{Item, broken, bytes, number, text};
 
-/// A key without its hashes. The roles name the same attributes: whoever asks for another one is denied.
+/// The attributes of a key without its hashes. The IAM roles list the same attributes and deny a request for any other.
 pub(super) const UNHASHED: &str = "key_id, workspace_id, user_id, #name, name_folded, description, scopes, endpoints, created_at, created_by, revision, \
      expires_at, #ttl, disabled_at, last_used_at, previous_expires_at, previous_transferred, unclaimed, rotation, due_at";
 
@@ -30,13 +31,13 @@ pub struct KeysTable {
     pub(super) table: String,
 }
 
-/// A key as it is stored but for its hashes, which most roles may not read.
+/// A stored key without its hashes, which most roles may not read.
 #[derive(Clone, Debug, Deserialize)]
 pub struct UnhashedKey {
     /// The key.
     #[serde(flatten)]
     pub record: Key,
-    /// The name as it is compared, and as its entry is called.
+    /// The folded name, which is also the name of its entry.
     pub name_folded: String,
 }
 
@@ -46,52 +47,53 @@ pub(super) fn table_name(environment: &Environment) -> Result<String, InvalidVar
 }
 
 impl KeysTable {
-    /// Takes the table's name from the environment.
+    /// Reads the table name from the environment.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when it is not set.
+    /// [`InvalidVariable`] when the variable is missing.
     pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self { client, table: table_name(environment)? })
     }
 
-    /// Reads a key with its hash: one item, strongly consistent, so that a deleted key is refused at once.
+    /// Reads a key with its hash as one strongly consistent item, so that a deleted key is refused immediately.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: the item is not a key, or is another one.
+    /// - [`Error::Broken`]: the item is not a valid key, or has another id.
     pub async fn hashed(&self, id: KeyId) -> Result<Option<HashedKey>, Error> {
-        let answer =
+        let response =
             self.client.get_item().table_name(&self.table).set_key(Some(item_key(id))).consistent_read(true);
-        let answer = answer.send().await.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        answer.item.map(|item| key_of(id, item)).transpose()
+        let response = response.send().await.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+        response.item.map(|item| key_of(id, item)).transpose()
     }
 
-    /// Reads a key without its hashes, strongly consistent. A key past its ttl is gone.
+    /// Reads a key without its hashes, strongly consistent. A key past its `ttl` is treated as deleted.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: the item is not a key, or is another one.
+    /// - [`Error::Broken`]: the item is not a valid key, or has another id.
     pub async fn unhashed(&self, id: KeyId, now: DateTime<Utc>) -> Result<Option<UnhashedKey>, Error> {
         let stored: Option<UnhashedKey> = self.read(id, UNHASHED).await?;
         Ok(stored.filter(|stored| !stored.record.is_gone(now)))
     }
 
-    /// Reads a key with what decides about its tokens, strongly consistent. A key past its ttl is gone.
+    /// Reads a key with the attributes that decide about its tokens, strongly consistent. A key past its `ttl` is treated as
+    /// deleted.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: the item is not a key, or is another one.
+    /// - [`Error::Broken`]: the item is not a valid key, or has another id.
     pub async fn of_tokens(&self, id: KeyId, now: DateTime<Utc>) -> Result<Option<TokenKey>, Error> {
         let stored: Option<TokenKey> = self.read(id, &format!("{UNHASHED}, token_generation")).await?;
         Ok(stored.filter(|stored| !stored.record.is_gone(now)))
     }
 
     async fn read<T: DeserializeOwned>(&self, id: KeyId, attributes: &str) -> Result<Option<T>, Error> {
-        let answer = self
+        let response = self
             .client
             .get_item()
             .table_name(&self.table)
@@ -103,11 +105,11 @@ impl KeysTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        answer.item.map(|item| key_of(id, item)).transpose()
+        response.item.map(|item| key_of(id, item)).transpose()
     }
 
-    /// Writes that a key was used, unless it was written since `due`, and never backwards. That a key was used changes
-    /// no revision.
+    /// Updates the last use of a key to `at`, unless it was updated after `due`. The last use never moves backwards and does
+    /// not change the revision.
     ///
     /// # Errors
     ///
@@ -116,7 +118,8 @@ impl KeysTable {
         conditional_write::mark_used(&self.client, &self.table, item_key(id), at, due).await
     }
 
-    /// Replaces a key's hash by one of the same secret under a newer pepper, if it is still the one that was read.
+    /// Replaces a key's hash by the hash of the same secret under a newer pepper, if the stored hash is still the one that
+    /// was read.
     ///
     /// # Errors
     ///
@@ -137,8 +140,8 @@ impl KeysTable {
     }
 }
 
-/// Reads an item as the key that was asked for. Whatever stands between may answer one request with another's item, and a
-/// key's own id is what says whose it is.
+/// Reads an item as the key with this id. It compares the id, because a layer between Keygate and the database could answer
+/// a request with another request's item.
 fn key_of<T: DeserializeOwned>(id: KeyId, item: Item) -> Result<T, Error> {
     if item.get("key_id") != Some(&text(&id)) {
         return Err(broken("key"));
@@ -146,7 +149,7 @@ fn key_of<T: DeserializeOwned>(id: KeyId, item: Item) -> Result<T, Error> {
     serde_dynamo::from_item(item).map_err(|_| broken("key"))
 }
 
-/// The keys among items of an index. What is not a key must not hold up all others.
+/// The keys among the items of an index. An item that is not a valid key is skipped, so that it does not block all others.
 pub(super) fn keys_of<T: DeserializeOwned>(items: Vec<Item>) -> Vec<T> {
     let mut keys = Vec::with_capacity(items.len());
     for item in items {

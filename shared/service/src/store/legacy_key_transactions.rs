@@ -17,26 +17,26 @@ use crate::store::legacy_keys::{LegacyKeysTable, LocatedLegacyKey};
 use crate::store::transaction::{Transaction, TransactionResult};
 use crate::store::workspaces::WorkspacesTable;
 
-/// The most keys that are imported in one transaction: of 100 items one is the event, and each key may have a user of its own
-/// who must not be removed.
+/// The maximum number of keys in one import transaction. A transaction has at most 100 items: one is the event, and each key
+/// takes up to two: its own item, and the check that its user is not removed.
 pub const MAX_PER_TRANSACTION: usize = 49;
 
 /// The tables of a function that imports or deletes legacy keys.
 #[derive(Debug)]
 pub struct LegacyStore {
-    /// Legacy keys.
+    /// The legacy keys.
     pub keys: LegacyKeysTable,
-    /// Names, members and users.
+    /// The names, members and users.
     pub workspaces: WorkspacesTable,
     activity: ActivityTable,
 }
 
 impl LegacyStore {
-    /// Takes the names of the tables and the audit trail's retention from the environment.
+    /// Reads the table names and the retention of the audit trail from the environment.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when one of them is missing or wrong.
+    /// [`InvalidVariable`] when a variable is missing or invalid.
     pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
             keys: LegacyKeysTable::new(client.clone(), environment)?,
@@ -45,12 +45,12 @@ impl LegacyStore {
         })
     }
 
-    /// Writes new keys, at most [`MAX_PER_TRANSACTION`], and the event: all of them, or none if there are users who were removed,
-    /// which it returns.
+    /// Writes at most [`MAX_PER_TRANSACTION`] new keys and the event in one transaction. If users of the keys were removed,
+    /// it writes nothing and returns those users.
     ///
     /// # Errors
     ///
-    /// - [`Error::Conflict`]: one of the keys is there by now. Try again, and it is left alone.
+    /// - [`Error::Conflict`]: one of the keys was imported meanwhile. A second attempt skips that key.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn import<'a>(
         &self,
@@ -85,12 +85,12 @@ impl LegacyStore {
         }
     }
 
-    /// Deletes a legacy key, and writes the event: both or neither.
+    /// Deletes a legacy key and writes the event in one transaction.
     ///
     /// # Errors
     ///
     /// - [`Error::CallerRemoved`]: the actor was removed.
-    /// - [`Error::NoSuchLegacyKey`]: it was deleted meanwhile.
+    /// - [`Error::NoSuchLegacyKey`]: the key was deleted meanwhile.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn delete(
         &self,
@@ -107,12 +107,12 @@ impl LegacyStore {
         }
     }
 
-    /// Deletes a key of a user who is `removed_at` that time, and writes the event: both or neither. It is [`WriteOutcome::Stale`]
-    /// where the key was not there.
+    /// Deletes a legacy key of a user whose removal has the time `removed_at`, and writes the event in one transaction. The
+    /// result is [`WriteOutcome::Stale`] if the key did not exist.
     ///
     /// # Errors
     ///
-    /// - [`Error::UserReinstated`]: the user is not removed any more, or anew.
+    /// - [`Error::UserReinstated`]: the user was reinstated, or removed again later.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn delete_of_removed_user(
         &self,

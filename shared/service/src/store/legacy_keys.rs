@@ -1,13 +1,13 @@
-//! The table `legacy-keys`: one item a key, found by its hash. It exists only while a sunset is configured.
+//! The table `legacy-keys`: one item per key, found by its hash. It exists only while a sunset is configured.
 //!
-//! | index | key | for |
+//! | index | key | purpose |
 //! | --- | --- | --- |
-//! | `by_id` | `workspace_id`, `key_id` | showing, listing and deleting a key; the report of who still calls with one |
+//! | `by_id` | `workspace_id`, `key_id` | showing, listing and deleting keys; reporting which keys are still in use |
 //! | `by_user` | `owner` = `<workspace>#<user>`, `key_id` | listing, counting and deleting a user's keys |
 //!
-//! `DynamoDB` puts the table's key, which is the hash, into every index. Where it is not needed it is not asked for. That is
-//! also why a list continues from a key's id and not from `DynamoDB`'s own position: that position has the hash, and a cursor
-//! would carry it to the client.
+//! `DynamoDB` copies the table's key, which is the hash, into every index. Queries that do not need the hash do not request
+//! it. That is also why a list continues from a key's id and not from `DynamoDB`'s own position: this position contains the
+//! hash, and a cursor would pass it to the client.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -32,14 +32,14 @@ use crate::store::paged_query::PagedQuery;
 use crate::store::pagination::{FoundItems, Section};
 use crate::store::{batch, conditional_write};
 
-/// The most items that one request reads.
+/// The maximum number of items that one request reads.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>
 const MAX_PER_BATCH_READ: usize = 100;
 
-/// A legacy key without its hash. The roles name the same attributes.
+/// The attributes of a legacy key without its hash. The IAM roles list the same attributes.
 const UNHASHED: &str = "key_id, workspace_id, user_id, #name, scopes, imported_at, last_used_at, #ttl";
 
-/// What deleting one takes.
+/// The attributes that deleting a legacy key needs.
 const LOCATING: &str = "#hash, key_id, user_id, #ttl";
 
 /// The table.
@@ -49,7 +49,7 @@ pub struct LegacyKeysTable {
     pub(super) table: String,
 }
 
-/// The hash that a legacy key is found by, without the version of its pepper, which finding it does not take.
+/// The hash by which a legacy key is found, without the version of its pepper.
 #[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(transparent)]
 pub struct TableKey(#[serde(with = "serde_bytes")] [u8; 32]);
@@ -66,41 +66,41 @@ impl From<&SecretHash> for TableKey {
     }
 }
 
-/// What deleting a legacy key takes.
+/// A legacy key with the attributes that deleting it needs.
 #[derive(Clone, Debug, Deserialize)]
 pub struct LocatedLegacyKey {
-    /// What it is found by.
+    /// The table key.
     pub hash: TableKey,
-    /// Its id.
+    /// The id of the key.
     pub key_id: KeyId,
-    /// Whose key it is.
+    /// The owner of the key.
     pub user_id: UserId,
-    /// When it is gone.
+    /// The `ttl` of the key.
     #[serde(with = "chrono::serde::ts_seconds")]
     ttl: DateTime<Utc>,
 }
 
-/// What an import compares with what it was given.
+/// The attributes of a stored key that an import compares with its own.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ImportedValues {
-    /// The tenant.
+    /// The workspace.
     pub workspace_id: WorkspaceId,
-    /// Whom the key acts as.
+    /// The owner of the key.
     pub user_id: UserId,
-    /// What its user calls it.
+    /// The name of the key.
     pub name: Name,
-    /// What it carries to the backend.
+    /// The scopes of the key.
     pub scopes: Vec<Scope>,
 }
 
-/// A section of the legacy keys in the order of their ids, which is that of their import.
+/// A section of the legacy keys in the order of their ids, which is the order of their import.
 #[derive(Clone, Copy, Debug)]
 pub struct LegacyKeyQuery<'a> {
-    /// The tenant.
+    /// The workspace.
     pub workspace: &'a WorkspaceId,
-    /// Whose keys; everyone's in the workspace, if not said.
+    /// The owner of the keys; `None` for all keys of the workspace.
     pub user: Option<&'a UserId>,
-    /// Which keys of these.
+    /// The range of the keys.
     pub section: Section<KeyId>,
 }
 
@@ -110,16 +110,16 @@ pub(super) fn table_name(environment: &Environment) -> Result<String, InvalidVar
 }
 
 impl LegacyKeysTable {
-    /// Takes the table's name from the environment.
+    /// Reads the table name from the environment.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when it is not set.
+    /// [`InvalidVariable`] when the variable is missing.
     pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self { client, table: table_name(environment)? })
     }
 
-    /// Writes that a key was used, unless it was written since `due`, and never backwards.
+    /// Updates the last use of a key, unless it was updated after `due`. The last use never moves backwards.
     ///
     /// # Errors
     ///
@@ -133,13 +133,14 @@ impl LegacyKeysTable {
         conditional_write::mark_used(&self.client, &self.table, item_key(&hash.into()), at, due).await
     }
 
-    /// Finds the legacy keys of a section. Keys past their ttl are gone. What it reads is bounded, so it may
-    /// come back with fewer keys, even none, and a place to go on. The indexes are a little behind the table.
+    /// Finds the legacy keys of a section. Keys past their `ttl` are skipped. The number of reads is bounded, so the result
+    /// may have fewer keys than the limit, even none, and still a position to continue from. The indexes are eventually
+    /// consistent.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: an item is not a legacy key.
+    /// - [`Error::Broken`]: an item is not a valid legacy key.
     pub async fn list(
         &self,
         query: LegacyKeyQuery<'_>,
@@ -184,12 +185,12 @@ impl LegacyKeysTable {
         })
     }
 
-    /// Reads a legacy key of the workspace, as far as the index has it by now.
+    /// Reads a legacy key of the workspace through an index, which is eventually consistent.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: the item is not a legacy key.
+    /// - [`Error::Broken`]: the item is not a valid legacy key.
     pub async fn find(
         &self,
         workspace: &WorkspaceId,
@@ -200,12 +201,13 @@ impl LegacyKeysTable {
         Ok(found.filter(|key| !key.is_gone(now)))
     }
 
-    /// Reads where a legacy key of the workspace is, as far as the index has it by now.
+    /// Reads the attributes that deleting a legacy key of the workspace needs, through an index, which is eventually
+    /// consistent.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: the item is not a legacy key.
+    /// - [`Error::Broken`]: the item is not a valid legacy key.
     pub async fn locate(
         &self,
         workspace: &WorkspaceId,
@@ -223,7 +225,7 @@ impl LegacyKeysTable {
         attributes: &str,
         reserved: &str,
     ) -> Result<Option<T>, Error> {
-        let answer = self
+        let response = self
             .client
             .query()
             .table_name(&self.table)
@@ -237,11 +239,11 @@ impl LegacyKeysTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let item = answer.items.unwrap_or_default().into_iter().next();
+        let item = response.items.unwrap_or_default().into_iter().next();
         item.map(serde_dynamo::from_item).transpose().map_err(|_| broken("legacy key"))
     }
 
-    /// How many legacy keys a user has, as far as the index has them by now.
+    /// Counts the legacy keys of a user through an index, which is eventually consistent.
     ///
     /// # Errors
     ///
@@ -266,12 +268,13 @@ impl LegacyKeysTable {
         Ok(count)
     }
 
-    /// A user's keys, as far as the index has them by now: what was imported a moment ago may be missing.
+    /// Reads the legacy keys of a user through an index, which is eventually consistent: a key that was just imported may be
+    /// missing.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: an item is not a key.
+    /// - [`Error::Broken`]: an item is not a valid legacy key.
     pub async fn of_user(
         &self,
         workspace: &WorkspaceId,
@@ -293,16 +296,16 @@ impl LegacyKeysTable {
         serde_dynamo::from_items(items).map_err(|_| broken("legacy key"))
     }
 
-    /// What is stored under these hashes, by the hash.
+    /// Reads the keys that are stored under these hashes, and returns them by hash.
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer, or left something unread.
-    /// - [`Error::Broken`]: an item is not a legacy key.
+    /// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
+    /// - [`Error::Broken`]: an item is not a valid legacy key.
     ///
     /// # Panics
     ///
-    /// Never: a request has keys to read.
+    /// Never: the request always has keys to read.
     pub async fn stored(&self, hashes: &[&SecretHash]) -> Result<HashMap<TableKey, ImportedValues>, Error> {
         #[derive(Deserialize)]
         struct Stored {
@@ -342,7 +345,7 @@ impl LegacyKeysTable {
         Ok(expression::put(&self.table, item, is_new))
     }
 
-    /// Deletes a key, if it still is the one that was read: one that was deleted and imported again since has another id.
+    /// Deletes a key if it is still the one that was read: a key that was deleted and imported again has another id.
     pub(super) fn delete(&self, located: &LocatedLegacyKey) -> TransactWriteItem {
         let is_as_read = Condition::equal("key_id", text(&located.key_id));
         expression::delete(&self.table, item_key(&located.hash), is_as_read)
@@ -353,7 +356,7 @@ fn item_key(hash: &TableKey) -> Item {
     HashMap::from([("hash".to_owned(), bytes(&hash.0))])
 }
 
-/// A user of a workspace, as the index by user has one: a workspace's id has no `#`.
+/// A user of a workspace in the form of the index by user. A workspace id contains no `#`.
 fn owner(workspace: &WorkspaceId, user: &UserId) -> String {
     format!("{workspace}#{user}")
 }

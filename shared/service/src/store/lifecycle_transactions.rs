@@ -1,4 +1,4 @@
-//! Transactions that write what the passing of time does to keys.
+//! Transactions that write the lifecycle events of keys.
 
 use chrono::{DateTime, Utc};
 use keygate_core::audit_event::AuditEvent;
@@ -15,11 +15,12 @@ use crate::store::unused_keys::{UnusedAction, UnusedKey};
 use crate::store::workspace_members::MemberCondition;
 
 impl Store {
-    /// Writes what has happened to a key by the passing of time, and what is due next, together. The end of an overlap
-    /// takes the previous hash away. That changes no revision: no user did it. It is [`WriteOutcome::Stale`] where the key is not as it was read.
+    /// Writes a lifecycle event of a key together with the time of its next one. The end of an overlap removes the previous
+    /// hash. The revision stays the same, because no user changed the key. The result is [`WriteOutcome::Stale`] if the key
+    /// has changed since it was read.
     ///
-    /// An event that is there already was written for the same: by a run whose changes somebody who changed the key at
-    /// the same time has overwritten. The key moves on all the same.
+    /// If the event already exists, an earlier run wrote it, and a concurrent change of the key overwrote the schedule that
+    /// the run had advanced. The schedule is advanced again.
     ///
     /// # Errors
     ///
@@ -54,8 +55,8 @@ impl Store {
         }
     }
 
-    /// Writes what comes of a key's being unused at the time of the event, and the event: both or neither. Whether the key
-    /// still was as it was read, and unused.
+    /// Performs the action on an unused key at the time of the event, and writes the event in one transaction. The result is
+    /// [`WriteOutcome::Stale`] if the key was changed or used since it was read.
     ///
     /// # Errors
     ///
@@ -72,9 +73,9 @@ impl Store {
         transaction.commit(&self.client).await?.outcome(change)
     }
 
-    /// Takes away what is left of a key that `DynamoDB` has removed: its name, if it is still its own, its member entry
-    /// and its place in its user's count, if it still has one; and writes the event. Whether anything was left: all of it happens
-    /// once, with the member entry, however often it is asked for.
+    /// Removes the entries of a key that `DynamoDB` has removed, and writes the event in one transaction: its member entry,
+    /// its name if no other key has taken it, and its place in the user's count if it is still counted. The result is
+    /// [`WriteOutcome::Stale`] if the member entry is already gone, so repeating the call has no effect.
     ///
     /// # Errors
     ///
@@ -102,7 +103,7 @@ impl Store {
             let TransactionResult::Cancelled(refused) = transaction.commit(&self.client).await? else {
                 return Ok(WriteOutcome::Applied);
             };
-            // A key that is there has been restored, and one that is no member is purged.
+            // An existing key was restored, and a key without a member entry was already purged.
             let is_no_member = refused.failed(member) && refused.existing_item(member).is_none();
             if refused.failed(key) || is_no_member {
                 return Ok(WriteOutcome::Stale);

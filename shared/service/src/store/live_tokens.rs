@@ -1,23 +1,24 @@
-//! How many tokens of a key work: one item a key in the table `tokens`, written in the transactions that make and end tokens.
+//! The number of working tokens of a key: one item per key in the table `tokens`, written by the transactions that issue and
+//! revoke tokens.
 //!
-//! | attribute | says |
+//! | attribute | content |
 //! | --- | --- |
-//! | `live` | how many tokens are counted: never more than the bound |
-//! | `ends` | the same by the times at which they are not counted any more, in seconds since 1970 |
-//! | `token_generation` | of which generation of the key they are |
-//! | `ttl` | the last of these times |
+//! | `live` | the number of counted tokens, never more than the bound |
+//! | `ends` | this number by the times at which the tokens stop being counted, in seconds since 1970 |
+//! | `token_generation` | the generation of the key to which the tokens belong |
+//! | `ttl` | the latest of these times |
 //!
-//! Access tokens are counted, and refresh tokens that have not been used. Three rules keep `live` the sum of `ends`, and at or
-//! above the number of tokens that work:
+//! Access tokens and unused refresh tokens are counted. Three rules keep `live` equal to the sum of `ends`, and never below
+//! the number of working tokens:
 //!
-//! - A token is counted in the transaction that writes it, at a time that is not before its expiry, on the condition that `live`
+//! - A token is counted in the transaction that writes it, at a time not before its expiry. The condition is that `live`
 //!   stays within the bound.
-//! - A time that is over is taken out with its number, on the condition that this is still the number that was read. Every token
+//! - A past time is removed with its number, on the condition that the number has not changed since it was read. Every token
 //!   that was counted there has expired.
-//! - A token is taken out before its time only in the transaction that ends it.
+//! - A token is uncounted before its time only in the transaction that revokes or replaces it.
 //!
-//! Counting up a key's generation ends all of its tokens, and leaves this item as it is. The first token of a generation begins
-//! it anew.
+//! A new generation of the key ends all of its tokens, and does not change this item. The first token of the new generation
+//! replaces the item.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -33,13 +34,13 @@ use serde::Deserialize;
 use crate::store::expression::{self, Condition, UpdateExpression};
 use crate::store::item::{Item, number};
 
-/// The item's entry.
+/// The sort key of the item.
 pub(super) const ENTRY: &str = "LIVE";
 
-/// How many times that are over one change takes out, for the length of its condition.
+/// The maximum number of past times that one change removes, which bounds the length of its condition.
 const MAX_EXPIRED_ENDS: usize = 50;
 
-/// When a token is not counted any more.
+/// The time at which a token stops being counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct TokenEnd(i64);
@@ -53,18 +54,18 @@ impl TryFrom<String> for TokenEnd {
 }
 
 impl TokenEnd {
-    /// That of a token.
+    /// The end of a token.
     pub(super) fn of_token(token: &Token) -> Self {
         Self::of(token.created_at, token.expires_at)
     }
 
-    /// That of the refresh tokens of a family: it is the same for all of them.
+    /// The end of the refresh tokens of a family, which is the same for all of them.
     pub(super) fn of_family(family: &Family) -> Self {
         Self::of(family.family_id.created_at(), family.expires_at)
     }
 
-    /// The end of a life, rounded up by less than an eighth of the life or a second: however many tokens a key has, they have few
-    /// ends.
+    /// The end of a life, rounded up by less than an eighth of the life or a second. The rounding keeps the number of
+    /// different ends small, however many tokens a key has.
     fn of(begins_at: DateTime<Utc>, ends_at: DateTime<Utc>) -> Self {
         let life = (ends_at - begins_at).num_seconds();
         let step = u32::try_from(life / 16).unwrap_or(0).max(1).next_power_of_two();
@@ -72,12 +73,12 @@ impl TokenEnd {
         Self(end + (-end).rem_euclid(step))
     }
 
-    fn is_over(self, now: DateTime<Utc>) -> bool {
+    fn has_passed(self, now: DateTime<Utc>) -> bool {
         self.0 <= now.timestamp()
     }
 }
 
-/// The item, as it is read.
+/// The stored item.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct LiveTokens {
     #[serde(flatten)]
@@ -87,30 +88,30 @@ pub(super) struct LiveTokens {
     ttl: i64,
 }
 
-/// A change of the item that keeps its rules, whatever others do to the item between the reading and the writing.
+/// A change of the item that keeps its rules, whatever changes the item has had since it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LiveTokensUpdate {
     generation: Generation,
     /// There is no item yet, or one of an earlier generation.
     is_new: bool,
-    /// How many more or fewer are counted at each end.
+    /// The change of the number at each end.
     counts: BTreeMap<TokenEnd, i64>,
-    /// What is taken out because its time is over.
+    /// The past ends that the change removes, with their numbers.
     expired: BTreeMap<TokenEnd, u32>,
-    /// How many may be counted before, so that not more than the bound are counted afterwards.
+    /// The maximum of `live` before the change, so that it does not exceed the bound afterwards.
     max_before: Option<i64>,
-    /// When the item may be removed, where that is later than it says.
+    /// The new `ttl`, if it is later than the stored one.
     ttl: Option<TokenEnd>,
 }
 
 impl LiveTokensUpdate {
-    /// Counts tokens that are about to be written, and takes out those that they take the place of. `stored` must be read strongly
-    /// consistent: a refusal rests on it.
+    /// Counts tokens that are about to be written, and uncounts those that they replace. `stored` must be read strongly
+    /// consistent, because it may lead to a refusal.
     ///
     /// # Errors
     ///
-    /// - [`Error::TooManyTokens`]: more than `bound` would be counted.
-    /// - [`Error::Busy`]: `generation` is over, and so is what the caller knows of the key.
+    /// - [`Error::TooManyTokens`]: more than `bound` tokens would be counted.
+    /// - [`Error::Busy`]: `generation` is out of date, and so is the caller's view of the key.
     pub(super) fn count(
         stored: Option<&LiveTokens>,
         generation: Generation,
@@ -129,14 +130,14 @@ impl LiveTokensUpdate {
         for (end, count) in counts {
             *sums.entry(end).or_default() += count;
         }
-        // What is not counted, because the item was lost, is not taken out.
+        // If the item was lost, replaced tokens are not in it and cannot be uncounted.
         let counts = sums.into_iter().map(|(end, count)| (end, count.max(-stored_at(&end))));
         let counts: BTreeMap<_, _> = counts.filter(|(_, count)| *count != 0).collect();
 
         let ends = stored.into_iter().flat_map(|stored| stored.ends.clone());
         let mut expired: Vec<_> =
-            ends.filter(|(end, _)| end.is_over(now) && !counts.contains_key(end)).collect();
-        // Where not all fit, those that make room: at some nothing is counted any more.
+            ends.filter(|(end, _)| end.has_passed(now) && !counts.contains_key(end)).collect();
+        // If not all past ends fit into one change, those with tokens come first, because the others make no room.
         expired.sort_by_key(|(_, count)| Reverse(*count));
         let expired: BTreeMap<_, _> = expired.into_iter().take(MAX_EXPIRED_ENDS).collect();
         let last = counts.keys().max().copied();
@@ -151,18 +152,18 @@ impl LiveTokensUpdate {
         Ok(change)
     }
 
-    /// Takes out as many tokens as end before their time.
+    /// Uncounts `count` tokens that end before their time.
     pub(super) fn release(generation: Generation, end: TokenEnd, count: u32) -> Self {
         let counts = BTreeMap::from([(end, -i64::from(count))]);
         Self { generation, is_new: false, counts, expired: BTreeMap::new(), max_before: None, ttl: None }
     }
 
-    /// How many more or fewer are counted afterwards.
+    /// The change of the total.
     fn total(&self) -> i64 {
         self.counts.values().sum::<i64>() - self.expired.values().map(|count| i64::from(*count)).sum::<i64>()
     }
 
-    /// The change as an operation on the item, which has that key.
+    /// The change as an operation on the item with this key.
     pub(super) fn operation(&self, table: &str, key: Item) -> TransactWriteItem {
         if self.is_new { self.put(table, key) } else { self.update(table, key) }
     }
@@ -246,7 +247,7 @@ mod tests {
         }
     }
 
-    /// What the database makes of a change; `None` where its condition does not hold.
+    /// The item after the database has applied a change; `None` if its condition fails.
     fn applied(stored: Option<&LiveTokens>, change: &LiveTokensUpdate) -> Option<LiveTokens> {
         if change.is_new {
             if stored.is_some_and(|stored| stored.generation >= change.generation) {
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_not_before_the_expiry_and_ends_are_few() {
+    fn ends_are_rounded_up_to_few_values() {
         for life in [1, 2, 15, 16, 59, 60, 600, 3600, 86_400, 30 * 86_400, 365 * 86_400] {
             let mut ends = std::collections::BTreeSet::new();
             for begins_at in 0..1000 {
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn all_refresh_tokens_of_a_family_have_one_end() {
+    fn all_refresh_tokens_of_a_family_have_the_same_end() {
         let family_id = FamilyId::generate(at(0));
         let family = |expires_at| {
             let current = family_id.token(NonZeroU16::MIN);
@@ -310,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_makes_room_and_what_is_revoked_too() {
+    fn expired_and_revoked_tokens_make_room() {
         let generation = Generation::default();
         let counted = |stored: Option<&LiveTokens>, token: &Token, now| {
             let change =
@@ -338,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generation_begins_anew_and_an_earlier_one_is_over() {
+    fn a_new_generation_replaces_an_earlier_one() {
         let second: Generation = serde_json::from_str(r#"{"token_generation":1}"#).unwrap();
         let counts = [(TokenEnd::of_token(&token(0, 10)), 1)];
         let change = LiveTokensUpdate::count(None, Generation::default(), counts, 1, at(0)).unwrap();
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_found_behind_however_many_ends_without_tokens() {
+    fn room_is_found_despite_many_ends_without_tokens() {
         let mut ends: BTreeMap<_, _> = (0..200).map(|second| (TokenEnd(at(second).timestamp()), 0)).collect();
         ends.insert(TokenEnd(at(199).timestamp()), 2);
         let ttl = at(199).timestamp();
@@ -366,28 +367,28 @@ mod tests {
     }
 
     #[test]
-    fn a_count_that_was_lost_is_begun_again() {
+    fn a_lost_count_starts_again() {
         let family_end = TokenEnd(at(86_400).timestamp());
         let counts = [(TokenEnd::of_token(&token(0, 10)), 1), (family_end, -2)];
         let change = LiveTokensUpdate::count(None, Generation::default(), counts, 1, at(0)).unwrap();
         assert_eq!(applied(None, &change).unwrap().live, 1);
     }
 
-    /// What one of several issuers does in turn.
+    /// A step of one of several concurrent issuers.
     #[derive(Clone, Copy, Debug)]
     enum Step {
         /// Reads the item, the key's generation and the family.
         Read(usize),
-        /// Writes a token of such a life, if the item still is as was read.
+        /// Writes a token with this life, if the item has not changed since it was read.
         Write(usize, i64),
-        /// The same with a refresh token, that of a new family, the first of the family's next step, or a sibling; if the family
-        /// still is as was read, too.
+        /// Writes an access token and a refresh token: that of a new family, the first one of the family's next step, or a
+        /// sibling. The condition is that neither the item nor the family has changed since they were read.
         Renew(usize, i64, Renewed),
-        /// Revokes the oldest token that works.
+        /// Revokes the oldest working token.
         Revoke,
         /// Revokes the family.
         RevokeFamily(usize),
-        /// Lets time pass.
+        /// Advances the time.
         Wait(i64),
         /// Revokes all tokens.
         Next,
@@ -415,7 +416,7 @@ mod tests {
         vec(step, 0..200)
     }
 
-    /// A family: its end, how many refresh tokens of its step there are, of which generation, and how often it was changed.
+    /// A family: its end, the number of refresh tokens of its step, its generation, and the number of its changes.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     struct ModelFamily {
         begins_at: i64,
@@ -436,7 +437,7 @@ mod tests {
         stored: Option<LiveTokens>,
         generation: u64,
         family: Option<ModelFamily>,
-        /// Access tokens, and of which generation they are.
+        /// The access tokens with their generation.
         tokens: Vec<(Token, u64)>,
         now: i64,
     }
@@ -446,7 +447,7 @@ mod tests {
     }
 
     impl Model {
-        /// How many tokens work.
+        /// The number of working tokens.
         fn live(&self) -> i64 {
             let works =
                 |(token, of): &&(Token, u64)| token.expires_at > at(self.now) && *of == self.generation;
@@ -456,7 +457,7 @@ mod tests {
             access + self.family.as_ref().filter(works).map_or(0, |family| family.present)
         }
 
-        /// Counts, on the ground of what was `read`: whether it was done.
+        /// Counts tokens based on the state `read`, and returns whether the condition held.
         fn count(&mut self, read: &Self, counts: &[(TokenEnd, i64)], bound: u32) -> bool {
             let counts = counts.iter().copied();
             let change = LiveTokensUpdate::count(
@@ -535,9 +536,9 @@ mod tests {
     }
 
     proptest! {
-        /// Three issuers read and write in any order, with anything between the two.
+        /// Three issuers read and write in any order, with any steps in between.
         #[test]
-        fn never_more_tokens_work_than_the_bound_and_room_comes_back(steps in steps(), bound in 1_u32..9) {
+        fn working_tokens_never_exceed_the_bound_and_room_returns(steps in steps(), bound in 1_u32..9) {
             let mut model = Model::default();
             let mut read: [Model; 3] = Default::default();
             for step in steps {
@@ -552,7 +553,7 @@ mod tests {
                     prop_assert!(!is_current || i64::from(stored.live) >= live, "{step:?}");
                 }
             }
-            // When all of them have expired there is room for as many as the bound.
+            // After all of them have expired there is room for `bound` tokens.
             model.now += 1000;
             for _ in 0..bound {
                 let now = model.clone();

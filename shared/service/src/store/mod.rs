@@ -1,39 +1,38 @@
 //! Records in `DynamoDB`.
 //!
-//! Each table has a file of its own: [`keys`], [`workspaces`], [`tokens`], [`activity`], [`legacy_keys`]. Where a table is used for several
-//! purposes, there is one more file for each, beginning with what is in it: `key_operations`, [`key_queries`], [`due_keys`],
-//! [`unused_keys`]; `workspace_names`, [`workspace_members`], `workspace_users`, [`workspace_counters`], `idempotency_records`. The changes
-//! that touch several tables in one transaction are in the files that end with `_transactions`. `item` and
-//! `expression` build what is written, and `transaction` makes the changes of a transaction on behalf of an actor. Lists are pages of a
-//! `paged_query`, see [`pagination`].
+//! Each table has its own file: [`keys`], [`workspaces`], [`tokens`], [`activity`], [`legacy_keys`]. A table with several
+//! purposes has one more file for each: `key_operations`, [`key_queries`], [`due_keys`] and [`unused_keys`];
+//! `workspace_names`, [`workspace_members`], `workspace_users`, [`workspace_counters`] and `idempotency_records`.
+//! Transactions over several tables are in the files that end with `_transactions`. `item` and `expression` build requests,
+//! and `transaction` commits changes on behalf of an actor. Lists are pages of a `paged_query`, see [`pagination`].
 //!
-//! A key is four items in two tables, kept in step with each other and with the audit trail:
+//! A key is four items in two tables, which transactions keep consistent with each other and with the audit trail:
 //!
-//! | table | item | says |
+//! | table | item | content |
 //! | --- | --- | --- |
-//! | `keys` | the key | everything of it, its hash included |
+//! | `keys` | the key | all attributes, including its hash |
 //! | `workspaces` | `NAME#<folded name>` | which key has the name |
-//! | `workspaces` | `MEMBER#<user>#<key id>` | the key is the user's, and whether it counts |
-//! | `workspaces` | `USER#<user>` | how many of the user's keys count, and whether the user was removed |
-//! | `activity` | an event | who made, changed or deleted it, or what time did to it |
+//! | `workspaces` | `MEMBER#<user>#<key id>` | the key belongs to the user, and whether it is counted |
+//! | `workspaces` | `USER#<user>` | the number of the user's counted keys, and whether the user was removed |
+//! | `activity` | an event | the actor and the change |
 //!
-//! A key that has not expired has its name and counts. An expired one may have lost either: its name to another key that was given
-//! it, its place to another key of the user's. It gets them back by a change of its own, if they are free. What it holds is not
-//! read beforehand: a change takes for granted that the key holds both, on condition that it does, and is made again without what
-//! the refusal showed to be lost.
+//! A key that has not expired has its name and is counted. An expired key may have lost its name to a new key of that name,
+//! and its place in the count to another key of the user. A change of its own regains them if they are free. A change does
+//! not read these entries first: it assumes that the key has both, with a condition for each, and is repeated without those
+//! that the refusal showed to be lost.
 //!
 //! # Views of a key
 //!
-//! A role may read the attributes that its function needs, and no others: most functions read no hash. So a key is read in several
-//! views.
+//! A role may read only the attributes that its function needs, and most functions read no hash. So there are several views
+//! of a key.
 //!
-//! | view | has | is read from | by the roles of |
+//! | view | attributes | source | roles |
 //! | --- | --- | --- | --- |
-//! | [`HashedKey`](keygate_core::key::HashedKey) | everything | the table | the authorizer, the OAuth API, `create-key` for an idempotent repeat |
-//! | [`UnhashedKey`](keys::UnhashedKey) | everything but hashes and the generation of tokens | the table | all that show or change a key |
-//! | [`TokenKey`](keygate_core::token::TokenKey) | everything but hashes | the table | those that list, issue, check and revoke tokens |
-//! | [`Key`](keygate_core::key::Key) | what a list shows | the indexes by workspace | `list-keys` |
-//! | [`DueKey`](due_keys::DueKey) | the times that lead to events | the index `by_due` | `announce-lifecycle` |
+//! | [`HashedKey`](keygate_core::key::HashedKey) | all | the table | authorizer, OAuth API, idempotent `create-key` |
+//! | [`UnhashedKey`](keys::UnhashedKey) | all but the hashes and the token generation | the table | showing or changing a key |
+//! | [`TokenKey`](keygate_core::token::TokenKey) | all but the hashes | the table | listing, issuing, introspecting, revoking tokens |
+//! | [`Key`](keygate_core::key::Key) | the attributes that a list shows | the indexes by workspace | `list-keys` |
+//! | [`DueKey`](due_keys::DueKey) | the times that lead to lifecycle events | the index `by_due` | `announce-lifecycle` |
 //! | [`UnusedKey`](unused_keys::UnusedKey) | the times of use and of notice | the index by last use | `disable-unused-keys` |
 //! | `RemovedKey` | the owner and the name | the stream of the table | `purge-keys` |
 

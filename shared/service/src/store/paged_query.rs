@@ -1,4 +1,4 @@
-//! Queries that read on until enough of the items that they read are wanted, within bounds.
+//! Queries with a filter that read until enough items are accepted, within bounds.
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use keygate_core::error::Error;
@@ -6,17 +6,17 @@ use keygate_core::error::Error;
 use crate::store::item::Item;
 use crate::store::pagination::{FoundItems, Section};
 
-/// How many items a query reads at once when not every one is wanted.
+/// The number of items that one read requests when the query has a filter.
 const FILTERED_READ: usize = 250;
-/// How often a page is continued where not enough of the items read are wanted. With [`FILTERED_READ`] it bounds what a page costs.
+/// The maximum number of reads of one page. With [`FILTERED_READ`] it bounds the cost of a page.
 const MAX_READS: usize = 4;
 
-/// A query that is repeated until it has found as many items as its section may have, or has made as many reads as it may make. So it may
-/// find fewer, even none, and still have a position to go on from.
+/// A query that is repeated until it has enough items for its section, or has made the maximum number of reads. So it may
+/// find fewer items than the limit, even none, and still have a position to continue from.
 #[derive(Debug)]
 pub(super) struct PagedQuery<P, T> {
     query: QueryFluentBuilder,
-    /// Where the next read begins; at the edge, if not said.
+    /// The start of the next read; `None` for the beginning of the index.
     start: Option<Item>,
     limit: usize,
     wants_all: bool,
@@ -25,8 +25,8 @@ pub(super) struct PagedQuery<P, T> {
 }
 
 impl<P: Clone, T> PagedQuery<P, T> {
-    /// Prepares the reads of a section from `start` on. `wants_all` says that the caller keeps every item but those that are gone, so that
-    /// as few items are read as are asked for.
+    /// Prepares the reads of a section that begins at `start`. `wants_all` means that the caller accepts every item except
+    /// expired ones, so that no more items are read than requested.
     pub(super) fn new<A>(
         query: QueryFluentBuilder,
         section: &Section<A>,
@@ -37,22 +37,22 @@ impl<P: Clone, T> PagedQuery<P, T> {
         Self { query, start, limit: section.limit, wants_all, reads: 0, found: Vec::new() }
     }
 
-    /// Reads more items; `None` once enough are found, or the edge or the bound is reached.
+    /// Reads more items; `None` once enough are found, or the end of the index or the bound is reached.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Item>>, Error> {
-        // One more than asked for tells whether there is more.
+        // One item more than requested shows whether there is a next page.
         let enough = self.limit + 1;
         let is_at_edge = self.reads > 0 && self.start.is_none();
         if is_at_edge || self.reads == MAX_READS || self.found.len() >= enough {
             return Ok(None);
         }
-        // Where every item is wanted, only items that are gone make a second read necessary.
+        // Without a filter, only skipped expired items make a second read necessary.
         let most = if self.wants_all && self.reads == 0 { enough } else { FILTERED_READ };
         self.reads += 1;
-        let answer = self
+        let response = self
             .query
             .clone()
             .limit(i32::try_from(most).unwrap_or(i32::MAX))
@@ -60,20 +60,20 @@ impl<P: Clone, T> PagedQuery<P, T> {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        self.start = answer.last_evaluated_key;
-        Ok(Some(answer.items.unwrap_or_default()))
+        self.start = response.last_evaluated_key;
+        Ok(Some(response.items.unwrap_or_default()))
     }
 
-    /// Keeps an item that was read and is wanted.
+    /// Keeps an accepted item.
     pub(super) fn keep(&mut self, position: P, item: T) {
         self.found.push((position, item));
     }
 
-    /// Ends the query. `position` says where an item stands, for the position to go on from.
+    /// Ends the query. `position` returns the position of an item, for the position to continue from.
     ///
     /// # Errors
     ///
-    /// - [`Error::Broken`]: as `position` says.
+    /// - [`Error::Broken`]: `position` failed.
     pub(super) fn finish(
         self,
         position: impl FnOnce(&Item) -> Result<P, Error>,

@@ -1,4 +1,4 @@
-//! Pages of a list in an order, forwards and backwards, with cursors that say where the next one begins.
+//! Pages of an ordered list, forwards and backwards, with cursors.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,53 +7,53 @@ use keygate_core::query_parameters::number;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// How many items a page has unless said.
+/// The default number of items on a page.
 pub const DEFAULT_LIMIT: usize = 25;
-/// The most items that a page may be asked to have.
+/// The maximum number of items on a page.
 const MAX_LIMIT: usize = 100;
 
-/// Checks how many items a page is asked to have.
+/// Parses the `limit` parameter.
 ///
 /// # Errors
 ///
-/// That it must be a number within its bounds.
+/// A message that says the allowed range.
 pub fn limit(value: &str) -> Result<usize, String> {
     number(value, 1..=MAX_LIMIT)
 }
 
-/// A page, as it is answered.
+/// A page in a response.
 #[derive(Debug, Serialize)]
 pub struct Page<T> {
     items: Vec<T>,
-    /// Opaque, good for the next page of the same query; null on the last page.
+    /// An opaque cursor of the next page of the same query; null on the last page.
     next_cursor: Option<String>,
-    /// The same for the page before; null on the first.
+    /// An opaque cursor of the previous page; null on the first page.
     prev_cursor: Option<String>,
 }
 
-/// The section of an order that a page shows, which every query of a list has in common.
+/// The section of an order that a page shows. Every list query has one.
 #[derive(Clone, Copy, Debug)]
 pub struct Section<P> {
-    /// From small to large positions.
+    /// Whether the positions are in ascending order.
     pub ascending: bool,
-    /// The position after which it begins; it begins at the edge, if not said.
+    /// The position after which the section begins; `None` for the beginning of the list.
     pub after: Option<P>,
-    /// The most items that it has.
+    /// The maximum number of items.
     pub limit: usize,
 }
 
 /// The items that a query found.
 #[derive(Debug)]
 pub struct FoundItems<P, T> {
-    /// The wanted items in the order of the query, each with its position, at most as many as asked for.
+    /// The accepted items in the order of the query with their positions, at most as many as requested.
     pub items: Vec<(P, T)>,
-    /// The position to go on from; `None` if the query has come to the edge.
+    /// The position to continue from; `None` if the query reached the end.
     pub rest: Option<P>,
 }
 
 impl<P: Clone, T> FoundItems<P, T> {
-    /// At most `limit` of the items that were found. If there are more, the query goes on after the last of those, or else from
-    /// `rest`.
+    /// Takes at most `limit` of the found items. If there are more, the query continues after the last one taken, otherwise
+    /// from `rest`.
     pub(super) fn within(limit: usize, mut items: Vec<(P, T)>, rest: Option<P>) -> Self {
         let has_more = items.len() > limit;
         items.truncate(limit);
@@ -63,14 +63,15 @@ impl<P: Clone, T> FoundItems<P, T> {
 }
 
 impl<P: Clone + Serialize, T> FoundItems<P, T> {
-    /// The page of the items that were found by the query that began at `from`; `query` is the checksum of what was asked for, and
-    /// `show` says how an item is shown.
+    /// Builds the page of the query that began at `from`. `query` is the checksum of the query's parameters, and `show`
+    /// converts an item.
     pub fn page<S>(mut self, from: Option<&Cursor<P>>, query: u32, show: impl FnMut((P, T)) -> S) -> Page<S> {
         let backward = from.is_some_and(|cursor| cursor.backward);
-        // Going back leads to what comes before the first item of this page; without one, to all that the query has passed.
+        // The previous page comes before the first item of this page. For an empty page, it comes before everything that the
+        // query read.
         let way_back = self.items.first().map(|(position, _)| position.clone()).or_else(|| self.rest.clone());
         let onward = self.rest.take().map(|rest| Cursor { backward, after: Some(rest) }.write(query));
-        // A query that began at the edge has nothing behind it.
+        // A query that began at the edge has no page behind it.
         let from = from.filter(|cursor| cursor.after.is_some());
         let back = from.map(|_| Cursor { backward: !backward, after: way_back }.write(query));
         if backward {
@@ -81,17 +82,17 @@ impl<P: Clone + Serialize, T> FoundItems<P, T> {
     }
 }
 
-/// Where a page begins and in which direction it is read. The checksum of its query guards against mistakes, not
-/// against forgery: a forged cursor reaches nothing but the caller's own workspace.
+/// The start of a page and the direction in which it is read. The checksum of its query guards against mistakes, not against
+/// forgery: a forged cursor reaches nothing but the caller's own workspace.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Cursor<P> {
-    /// Against the order of the list.
+    /// Whether the page is read against the order of the list.
     pub backward: bool,
-    /// From the edge, if not said.
+    /// The position; `None` for the beginning of the list.
     pub after: Option<P>,
 }
 
-/// A cursor before it is made opaque.
+/// The decoded form of a cursor.
 #[derive(Serialize, Deserialize)]
 struct CursorText<P> {
     query: u32,
@@ -100,7 +101,7 @@ struct CursorText<P> {
 }
 
 impl<P: Serialize> Cursor<P> {
-    /// The cursor as clients get it.
+    /// Encodes the cursor for clients.
     pub(crate) fn write(self, query: u32) -> String {
         let text = CursorText { query, backward: self.backward, after: self.after };
         URL_SAFE_NO_PAD.encode(serde_json::to_string(&text).unwrap_or_default())
@@ -108,12 +109,12 @@ impl<P: Serialize> Cursor<P> {
 }
 
 impl<P: DeserializeOwned> Cursor<P> {
-    /// Reads a cursor of the query of that checksum. Which positions there can be, `fits` says: what the database refuses
-    /// must be refused before.
+    /// Decodes a cursor of the query with this checksum. `fits` checks the position, because the database rejects a query
+    /// from an impossible position.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: it is not one.
+    /// - [`Error::Invalid`]: the text is not a cursor of this query.
     pub fn read(cursor: &str, query: u32, fits: impl Fn(&P) -> bool) -> Result<Self, Error> {
         let text = URL_SAFE_NO_PAD.decode(cursor).ok();
         let text: Option<CursorText<P>> = text.and_then(|text| serde_json::from_slice(&text).ok());
@@ -133,7 +134,8 @@ mod tests {
 
     const QUERY: u32 = 7;
 
-    /// A page of the numbers below 10, from large to small. Only even numbers are wanted where `is_filtered`, and six are read at most.
+    /// A page of the numbers below 10 in descending order. With `is_filtered`, only even numbers are accepted and at most
+    /// six numbers are read.
     fn page(cursor: Option<&str>, limit: usize, is_filtered: bool) -> Page<u8> {
         let from: Option<Cursor<u8>> = cursor.map(|cursor| Cursor::read(cursor, QUERY, |_| true).unwrap());
         let backward = from.as_ref().is_some_and(|cursor| cursor.backward);
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pages_forwards_and_backwards_are_the_same() {
+    fn pages_are_the_same_forwards_and_backwards() {
         for limit in 1..=4 {
             let (mut forwards, mut cursor) = (Vec::new(), None);
             let last = loop {
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_wants_little_of_what_it_reads_goes_on_where_it_stopped_reading() {
+    fn a_filtered_page_continues_from_the_last_item_read() {
         let first = page(None, 4, true);
         assert_eq!((&first.items[..], first.prev_cursor.is_none()), (&[8, 6, 4][..], true));
         let second = page(first.next_cursor.as_deref(), 4, true);
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_page_leads_back_over_everything_it_has_passed() {
+    fn an_empty_page_leads_back_over_everything_it_read() {
         let from = Cursor { backward: false, after: Some(9_u8) };
         let empty = FoundItems::within(2, Vec::<(u8, u8)>::new(), Some(4));
         let empty = empty.page(Some(&from), QUERY, |(_, number)| number);

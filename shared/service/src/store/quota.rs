@@ -1,4 +1,4 @@
-//! A place for one more key in a user's count: where the count is full, expired keys of the user are taken out of it.
+//! Finds room for one more key in a user's count. If the count is full, expired keys of the user are taken out of it.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use chrono::{DateTime, Utc};
@@ -10,45 +10,46 @@ use crate::store::transaction::{Cancellation, ChangeHandle, Transaction};
 use crate::store::workspace_users::{KEY_COUNT, REMOVED_AT};
 use crate::store::workspaces::WorkspacesTable;
 
-/// The place of one key in its user's count, from one attempt of a transaction to the next.
+/// The place of one key in its user's count, across the attempts of a transaction.
 #[derive(Debug)]
 pub(super) struct QuotaReservation<'a> {
     workspaces: &'a WorkspacesTable,
     key: &'a Key,
     quota: u32,
     now: DateTime<Utc>,
-    /// Expired keys that the transaction takes out of the count; `None` before the count was found full.
+    /// The expired keys that the transaction takes out of the count; `None` until the count was found full.
     lapsed_keys: Option<Vec<KeyId>>,
 }
 
 impl<'a> QuotaReservation<'a> {
-    /// Begins with the count as it is: no key is taken out of it.
+    /// Starts without taking any key out of the count.
     pub(super) fn new(workspaces: &'a WorkspacesTable, key: &'a Key, quota: u32, now: DateTime<Utc>) -> Self {
         Self { workspaces, key, quota, now, lapsed_keys: None }
     }
 
-    /// The change of the user's entry that counts the key, and the expired keys not any more.
+    /// The change of the user's entry that counts the key and uncounts the expired keys.
     pub(super) fn count_key(&self) -> TransactWriteItem {
         self.workspaces.count_key(self.key, self.quota, self.lapsed_keys().len())
     }
 
-    /// Adds the changes of the expired keys' member entries, which say that those keys do not count.
+    /// Adds the changes that mark the expired keys as uncounted in their member entries.
     pub(super) fn uncount_lapsed(&self, transaction: &mut Transaction<'_>) -> Vec<ChangeHandle> {
         let Key { workspace_id: workspace, user_id: user, .. } = self.key;
         let uncount = |key: &KeyId| self.workspaces.uncount_lapsed(workspace, user, *key, self.now);
         self.lapsed_keys().iter().map(|key| transaction.add(uncount(key))).collect()
     }
 
-    /// Prepares the next attempt after a refusal by the user's count, or by a member entry of an expired key. Returns whether one of
-    /// these was the reason, so that the transaction may be made when it is put together again.
+    /// Prepares the next attempt after the user's count, or a member entry of an expired key, refused the transaction.
+    /// Returns whether one of these was the reason, so that the caller can build and commit the transaction again.
     ///
-    /// Between a refusal and the search for expired keys another transaction may have taken keys out of the count, and so have made
-    /// room for more than one. So only a count that is full after a search that found nothing is full of keys that have not expired.
+    /// Between a refusal and the search for expired keys another transaction may take keys out of the count, which may make
+    /// room for more than one key. So the quota is reached only if the count is still full after a search that found no
+    /// expired key.
     ///
     /// # Errors
     ///
     /// - [`Error::UserRemoved`]: the user was removed.
-    /// - [`Error::QuotaReached`]: the count is full, and no key that counts has expired.
+    /// - [`Error::QuotaReached`]: the count is full, and no counted key has expired.
     /// - [`Error::Unavailable`]: the database did not answer.
     pub(super) async fn prepare_retry(
         &mut self,

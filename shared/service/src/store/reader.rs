@@ -1,4 +1,4 @@
-//! The reads that everybody waits for: of whatever is stored of a presented credential. They go without the SDK's client.
+//! The reads in the path of an authorization: the stored items of a presented credential. They do not use the SDK's client.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -21,13 +21,13 @@ use crate::store::item::broken;
 use crate::store::keys::UNHASHED;
 use crate::store::{batch, keys, legacy_keys, tokens};
 
-/// The tables `keys` and `tokens`, for reading one credential after the other. Each takes one request.
+/// Reads from the tables `keys`, `tokens` and `legacy-keys` the items of one credential, each with a single request.
 #[derive(Debug)]
 pub struct CredentialReader {
     client: DynamoDbReadClient,
     keys_table: String,
     tokens_table: String,
-    /// It exists only while a sunset is configured.
+    /// The table of legacy keys, which exists only while a sunset is configured.
     legacy_keys_table: Option<String>,
 }
 
@@ -38,11 +38,11 @@ struct OneItem {
 }
 
 impl CredentialReader {
-    /// Takes the names of the tables from the environment.
+    /// Reads the table names from the environment.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when one of them is missing.
+    /// [`InvalidVariable`] when a variable is missing.
     pub fn new(client: DynamoDbReadClient, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
             client,
@@ -54,8 +54,8 @@ impl CredentialReader {
         })
     }
 
-    /// Opens a connection to the database, so that the first read need not wait for one. It reads an item that cannot
-    /// exist, because reading items is all that the authorizer's role may do.
+    /// Opens a connection to the database, so that the first read does not wait for one. It reads an item that cannot exist,
+    /// because the authorizer's role allows nothing but reading items.
     ///
     /// # Errors
     ///
@@ -65,12 +65,12 @@ impl CredentialReader {
         Ok(())
     }
 
-    /// Reads a key with its hash: one item, strongly consistent, so that a deleted key is refused at once.
+    /// Reads a key with its hash as one strongly consistent item, so that a deleted key is refused immediately.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: the item is not a key, or is another one.
+    /// - [`Error::Broken`]: the item is not a valid key, or has another id.
     pub async fn hashed(&self, id: KeyId) -> Result<Option<HashedKey>, Error> {
         let stored: Option<HashedKey> = only(self.key(&id.to_string(), true).await?, "key")?;
         if stored.as_ref().is_some_and(|stored| stored.record.key_id != id) {
@@ -79,13 +79,13 @@ impl CredentialReader {
         Ok(stored)
     }
 
-    /// Reads a token, its family and its key at once, strongly consistent, so that what was revoked is refused at once. A
-    /// key past its ttl is gone.
+    /// Reads a token, its family and its key in one strongly consistent request, so that a revoked token is refused
+    /// immediately. A key past its `ttl` is treated as deleted.
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer, or left something unread.
-    /// - [`Error::Broken`]: an item is not what it should be.
+    /// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
+    /// - [`Error::Broken`]: an item is not valid.
     pub async fn with_key(
         &self,
         key_id: KeyId,
@@ -123,12 +123,13 @@ impl CredentialReader {
         Ok((key, token.map(|hashed| StoredToken { hashed, family })))
     }
 
-    /// Reads the legacy key that is stored under one of the hashes, which are of the same key under different peppers.
+    /// Reads the legacy key that is stored under one of the hashes, which are hashes of the same key under different
+    /// peppers.
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer, or left something unread.
-    /// - [`Error::Broken`]: the item is not what it should be, or there is no such table.
+    /// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
+    /// - [`Error::Broken`]: the item is not valid, or no legacy keys are configured.
     pub async fn legacy(&self, hashes: &[SecretHash]) -> Result<Option<HashedLegacyKey>, Error> {
         let table = self.legacy_keys_table.as_ref();
         let table = table.ok_or_else(|| Error::Broken("no legacy keys are configured".to_owned()))?;

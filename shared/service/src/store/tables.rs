@@ -10,12 +10,12 @@ use crate::store::keys::KeysTable;
 use crate::store::transaction::{Transaction, TransactionResult};
 use crate::store::workspaces::WorkspacesTable;
 
-/// The tables of a function that makes changes.
+/// The tables of a function that changes keys or users.
 #[derive(Debug)]
 pub struct Store {
-    /// Keys and their hashes.
+    /// The keys and their hashes.
     pub keys: KeysTable,
-    /// Names, members and users.
+    /// The names, members and users.
     pub workspaces: WorkspacesTable,
     /// The audit trail.
     pub activity: ActivityTable,
@@ -23,11 +23,11 @@ pub struct Store {
 }
 
 impl Store {
-    /// Takes the names of the tables and the audit trail's retention from the environment.
+    /// Reads the table names and the retention of the audit trail from the environment.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when one of them is missing or wrong.
+    /// [`InvalidVariable`] when a variable is missing or invalid.
     pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
             keys: KeysTable::new(client.clone(), environment)?,
@@ -37,7 +37,7 @@ impl Store {
         })
     }
 
-    /// Demands of an actor whose request changes nothing what a change would demand of them.
+    /// Checks the conditions on the actor for a request that turns out to change nothing.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Transactions that make, renew and revoke tokens.
+//! Transactions that issue, refresh and revoke tokens.
 
 use aws_sdk_dynamodb::Client;
 use keygate_core::audit_event::AuditEvent;
@@ -17,45 +17,45 @@ use crate::store::tokens::TokensTable;
 use crate::store::transaction::{Transaction, TransactionResult};
 use crate::store::workspaces::WorkspacesTable;
 
-/// How often tokens are counted anew because others of the same key were counted at the same time.
+/// The maximum number of attempts of a transaction when other tokens of the same key are counted concurrently.
 const COUNT_ATTEMPTS: u32 = 10;
 
-/// The tables of a function that makes, changes or removes tokens.
+/// The tables of a function that issues or revokes tokens.
 #[derive(Debug)]
 pub struct TokenStore {
-    /// Tokens and their hashes.
+    /// The tokens and their hashes.
     pub tokens: TokensTable,
-    /// Keys.
+    /// The keys.
     pub keys: KeysTable,
     workspaces: WorkspacesTable,
     activity: ActivityTable,
     client: Client,
 }
 
-/// What a refresh token gets.
+/// The step of a family to which a new refresh token belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewal {
-    /// The first refresh token of its family's next step.
+    /// The token is the first one of the next step.
     Step,
-    /// A sibling of the first refresh token of the present step.
+    /// The token is a sibling of the first one of the current step.
     Sibling,
 }
 
-/// What is revoked at once, as it was read.
+/// The tokens that one revocation revokes, as they were read.
 #[derive(Clone, Copy, Debug)]
 pub enum RevocationTarget<'a> {
     /// One token.
     Token(&'a Token),
-    /// Every token of a family, which are of that generation.
+    /// All tokens of a family, which belong to this generation.
     Family(&'a Family, Generation),
 }
 
 impl TokenStore {
-    /// Takes the names of the tables and the audit trail's retention from the environment.
+    /// Reads the table names and the retention of the audit trail from the environment.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when one of them is missing or wrong.
+    /// [`InvalidVariable`] when a variable is missing or invalid.
     pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
             tokens: TokensTable::new(client.clone(), environment)?,
@@ -66,13 +66,13 @@ impl TokenStore {
         })
     }
 
-    /// Writes new tokens of a key, with the family that they begin, if any, and the event: all of them or none. Not more than
-    /// `bound` tokens of the key work afterwards.
+    /// Writes new tokens of a key, their family if it is new, and the event in one transaction. The key has at most `bound`
+    /// working tokens afterwards.
     ///
     /// # Errors
     ///
     /// - [`Error::CallerRemoved`]: the actor was removed.
-    /// - [`Error::TooManyTokens`]: the key would have more tokens that work than the bound.
+    /// - [`Error::TooManyTokens`]: the key would have more than `bound` working tokens.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn issue(
         &self,
@@ -104,7 +104,7 @@ impl TokenStore {
             let counted = transaction.add(self.tokens.count(*key_id, &count));
             match transaction.commit(&self.client).await? {
                 TransactionResult::Committed => return Ok(()),
-                // Other tokens were counted since.
+                // Other tokens were counted meanwhile.
                 TransactionResult::Cancelled(refused) if refused.failed(counted) => {}
                 TransactionResult::Cancelled(refused) => return Err(refused.unexpected()),
             }
@@ -112,14 +112,14 @@ impl TokenStore {
         Err(Error::Busy)
     }
 
-    /// Writes the access token and the refresh token that using a refresh token of a family gets, moves the family along, and
-    /// writes the event: all of it or nothing. Not more than `bound` tokens of the key work afterwards.
+    /// Writes the access token and the refresh token that replace a used refresh token, updates the family, and writes the
+    /// event in one transaction. The key has at most `bound` working tokens afterwards.
     ///
     /// # Errors
     ///
     /// - [`Error::CallerRemoved`]: the actor was removed.
     /// - [`Error::Conflict`]: the family was changed or revoked since it was read.
-    /// - [`Error::TooManyTokens`]: the key would have more tokens that work than the bound.
+    /// - [`Error::TooManyTokens`]: the key would have more than `bound` working tokens.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn refresh(
         &self,
@@ -133,7 +133,7 @@ impl TokenStore {
         let (key_id, generation) = (family.key_id, access.token.generation);
         for _ in 0..COUNT_ATTEMPTS {
             let stored = self.tokens.live(key_id).await?;
-            // The first refresh token of a step takes the place of all of the step before.
+            // The first refresh token of a step replaces all those of the previous step.
             let more = match next {
                 Renewal::Step => 1 - i64::from(family.present()),
                 Renewal::Sibling => 1,
@@ -154,7 +154,7 @@ impl TokenStore {
                 TransactionResult::Cancelled(refused) if refused.failed(renewed) => {
                     return Err(Error::Conflict);
                 }
-                // Other tokens were counted since.
+                // Other tokens were counted meanwhile.
                 TransactionResult::Cancelled(refused) if refused.failed(counted) => {}
                 TransactionResult::Cancelled(refused) => return Err(refused.unexpected()),
             }
@@ -162,8 +162,9 @@ impl TokenStore {
         Err(Error::Busy)
     }
 
-    /// Revokes a token alone, or a family with all its tokens, and writes the event; [`WriteOutcome::Stale`] if that was done before. What ends so
-    /// is not counted any more, as far as it is known: the access tokens of a family are, until they expire.
+    /// Revokes a single token, or a family with all its tokens, and writes the event. The result is [`WriteOutcome::Stale`]
+    /// if it was already revoked. The revoked tokens are uncounted as far as they are known; the access tokens of a family
+    /// stay counted until they expire.
     ///
     /// # Errors
     ///
@@ -184,8 +185,8 @@ impl TokenStore {
                 LiveTokensUpdate::release(generation, TokenEnd::of_family(family), family.present())
             }
         };
-        // Nothing that is counted keeps anything from being revoked: neither another number than was thought, nor a client that gets
-        // tokens all the time and so is always at work on the item.
+        // The count must never prevent a revocation: neither when it is wrong, nor when a client requests tokens so often
+        // that the item changes all the time.
         for free in [Some(free), None] {
             let mut transaction = Transaction::new(actor, &self.workspaces);
             let revoked = transaction.add(match what {
@@ -209,7 +210,7 @@ impl TokenStore {
         Ok(WriteOutcome::Stale)
     }
 
-    /// Revokes every token of a key, and writes the event. It takes one write, however many there are.
+    /// Revokes every token of a key with a single write, and writes the event.
     ///
     /// # Errors
     ///

@@ -1,13 +1,13 @@
-//! The table `tokens`: access and refresh tokens, and the families that the latter make.
+//! The table `tokens`: access and refresh tokens, and the families of refresh tokens.
 //!
-//! | entry | says |
+//! | entry | content |
 //! | --- | --- |
-//! | `TOKEN#<id>` | everything of a token, its hash included |
-//! | `FAMILY#<id>` | which refresh tokens have not been used, and whether any token of the family works |
-//! | `LIVE` | how many tokens of the key work, see `live_tokens` |
+//! | `TOKEN#<id>` | a token, including its hash |
+//! | `FAMILY#<id>` | the unused refresh tokens of a family, and whether the family is revoked |
+//! | `LIVE` | the number of working tokens of the key, see `live_tokens` |
 //!
-//! All are below their key's id. A key that is deleted leaves them behind: without it they open nothing, and time removes
-//! them.
+//! All entries are in the partition of their key's id. Deleting a key leaves them behind: without the key they give no
+//! access, and their `ttl` removes them.
 
 use std::collections::HashMap;
 
@@ -27,10 +27,10 @@ use crate::store::paged_query::PagedQuery;
 use crate::store::pagination::{FoundItems, Section};
 use crate::store::{batch, conditional_write};
 
-/// What a token is without its hash, for roles that may not read one.
+/// The attributes of a token without its hash, for roles that may not read a hash.
 const UNHASHED_TOKEN: &str = "key_id, entry, kind, scopes, endpoints, token_generation, made_in_overlap, created_at, expires_at, last_used_at";
 
-/// The most items that one request reads.
+/// The maximum number of items that one request reads.
 const BATCH: usize = 100;
 
 /// The table.
@@ -40,12 +40,12 @@ pub struct TokensTable {
     pub(super) table: String,
 }
 
-/// A section of the tokens of a key in the order of their ids, which is that of their grants.
+/// A section of the tokens of a key, in the order of their ids, which is the order of their grants.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenQuery {
-    /// Whose tokens.
+    /// The key.
     pub key_id: KeyId,
-    /// Which tokens of these.
+    /// The range of its tokens.
     pub section: Section<TokenId>,
 }
 
@@ -55,22 +55,23 @@ pub(super) fn table_name(environment: &Environment) -> Result<String, InvalidVar
 }
 
 impl TokensTable {
-    /// Takes the table's name from the environment.
+    /// Reads the table name from the environment.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when it is not set.
+    /// [`InvalidVariable`] when the variable is missing.
     pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self { client, table: table_name(environment)? })
     }
 
-    /// Finds the tokens of a section that are `wanted`, each of which is given with its family if it is stored, without their hashes and
-    /// strongly consistent. What it reads is bounded, so it may come back with fewer tokens, even none, and a position to go on from.
+    /// Finds the tokens of a section that `wanted` accepts, without their hashes and strongly consistent. `wanted` gets each
+    /// token with its family, if the family is stored. The number of reads is bounded, so the result may have fewer tokens
+    /// than the limit, even none, and still a position to continue from.
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer, or left something unread.
-    /// - [`Error::Broken`]: an item is not what it should be.
+    /// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
+    /// - [`Error::Broken`]: an item is not valid.
     pub async fn list(
         &self,
         query: TokenQuery,
@@ -107,14 +108,14 @@ impl TokensTable {
         })
     }
 
-    /// Reads a token of a key without its hash, if there is such a one, strongly consistent.
+    /// Reads a token of a key without its hash, strongly consistent; `None` if it does not exist.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: the item is not a token.
+    /// - [`Error::Broken`]: the item is not a valid token.
     pub async fn unhashed(&self, key_id: KeyId, token_id: TokenId) -> Result<Option<Token>, Error> {
-        let answer = self
+        let response = self
             .client
             .get_item()
             .table_name(&self.table)
@@ -124,12 +125,12 @@ impl TokensTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        only(answer.item.into_iter().collect(), "token")
+        only(response.item.into_iter().collect(), "token")
     }
 
-    /// Reads how many tokens of a key work, strongly consistent.
+    /// Reads the number of working tokens of a key, strongly consistent.
     pub(super) async fn live(&self, key_id: KeyId) -> Result<Option<LiveTokens>, Error> {
-        let answer = self
+        let response = self
             .client
             .get_item()
             .table_name(&self.table)
@@ -142,19 +143,19 @@ impl TokensTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        only(answer.item.into_iter().collect(), "number of tokens")
+        only(response.item.into_iter().collect(), "number of tokens")
     }
 
-    /// Reads families of a key.
+    /// Reads families of a key, strongly consistent.
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer, or left something unread.
-    /// - [`Error::Broken`]: an item is not what it should be.
+    /// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
+    /// - [`Error::Broken`]: an item is not valid.
     ///
     /// # Panics
     ///
-    /// Never: a request has keys to read.
+    /// Never: the request always has keys to read.
     pub async fn families(&self, key_id: KeyId, ids: &[FamilyId]) -> Result<Vec<Family>, Error> {
         let mut families = Vec::with_capacity(ids.len());
         for ids in ids.chunks(BATCH) {
@@ -175,7 +176,7 @@ impl TokensTable {
         Ok(families)
     }
 
-    /// Writes that a token was used, unless it was written since `due`, and never backwards.
+    /// Updates the last use of a token, unless it was updated after `due`. The last use never moves backwards.
     ///
     /// # Errors
     ///
@@ -221,7 +222,7 @@ impl TokensTable {
         expression::put(&self.table, item, Condition::new("attribute_not_exists(entry)"))
     }
 
-    /// Begins the next step of a family with a refresh token, if the family still is as it was read.
+    /// Begins the next step of a family with the refresh token `first`, if the family has not changed since it was read.
     pub(super) fn next_step(&self, family: &Family, first: TokenId, now: DateTime<Utc>) -> TransactWriteItem {
         let update = UpdateExpression::new()
             .set("current", text(&first))
@@ -231,13 +232,14 @@ impl TokensTable {
         self.update_family(family, update, is_as_read(family))
     }
 
-    /// Counts one more sibling of the first refresh token of a family's step, if the family still is as it was read.
+    /// Counts one more sibling of the first refresh token of a family's step, if the family has not changed since it was
+    /// read.
     pub(super) fn add_sibling(&self, family: &Family) -> TransactWriteItem {
         let update = UpdateExpression::new().set("siblings", number(&(family.siblings + 1)));
         self.update_family(family, update, is_as_read(family))
     }
 
-    /// Revokes a family; with `of_step`, only if its step still is the one that was read.
+    /// Revokes a family; with `of_step`, only if its step has not changed since it was read.
     pub(super) fn revoke_family(
         &self,
         family: &Family,
@@ -262,7 +264,7 @@ impl TokensTable {
         expression::update(&self.table, key, update, condition)
     }
 
-    /// Counts tokens of a key.
+    /// Changes the number of working tokens of a key.
     pub(super) fn count(&self, key_id: KeyId, change: &LiveTokensUpdate) -> TransactWriteItem {
         change.operation(&self.table, item_key(key_id, live_tokens::ENTRY))
     }
@@ -277,7 +279,7 @@ impl TokensTable {
 /// The condition that a family is not revoked.
 const IS_NOT_REVOKED: &str = "attribute_not_exists(revoked_at)";
 
-/// The condition that a family is as it was read.
+/// The condition that a family has not changed since it was read.
 fn is_as_read(family: &Family) -> Condition {
     let condition = Condition::equal("current", text(&family.current)).and(IS_NOT_REVOKED);
     match family.siblings {

@@ -1,5 +1,5 @@
-//! One `TransactWriteItems`: put together change by change, made on behalf of an actor, and tried again while others are in
-//! its way.
+//! One `TransactWriteItems` request: built change by change, committed on behalf of an actor, and retried after conflicts
+//! with other transactions.
 
 use std::time::Duration;
 
@@ -19,45 +19,45 @@ use crate::store::item::Item;
 use crate::store::workspace_users::REMOVED_AT;
 use crate::store::workspaces::WorkspacesTable;
 
-/// How long a transaction is tried again while others are in its way. All transactions of one caller meet at the caller's entry,
-/// so a busy caller is in its own way. It leaves the handler time to answer.
+/// How long a transaction is retried after conflicts. All transactions of one caller check the caller's entry, so a busy
+/// caller conflicts with itself. The handler still has time to respond afterwards.
 const RETRY_BUDGET: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const MAX_PAUSE: Duration = Duration::from_millis(400);
 
 /// The changes of a transaction.
 ///
-/// A user who was removed changes nothing any more, whichever credential they still have. So each transaction of a user carries
-/// the condition that their entry in the table `workspaces` has no mark of removal. A transaction can have one operation on an
-/// item; where it changes that entry anyway, the operation itself carries the condition.
+/// A removed user must not change anything, whichever credential they still have. So each transaction of a user has the
+/// condition that their entry in the table `workspaces` has no mark of removal. A transaction can have only one operation on
+/// an item, so a transaction that changes this entry puts the condition on that operation.
 #[derive(Debug)]
 pub(super) struct Transaction<'a> {
     workspaces: &'a WorkspacesTable,
     actor: Actor<'a>,
     items: Vec<TransactWriteItem>,
-    /// The change of the actor's own entry, if there is one.
+    /// The change of the actor's own entry, if the transaction has one.
     own_entry: Option<ChangeHandle>,
 }
 
-/// One change of a transaction: what tells whether its condition was the one that failed.
+/// One change of a transaction, with which a caller asks whether its condition failed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ChangeHandle(usize);
 
-/// How a transaction ended.
+/// The result of a transaction.
 #[derive(Debug)]
 pub(super) enum TransactionResult {
-    /// Every item is written.
+    /// All items are written.
     Committed,
-    /// No item is written, because of what the tables hold.
+    /// No item is written, because a condition failed.
     Cancelled(Cancellation),
 }
 
 impl TransactionResult {
-    /// The outcome of a transaction that only the condition of one change is expected to refuse.
+    /// The outcome of a transaction that only the condition of `change` is expected to refuse.
     ///
     /// # Errors
     ///
-    /// - [`Error::Broken`]: it was refused for another reason.
+    /// - [`Error::Broken`]: the transaction was refused for another reason.
     pub(super) fn outcome(self, change: ChangeHandle) -> Result<WriteOutcome, Error> {
         match self {
             Self::Committed => Ok(WriteOutcome::Applied),
@@ -67,22 +67,22 @@ impl TransactionResult {
     }
 }
 
-/// Why a transaction was refused: a reason for each of its changes, in their order.
+/// The reasons why a transaction was refused: one for each of its changes, in their order.
 #[derive(Debug)]
 pub(super) struct Cancellation(Vec<CancellationReason>);
 
 impl Cancellation {
-    /// Whether the condition of a change did not hold.
+    /// Whether the condition of a change failed.
     pub(super) fn failed(&self, change: ChangeHandle) -> bool {
         self.code(change) == Some("ConditionalCheckFailed")
     }
 
-    /// The item of a change as it stands, where the condition asked for it.
+    /// The stored item of a change whose condition returns it.
     pub(super) fn existing_item(&self, ChangeHandle(index): ChangeHandle) -> Option<&Item> {
         self.0.get(index).and_then(CancellationReason::item)
     }
 
-    /// The error for reasons that no caller expects. It repeats codes alone: messages and items hold what is stored.
+    /// The error for unexpected reasons. It has only their codes, because messages and items contain stored data.
     pub(super) fn unexpected(&self) -> Error {
         let codes: Vec<_> = self.0.iter().map(|reason| reason.code().unwrap_or("None")).collect();
         Error::Broken(format!("a transaction was refused: {}", codes.join(", ")))
@@ -92,21 +92,21 @@ impl Cancellation {
         self.0.get(index).and_then(CancellationReason::code)
     }
 
-    /// Whether the transaction may succeed as it is, a little later.
+    /// Whether the same transaction may succeed a little later.
     fn is_transient(&self) -> bool {
         let mut codes =
             self.0.iter().filter_map(CancellationReason::code).filter(|code| *code != "None").peekable();
         codes.peek().is_some() && codes.all(is_transient)
     }
 
-    /// Whether nothing can be said yet of the actor's entry, because another transaction was at work on it. Until it can, no other
-    /// reason counts: the answer to one may be a secret.
+    /// Whether the condition on the actor's entry is undecided, because another transaction was changing the entry. Until it
+    /// is decided no other reason counts, because another reason may reveal something that a removed actor must not learn.
     fn leaves_actor_undecided(&self, actor: Option<ChangeHandle>) -> bool {
         actor.and_then(|actor| self.code(actor)).is_some_and(is_transient)
     }
 
-    /// Whether the condition on the actor's entry failed because they were removed. Where that condition is about more, it asks
-    /// for the item.
+    /// Whether the condition on the actor's entry failed because the actor was removed. A condition that can fail for other
+    /// reasons returns the item.
     fn actor_was_removed(&self, actor: Option<ChangeHandle>) -> bool {
         actor.is_some_and(|actor| {
             self.failed(actor) && self.existing_item(actor).is_none_or(|user| user.contains_key(REMOVED_AT))
@@ -124,14 +124,14 @@ impl<'a> Transaction<'a> {
         Self { workspaces, actor, items: Vec::new(), own_entry: None }
     }
 
-    /// Adds a change of anything but a user's entry.
+    /// Adds a change of an item that is not a user's entry.
     pub(super) fn add(&mut self, item: TransactWriteItem) -> ChangeHandle {
         self.items.push(item);
         ChangeHandle(self.items.len() - 1)
     }
 
-    /// Adds a change of the entry of `user`. If that is the actor, `item` must carry the condition that they are not removed, and
-    /// ask for the item where that is not its only condition.
+    /// Adds a change of the entry of `user`. If that user is the actor, `item` must have the condition that they are not
+    /// removed, and must return the stored item if it has other conditions.
     pub(super) fn add_user(&mut self, user: &UserId, item: TransactWriteItem) -> ChangeHandle {
         let change = self.add(item);
         if self.is_actor(user) {
@@ -145,16 +145,17 @@ impl<'a> Transaction<'a> {
         matches!(self.actor, Actor::User(_, actor) if actor == user)
     }
 
-    /// Writes all changes or none.
+    /// Commits the transaction: all changes or none.
     ///
-    /// A conflict with another transaction is tried again under the same token, so that a transaction whose answer was
-    /// lost is not made twice; the pauses grow, and are random within their bound so that rivals do not meet again.
+    /// A conflict with another transaction is retried under the same idempotency token, so that a transaction whose response
+    /// was lost is not committed twice. The pauses grow and are random, so that competing transactions do not collide again.
     ///
     /// # Errors
     ///
-    /// - [`Error::CallerRemoved`]: the actor is a user who was removed. It outranks every other reason of a refusal.
-    /// - [`Error::Busy`]: the conflict did not end.
-    /// - [`Error::Unavailable`]: the database did not answer, or refused for another reason than the items' conditions.
+    /// - [`Error::CallerRemoved`]: the actor is a user who was removed. It has precedence over every other reason.
+    /// - [`Error::Busy`]: the conflict did not end in time.
+    /// - [`Error::Unavailable`]: the database did not answer, or refused the transaction for a reason other than a
+    ///   condition.
     pub(super) async fn commit(mut self, client: &Client) -> Result<TransactionResult, Error> {
         let actor = match (self.own_entry, self.actor) {
             (Some(own_entry), _) => Some(own_entry),
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_by_itself_is_tried_again_and_what_does_not_is_not() {
+    fn only_transient_reasons_are_retried() {
         for (codes, passing) in [
             (&["None", "TransactionConflict", "None"][..], true),
             (&["ThrottlingError", "ProvisionedThroughputExceeded"], true),
@@ -219,7 +220,7 @@ mod tests {
         }
     }
 
-    /// Two reasons, the second of which is that of the actor's entry, with the item that it came with.
+    /// A cancellation with two reasons. The second one is that of the actor's entry, with the returned item.
     fn of_actor(other: &str, own: &str, item: Option<&[&str]>) -> Cancellation {
         let reason = |code: &str| CancellationReason::builder().code(code);
         let item = item.map(|names| {
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn that_the_actor_was_removed_outranks_every_other_reason() {
+    fn removal_of_the_actor_has_precedence_over_other_reasons() {
         let failed = "ConditionalCheckFailed";
         for (other, own, item, removed) in [
             ("None", failed, None, true),
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn no_reason_counts_while_another_transaction_is_at_work_on_the_actors_entry() {
+    fn no_reason_counts_while_the_condition_on_the_actor_is_undecided() {
         let refused = of_actor("ConditionalCheckFailed", "TransactionConflict", None);
         assert!(!refused.is_transient() && refused.leaves_actor_undecided(Some(ChangeHandle(1))));
         assert!(!of_actor("TransactionConflict", "None", None).leaves_actor_undecided(Some(ChangeHandle(1))));

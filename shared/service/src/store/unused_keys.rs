@@ -1,4 +1,4 @@
-//! Keys that are not used, through the index of the table `keys` by last use.
+//! Unused keys, found through the index of the table `keys` by last use.
 
 use std::collections::HashMap;
 
@@ -13,42 +13,42 @@ use crate::store::item::{Item, seconds, text};
 use crate::store::key_queries::Sort;
 use crate::store::keys::{KeysTable, keys_of};
 
-/// How many keys one page of a scan reads.
+/// The number of keys that one page of a scan reads.
 const PAGE: i32 = 500;
 
-/// What is read of a key that nobody uses.
+/// The attributes of an unused key that the index has.
 #[derive(Clone, Debug, Deserialize)]
 pub struct UnusedKey {
-    /// The key.
+    /// The id of the key.
     pub key_id: KeyId,
-    /// Its tenant.
+    /// The workspace.
     pub workspace_id: WorkspaceId,
-    /// Whose it is.
+    /// The owner of the key.
     pub user_id: UserId,
-    /// Which state of the key this is.
+    /// The revision of the key.
     pub revision: u64,
-    /// When it was made.
+    /// The time of creation.
     #[serde(with = "chrono::serde::ts_seconds")]
     pub created_at: DateTime<Utc>,
-    /// When it was last used; 1970, if never.
+    /// The last use; 1970 for a key that was never used.
     #[serde(with = "chrono::serde::ts_seconds")]
     pub last_used_at: DateTime<Utc>,
-    /// When it was last announced that it will be disabled.
+    /// The time of the last notice that the key will be disabled.
     #[serde(default, with = "chrono::serde::ts_seconds_option")]
     pub unused_notice_at: Option<DateTime<Utc>>,
-    /// Of which state of the key.
+    /// The revision of the key at the last notice.
     pub unused_notice_revision: Option<u64>,
 }
 
 impl UnusedKey {
-    /// Since when nobody has used it: since its last use, or its creation if there was none.
+    /// The start of the period without use: the last use, or the creation of a key that was never used.
     #[must_use]
     pub fn unused_since(&self) -> DateTime<Utc> {
         self.created_at.max(self.last_used_at)
     }
 
-    /// When it was announced that it will be disabled. A notice is over when the key is used or changed: whoever switches
-    /// a key on again has as long as everybody else.
+    /// The time of the notice that the key will be disabled. Using or changing the key cancels the notice, so a key that is
+    /// enabled again gets a full notice period.
     #[must_use]
     pub fn noticed_at(&self) -> Option<DateTime<Utc>> {
         let is_of_this_state = self.unused_notice_revision == Some(self.revision);
@@ -56,18 +56,18 @@ impl UnusedKey {
     }
 }
 
-/// The action on a key that is not used.
+/// The action on an unused key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnusedAction {
-    /// An event announces that the key will be disabled.
+    /// An event gives notice that the key will be disabled.
     Notify,
     /// The key is disabled.
     Disable,
 }
 
 impl KeysTable {
-    /// A page of the active keys of all workspaces that nobody has used `since`, and the cursor of the next one. The
-    /// index is a little behind the table. What is not a key is logged and left out.
+    /// Reads a page of the active keys of all workspaces that have not been used after `since`, and the cursor of the next
+    /// page. The index is eventually consistent. Items that are not keys are logged and skipped.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl KeysTable {
         now: DateTime<Utc>,
         cursor: Option<&str>,
     ) -> Result<(Vec<UnusedKey>, Option<String>), Error> {
-        let answer = self
+        let response = self
             .client
             .scan()
             .table_name(&self.table)
@@ -97,12 +97,12 @@ impl KeysTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let keys = keys_of(answer.items.unwrap_or_default());
-        Ok((keys, answer.last_evaluated_key.as_ref().and_then(cursor_at)))
+        let keys = keys_of(response.items.unwrap_or_default());
+        Ok((keys, response.last_evaluated_key.as_ref().and_then(cursor_at)))
     }
 }
 
-/// The cursor of a page that begins after an item of the index by last use: a text, no part of which has spaces.
+/// The cursor of a page that begins after an item of the index. Its parts are separated by spaces and contain none.
 fn cursor_at(item: &Item) -> Option<String> {
     let text = |name: &str| item.get(name)?.as_s().ok();
     let last_used_at = item.get("last_used_at")?.as_n().ok()?;

@@ -12,25 +12,24 @@ use crate::store::tables::Store;
 use crate::store::transaction::{Transaction, TransactionResult};
 use crate::store::workspace_users::{EntryCondition, REMOVED_AT};
 
-/// How often a removal is made that finds a user's entry other than it was a moment ago.
+/// The maximum number of attempts of a removal whose user entry changed concurrently.
 const ATTEMPTS: u32 = 6;
 
 impl Store {
-    /// Marks a user as removed `at` a time, unless they are, and writes the event: both or neither. `heir`, if there is one,
-    /// must not be removed.
+    /// Marks a user as removed at the time `at`, unless they already are, and writes the event in one transaction. `heir`,
+    /// the user who gets the keys, must not be removed.
     ///
-    /// The mark of a user whom the workspace does not know is an entry more, which stays for ever. So with a `limit` there may be
-    /// that many of these entries that came of a removal with a limit. A user who is known, because they have or had a key or were
-    /// removed before, can always be marked.
+    /// The mark of a user whom the workspace does not know adds an entry that is never deleted. `limit` bounds the number of
+    /// these entries. A user who is known, because they have had a key or were removed before, can always be marked.
     ///
-    /// Returns since when they are removed; `None` if they were reinstated or removed anew after that time, so that this
-    /// removal is over.
+    /// Returns the time of the removal; `None` if the user was reinstated or removed again after `at`, so that this removal
+    /// has no effect.
     ///
     /// # Errors
     ///
     /// - [`Error::CallerRemoved`]: the actor was removed.
-    /// - [`Error::UserRemoved`]: the heir was removed.
-    /// - [`Error::RemovalLimit`]: the user is not known, and there are `limit` entries.
+    /// - [`Error::UserRemoved`]: the user who gets the keys was removed.
+    /// - [`Error::RemovalLimit`]: the user is not known, and there are `limit` such entries.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn remove_user(
         &self,
@@ -81,17 +80,17 @@ impl Store {
                 return Ok(Some(removed_at).filter(|removed_at| *removed_at <= at));
             }
             if is_known {
-                // Reinstated since.
+                // The user was reinstated after `at`.
                 return Ok(None);
             }
-            // It has got an entry meanwhile.
+            // The entry was created meanwhile.
             is_known = true;
         }
         Err(Error::Busy)
     }
 
-    /// Takes the mark from a removed user, and writes the event: both or neither. A user without a mark stays as they
-    /// are, which is [`WriteOutcome::Stale`].
+    /// Clears the mark of a removed user and writes the event in one transaction. The result is [`WriteOutcome::Stale`] if
+    /// the user has no mark.
     ///
     /// # Errors
     ///

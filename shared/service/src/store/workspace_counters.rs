@@ -1,4 +1,4 @@
-//! Counts in the table `workspaces`, as a recount reads and corrects them.
+//! Counters in the table `workspaces`, as a recount reads and corrects them.
 
 use std::collections::HashMap;
 
@@ -13,45 +13,45 @@ use crate::store::workspace_users::{
 };
 use crate::store::workspaces::{WorkspacesTable, entry_key};
 
-/// How many entries one page of a scan reads.
+/// The number of entries that one page of a scan reads.
 const PAGE: i32 = 500;
 
-/// An entry that counts others, as a recount reads it.
+/// An entry with a counter, as a recount reads it.
 #[derive(Clone, Debug)]
 pub enum CountingEntry {
-    /// Of a user.
+    /// The entry of a user.
     User(CountedUser),
-    /// Of a workspace's removals.
+    /// The entry of a workspace's removals.
     Removals(CountedRemovals),
 }
 
-/// The count of the users' entries that are there because of a removal alone.
+/// The counter of the user entries that exist only because of a removal.
 #[derive(Clone, Debug)]
 pub struct CountedRemovals {
-    /// The tenant.
+    /// The workspace.
     pub workspace_id: WorkspaceId,
-    /// How many the entry says there are.
+    /// The stored count.
     pub user_count: i64,
 }
 
 /// A user's entry, as a recount reads it.
 #[derive(Clone, Debug)]
 pub struct CountedUser {
-    /// The tenant.
+    /// The workspace.
     pub workspace_id: WorkspaceId,
     /// The user.
     pub user_id: UserId,
-    /// How many of their keys the entry says count.
+    /// The stored number of their counted keys.
     pub key_count: i64,
 }
 
 impl WorkspacesTable {
-    /// A page of the entries of all workspaces that count others, and the cursor of the next one.
+    /// Reads a page of the entries with a counter of all workspaces, and the cursor of the next page.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: an entry is not as it should be.
+    /// - [`Error::Broken`]: an entry is not valid.
     pub async fn counters(
         &self,
         cursor: Option<&str>,
@@ -61,7 +61,7 @@ impl WorkspacesTable {
             let text = |text: &str| AttributeValue::S(text.to_owned());
             HashMap::from([("workspace_id".to_owned(), text(workspace)), ("entry".to_owned(), text(entry))])
         });
-        let answer = self
+        let response = self
             .client
             .scan()
             .table_name(&self.table)
@@ -79,7 +79,7 @@ impl WorkspacesTable {
         let counting = |item: Item| {
             let workspace_id = text(&item, "workspace_id")?.parse().ok()?;
             let entry = text(&item, "entry")?;
-            // An entry may be without a count.
+            // An entry may have no count.
             let count = |name| item.get(name).map_or(Some(0), |count| count.as_n().ok()?.parse().ok());
             Some(if entry == REMOVALS {
                 CountingEntry::Removals(CountedRemovals { workspace_id, user_count: count("user_count")? })
@@ -88,14 +88,14 @@ impl WorkspacesTable {
                 CountingEntry::User(CountedUser { workspace_id, user_id, key_count: count("key_count")? })
             })
         };
-        let entries = answer.items.unwrap_or_default().into_iter().map(counting).collect::<Option<_>>();
-        let rest = answer
+        let entries = response.items.unwrap_or_default().into_iter().map(counting).collect::<Option<_>>();
+        let rest = response
             .last_evaluated_key
             .and_then(|item| Some(format!("{} {}", text(&item, "workspace_id")?, text(&item, "entry")?)));
         Ok((entries.ok_or_else(|| broken("count"))?, rest))
     }
 
-    /// How many users' entries of a workspace are there because of a removal alone: strongly consistent, page by page.
+    /// Counts the user entries of a workspace that exist only because of a removal: strongly consistent, page by page.
     ///
     /// # Errors
     ///
@@ -120,7 +120,7 @@ impl WorkspacesTable {
         Ok(count)
     }
 
-    /// Writes how many keys of a user count, if the count is still the one that was read.
+    /// Corrects the number of a user's counted keys, if the stored count has not changed since it was read.
     ///
     /// # Errors
     ///
@@ -130,7 +130,8 @@ impl WorkspacesTable {
         self.correct(key, KEY_COUNT, user.key_count, key_count).await
     }
 
-    /// Writes how many users' entries are there because of a removal alone, if the count is still the one that was read.
+    /// Corrects the number of user entries that exist only because of a removal, if the stored count has not changed since
+    /// it was read.
     ///
     /// # Errors
     ///

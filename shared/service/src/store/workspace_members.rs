@@ -1,4 +1,4 @@
-//! Members in the table `workspaces`: the entries of the keys of a user, which say whether a key counts.
+//! Members in the table `workspaces`: one entry for each key of a user, which says whether the key is counted.
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
@@ -12,74 +12,74 @@ use crate::store::expression::{self, Condition, UpdateExpression};
 use crate::store::item::{Item, broken, flag, seconds, text};
 use crate::store::workspaces::{EXPIRES_AT, WorkspacesTable, entry_key};
 
-/// The attribute of a member entry whose key counts.
+/// The attribute of a member entry whose key is counted.
 const COUNTED: &str = "counted";
-/// The attribute of a member entry that says when its key is gone.
+/// The attribute of a member entry with the time at which its key may be removed from the database.
 const GONE_AT: &str = "gone_at";
 
-/// The condition that a member entry's key counts.
+/// The condition that the key of a member entry is counted.
 const IS_COUNTED: &str = "attribute_exists(#counted)";
-/// The condition that it does not.
+/// The condition that the key is not counted.
 const IS_NOT_COUNTED: &str = "attribute_not_exists(#counted)";
-/// The condition that it counts and has lapsed.
+/// The condition that the key is counted and has expired.
 const HAS_LAPSED: &str = "attribute_exists(#counted) AND #expires_at <= :lapsed_at";
 
-/// The most lapsed keys that one transaction uncounts. A transaction has at most 100 operations.
+/// The maximum number of expired keys that one transaction takes out of the count. A transaction has at most 100 operations.
 const MAX_UNCOUNTED: usize = 20;
-/// How many member entries one page has when lapsed keys are looked for, and the most pages that are read.
+/// The page size of a search for expired keys, and the maximum number of pages.
 const MEMBERS_PAGE: i32 = 1_000;
 const MAX_MEMBERS_PAGES: usize = 10;
 
-/// What the removal of a member entry demands of it.
+/// A condition of the removal of a member entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MemberCondition {
-    /// Its key counts.
+    /// The key is counted.
     Counted,
-    /// Its key does not count. It may be missing: a broken state must not keep a key from being deleted.
+    /// The key is not counted. The entry may be missing, because inconsistent data must not prevent the deletion of a key.
     NotCounted,
-    /// It is there, and its key does not count.
+    /// The entry exists, and its key is not counted.
     PresentAndNotCounted,
 }
 
-/// A key of a user, as its member entry says.
+/// A member entry.
 #[derive(Clone, Debug)]
 pub struct Member {
-    /// The key.
+    /// The id of the key.
     pub key_id: KeyId,
-    /// When it is gone.
+    /// The time at which the key may be removed from the database.
     pub gone_at: Option<DateTime<Utc>>,
 }
 
-/// A key of a user, with what decides about their count.
+/// A member entry with the attributes that decide about the count.
 #[derive(Clone, Debug)]
 pub struct CountedMember {
     /// The key.
     pub member: Member,
-    /// Whether it counts.
+    /// Whether the key is counted.
     pub is_counted: bool,
-    /// When it expires.
+    /// The expiry of the key.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
 impl WorkspacesTable {
-    /// The keys of a user, by their member entries: strongly consistent, page by page.
+    /// Reads the member entries of a user: strongly consistent, page by page.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: an entry is not a member's.
+    /// - [`Error::Broken`]: an entry is not a valid member entry.
     pub async fn members(&self, workspace: &WorkspaceId, user: &UserId) -> Result<Vec<Member>, Error> {
         let items = self.query_members(workspace, user, "entry, gone_at").await?;
         let members = items.iter().map(|item| member(user, item)).collect::<Option<_>>();
         members.ok_or_else(|| broken("member"))
     }
 
-    /// The same, with what decides about the user's count.
+    /// Reads the member entries of a user with the attributes that decide about the count.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: an entry is not a member's.
+    /// - [`Error::Broken`]: an entry is not a valid member entry.
     pub async fn counted_members(
         &self,
         workspace: &WorkspaceId,
@@ -118,14 +118,14 @@ impl WorkspacesTable {
             .consistent_read(true)
     }
 
-    /// Keys of a user that have lapsed and still count, as many as a transaction uncounts. The newest come first: where keys come and go,
-    /// those are the ones that still count. It looks at the newest 10,000 keys of the user, so that a user with a great many
-    /// cannot make it expensive.
+    /// Finds counted keys of a user that have expired, up to the number that one transaction can take out of the count. It
+    /// begins with the newest key: where a user often creates keys that expire, the older ones are no longer counted. It
+    /// reads at most the newest 10,000 keys of the user, which bounds the cost for a user with very many keys.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: an entry is not a member's.
+    /// - [`Error::Broken`]: an entry is not a valid member entry.
     pub(super) async fn lapsed_keys(
         &self,
         workspace: &WorkspaceId,
@@ -144,12 +144,12 @@ impl WorkspacesTable {
         let mut keys = Vec::new();
         let mut start = None;
         for _ in 0..MAX_MEMBERS_PAGES {
-            let answer = query.clone().set_exclusive_start_key(start.take()).send().await;
-            let answer = answer.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-            for item in answer.items.unwrap_or_default() {
+            let response = query.clone().set_exclusive_start_key(start.take()).send().await;
+            let response = response.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+            for item in response.items.unwrap_or_default() {
                 keys.push(member(user, &item).ok_or_else(|| broken("member"))?.key_id);
             }
-            start = answer.last_evaluated_key;
+            start = response.last_evaluated_key;
             if start.is_none() || keys.len() >= MAX_UNCOUNTED {
                 break;
             }
@@ -158,7 +158,7 @@ impl WorkspacesTable {
         Ok(keys)
     }
 
-    /// Lists the key among its user's.
+    /// Creates the member entry of a key.
     pub(super) fn put_member(&self, key: &Key, counted: bool) -> TransactWriteItem {
         let mut item = member_key(&key.workspace_id, &key.user_id, key.key_id);
         item.extend(counted.then(|| (COUNTED.to_owned(), flag())));
@@ -167,7 +167,7 @@ impl WorkspacesTable {
         expression::put(&self.table, item, Condition::none())
     }
 
-    /// Gives the key's member entry the key's times, if it `was_counted` or was not. The key counts from now on.
+    /// Writes the key's times to its member entry, and marks the key as counted. `was_counted` is a condition.
     pub(super) fn renew_member(&self, key: &Key, was_counted: bool) -> TransactWriteItem {
         let (expires_at, ttl) = key.expires_at.zip(key.ttl).unzip();
         let update = UpdateExpression::new()
@@ -179,7 +179,7 @@ impl WorkspacesTable {
         expression::update(&self.table, key, update, condition)
     }
 
-    /// Takes a key that has lapsed out of the user's count.
+    /// Takes an expired key out of the user's count.
     pub(super) fn uncount_lapsed(
         &self,
         workspace: &WorkspaceId,
@@ -193,7 +193,7 @@ impl WorkspacesTable {
         expression::update(&self.table, member_key(workspace, user, key), update, condition)
     }
 
-    /// Takes the key from its user's list. Where it has to be counted, the entry comes along if it is not.
+    /// Deletes the member entry of a key. If the condition is that the key is counted, a refusal returns the entry.
     pub(super) fn delete_member(&self, owner: &KeyOwner, condition: MemberCondition) -> TransactWriteItem {
         let condition = match condition {
             MemberCondition::Counted => Condition::new(IS_COUNTED).returning_item(),
@@ -215,7 +215,7 @@ fn members_prefix(user: &UserId) -> String {
     format!("MEMBER#{user}#")
 }
 
-/// Reads an entry as that of a key of `user`.
+/// Reads an entry as the member entry of a key of `user`.
 fn member(user: &UserId, item: &Item) -> Option<Member> {
     let key_id = item.get("entry")?.as_s().ok()?.strip_prefix(&members_prefix(user))?.parse().ok()?;
     Some(Member { key_id, gone_at: time(item, GONE_AT) })
@@ -226,7 +226,7 @@ fn time(item: &Item, name: &str) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(seconds, 0)
 }
 
-/// The latest expiry of a key that has lapsed by `now`; as [`Key::has_lapsed`].
+/// The latest expiry of a key that has expired by `now`, as in [`Key::has_lapsed`].
 pub(super) fn lapsed_at(now: DateTime<Utc>) -> AttributeValue {
     seconds(now - CLOCK_SKEW)
 }

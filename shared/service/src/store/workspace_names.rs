@@ -1,4 +1,4 @@
-//! Names of keys in the table `workspaces`: the entry of a name says which key has it.
+//! Names of keys in the table `workspaces`: the entry of a name belongs to one key.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use chrono::{DateTime, Utc};
@@ -12,7 +12,8 @@ use crate::store::workspace_members::lapsed_at;
 use crate::store::workspaces::{EXPIRES_AT, WorkspacesTable, entry_key};
 
 impl WorkspacesTable {
-    /// Gives the name to the key, unless another one has it that has not lapsed. A name that is the key's already gets the key's times.
+    /// Writes the name's entry for the key. The condition is that no other key has the name, or that its key has expired. If
+    /// the entry belongs to the key already, its times are updated.
     pub(super) fn put_name(&self, key: &Key, now: DateTime<Utc>) -> TransactWriteItem {
         let is_free =
             Condition::new("attribute_not_exists(entry) OR key_id = :key OR #expires_at <= :lapsed_at")
@@ -23,7 +24,7 @@ impl WorkspacesTable {
         expression::put(&self.table, name_item(key), is_free)
     }
 
-    /// Takes the name from the key, if the entry is still the key's.
+    /// Deletes the name's entry if it still belongs to the key.
     pub(super) fn delete_name(
         &self,
         workspace: &WorkspaceId,

@@ -1,4 +1,4 @@
-//! Users in the table `workspaces`: how many of their keys count, and whether they were removed.
+//! Users in the table `workspaces`: the number of their counted keys, and whether they were removed.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use chrono::{DateTime, Utc};
@@ -9,50 +9,50 @@ use crate::store::expression::{self, Condition, UpdateExpression};
 use crate::store::item::{Item, flag, milliseconds, number};
 use crate::store::workspaces::{WorkspacesTable, entry_key};
 
-/// The attribute of a user that was removed.
+/// The attribute that marks a user as removed.
 pub(super) const REMOVED_AT: &str = "removed_at";
-/// The attribute of a user that says how many of their keys count.
+/// The attribute of a user with the number of their counted keys.
 pub(super) const KEY_COUNT: &str = "key_count";
-/// The attribute of a user that says when they were reinstated last.
+/// The attribute of a user with the time of their last reinstatement.
 const REINSTATED_AT: &str = "reinstated_at";
-/// The attribute of a user's entry that is there only because a request removed a user whom the workspace did not know.
+/// The attribute of a user's entry that exists only because a request removed a user whom the workspace did not know.
 pub(super) const MADE_BY_REMOVAL: &str = "made_by_removal";
 
-/// The entry that counts the users' entries that are made by a removal.
+/// The entry with the number of user entries that a removal created.
 pub(super) const REMOVALS: &str = "REMOVALS";
-/// The attribute that says how many these are.
+/// The attribute with this number.
 pub(super) const USER_COUNT: &str = "user_count";
-/// How a user's entry begins.
+/// The prefix of a user's entry.
 pub(super) const USER_PREFIX: &str = "USER#";
 
-/// What the change of a user's entry demands of them.
+/// A condition of a change of a user's entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UserCondition {
-    /// Nothing.
+    /// No condition.
     None,
-    /// They are not removed.
+    /// The user is not removed.
     NotRemoved,
-    /// They were removed at that time, and not reinstated since.
+    /// The user was removed at this time, and not reinstated since.
     RemovedAt(DateTime<Utc>),
 }
 
-/// What the mark of a removed user demands of the user's entry.
+/// A condition of marking a user as removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EntryCondition {
-    /// Nothing.
+    /// No condition.
     None,
-    /// It is there: the workspace knows the user.
+    /// The entry exists: the workspace knows the user.
     Present,
-    /// It is not there. It is made by this removal.
+    /// The entry does not exist, and this removal creates it.
     Absent,
 }
 
 impl WorkspacesTable {
-    /// Counts one more key of the user, who must not be removed and must have fewer than `quota` besides those that are `uncounted` in
-    /// the same transaction.
+    /// Counts one more key of the user. The conditions are that the user is not removed, and that they have fewer than
+    /// `quota` counted keys apart from the `uncounted` keys that the same transaction takes out of the count.
     pub(super) fn count_key(&self, key: &Key, quota: u32, uncounted: usize) -> TransactWriteItem {
         let uncounted = i64::try_from(uncounted).unwrap_or(i64::MAX);
-        // A condition sees the item as it was, and a user's first key finds none.
+        // A condition sees the item before the change, and a user without keys may have no entry.
         let has_room = Condition::new("attribute_not_exists(#removed_at)")
             .and("attribute_not_exists(#key_count) OR #key_count < :limit")
             .name(REMOVED_AT)
@@ -63,7 +63,7 @@ impl WorkspacesTable {
         expression::update(&self.table, user_key(&key.workspace_id, &key.user_id), update, has_room)
     }
 
-    /// Counts one key of the user less. A wrong count must never keep a key from being deleted, so there is no condition on
+    /// Counts one key of the user less. A wrong count must never prevent the deletion of a key, so there is no condition on
     /// the count.
     pub(super) fn uncount_key(&self, owner: &KeyOwner, condition: UserCondition) -> TransactWriteItem {
         let condition = match condition {
@@ -75,7 +75,7 @@ impl WorkspacesTable {
         expression::update(&self.table, user_key(&owner.workspace_id, &owner.user_id), update, condition)
     }
 
-    /// Marks a user as removed, unless they are, or have been reinstated since.
+    /// Marks a user as removed, unless they already are, or have been reinstated since.
     pub(super) fn mark_removed(
         &self,
         workspace: &WorkspaceId,
@@ -83,7 +83,7 @@ impl WorkspacesTable {
         entry_is: EntryCondition,
         at: DateTime<Utc>,
     ) -> TransactWriteItem {
-        // A user who never had a key has a count of 0 from now on.
+        // A user who never had a key gets a count of 0.
         let mark = UpdateExpression::new().set(REMOVED_AT, milliseconds(at)).add(KEY_COUNT, 0);
         let is_unmarked = is_not_removed()
             .and("attribute_not_exists(#reinstated_at) OR #reinstated_at < :removed_at")
@@ -99,7 +99,8 @@ impl WorkspacesTable {
         expression::update(&self.table, user_key(workspace, user), update, condition.returning_item())
     }
 
-    /// Counts one more user whom the workspace did not know and who was removed, of whom there may be `limit`.
+    /// Counts one more removed user whom the workspace did not know. The condition is that there are fewer than `limit` of
+    /// them.
     pub(super) fn count_removal(&self, workspace: &WorkspaceId, limit: u32) -> TransactWriteItem {
         let has_room = Condition::new("attribute_not_exists(#user_count) OR #user_count < :limit")
             .name(USER_COUNT)
@@ -113,7 +114,7 @@ impl WorkspacesTable {
         expression::check(&self.table, user_key(workspace, user), is_not_removed())
     }
 
-    /// Requires that a user is `removed_at` that time.
+    /// Requires that a user was removed at the time `removed_at`.
     pub(super) fn check_removed(
         &self,
         workspace: &WorkspaceId,
@@ -123,7 +124,7 @@ impl WorkspacesTable {
         expression::check(&self.table, user_key(workspace, user), is_removed_at(removed_at))
     }
 
-    /// Takes the mark from a removed user.
+    /// Clears the mark of a removed user.
     pub(super) fn unmark_removed(
         &self,
         workspace: &WorkspaceId,

@@ -1,26 +1,26 @@
-//! The table `workspaces`: names, members and users of each tenant.
+//! The table `workspaces`: names, members and users of each workspace.
 //!
 //! | entry | attributes |
 //! | --- | --- |
 //! | `NAME#<folded name>` | `key_id`, `expires_at`?, `ttl`? |
 //! | `MEMBER#<user>#<key id>` | `counted`?, `expires_at`?, `gone_at`?, the key's `ttl` |
 //! | `USER#<user>` | `key_count`, `removed_at`?, `reinstated_at`?, both in milliseconds; `made_by_removal`? |
-//! | `REMOVALS` | `user_count`: how many users' entries are `made_by_removal` |
-//! | `IDEMPOTENCY#<digest>` | of an idempotent create or rotation, see [`keygate_core::idempotency`]; `ttl` |
-//! | `BOOTSTRAP` | none: that it exists says that the workspace has had an administrator |
+//! | `REMOVALS` | `user_count`: the number of user entries that are `made_by_removal` |
+//! | `IDEMPOTENCY#<digest>` | an idempotent creation or rotation, see [`keygate_core::idempotency`]; `ttl` |
+//! | `BOOTSTRAP` | none; the entry exists once the workspace has had an administrator |
 //!
-//! A user's count is the number of their member entries that are `counted`: no transaction changes one without the other, and
-//! `DynamoDB` removes neither. That is why a member entry has no `ttl`; it goes when its key has gone.
+//! A user's count is the number of their member entries that are `counted`. No transaction changes one without the other,
+//! and `DynamoDB` removes neither. So a member entry has no `ttl`, and is deleted after its key was removed.
 //!
-//! An expired key lets go of its name and of its place in the count, and nothing has to happen for that. A name is free when the
-//! `expires_at` beside it is past. A key that finds its user's count full takes the places of expired keys: the transaction
-//! that counts it takes `counted` from their member entries. So the entry of a name is that of the last key that took it, which need
-//! not be the only one that is called so; and the entry of an expired key may be counted or not.
+//! An expired key gives up its name and its place in the count without any write. A name is free once the `expires_at` in
+//! its entry has passed. If a user's count is full, the transaction that counts a new key removes `counted` from the member
+//! entries of expired keys. So the entry of a name belongs to the last key that took it, other expired keys may have the
+//! same name, and the entry of an expired key may be counted or not.
 //!
-//! This file has the table itself. What it does with names, members, users, counts and idempotency records is in the files that are called
-//! so.
+//! This file has the table itself. The operations on names, members, users, counters and idempotency records are in the
+//! files with these names.
 //!
-//! Beside the tenants there is `#keygate`, which is none: where Keygate's own scheduled functions note how far they are.
+//! The partition `#keygate` is not a workspace. In it, Keygate's own scheduled functions save their progress.
 
 use std::collections::HashMap;
 
@@ -35,14 +35,14 @@ use serde::de::DeserializeOwned;
 use crate::store::expression::{self, Condition};
 use crate::store::item::{Item, broken, text};
 
-/// The attribute of a name and of a member entry that says when their key expires.
+/// The attribute of a name and of a member entry with the expiry of their key.
 pub(super) const EXPIRES_AT: &str = "expires_at";
 
-/// The partition of the progress of scheduled functions: no workspace has an id with a `#`.
+/// The partition with the progress of scheduled functions. No workspace id contains a `#`.
 const OWN_PARTITION: &str = "#keygate";
-/// The attribute that holds the progress of a scheduled function.
+/// The attribute with the progress of a scheduled function.
 const NOTE: &str = "note";
-/// The entry that says that a workspace was bootstrapped.
+/// The entry that marks a workspace as bootstrapped.
 const BOOTSTRAP: &str = "BOOTSTRAP";
 
 /// The table.
@@ -52,12 +52,12 @@ pub struct WorkspacesTable {
     pub(super) table: String,
 }
 
-/// The condition of a bootstrap on its workspace.
+/// A condition of a bootstrap on its workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BootstrapMode {
     /// The workspace has never been bootstrapped.
     First,
-    /// None.
+    /// No condition.
     BreakGlass,
 }
 
@@ -67,22 +67,22 @@ fn table_name(environment: &Environment) -> Result<String, InvalidVariable> {
 }
 
 impl WorkspacesTable {
-    /// Takes the table's name from the environment.
+    /// Reads the table name from the environment.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when it is not set.
+    /// [`InvalidVariable`] when the variable is missing.
     pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self { client, table: table_name(environment)? })
     }
 
-    /// Whether a workspace exists: whether it was ever bootstrapped. None ever ceases to.
+    /// Whether a workspace exists, which means that it was bootstrapped. Workspaces are never deleted.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
     pub async fn exists(&self, workspace: &WorkspaceId) -> Result<bool, Error> {
-        let answer = self
+        let response = self
             .client
             .get_item()
             .table_name(&self.table)
@@ -92,17 +92,17 @@ impl WorkspacesTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        Ok(answer.item.is_some())
+        Ok(response.item.is_some())
     }
 
-    /// The progress of a scheduled function, which it has saved under a word; none before its first run.
+    /// Reads the progress that a scheduled function has saved under `word`; `None` before its first run.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: it is something else.
+    /// - [`Error::Broken`]: the saved progress is not valid.
     pub async fn progress<T: DeserializeOwned>(&self, word: &str) -> Result<Option<T>, Error> {
-        let answer = self
+        let response = self
             .client
             .get_item()
             .table_name(&self.table)
@@ -111,16 +111,16 @@ impl WorkspacesTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let note = answer.item.and_then(|mut item| item.remove(NOTE));
+        let note = response.item.and_then(|mut item| item.remove(NOTE));
         note.map(serde_dynamo::from_attribute_value).transpose().map_err(|_| broken("note"))
     }
 
-    /// Saves the progress of a scheduled function under a word.
+    /// Saves the progress of a scheduled function under `word`.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    /// - [`Error::Broken`]: it cannot be written.
+    /// - [`Error::Broken`]: the progress cannot be serialized.
     pub async fn save_progress(&self, word: &str, progress: impl Serialize) -> Result<(), Error> {
         let mut item = own_entry_key(word);
         item.insert(NOTE.to_owned(), serde_dynamo::to_attribute_value(progress).map_err(|_| broken("note"))?);
@@ -129,8 +129,8 @@ impl WorkspacesTable {
         Ok(())
     }
 
-    /// Marks the workspace as bootstrapped. Every user comes after the first bootstrap, because making a key for one
-    /// takes a key; so the mark says that the workspace has users, and says it atomically.
+    /// Marks the workspace as bootstrapped. Creating a key takes a key, so a workspace without this mark has no users.
+    /// Writing the mark in the same transaction makes the check atomic.
     pub(super) fn put_bootstrap(&self, workspace: &WorkspaceId, mode: BootstrapMode) -> TransactWriteItem {
         let condition = match mode {
             BootstrapMode::First => Condition::new("attribute_not_exists(entry)"),

@@ -1,4 +1,5 @@
-//! Which client sends a request: a key, presented in one of three ways (RFC 6749, section 2.3.1; RFC 6750, section 2.1).
+//! Authentication of OAuth clients: a client is a key, presented in one of three ways (RFC 6749, section 2.3.1; RFC 6750,
+//! section 2.1).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -27,21 +28,21 @@ pub struct ClientRequest<'a> {
     pub parameters: FormParameters,
     /// The request as the audit trail records it.
     pub origin: RequestOrigin,
-    /// When the request arrived.
+    /// The time at which the request arrived.
     pub now: DateTime<Utc>,
 }
 
 impl ClientRequest<'_> {
-    /// The client as the request presents it.
+    /// The client that the request presents.
     ///
     /// # Errors
     ///
-    /// As [`PresentedClient::parse`] says.
+    /// See [`PresentedClient::parse`].
     pub fn client(&self, brand: &Brand) -> Result<PresentedClient, OAuthError> {
         PresentedClient::parse(self.authorization, &self.parameters, brand)
     }
 
-    /// The context of the audit events of what the request does on behalf of the user of `key`.
+    /// The context of the audit events of the request, which acts on behalf of the user of `key`.
     #[must_use]
     pub fn event<'a>(&'a self, key: &'a Key) -> EventContext<'a> {
         EventContext {
@@ -53,23 +54,23 @@ impl ClientRequest<'_> {
     }
 }
 
-/// How a client says who it is, and how it is asked to.
+/// The authentication scheme of a client, which a challenge repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuthScheme {
-    /// HTTP Basic, or the same two texts as parameters.
+    /// HTTP Basic, or the id and the secret as parameters.
     Basic,
-    /// The key alone, as a bearer token.
+    /// The key as a bearer token.
     Bearer,
 }
 
 /// A client as a request presents it.
 #[derive(Debug)]
 pub enum PresentedClient {
-    /// Not at all.
-    Nobody,
-    /// By its id alone, which proves nothing.
+    /// No client is presented.
+    Absent,
+    /// Only the id is presented, which proves nothing.
     Named(KeyId),
-    /// With its key.
+    /// The key is presented.
     Key(Credential, ClientAuthScheme),
 }
 
@@ -78,8 +79,9 @@ impl PresentedClient {
     ///
     /// # Errors
     ///
-    /// - [`OAuthError::InvalidRequest`]: the client is presented in more than one way, or by a secret without an id.
-    /// - [`OAuthError::InvalidClient`]: what is presented is no key, or another one than the id says.
+    /// - [`OAuthError::InvalidRequest`]: the client is presented in more than one way, or a secret is presented without an
+    ///   id.
+    /// - [`OAuthError::InvalidClient`]: the credential is not a key, or does not match the id.
     pub fn parse(
         authorization: Option<Authorization<'_>>,
         parameters: &FormParameters,
@@ -102,7 +104,7 @@ impl PresentedClient {
                 let unknown =
                     OAuthError::InvalidClient("client_id is no id of a key", ClientAuthScheme::Basic);
                 let named = id.map(|id| id.parse().map(Self::Named)).transpose();
-                return named.map_err(|_| unknown).map(|named| named.unwrap_or(Self::Nobody));
+                return named.map_err(|_| unknown).map(|named| named.unwrap_or(Self::Absent));
             }
         };
         match (&presented, id) {
@@ -113,14 +115,14 @@ impl PresentedClient {
         }
     }
 
-    /// The key of the client, which must be presented with it, for an operation.
+    /// Authenticates the client for an operation and returns its key.
     ///
     /// # Errors
     ///
-    /// - [`OAuthError::InvalidClient`]: the client is not presented with a key that exists.
+    /// - [`OAuthError::InvalidClient`]: the request presents no key, or one that does not exist.
     /// - [`OAuthError::RefusedClient`]: the key does not work, or has another secret.
-    /// - [`OAuthError::UnauthorizedClient`]: the secret that it is presented with may not do this.
-    /// - [`OAuthError::Failed`]: nothing can be said about it.
+    /// - [`OAuthError::UnauthorizedClient`]: the presented secret does not allow the operation.
+    /// - [`OAuthError::Failed`]: the key could not be checked.
     pub async fn authenticate(
         &self,
         operation: Operation,
@@ -143,14 +145,14 @@ impl PresentedClient {
         Err(OAuthError::RefusedClient(refused.into(), *scheme))
     }
 
-    /// Checks that the client, if it is presented at all, is the key of that id.
+    /// Checks that the client, if one is presented, is the key with this id.
     ///
     /// # Errors
     ///
-    /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`]: the client is presented with a key that does not work.
-    /// - [`OAuthError::UnauthorizedClient`]: the secret that it is presented with may not do this.
-    /// - [`OAuthError::InvalidGrant`]: it is another key.
-    /// - [`OAuthError::Failed`]: nothing can be said about it.
+    /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`]: the presented key does not work.
+    /// - [`OAuthError::UnauthorizedClient`]: the presented secret does not allow the operation.
+    /// - [`OAuthError::InvalidGrant`]: the client is another key.
+    /// - [`OAuthError::Failed`]: the key could not be checked.
     pub async fn must_be(
         &self,
         key_id: KeyId,
@@ -159,7 +161,7 @@ impl PresentedClient {
         now: DateTime<Utc>,
     ) -> Result<(), OAuthError> {
         let presented = match self {
-            Self::Nobody => return Ok(()),
+            Self::Absent => return Ok(()),
             Self::Named(id) => *id,
             Self::Key(..) => self.authenticate(operation, verifier, now).await?.key.key_id,
         };
@@ -182,7 +184,7 @@ fn of_basic(encoded: &str, brand: &Brand) -> Result<PresentedClient, OAuthError>
     let decoded = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| not_basic())?);
     let text = std::str::from_utf8(&decoded).map_err(|_| not_basic())?;
     let (id, secret) = text.split_once(':').ok_or_else(not_basic)?;
-    // Both are encoded as in a form (RFC 6749, section 2.3.1): some clients encode the `_` of a key, and others nothing.
+    // Both are encoded as in a form (RFC 6749, section 2.3.1): some clients encode the `_` of a key, others encode nothing.
     let decoded = |text| percent_decode_str(text).decode_utf8().map_err(|_| not_basic());
     let secret = Zeroizing::new(decoded(secret)?.into_owned());
     of_id_and_secret(&decoded(id)?, &secret, brand)
@@ -216,7 +218,7 @@ mod tests {
         "kg".parse().unwrap()
     }
 
-    /// How a request presents its client, in a word.
+    /// The way in which a request presents its client, as one word.
     fn presented(authorization: Option<&str>, body: &str) -> String {
         let request = ClientRequest {
             authorization: authorization.and_then(Authorization::parse),
@@ -225,7 +227,7 @@ mod tests {
             now: Utc::now(),
         };
         match request.client(&brand()) {
-            Ok(PresentedClient::Nobody) => "nobody".to_owned(),
+            Ok(PresentedClient::Absent) => "nobody".to_owned(),
             Ok(PresentedClient::Named(_)) => "named".to_owned(),
             Ok(PresentedClient::Key(_, scheme)) => format!("{scheme:?}"),
             Err(error) => error.to_string(),
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_no_client() {
+    fn a_token_is_not_a_client() {
         let now = Utc::now();
         let key_id = KeyId::generate(now);
         let token_id = keygate_core::credential::TokenId::generate(now);

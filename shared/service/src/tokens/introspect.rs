@@ -1,4 +1,5 @@
-//! Telling a resource server what a credential is worth (RFC 7662): for APIs that no API Gateway stands in front of.
+//! Token introspection (RFC 7662): tells a resource server whether a credential works, for APIs that are not behind API
+//! Gateway.
 
 use chrono::{DateTime, Utc};
 use keygate_core::credential::{Brand, Credential};
@@ -14,55 +15,55 @@ use crate::authorizer::verifier::Verifier;
 use crate::tokens::OAuthError;
 use crate::tokens::client::ClientRequest;
 
-/// What introspecting takes.
+/// Introspects credentials.
 #[derive(Debug)]
 pub struct Introspector {
-    /// The word credentials begin with.
+    /// The brand, the first part of every credential.
     pub brand: Brand,
-    /// What compares them with what is stored.
+    /// The verifier of credentials.
     pub verifier: Verifier,
 }
 
-/// What a credential is worth (RFC 7662, section 2.2).
+/// An introspection response (RFC 7662, section 2.2).
 #[derive(Debug, Serialize)]
 pub struct Introspection {
-    /// Whether it works.
+    /// Whether the credential works.
     active: bool,
     #[serde(flatten)]
     of_active: Option<Box<Active>>,
 }
 
-/// What is told of a credential that works.
+/// The attributes of a working credential.
 #[derive(Debug, Serialize)]
 struct Active {
     scope: String,
     /// The id of the key.
     client_id: String,
     token_type: &'static str,
-    /// Of a token: when it stops working, and when it was made, in seconds since 1970.
+    /// The expiry and the issue time of a token, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     exp: Option<i64>,
     iat: i64,
     /// The user.
     sub: String,
-    /// Of a token: its id.
+    /// The id of a token.
     #[serde(skip_serializing_if = "Option::is_none")]
     jti: Option<String>,
     workspace_id: WorkspaceId,
     credential: &'static str,
-    /// Where it may be used, if not everywhere. Nobody but the resource server enforces it.
+    /// The endpoint rules, if any. The resource server must enforce them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     endpoints: Vec<EndpointRule>,
 }
 
 impl Introspector {
-    /// Says what the credential in `token` is worth to the client, which must come with a key. One of another workspace is
-    /// worth nothing.
+    /// Introspects the credential in `token` for the client, which must authenticate with a key. A credential of another
+    /// workspace is inactive.
     ///
     /// # Errors
     ///
     /// - [`OAuthError::InvalidRequest`]: `token` is missing, or the client is presented in more than one way.
-    /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`]: the client does not come with a key that works.
+    /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`]: the client does not authenticate with a working key.
     /// - [`OAuthError::Failed`]: try again later.
     pub async fn introspect(&self, request: &ClientRequest<'_>) -> Result<Introspection, OAuthError> {
         let now = request.now;
@@ -80,12 +81,12 @@ impl Introspector {
 }
 
 impl Introspection {
-    /// The answer about a credential that does not work, or that the client may not ask about.
+    /// The response for a credential that does not work, or that the client may not introspect.
     fn inactive() -> Self {
         Self { active: false, of_active: None }
     }
 
-    /// The answer to a client of the workspace `asking` about a credential whose secret is the right one.
+    /// The response for a credential with a correct secret, for a client of the workspace `asking`.
     fn new(known: &VerifiedCredential, asking: &WorkspaceId, now: DateTime<Utc>) -> Self {
         let of_active = Some(known).filter(|known| known.key.workspace_id == *asking);
         let of_active = of_active.and_then(|known| Active::new(known, now)).map(Box::new);
@@ -94,7 +95,7 @@ impl Introspection {
 }
 
 impl Active {
-    /// What is told of a credential; `None` if it does not work.
+    /// The attributes of a credential; `None` if it does not work.
     fn new(known: &VerifiedCredential, now: DateTime<Utc>) -> Option<Self> {
         known.works(now).ok()?;
         let key = &known.key;
@@ -116,7 +117,7 @@ impl Active {
         }
         match &known.presented {
             PresentedSecret::Token(known) if known.token.kind == TokenKind::RefreshToken => {
-                // One that was used is worth nothing, although presenting it at the token endpoint revokes its family.
+                // A used refresh token is inactive, although presenting it at the token endpoint revokes its family.
                 known.family.as_ref().filter(|family| family.is_present(known.token.token_id))?;
                 active.scope = words(&known.token.scopes);
             }
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_told_with_its_scopes_rules_and_expiry() {
+    fn the_response_for_a_key_has_its_scopes_rules_and_expiry() {
         let told = introspect(key(), PresentedSecret::Current, "acme", 999);
         let expected = json!({
             "active": true, "scope": "orders:read orders:write", "client_id": KEY_ID, "token_type": "Bearer",
@@ -199,14 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn an_old_secret_is_told_with_the_end_of_its_overlap() {
+    fn the_response_for_an_old_secret_has_the_end_of_its_overlap() {
         let old = || PresentedSecret::Previous(OldSecret::Previous, at(60));
         assert_eq!(introspect(key(), old(), "acme", 59)["exp"], 60);
         assert_eq!(introspect(key(), old(), "acme", 60), json!({"active": false}));
     }
 
     #[test]
-    fn an_access_token_is_told_with_the_scopes_that_its_key_still_has() {
+    fn the_response_for_an_access_token_has_the_scopes_that_its_key_still_has() {
         let told = introspect(key(), of_token("access_token", TOKEN_ID), "acme", 499);
         let expected = json!({
             "active": true, "scope": "orders:read", "client_id": KEY_ID, "token_type": "Bearer", "exp": 500,
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_token_is_told_until_it_is_used() {
+    fn a_refresh_token_is_active_until_it_is_used() {
         let told = introspect(key(), of_token("refresh_token", TOKEN_ID), "acme", 499);
         assert_eq!((&told["active"], &told["credential"]), (&json!(true), &json!("refresh_token")));
         assert_eq!((&told["exp"], &told["jti"]), (&json!(500), &json!(TOKEN_ID)));
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_of_what_does_not_work_or_belongs_to_another_workspace() {
+    fn a_credential_that_does_not_work_or_of_another_workspace_is_inactive() {
         let disabled = Key { disabled_at: Some(at(1)), ..key() };
         let revoked = VerifiedToken { token: token("access_token"), family: None, is_revoked: true };
         for (key, presented, asking, now) in [

@@ -1,9 +1,9 @@
 //! Issuing tokens: for a key (RFC 6749, section 4.4), or for a refresh token (section 6).
 //!
-//! A refresh token works once. The next one comes with what it gets, and begins the next step of its family. One that is used
-//! again was copied, and its two users cannot be told apart: the whole family is revoked (RFC 9700, section
-//! 4.14.2). Where the deployment allows it, one that is used again within seconds gets a sibling of the next one instead, because
-//! its client may have lost the response or asked twice at the same time.
+//! A refresh token works once. The response to its use has the next refresh token, which begins the next step of its family.
+//! A refresh token that is used again was copied, and its two holders cannot be told apart, so the whole family is revoked
+//! (RFC 9700, section 4.14.2). A deployment may allow reuse within seconds, because the client may have lost the response or
+//! sent the request twice: then the response has a sibling of the next refresh token instead.
 
 use std::num::NonZeroU16;
 
@@ -31,21 +31,22 @@ use crate::tokens::parameters::FormParameters;
 use crate::tokens::settings::TokenSettings;
 use crate::tokens::{OAuthError, RefusedCredential};
 
-/// The scope that asks for a refresh token (`OpenID` Connect Core 1.0, section 11). No token carries it.
+/// The scope that requests a refresh token (`OpenID` Connect Core 1.0, section 11). No token carries it.
 const OFFLINE_ACCESS: &str = "offline_access";
 
-/// How often a refresh token is looked at whose family others keep changing: more often than a step of a family can change.
+/// The maximum number of attempts of a refresh whose family changes concurrently. It is higher than the number of changes
+/// that a step of a family can have.
 const REFRESH_ATTEMPTS: u32 = 8;
 
-/// What a client asks for.
+/// A token request.
 #[derive(Debug)]
 pub struct TokenRequest {
     grant: Grant,
-    /// Everything, if not said; none, if none is named.
+    /// The requested scopes: `None` requests all, and an empty list requests none.
     scopes: Option<Vec<Scope>>,
-    /// Whether a refresh token is wanted too.
+    /// Whether a refresh token is requested.
     offline: bool,
-    /// The longest life, if not said.
+    /// The requested life; `None` requests the maximum.
     expires_in: Option<TimeDelta>,
 }
 
@@ -56,14 +57,15 @@ enum Grant {
 }
 
 impl TokenRequest {
-    /// Reads the parameters of a request.
+    /// Parses the parameters of a request.
     ///
     /// # Errors
     ///
-    /// - [`OAuthError::InvalidRequest`]: `grant_type` or `refresh_token` is missing, or `expires_in` is no number of seconds.
-    /// - [`OAuthError::UnsupportedGrantType`]: there is no such grant.
-    /// - [`OAuthError::InvalidGrant`]: `refresh_token` is none.
-    /// - [`OAuthError::InvalidScope`]: `scope` has something else than scopes, or too many.
+    /// - [`OAuthError::InvalidRequest`]: `grant_type` or `refresh_token` is missing, or `expires_in` is not a number of
+    ///   seconds.
+    /// - [`OAuthError::UnsupportedGrantType`]: the grant type is unknown.
+    /// - [`OAuthError::InvalidGrant`]: `refresh_token` is not a refresh token.
+    /// - [`OAuthError::InvalidScope`]: `scope` has invalid scopes, or too many.
     pub fn parse(parameters: &FormParameters, brand: &Brand) -> Result<Self, OAuthError> {
         let grant = match parameters.required("grant_type")? {
             "client_credentials" => Grant::ClientCredentials,
@@ -83,7 +85,7 @@ impl TokenRequest {
             })
         });
         let mut offline = false;
-        // One that is there and names no scope, as a client sends that computes its list, asks for none and not for all.
+        // A client that computes its list may send a `scope` without a scope. It requests no scopes, not all of them.
         let mut scopes: Option<Vec<Scope>> = None;
         if let Some(scope) = parameters.optional("scope") {
             let scopes = scopes.insert(Vec::new());
@@ -108,13 +110,13 @@ impl TokenRequest {
     }
 }
 
-/// The tokens in a response (RFC 6749, section 5.1): the only time that they are shown.
+/// The tokens in a response (RFC 6749, section 5.1). They are never shown again.
 #[derive(Debug, Serialize)]
 pub struct IssuedTokens {
     #[serde(serialize_with = "expose")]
     access_token: SecretString,
     token_type: &'static str,
-    /// Seconds.
+    /// The life in seconds.
     expires_in: i64,
     #[serde(serialize_with = "expose_if_any", skip_serializing_if = "Option::is_none")]
     refresh_token: Option<SecretString>,
@@ -130,31 +132,31 @@ fn expose_if_any<S: Serializer>(token: &Option<SecretString>, serializer: S) -> 
     token.as_ref().map(ExposeSecret::expose_secret).serialize(serializer)
 }
 
-/// What issuing tokens takes.
+/// Issues tokens.
 #[derive(Debug)]
 pub struct TokenIssuer {
-    /// The word credentials begin with.
+    /// The brand, the first part of every credential.
     pub brand: Brand,
-    /// What compares them with what is stored.
+    /// The verifier of credentials.
     pub verifier: Verifier,
-    /// Where tokens are.
+    /// The store.
     pub store: TokenStore,
-    /// How long tokens live, and how many a key may have.
+    /// The limits for tokens.
     pub settings: TokenSettings,
 }
 
 impl TokenIssuer {
-    /// Issues tokens for what a request presents. They carry what was asked for, and never more than the key has.
+    /// Issues tokens for the grant of a request. They carry the requested scopes, and never more than the key has.
     ///
     /// # Errors
     ///
-    /// - [`OAuthError::InvalidRequest`], [`OAuthError::UnsupportedGrantType`]: as [`TokenRequest::parse`] and
-    ///   [`ClientRequest::client`] say.
-    /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`]: the client is not presented with a key that works.
-    /// - [`OAuthError::InvalidScope`]: a scope is none, or is more than the key or the refresh token has.
-    /// - [`OAuthError::InvalidGrant`], [`OAuthError::RefusedGrant`]: the refresh token does not work or is another client's.
-    ///   If it was used before, all that came of it is revoked.
-    /// - [`OAuthError::Failed`]: the key has as many tokens as it may have ([`Error::TooManyTokens`]), or try again later.
+    /// - [`OAuthError::InvalidRequest`], [`OAuthError::UnsupportedGrantType`]: see [`TokenRequest::parse`] and
+    ///   [`ClientRequest::client`].
+    /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`]: the client does not authenticate with a working key.
+    /// - [`OAuthError::InvalidScope`]: a scope is invalid, or the key or the refresh token does not have it.
+    /// - [`OAuthError::InvalidGrant`], [`OAuthError::RefusedGrant`]: the refresh token does not work or belongs to another
+    ///   client. If it was used before, its family is revoked.
+    /// - [`OAuthError::Failed`]: the key has the maximum number of tokens ([`Error::TooManyTokens`]), or try again later.
     pub async fn issue(&self, request: &ClientRequest<'_>) -> Result<IssuedTokens, OAuthError> {
         let now = request.now;
         let wanted = TokenRequest::parse(&request.parameters, &self.brand)?;
@@ -169,7 +171,7 @@ impl TokenIssuer {
                 client.must_be(key.record.key_id, Operation::RenewTokens, &self.verifier, now).await?;
                 for _ in 0..REFRESH_ATTEMPTS {
                     match self.issue_for_refresh_token(&key, &used, &wanted, request).await {
-                        // A token of the family was used at the same time, or revoked.
+                        // A token of the family was used concurrently, or the family was revoked.
                         Err(OAuthError::Failed(Error::Conflict)) => {
                             (key, used) = self.known(presented, now).await?;
                         }
@@ -195,7 +197,7 @@ impl TokenIssuer {
             return Err(OAuthError::InvalidScope(detail));
         }
         let made_in_overlap = (presented == CredentialClass::PreviousSecret).then_some(client.key.rotation);
-        // What is made with a secret ends with it.
+        // Tokens that are issued for an old secret end with its overlap.
         let client_ends_at = client.ends_at();
         let key = TokenKey { record: client.key, generation: client.generation };
         let is_admin = key.record.scopes.iter().any(|scope| scope.as_str() == WORKSPACE_ADMIN);
@@ -258,7 +260,7 @@ impl TokenIssuer {
         let draft = Draft { key, scopes, endpoints: used.endpoints.clone(), made_in_overlap: None, now };
         let access_expires_at = self.access_expires_at(key.record.expires_at, wanted, now).min(expires_at);
         let access = draft.token(CredentialForm::AccessToken(access_id), access_expires_at);
-        // It has the same scopes as the one before, whatever was asked for this time (RFC 6749, section 6).
+        // The new token has the scopes of the previous one, even if this request names fewer (RFC 6749, section 6).
         let draft = Draft { scopes: used.scopes.clone(), ..draft };
         let refresh = draft.token(CredentialForm::RefreshToken(refresh_id), expires_at);
         let event = event(Action::TokenRefreshed, request, &key.record, &access);
@@ -268,7 +270,7 @@ impl TokenIssuer {
         Ok(self.shown(&access, Some(&refresh), now))
     }
 
-    /// Revokes all that came of a refresh token that was used twice.
+    /// Revokes the family of a refresh token that was used twice.
     async fn revoke_copied(
         &self,
         key: &Key,
@@ -280,13 +282,13 @@ impl TokenIssuer {
             .with_token(used.token_id);
         let actor = Actor::User(&key.workspace_id, &key.user_id);
         let whole_family = RevocationTarget::Family(family, used.generation);
-        // A family that was revoked meanwhile is revoked.
+        // A concurrent revocation has the same effect.
         let (WriteOutcome::Applied | WriteOutcome::Stale) =
             self.store.revoke(actor, key.key_id, whole_family, &event).await?;
         Err(OAuthError::InvalidGrant("a refresh token that was used before"))
     }
 
-    /// The token that is presented, with its key, if both work.
+    /// The presented token with its key, if both work.
     async fn known(
         &self,
         presented: &Credential,
@@ -338,24 +340,24 @@ impl TokenIssuer {
     }
 }
 
-/// What the tokens of one request have in common.
+/// The common attributes of the tokens of one request.
 struct Draft<'a> {
     key: &'a TokenKey,
     scopes: Vec<Scope>,
     endpoints: Vec<EndpointRule>,
-    /// Where they are made with a previous secret: how often their key has got another hash.
+    /// For tokens that are issued for a previous secret: the key's counter of hash changes.
     made_in_overlap: Option<u64>,
     now: DateTime<Utc>,
 }
 
-/// A token that is about to be written, and its secret.
+/// A new token and its secret.
 struct NewToken {
     token: Token,
     credential: Credential,
 }
 
 impl Draft<'_> {
-    /// An administrator's token may be asked to carry scopes that its key does not have word for word.
+    /// Checks the size of the scopes: an administrator may request scopes for a token that the key does not list.
     fn must_fit(&self) -> Result<(), OAuthError> {
         if endpoint_rule::fit(&self.endpoints, &self.scopes) {
             return Ok(());
@@ -394,7 +396,7 @@ fn held(wanted: &[Scope], is_held: impl Fn(&Scope) -> bool, by: &str) -> Result<
     }
 }
 
-/// The ids of the access token and the refresh token that come after all tokens up to that number.
+/// The ids of the access token and the refresh token that follow the token with this number.
 fn next(family: FamilyId, number: u16) -> Option<[TokenId; 2]> {
     let [access, refresh] = [number.checked_add(1)?, number.checked_add(2)?];
     Some([family.token(NonZeroU16::new(access)?), family.token(NonZeroU16::new(refresh)?)])
@@ -418,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_is_a_list_of_words_and_one_of_them_asks_for_a_refresh_token() {
+    fn a_scope_is_a_list_and_offline_access_requests_a_refresh_token() {
         // scope, scopes, offline
         let table: [(&str, Option<&[&str]>, bool); 7] = [
             ("", None, false),
@@ -457,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_ends_with_its_numbers() {
+    fn a_family_ends_when_its_token_numbers_are_used_up() {
         let family = FamilyId::generate(Utc::now());
         let numbers = |number| next(family, number).map(|ids| ids.map(TokenId::number));
         assert_eq!(numbers(0), Some([1, 2]));

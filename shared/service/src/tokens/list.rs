@@ -1,4 +1,4 @@
-//! Listing the tokens of a key that work.
+//! Listing the working tokens of a key.
 
 use keygate_core::context::RequestContext;
 use keygate_core::credential::KeyId;
@@ -14,7 +14,7 @@ use crate::store::keys::KeysTable;
 use crate::store::pagination::{self, Cursor, Page, Section};
 use crate::store::tokens::{TokenQuery, TokensTable};
 
-/// What a caller asks for.
+/// A list request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ListTokens {
     limit: usize,
@@ -22,11 +22,11 @@ pub struct ListTokens {
 }
 
 impl ListTokens {
-    /// Reads the parameters of a query.
+    /// Parses query parameters.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: names every parameter that is wrong, unknown or there twice.
+    /// - [`Error::Invalid`]: names every invalid, unknown or repeated parameter.
     pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
         let mut parameters = QueryParameters::new(parameters);
         let limit = parameters.optional("limit", pagination::limit).unwrap_or(pagination::DEFAULT_LIMIT);
@@ -59,21 +59,22 @@ impl From<&Token> for ShownToken {
     }
 }
 
-/// Tells this query from every other list of any workspace, and from that of another key.
+/// A checksum of the query: of the workspace and the key.
 fn checksum(workspace: &WorkspaceId, key_id: KeyId) -> u32 {
     crc32fast::hash(format!("tokens {workspace} {key_id}").as_bytes())
 }
 
-/// Lists the tokens of a key that work, those of the latest grant first: neither those whose time is over nor revoked ones,
-/// and of refresh tokens only those that have not been used.
+/// Lists the working tokens of a key, those of the latest grant first. Expired and revoked tokens and used refresh tokens
+/// are skipped.
 ///
-/// What it reads is bounded: a page may have fewer tokens than asked for, even none, and still a cursor to go on with.
+/// The number of reads is bounded: a page may have fewer tokens than requested, even none, and still a cursor to continue
+/// from.
 ///
 /// # Errors
 ///
 /// - [`Error::InsufficientScope`]: the caller may not read keys.
 /// - [`Error::NotFound`]: the workspace has no such key.
-/// - [`Error::Invalid`]: the cursor is not one of this key's tokens.
+/// - [`Error::Invalid`]: the cursor does not belong to a list of this key's tokens.
 /// - [`Error::Unavailable`]: try again later.
 pub async fn list(
     keys: &KeysTable,
@@ -99,7 +100,7 @@ pub async fn list(
     Ok(found.page(from.as_ref(), query, |(_, token)| ShownToken::from(&token)))
 }
 
-/// Whether the family of a token, if it is in one, lets it work. A token whose family is missing does not.
+/// Whether the family of a token, if it has one, allows it to work. A token whose family is missing does not work.
 fn works_in_family(token: &Token, family: Option<&Family>) -> bool {
     let is_in_family = token.token_id.family().is_some();
     let family = family.filter(|family| family.revoked_at.is_none());
@@ -116,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_is_good_only_for_the_tokens_of_one_key() {
+    fn a_cursor_is_valid_only_for_the_tokens_of_one_key() {
         let (acme, other): (WorkspaceId, WorkspaceId) = ("acme".parse().unwrap(), "other".parse().unwrap());
         let key: KeyId = "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap();
         let another: KeyId = "01JD3V6Y4N8Q2Z5X7W9B0C1D2F".parse().unwrap();

@@ -1,16 +1,16 @@
-//! What a client finds out by itself (RFC 8414).
+//! The metadata that a client can discover (RFC 8414).
 
 use keygate_core::environment::{Environment, InvalidVariable};
 use serde::Serialize;
 
-/// Where tokens are issued.
+/// The path of the token endpoint.
 pub const TOKEN_PATH: &str = "/oauth/token";
-/// Where tokens are revoked.
+/// The path of the revocation endpoint.
 pub const REVOCATION_PATH: &str = "/oauth/revoke";
-/// Where it is told what a credential is worth.
+/// The path of the introspection endpoint.
 pub const INTROSPECTION_PATH: &str = "/oauth/introspect";
 
-/// The ways in which a client may present its key.
+/// The authentication methods of clients.
 const CLIENT_AUTHENTICATION: [&str; 2] = ["client_secret_basic", "client_secret_post"];
 
 /// The metadata of the OAuth API (RFC 8414, section 2).
@@ -21,16 +21,16 @@ pub struct Metadata {
     revocation_endpoint: String,
     introspection_endpoint: String,
     grant_types_supported: [&'static str; 2],
-    /// None: there is no authorization endpoint.
+    /// Empty, because there is no authorization endpoint.
     response_types_supported: [&'static str; 0],
     token_endpoint_auth_methods_supported: [&'static str; 2],
-    /// Nobody has to say who they are: holding the token is enough.
+    /// `none`: revoking a token needs no client authentication, because holding the token is enough.
     revocation_endpoint_auth_methods_supported: [&'static str; 3],
     introspection_endpoint_auth_methods_supported: [&'static str; 2],
 }
 
 impl Metadata {
-    /// That of the API at `issuer`.
+    /// The metadata of the API at `issuer`.
     #[must_use]
     pub fn new(issuer: &str) -> Self {
         let [basic, post] = CLIENT_AUTHENTICATION;
@@ -48,12 +48,12 @@ impl Metadata {
     }
 }
 
-/// `OAUTH_ISSUER`: the address at which clients find the OAuth API, without a `/` at its end (RFC 8414, section 2). `None` stands
-/// for the API's own host.
+/// `OAUTH_ISSUER`: the address at which clients find the OAuth API, without a `/` at its end (RFC 8414, section 2). `None`
+/// means the API's own host.
 ///
 /// # Errors
 ///
-/// [`InvalidVariable`] when it is no such address.
+/// [`InvalidVariable`] when the value is not such an address.
 pub fn issuer(environment: &Environment) -> Result<Option<String>, InvalidVariable> {
     let Some(issuer) = environment.text("OAUTH_ISSUER") else { return Ok(None) };
     let rest = issuer.strip_prefix("https://").or(issuer.strip_prefix("http://127.0.0.1:"));

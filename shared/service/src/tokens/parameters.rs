@@ -6,16 +6,17 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::tokens::OAuthError;
 
-/// The parameters of a form (`application/x-www-form-urlencoded`; RFC 6749, appendix B). Some are secrets, so none is shown.
+/// The parameters of a form (`application/x-www-form-urlencoded`; RFC 6749, appendix B). Some are secrets, so `Debug` shows
+/// no value.
 #[derive(Debug)]
 pub struct FormParameters(HashMap<String, SecretString>);
 
 impl FormParameters {
-    /// Reads a body. A parameter without a value counts as not sent (RFC 6749, section 3.2).
+    /// Parses a body. A parameter without a value counts as not sent (RFC 6749, section 3.2).
     ///
     /// # Errors
     ///
-    /// - [`OAuthError::InvalidRequest`]: a parameter is there twice.
+    /// - [`OAuthError::InvalidRequest`]: a parameter is repeated.
     ///
     /// # Example
     ///
@@ -32,7 +33,7 @@ impl FormParameters {
         for (name, value) in form_urlencoded::parse(body).filter(|(_, value)| !value.is_empty()) {
             let value = SecretString::from(value.into_owned());
             if parameters.insert(name.clone().into_owned(), value).is_some() {
-                // Whatever stands there as a name may be a secret in the wrong place.
+                // The error does not repeat the name, which may be a misplaced secret.
                 return Err(OAuthError::InvalidRequest("A parameter is there twice.".to_owned()));
             }
         }
@@ -45,11 +46,11 @@ impl FormParameters {
         self.0.get(name).map(ExposeSecret::expose_secret)
     }
 
-    /// The value of a parameter that must have been sent.
+    /// The value of a required parameter.
     ///
     /// # Errors
     ///
-    /// - [`OAuthError::InvalidRequest`]: it was not.
+    /// - [`OAuthError::InvalidRequest`]: the parameter was not sent.
     pub fn required(&self, name: &str) -> Result<&str, OAuthError> {
         self.optional(name).ok_or_else(|| OAuthError::InvalidRequest(format!("{name} is required.")))
     }

@@ -1,6 +1,6 @@
-//! Revoking tokens: by presenting one (RFC 7009), or by id over the management API.
+//! Revoking tokens: by presenting a token (RFC 7009), or by its id over the management API.
 //!
-//! An access token is revoked alone. With a refresh token goes its family: the tokens that came of the same grant (RFC 7009,
+//! An access token is revoked alone. A refresh token is revoked with its family: the tokens of the same grant (RFC 7009,
 //! section 2.1).
 
 use keygate_core::audit_event::{Action, AuditEvent};
@@ -21,27 +21,27 @@ use crate::store::token_transactions::{RevocationTarget, TokenStore};
 use crate::tokens::OAuthError;
 use crate::tokens::client::{ClientRequest, PresentedClient};
 
-/// What revoking tokens takes.
+/// Revokes tokens.
 #[derive(Debug)]
 pub struct TokenRevoker {
-    /// The word credentials begin with.
+    /// The brand, the first part of every credential.
     pub brand: Brand,
-    /// What compares them with what is stored.
+    /// The verifier of credentials.
     pub verifier: Verifier,
-    /// Where tokens are.
+    /// The store.
     pub store: TokenStore,
 }
 
 impl TokenRevoker {
-    /// Revokes the token that a request presents. To hold the token is enough: the client need not be authenticated, and must
-    /// be the token's own if it is. A token that does not exist, or does not work any more, is as good as revoked.
+    /// Revokes the presented token. Holding the token is enough: the client need not authenticate, but if it does, it must
+    /// be the client of the token. A token that does not exist or no longer works counts as revoked.
     ///
     /// # Errors
     ///
     /// - [`OAuthError::InvalidRequest`]: `token` is missing, or the client is presented in more than one way.
-    /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`], [`OAuthError::InvalidGrant`]: the client is not who it
-    ///   says, or not the token's.
-    /// - [`OAuthError::UnsupportedTokenType`]: it is an API key.
+    /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`], [`OAuthError::InvalidGrant`]: the client is not
+    ///   authenticated, or not the client of the token.
+    /// - [`OAuthError::UnsupportedTokenType`]: the token is an API key.
     /// - [`OAuthError::Failed`]: try again later.
     pub async fn revoke_presented(&self, request: &ClientRequest<'_>) -> Result<(), OAuthError> {
         let now = request.now;
@@ -53,7 +53,7 @@ impl TokenRevoker {
             }
             Ok(presented) => presented,
             Err(_) => {
-                // Who sends nonsense must be no impostor either.
+                // A presented client is checked even if the token is not valid.
                 if let PresentedClient::Key(..) = client {
                     client.authenticate(Operation::RevokePresentedToken, &self.verifier, now).await?;
                 }
@@ -72,7 +72,7 @@ impl TokenRevoker {
                     .with_token(known.token.token_id);
             let actor = Actor::User(&key.workspace_id, &key.user_id);
             let target = revoked(&known.token, known.family.as_ref());
-            // A token that was revoked meanwhile is revoked.
+            // A concurrent revocation has the same effect.
             let (WriteOutcome::Applied | WriteOutcome::Stale) =
                 self.store.revoke(actor, key.key_id, target, &event).await?;
         }
@@ -80,13 +80,13 @@ impl TokenRevoker {
     }
 }
 
-/// Revokes a token of a key of the caller, or as an administrator of anyone's of the workspace.
+/// Revokes a token of a key of the caller, or as an administrator of any user of the workspace.
 ///
 /// # Errors
 ///
 /// - [`Error::InsufficientScope`]: the caller may not write keys.
-/// - [`Error::NotFound`], [`Error::NoSuchToken`]: the workspace has no such key, or the key no such token that works.
-/// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
+/// - [`Error::NotFound`], [`Error::NoSuchToken`]: the workspace has no such key, or the key has no such working token.
+/// - [`Error::NotYourKey`]: the key is another user's, and the caller is not an administrator.
 /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
 pub async fn revoke(
     store: &TokenStore,
@@ -107,13 +107,13 @@ pub async fn revoke(
     }
 }
 
-/// Revokes every token of a key of the caller, or as an administrator of anyone's of the workspace.
+/// Revokes every token of a key of the caller, or as an administrator of any user of the workspace.
 ///
 /// # Errors
 ///
 /// - [`Error::InsufficientScope`]: the caller may not write keys.
 /// - [`Error::NotFound`]: the workspace has no such key.
-/// - [`Error::NotYourKey`]: the key is another user's, and the caller is no administrator.
+/// - [`Error::NotYourKey`]: the key is another user's, and the caller is not an administrator.
 /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
 pub async fn revoke_all(store: &TokenStore, context: &RequestContext, key_id: KeyId) -> Result<(), Error> {
     let key = key_of(store, context, key_id).await?;
@@ -133,7 +133,7 @@ fn event(context: &RequestContext, key: &Key) -> AuditEvent {
     AuditEvent::for_key(Action::TokenRevoked, context.event(), key.key_id, &key.user_id)
 }
 
-/// What goes with a token.
+/// The target of a revocation: the token, or its family.
 fn revoked<'a>(token: &'a Token, family: Option<&'a Family>) -> RevocationTarget<'a> {
     match (token.kind, family) {
         (TokenKind::RefreshToken, Some(family)) => RevocationTarget::Family(family, token.generation),

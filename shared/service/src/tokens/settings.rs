@@ -1,28 +1,28 @@
-//! What a deployment says about tokens.
+//! The settings for tokens.
 
 use chrono::TimeDelta;
 use keygate_core::environment::{Environment, InvalidVariable};
 
-/// What a deployment says about tokens.
+/// The settings for tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenSettings {
-    /// `ACCESS_TOKEN_SECONDS`: the longest life of an access token; 3600 seconds unless set.
+    /// `ACCESS_TOKEN_SECONDS`: the maximum life of an access token; 3600 seconds by default.
     pub access_lifetime: TimeDelta,
-    /// `REFRESH_TOKEN_DAYS`: how long access tokens can be renewed without the key; 30 days unless set.
+    /// `REFRESH_TOKEN_DAYS`: how long access tokens can be renewed without the key; 30 days by default.
     pub refresh_lifetime: TimeDelta,
-    /// `REFRESH_REUSE_SECONDS`: how long after its first use a refresh token that is used again gets other tokens, because its
-    /// client may have lost the response; 0 unless set, so that it works once.
+    /// `REFRESH_REUSE_SECONDS`: how long after its first use a refresh token may be used again, because the client may have
+    /// lost the response; 0 by default, so that it works once.
     pub refresh_reuse: TimeDelta,
-    /// `TOKENS_PER_KEY`: how many tokens of a key may work at the same time; 1000 unless set.
+    /// `TOKENS_PER_KEY`: the maximum number of working tokens of a key; 1000 by default.
     pub per_key: u32,
 }
 
 impl TokenSettings {
-    /// Takes the settings from the environment.
+    /// Reads the settings from the environment.
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when one of the variables is out of its range.
+    /// [`InvalidVariable`] when a variable is out of its range.
     pub fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
             access_lifetime: environment.seconds("ACCESS_TOKEN_SECONDS", 3600, 60..=86_400)?,
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refresh_token_works_once_unless_said() {
+    fn a_refresh_token_works_once_by_default() {
         let settings = TokenSettings::from_environment(&Environment::default()).unwrap();
         assert_eq!((settings.refresh_reuse, settings.per_key), (TimeDelta::zero(), 1000));
         let reuse = |seconds| {

@@ -1,4 +1,4 @@
-//! A removal over the management API: both of its steps, and how many keys the removed user has.
+//! Removing a user over the management API: both steps, and the number of the user's keys.
 
 use std::time::Duration;
 
@@ -13,23 +13,23 @@ use crate::store::legacy_keys::LegacyKeysTable;
 use crate::store::workspaces::WorkspacesTable;
 use crate::users::remove::{KeyDisposition, Removal, UserRemover};
 
-/// How long counting may take. The removal has to be handed over within the same request, whatever becomes of the count.
+/// The time limit of the count. The second step must start within the same request, even if the count fails.
 const BUDGET: Duration = Duration::from_secs(2);
 
-/// The hint where a removal found no key: the id may be misspelt.
+/// The hint for a removal that found no key: the id may be misspelt.
 const NOTHING_FOUND: &str = "No key of this user was found. User ids are case-sensitive, so check the spelling. \
                              If the user was removed before, their keys may be gone already.";
 
-/// How many keys of each kind a user has.
+/// The number of a user's keys by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct KeysFound {
-    /// API keys, expired and disabled ones included.
+    /// The API keys, including expired and disabled ones.
     pub api_keys: usize,
-    /// Legacy keys, as far as their index has them by now.
+    /// The legacy keys. Their index is eventually consistent.
     pub legacy_keys: usize,
 }
 
-/// The response to a removal, with the number of keys that it found.
+/// The response to a removal, with the number of keys found.
 #[derive(Debug, Serialize)]
 pub struct RemovalResponse {
     #[serde(flatten)]
@@ -39,7 +39,7 @@ pub struct RemovalResponse {
 }
 
 impl RemovalResponse {
-    /// The response to a removal that found so many keys.
+    /// The response to a removal that found these keys.
     #[must_use]
     pub fn new(removal: Removal, found: KeysFound) -> Self {
         let found_nothing = found.api_keys == 0 && found.legacy_keys == 0;
@@ -47,42 +47,42 @@ impl RemovalResponse {
     }
 }
 
-/// Removes a user of the caller's workspace, counts their keys, and begins the second step.
+/// Removes a user of the caller's workspace, counts their keys, and starts the second step.
 ///
 /// # Errors
 ///
-/// As [`UserRemover::remove`], [`count`] and [`AsyncInvoker::invoke`] say. After an error of the last two the user is removed,
+/// See [`UserRemover::remove`], [`count`] and [`AsyncInvoker::invoke`]. After an error of the last two the user is removed,
 /// and the same request can be sent again.
 pub async fn remove_user(
     remover: &UserRemover,
-    clear_user: &AsyncInvoker,
+    removal_processor: &AsyncInvoker,
     context: &RequestContext,
     user_id: UserId,
     keys: KeyDisposition,
 ) -> Result<RemovalResponse, Error> {
     let removal = remover.remove(context, user_id, keys).await?;
     let found = count(&remover.store.workspaces, remover.legacy.as_ref(), &removal, context.now).await;
-    // Also where the count has failed: the removal must not wait for somebody to ask again.
-    clear_user.invoke(&removal).await?;
+    // The second step starts even if the count failed, because the removal must not depend on a repeated request.
+    removal_processor.invoke(&removal).await?;
     Ok(RemovalResponse::new(removal, found?))
 }
 
-/// Counts the keys of a user whose removal is marked already, and not handed over yet.
+/// Counts the keys of a user who is marked as removed, before the second step starts.
 ///
-/// The mark has to come first: after it no API key can be made for the user, so that a strongly consistent count misses
-/// none. Handing over has to come afterwards: it begins to delete what is counted.
+/// The mark must come first: afterwards no API key can be created for the user, so that a strongly consistent count is
+/// complete. The second step must come later, because it deletes the keys to be counted.
 ///
 /// # Errors
 ///
 /// - [`Error::Unavailable`]: the database did not answer, or not in time.
-/// - [`Error::Broken`]: an entry is not as it should be.
+/// - [`Error::Broken`]: an entry is not valid.
 pub async fn count(
     workspaces: &WorkspacesTable,
     legacy: Option<&LegacyKeysTable>,
     removal: &Removal,
     now: DateTime<Utc>,
 ) -> Result<KeysFound, Error> {
-    let (workspace, user) = removal.whom();
+    let (workspace, user) = removal.workspace_and_user();
     let legacy_keys = async {
         match legacy {
             Some(legacy) => legacy.count_of_user(workspace, user).await,
@@ -93,7 +93,7 @@ pub async fn count(
     let (members, legacy_keys) = tokio::time::timeout(BUDGET, counts).await.map_err(|_| {
         Error::Unavailable { service: "DynamoDB", cause: "counting keys took too long".to_owned() }
     })??;
-    // An entry outlives a key that DynamoDB has removed at the end of its retention, until it is purged.
+    // The entry of a key that DynamoDB removed at the end of its retention exists until the key is purged.
     let api_keys = members.iter().filter(|member| member.gone_at.is_none_or(|gone_at| now < gone_at)).count();
     Ok(KeysFound { api_keys, legacy_keys })
 }
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_removal_that_found_nothing_says_so_and_no_other_does() {
+    fn only_a_removal_that_found_no_key_has_a_hint() {
         let removal = || {
             let event = json!({"workspace_id": "acme", "user_id": "Bob@example.com"}).to_string();
             Removal::parse(event.as_bytes(), Utc::now()).unwrap()

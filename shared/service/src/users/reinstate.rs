@@ -9,15 +9,15 @@ use keygate_core::scope::USERS_WRITE;
 
 use crate::store::{Store, WriteOutcome};
 
-/// Lets a removed user of the caller's workspace have keys again. What was deleted or handed over stays so; what a removal
-/// has not come to yet, it leaves alone from now on. A user who is not removed stays as they are.
+/// Allows a removed user of the caller's workspace to have keys again. Keys that were deleted or transferred stay so, and
+/// the removal leaves the remaining keys unchanged. A user who is not removed stays unchanged.
 ///
-/// Users do not reinstate themselves: a removal would mean nothing to a user who may.
+/// Users cannot reinstate themselves: otherwise a removal would have no effect on a user who may reinstate users.
 ///
 /// # Errors
 ///
 /// - [`Error::InsufficientScope`]: the caller may not reinstate users.
-/// - [`Error::InsufficientCredential`]: the caller came with something else than an API key with its current secret.
+/// - [`Error::InsufficientCredential`]: the caller did not present an API key with its current secret.
 /// - [`Error::OwnUser`]: the user is the caller.
 /// - [`Error::CallerRemoved`]: the caller's user was removed.
 /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
@@ -30,7 +30,7 @@ pub async fn reinstate(store: &Store, context: &RequestContext, user_id: &UserId
     }
     let event = AuditEvent::for_user(Action::UserReinstated, context.event(), user_id);
     let whom = (&caller.workspace_id, user_id);
-    // A user who is not removed can have keys already.
+    // A user who is not removed can already have keys.
     let (WriteOutcome::Applied | WriteOutcome::Stale) =
         store.reinstate_user(context.actor(), whom, &event, context.now).await?;
     Ok(())

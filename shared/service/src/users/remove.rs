@@ -1,4 +1,4 @@
-//! Removing a user: the first step, which marks them.
+//! Removing a user: the first step, which marks the user as removed.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::audit_event::{Action, AuditEvent};
@@ -18,24 +18,24 @@ use crate::keys::rotate::{self, MAX_OVERLAP};
 use crate::store::Store;
 use crate::store::legacy_keys::LegacyKeysTable;
 
-/// How long the secret of a key that is handed over goes on unless said, in seconds: a week.
+/// The default overlap of a transferred key in seconds: a week.
 const DEFAULT_OVERLAP: i64 = 7 * 24 * 60 * 60;
 
-/// What becomes of the keys of a removed user.
+/// What happens to the keys of a removed user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyDisposition {
-    /// Who gets them; they are deleted, if not said.
+    /// The user who gets the keys; `None` if they are deleted.
     pub transfer_to: Option<UserId>,
-    /// How long the secrets of those that are handed over go on from the removal.
+    /// How long the current secrets of transferred keys keep working after the removal, in seconds.
     pub overlap_seconds: i64,
 }
 
 impl KeyDisposition {
-    /// Reads the parameters of a query about `user`.
+    /// Parses the query parameters of a request about `user`.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: names every parameter that is wrong, unknown or there twice.
+    /// - [`Error::Invalid`]: names every invalid, unknown or repeated parameter.
     pub fn parse<'a>(
         user: &UserId,
         parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -57,29 +57,29 @@ impl KeyDisposition {
 
 const ANOTHER_USER: &str = "must be another user";
 
-/// A removal, as it is asked for by a request or an event, and as the second step gets it.
+/// A removal, as a request or an event describes it and as the second step gets it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removal {
-    /// The tenant.
+    /// The workspace.
     pub workspace_id: WorkspaceId,
-    /// Who is removed.
+    /// The removed user.
     pub user_id: UserId,
-    /// Who gets the keys; they are deleted, if not said.
+    /// The user who gets the keys; `None` if they are deleted.
     pub transfer_to: Option<UserId>,
-    /// How long the secrets of those that are handed over go on from the removal.
+    /// How long the current secrets of transferred keys keep working after the removal, in seconds.
     pub overlap_seconds: i64,
-    /// When it was asked for, to the millisecond. It tells a removal from one before or after a reinstatement.
+    /// The time of the request, to the millisecond. It shows whether a reinstatement was earlier or later than the removal.
     pub time: DateTime<Utc>,
-    /// Who asked for it.
+    /// The user who requested the removal.
     pub actor: UserId,
 }
 
 impl Removal {
-    /// Reads an event: `{"workspace_id", "user_id", "transfer_to"?, "overlap_seconds"?, "time"?, "actor"?}`.
+    /// Parses an event: `{"workspace_id", "user_id", "transfer_to"?, "overlap_seconds"?, "time"?, "actor"?}`.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: names every field that is wrong, and what it must be.
+    /// - [`Error::Invalid`]: names every invalid field with its requirement.
     pub fn parse(event: &[u8], now: DateTime<Utc>) -> Result<Self, Error> {
         let mut fields = Fields::parse(event)?;
         let workspace_id = fields.required("workspace_id", fields::parsed);
@@ -100,17 +100,17 @@ impl Removal {
             user_id,
             transfer_to,
             overlap_seconds,
-            // One that is still to come would be after whatever is done now.
+            // A time in the future would make this removal later than changes that follow it.
             time: whole_millisecond(time.unwrap_or(now).min(now)),
             actor: actor.unwrap_or_else(UserId::of_user_events),
         }))
     }
 
-    pub(super) fn whom(&self) -> (&WorkspaceId, &UserId) {
+    pub(super) fn workspace_and_user(&self) -> (&WorkspaceId, &UserId) {
         (&self.workspace_id, &self.user_id)
     }
 
-    /// The context of the audit events of the second step, which no request waits for.
+    /// The context of the audit events of the second step, which runs without a request.
     pub(super) fn context(&self, now: DateTime<Utc>) -> EventContext<'_> {
         EventContext::without_request(&self.workspace_id, &self.actor, now)
     }
@@ -120,7 +120,7 @@ impl Removal {
         AuditEvent::for_user(Action::UserRemoved, context, &self.user_id)
     }
 
-    /// Until when the secrets go on of keys that are handed over by the removal of `removed_at`.
+    /// The end of the overlap of keys that are transferred by the removal at `removed_at`.
     pub(super) fn overlap_ends(&self, removed_at: DateTime<Utc>) -> DateTime<Utc> {
         removed_at + TimeDelta::seconds(self.overlap_seconds)
     }
@@ -131,41 +131,44 @@ fn time(value: &Value) -> Result<DateTime<Utc>, FieldError> {
     Ok(time.map_err(|_| FieldError::new(&query_parameters::MUST_BE_A_TIME))?.into())
 }
 
-/// `MAX_REMOVED_USERS`: how many users whom a workspace does not know requests may remove from it; 10,000 unless set.
+/// `MAX_REMOVED_USERS`: the maximum number of unknown users that requests may remove from a workspace; 10,000 by default.
 ///
 /// # Errors
 ///
-/// [`InvalidVariable`] when it is no number from 1 to 1000000.
+/// [`InvalidVariable`] when the value is not in `1..=1000000`.
 pub fn max_removed_users(environment: &Environment) -> Result<u32, InvalidVariable> {
     environment.number("MAX_REMOVED_USERS", 10_000, 1..=1_000_000)
 }
 
-/// What removing users takes.
+/// Removes users.
 #[derive(Debug)]
 pub struct UserRemover {
-    /// Where users are.
+    /// The store.
     pub store: Store,
-    /// Where legacy keys are, if any are honoured.
+    /// The legacy keys, if the deployment accepts any.
     pub legacy: Option<LegacyKeysTable>,
-    /// How many users whom a workspace does not know may be removed from it.
+    /// The maximum number of removed users whom the workspace did not know.
     pub max_unknown: u32,
 }
 
 impl UserRemover {
-    /// Marks a user of the caller's workspace as removed, whether or not they ever had a key. What is left to do is in the
-    /// [`Removal`]; a user who is marked already gets another one, so that whoever is not sure asks again.
+    /// Marks a user of the caller's workspace as removed, whether or not they ever had a key. The returned [`Removal`] is
+    /// the input of the second step. Removing a user again returns another one, so that a client may repeat the request.
     ///
-    /// Nobody removes themself, so that who may do it does not run out by accident. Handing keys over makes them act for
-    /// somebody else, and takes what every key could have: the scope of an administrator and no endpoint rules.
+    /// Users cannot remove themselves, so that a workspace does not lose its last administrator by accident. Transferred
+    /// keys act for another user, so a transfer requires everything that a key may have: the scope of an administrator and
+    /// no endpoint rules.
     ///
     /// # Errors
     ///
-    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not remove users, or not hand keys over.
-    /// - [`Error::InsufficientCredential`]: the caller came with an access token, a legacy key or the secret of a former user.
+    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not remove users, or may not
+    ///   transfer keys.
+    /// - [`Error::InsufficientCredential`]: the caller presented an access token, a legacy key or the secret of a former
+    ///   user.
     /// - [`Error::OwnUser`]: the user is the caller.
     /// - [`Error::CallerRemoved`]: the caller's user was removed.
-    /// - [`Error::UserRemoved`]: the user who is to get the keys was removed.
-    /// - [`Error::RemovalLimit`]: the user is not known, and no more such users may be removed.
+    /// - [`Error::UserRemoved`]: the user who would get the keys was removed.
+    /// - [`Error::RemovalLimit`]: the user is not known, and the maximum number of such removals is reached.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn remove(
         &self,
@@ -192,22 +195,22 @@ impl UserRemover {
         };
         let event = removal.event(context.event());
         let mark = async |limit| {
-            let (whom, heir) = (removal.whom(), removal.transfer_to.as_ref());
-            self.store.remove_user(caller.actor(), whom, heir, limit, &event, removal.time).await
+            let (user, heir) = (removal.workspace_and_user(), removal.transfer_to.as_ref());
+            self.store.remove_user(caller.actor(), user, heir, limit, &event, removal.time).await
         };
         let marked = match mark(Some(self.max_unknown)).await {
-            // A user with legacy keys alone has no entry, and is as real as any other.
+            // A user with only legacy keys has no entry, but is a known user.
             Err(Error::RemovalLimit(_)) if self.has_legacy_keys(&removal).await? => mark(None).await?,
             marked => marked?,
         };
-        // Only where clocks differ has it been undone after now.
+        // The removal can only be outdated already if clocks differ.
         marked.ok_or(Error::Busy)?;
         Ok(removal)
     }
 
     async fn has_legacy_keys(&self, removal: &Removal) -> Result<bool, Error> {
         let Some(legacy) = &self.legacy else { return Ok(false) };
-        let (workspace, user) = removal.whom();
+        let (workspace, user) = removal.workspace_and_user();
         Ok(legacy.count_of_user(workspace, user).await? > 0)
     }
 }
@@ -230,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workspace_and_a_user_are_all_it_takes() {
+    fn a_workspace_and_a_user_are_sufficient() {
         let event = json!({"workspace_id": "acme", "user_id": "alice"}).to_string();
         let removal = Removal::parse(event.as_bytes(), now()).unwrap();
         assert_eq!((removal.actor.as_str(), &removal.transfer_to), ("keygate:users", &None));
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_field_of_an_event_is_named_at_once() {
+    fn all_invalid_fields_of_an_event_are_reported_together() {
         let event = json!({"workspace_id": "Acme", "user_id": "a b", "transfer_to": 1, "overlap_seconds": -1, "time": "now",
             "actor": "", "detail": {}});
         let expected =
@@ -258,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_parameter_is_named_at_once() {
+    fn all_invalid_parameters_are_reported_together() {
         let alice: UserId = "alice".parse().unwrap();
         let parse = |parameters: &[(&'static str, &'static str)]| {
             KeyDisposition::parse(&alice, parameters.iter().copied())

@@ -1,4 +1,4 @@
-//! Removing a user: the second step, which deletes their keys or hands them over.
+//! Removing a user: the second step, which deletes their keys or transfers them.
 
 use chrono::{DateTime, Utc};
 use keygate_core::audit_event::{Action, AuditEvent};
@@ -13,62 +13,65 @@ use crate::store::legacy_key_transactions::LegacyStore;
 use crate::store::workspace_members::CountedMember;
 use crate::users::remove::Removal;
 
-/// How often a key is read again because somebody else changed it between the reading and the writing.
+/// The maximum number of attempts for a key that changes concurrently.
 const ATTEMPTS: usize = 4;
 
-/// What clearing users takes.
+/// Processes removals of users.
 #[derive(Debug)]
-pub struct UserClearer {
-    /// Where keys are.
+pub struct UserRemovalProcessor {
+    /// The store.
     pub store: Store,
-    /// Where legacy keys are, if any are honoured.
+    /// The legacy keys, if the deployment accepts any.
     pub legacy: Option<LegacyStore>,
-    /// How many keys a user may have.
+    /// The maximum number of keys of a user.
     pub quota: u32,
 }
 
-/// What came of the keys of a removed user.
+/// The result of processing a removal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ClearSummary {
-    /// So many were deleted.
+pub struct RemovalSummary {
+    /// The number of deleted keys.
     pub deleted: u32,
-    /// So many are another user's now.
+    /// The number of transferred keys.
     pub transferred: u32,
-    /// The removal is over: the user was reinstated since it was asked for, or is being removed anew.
-    pub is_over: bool,
+    /// Whether the removal is out of date, because the user was reinstated or removed again after it was requested. The
+    /// remaining keys are left unchanged.
+    pub superseded: bool,
 }
 
-impl UserClearer {
-    /// Marks the user as removed, unless they are, and deletes every key of theirs or hands it over. Run again, it goes on
-    /// with what is left.
+impl UserRemovalProcessor {
+    /// Marks the user as removed, unless they already are, and deletes or transfers each of their keys. After an
+    /// interruption, calling it again processes the remaining keys.
     ///
-    /// A key that cannot be handed over, because the other user has as many as a user may have or was removed too, is
-    /// deleted. One that is handed over gets a hash that is no secret's. The secret in use goes on until the overlap
-    /// ends, counted from the removal; then there is no secret until the key is rotated.
+    /// A key is deleted instead of transferred if the other user has the maximum number of keys or was removed too. A
+    /// transferred key gets a hash that belongs to no secret. Its current secret works until the overlap ends, counted from
+    /// the removal. Then the key has no secret until it is rotated.
     ///
-    /// Legacy keys are deleted, and are never handed over: their secret cannot be taken from whoever has it but by that.
+    /// Legacy keys are deleted and never transferred, because only deleting them revokes their secret.
     ///
     /// # Errors
     ///
-    /// - [`Error::Conflict`], [`Error::Busy`], [`Error::Unavailable`]: not everything is done yet. Try again.
-    pub async fn clear(&self, removal: &Removal, now: DateTime<Utc>) -> Result<ClearSummary, Error> {
-        let mut cleared = ClearSummary::default();
+    /// - [`Error::Conflict`], [`Error::Busy`], [`Error::Unavailable`]: some keys are not processed yet. Try again.
+    pub async fn process(&self, removal: &Removal, now: DateTime<Utc>) -> Result<RemovalSummary, Error> {
+        let mut summary = RemovalSummary::default();
         let event = removal.event(removal.context(now));
-        let removed_at =
-            self.store.remove_user(Actor::Keygate, removal.whom(), None, None, &event, removal.time).await?;
+        let removed_at = self
+            .store
+            .remove_user(Actor::Keygate, removal.workspace_and_user(), None, None, &event, removal.time)
+            .await?;
         let Some(removed_at) = removed_at else {
-            return Ok(ClearSummary { is_over: true, ..cleared });
+            return Ok(RemovalSummary { superseded: true, ..summary });
         };
-        let (workspace, user) = removal.whom();
+        let (workspace, user) = removal.workspace_and_user();
         let mut members = self.store.workspaces.counted_members(workspace, user).await?;
-        // Expired keys come last: there may be a great many, and they work no more.
+        // Expired keys come last: there may be very many, and they no longer work.
         members.sort_by_key(|member| member.expires_at.is_some_and(|expires_at| expires_at <= now));
         for CountedMember { member, .. } in members {
-            match self.clear_key(member.key_id, removal, removed_at, now).await {
-                Ok(Some(Action::KeyTransferred)) => cleared.transferred += 1,
-                Ok(Some(_)) => cleared.deleted += 1,
+            match self.process_key(member.key_id, removal, removed_at, now).await {
+                Ok(Some(Action::KeyTransferred)) => summary.transferred += 1,
+                Ok(Some(_)) => summary.deleted += 1,
                 Ok(None) => {}
-                Err(Error::UserReinstated) => return Ok(ClearSummary { is_over: true, ..cleared }),
+                Err(Error::UserReinstated) => return Ok(RemovalSummary { superseded: true, ..summary }),
                 Err(error) => return Err(error),
             }
         }
@@ -76,18 +79,21 @@ impl UserClearer {
             for key in legacy.keys.of_user(&removal.workspace_id, &removal.user_id).await? {
                 let context = removal.context(now);
                 let event = AuditEvent::for_key(Action::LegacyDeleted, context, key.key_id, &removal.user_id);
-                match legacy.delete_of_removed_user(&key, removal.whom(), removed_at, &event).await {
-                    Ok(deleted) => cleared.deleted += u32::from(deleted.is_applied()),
-                    Err(Error::UserReinstated) => return Ok(ClearSummary { is_over: true, ..cleared }),
+                match legacy
+                    .delete_of_removed_user(&key, removal.workspace_and_user(), removed_at, &event)
+                    .await
+                {
+                    Ok(deleted) => summary.deleted += u32::from(deleted.is_applied()),
+                    Err(Error::UserReinstated) => return Ok(RemovalSummary { superseded: true, ..summary }),
                     Err(error) => return Err(error),
                 }
             }
         }
-        Ok(cleared)
+        Ok(summary)
     }
 
-    /// What was done to the key, if it was there.
-    async fn clear_key(
+    /// Deletes or transfers a key, and returns the action; `None` if the key no longer exists.
+    async fn process_key(
         &self,
         id: KeyId,
         removal: &Removal,
@@ -98,7 +104,7 @@ impl UserClearer {
             let stored = self.store.keys.unhashed(id, now).await?.filter(|stored| {
                 stored.record.workspace_id == removal.workspace_id && stored.record.user_id == removal.user_id
             });
-            // Deleted meanwhile, or its time is over.
+            // The key was deleted meanwhile, or is past its `ttl`.
             let Some(stored) = stored else { return Ok(None) };
             match self.transfer(&stored, removal, removed_at, now).await {
                 Ok(true) => return Ok(Some(Action::KeyTransferred)),
@@ -116,7 +122,7 @@ impl UserClearer {
         Err(Error::Conflict)
     }
 
-    /// Whether the removal hands keys over, and this one was.
+    /// Transfers the key, if the removal names a user to transfer it to. Returns whether it did.
     async fn transfer(
         &self,
         stored: &UnhashedKey,
