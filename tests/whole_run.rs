@@ -235,7 +235,7 @@ const COMPARING: [&str; 5] =
 
 /// The roles that write calls or refusals into the audit trail. These are no changes, so no transaction has them.
 const APPENDING: [&str; 5] =
-    ["authorizerole", "recordcallsrole", "issuetokenrole", "revoketokenrole", "introspecttokenrole"];
+    ["authorizerole", "ingestaccesslogsrole", "issuetokenrole", "revoketokenrole", "introspecttokenrole"];
 
 /// Checks the conditions of a role's actions: writes are bound to transactions, except for deferred work, and reads to
 /// attributes without the hashes, except in the roles that compare hashes.
