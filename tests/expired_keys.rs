@@ -1,9 +1,11 @@
 //! Expired keys: an expired key frees its name and its place in its user's quota, and an extension takes both again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::support::database::{Contents, expire, string};
@@ -113,11 +115,16 @@ async fn a_hundred_expired_keys_do_not_keep_their_user_from_having_another_hundr
     tokio::time::sleep(Duration::from_secs(2)).await;
 
     // Many at once find the count full, want the same places, and get them all.
-    let mut creates = JoinSet::new();
+    // Twenty at a time: each waits for the others' transactions, and all of them for one emulated database.
+    let (mut creates, at_a_time) = (JoinSet::new(), Arc::new(Semaphore::new(20)));
     for index in 1..100 {
-        let (api, admin) = (workspace.api.clone(), workspace.admin.clone());
+        let (api, admin, at_a_time) =
+            (workspace.api.clone(), workspace.admin.clone(), Arc::clone(&at_a_time));
         let body = json!({"name": format!("ci-{index}"), "user_id": "svc:ci"});
-        creates.spawn(async move { api.send(Method::POST, &keys_url(""), Some(&admin), Some(&body)).await });
+        creates.spawn(async move {
+            let _turn = at_a_time.acquire_owned().await.expect("it is never closed");
+            api.send(Method::POST, &keys_url(""), Some(&admin), Some(&body)).await
+        });
     }
     while let Some(answer) = creates.join_next().await {
         let answer = answer.expect("an answer");
