@@ -320,13 +320,19 @@ impl Life {
         for credential in &self.model.all {
             let is_refresh =
                 self.model.tokens.iter().any(|token| token.text == *credential && token.is_refresh);
+            // A busy machine can let a credential end between the call and the comparison.
+            let before = self.model.end_of(credential, Utc::now());
             let found = if is_refresh || credential.contains("_ref_") {
                 self.introspected(credential).await
             } else {
                 self.authorized(credential).await
             };
-            let expected = self.model.end_of(credential, Utc::now());
-            assert_eq!(found, expected, "{credential} after {steps:?}: {:#?}", self.model);
+            let after = self.model.end_of(credential, Utc::now());
+            assert!(
+                found == before || found == after,
+                "{credential} is {found:?}, not {after:?}, after {steps:?}: {:#?}",
+                self.model
+            );
         }
     }
 
