@@ -57,7 +57,7 @@ def matches(pattern: dict, value: object) -> bool:
 
 
 def fits(rule: object, value: dict, name: str) -> bool:
-    """Whether one of the alternatives for a member fits: a value, its existence, or that it is none of some values."""
+    """Whether a member fits one of the alternatives of a filter: a value, its existence, or `anything-but` a list."""
     if isinstance(rule, dict) and "anything-but" in rule:
         return name in value and value[name] not in rule["anything-but"]
     return rule == value.get(name) or rule == {"exists": name in value}

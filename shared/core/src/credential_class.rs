@@ -50,7 +50,7 @@ pub enum OldSecret {
     Transferred,
 }
 
-/// A credential as far as rights depend on it.
+/// The class of a credential, on which its rights depend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialClass {
     /// An API key with its current secret.

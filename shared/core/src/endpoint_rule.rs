@@ -41,7 +41,7 @@ const RESPONSE_BUDGET_BYTES: usize = 6_000;
 string_newtype! {
     /// One rule in its canonical form.
     ///
-    /// A path consists of `/` and segments of letters, digits and `-._~:@+=`, none of which is empty, `.` or `..`. Every
+    /// A path consists of `/` and segments of letters, digits and `-._~:@+=`. A segment is not empty, `.` or `..`. Every
     /// other character of a URL is ambiguous or has a meaning in IAM (`*`, `?`, `$`).
     EndpointRule or InvalidEndpointRule, by |text| {
         if text != CONNECT && (text.len() > MAX_RULE_LEN || !is_method_and_path(text)) {
