@@ -219,17 +219,20 @@ mod tests {
         "01JD4A0000F9K3W7RT2M8Q0001".parse().unwrap()
     }
 
+    fn request<'a>(
+        key: &'a MacKey,
+        labels: &'static Labels,
+        caller: &'a Caller,
+        idempotency_key: &'a IdempotencyKey,
+    ) -> IdempotentRequest<'a> {
+        IdempotentRequest { key, labels, caller, idempotency_key, request: b"{}" }
+    }
+
     #[test]
     fn the_same_request_again_gets_the_same_secret() {
         let (key, caller, header) = (key(), alice(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
         for labels in [&CREATE, &ROTATE] {
-            let request = IdempotentRequest {
-                key: &key,
-                labels,
-                caller: &caller,
-                idempotency_key: &header,
-                request: b"{}",
-            };
+            let request = request(&key, labels, &caller, &header);
             let (first, entry) = request.first(made(), 1, Utc::now());
             let again = request.repeat(&entry.record).unwrap();
             assert_eq!((first.key_id, first.secret.expose()), (again.key_id, again.secret.expose()));
@@ -252,13 +255,7 @@ mod tests {
     fn another_request_is_a_mismatch_and_another_sender_another_request() {
         let (key, header) = (key(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
         let alice = alice();
-        let request = IdempotentRequest {
-            key: &key,
-            labels: &ROTATE,
-            caller: &alice,
-            idempotency_key: &header,
-            request: b"{}",
-        };
+        let request = request(&key, &ROTATE, &alice, &header);
         let (_, entry) = request.first(made(), 2, Utc::now());
         let other_request = IdempotentRequest { request: b"{ }", ..request };
         assert!(matches!(other_request.repeat(&entry.record), Err(Error::IdempotencyMismatch)));
@@ -283,13 +280,7 @@ mod tests {
         let (key, header) = (key(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
         let current = alice();
         let old = Caller { old_secret: Some(OldSecret::Previous), ..alice() };
-        let [current, old] = [&current, &old].map(|caller| IdempotentRequest {
-            key: &key,
-            labels: &ROTATE,
-            caller,
-            idempotency_key: &header,
-            request: b"{}",
-        });
+        let [current, old] = [&current, &old].map(|caller| request(&key, &ROTATE, caller, &header));
         let (first, entry) = current.first(made(), 2, Utc::now());
         assert_eq!(old.digest(), entry.digest);
         assert_eq!(old.repeat(&entry.record).unwrap().secret.expose(), first.secret.expose());
@@ -298,13 +289,7 @@ mod tests {
     #[test]
     fn a_request_is_remembered_for_ten_minutes() {
         let (key, caller, header) = (key(), alice(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
-        let request = IdempotentRequest {
-            key: &key,
-            labels: &CREATE,
-            caller: &caller,
-            idempotency_key: &header,
-            request: b"{}",
-        };
+        let request = request(&key, &CREATE, &caller, &header);
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let (_, IdempotencyEntry { record, .. }) = request.first(made(), 1, now);
         assert_eq!(record.began_at(), now);
@@ -317,13 +302,7 @@ mod tests {
     fn a_mac_key_of_creates_and_a_pepper_of_the_same_bytes_make_different_macs() {
         let (caller, header) = (alice(), IdempotencyKey::parse(HEADER_VALUE).unwrap());
         let key = key();
-        let request = IdempotentRequest {
-            key: &key,
-            labels: &CREATE,
-            caller: &caller,
-            idempotency_key: &header,
-            request: b"{}",
-        };
+        let request = request(&key, &CREATE, &caller, &header);
         let (credential, entry) = request.first(made(), 1, Utc::now());
         let hash = Peppers::new(vec![self::key()], 1).hash(&credential);
         assert_ne!(hash.as_bytes(), &entry.record.request);

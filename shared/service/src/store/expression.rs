@@ -207,18 +207,27 @@ impl UpdateExpression {
     }
 }
 
+/// Gives the SDK's builder of an operation its condition, and `placeholders` beside those of the condition.
+macro_rules! on_condition {
+    ($builder:expr, $condition:expr, $placeholders:expr) => {{
+        let (condition, mut placeholders): (Condition, Placeholders) = ($condition, $placeholders);
+        let (text, returned) = (condition.text(), condition.returned_item());
+        placeholders.extend(condition.placeholders);
+        let (names, values) = placeholders.into_maps();
+        $builder
+            .set_condition_expression(text)
+            .set_expression_attribute_names(names)
+            .set_expression_attribute_values(values)
+            .set_return_values_on_condition_check_failure(returned)
+            .build()
+    }};
+}
+
 /// The operation that puts an item.
 pub(super) fn put(table: &str, item: Item, condition: Condition) -> TransactWriteItem {
-    let (text, returned) = (condition.text(), condition.returned_item());
-    let (names, values) = condition.placeholders.into_maps();
-    let put = Put::builder()
-        .table_name(table)
-        .set_item(Some(item))
-        .set_condition_expression(text)
-        .set_expression_attribute_names(names)
-        .set_expression_attribute_values(values)
-        .set_return_values_on_condition_check_failure(returned);
-    TransactWriteItem::builder().put(put.build().expect("a table and an item")).build()
+    let put = Put::builder().table_name(table).set_item(Some(item));
+    let put = on_condition!(put, condition, Placeholders::default());
+    TransactWriteItem::builder().put(put.expect("a table and an item")).build()
 }
 
 /// The operation that updates the item with this key.
@@ -228,48 +237,23 @@ pub(super) fn update(
     expression: UpdateExpression,
     condition: Condition,
 ) -> TransactWriteItem {
-    let (update_text, text, returned) = (expression.text(), condition.text(), condition.returned_item());
-    let mut placeholders = expression.placeholders;
-    placeholders.extend(condition.placeholders);
-    let (names, values) = placeholders.into_maps();
-    let update = Update::builder()
-        .table_name(table)
-        .set_key(Some(key))
-        .update_expression(update_text)
-        .set_condition_expression(text)
-        .set_expression_attribute_names(names)
-        .set_expression_attribute_values(values)
-        .set_return_values_on_condition_check_failure(returned);
-    TransactWriteItem::builder().update(update.build().expect("a table, a key and an update")).build()
+    let update = Update::builder().table_name(table).set_key(Some(key)).update_expression(expression.text());
+    let update = on_condition!(update, condition, expression.placeholders);
+    TransactWriteItem::builder().update(update.expect("a table, a key and an update")).build()
 }
 
 /// The operation that deletes the item with this key.
 pub(super) fn delete(table: &str, key: Item, condition: Condition) -> TransactWriteItem {
-    let (text, returned) = (condition.text(), condition.returned_item());
-    let (names, values) = condition.placeholders.into_maps();
-    let delete = Delete::builder()
-        .table_name(table)
-        .set_key(Some(key))
-        .set_condition_expression(text)
-        .set_expression_attribute_names(names)
-        .set_expression_attribute_values(values)
-        .set_return_values_on_condition_check_failure(returned);
-    TransactWriteItem::builder().delete(delete.build().expect("a table and a key")).build()
+    let delete = Delete::builder().table_name(table).set_key(Some(key));
+    let delete = on_condition!(delete, condition, Placeholders::default());
+    TransactWriteItem::builder().delete(delete.expect("a table and a key")).build()
 }
 
-/// The operation that writes nothing, and fails unless the item with this key fulfils the condition.
+/// The operation that writes nothing, and fails unless the item with this key meets the condition.
 pub(super) fn check(table: &str, key: Item, condition: Condition) -> TransactWriteItem {
-    let (text, returned) = (condition.text(), condition.returned_item());
-    let (names, values) = condition.placeholders.into_maps();
-    let check = ConditionCheck::builder()
-        .table_name(table)
-        .set_key(Some(key))
-        .set_condition_expression(text)
-        .set_expression_attribute_names(names)
-        .set_expression_attribute_values(values)
-        .set_return_values_on_condition_check_failure(returned);
-    let check = check.build().expect("a table, a key and a condition");
-    TransactWriteItem::builder().condition_check(check).build()
+    let check = ConditionCheck::builder().table_name(table).set_key(Some(key));
+    let check = on_condition!(check, condition, Placeholders::default());
+    TransactWriteItem::builder().condition_check(check.expect("a table, a key and a condition")).build()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Select, TransactWriteItem};
 use chrono::{DateTime, Utc};
 use keygate_core::credential::KeyId;
@@ -243,23 +244,23 @@ impl LegacyKeysTable {
         item.map(serde_dynamo::from_item).transpose().map_err(|_| broken("legacy key"))
     }
 
-    /// Counts the legacy keys of a user through an index, which is eventually consistent.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Unavailable`]: the database did not answer.
-    pub async fn count_of_user(&self, workspace: &WorkspaceId, user: &UserId) -> Result<usize, Error> {
-        let mut pages = self
-            .client
+    fn query_of_user(&self, workspace: &WorkspaceId, user: &UserId) -> QueryFluentBuilder {
+        self.client
             .query()
             .table_name(&self.table)
             .index_name("by_user")
             .key_condition_expression("#owner = :owner")
             .expression_attribute_names("#owner", "owner")
             .expression_attribute_values(":owner", text(&owner(workspace, user)))
-            .select(Select::Count)
-            .into_paginator()
-            .send();
+    }
+
+    /// Counts the legacy keys of a user through an index, which is eventually consistent.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not answer.
+    pub async fn count_of_user(&self, workspace: &WorkspaceId, user: &UserId) -> Result<usize, Error> {
+        let mut pages = self.query_of_user(workspace, user).select(Select::Count).into_paginator().send();
         let mut count = 0;
         while let Some(page) = pages.next().await {
             let page = page.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
@@ -281,13 +282,7 @@ impl LegacyKeysTable {
         user: &UserId,
     ) -> Result<Vec<LocatedLegacyKey>, Error> {
         let query = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .index_name("by_user")
-            .key_condition_expression("#owner = :owner")
-            .expression_attribute_names("#owner", "owner")
-            .expression_attribute_values(":owner", text(&owner(workspace, user)))
+            .query_of_user(workspace, user)
             .projection_expression(LOCATING)
             .expression_attribute_names("#hash", "hash")
             .expression_attribute_names("#ttl", "ttl");
