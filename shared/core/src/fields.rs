@@ -275,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_of_unknown_fields_makes_no_large_answer() {
+    fn a_body_of_unknown_fields_makes_no_large_response() {
         let body: Map<String, Value> = (0..1000).map(|index| (format!("f{index}"), json!(1))).collect();
         let body = Value::Object(body).to_string();
         let Err(Error::Invalid { fields }) = Fields::parse(body.as_bytes()).unwrap().finish(Some(())) else {

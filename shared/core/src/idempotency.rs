@@ -103,7 +103,7 @@ pub struct IdempotencyRecord {
 impl IdempotencyRecord {
     /// Whether the record has expired, so that the request is a new one. `DynamoDB` may delete it late.
     #[must_use]
-    pub fn is_over(&self, now: DateTime<Utc>) -> bool {
+    pub fn has_expired(&self, now: DateTime<Utc>) -> bool {
         self.ttl.timestamp() <= now.timestamp()
     }
 
@@ -239,7 +239,7 @@ mod tests {
             assert_eq!(request.digest(), entry.digest);
 
             let (other, _) = request.first(made(), 1, Utc::now());
-            let nonce_is_new = "a nonce makes every first answer another one";
+            let nonce_is_new = "a nonce makes every first secret another one";
             assert_ne!(first.secret.expose(), other.secret.expose(), "{nonce_is_new}");
             let of_next = IdempotencyRecord { revision: 2, ..entry.record };
             let other = request.repeat(&of_next).unwrap();
@@ -294,7 +294,8 @@ mod tests {
         let (_, IdempotencyEntry { record, .. }) = request.first(made(), 1, now);
         assert_eq!(record.began_at(), now);
         assert!(
-            !record.is_over(now + TimeDelta::seconds(599)) && record.is_over(now + TimeDelta::seconds(600))
+            !record.has_expired(now + TimeDelta::seconds(599))
+                && record.has_expired(now + TimeDelta::seconds(600))
         );
     }
 

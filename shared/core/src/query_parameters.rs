@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_of_nothing_but_repetitions_makes_no_large_answer() {
+    fn a_query_of_nothing_but_repetitions_makes_no_large_response() {
         let repeated = vec![("a", ""); 2500];
         assert_eq!(invalid_parameters(&repeated).len(), 2, "it is there twice, and unknown");
         let names: Vec<String> = (0..2500).map(|index| format!("{index}{}", "n".repeat(500))).collect();

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_nothing_but_repetitions_makes_no_large_answer() {
+    fn a_text_of_nothing_but_repetitions_makes_no_large_response() {
         let members: Vec<_> = (0..2000).map(|index| format!("\"f{index}\":1,\"f{index}\":1")).collect();
         assert_eq!(twice(&format!("{{{}}}", members.join(","))).len(), MAX_TWICE);
         let long = "n".repeat(5000);

@@ -95,8 +95,8 @@ impl HttpConnector for HttpClient {
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             // A missing response is always a reason to retry.
-            let answer = client.send(request).await.map_err(|error| ConnectorError::io(error.into()))?;
-            HttpResponse::try_from(answer.map(SdkBody::from_body_1_x))
+            let response = client.send(request).await.map_err(|error| ConnectorError::io(error.into()))?;
+            HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
                 .map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
@@ -148,7 +148,7 @@ mod tests {
     async fn ask(url: &str, ca_bundle: Option<&str>) -> Result<StatusCode, legacy::Error> {
         let client = HttpClient::new(ca_bundle, Duration::from_secs(20)).unwrap();
         let request = Request::get(url).body(SdkBody::empty()).unwrap();
-        client.send(request).await.map(|answer| answer.status())
+        client.send(request).await.map(|response| response.status())
     }
 
     #[tokio::test]

@@ -131,7 +131,7 @@ pub async fn derive(client: &Client, sources: MacKeySources) -> Result<Peppers, 
 ///
 /// As [`derive()`].
 pub async fn derive_one(client: Client, source: MacKeySource) -> Result<MacKey, Error> {
-    let answer = client
+    let response = client
         .generate_mac()
         .key_id(source.kms_key)
         .mac_algorithm(MacAlgorithmSpec::HmacSha256)
@@ -139,7 +139,7 @@ pub async fn derive_one(client: Client, source: MacKeySource) -> Result<MacKey, 
         .send()
         .await
         .map_err(|failure| Error::unavailable("KMS", &failure))?;
-    let mac = Zeroizing::new(answer.mac.map(Blob::into_inner).unwrap_or_default());
+    let mac = Zeroizing::new(response.mac.map(Blob::into_inner).unwrap_or_default());
     let mut key = Zeroizing::new([0; 32]);
     if mac.len() != key.len() {
         return Err(Error::Broken(format!("KMS answered with a MAC of {} bytes instead of 32", mac.len())));

@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn that_nobody_answers_is_a_failure_of_both_ways_to_the_database() {
+    async fn a_database_that_does_not_answer_is_a_failure_of_both_clients() {
         // Nothing listens there.
         let aws = test_server::aws("https://127.0.0.1:1", Duration::from_secs(2));
         let failure = aws.dynamodb().list_tables().send().await.unwrap_err();

@@ -119,7 +119,7 @@ impl Publisher {
     /// - [`Error::Broken`]: the response cannot be read.
     pub async fn publish(&self, events: &[PublicEvent]) -> Result<Vec<bool>, Error> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct PutEventsResponse {
             #[serde(rename = "Entries")]
             entries: Vec<Value>,
         }
@@ -135,10 +135,10 @@ impl Publisher {
             ],
             body: body.as_bytes(),
         };
-        let answer = self.sigv4.call(&request).await.map_err(|error| error.of("EventBridge"))?;
-        let answer: Answer = serde_json::from_slice(&answer)
+        let response = self.sigv4.call(&request).await.map_err(|error| error.of("EventBridge"))?;
+        let response: PutEventsResponse = serde_json::from_slice(&response)
             .map_err(|_| Error::Broken("EventBridge answered with something else".to_owned()))?;
-        let taken: Vec<_> = answer.entries.iter().map(|entry| entry.get("ErrorCode").is_none()).collect();
+        let taken: Vec<_> = response.entries.iter().map(|entry| entry.get("ErrorCode").is_none()).collect();
         if taken.len() == events.len() {
             Ok(taken)
         } else {

@@ -39,7 +39,7 @@ impl WorkspacesTable {
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
         let record = response.item.map(read_record).transpose()?;
-        Ok(record.filter(|record| !record.is_over(now)))
+        Ok(record.filter(|record| !record.has_expired(now)))
     }
 
     /// Records an idempotent creation or rotation, unless a request with the same `Idempotency-Key` is recorded.
