@@ -105,8 +105,11 @@ impl InactiveReason {
     }
 }
 
+/// How many hashes a key can have: those of its current and of its previous secret.
+const MAX_HASHES: usize = 2;
+
 /// Compares an API key with the stored key of its id, in constant time, and returns the hash that matched, if any. `stored` is
-/// `None` if no such key is stored; that takes the work of a wrong secret.
+/// `None` if no such key is stored. The work is the same for a key with one hash, a key with two, and no key.
 ///
 /// # Errors
 ///
@@ -118,19 +121,19 @@ pub fn verify_key(
     stored: Option<HashedKey>,
     now: DateTime<Utc>,
 ) -> Result<(Verification, Option<MatchedHash>), UnknownPepper> {
-    let Some(stored) = stored.filter(|stored| !stored.record.is_gone(now)) else {
-        peppers.verify_nothing(credential);
-        return Ok((Verification::Unknown(Some(credential.key_id)), None));
-    };
-    let mut matched = None;
-    let mut unknown_pepper = None;
-    for hash in stored.hashes(now) {
+    let stored = stored.filter(|stored| !stored.record.is_gone(now));
+    let (mut matched, mut unknown_pepper, mut compared) = (None, None, 0);
+    for hash in stored.iter().flat_map(|stored| stored.hashes(now)) {
         // Every hash is compared, so that the time does not tell which one matched.
         match peppers.verify(credential, &hash) {
             Ok(equal) => matched = matched.or(equal.then_some(hash)),
             Err(unknown) => unknown_pepper = Some(unknown),
         }
+        compared += 1;
     }
+    // Nor does it tell whether the key exists or is in an overlap.
+    (compared..MAX_HASHES).for_each(|_| peppers.verify_nothing(credential));
+    let Some(stored) = stored else { return Ok((Verification::Unknown(Some(credential.key_id)), None)) };
     match (matched, unknown_pepper) {
         (Some(hash), _) => {
             let is_current = hash == stored.hash;
@@ -449,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_id_takes_the_work_of_a_wrong_secret() {
+    fn an_unknown_id_takes_the_work_of_a_wrong_secret_whether_or_not_its_key_is_in_an_overlap() {
         let peppers = peppers(&[1, 2]);
         let work = |verification: &dyn Fn()| {
             let before = MACS_BEGUN.get();
@@ -460,10 +463,13 @@ mod tests {
             verify_key(&peppers, &api_key(secret), stored, at(200)).unwrap();
         };
         let gone = Key { ttl: Some(at(100)), ..key() };
-        // Making the stored hash takes one MAC itself.
-        assert_eq!(work(&|| verify(WRONG, Some(stored(key(), &peppers)))), 2);
-        assert_eq!(work(&|| verify(WRONG, Some(stored(gone.clone(), &peppers)))), 2);
-        assert_eq!(work(&|| verify(WRONG, None)), 1);
+        let in_overlap = Key { previous_expires_at: Some(at(300)), ..key() };
+        // Making a stored hash takes one MAC itself.
+        assert_eq!(work(&|| verify(WRONG, Some(stored(in_overlap.clone(), &peppers)))) - 2, 2);
+        assert_eq!(work(&|| verify(WRONG, Some(stored(key(), &peppers)))) - 1, 2);
+        assert_eq!(work(&|| verify(CURRENT, Some(stored(key(), &peppers)))) - 1, 2);
+        assert_eq!(work(&|| verify(WRONG, Some(stored(gone.clone(), &peppers)))) - 1, 2);
+        assert_eq!(work(&|| verify(WRONG, None)), 2);
 
         let presented = credential(form(&token()), WRONG);
         let hashed = || HashedToken { token: token(), hash: peppers.hash(&presented) };
