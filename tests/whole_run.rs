@@ -148,7 +148,7 @@ async fn every_role_allows_what_its_function_does_and_nothing_else() {
         let calls = binary.map(|binary| recorded[binary].clone()).unwrap_or_default();
         binary.map(|binary| strangers.remove(binary));
         let role = function["Role"].as_str().and_then(|arn| arn.rsplit('/').next()).expect("a role");
-        roles.push(role.to_owned());
+        roles.push(role.to_lowercase());
         let allowed = allowed(&api, role).await;
         if allowed != calls {
             let unused: Vec<_> = allowed.difference(&calls).collect();
