@@ -70,6 +70,7 @@ async def measure(rounds: int, calls: int, colds: int, only: list[str]) -> dict[
         "AWS_DEFAULT_REGION": os.environ["AWS_REGION"],
         "PYTHONPATH": str(ROOT / "bench/python"),
         "KEYS_TABLE": os.environ["KEYGATE_KEYS_TABLE"],
+        "USAGE_TABLE": os.environ["KEYGATE_USAGE_TABLE"],
         "TOKENS_TABLE": os.environ["KEYGATE_TOKENS_TABLE"],
         "ACTIVITY_TABLE": os.environ["KEYGATE_ACTIVITY_TABLE"],
         "PEPPERS": os.environ["KEYGATE_PEPPERS"],

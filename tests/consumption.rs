@@ -1,14 +1,20 @@
 //! The capacity that an authorization consumes. DynamoDB charges half a read unit for 4 kB, or a whole one if the read is
 //! strongly consistent, and one write unit for 1 kB in the table and in each index that changes.
 
+use chrono::TimeDelta;
+use keygate::store::usage::UsageTable;
 use keygate_core::credential::{Credential, CredentialForm, KeyId};
+use keygate_core::environment::Environment;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::support::database;
-use crate::support::function::{Function, token_event};
+use crate::support::function::{Function, request, token_event};
 use crate::support::legacy::{LEGACY, counts, legacy_key};
-use crate::support::workspace::{Workspace, id_of};
+use crate::support::stack::{dynamodb, variable};
+use crate::support::tables::revealed;
+use crate::support::workspace::{Workspace, id_of, unique};
 
 fn call(key: &str) -> Value {
     token_event(&format!("Bearer {key}"))
@@ -33,9 +39,9 @@ async fn an_authorization_is_one_read_and_the_first_of_its_interval_two_writes()
     let authorizer = Function::start("authorize", &[]).await;
     authorizer.take_capacity();
     authorizer.invoke(call(&key)).await.expect("a policy");
-    // The event in its table and in the index by key; last use in the table and in four indexes, one of which is ordered by
-    // it and so takes two writes.
-    let first = [("GetItem", 1.0), ("PutItem", 2.0), ("UpdateItem", 6.0)];
+    // The event in its table and in the index by key; last use in its table and, because the index is ordered by it, twice in
+    // the index.
+    let first = [("GetItem", 1.0), ("PutItem", 2.0), ("UpdateItem", 3.0)];
     assert_eq!(consumed(&authorizer).await, of(first));
     for _ in 0..5 {
         authorizer.invoke(call(&key)).await.expect("a policy");
@@ -46,6 +52,57 @@ async fn an_authorization_is_one_read_and_the_first_of_its_interval_two_writes()
     assert_eq!(authorizer.take_capacity(), of([("PutItem", 2.0)]));
     let calls = database::calls(&workspace.id, "bob").await;
     assert_eq!(calls.iter().filter_map(|event| event["count"].as_u64()).collect::<Vec<_>>(), [1, 5]);
+}
+
+/// The number of recorded uses of a busy key.
+const USES: i64 = 10_000;
+
+/// What creating a key takes: each operation with its number of items and its capacity units.
+async fn creation(creator: &Function, workspace: &Workspace) -> Vec<(String, Option<usize>, f64)> {
+    creator.take_calls();
+    creator.take_capacity();
+    let event = request(workspace, ("POST", "/api-keys"), None, &[], &json!({"name": unique("ci")}));
+    revealed(&creator.invoke(event).await.expect("an answer"));
+    let calls = creator.take_calls().into_iter();
+    calls
+        .zip(creator.take_capacity())
+        .map(|((operation, request), (_, units))| {
+            (operation, request["TransactItems"].as_array().map(Vec::len), units)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_busy_key_changes_nothing_in_the_table_of_keys_and_makes_no_other_key_dearer() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let id: KeyId = id_of(&key).parse().expect("an id");
+    let creator = Function::start("create-key", &[]).await;
+    let of_idle = creation(&creator, &workspace).await;
+    assert_eq!(of_idle.len(), 1, "one transaction: {of_idle:?}");
+    let (stored, listed) = (database::key(id_of(&key)).await, workspace.contents().await.keys);
+
+    let environment = Environment::from_iter([("USAGE_TABLE", variable("KEYGATE_USAGE_TABLE").as_str())]);
+    let usage = UsageTable::new(dynamodb(), &environment).expect("the name of the table");
+    let (first, mut uses) = (chrono::Utc::now(), JoinSet::new());
+    for lane in 0..16 {
+        let usage = usage.clone();
+        uses.spawn(async move {
+            for second in (lane..USES).step_by(16) {
+                let at = first + TimeDelta::seconds(second);
+                usage.mark_used(id, at, at - TimeDelta::seconds(1)).await.expect("a write");
+            }
+        });
+    }
+    let of_busy = creation(&creator, &workspace).await;
+    uses.join_all().await;
+    assert_eq!(database::last_used_at(id_of(&key)).await, first.timestamp() + USES - 1);
+
+    assert_eq!(of_busy, of_idle, "the same items and units beside a busy key");
+    assert_eq!(database::key(id_of(&key)).await, stored);
+    let mut after = workspace.contents().await.keys;
+    after.retain(|key| listed.iter().any(|before| before["key_id"] == key["key_id"]));
+    assert_eq!(after, listed, "the indexes have the same as before");
 }
 
 #[tokio::test]

@@ -44,7 +44,6 @@ async fn any_failure_of_dynamodb_is_an_error_within_the_budget_and_the_next_resp
     let key = workspace.key_of("bob", &[]).await;
     let made_up = Credential::draw(id_of(&key).parse().expect("an id"), CredentialForm::ApiKey);
     let made_up = made_up.to_text(&"kg".parse().expect("a brand")).expose_secret().to_owned();
-    database::mark_used(id_of(&key)).await;
 
     let dynamodb = Faults::before(&variable("KEYGATE_DYNAMODB_URL")).await;
     let (url, budget) = (dynamodb.url(), BUDGET.as_millis().to_string());
@@ -56,6 +55,10 @@ async fn any_failure_of_dynamodb_is_an_error_within_the_budget_and_the_next_resp
     let authorizer = Function::start("authorize", &settings).await;
     let token = workspace.access_token(&key).await;
     let credentials = [&key, &token, &made_up];
+    for credential in [&key, &token] {
+        authorizer.invoke(call(credential)).await.expect("a policy, and the write of the last use");
+    }
+    authorizer.frozen().await;
     for (fault, rule) in faults("ProvisionedThroughputExceededException", "InternalServerError") {
         dynamodb.inject(&rule).await;
         for credential in credentials {
@@ -84,7 +87,6 @@ async fn any_failure_of_dynamodb_is_an_error_within_the_budget_and_the_next_resp
 async fn a_transient_fault_does_not_change_the_response() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
-    database::mark_used(id_of(&key)).await;
     let dynamodb = Faults::before(&variable("KEYGATE_DYNAMODB_URL")).await;
     let url = dynamodb.url();
     let settings = [("AWS_ENDPOINT_URL_DYNAMODB", url.as_str()), ("AUTHORIZER_BUDGET_MS", "4000")];

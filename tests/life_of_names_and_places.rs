@@ -224,8 +224,13 @@ struct Life<'a> {
 }
 
 fn store(tables: &Tables) -> Store {
-    let [keys, workspaces, activity, _] = &tables.names;
-    let variables = [("KEYS_TABLE", keys), ("WORKSPACES_TABLE", workspaces), ("ACTIVITY_TABLE", activity)];
+    let [keys, workspaces, activity, usage, _] = &tables.names;
+    let variables = [
+        ("KEYS_TABLE", keys),
+        ("WORKSPACES_TABLE", workspaces),
+        ("ACTIVITY_TABLE", activity),
+        ("USAGE_TABLE", usage),
+    ];
     let environment: Environment =
         variables.into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
     Store::new(dynamodb(), &environment).expect("a store")
@@ -321,7 +326,7 @@ impl<'a> Life<'a> {
         let id = KeyId::generate(self.now);
         let mut key = json!({
             "key_id": id.to_string(), "workspace_id": self.caller.workspace_id, "user_id": user, "name": name,
-            "scopes": [], "created_at": now, "created_by": "admin", "revision": 1, "last_used_at": 0,
+            "scopes": [], "created_at": now, "created_by": "admin", "revision": 1,
             "hash": vec![7; 32], "pepper_version": 1,
         });
         if let Some(expires_at) = expires_at {

@@ -10,10 +10,10 @@ mod model;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, ReturnConsumedCapacity, WriteRequest};
+use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
 use chrono::{DateTime, Utc};
 use keygate::keys::list::{ListKeys, list};
-use keygate::store::keys::KeysTable;
+use keygate::store::key_queries::KeyLister;
 use keygate_core::caller::Caller;
 use keygate_core::context::RequestContext;
 use keygate_core::context::RequestOrigin;
@@ -28,7 +28,7 @@ use tokio::runtime::{Builder, Runtime};
 use self::model::{
     Case, Change, Column, Draft, FILTERS, Filter, Known, LIVES, Life, NOW, USERS, WORDS, cases,
 };
-use crate::support::database::{Item, put_request, string, write_batches};
+use crate::support::database::{put_request, string, write_batches};
 use crate::support::function::Function;
 use crate::support::property;
 use crate::support::stack::{dynamodb, variable};
@@ -38,41 +38,52 @@ use crate::support::workspace::unique;
 /// The number of random sets of keys for each column.
 const CASES: u32 = 6;
 
-/// A table of a test's own with the schema of the deployed one. It is deleted when the test ends.
-struct Table {
+/// Tables of a test's own with the schema of the deployed ones: keys and usage. They are deleted when the test ends.
+struct Tables {
     client: Client,
-    name: String,
+    keys: String,
+    usage: String,
 }
 
-impl Table {
+impl Tables {
     async fn create() -> Self {
-        let name = unique("keys");
-        create_like(&name, &variable("KEYGATE_KEYS_TABLE")).await;
-        Self { client: dynamodb(), name }
+        let (keys, usage) = (unique("keys"), unique("usage"));
+        create_like(&keys, &variable("KEYGATE_KEYS_TABLE")).await;
+        create_like(&usage, &variable("KEYGATE_USAGE_TABLE")).await;
+        Self { client: dynamodb(), keys, usage }
     }
 
-    async fn put(&self, workspace: &str, keys: impl IntoIterator<Item = &Known>) {
-        let puts = keys.into_iter().map(|key| put_request(key.item(workspace)));
-        write_batches(&self.client, &self.name, puts.collect()).await;
+    async fn put<'a>(&self, workspace: &str, keys: impl IntoIterator<Item = &'a Known> + Clone) {
+        let puts = keys.clone().into_iter().map(|key| put_request(key.item(workspace)));
+        write_batches(&self.client, &self.keys, puts.collect()).await;
+        let puts = keys.into_iter().map(|key| put_request(key.last_use(workspace)));
+        write_batches(&self.client, &self.usage, puts.collect()).await;
     }
 
-    async fn delete(&self, keys: impl IntoIterator<Item = &String>) {
-        let deletes = keys.into_iter().map(|id| {
-            let delete = DeleteRequest::builder().key("key_id", AttributeValue::S(id.clone())).build();
+    async fn delete<'a>(&self, keys: impl IntoIterator<Item = &'a String> + Clone) {
+        let delete = |id: &str, entry: Option<&str>| {
+            let entry = entry.map(|entry| ("entry".to_owned(), AttributeValue::S(entry.to_owned())));
+            let key = [("key_id".to_owned(), AttributeValue::S(id.to_owned()))].into_iter().chain(entry);
+            let delete = DeleteRequest::builder().set_key(Some(key.collect())).build();
             WriteRequest::builder().delete_request(delete.expect("a key")).build()
-        });
-        write_batches(&self.client, &self.name, deletes.collect()).await;
+        };
+        let deletes = keys.clone().into_iter().map(|id| delete(id, None));
+        write_batches(&self.client, &self.keys, deletes.collect()).await;
+        let deletes = keys.into_iter().map(|id| delete(id, Some("LAST")));
+        write_batches(&self.client, &self.usage, deletes.collect()).await;
     }
 }
 
-impl Drop for Table {
+impl Drop for Tables {
     fn drop(&mut self) {
-        let name = self.name.clone();
+        let names = [self.keys.clone(), self.usage.clone()];
         let delete = move || {
-            runtime().block_on(async { dynamodb().delete_table().table_name(name).send().await.is_ok() })
+            names.into_iter().all(|name| {
+                runtime().block_on(async { dynamodb().delete_table().table_name(name).send().await.is_ok() })
+            })
         };
         let deleted = std::thread::spawn(delete).join().is_ok_and(|deleted| deleted);
-        assert!(deleted || std::thread::panicking(), "the table can be deleted");
+        assert!(deleted || std::thread::panicking(), "the tables can be deleted");
     }
 }
 
@@ -141,8 +152,8 @@ struct Query {
 
 /// A workspace of one case, and the keys in it.
 struct Workspace<'a> {
-    table: &'a Table,
-    keys: KeysTable,
+    tables: &'a Tables,
+    keys: KeyLister,
     caller: Caller,
     /// The keys in the table.
     living: BTreeMap<String, Known>,
@@ -151,7 +162,7 @@ struct Workspace<'a> {
 }
 
 impl<'a> Workspace<'a> {
-    async fn new(table: &'a Table, drafts: &[Draft]) -> Self {
+    async fn new(tables: &'a Tables, drafts: &[Draft]) -> Self {
         let id = unique("walk");
         let living: BTreeMap<String, Known> = drafts
             .iter()
@@ -159,7 +170,7 @@ impl<'a> Workspace<'a> {
             .map(|(serial, draft)| Known::new(*draft, serial))
             .map(|key| (key.id.clone(), key))
             .collect();
-        table.put(&id, living.values()).await;
+        tables.put(&id, living.values()).await;
         let caller = Caller {
             workspace_id: id.parse().expect("a workspace"),
             user_id: "reader".parse().expect("a user"),
@@ -171,9 +182,10 @@ impl<'a> Workspace<'a> {
             old_secret: None,
             expires_at: None,
         };
-        let environment = Environment::from_iter([("KEYS_TABLE", table.name.as_str())]);
-        let keys = KeysTable::new(table.client.clone(), &environment).expect("the name of a table");
-        Self { table, keys, caller, known: living.clone(), living }
+        let names = [("KEYS_TABLE", tables.keys.as_str()), ("USAGE_TABLE", tables.usage.as_str())];
+        let keys = KeyLister::new(tables.client.clone(), &Environment::from_iter(names));
+        let keys = keys.expect("the names of the tables");
+        Self { tables, keys, caller, known: living.clone(), living }
     }
 
     /// The ids of the keys in the table that `filter` wants.
@@ -220,7 +232,7 @@ impl<'a> Workspace<'a> {
         let ids = match change {
             Change::Create(draft) => {
                 let key = Known::new(draft, self.known.len());
-                self.table.put(self.caller.workspace_id.as_str(), [&key]).await;
+                self.tables.put(self.caller.workspace_id.as_str(), [&key]).await;
                 self.known.insert(key.id.clone(), key.clone());
                 self.living.insert(key.id.clone(), key);
                 return;
@@ -234,15 +246,15 @@ impl<'a> Workspace<'a> {
             Change::DeleteLast => page.ids.last().into_iter().cloned().collect(),
             Change::DeletePage => page.ids.clone(),
         };
-        self.table.delete(&ids).await;
+        self.tables.delete(&ids).await;
         self.living.retain(|id, _| !ids.contains(id));
     }
 
     /// Restores the keys of an earlier time.
     async fn restore(&mut self, before: BTreeMap<String, Known>) {
         let missing = before.iter().filter(|(id, _)| !self.living.contains_key(*id));
-        self.table.put(self.caller.workspace_id.as_str(), missing.map(|(_, key)| key)).await;
-        self.table.delete(self.living.keys().filter(|id| !before.contains_key(*id))).await;
+        self.tables.put(self.caller.workspace_id.as_str(), missing.map(|(_, key)| key)).await;
+        self.tables.delete(self.living.keys().filter(|id| !before.contains_key(*id))).await;
         self.living = before;
     }
 
@@ -302,10 +314,10 @@ impl<'a> Workspace<'a> {
 /// Walks through random keys, sorted by one column, both ways up and with every filter.
 fn check_walks(column: Column) {
     let runtime = runtime();
-    let table = runtime.block_on(Table::create());
+    let tables = runtime.block_on(Tables::create());
     property::check(&cases(), CASES, 1_000, |case: Case| {
         runtime.block_on(async {
-            let mut workspace = Workspace::new(&table, &case.keys).await;
+            let mut workspace = Workspace::new(&tables, &case.keys).await;
             let mut limits = case.limits.iter().cycle();
             let mut changes = case.changes.iter().cycle();
             for filter in FILTERS {
@@ -326,10 +338,11 @@ fn check_walks(column: Column) {
 #[test]
 fn keys_that_are_gone_but_not_yet_deleted_leave_no_gap_on_a_page() {
     let runtime = runtime();
-    let table = runtime.block_on(Table::create());
+    let tables = runtime.block_on(Tables::create());
     let endless = Draft {
         word: WORDS[0],
         user: USERS[0],
+        created_by: USERS[1],
         created: 0,
         used: None,
         disabled: false,
@@ -340,8 +353,8 @@ fn keys_that_are_gone_but_not_yet_deleted_leave_no_gap_on_a_page() {
         .map(|serial| Draft { created: serial, ..if serial % 25 == 24 { endless } else { gone } })
         .collect();
     runtime.block_on(async {
-        let mut workspace = Workspace::new(&table, &drafts).await;
-        for (column, limit) in Column::ALL.into_iter().zip([1, 2, 3, 4]) {
+        let mut workspace = Workspace::new(&tables, &drafts).await;
+        for (column, limit) in Column::ALL.into_iter().zip([1, 2, 3, 4, 5]) {
             for ascending in [true, false] {
                 let query = Query { column, ascending, filter: FILTERS[0], limit };
                 workspace.walk(&query, &mut std::iter::empty()).await.expect("filled pages");
@@ -358,6 +371,11 @@ fn every_walk_by_name_shows_every_key_once_and_in_order_whatever_is_created_and_
 #[test]
 fn every_walk_by_user_shows_every_key_once_and_in_order_whatever_is_created_and_deleted() {
     check_walks(Column::User);
+}
+
+#[test]
+fn every_walk_by_creator_shows_every_key_once_and_in_order_whatever_is_created_and_deleted() {
+    check_walks(Column::CreatedBy);
 }
 
 #[test]
@@ -389,6 +407,7 @@ fn many_keys() -> Vec<Known> {
     let drafts = words.zip(users).zip(lives).zip(0..).map(|(((word, user), life), serial)| Draft {
         word,
         user,
+        created_by: if serial % 3 == 0 { "Bob" } else { user },
         created: serial / 3,
         used: (serial % 2 == 0).then_some(serial / 7),
         disabled: serial % 5 == 0,
@@ -407,8 +426,8 @@ struct Lister {
 }
 
 impl Lister {
-    /// Reads a page. Returns it with the queries that it took.
-    async fn page(&self, parameters: &[(&str, &str)], cursor: Option<&String>) -> (Page, Vec<Value>) {
+    /// Reads a page. Returns it with the reads that it took.
+    async fn page(&self, parameters: &[(&str, &str)], cursor: Option<&String>) -> (Page, Reads) {
         let cursor = cursor.map(|cursor| ("cursor", cursor.as_str()));
         let parameters: BTreeMap<&str, &str> = parameters.iter().copied().chain(cursor).collect();
         let lists: BTreeMap<&str, [&str; 1]> =
@@ -430,12 +449,7 @@ impl Lister {
         let answer = self.function.invoke(event).await.expect("an answer");
         assert_eq!(answer["statusCode"], 200, "{answer}");
         let page = serde_json::from_str(&string(&answer["body"])).expect("JSON");
-        let calls = self.function.take_calls().into_iter();
-        let queries = calls.map(|(operation, query)| {
-            assert_eq!(operation, "Query", "{query}");
-            query
-        });
-        (Page::read(&page), queries.collect())
+        (Page::read(&page), Reads::of(&self.function))
     }
 
     /// All pages from `page`, at one end of the list, to the other end.
@@ -444,86 +458,87 @@ impl Lister {
         while let Some(cursor) = page.onward(direction).cloned() {
             pages.push(page);
             assert!(pages.len() < MAX_PAGES, "{parameters:?} has no end {direction:?}");
-            let queries;
-            (page, queries) = self.page(parameters, Some(&cursor)).await;
-            assert_bounded(&queries);
+            let reads;
+            (page, reads) = self.page(parameters, Some(&cursor)).await;
+            reads.assert_bounded();
         }
         pages.push(page);
         pages
     }
 }
 
-/// Checks that a page of a filtered list has read at most as much as it may.
-#[track_caller]
-fn assert_bounded(queries: &[Value]) {
-    let limits: Vec<&Value> = queries.iter().map(|query| &query["Limit"]).collect();
-    assert!(
-        limits.len() <= MAX_READS && limits.iter().all(|limit| **limit == json!(FILTERED_READ)),
-        "{limits:?}"
-    );
+/// The reads of one page.
+#[derive(Debug)]
+struct Reads {
+    /// The limit of each query.
+    limits: Vec<u64>,
+    /// The number of keys that were read by id, and of last uses.
+    keys: usize,
+    last_uses: usize,
+    /// The read units of the queries, and of the reads by id.
+    query_units: f64,
+    batch_units: f64,
 }
 
-/// Repeats a query, and returns the read units that the database charges for it.
-async fn capacity(client: &Client, query: &Value) -> f64 {
-    let attributes = |value: &Value| -> Option<Item> {
-        let attributes = value.as_object()?.iter().map(|(name, value)| {
-            let value = match &value["S"] {
-                Value::String(text) => AttributeValue::S(text.clone()),
-                _ => AttributeValue::N(string(&value["N"])),
-            };
-            (name.clone(), value)
-        });
-        Some(attributes.collect())
-    };
-    let limit = query["Limit"].as_i64().and_then(|limit| i32::try_from(limit).ok());
-    let answer = client
-        .query()
-        .table_name(string(&query["TableName"]))
-        .index_name(string(&query["IndexName"]))
-        .key_condition_expression(string(&query["KeyConditionExpression"]))
-        .set_expression_attribute_values(attributes(&query["ExpressionAttributeValues"]))
-        .set_exclusive_start_key(attributes(&query["ExclusiveStartKey"]))
-        .set_scan_index_forward(query["ScanIndexForward"].as_bool())
-        .set_limit(limit)
-        .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
-        .send()
-        .await
-        .expect("the query can be made again");
-    assert_eq!(Some(answer.count), limit, "a full page");
-    let consumed = answer.consumed_capacity.and_then(|consumed| consumed.capacity_units);
-    consumed.expect("the consumed capacity")
+impl Reads {
+    fn of(function: &Function) -> Self {
+        let mut reads =
+            Self { limits: Vec::new(), keys: 0, last_uses: 0, query_units: 0.0, batch_units: 0.0 };
+        for (operation, request) in function.take_calls() {
+            match operation.as_str() {
+                "Query" => reads.limits.push(request["Limit"].as_u64().expect("a limit")),
+                "BatchGetItem" => {
+                    for (_, wanted) in request["RequestItems"].as_object().expect("tables") {
+                        let keys = wanted["Keys"].as_array().expect("keys");
+                        let count = if keys[0].get("entry").is_some() {
+                            &mut reads.last_uses
+                        } else {
+                            &mut reads.keys
+                        };
+                        *count += keys.len();
+                    }
+                }
+                other => panic!("{other}: {request}"),
+            }
+        }
+        for (operation, units) in function.take_capacity() {
+            *if operation == "Query" { &mut reads.query_units } else { &mut reads.batch_units } += units;
+        }
+        reads
+    }
+
+    /// Checks that a page of a filtered list has read at most as much as it may.
+    #[track_caller]
+    fn assert_bounded(&self) {
+        assert!(self.limits.len() <= MAX_READS, "{self:?}");
+        assert!(self.limits.iter().all(|limit| *limit == FILTERED_READ as u64), "{self:?}");
+        let most = self.limits.len() * FILTERED_READ;
+        assert!(self.keys <= most && self.last_uses <= most, "{self:?}");
+    }
 }
 
-/// The read units of a page of 25 keys. A page reads one key more than it shows. An item in an index has less than 1 kB
-/// here, so 26 of them have less than 26 kB: at most 7 units of 4 kB, each at half price because index reads are
+/// The read units of the query of a page of 25 keys. It reads one key more than the page shows. An item in an index has less
+/// than 1 kB here, so 26 of them have less than 26 kB: at most 7 units of 4 kB, each at half price because index reads are
 /// eventually consistent.
-const PAGE_CAPACITY: f64 = 3.5;
+const QUERY_CAPACITY: f64 = 3.5;
+/// The read units of an item that is read by id, which has less than 4 kB, at half price for the same reason.
+const ITEM_CAPACITY: f64 = 0.5;
 
-async fn assert_a_page_costs_one_query(lister: &Lister, client: &Client) {
+async fn assert_a_page_costs_one_query_and_its_items(lister: &Lister) {
     for column in Column::ALL {
         for order in ["asc", "desc"] {
             let parameters = [("sort", column.parameter()), ("order", order), ("limit", "25")];
             let mut cursor = None;
             for turn in [Direction::Forwards, Direction::Forwards, Direction::Backwards] {
-                let (page, queries) = lister.page(&parameters, cursor.as_ref()).await;
+                let (page, reads) = lister.page(&parameters, cursor.as_ref()).await;
                 assert_eq!(page.ids.len(), 25, "{parameters:?}");
-                let [query] = queries.as_slice() else { panic!("one query: {queries:#?}") };
-                assert_eq!(query["Limit"], 26, "{query}");
-                let known = [
-                    "ExclusiveStartKey",
-                    "ExpressionAttributeValues",
-                    "IndexName",
-                    "KeyConditionExpression",
-                    "Limit",
-                    "ScanIndexForward",
-                    "TableName",
-                ];
-                let asked = query.as_object().expect("an object").keys();
-                let unknown: Vec<_> = asked.filter(|name| !known.contains(&name.as_str())).collect();
-                assert!(unknown.is_empty(), "parameters that the repeated query does not have: {unknown:?}");
-                let capacity = capacity(client, query).await;
-
-                assert!(capacity <= PAGE_CAPACITY, "{capacity} read units: {query}");
+                assert_eq!(reads.limits, [26], "{parameters:?}");
+                assert!(reads.query_units <= QUERY_CAPACITY, "{parameters:?}: {reads:?}");
+                // The index by last use has only ids; the others have all but the last use.
+                let (keys, last_uses) = if column == Column::LastUsedAt { (26, 0) } else { (0, 25) };
+                assert_eq!((reads.keys, reads.last_uses), (keys, last_uses), "{parameters:?}");
+                let items = f64::from(u8::try_from(keys + last_uses).expect("few items"));
+                assert!(reads.batch_units <= items * ITEM_CAPACITY, "{parameters:?}: {reads:?}");
                 cursor = page.onward(turn).cloned();
             }
         }
@@ -532,8 +547,8 @@ async fn assert_a_page_costs_one_query(lister: &Lister, client: &Client) {
 
 async fn assert_a_filter_that_matches_nothing_reads_everything_page_by_page(lister: &Lister) {
     let parameters = [("sort", "last_used_at"), ("name", "no key is called that")];
-    let (page, queries) = lister.page(&parameters, None).await;
-    assert_bounded(&queries);
+    let (page, reads) = lister.page(&parameters, None).await;
+    reads.assert_bounded();
     let pages = lister.go_on(&parameters, page, Direction::Forwards).await;
     assert!(pages.iter().all(|page| page.ids.is_empty()), "{pages:?}");
     assert!(pages.len() >= MIN_PAGES, "keys are left unread: {pages:?}");
@@ -541,8 +556,8 @@ async fn assert_a_filter_that_matches_nothing_reads_everything_page_by_page(list
 
 async fn assert_a_filter_that_matches_one_key_finds_it_once(lister: &Lister, id: &str) {
     for parameters in [[("sort", "name"), ("user_id", "mallory")], [("sort", "user"), ("name", "NEEDLE")]] {
-        let (mut page, queries) = lister.page(&parameters, None).await;
-        assert_bounded(&queries);
+        let (mut page, reads) = lister.page(&parameters, None).await;
+        reads.assert_bounded();
         for direction in [Direction::Forwards, Direction::Backwards] {
             let mut pages = lister.go_on(&parameters, page, direction).await;
             let found: Vec<_> = pages.iter().flat_map(|page| &page.ids).collect();
@@ -552,16 +567,27 @@ async fn assert_a_filter_that_matches_one_key_finds_it_once(lister: &Lister, id:
     }
 }
 
+/// Last use is read only of the keys that the other filters leave.
+async fn assert_a_filter_by_use_reads_the_last_use_of_what_is_left(lister: &Lister) {
+    let parameters = [("sort", "name"), ("status", "unused"), ("created_by", "Bob"), ("limit", "10")];
+    let (page, reads) = lister.page(&parameters, None).await;
+    reads.assert_bounded();
+    assert_eq!((page.ids.len(), reads.limits.len(), reads.keys), (10, 1, 0), "{reads:?}");
+    assert!((10..FILTERED_READ).contains(&reads.last_uses), "{reads:?}");
+}
+
 #[tokio::test]
 async fn among_ten_thousand_keys_a_page_costs_one_query_and_a_filter_a_bounded_number() {
-    let table = Table::create().await;
+    let tables = Tables::create().await;
     let workspace = unique("walk");
     let keys = many_keys();
-    table.put(&workspace, &keys).await;
-    let function = Function::start("list-keys", &[("KEYS_TABLE", &table.name)]).await;
+    tables.put(&workspace, &keys).await;
+    let names = [("KEYS_TABLE", tables.keys.as_str()), ("USAGE_TABLE", tables.usage.as_str())];
+    let function = Function::start("list-keys", &names).await;
     let lister = Lister { function, workspace };
 
-    assert_a_page_costs_one_query(&lister, &table.client).await;
+    assert_a_page_costs_one_query_and_its_items(&lister).await;
     assert_a_filter_that_matches_nothing_reads_everything_page_by_page(&lister).await;
     assert_a_filter_that_matches_one_key_finds_it_once(&lister, &keys[MANY / 2].id).await;
+    assert_a_filter_by_use_reads_the_last_use_of_what_is_left(&lister).await;
 }

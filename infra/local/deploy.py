@@ -173,6 +173,7 @@ class Deployment:
             # The same for every tool of AWS, which the emulator's own tables are of no interest to.
             "AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb_url,
             "KEYGATE_KEYS_TABLE": keygate["KeysTableName"],
+            "KEYGATE_USAGE_TABLE": keygate["UsageTableName"],
             "KEYGATE_TOKENS_TABLE": keygate["TokensTableName"],
             "KEYGATE_WORKSPACES_TABLE": keygate["WorkspacesTableName"],
             "KEYGATE_ACTIVITY_TABLE": keygate["ActivityTableName"],

@@ -57,6 +57,7 @@ pub(super) const LIVES: [Life; 6] =
 pub(super) struct Draft {
     pub(super) word: (&'static str, &'static str),
     pub(super) user: &'static str,
+    pub(super) created_by: &'static str,
     /// Seconds after [`OLDEST`].
     pub(super) created: i64,
     /// Seconds after [`FIRST_USE`].
@@ -91,7 +92,7 @@ impl Known {
     pub(super) fn item(&self, workspace: &str) -> Item {
         let text = |value: &str| AttributeValue::S(value.to_owned());
         let number = |value: i64| AttributeValue::N(value.to_string());
-        let Draft { user, created, used, disabled, life, .. } = self.draft;
+        let Draft { user, created_by, created, disabled, life, .. } = self.draft;
         let created = OLDEST + created;
         let mut item = vec![
             ("key_id", text(&self.id)),
@@ -102,9 +103,8 @@ impl Known {
             ("description", text("Deploys the storefront from the main branch, after the tests")),
             ("scopes", AttributeValue::L(vec![text("orders:read"), text("orders:write")])),
             ("created_at", number(created)),
-            ("created_by", text(user)),
+            ("created_by", text(created_by)),
             ("revision", number(1)),
-            ("last_used_at", number(used.map_or(0, |used| FIRST_USE + used))),
             ("hash", AttributeValue::B(vec![7; 32].into())),
             ("pepper_version", number(1)),
         ];
@@ -122,6 +122,18 @@ impl Known {
         }
         item.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
+
+    /// The item that the store writes of the last use of such a key.
+    pub(super) fn last_use(&self, workspace: &str) -> Item {
+        let last_used_at = self.draft.used.map_or(0, |used| FIRST_USE + used);
+        let item = [
+            ("key_id", AttributeValue::S(self.id.clone())),
+            ("entry", AttributeValue::S("LAST".to_owned())),
+            ("workspace_id", AttributeValue::S(workspace.to_owned())),
+            ("last_used_at", AttributeValue::N(last_used_at.to_string())),
+        ];
+        item.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
 }
 
 /// The column that a list is sorted by.
@@ -129,17 +141,20 @@ impl Known {
 pub(super) enum Column {
     Name,
     User,
+    CreatedBy,
     CreatedAt,
     LastUsedAt,
 }
 
 impl Column {
-    pub(super) const ALL: [Self; 4] = [Self::Name, Self::User, Self::CreatedAt, Self::LastUsedAt];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Name, Self::User, Self::CreatedBy, Self::CreatedAt, Self::LastUsedAt];
 
     pub(super) fn parameter(self) -> &'static str {
         match self {
             Self::Name => "name",
             Self::User => "user",
+            Self::CreatedBy => "created_by",
             Self::CreatedAt => "created_at",
             Self::LastUsedAt => "last_used_at",
         }
@@ -150,6 +165,7 @@ impl Column {
         match self {
             Self::Name => (None, &key.folded),
             Self::User => (None, key.draft.user),
+            Self::CreatedBy => (None, key.draft.created_by),
             Self::CreatedAt => (Some(key.draft.created), ""),
             Self::LastUsedAt => (key.draft.used, ""),
         }
@@ -162,6 +178,7 @@ pub(super) struct Filter {
     /// A part of the name: the text that is sent, and the form in which it is compared.
     pub(super) name: Option<(&'static str, &'static str)>,
     pub(super) user: Option<&'static str>,
+    pub(super) created_by: Option<&'static str>,
     /// The first second, and the second after the last one, relative to [`OLDEST`].
     pub(super) created: (Option<i64>, Option<i64>),
     pub(super) status: Option<&'static str>,
@@ -169,12 +186,20 @@ pub(super) struct Filter {
 }
 
 /// Each filter, and some of them combined.
-pub(super) const FILTERS: [Filter; 11] = {
-    let all = Filter { name: None, user: None, created: (None, None), status: None, unused_days: None };
+pub(super) const FILTERS: [Filter; 13] = {
+    let all = Filter {
+        name: None,
+        user: None,
+        created_by: None,
+        created: (None, None),
+        status: None,
+        unused_days: None,
+    };
     [
         all,
         Filter { name: Some(("ＳＴＲＡẞ", "strass")), ..all },
         Filter { user: Some("Bob"), ..all },
+        Filter { created_by: Some("zoe"), ..all },
         Filter { created: (Some(10), Some(20)), ..all },
         Filter { status: Some("active"), ..all },
         Filter { status: Some("expired"), ..all },
@@ -182,6 +207,7 @@ pub(super) const FILTERS: [Filter; 11] = {
         Filter { status: Some("unused"), ..all },
         Filter { status: Some("unused"), unused_days: Some(UNUSED_DAYS), ..all },
         Filter { name: Some(("o", "o")), user: Some("alice"), ..all },
+        Filter { created_by: Some("alice"), status: Some("unused"), ..all },
         Filter { created: (Some(5), None), status: Some("active"), ..all },
     ]
 };
@@ -195,6 +221,7 @@ impl Filter {
         let parameters = [
             ("name", self.name.map(|(sent, _)| sent.to_owned())),
             ("user_id", self.user.map(str::to_owned)),
+            ("created_by", self.created_by.map(str::to_owned)),
             ("created_after", self.created.0.map(time)),
             ("created_before", self.created.1.map(time)),
             ("status", self.status.map(str::to_owned)),
@@ -204,11 +231,12 @@ impl Filter {
     }
 
     pub(super) fn wants(&self, key: &Known) -> bool {
-        let Draft { user, created, used, disabled, life, .. } = key.draft;
+        let Draft { user, created_by, created, used, disabled, life, .. } = key.draft;
         let (after, before) = self.created;
         life != Life::Gone
             && self.name.is_none_or(|(_, part)| key.folded.contains(part))
             && self.user.is_none_or(|wanted| wanted == user)
+            && self.created_by.is_none_or(|wanted| wanted == created_by)
             && after.is_none_or(|after| created >= after)
             && before.is_none_or(|before| created < before)
             && match self.status {
@@ -266,8 +294,17 @@ pub(super) struct Case {
 
 pub(super) fn drafts() -> impl Strategy<Value = Draft> {
     let uses = option::of(0..6_i64);
-    (select(&WORDS[..]), select(&USERS[..]), 0..30_i64, uses, any::<bool>(), select(&LIVES[..])).prop_map(
-        |(word, user, created, used, disabled, life)| Draft { word, user, created, used, disabled, life },
+    let owner_and_creator = (select(&USERS[..]), select(&USERS[..]));
+    (select(&WORDS[..]), owner_and_creator, 0..30_i64, uses, any::<bool>(), select(&LIVES[..])).prop_map(
+        |(word, (user, created_by), created, used, disabled, life)| Draft {
+            word,
+            user,
+            created_by,
+            created,
+            used,
+            disabled,
+            life,
+        },
     )
 }
 

@@ -12,9 +12,14 @@ use crate::support::stack::{dynamodb, variable};
 
 pub(crate) type Item = std::collections::HashMap<String, AttributeValue>;
 
-/// The variables with the names of the tables: keys, workspaces, activity, tokens.
-pub(crate) const TABLES: [&str; 4] =
-    ["KEYGATE_KEYS_TABLE", "KEYGATE_WORKSPACES_TABLE", "KEYGATE_ACTIVITY_TABLE", "KEYGATE_TOKENS_TABLE"];
+/// The variables with the names of the tables: keys, workspaces, activity, usage, tokens.
+pub(crate) const TABLES: [&str; 5] = [
+    "KEYGATE_KEYS_TABLE",
+    "KEYGATE_WORKSPACES_TABLE",
+    "KEYGATE_ACTIVITY_TABLE",
+    "KEYGATE_USAGE_TABLE",
+    "KEYGATE_TOKENS_TABLE",
+];
 
 /// The actions that create a key.
 const MAKING: [&str; 3] = ["key.created", "key.bootstrapped", "key.break_glass"];
@@ -26,6 +31,8 @@ pub(crate) struct Contents {
     /// By entry.
     pub(crate) entries: BTreeMap<String, Value>,
     pub(crate) events: Vec<Value>,
+    /// By the id of the key.
+    pub(crate) last_uses: BTreeMap<String, Value>,
 }
 
 /// Reads all items of one workspace, except its tokens.
@@ -34,14 +41,18 @@ pub(crate) async fn contents(workspace: &str) -> Contents {
 }
 
 /// Reads all items of one workspace in these tables, except its tokens.
-pub(crate) async fn contents_of(workspace: &str, [keys, entries, events, _]: &[String; 4]) -> Contents {
-    let (keys, entries, events) = tokio::join!(
+pub(crate) async fn contents_of(
+    workspace: &str,
+    [keys, entries, events, usage, _]: &[String; 5],
+) -> Contents {
+    let (keys, entries, events, last_uses) = tokio::join!(
         // The index by name has the name in the form in which it is compared. No index has the hashes.
         of_workspace(keys, Some("by_name"), workspace),
         of_workspace(entries, None, workspace),
         of_workspace(events, Some("by_workspace"), workspace),
+        of_workspace(usage, Some("by_last_used_at"), workspace),
     );
-    Contents::new(keys, entries, events)
+    Contents::new(keys, entries, events, last_uses)
 }
 
 /// The calls of a user in the audit trail, oldest first.
@@ -82,12 +93,18 @@ pub(crate) async fn everything(variable_name: &str) -> Vec<Item> {
 }
 
 impl Contents {
-    pub(crate) fn new(keys: Vec<Value>, entries: Vec<Value>, events: Vec<Value>) -> Self {
+    pub(crate) fn new(
+        keys: Vec<Value>,
+        entries: Vec<Value>,
+        events: Vec<Value>,
+        last_uses: Vec<Value>,
+    ) -> Self {
         let entries = entries.into_iter().map(|entry| (string(&entry["entry"]), entry)).collect();
-        Self { keys, entries, events }
+        let last_uses = last_uses.into_iter().map(|last| (string(&last["key_id"]), last)).collect();
+        Self { keys, entries, events, last_uses }
     }
 
-    /// Checks that the tables are consistent. Every key has its member entry and the event of its creation. Every key that has
+    /// Checks that the tables are consistent. Every key has its last use, its member entry and the event of its creation. Every key that has
     /// not expired has its name and is counted. Every name, member entry and count has its key, with the same times. A user is
     /// marked as removed exactly if the last event about that is a removal.
     #[track_caller]
@@ -102,6 +119,8 @@ impl Contents {
         let has_lapsed =
             |key: &Value| key["expires_at"].as_i64().is_some_and(|expires_at| expires_at + 2 <= now);
         self.assert_names(has_lapsed);
+        let with_last_use: BTreeSet<String> = self.last_uses.keys().cloned().collect();
+        assert_eq!(with_last_use, keys, "every key has its last use, and every last use its key: {self:#?}");
 
         let expected_members: BTreeSet<String> = self
             .keys
@@ -505,15 +524,32 @@ pub(crate) async fn move_times(id: &str, times: &[(&str, i64)]) {
     }
 }
 
-/// Sets the last use of a key to now, so that the authorizer does not write it.
-pub(crate) async fn mark_used(id: &str) {
+/// The stored last use of a key in seconds; 0 if it was never used.
+pub(crate) async fn last_used_at(id: &str) -> i64 {
+    last_used_at_in(&variable("KEYGATE_USAGE_TABLE"), id).await
+}
+
+/// The same in a table of a test's own.
+pub(crate) async fn last_used_at_in(table: &str, id: &str) -> i64 {
+    let read = dynamodb().get_item().table_name(table).set_key(Some(last_use_key(id))).consistent_read(true);
+    let last_use = read.send().await.expect("the table can be read").item.expect("the key has a last use");
+    to_json(&last_use)["last_used_at"].as_i64().expect("a time")
+}
+
+/// Writes the last use of a key into a table.
+pub(crate) async fn set_last_used_at(table: &str, id: &str, seconds: i64) {
     dynamodb()
         .update_item()
-        .table_name(variable("KEYGATE_KEYS_TABLE"))
-        .key("key_id", AttributeValue::S(id.to_owned()))
-        .update_expression("SET last_used_at = :now")
-        .expression_attribute_values(":now", AttributeValue::N(chrono::Utc::now().timestamp().to_string()))
+        .table_name(table)
+        .set_key(Some(last_use_key(id)))
+        .update_expression("SET last_used_at = :seconds")
+        .condition_expression("attribute_exists(key_id)")
+        .expression_attribute_values(":seconds", AttributeValue::N(seconds.to_string()))
         .send()
         .await
-        .expect("the key can be changed");
+        .expect("the key has a last use");
+}
+
+fn last_use_key(id: &str) -> Item {
+    key_of([("key_id", id), ("entry", "LAST")])
 }

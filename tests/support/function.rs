@@ -146,6 +146,7 @@ impl Function {
             )
             .envs(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| (name, variable(name))))
             .env("KEYS_TABLE", variable("KEYGATE_KEYS_TABLE"))
+            .env("USAGE_TABLE", variable("KEYGATE_USAGE_TABLE"))
             .env("TOKENS_TABLE", variable("KEYGATE_TOKENS_TABLE"))
             .env("WORKSPACES_TABLE", variable("KEYGATE_WORKSPACES_TABLE"))
             .env("ACTIVITY_TABLE", variable("KEYGATE_ACTIVITY_TABLE"))

@@ -11,7 +11,9 @@ use chrono::{DateTime, Utc};
 use keygate_core::credential::KeyId;
 use serde_json::{Value, json};
 
-use crate::support::database::{Contents, TABLES, contents_of, put_request, to_json, write_batches};
+use crate::support::database::{
+    Contents, TABLES, contents_of, last_used_at_in, put_request, set_last_used_at, to_json, write_batches,
+};
 use crate::support::emulator::signed;
 use crate::support::eventually_within;
 use crate::support::function::{Function, request};
@@ -20,10 +22,10 @@ use crate::support::workspace::{Workspace, id_of, unique};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Keys, workspaces, activity and tokens, with one workspace in them.
+/// Keys, workspaces, activity, usage and tokens, with one workspace in them.
 #[derive(Debug)]
 pub(crate) struct Tables {
-    pub(crate) names: [String; 4],
+    pub(crate) names: [String; 5],
     pub(crate) workspace: Workspace,
 }
 
@@ -57,11 +59,12 @@ impl Tables {
     }
 
     pub(crate) async fn start_with(&self, function: &str, variables: &[(&str, &str)]) -> Function {
-        let [keys, workspaces, activity, tokens] = &self.names;
+        let [keys, workspaces, activity, usage, tokens] = &self.names;
         let tables = [
             ("KEYS_TABLE", &**keys),
             ("WORKSPACES_TABLE", &**workspaces),
             ("ACTIVITY_TABLE", &**activity),
+            ("USAGE_TABLE", &**usage),
             ("TOKENS_TABLE", &**tokens),
         ];
         Function::start(function, &[&tables[..], variables].concat()).await
@@ -86,6 +89,16 @@ impl Tables {
             .key("key_id", AttributeValue::S(id.to_owned()))
             .consistent_read(true);
         item.send().await.expect("the table can be read").item.as_ref().map(to_json)
+    }
+
+    /// The last use of a key in seconds; 0 if it was never used.
+    pub(crate) async fn last_used_at(&self, id: &str) -> i64 {
+        last_used_at_in(&self.names[3], id).await
+    }
+
+    /// Writes the last use of a key.
+    pub(crate) async fn set_last_used_at(&self, id: &str, seconds: i64) {
+        set_last_used_at(&self.names[3], id, seconds).await;
     }
 
     /// Writes copies of a key with ids of their own, and returns the ids. They end in the same characters, so that the copies are

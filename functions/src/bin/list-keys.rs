@@ -5,7 +5,7 @@ use keygate::api::request::ManagementRequest;
 use keygate::api::response;
 use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::keys::list::{ListKeys, list};
-use keygate::store::keys::KeysTable;
+use keygate::store::key_queries::KeyLister;
 use keygate_core::credential::Brand;
 use lambda_http::Error;
 use lambda_http::http::StatusCode;
@@ -13,7 +13,7 @@ use lambda_http::http::StatusCode;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
-    let keys = KeysTable::new(aws.dynamodb(), &environment)?;
+    let keys = KeyLister::new(aws.dynamodb(), &environment)?;
     let brand = Brand::from_environment(&environment)?;
     management::serve(&environment, async |request: ManagementRequest| {
         let context = request.context()?;

@@ -55,7 +55,6 @@ pub(crate) fn key() -> Key {
         unclaimed: false,
         rotation: 0,
         due_at: None,
-        last_used_at: None,
     }
 }
 

@@ -80,9 +80,6 @@ pub struct Key {
     /// When its next [lifecycle event](crate::lifecycle) is due.
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub due_at: Option<DateTime<Utc>>,
-    /// When it was last used. It is stored as 0 until then, because an index holds only items that have its attribute.
-    #[serde(with = "crate::time::zero_until_used")]
-    pub last_used_at: Option<DateTime<Utc>>,
 }
 
 #[expect(
@@ -118,12 +115,6 @@ impl Key {
         }
     }
 
-    /// When it was last used, or created if it was never used.
-    #[must_use]
-    pub fn unused_since(&self) -> DateTime<Utc> {
-        self.last_used_at.unwrap_or(self.created_at)
-    }
-
     /// Its id with its workspace and user.
     #[must_use]
     pub fn owner(&self) -> KeyOwner {
@@ -147,6 +138,23 @@ impl Key {
     #[must_use]
     pub fn is_gone(&self, now: DateTime<Utc>) -> bool {
         self.ttl.is_some_and(|ttl| ttl <= now)
+    }
+}
+
+/// A key with its last use, which is stored apart from the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedKey {
+    /// The key.
+    pub record: Key,
+    /// Its last use; `None` if it was never used.
+    pub last_used_at: Option<DateTime<Utc>>,
+}
+
+impl UsedKey {
+    /// When the key was last used, or created if it was never used.
+    #[must_use]
+    pub fn unused_since(&self) -> DateTime<Utc> {
+        self.last_used_at.unwrap_or(self.record.created_at)
     }
 }
 
@@ -243,6 +251,7 @@ mod tests {
         assert!(key(Some(1000), false).is_gone(at(1100)));
         assert!(!key(None, false).is_gone(at(i64::from(u32::MAX))));
     }
+
     #[test]
     fn an_old_secret_works_to_the_second_before_its_overlap_ends() {
         let key = Key { previous_expires_at: Some(at(60)), ..fixtures::key() };
@@ -252,9 +261,9 @@ mod tests {
 
     #[test]
     fn a_key_that_was_never_used_is_unused_since_its_creation() {
-        assert_eq!(fixtures::key().unused_since(), at(0));
-        let used = Key { last_used_at: Some(at(7)), ..fixtures::key() };
-        assert_eq!(used.unused_since(), at(7));
+        let used = |last_used_at| UsedKey { record: fixtures::key(), last_used_at };
+        assert_eq!(used(None).unused_since(), at(0));
+        assert_eq!(used(Some(at(7))).unused_since(), at(7));
     }
 
     #[test]
@@ -263,7 +272,6 @@ mod tests {
         for absent in ["description", "endpoints", "expires_at", "ttl", "due_at", "unclaimed"] {
             assert!(stored.get(absent).is_none(), "{absent}");
         }
-        assert_eq!(stored["last_used_at"], 0, "an index holds only items that have its attribute");
         let overlap = Key { unclaimed: true, previous_transferred: true, ..key(Some(1000), true) };
         for key in [fixtures::key(), overlap] {
             let stored = serde_json::to_value(&key).unwrap();

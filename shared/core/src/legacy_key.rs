@@ -74,7 +74,6 @@ impl LegacyKey {
             previous_transferred: false,
             unclaimed: false,
             rotation: 0,
-            last_used_at: self.last_used_at,
         }
     }
 }

@@ -46,8 +46,13 @@ pub enum PresentedSecret {
     Previous(OldSecret, DateTime<Utc>),
     /// The secret of a token.
     Token(Box<VerifiedToken>),
-    /// A legacy key, which is stored under this hash.
-    LegacyKey(SecretHash),
+    /// A legacy key.
+    LegacyKey {
+        /// The hash under which it is stored.
+        hash: SecretHash,
+        /// Its last use before this one.
+        last_used_at: Option<DateTime<Utc>>,
+    },
 }
 
 /// A token whose secret is the right one.
@@ -185,12 +190,10 @@ pub fn verify_token(
 #[must_use]
 pub fn verify_legacy_key(stored: Option<HashedLegacyKey>, sunset: DateTime<Utc>) -> Verification {
     stored.map_or(Verification::Unknown(None), |stored| {
-        let presented = PresentedSecret::LegacyKey(stored.hash);
-        let known = VerifiedCredential {
-            key: stored.record.until(sunset),
-            generation: Generation::default(),
-            presented,
-        };
+        let HashedLegacyKey { record, hash } = stored;
+        let presented = PresentedSecret::LegacyKey { hash, last_used_at: record.last_used_at };
+        let known =
+            VerifiedCredential { key: record.until(sunset), generation: Generation::default(), presented };
         Verification::Verified(Box::new(known))
     })
 }
@@ -243,7 +246,7 @@ impl VerifiedCredential {
             old_secret: None,
             expires_at: self.ends_at(),
         };
-        if let PresentedSecret::LegacyKey(_) = self.presented {
+        if let PresentedSecret::LegacyKey { .. } = self.presented {
             caller.credential = CredentialKind::LegacyKey;
         }
         if let PresentedSecret::Previous(old_secret, _) = self.presented {
@@ -273,7 +276,7 @@ impl VerifiedCredential {
             PresentedSecret::Current => CredentialClass::CurrentSecret,
             PresentedSecret::Previous(old, _) => CredentialClass::new(CredentialKind::ApiKey, Some(*old)),
             PresentedSecret::Token(_) => CredentialClass::AccessToken,
-            PresentedSecret::LegacyKey(_) => CredentialClass::LegacyKey,
+            PresentedSecret::LegacyKey { .. } => CredentialClass::LegacyKey,
         }
     }
 
@@ -283,7 +286,7 @@ impl VerifiedCredential {
         let own = match &self.presented {
             PresentedSecret::Previous(_, end) => Some(*end),
             PresentedSecret::Token(known) => Some(known.token.expires_at),
-            PresentedSecret::Current | PresentedSecret::LegacyKey(_) => None,
+            PresentedSecret::Current | PresentedSecret::LegacyKey { .. } => None,
         };
         self.key.expires_at.into_iter().chain(own).min()
     }
@@ -298,7 +301,7 @@ impl VerifiedCredential {
     pub fn works(&self, now: DateTime<Utc>) -> Result<(), InactiveReason> {
         match self.key.status(now) {
             Status::Active => {}
-            Status::Expired if matches!(self.presented, PresentedSecret::LegacyKey(_)) => {
+            Status::Expired if matches!(self.presented, PresentedSecret::LegacyKey { .. }) => {
                 return Err(InactiveReason::Sunset);
             }
             Status::Expired => return Err(InactiveReason::Expired),
@@ -311,7 +314,7 @@ impl VerifiedCredential {
             PresentedSecret::Token(_)
             | PresentedSecret::Current
             | PresentedSecret::Previous(..)
-            | PresentedSecret::LegacyKey(_) => Ok(()),
+            | PresentedSecret::LegacyKey { .. } => Ok(()),
         }
     }
 }

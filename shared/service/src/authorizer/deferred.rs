@@ -30,11 +30,13 @@ use crate::authorizer::call_counter::{CallCounter, KeyCall, MINUTE};
 use crate::authorizer::metrics::LookupSource;
 use crate::authorizer::metrics::{Counter, Latency, Metrics};
 use crate::authorizer::settings::deferred_budget;
+use crate::authorizer::written_uses::WrittenUses;
 use crate::logging;
 use crate::store::activity::ActivityTable;
 use crate::store::keys::KeysTable;
 use crate::store::legacy_keys::LegacyKeysTable;
 use crate::store::tokens::TokensTable;
+use crate::store::usage::UsageTable;
 
 /// The maximum number of events that one invocation writes. It adds at most one event, so a backlog shrinks.
 const MAX_EVENTS: usize = 2;
@@ -74,8 +76,8 @@ impl DeferredWork {
 pub struct KeyUsage {
     /// The key.
     pub key_id: KeyId,
-    /// The items whose last use is written, each with its stored last use.
-    pub targets: Vec<(UsageTarget, Option<DateTime<Utc>>)>,
+    /// What was used.
+    pub target: UsageTarget,
     /// The renewal of the key's hash, if that is not under the current pepper.
     pub rehash: Option<Rehash>,
 }
@@ -84,33 +86,39 @@ impl KeyUsage {
     /// The use of a verified credential.
     #[must_use]
     pub fn new(verified: &VerifiedCredential, rehash: Option<Rehash>) -> Self {
-        let last_used_at = verified.key.last_used_at;
-        let targets = match &verified.presented {
-            PresentedSecret::Current | PresentedSecret::Previous(..) => {
-                vec![(UsageTarget::Key, last_used_at)]
-            }
+        let target = match &verified.presented {
+            PresentedSecret::Current | PresentedSecret::Previous(..) => UsageTarget::Key,
             PresentedSecret::Token(verified) => {
                 let token = &verified.token;
-                vec![
-                    (UsageTarget::Key, last_used_at),
-                    (UsageTarget::Token(token.token_id), token.last_used_at),
-                ]
+                UsageTarget::Token { id: token.token_id, last_used_at: token.last_used_at }
             }
-            PresentedSecret::LegacyKey(hash) => vec![(UsageTarget::LegacyKey(hash.clone()), last_used_at)],
+            PresentedSecret::LegacyKey { hash, last_used_at } => {
+                UsageTarget::LegacyKey { hash: hash.clone(), last_used_at: *last_used_at }
+            }
         };
-        Self { key_id: verified.key.key_id, targets, rehash }
+        Self { key_id: verified.key.key_id, target, rehash }
     }
 }
 
-/// An item that stores its last use.
+/// The credential whose last use is written. Tokens and legacy keys store their own last use.
 #[derive(Debug)]
 pub enum UsageTarget {
     /// The key.
     Key,
-    /// A token of the key.
-    Token(TokenId),
-    /// The legacy key that is stored under this hash.
-    LegacyKey(SecretHash),
+    /// A token of the key. Its use is also one of the key.
+    Token {
+        /// The id of the token.
+        id: TokenId,
+        /// Its stored last use.
+        last_used_at: Option<DateTime<Utc>>,
+    },
+    /// A legacy key.
+    LegacyKey {
+        /// The hash under which it is stored.
+        hash: SecretHash,
+        /// Its stored last use.
+        last_used_at: Option<DateTime<Utc>>,
+    },
 }
 
 /// The renewal of a stored hash under the current pepper.
@@ -140,8 +148,12 @@ pub struct DeferredWriter {
 /// Writes the use of keys.
 #[derive(Debug)]
 pub struct UsageWriter {
-    /// The keys.
+    /// The keys, whose hashes are renewed.
     pub keys: KeysTable,
+    /// The last use of keys.
+    pub usage: UsageTable,
+    /// The keys whose last use this environment has written.
+    pub written: WrittenUses,
     /// The tokens.
     pub tokens: TokensTable,
     /// The legacy keys, if the deployment accepts any.
@@ -159,6 +171,8 @@ impl DeferredWriter {
     pub fn of_authorizer(dynamodb: &Client, environment: &Environment) -> Result<Self, InvalidVariable> {
         let usage_writer = UsageWriter {
             keys: KeysTable::new(dynamodb.clone(), environment)?,
+            usage: UsageTable::new(dynamodb.clone(), environment)?,
+            written: WrittenUses::default(),
             tokens: TokensTable::new(dynamodb.clone(), environment)?,
             legacy_keys: match legacy_credential::sunset(environment)? {
                 Some(_) => Some(LegacyKeysTable::new(dynamodb.clone(), environment)?),
@@ -299,18 +313,20 @@ impl DeferredWriter {
 impl UsageWriter {
     async fn write(&self, usage: &KeyUsage, at: DateTime<Utc>) -> Result<(), Error> {
         let due = at - self.last_used_interval;
-        let is_due = |last: Option<DateTime<Utc>>| last.is_none_or(|last| last <= due);
-        for (target, _) in usage.targets.iter().filter(|(_, last)| is_due(*last)) {
-            match (target, &self.legacy_keys) {
-                (UsageTarget::Key, _) => self.keys.mark_used(usage.key_id, at, due).await?,
-                (UsageTarget::Token(token_id), _) => {
-                    self.tokens.mark_used((usage.key_id, *token_id), at, due).await?;
-                }
-                (UsageTarget::LegacyKey(hash), Some(legacy_keys)) => {
-                    legacy_keys.mark_used(hash, at, due).await?;
-                }
-                (UsageTarget::LegacyKey(_), None) => {}
+        let is_due = |last: &Option<DateTime<Utc>>| last.is_none_or(|last| last <= due);
+        let key_id = usage.key_id;
+        if !matches!(usage.target, UsageTarget::LegacyKey { .. }) && self.written.is_due(key_id, due) {
+            self.usage.mark_used(key_id, at, due).await?;
+            self.written.remember(key_id, at);
+        }
+        match (&usage.target, &self.legacy_keys) {
+            (UsageTarget::Token { id, last_used_at }, _) if is_due(last_used_at) => {
+                self.tokens.mark_used((key_id, *id), at, due).await?;
             }
+            (UsageTarget::LegacyKey { hash, last_used_at }, Some(legacy_keys)) if is_due(last_used_at) => {
+                legacy_keys.mark_used(hash, at, due).await?;
+            }
+            _ => {}
         }
         if let Some(Rehash { stored, renewed }) = &usage.rehash {
             self.keys.rehash(usage.key_id, stored, renewed).await?;

@@ -6,6 +6,7 @@ pub mod deferred;
 pub mod metrics;
 pub mod settings;
 pub mod verifier;
+pub mod written_uses;
 
 use std::fmt;
 

@@ -10,7 +10,7 @@ use keygate_core::error::Error;
 use keygate_core::fields::{self, FieldError, Fields};
 use keygate_core::idempotency::{self, IdempotencyKey, IdempotencyRecord, IdempotentRequest};
 use keygate_core::identity::{UserId, WorkspaceId};
-use keygate_core::key::{Generation, HashedKey, Key, MAX_DESCRIPTION_LEN, Status, ttl};
+use keygate_core::key::{Generation, HashedKey, Key, MAX_DESCRIPTION_LEN, Status, UsedKey, ttl};
 use keygate_core::lifecycle::KeySchedule;
 use keygate_core::name::Name;
 use keygate_core::pepper::{MacKey, Peppers};
@@ -191,7 +191,7 @@ impl KeyCreator {
         let written =
             self.store.create_key(context.actor(), &new, self.settings.per_user, entry, &event, now).await;
         match (refused_to(&self.store.keys, context, written).await?, idempotent) {
-            (CreationOutcome::Created, _) => Ok(RevealedKey::new(&new.record, &credential, &self.brand, now)),
+            (CreationOutcome::Created, _) => Ok(self.reveal(new, None, &credential, now)),
             (CreationOutcome::Repeated(record), Some(idempotent)) => {
                 self.repeat_response(&idempotent, &record, now).await
             }
@@ -227,7 +227,7 @@ impl KeyCreator {
         let event = AuditEvent::for_key(action, context, new.record.key_id, &request.user_id);
         let entry = Some(CreationEntry::Bootstrap(bootstrap));
         match self.store.create_key(Actor::Keygate, &new, self.settings.per_user, entry, &event, now).await? {
-            CreationOutcome::Created => Ok(RevealedKey::new(&new.record, &credential, &self.brand, now)),
+            CreationOutcome::Created => Ok(self.reveal(new, None, &credential, now)),
             CreationOutcome::Repeated(_) => Err(remembered_for_nobody()),
         }
     }
@@ -261,7 +261,6 @@ impl KeyCreator {
             unclaimed: false,
             rotation: 0,
             due_at: schedule.next_due(now),
-            last_used_at: None,
         };
         let hash = self.peppers.hash(credential);
         HashedKey { record: key, hash, previous: None, generation: Generation::default() }
@@ -276,16 +275,26 @@ impl KeyCreator {
     ) -> Result<RevealedKey, Error> {
         let credential = idempotent.repeat(record)?;
         let changed = || Error::IdempotencyConflict(record.key_id);
-        let stored = self.store.keys.hashed(record.key_id).await?.ok_or_else(changed)?;
+        let (stored, last_used_at) = tokio::try_join!(
+            self.store.keys.hashed(record.key_id),
+            self.store.usage.last_used_at(record.key_id)
+        )?;
+        let stored = stored.ok_or_else(changed)?;
         // The response contains a secret, so the caller needs every scope and rule that the key has now.
         idempotent.caller.require_all(&stored.record.scopes, &stored.record.endpoints)?;
         let unchanged =
             self.peppers.verify(&credential, &stored.hash)? && stored.record.status(now) == Status::Active;
-        if unchanged {
-            Ok(RevealedKey::new(&stored.record, &credential, &self.brand, now))
-        } else {
-            Err(changed())
-        }
+        if unchanged { Ok(self.reveal(stored, last_used_at, &credential, now)) } else { Err(changed()) }
+    }
+
+    fn reveal(
+        &self,
+        key: HashedKey,
+        last_used_at: Option<DateTime<Utc>>,
+        credential: &Credential,
+        now: DateTime<Utc>,
+    ) -> RevealedKey {
+        RevealedKey::new(&UsedKey { record: key.record, last_used_at }, credential, &self.brand, now)
     }
 }
 

@@ -3,9 +3,11 @@
 use keygate_core::context::RequestContext;
 use keygate_core::credential::{Brand, KeyId};
 use keygate_core::error::Error;
+use keygate_core::key::UsedKey;
 
 use crate::keys::{DetailedKey, ReadableKeys, find};
 use crate::store::keys::KeysTable;
+use crate::store::usage::UsageTable;
 
 /// Reads a key of the caller's workspace. A caller with `keys:write` only reads their own keys.
 ///
@@ -17,12 +19,13 @@ use crate::store::keys::KeysTable;
 /// - [`Error::Unavailable`]: try again later.
 pub async fn get(
     keys: &KeysTable,
+    usage: &UsageTable,
     brand: &Brand,
     context: &RequestContext,
     id: KeyId,
 ) -> Result<DetailedKey, Error> {
     let readable = ReadableKeys::of(&context.caller)?;
-    let stored = find(keys, context, id).await?;
+    let (stored, last_used_at) = tokio::try_join!(find(keys, context, id), usage.last_used_at(id))?;
     readable.require(&stored.record.user_id)?;
-    Ok(DetailedKey::new(&stored.record, brand, context.now))
+    Ok(DetailedKey::new(&UsedKey { record: stored.record, last_used_at }, brand, context.now))
 }

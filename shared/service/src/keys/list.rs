@@ -5,14 +5,13 @@ use keygate_core::context::RequestContext;
 use keygate_core::credential::Brand;
 use keygate_core::error::Error;
 use keygate_core::identity::{UserId, WorkspaceId};
-use keygate_core::key::{Key, Status};
+use keygate_core::key::{Key, Status, UsedKey};
 use keygate_core::name::{InvalidName, MAX_NAME_LEN};
 use keygate_core::query_parameters::{QueryParameters, number, time, user};
 use keygate_core::unicode::fold;
 
 use crate::keys::{ReadableKeys, ShownKey};
-use crate::store::key_queries::{KeyPosition, KeyQuery, Sort};
-use crate::store::keys::KeysTable;
+use crate::store::key_queries::{KeyFilter, KeyLister, KeyPosition, KeyQuery, Sort};
 use crate::store::pagination::{self, Cursor, Page, Section};
 
 /// The maximum length of an index's sort value in bytes: that of a folded name.
@@ -37,18 +36,24 @@ struct Filter {
     /// A part of the folded name.
     name: Option<String>,
     user_id: Option<UserId>,
+    created_by: Option<UserId>,
     created_after: Option<DateTime<Utc>>,
     created_before: Option<DateTime<Utc>>,
-    status: Option<WantedStatus>,
-    /// For the status "unused": the number of days without use; `None` for keys that were never used.
-    unused_days: Option<u32>,
+    status: Option<Status>,
+    unused: Option<Unused>,
 }
 
+/// The keys that have not been used for some days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Unused {
+    /// The number of days; `None` for keys that were never used.
+    days: Option<u32>,
+}
+
+/// A value of the parameter `status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WantedStatus {
-    Active,
-    Expired,
-    Disabled,
+    Is(Status),
     Unused,
 }
 
@@ -61,8 +66,9 @@ impl ListKeys {
     pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
         let mut parameters = QueryParameters::new(parameters);
         let sort = parameters.optional("sort", parse_sort).unwrap_or(Sort::CreatedAt);
-        let ascending =
-            parameters.optional("order", parse_order).unwrap_or(matches!(sort, Sort::Name | Sort::User));
+        let ascending = parameters
+            .optional("order", parse_order)
+            .unwrap_or(matches!(sort, Sort::Name | Sort::User | Sort::CreatedBy));
         let limit = parameters.optional("limit", pagination::limit).unwrap_or(pagination::DEFAULT_LIMIT);
         let cursor = parameters.optional("cursor", |value| Ok(value.to_owned()));
         let status = parameters.optional("status", parse_status);
@@ -73,10 +79,14 @@ impl ListKeys {
         let filter = Filter {
             name: parameters.optional("name", parse_name_part),
             user_id: parameters.optional("user_id", user),
+            created_by: parameters.optional("created_by", user),
             created_after: parameters.optional("created_after", time),
             created_before: parameters.optional("created_before", time),
-            status,
-            unused_days,
+            status: status.and_then(|status| match status {
+                WantedStatus::Is(status) => Some(status),
+                WantedStatus::Unused => None,
+            }),
+            unused: (status == Some(WantedStatus::Unused)).then_some(Unused { days: unused_days }),
         };
         parameters.finish(Self { sort, ascending, filter, limit, cursor })
     }
@@ -92,9 +102,10 @@ fn parse_sort(value: &str) -> Result<Sort, String> {
     match value {
         "name" => Ok(Sort::Name),
         "user" => Ok(Sort::User),
+        "created_by" => Ok(Sort::CreatedBy),
         "created_at" => Ok(Sort::CreatedAt),
         "last_used_at" => Ok(Sort::LastUsedAt),
-        _ => Err("must be name, user, created_at or last_used_at".to_owned()),
+        _ => Err("must be name, user, created_by, created_at or last_used_at".to_owned()),
     }
 }
 
@@ -117,33 +128,36 @@ fn parse_name_part(value: &str) -> Result<String, String> {
 
 fn parse_status(value: &str) -> Result<WantedStatus, String> {
     match value {
-        "active" => Ok(WantedStatus::Active),
-        "expired" => Ok(WantedStatus::Expired),
-        "disabled" => Ok(WantedStatus::Disabled),
+        "active" => Ok(WantedStatus::Is(Status::Active)),
+        "expired" => Ok(WantedStatus::Is(Status::Expired)),
+        "disabled" => Ok(WantedStatus::Is(Status::Disabled)),
         "unused" => Ok(WantedStatus::Unused),
         _ => Err("must be active, expired, disabled or unused".to_owned()),
     }
 }
 
 impl Filter {
+    /// Whether the filters on a key itself accept every key.
     fn wants_all(&self) -> bool {
-        *self == Self::default()
+        *self == Self { unused: self.unused, ..Self::default() }
     }
 
     fn wants(&self, key: &Key, now: DateTime<Utc>) -> bool {
         self.name.as_ref().is_none_or(|part| key.name.folded().contains(part.as_str()))
             && self.user_id.as_ref().is_none_or(|user_id| key.user_id == *user_id)
+            && self.created_by.as_ref().is_none_or(|user_id| key.created_by == *user_id)
             && self.created_after.is_none_or(|start| start <= key.created_at)
             && self.created_before.is_none_or(|end| key.created_at < end)
-            && self.status.is_none_or(|status| match status {
-                WantedStatus::Active => key.status(now) == Status::Active,
-                WantedStatus::Expired => key.status(now) == Status::Expired,
-                WantedStatus::Disabled => key.status(now) == Status::Disabled,
-                WantedStatus::Unused => match self.unused_days {
-                    Some(days) => key.unused_since() <= now - TimeDelta::days(days.into()),
-                    None => key.last_used_at.is_none(),
-                },
-            })
+            && self.status.is_none_or(|status| key.status(now) == status)
+    }
+}
+
+impl Unused {
+    fn wants(self, key: &UsedKey, now: DateTime<Utc>) -> bool {
+        match self.days {
+            Some(days) => key.unused_since() <= now - TimeDelta::days(days.into()),
+            None => key.last_used_at.is_none(),
+        }
     }
 }
 
@@ -160,7 +174,7 @@ impl Filter {
 /// - [`Error::Invalid`]: the cursor does not belong to this query.
 /// - [`Error::Unavailable`]: try again later.
 pub async fn list(
-    keys: &KeysTable,
+    keys: &KeyLister,
     brand: &Brand,
     context: &RequestContext,
     request: &ListKeys,
@@ -177,15 +191,18 @@ pub async fn list(
     let backward = from.as_ref().is_some_and(|cursor| cursor.backward);
     let after = from.as_ref().and_then(|cursor| cursor.after.as_ref());
 
-    let wanted = |key: &Key| request.filter.wants(key, now);
-    let wanted: Option<&(dyn Fn(&Key) -> bool + Send + Sync)> =
-        if request.filter.wants_all() { None } else { Some(&wanted) };
+    let by_key = |key: &Key| request.filter.wants(key, now);
+    let by_use = request.filter.unused.map(|unused| move |key: &UsedKey| unused.wants(key, now));
+    let filter = KeyFilter {
+        by_key: if request.filter.wants_all() { None } else { Some(&by_key) },
+        by_use: by_use.as_ref().map(|by_use| by_use as _),
+    };
     let section = Section { ascending: request.ascending != backward, after, limit: request.limit };
-    let keys_asked_for = KeyQuery { workspace, sort: request.sort, section };
+    let query_of_keys = KeyQuery { workspace, sort: request.sort, section };
     let found = match readable {
-        ReadableKeys::All => keys.list(keys_asked_for, wanted, now).await?,
+        ReadableKeys::All => keys.of_workspace(query_of_keys, filter, now).await?,
         // Cursors of an index over all keys would reveal keys that the caller may not see.
-        ReadableKeys::Of(user) => keys_asked_for.find_in(keys.of_user(workspace, user, now).await?, wanted),
+        ReadableKeys::Of(user) => keys.of_user(query_of_keys, user, filter, now).await?,
     };
     Ok(found.page(from.as_ref(), query, |(_, key)| ShownKey::new(&key, brand, now)))
 }
@@ -194,7 +211,7 @@ pub async fn list(
 fn fits(sort: Sort, KeyPosition { sort_value: value, key_id }: &KeyPosition) -> bool {
     match sort {
         Sort::Name => (1..=MAX_SORT_VALUE_LEN).contains(&value.len()),
-        Sort::User => value.parse::<UserId>().is_ok(),
+        Sort::User | Sort::CreatedBy => value.parse::<UserId>().is_ok(),
         Sort::CreatedAt => *value == key_id.to_string(),
         Sort::LastUsedAt => value.parse::<i64>().is_ok(),
     }
@@ -234,11 +251,12 @@ mod tests {
             ("order", "up"),
             ("name", ""),
             ("user_id", "a b"),
+            ("created_by", "a b"),
             ("created_after", "yesterday"),
             ("created_before", "2026-11-22"),
             ("status", "gone"),
         ];
-        assert_eq!(wrong_parameters(&parameters).len(), 7);
+        assert_eq!(wrong_parameters(&parameters).len(), 8);
         for nobodys in ["keygate:clock", "Keygate:users", ".", ".."] {
             assert_eq!(wrong_parameters(&[("user_id", nobodys)]), ["?user_id"], "{nobodys}");
         }
@@ -261,9 +279,13 @@ mod tests {
 
     #[test]
     fn times_are_descending_and_texts_ascending_by_default() {
-        for (sort, ascending) in
-            [("name", true), ("user", true), ("created_at", false), ("last_used_at", false)]
-        {
+        for (sort, ascending) in [
+            ("name", true),
+            ("user", true),
+            ("created_by", true),
+            ("created_at", false),
+            ("last_used_at", false),
+        ] {
             assert_eq!(ListKeys::parse([("sort", sort)]).unwrap().ascending, ascending, "{sort}");
             assert!(ListKeys::parse([("sort", sort), ("order", "asc")]).unwrap().ascending);
         }
@@ -318,6 +340,7 @@ mod tests {
             (Sort::Name, text(serde_json::json!(["", id]))),
             (Sort::Name, text(serde_json::json!([long, id]))),
             (Sort::User, text(serde_json::json!(["a b", id]))),
+            (Sort::CreatedBy, text(serde_json::json!(["a b", id]))),
             (Sort::LastUsedAt, text(serde_json::json!(["NaN", id]))),
             (Sort::LastUsedAt, text(serde_json::json!([7, id]))),
         ] {

@@ -20,7 +20,7 @@ use keygate_core::context::RequestContext;
 use keygate_core::credential::{Brand, Credential, KeyId};
 use keygate_core::error::Error;
 use keygate_core::identity::UserId;
-use keygate_core::key::{Key, Status};
+use keygate_core::key::{Status, UsedKey};
 use keygate_core::rights::Operation;
 use keygate_core::scope::{KEYS_READ, KEYS_WRITE};
 use keygate_core::time::rfc3339;
@@ -116,9 +116,10 @@ pub struct ShownKey {
 }
 
 impl ShownKey {
-    /// The view of `key` at the time `now`.
+    /// The view of a key at the time `now`.
     #[must_use]
-    pub fn new(key: &Key, brand: &Brand, now: DateTime<Utc>) -> Self {
+    pub fn new(used: &UsedKey, brand: &Brand, now: DateTime<Utc>) -> Self {
+        let UsedKey { record: key, last_used_at } = used;
         Self {
             id: key.key_id.to_string(),
             name: key.name.to_string(),
@@ -128,7 +129,7 @@ impl ShownKey {
             created_by: key.created_by.to_string(),
             created_at: rfc3339(key.created_at),
             expires_at: key.expires_at.map(rfc3339),
-            last_used_at: key.last_used_at.map(rfc3339),
+            last_used_at: last_used_at.map(rfc3339),
             status: key.status(now),
             scopes: key.scopes.iter().map(ToString::to_string).collect(),
             endpoints: key.endpoints.iter().map(ToString::to_string).collect(),
@@ -150,11 +151,11 @@ pub struct DetailedKey {
 impl DetailedKey {
     /// The view of `key` at the time `now`.
     #[must_use]
-    pub fn new(key: &Key, brand: &Brand, now: DateTime<Utc>) -> Self {
+    pub fn new(key: &UsedKey, brand: &Brand, now: DateTime<Utc>) -> Self {
         Self {
             shown: ShownKey::new(key, brand, now),
-            previous_expires_at: key.previous_expires_at.filter(|end| now < *end).map(rfc3339),
-            revision: key.revision,
+            previous_expires_at: key.record.previous_expires_at.filter(|end| now < *end).map(rfc3339),
+            revision: key.record.revision,
         }
     }
 
@@ -177,7 +178,7 @@ pub struct RevealedKey {
 impl RevealedKey {
     /// The view of `key` at the time `now`, with its new credential.
     #[must_use]
-    pub fn new(key: &Key, credential: &Credential, brand: &Brand, now: DateTime<Utc>) -> Self {
+    pub fn new(key: &UsedKey, credential: &Credential, brand: &Brand, now: DateTime<Utc>) -> Self {
         Self { detailed: DetailedKey::new(key, brand, now), key: credential.to_text(brand) }
     }
 

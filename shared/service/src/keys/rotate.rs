@@ -4,7 +4,7 @@
 //! ([`keygate_core::idempotency`]). This function reads no hash: a condition of a transaction checks that the key still has
 //! the secret.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::audit_event::{Action, AuditEvent};
 use keygate_core::context::RequestContext;
 use keygate_core::credential::{Brand, Credential, CredentialForm, KeyId};
@@ -13,7 +13,7 @@ use keygate_core::fields::{self, FieldError, Fields};
 use keygate_core::idempotency::{
     self, IdempotencyKey, IdempotencyRecord, IdempotentRequest, RECORD_LIFETIME,
 };
-use keygate_core::key::{Key, Status};
+use keygate_core::key::{Key, Status, UsedKey};
 use keygate_core::pepper::{MacKey, Peppers};
 use keygate_core::rights::Operation;
 use keygate_core::rotation::rotated;
@@ -145,7 +145,8 @@ impl KeyRotator {
         caller.require(KEYS_WRITE)?;
         let may_repeat = idempotency_key.is_some();
         caller.may_to(if may_repeat { Operation::RepeatRotation } else { Operation::RotateKey }, id)?;
-        let key = self.find(context, id).await?;
+        let (key, last_used_at) =
+            tokio::try_join!(self.find(context, id), self.store.usage.last_used_at(id))?;
         let canonical = request.canonical(id);
         let idempotent = idempotency_key.map(|idempotency_key| IdempotentRequest {
             key: &self.rotation_key,
@@ -187,8 +188,18 @@ impl KeyRotator {
             (RotationOutcome::Repeated(record), Some(idempotent)) => {
                 self.repeat_response(context, &idempotent, &record).await
             }
-            _ => Ok(RevealedKey::new(&after, &credential, &self.brand, now)),
+            _ => Ok(self.reveal(after, last_used_at, &credential, now)),
         }
+    }
+
+    fn reveal(
+        &self,
+        record: Key,
+        last_used_at: Option<DateTime<Utc>>,
+        credential: &Credential,
+        now: DateTime<Utc>,
+    ) -> RevealedKey {
+        RevealedKey::new(&UsedKey { record, last_used_at }, credential, &self.brand, now)
     }
 
     /// Finds the key and checks that the caller has all the rights that its new secret gives.
@@ -214,7 +225,10 @@ impl KeyRotator {
         let changed = || Error::IdempotencyConflict(record.key_id);
         let mut seen = None;
         for _ in 0..ATTEMPTS {
-            let key = self.find(context, record.key_id).await?;
+            let (key, last_used_at) = tokio::try_join!(
+                self.find(context, record.key_id),
+                self.store.usage.last_used_at(record.key_id)
+            )?;
             // The key was not changed meanwhile, so its hash must differ.
             if seen == Some(key.revision) {
                 return Err(changed());
@@ -224,7 +238,7 @@ impl KeyRotator {
                 let is_as_then =
                     key.revision == record.revision && key.status(now) == key.status(record.began_at());
                 return if is_as_then || key.status(now) == Status::Active {
-                    Ok(RevealedKey::new(&key, &credential, &self.brand, now))
+                    Ok(self.reveal(key, last_used_at, &credential, now))
                 } else {
                     Err(changed())
                 };

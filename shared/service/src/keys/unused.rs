@@ -68,7 +68,7 @@ pub async fn disable_unused(
     let mut place =
         store.workspaces.progress(LOOKED_THROUGH).await?.filter(|place: &String| !place.is_empty());
     loop {
-        let (keys, rest) = store.keys.unused(since, now, place.as_deref()).await?;
+        let (keys, rest) = store.unused_keys(since, now, place.as_deref()).await?;
         for key in keys {
             if Instant::now() >= stop_at {
                 return Ok(run);

@@ -7,7 +7,7 @@ use keygate_core::credential::{Brand, KeyId};
 use keygate_core::endpoint_rule::{self, EndpointRule};
 use keygate_core::error::{Error, InvalidField, Place};
 use keygate_core::fields::{self, FieldError, Fields, Patch};
-use keygate_core::key::{Key, ttl};
+use keygate_core::key::{Key, UsedKey, ttl};
 use keygate_core::lifecycle::{KeySchedule, announced_until};
 use keygate_core::name::Name;
 use keygate_core::rights::Operation;
@@ -117,7 +117,8 @@ impl KeyUpdater {
         let (caller, now) = (&context.caller, context.now);
         caller.require(KEYS_WRITE)?;
         caller.may_to(Operation::ChangeKey, id)?;
-        let stored = find(&self.store.keys, context, id).await?;
+        let (stored, last_used_at) =
+            tokio::try_join!(find(&self.store.keys, context, id), self.store.usage.last_used_at(id))?;
         caller.require_to_act_for(&stored.record.user_id)?;
         if_match.check(stored.record.revision)?;
         let mut after = patch.applied_to(&stored.record, self.settings.retention, now);
@@ -145,7 +146,7 @@ impl KeyUpdater {
             let written = refused_to(&self.store.keys, context, written).await;
             written.map_err(|error| if_match.lost(error))?;
         }
-        Ok(DetailedKey::new(&after, &self.brand, now))
+        Ok(DetailedKey::new(&UsedKey { record: after, last_used_at }, &self.brand, now))
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::types::builders::KeysAndAttributesBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use keygate_core::error::Error;
 use serde::Deserialize;
@@ -18,6 +19,10 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::aws::backoff::Backoff;
 use crate::aws::dynamodb_read_client::DynamoDbReadClient;
+
+/// The maximum number of items that one request reads.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>
+const MAX_PER_REQUEST: usize = 100;
 
 /// The maximum pause before the first retry, and the maximum of all pauses.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -82,6 +87,33 @@ pub(super) async fn get(
         }
         reads.pause().await?;
     }
+}
+
+/// Reads the items of one table with the SDK's client, in as many requests as they need. `keys` has no key twice, because
+/// `DynamoDB` rejects that. `attributes` adds to each request which attributes to read, and how consistently. The result is
+/// in no order, and lacks the items that do not exist.
+///
+/// # Errors
+///
+/// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
+///
+/// # Panics
+///
+/// Never: a request always has keys to read.
+pub(super) async fn get_all(
+    client: &Client,
+    table: &str,
+    keys: Vec<HashMap<String, AttributeValue>>,
+    attributes: impl Fn(KeysAndAttributesBuilder) -> KeysAndAttributesBuilder,
+) -> Result<Vec<HashMap<String, AttributeValue>>, Error> {
+    let mut items = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(MAX_PER_REQUEST) {
+        let wanted = KeysAndAttributes::builder().set_keys(Some(keys.to_vec()));
+        let wanted = attributes(wanted).build().expect("keys to read");
+        let mut read = get(client, HashMap::from([(table.to_owned(), wanted)])).await?;
+        items.extend(read.remove(table).unwrap_or_default());
+    }
+    Ok(items)
 }
 
 fn merge<Item>(found: &mut ItemsByTable<Item>, part: ItemsByTable<Item>) {

@@ -117,33 +117,34 @@ impl KeysTable {
         expression::update(&self.table, item_key(due.key_id), update, condition)
     }
 
-    /// Gives notice for an unused key or disables it at the time `at`, if it has not been changed or used since it was read.
-    /// A notice is not given twice.
+    /// Gives notice for an unused key or disables it at the time `at`, if it has not been changed since it was read. A notice is
+    /// not given twice. The transaction must also check that the key has not been used.
     pub(super) fn act_on_unused(
         &self,
         key: &UnusedKey,
         action: UnusedAction,
         at: DateTime<Utc>,
     ) -> TransactWriteItem {
-        let is_unused = Condition::equal("revision", number(&key.revision))
-            .and_equal("last_used_at", seconds(key.last_used_at));
+        let is_as_read = Condition::equal("revision", number(&key.revision));
         let (update, condition) = match action {
             UnusedAction::Notify => (
                 UpdateExpression::new()
                     .set("unused_notice_at", seconds(at))
                     .set("unused_notice_revision", number(&key.revision)),
-                // The index may be too old to have a recent notice.
-                is_unused.and(
-                    "attribute_not_exists(unused_notice_at) OR unused_notice_revision <> :is_revision \
-                     OR unused_notice_at <= :is_last_used_at",
-                ),
+                // The read may be too old to have a recent notice.
+                is_as_read
+                    .and(
+                        "attribute_not_exists(unused_notice_at) OR unused_notice_revision <> :is_revision \
+                         OR unused_notice_at <= :last_used_at",
+                    )
+                    .value(":last_used_at", seconds(key.last_used_at)),
             ),
             UnusedAction::Disable => (
                 UpdateExpression::new()
                     .set("disabled_at", seconds(at))
                     .set("revision", number(&(key.revision + 1)))
                     .add(TOKEN_GENERATION, 1),
-                is_unused,
+                is_as_read,
             ),
         };
         expression::update(&self.table, item_key(key.key_id), update, condition)

@@ -48,7 +48,7 @@ pub enum RotationOutcome {
 }
 
 impl Store {
-    /// Writes a new key, its name, its member entry, its user's count and the event in one transaction. If the count is
+    /// Writes a new key, its last use, its name, its member entry, its user's count and the event in one transaction. If the count is
     /// full, expired keys of the user are taken out of it.
     ///
     /// # Errors
@@ -74,6 +74,7 @@ impl Store {
         for _ in 0..ATTEMPTS {
             let mut transaction = Transaction::new(actor, &self.workspaces);
             let key = transaction.add(self.keys.put(new)?);
+            transaction.add(self.usage.put_last_use(&new.record));
             let name = transaction.add(self.workspaces.put_name(&new.record, now));
             transaction.add(self.workspaces.put_member(&new.record, true));
             let count = transaction.add_user(user_id, reservation.count_key());
@@ -221,7 +222,7 @@ impl Store {
         Ok(transaction.commit(&self.client).await?.outcome(check)?.is_applied())
     }
 
-    /// Deletes a key, its name, its member entry and its place in the user's count, as far as the key still has them, and
+    /// Deletes a key, its last use, its name, its member entry and its place in the user's count, as far as the key still has them, and
     /// writes the event in one transaction. With `removed_at`, the condition is that the user is still removed by that
     /// removal.
     ///
@@ -243,6 +244,7 @@ impl Store {
         loop {
             let mut transaction = Transaction::new(actor, &self.workspaces);
             let key = transaction.add(self.keys.delete(&stored.record));
+            transaction.add(self.usage.delete_last_use(owner.key_id));
             let name = held.name.then(|| {
                 let folded = &stored.name_folded;
                 transaction.add(self.workspaces.delete_name(&owner.workspace_id, folded, owner.key_id))

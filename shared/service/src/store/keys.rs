@@ -1,8 +1,8 @@
 //! The table `keys`: one item per key, found by the key id.
 //!
-//! The indexes contain no hashes. Lists read the indexes by workspace, see [`key_queries`](super::key_queries). Scheduled
-//! functions read `by_due`, see [`due_keys`](super::due_keys), and the index by last use, see
-//! [`unused_keys`](super::unused_keys).
+//! The indexes contain no hashes. Lists read the indexes by workspace, see [`key_queries`](super::key_queries). A scheduled
+//! function reads `by_due`, see [`due_keys`](super::due_keys). Calls write nothing here, except a hash under a newer pepper:
+//! the last use of a key is in the table `usage`, see [`usage`](super::usage).
 
 use std::collections::HashMap;
 
@@ -17,12 +17,12 @@ use keygate_core::token::TokenKey;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::store::conditional_write::{self, outcome};
+use crate::store::conditional_write::outcome;
 use crate::store::item::{Item, broken, bytes, number, text};
 
 /// The attributes of a key without its hashes. The IAM roles list the same attributes and deny a request for any other.
 pub(super) const UNHASHED: &str = "key_id, workspace_id, user_id, #name, name_folded, description, scopes, endpoints, created_at, created_by, revision, \
-     expires_at, #ttl, disabled_at, last_used_at, previous_expires_at, previous_transferred, unclaimed, rotation, due_at";
+     expires_at, #ttl, disabled_at, previous_expires_at, previous_transferred, unclaimed, rotation, due_at";
 
 /// The table.
 #[derive(Clone, Debug)]
@@ -106,16 +106,6 @@ impl KeysTable {
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
         response.item.map(|item| key_of(id, item)).transpose()
-    }
-
-    /// Updates the last use of a key to `at`, unless it was updated after `due`. The last use never moves backwards and does
-    /// not change the revision.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Unavailable`]: the database did not answer.
-    pub async fn mark_used(&self, id: KeyId, at: DateTime<Utc>, due: DateTime<Utc>) -> Result<(), Error> {
-        conditional_write::mark_used(&self.client, &self.table, item_key(id), at, due).await
     }
 
     /// Replaces a key's hash by the hash of the same secret under a newer pepper, if the stored hash is still the one that

@@ -14,7 +14,7 @@ use std::fmt;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Select, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, Select, TransactWriteItem};
 use chrono::{DateTime, Utc};
 use keygate_core::credential::KeyId;
 use keygate_core::environment::{Environment, InvalidVariable};
@@ -32,10 +32,6 @@ use crate::store::item::{Item, broken, bytes, text};
 use crate::store::paged_query::PagedQuery;
 use crate::store::pagination::{FoundItems, Section};
 use crate::store::{batch, conditional_write};
-
-/// The maximum number of items that one request reads.
-/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>
-const MAX_PER_BATCH_READ: usize = 100;
 
 /// The attributes of a legacy key without its hash. The IAM roles list the same attributes.
 const UNHASHED: &str = "key_id, workspace_id, user_id, #name, scopes, imported_at, last_used_at, #ttl";
@@ -297,10 +293,6 @@ impl LegacyKeysTable {
     ///
     /// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
     /// - [`Error::Broken`]: an item is not a valid legacy key.
-    ///
-    /// # Panics
-    ///
-    /// Never: the request always has keys to read.
     pub async fn stored(&self, hashes: &[&SecretHash]) -> Result<HashMap<TableKey, ImportedValues>, Error> {
         #[derive(Deserialize)]
         struct Stored {
@@ -308,23 +300,16 @@ impl LegacyKeysTable {
             #[serde(flatten)]
             values: ImportedValues,
         }
-        let Self { client, table } = self;
-        let mut stored = HashMap::new();
-        for hashes in hashes.chunks(MAX_PER_BATCH_READ) {
-            let wanted = KeysAndAttributes::builder()
-                .set_keys(Some(hashes.iter().map(|hash| item_key(&(*hash).into())).collect()))
+        let keys = hashes.iter().map(|hash| item_key(&(*hash).into())).collect();
+        let items = batch::get_all(&self.client, &self.table, keys, |wanted| {
+            wanted
                 .projection_expression("#hash, workspace_id, user_id, #name, scopes")
                 .expression_attribute_names("#hash", "hash")
                 .expression_attribute_names("#name", "name")
                 .consistent_read(true)
-                .build()
-                .expect("keys to read");
-            let mut read = batch::get(client, HashMap::from([(table.clone(), wanted)])).await?;
-            let items = read.remove(table).unwrap_or_default();
-            let items: Vec<Stored> = serde_dynamo::from_items(items).map_err(|_| broken("legacy key"))?;
-            stored.extend(items.into_iter().map(|item| (item.hash, item.values)));
-        }
-        Ok(stored)
+        });
+        let items: Vec<Stored> = serde_dynamo::from_items(items.await?).map_err(|_| broken("legacy key"))?;
+        Ok(items.into_iter().map(|item| (item.hash, item.values)).collect())
     }
 
     /// Writes a new key.

@@ -69,12 +69,16 @@ impl Store {
     ) -> Result<WriteOutcome, Error> {
         let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
         let change = transaction.add(self.keys.act_on_unused(key, action, event.at));
+        let last_use = transaction.add(self.usage.check_last_use(key.key_id, key.last_used_at));
         transaction.add(self.activity.put(event)?);
-        transaction.commit(&self.client).await?.outcome(change)
+        match transaction.commit(&self.client).await? {
+            TransactionResult::Cancelled(refused) if refused.failed(last_use) => Ok(WriteOutcome::Stale),
+            result => result.outcome(change),
+        }
     }
 
-    /// Removes the entries of a key that `DynamoDB` has removed, and writes the event in one transaction: its member entry,
-    /// its name if no other key has taken it, and its place in the user's count if it is still counted. The result is
+    /// Removes the entries of a key that `DynamoDB` has removed, and writes the event in one transaction: its last use, its member
+    /// entry, its name if no other key has taken it, and its place in the user's count if it is still counted. The result is
     /// [`WriteOutcome::Stale`] if the member entry is already gone, so repeating the call has no effect.
     ///
     /// # Errors
@@ -90,6 +94,7 @@ impl Store {
         loop {
             let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
             let key = transaction.add(self.keys.check_absent(owner.key_id));
+            transaction.add(self.usage.delete_last_use(owner.key_id));
             let condition = match held.member_condition() {
                 MemberCondition::NotCounted => MemberCondition::PresentAndNotCounted,
                 condition => condition,

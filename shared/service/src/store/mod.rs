@@ -1,12 +1,13 @@
 //! Records in `DynamoDB`.
 //!
-//! Each table has its own file: [`keys`], [`workspaces`], [`tokens`], [`activity`], [`legacy_keys`]. A table with several
+//! Each table has its own file: [`keys`], [`workspaces`], [`tokens`], [`activity`], [`usage`],
+//! [`legacy_keys`]. A table with several
 //! purposes has one more file for each: `key_operations`, [`key_queries`], [`due_keys`] and [`unused_keys`];
 //! `workspace_names`, [`workspace_members`], `workspace_users`, [`workspace_counters`] and `idempotency_records`.
 //! Transactions over several tables are in the files that end with `_transactions`. `item` and `expression` build requests,
 //! and `transaction` commits changes on behalf of an actor. Lists are pages of a `paged_query`, see [`pagination`].
 //!
-//! A key is four items in two tables, which transactions keep consistent with each other and with the audit trail:
+//! A key is five items in three tables, which transactions keep consistent with each other and with the audit trail:
 //!
 //! | table | item | content |
 //! | --- | --- | --- |
@@ -14,6 +15,7 @@
 //! | `workspaces` | `NAME#<folded name>` | which key has the name |
 //! | `workspaces` | `MEMBER#<user>#<key id>` | the key belongs to the user, and whether it is counted |
 //! | `workspaces` | `USER#<user>` | the number of the user's counted keys, and whether the user was removed |
+//! | `usage` | `LAST` | the last use of the key |
 //! | `activity` | an event | the actor and the change |
 //!
 //! A key that has not expired has its name and is counted. An expired key may have lost its name to a new key of that name,
@@ -31,9 +33,9 @@
 //! | [`HashedKey`](keygate_core::key::HashedKey) | all | the table | authorizer, OAuth API, idempotent `create-key` |
 //! | [`UnhashedKey`](keys::UnhashedKey) | all but the hashes and the token generation | the table | showing or changing a key |
 //! | [`TokenKey`](keygate_core::token::TokenKey) | all but the hashes | the table | listing, issuing, introspecting, revoking tokens |
-//! | [`Key`](keygate_core::key::Key) | the attributes that a list shows | the indexes by workspace | `list-keys` |
+//! | [`UsedKey`](keygate_core::key::UsedKey) | the attributes that a list shows, and the last use | the indexes by workspace, the tables | `list-keys` |
 //! | [`DueKey`](due_keys::DueKey) | the times that lead to lifecycle events | the index `by_due` | `announce-lifecycle` |
-//! | [`UnusedKey`](unused_keys::UnusedKey) | the times of use and of notice | the index by last use | `disable-unused-keys` |
+//! | [`UnusedKey`](unused_keys::UnusedKey) | the times of use and of notice | the index by last use, the table | `disable-unused-keys` |
 //! | `RemovedKey` | the owner and the name | the stream of the table | `purge-keys` |
 
 pub mod activity;
@@ -61,6 +63,7 @@ pub mod token_transactions;
 pub mod tokens;
 mod transaction;
 pub mod unused_keys;
+pub mod usage;
 mod user_transactions;
 pub mod workspace_counters;
 pub mod workspace_members;

@@ -62,6 +62,14 @@ impl<P: Clone, T> FoundItems<P, T> {
     }
 }
 
+impl<P, T> FoundItems<P, T> {
+    /// Converts the items, and keeps their positions.
+    pub(super) fn map<U>(self, mut convert: impl FnMut(T) -> U) -> FoundItems<P, U> {
+        let items = self.items.into_iter().map(|(position, item)| (position, convert(item))).collect();
+        FoundItems { items, rest: self.rest }
+    }
+}
+
 impl<P: Clone + Serialize, T> FoundItems<P, T> {
     /// Builds the page of the query that began at `from`. `query` is the checksum of the query's parameters, and `show`
     /// converts an item.

@@ -8,6 +8,7 @@ use keygate_core::error::Error;
 use crate::store::activity::ActivityTable;
 use crate::store::keys::KeysTable;
 use crate::store::transaction::{Transaction, TransactionResult};
+use crate::store::usage::UsageTable;
 use crate::store::workspaces::WorkspacesTable;
 
 /// The tables of a function that changes keys or users.
@@ -19,6 +20,8 @@ pub struct Store {
     pub workspaces: WorkspacesTable,
     /// The audit trail.
     pub activity: ActivityTable,
+    /// The use of keys.
+    pub usage: UsageTable,
     pub(super) client: Client,
 }
 
@@ -33,6 +36,7 @@ impl Store {
             keys: KeysTable::new(client.clone(), environment)?,
             workspaces: WorkspacesTable::new(client.clone(), environment)?,
             activity: ActivityTable::new(client.clone(), environment)?,
+            usage: UsageTable::new(client.clone(), environment)?,
             client,
         })
     }

@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{KeysAndAttributes, TransactWriteItem};
+use aws_sdk_dynamodb::types::TransactWriteItem;
 use chrono::{DateTime, Utc};
 use keygate_core::credential::{FamilyId, KeyId, TokenId};
 use keygate_core::environment::{Environment, InvalidVariable};
@@ -29,9 +29,6 @@ use crate::store::{batch, conditional_write};
 
 /// The attributes of a token without its hash, for roles that may not read a hash.
 const UNHASHED_TOKEN: &str = "key_id, entry, kind, scopes, endpoints, token_generation, made_in_overlap, created_at, expires_at, last_used_at";
-
-/// The maximum number of items that one request reads.
-const BATCH: usize = 100;
 
 /// The table.
 #[derive(Clone, Debug)]
@@ -152,28 +149,16 @@ impl TokensTable {
     ///
     /// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
     /// - [`Error::Broken`]: an item is not valid.
-    ///
-    /// # Panics
-    ///
-    /// Never: the request always has keys to read.
     pub async fn families(&self, key_id: KeyId, ids: &[FamilyId]) -> Result<Vec<Family>, Error> {
-        let mut families = Vec::with_capacity(ids.len());
-        for ids in ids.chunks(BATCH) {
-            let keys = ids.iter().map(|id| item_key(key_id, &family_entry::text(*id))).collect();
-            let wanted = KeysAndAttributes::builder()
-                .set_keys(Some(keys))
+        let keys = ids.iter().map(|id| item_key(key_id, &family_entry::text(*id))).collect();
+        let items = batch::get_all(&self.client, &self.table, keys, |wanted| {
+            wanted
                 .projection_expression("key_id, entry, #current, #siblings, revoked_at, expires_at")
                 .expression_attribute_names("#current", "current")
                 .expression_attribute_names("#siblings", "siblings")
                 .consistent_read(true)
-                .build()
-                .expect("keys to read");
-            let mut read = batch::get(&self.client, HashMap::from([(self.table.clone(), wanted)])).await?;
-            let items = read.remove(&self.table).unwrap_or_default();
-            let found: Vec<Family> = serde_dynamo::from_items(items).map_err(|_| broken("family"))?;
-            families.extend(found);
-        }
-        Ok(families)
+        });
+        serde_dynamo::from_items(items.await?).map_err(|_| broken("family"))
     }
 
     /// Updates the last use of a token, unless it was updated after `due`. The last use never moves backwards.

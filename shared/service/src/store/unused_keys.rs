@@ -1,22 +1,27 @@
-//! Unused keys, found through the index of the table `keys` by last use.
+//! Unused keys, found through the index of the table `usage` by last use.
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 use keygate_core::credential::KeyId;
 use keygate_core::error::Error;
 use keygate_core::identity::{UserId, WorkspaceId};
 use serde::Deserialize;
 
-use crate::store::item::{Item, seconds, text};
-use crate::store::key_queries::Sort;
-use crate::store::keys::{KeysTable, keys_of};
+use crate::store::batch;
+use crate::store::item::{Item, seconds};
+use crate::store::keys::{item_key, keys_of};
+use crate::store::tables::Store;
+use crate::store::usage::{self, BY_LAST_USED_AT, LastUse};
 
-/// The number of keys that one page of a scan reads.
+/// The number of last uses that one page of a scan reads.
 const PAGE: i32 = 500;
 
-/// The attributes of an unused key that the index has.
+/// The attributes that [`UnusedKey`] and the choice of unused keys need. The role of `disable-unused-keys` lists the same.
+const ATTRIBUTES: &str = "key_id, workspace_id, user_id, revision, created_at, expires_at, disabled_at, unused_notice_at, \
+     unused_notice_revision";
+
+/// A key that has not been used for some time.
 #[derive(Clone, Debug, Deserialize)]
 pub struct UnusedKey {
     /// The id of the key.
@@ -31,7 +36,7 @@ pub struct UnusedKey {
     #[serde(with = "chrono::serde::ts_seconds")]
     pub created_at: DateTime<Utc>,
     /// The last use; 1970 for a key that was never used.
-    #[serde(with = "chrono::serde::ts_seconds")]
+    #[serde(skip)]
     pub last_used_at: DateTime<Utc>,
     /// The time of the last notice that the key will be disabled.
     #[serde(default, with = "chrono::serde::ts_seconds_option")]
@@ -65,14 +70,25 @@ pub enum UnusedAction {
     Disable,
 }
 
-impl KeysTable {
+/// A key as the table has it, before the choice.
+#[derive(Deserialize)]
+struct StoredKey {
+    #[serde(flatten)]
+    key: UnusedKey,
+    #[serde(default, with = "chrono::serde::ts_seconds_option")]
+    expires_at: Option<DateTime<Utc>>,
+    #[serde(default, with = "chrono::serde::ts_seconds_option")]
+    disabled_at: Option<DateTime<Utc>>,
+}
+
+impl Store {
     /// Reads a page of the active keys of all workspaces that have not been used after `since`, and the cursor of the next
-    /// page. The index is eventually consistent. Items that are not keys are logged and skipped.
+    /// page. The reads are eventually consistent. Items that are not keys are logged and skipped.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not answer.
-    pub async fn unused(
+    pub async fn unused_keys(
         &self,
         since: DateTime<Utc>,
         now: DateTime<Utc>,
@@ -81,24 +97,37 @@ impl KeysTable {
         let response = self
             .client
             .scan()
-            .table_name(&self.table)
-            .index_name(Sort::LastUsedAt.index())
-            .filter_expression(
-                "last_used_at <= :since AND created_at <= :since AND attribute_not_exists(disabled_at) \
-                 AND (attribute_not_exists(expires_at) OR expires_at > :now)",
-            )
-            .projection_expression(
-                "key_id, workspace_id, user_id, revision, created_at, last_used_at, unused_notice_at, unused_notice_revision",
-            )
+            .table_name(&self.usage.table)
+            .index_name(BY_LAST_USED_AT)
+            .filter_expression("last_used_at <= :since")
             .expression_attribute_values(":since", seconds(since))
-            .expression_attribute_values(":now", seconds(now))
             .limit(PAGE)
             .set_exclusive_start_key(cursor.and_then(start_at))
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let keys = keys_of(response.items.unwrap_or_default());
-        Ok((keys, response.last_evaluated_key.as_ref().and_then(cursor_at)))
+        let mut last_uses = HashMap::new();
+        for item in response.items.unwrap_or_default() {
+            let key_id = item.get("key_id").cloned();
+            match LastUse::read(item) {
+                Ok(last) => drop(last_uses.insert(last.key_id, last.last_used_at)),
+                Err(error) => tracing::error!(?key_id, %error, "unreadable last use skipped"),
+            }
+        }
+        let keys = last_uses.keys().map(|id| item_key(*id)).collect();
+        let items = batch::get_all(&self.client, &self.keys.table, keys, |wanted| {
+            wanted.projection_expression(ATTRIBUTES)
+        });
+        let keys = keys_of::<StoredKey>(items.await?).into_iter().filter(|stored| {
+            stored.key.created_at <= since
+                && stored.disabled_at.is_none()
+                && stored.expires_at.is_none_or(|expires_at| now < expires_at)
+        });
+        let keys = keys.map(|StoredKey { key, .. }| {
+            let last_used_at = last_uses.get(&key.key_id).copied().flatten();
+            UnusedKey { last_used_at: last_used_at.unwrap_or_default(), ..key }
+        });
+        Ok((keys.collect(), response.last_evaluated_key.as_ref().and_then(cursor_at)))
     }
 }
 
@@ -111,9 +140,5 @@ fn cursor_at(item: &Item) -> Option<String> {
 
 fn start_at(cursor: &str) -> Option<Item> {
     let [workspace, last_used_at, key_id] = cursor.splitn(3, ' ').collect::<Vec<_>>().try_into().ok()?;
-    Some(HashMap::from([
-        ("workspace_id".to_owned(), text(workspace)),
-        ("last_used_at".to_owned(), AttributeValue::N(last_used_at.to_owned())),
-        ("key_id".to_owned(), text(key_id)),
-    ]))
+    Some(usage::index_position(&workspace.parse().ok()?, last_used_at.parse().ok()?, key_id.parse().ok()?))
 }
