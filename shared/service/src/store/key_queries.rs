@@ -102,7 +102,7 @@ impl KeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: an item is not a valid key.
     pub async fn list(
         &self,
@@ -138,7 +138,7 @@ impl KeysTable {
     /// # Errors
     ///
     /// - [`Error::TooManyKeys`]: the user has more keys than the bound allows to read.
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: an item is not a valid key.
     pub async fn of_user(
         &self,

@@ -124,7 +124,7 @@ impl LegacyKeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     pub async fn mark_used(
         &self,
         hash: &SecretHash,
@@ -140,7 +140,7 @@ impl LegacyKeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: an item is not a valid legacy key.
     pub async fn list(
         &self,
@@ -190,7 +190,7 @@ impl LegacyKeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: the item is not a valid legacy key.
     pub async fn find(
         &self,
@@ -207,7 +207,7 @@ impl LegacyKeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: the item is not a valid legacy key.
     pub async fn locate(
         &self,
@@ -258,7 +258,7 @@ impl LegacyKeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     pub async fn count_of_user(&self, workspace: &WorkspaceId, user: &UserId) -> Result<usize, Error> {
         let mut pages = self.query_of_user(workspace, user).select(Select::Count).into_paginator().send();
         let mut count = 0;
@@ -274,7 +274,7 @@ impl LegacyKeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: an item is not a valid legacy key.
     pub async fn of_user(
         &self,
@@ -295,7 +295,7 @@ impl LegacyKeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
+    /// - [`Error::Unavailable`]: the database did not respond, or items were still unprocessed when the time was over.
     /// - [`Error::Broken`]: an item is not a valid legacy key.
     ///
     /// # Panics

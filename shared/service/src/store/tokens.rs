@@ -70,7 +70,7 @@ impl TokensTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
+    /// - [`Error::Unavailable`]: the database did not respond, or items were still unprocessed when the time was over.
     /// - [`Error::Broken`]: an item is not valid.
     pub async fn list(
         &self,
@@ -112,7 +112,7 @@ impl TokensTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: the item is not a valid token.
     pub async fn unhashed(&self, key_id: KeyId, token_id: TokenId) -> Result<Option<Token>, Error> {
         let response = self
@@ -150,7 +150,7 @@ impl TokensTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
+    /// - [`Error::Unavailable`]: the database did not respond, or items were still unprocessed when the time was over.
     /// - [`Error::Broken`]: an item is not valid.
     ///
     /// # Panics
@@ -180,7 +180,7 @@ impl TokensTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     pub async fn mark_used(
         &self,
         (key_id, token_id): (KeyId, TokenId),

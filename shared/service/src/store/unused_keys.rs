@@ -71,7 +71,7 @@ impl KeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     pub async fn unused(
         &self,
         since: DateTime<Utc>,
