@@ -31,13 +31,13 @@ NAME ?= first administrator key
 FILE ?=
 
 .PHONY: help
-help: ## Print this
+help: ## Print this list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
 		/^##\./ { printf "  %-20s %s\n", "", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  %-20s %s\n", "make " $$1, $$2 }' $(MAKEFILE_LIST)
 
-##@ Once on a machine: every other target does it by itself
+##@ Setup: every other target does this by itself
 
 .PHONY: system-packages setup
 system-packages: ## Install the Debian packages that are missing (JRE, compiler, curl, jq, ...), with sudo unless root
@@ -56,14 +56,14 @@ dev: setup ## Start the stack, deploy Keygate into it, and show the main job wit
 	@$(STACK_PY) --folder $(FOLDER) up
 	@infra/local/demo.sh $(FOLDER)
 
-down: setup ## End the stack; its keys are gone with it
+down: setup ## Stop the stack and delete its keys
 	@$(STACK_PY) --folder $(FOLDER) down
 
-logs: setup ## Show the functions' logs; of one function with FUNCTION=authorize
+logs: setup ## Show the functions' logs, or with FUNCTION=authorize those of one function
 	@$(STACK_PY) --folder $(FOLDER) logs $(if $(FUNCTION),--function $(FUNCTION))
 
 watch: setup ## Serve the functions from source, rebuilt as you edit, on the stack's tables and KMS key
-##. KEYGATE_WATCH_PORT=29000. No API Gateway is in front: send events with `make invoke`
+##. KEYGATE_WATCH_PORT=29000. It has no API Gateway: send events with `make invoke`
 	@$(WITH_CLI) $(STACK_PY) --folder $(FOLDER) watch --port $(KEYGATE_WATCH_PORT)
 
 invoke: setup ## Send an event of tests/fixtures/events to a function of `make watch`: FUNCTION=list-keys
@@ -76,7 +76,7 @@ invoke: setup ## Send an event of tests/fixtures/events to a function of `make w
 
 .PHONY: test lint lint-rust lint-others unit merge templates e2e against-stack cargo-checks tool-checks
 # The tools are installed and used while cargo compiles.
-test: system-packages ## Everything that CI checks: the four below
+test: system-packages ## Run everything that CI checks: the four targets below
 	@$(MAKE) --jobs=2 cargo-checks tool-checks
 	@$(MAKE) e2e
 
@@ -88,7 +88,7 @@ tool-checks:
 	@$(MAKE) lint-others
 	@$(MAKE) templates
 
-lint: lint-rust lint-others ## Format, clippy, rustdoc, the dependencies, the scripts and the links of the documentation
+lint: lint-rust lint-others ## Check format, clippy, rustdoc, dependencies, scripts and the links of the documentation
 
 # Commands select the whole workspace, so that they enable the same features of the dependencies and share their builds.
 # Only rustdoc and the check after it leave the tests out: the functions go to AWS without the features of the tests.
@@ -110,7 +110,7 @@ lint-others: setup
 	@$(PHASE) "documentation: links, paths, length of README.md" $(CLI)/python -B tools/dev/check_docs.py
 	@$(PHASE) "documentation: tests of its check" $(CLI)/python -B -m unittest discover -s tools/dev
 
-unit: system-packages ## The unit tests and the examples in the documentation
+unit: system-packages ## Run the unit tests and the examples in the documentation
 	@$(PHASE) "unit tests" cargo test $(LOCKED) --workspace --lib
 	@$(PHASE) "documentation examples" cargo test $(LOCKED) --workspace --doc
 
@@ -118,7 +118,7 @@ merge: setup ## Merge infra/template into target/infra/template.yaml, and write 
 	@$(CLI)/python -B infra/merge.py
 
 TEMPLATES := target/infra/template.yaml infra/examples/template.yaml
-templates: merge ## The templates, by the SAM CLI and cfn-lint, and the tests of the merge
+templates: merge ## Check the templates with the SAM CLI and cfn-lint, and test the merge
 	@$(PHASE) "merge of the template: tests" $(CLI)/python -B -m unittest discover -s infra
 	@$(PHASE) "tables of parameters and outputs are current" $(CLI)/python -B tools/dev/template_tables.py --check
 	@for template in $(TEMPLATES); do \
@@ -127,7 +127,7 @@ templates: merge ## The templates, by the SAM CLI and cfn-lint, and the tests of
 	done
 	@$(PHASE) "cfn-lint" $(CLI)/cfn-lint $(TEMPLATES)
 
-e2e: setup ## The integration and end-to-end tests, against a stack of their own on free ports
+e2e: setup ## Run the integration and end-to-end tests against a separate stack on free ports
 ##. One test: make e2e ARGS=name. KEEP=1 keeps the stack, in .local/test
 	@$(PHASE) "build the functions and the end-to-end tests" \
 		cargo build $(LOCKED) $(FUNCTIONS) --test keygate
@@ -148,8 +148,8 @@ against-stack:
 ##@ Measurements
 
 .PHONY: bench measure
-bench: setup ## Measure the authorizer beside what it is compared with, and write docs/benchmarks.md. Ten minutes
-##. Takes two processors and Node.js 20. ARGS="--rounds 41", or ARGS="--only no-op authorize" to write nothing
+bench: setup ## Measure the authorizer and the programs that it is compared with, and write docs/benchmarks.md: 10 minutes
+##. Needs two processors and Node.js 20. ARGS="--rounds 41"; ARGS="--only no-op authorize" writes nothing
 	@$(PHASE) "build what is measured, optimised" cargo build $(LOCKED) --release \
 		--package keygate-functions --package keygate-bench --bin authorize --bin no-op --bin get-item
 	@$(PHASE) "build the local stack's functions" cargo build $(LOCKED) $(FUNCTIONS)
@@ -164,7 +164,7 @@ measure:
 ##@ Documentation
 
 .PHONY: docs tables
-docs: setup ## Render the OpenAPI documents as pages that need no network: .local/docs/api.html and oauth.html
+docs: setup ## Render the OpenAPI documents as offline pages: .local/docs/api.html and oauth.html
 	@$(CLI)/python -B tools/dev/render_api.py infra/openapi.yaml .local/docs/api.html
 	@$(CLI)/python -B tools/dev/render_api.py infra/oauth.yaml .local/docs/oauth.html
 
@@ -175,7 +175,7 @@ tables: setup ## Write the tables of parameters and outputs in docs/deploying.md
 
 .PHONY: build deploy bootstrap pepper-status import-legacy-keys legacy-report
 build: setup ## Build the functions for AWS, optimised, and record their sizes in docs/sizes.md
-##. ARCH=arm64 builds for Graviton; rustup then downloads that target once
+##. ARCH=arm64 builds for Graviton; rustup downloads that target once
 	@$(WITH_CLI) cargo lambda build $(LOCKED) --release --package keygate-functions $(ARCH_FLAG) \
 		--lambda-dir target/lambda
 	@$(CLI)/python -B tools/dev/sizes.py --architecture $(ARCH)
@@ -189,20 +189,20 @@ deploy: build merge ## Deploy to the AWS account of your credentials: STACK=keyg
 		--stack-name $(STACK) --parameter-overrides Architecture=$(ARCH) $(PARAMETERS)
 
 bootstrap: setup ## Create the first administrator key in AWS: WORKSPACE=acme USER_ID=alice@example.com
-##. STACK=keygate NAME="first administrator key"; BREAK_GLASS=1 where the workspace has users already
+##. STACK=keygate NAME="first administrator key"; BREAK_GLASS=1 if the workspace is bootstrapped already
 	@$(if $(and $(WORKSPACE),$(USER_ID)),,$(error say whose key it is: make bootstrap WORKSPACE=acme USER_ID=alice@example.com))
 	@$(CLI)/python -B tools/bootstrap.py --stack "$(STACK)" --workspace "$(WORKSPACE)" --user-id "$(USER_ID)" \
 		--name "$(NAME)" $(if $(BREAK_GLASS),--break-glass)
 
-pepper-status: setup ## Count what is left on each version of the pepper: STACK=keygate
+pepper-status: setup ## Count the hashes of each pepper version: STACK=keygate
 ##. Of the local stack: set -a; . .local/env; set +a; make pepper-status
 	@$(CLI)/python -B tools/pepper_status.py --stack "$(STACK)"
 
 import-legacy-keys: setup ## Import keys of an earlier mechanism: FILE=keys.jsonl WORKSPACE=acme STACK=keygate
-##. The file's form is in docs/migration.md. Interrupted, it goes on when it is run again
+##. docs/migration.md describes the file. Run it again to continue after an interruption
 ##. Into the local stack: set -a; . .local/env; set +a; make import-legacy-keys ...
 	@$(if $(and $(WORKSPACE),$(FILE)),,$(error say what goes where: make import-legacy-keys FILE=keys.jsonl WORKSPACE=acme))
 	@$(CLI)/python -B tools/import_legacy.py --stack "$(STACK)" --workspace "$(WORKSPACE)" "$(FILE)"
 
-legacy-report: setup ## Tell which users still call with legacy keys, and when last: STACK=keygate WORKSPACE=acme or none
+legacy-report: setup ## List the users of legacy keys and their last use: STACK=keygate, WORKSPACE=acme (default: all)
 	@$(CLI)/python -B tools/legacy_report.py --stack "$(STACK)" $(if $(WORKSPACE),--workspace "$(WORKSPACE)")

@@ -1,7 +1,7 @@
 """Lambda's Runtime API, and on request its Extensions API, for one function process that is measured.
 
 The emulators of Lambda add half a millisecond to a call, which hides what is to be seen. This hands out one event after
-the other without anything between them, and reads the function's processor clock the moment an answer is there.
+the other without anything between them, and reads the function's processor clock the moment a response arrives.
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html,
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 PATIENCE = 30
 FUNCTION_ARN = "arn:aws:lambda:us-east-1:123456789012:function:measured"
 TRACE_ID = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0"
-# As long as Lambda's are: it is a header of every request, and has to be signed.
+# As long as Lambda's session tokens: it is a signed header of every request.
 SESSION_TOKEN = "IQoJb3JpZ2luX2VjE" + "A" * 800
 
 
@@ -31,9 +31,9 @@ class Variant:
     name: str
     command: list[str]
     variables: Mapping[str, str]
-    # Whether there is an Extensions API for it to register with, as there is on AWS.
+    # Whether an Extensions API is available, as on AWS.
     extensions: bool = False
-    # Whether it is called with an access token in the place of a key.
+    # Whether it is called with an access token instead of a key.
     token: bool = False
 
 
@@ -44,17 +44,17 @@ class Function:
         self.variant, self.environment, self.cpu, self.log = variant, environment, cpu, log
         self.event = b""
         self.number = 0
-        # What is waited for: an event by the runtime, an event by the extension, the answer to the event by us.
+        # The runtime and the extension wait for events, and this program for the response.
         self.for_runtime: asyncio.Queue[None] = asyncio.Queue()
         self.for_extension: asyncio.Queue[None] = asyncio.Queue()
         self.answers: asyncio.Queue[bytes] = asyncio.Queue()
         self.registered = False
         # One for each connection of the function.
         self.serving: set[asyncio.Task[None]] = set()
-        # The processor time of the process when its last answer was there.
+        # The processor time of the process at its last response.
         self.cpu_at_answer = 0.0
         self.answered_at = 0.0
-        # Set while the function, and its extension if it has one, ask for the next event: Lambda would freeze it.
+        # Set while the function and its extension ask for the next event. Lambda would freeze the environment then.
         self.asking: set[str] = set()
         self.idle = asyncio.Event()
 
@@ -101,16 +101,16 @@ class Function:
         return time.clock_gettime((~self.process.pid << 3) | 2)
 
     async def invoke(self, event: bytes) -> bytes:
-        """Hands over an event: the answer."""
+        """Hands over an event and returns the response."""
         self.event = event
         self.for_runtime.put_nowait(None)
         try:
             return await asyncio.wait_for(self.answers.get(), PATIENCE)
         except TimeoutError:
-            raise RuntimeError(f"{self.variant.name} gives no answer; its log is {self.log}") from None
+            raise RuntimeError(f"{self.variant.name} does not respond; its log is {self.log}") from None
 
     async def settle(self) -> None:
-        """Waits until everything that follows an answer is done."""
+        """Waits until the work after a response is done."""
         await asyncio.wait_for(self.idle.wait(), PATIENCE)
 
     def asks(self, who: str) -> None:
@@ -120,7 +120,7 @@ class Function:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.serving.add(asyncio.current_task())
-        # Cancelled is what waits for an event when everything is measured.
+        # At the end, requests that wait for an event are cancelled.
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -180,7 +180,7 @@ def response(status: int, body: bytes, headers: str = "") -> bytes:
 
 
 async def chunks(reader: asyncio.StreamReader) -> bytes:
-    """A body in chunks, as a streamed answer is sent (RFC 9112, section 7.1)."""
+    """A body in chunks, the form of a streamed response (RFC 9112, section 7.1)."""
     body = b""
     while True:
         size = int((await reader.readuntil(b"\r\n")).split(b";")[0], 16)

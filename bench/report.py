@@ -1,4 +1,4 @@
-"""Writes what was measured into docs/benchmarks.md, between its two marks, with a chart and the targets."""
+"""Writes the results into docs/benchmarks.md, between its two marks, with a chart and the targets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TITLES = {
     "get-item": "one bare GetItem in Rust, with the SDK",
     "authorize": "**authorize**",
     "authorize-cached": "**authorize**, `CacheSeconds=300`",
-    "authorize-extension": "**authorize**, writing after its answer",
+    "authorize-extension": "**authorize**, writing after its response",
     "authorize-token": "**authorize**, an access token",
     "authorize-each": "**authorize**, `CallActivity=each`",
     "node": "Node.js, AWS SDK v3",
@@ -36,20 +36,20 @@ ITEMS_IN_A_BATCH = 2
 
 @dataclass
 class Measured:
-    """What was measured of one variant: seconds, one number a round or a cold start."""
+    """The measurements of one variant in seconds, one for each round or cold start."""
 
     warm_cpu: list[float] = field(default_factory=list)
     warm_wall: list[float] = field(default_factory=list)
     cold_cpu: list[float] = field(default_factory=list)
     cold_wall: list[float] = field(default_factory=list)
-    # For each call: how often each operation of DynamoDB, and how many bytes of log.
+    # For each call: the number of each DynamoDB operation, and the bytes of log.
     calls: dict[str, float] = field(default_factory=dict)
     log_bytes: float = 0.0
 
 
 @dataclass(frozen=True)
 class Target:
-    """A ratio that is to be reached: of the medians of two variants, in the same rounds."""
+    """A target for the ratio of the medians of two variants in the same rounds."""
 
     text: str
     numbers: str
@@ -73,7 +73,7 @@ TARGETS = [
 
 
 def ratio(measured: dict[str, Measured], numbers: str, of: str, to: str) -> tuple[float, float, float]:
-    """Median and quartiles of what one variant took of what another took in the same round."""
+    """Median and quartiles of the ratio of two variants' numbers in the same rounds."""
     pairs = zip(getattr(measured[of], numbers), getattr(measured[to], numbers), strict=True)
     low, middle, high = statistics.quantiles([one / other for one, other in pairs], n=4, method="inclusive")
     return middle, low, high
@@ -103,7 +103,7 @@ def tables(measured: dict[str, Measured]) -> str:
         rows.append(f"| {TITLES[name]} | {spread(one.warm_cpu, 1e6)} | {times(measured, 'warm_cpu', name)} | {calls} |")
     rows += [
         "",
-        "**Cold**: from the start of the process to its first answer, in milliseconds; both of the authorizer's",
+        "**Cold**: from the start of the process to its first response, in milliseconds; both of the authorizer's",
         "connections, its call of KMS and its first read are in it.",
         "",
         "| function | ms of processor time | × no-op | ms on the clock |",
@@ -152,7 +152,7 @@ def chart(measured: dict[str, Measured]) -> str:
     y = 0
     for title, numbers, unit, scale in (
         ("Warm: processor time of one call (µs)", "warm_cpu", "µs", 1e6),
-        ("Cold: processor time until the first answer (ms)", "cold_cpu", "ms", 1e3),
+        ("Cold: processor time until the first response (ms)", "cold_cpu", "ms", 1e3),
     ):
         values = {name: statistics.median(getattr(one, numbers)) * scale for name, one in measured.items()}
         floor, top = min(values.values()) / 2, max(values.values())

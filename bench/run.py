@@ -1,4 +1,4 @@
-"""Measures the authorizer beside what it is compared with, and writes docs/benchmarks.md: what `make bench` runs.
+"""Measures the authorizer and the programs that it is compared with, and writes docs/benchmarks.md (`make bench`).
 
 Everything that is compared is measured in turns in the same run, each function alone on a processor that nothing else
 of this uses, and by the processor time that the kernel counted for it, because the time on a clock is that of everybody
@@ -27,12 +27,12 @@ FOLDER = ROOT / ".local" / "bench"
 RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 EVENT_ARN = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/v1/GET/orders"
 
-# Calls before the first measured one: V8 compiles what is called often.
+# Calls before the first measured one, because V8 compiles functions that are called often.
 WARM_UP = 400
 
 
 def variants() -> list[Variant]:
-    """What is compared. Unless its line says otherwise the authorizer is configured as the template does it."""
+    """The compared programs. Unless a comment says otherwise, the authorizer is configured as in the template."""
 
     def rust(name: str, binary: str, extensions: bool = False, token: bool = False, **variables: str) -> Variant:
         return Variant(name, [str(RELEASE / binary)], variables, extensions, token)
@@ -66,7 +66,7 @@ async def measure(rounds: int, calls: int, colds: int, only: list[str]) -> dict[
         "AWS_ENDPOINT_URL_KMS": await kms.start(),
         **{name: str(trusted) for name in ("AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE")},
         **{name: os.environ[name] for name in ("AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")},
-        # As the managed runtimes have it.
+        # As in the managed runtimes.
         "AWS_DEFAULT_REGION": os.environ["AWS_REGION"],
         "PYTHONPATH": str(ROOT / "bench/python"),
         "KEYS_TABLE": os.environ["KEYGATE_KEYS_TABLE"],
@@ -129,12 +129,12 @@ async def measure(rounds: int, calls: int, colds: int, only: list[str]) -> dict[
 
 
 def event(credential: str) -> bytes:
-    """What a REST API hands to an authorizer of the kind TOKEN."""
+    """The event that a REST API sends to a TOKEN authorizer."""
     return json.dumps({"type": "TOKEN", "authorizationToken": f"Bearer {credential}", "methodArn": EVENT_ARN}).encode()
 
 
 def access_token(key: str) -> str:
-    """Trades the key for an access token with all that the key has."""
+    """Exchanges the key for an access token with all scopes of the key."""
     client = base64.b64encode(f"{key.split('_')[2]}:{key}".encode()).decode()
     request = urllib.request.Request(
         f"{os.environ['KEYGATE_OAUTH_URL']}/oauth/token",
@@ -146,17 +146,17 @@ def access_token(key: str) -> str:
 
 
 def checked(variant: Variant, answer: bytes) -> None:
-    """An authorizer that refuses, or fails, is not what is to be measured."""
+    """Raises if the authorizer refused or failed: only accepted calls are measured."""
     document = json.loads(answer)
     if "policyDocument" not in document:
-        raise RuntimeError(f"{variant.name} answers {answer.decode()}; its log is in {FOLDER}")
+        raise RuntimeError(f"{variant.name} returned {answer.decode()}; its log is in {FOLDER}")
 
 
 def processors() -> tuple[set[int], int]:
-    """The processors of everything else, and the one of the function that is measured."""
+    """The processors for everything else, and the processor for the measured function."""
     *others, last = sorted(os.sched_getaffinity(0) | {os.cpu_count() - 1})
     if not others:
-        raise RuntimeError("this takes two processors: one for the function, one for everything else")
+        raise RuntimeError("the measurement needs two processors: one for the function, one for everything else")
     return set(others), last
 
 
@@ -170,7 +170,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--calls", type=int, default=200)
     parser.add_argument("--colds", type=int, default=21)
-    parser.add_argument("--only", nargs="*", default=[], help="these variants; nothing is written then")
+    parser.add_argument("--only", nargs="*", default=[], help="only these variants, without writing the page")
     arguments = parser.parse_args()
     rounds, calls, colds = arguments.rounds, arguments.calls, arguments.colds
     measured = asyncio.run(measure(rounds, calls, colds, arguments.only))

@@ -21,11 +21,11 @@ TARGET = re.compile(rb"x-amz-target: *[^\r]*?\.(\w+)\r\n", re.IGNORECASE)
 
 
 class Terminator:
-    """Ends TLS on a port of its own at `localhost`, and passes on what is in it."""
+    """Ends TLS on its own port of `localhost`, and passes the content on."""
 
     def __init__(self, upstream: tuple[str, int], context: ssl.SSLContext) -> None:
         self.upstream, self.context = upstream, context
-        # How often each operation was called.
+        # The number of calls of each operation.
         self.calls: Counter[str] = Counter()
         # One for each connection.
         self.serving: set[asyncio.Task[None]] = set()
@@ -42,7 +42,7 @@ class Terminator:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.serving.add(asyncio.current_task())
-        # Cancelled is what is left open when everything is measured.
+        # At the end, open connections are cancelled.
         with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             from_upstream, to_upstream = await asyncio.open_connection(*self.upstream)
             await asyncio.gather(self.pump(reader, to_upstream, True), self.pump(from_upstream, writer, False))
@@ -58,7 +58,7 @@ class Terminator:
 
 
 def certificates(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's context, and the file with the root to trust: root, intermediate and server, RSA of 2048 bits."""
+    """A server's TLS context and the file with the trusted root. All three certificates have 2048-bit RSA keys."""
     now = datetime.now(UTC)
 
     def issue(name: str, issuer: tuple[x509.Certificate, rsa.RSAPrivateKey] | None, is_ca: bool):

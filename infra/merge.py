@@ -1,4 +1,4 @@
-"""Writes what is deployed to target/infra: the merged template, and beside it the document that API Gateway imports.
+"""Writes the deployed files to target/infra: the merged template and the document that API Gateway imports.
 
 infra/template/ holds the template in fragments: one for each function in functions/, and beside that folder one for
 each shared part. A fragment is valid YAML and has the top-level sections (Parameters, Resources, Outputs, ...) that it
@@ -38,7 +38,7 @@ SECTIONS = (
     "Resources",
     "Outputs",
 )
-# Those that have one value instead of entries.
+# The sections that have one value instead of entries.
 VALUES = ("AWSTemplateFormatVersion", "Transform", "Description")
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
@@ -47,7 +47,7 @@ EXTENSION = "x-amazon-apigateway-"
 
 
 class MergeError(Exception):
-    """A source that cannot be merged; the message says which, and why."""
+    """A source file that cannot be merged; the message names it and the reason."""
 
 
 def main() -> int:
@@ -74,7 +74,7 @@ def merged_template(folder: Path) -> str:
     """Merges the fragments in a folder; raises MergeError if they do not make one template."""
     sections: dict[str, list[str]] = {name: [] for name in SECTIONS}
     origins: dict[tuple[str, str], str] = {}
-    # As text: how paths compare, and so the order, depends on the operating system.
+    # Sorted as texts, because the comparison of paths depends on the operating system.
     for name in sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()):
         if not name.endswith(".yaml"):
             raise MergeError(f"{name} is not a fragment: its name does not end in .yaml")
@@ -115,7 +115,7 @@ def fragment_sections(name: str, text: str) -> dict[str, tuple[list[str], str]]:
         if section not in SECTIONS:
             raise MergeError(f"{name}, line {start + 1}: `{section}` is not a section of a template")
         if section in sections:
-            raise MergeError(f"{name}, line {start + 1}: {section} is there twice")
+            raise MergeError(f"{name}, line {start + 1}: {section} is repeated")
         comments, body_end = lines[comments_from:start], end
         while body_end > start + 1 and (not lines[body_end - 1] or lines[body_end - 1].startswith("#")):
             body_end -= 1
@@ -134,7 +134,7 @@ def fragment_sections(name: str, text: str) -> dict[str, tuple[list[str], str]]:
 
 
 def entry_names(name: str, section: str, node: yaml.Node) -> list[str]:
-    """The names of a section's entries, which have to stand below each other, indented by two, for a merge of texts."""
+    """The names of a section's entries. Merging texts requires each on its own line, indented by two."""
     if not isinstance(node, yaml.MappingNode) or node.flow_style:
         raise MergeError(f"{name}, line {node.start_mark.line + 1}: {section} has no entries on lines of their own")
     names: list[str] = []
@@ -142,7 +142,7 @@ def entry_names(name: str, section: str, node: yaml.Node) -> list[str]:
         if key.start_mark.column != 2:
             raise MergeError(f"{name}, line {key.start_mark.line + 1}: {key.value} is not indented by two")
         if key.value in names:
-            raise MergeError(f"{name}, line {key.start_mark.line + 1}: {key.value} is there twice")
+            raise MergeError(f"{name}, line {key.start_mark.line + 1}: {key.value} is repeated")
         names.append(key.value)
     return names
 
@@ -153,7 +153,7 @@ def block(lines: list[str]) -> str:
 
 
 def import_document(text: str) -> str:
-    """Makes the document that API Gateway imports out of the description of an API."""
+    """Makes the document that API Gateway imports from an OpenAPI document."""
     source = yaml.safe_load(text)
     document = {
         "openapi": source["openapi"],
@@ -173,14 +173,14 @@ def import_document(text: str) -> str:
 
 
 def imported_path(path: str, methods: dict) -> dict:
-    """What API Gateway imports of a path."""
+    """The part of a path that API Gateway imports."""
     if other := [field for field in methods if field not in METHODS]:
         raise MergeError(f"openapi.yaml, {path}: `{other[0]}` is not a method, and would not be imported")
     return {method: imported_operation(f"{method} {path}", operation) for method, operation in methods.items()}
 
 
 def imported_operation(route: str, operation: dict) -> dict:
-    """What API Gateway imports of an operation.
+    """The part of an operation that API Gateway imports.
 
     Of the responses it has those of success, because an operation has to have one. A proxy integration passes every
     response of the function on, declared or not.
@@ -196,7 +196,7 @@ def imported_operation(route: str, operation: dict) -> dict:
 
 
 def imported_parameter(route: str, parameter: dict) -> dict:
-    """What API Gateway imports of a parameter: where it is, and whether it has to be there.
+    """The part of a parameter that API Gateway imports: its place, and whether it is required.
 
     OpenAPI requires a schema of each parameter. To API Gateway all of them are texts.
     """
@@ -207,7 +207,7 @@ def imported_parameter(route: str, parameter: dict) -> dict:
 
 
 def extensions(fields: dict) -> dict:
-    """Those of the fields that are API Gateway's own, as they are."""
+    """The fields that are API Gateway's extensions, unchanged."""
     return {name: value for name, value in fields.items() if name.startswith(EXTENSION)}
 
 

@@ -19,7 +19,7 @@ BINARIES = merge.INFRA.parent / "functions" / "src" / "bin"
 
 
 class TagLoader(yaml.SafeLoader):
-    """Reads a template with short tags: `!Ref Name` becomes {"!Ref": "Name"}. Refuses names that are there twice."""
+    """Reads a template with short tags: `!Ref Name` becomes {"!Ref": "Name"}. Refuses repeated names."""
 
 
 def tagged(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict:
@@ -31,7 +31,7 @@ def tagged(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict:
 def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict:
     names = [key.value for key, _ in node.value]
     if len(set(names)) < len(names):
-        raise AssertionError(f"a name is there twice: {names}")
+        raise AssertionError(f"a name is repeated: {names}")
     return loader.construct_mapping(node, deep=True)
 
 
@@ -113,8 +113,8 @@ class MergedTemplate(unittest.TestCase):
         for files, message in (
             ({"a.yaml": table, "functions/b.yaml": table}, "functions/b.yaml: Table is in a.yaml already"),
             ({"a.yaml": "Transform: A\n", "b.yaml": "Transform: B\n"}, "b.yaml: Transform is in a.yaml already"),
-            ({"a.yaml": table + "  Table:\n    Type: B\n"}, "a.yaml, line 4: Table is there twice"),
-            ({"a.yaml": table + table}, "a.yaml, line 4: Resources is there twice"),
+            ({"a.yaml": table + "  Table:\n    Type: B\n"}, "a.yaml, line 4: Table is repeated"),
+            ({"a.yaml": table + table}, "a.yaml, line 4: Resources is repeated"),
             ({"a.yaml": "\nResource:\n  Table: {}\n"}, "a.yaml, line 2: `Resource` is not a section of a template"),
             ({"a.yaml": "Resources:\n    Table: {}\n"}, "a.yaml, line 2: Table is not indented by two"),
             ({"a.yaml": "Resources: { A: {} }\n"}, "a.yaml, line 1: Resources has no entries on lines of their own"),

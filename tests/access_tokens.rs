@@ -15,7 +15,7 @@ fn call(credential: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_access_token_opens_every_kind_of_api_and_says_what_it_is() {
+async fn an_access_token_is_accepted_by_every_kind_of_api_and_named_in_the_context() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &["orders:read"]).await;
     let token = workspace.access_token(&key).await;
@@ -82,7 +82,7 @@ async fn a_token_takes_one_strongly_consistent_read_and_a_wrong_one_opens_nothin
 
 /// The checksums are right, so only the secret is wrong.
 #[tokio::test]
-async fn no_secret_opens_what_it_was_not_made_for() {
+async fn a_secret_works_only_for_its_own_credential() {
     use keygate_core::credential::{Brand, Credential, CredentialForm};
     use secrecy::ExposeSecret;
     let brand: Brand = "kg".parse().expect("a brand");
@@ -240,7 +240,7 @@ async fn an_unprocessed_read_of_a_token_is_an_error_and_no_decision() {
     let token = workspace.access_token(&workspace.key_of("bob", &[]).await).await;
     let authorizer = Function::start("authorize", &[]).await;
     authorizer.disturb(crate::support::function::Disturbance::Unprocessed);
-    let error = authorizer.invoke(call(&token)).await.expect_err("no answer");
+    let error = authorizer.invoke(call(&token)).await.expect_err("no response");
     assert_ne!(error, "Unauthorized");
     authorizer.disturb(crate::support::function::Disturbance::None);
     authorizer.invoke(call(&token)).await.expect("a policy");

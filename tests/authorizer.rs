@@ -99,7 +99,7 @@ async fn disable(id: &str) {
 }
 
 #[tokio::test]
-async fn the_backend_is_told_who_calls() {
+async fn the_backend_gets_the_caller() {
     let workspace = Workspace::new().await;
     let body = json!({"name": "build server", "user_id": "bob", "scopes": ["orders:read", "orders:write"],
         "endpoints": ["GET /echo", "GET /orders/*"], "expires_in": 3600});
@@ -179,13 +179,13 @@ async fn garbage_costs_no_read_and_every_other_credential_one() {
 }
 
 #[tokio::test]
-async fn when_the_store_fails_the_answer_is_an_error_and_never_a_decision() {
+async fn when_the_store_fails_the_response_is_an_error_and_never_a_decision() {
     let workspace = Workspace::new().await;
     let bearer = format!("Bearer {}", workspace.key_of("bob", &[]).await);
     let authorizer = Function::start("authorize", &[("AUTHORIZER_BUDGET_MS", "500")]).await;
     authorizer.disturb(Disturbance::Down);
     for event in [token_event(&bearer), http_event(&bearer)] {
-        let error = authorizer.invoke(event).await.expect_err("no answer");
+        let error = authorizer.invoke(event).await.expect_err("no response");
         assert_ne!(error, "Unauthorized");
         assert!(!error.contains(&bearer[7..]), "the error repeats no credential: {error}");
     }
@@ -202,7 +202,7 @@ async fn an_event_that_is_no_authorizers_is_an_error_that_repeats_nothing() {
         json!({"type": "TOKEN", "authorizationToken": ["Bearer kg_key_x"]}),
         json!("Bearer kg_key_x"),
     ] {
-        let error = authorizer.invoke(event).await.expect_err("no answer");
+        let error = authorizer.invoke(event).await.expect_err("no response");
         assert!(!error.contains("kg_key_x"), "{error}");
     }
 }

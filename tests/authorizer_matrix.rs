@@ -1,4 +1,4 @@
-//! Every state of a credential, in every kind of event, for every form of answer.
+//! Every state of a credential, in every kind of event, for every form of response.
 
 use keygate_core::credential::{Credential, CredentialForm, KeyId, Secret};
 use secrecy::ExposeSecret;
@@ -46,7 +46,7 @@ fn made_up(id: KeyId) -> String {
 }
 
 #[tokio::test]
-async fn a_credential_is_accepted_or_refused_alike_in_every_kind_of_event_and_form_of_answer() {
+async fn a_credential_is_accepted_or_refused_alike_in_every_kind_of_event_and_form_of_response() {
     let workspace = Workspace::new().await;
     let valid = workspace.key_of("bob", &["orders:read"]).await;
     let rotated = workspace.created(json!({"name": "rotated"})).await;
@@ -148,7 +148,7 @@ async fn a_policy_has_the_rules_of_a_key_and_a_simple_response_evaluates_them_on
         for (name, refused) in EVENTS {
             let event = carrying(name, Some(&bearer));
             let arn = event["methodArn"].as_str().or(event["routeArn"].as_str()).expect("an ARN").to_owned();
-            let answer = authorizer.invoke(event).await.expect("an answer");
+            let answer = authorizer.invoke(event).await.expect("a response");
             if refused == Refused::InTheConfiguredForm && form != "policy" {
                 // The sample is a POST of /my/path.
                 assert_eq!(answer["isAuthorized"], form == "simple-uncached", "{name}, {form}");

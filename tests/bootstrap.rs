@@ -58,7 +58,7 @@ async fn two_bootstraps_at_once_make_one_administrator() {
 
 /// The request of an HTTP client is the body of an event, never the event itself.
 #[tokio::test]
-async fn nobody_bootstraps_over_http() {
+async fn bootstrapping_over_http_is_impossible() {
     let workspace = Workspace::new().await;
     let body =
         json!({"bootstrap": {"workspace_id": "mine", "user_id": "eve", "name": "a", "break_glass": true}});

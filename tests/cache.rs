@@ -78,7 +78,7 @@ async fn while_the_store_fails_only_credentials_that_were_accepted_before_are_ac
 
     authorizer.disturb(Disturbance::Down);
     authorizer.invoke(call(&known)).await.expect("the cached policy");
-    let error = authorizer.invoke(call(&unknown)).await.expect_err("no answer");
+    let error = authorizer.invoke(call(&unknown)).await.expect_err("no response");
     assert_ne!(error, "Unauthorized");
 
     authorizer.disturb(Disturbance::None);
@@ -120,7 +120,7 @@ async fn a_fault_of_the_deployment_is_an_error_even_for_cached_credentials() {
     }
     authorizer.disturb(Disturbance::Denied);
     for credential in [&key, &token] {
-        let error = authorizer.invoke(call(credential)).await.expect_err("no answer");
+        let error = authorizer.invoke(call(credential)).await.expect_err("no response");
         assert!(error.contains("AccessDeniedException") && error.contains("refused a call"), "{error}");
     }
     authorizer.disturb(Disturbance::Down);

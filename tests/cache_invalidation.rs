@@ -53,7 +53,7 @@ async fn a_batch_of_revocations_clears_every_stage_once_and_schedules_the_second
     let function = start("0").await;
     let many: Vec<Value> = (0..50).map(|_| record("key.deleted", None)).collect();
     let before = Utc::now().timestamp();
-    function.invoke(batch(&many)).await.expect("an answer");
+    function.invoke(batch(&many)).await.expect("a response");
     let calls = function.take_calls();
     let operations: Vec<_> = calls.iter().map(|(operation, _)| operation.as_str()).collect();
     assert_eq!(operations, ["SendMessage", REST, HTTP]);
@@ -79,12 +79,12 @@ async fn only_changes_that_revoke_clear_the_caches() {
         ("key.created", None, false),
         ("key.expiring", None, false),
     ] {
-        function.invoke(batch(&[record(action, changed)])).await.expect("an answer");
+        function.invoke(batch(&[record(action, changed)])).await.expect("a response");
         assert_eq!(!operations(&function).is_empty(), clears, "{action} {changed:?}");
     }
     let mut strange = record("key.created", None);
     strange["dynamodb"]["NewImage"] = json!({"action": {"N": "1"}});
-    function.invoke(batch(&[strange])).await.expect("an answer");
+    function.invoke(batch(&[strange])).await.expect("a response");
     assert_eq!(operations(&function).len(), 3, "an unreadable record may be a revocation");
 }
 
@@ -92,7 +92,7 @@ async fn only_changes_that_revoke_clear_the_caches() {
 async fn messages_that_are_due_clear_every_stage_once() {
     let function = start("0").await;
     let now = Utc::now().timestamp();
-    function.invoke(messages(&[now - 5, now - 1, now])).await.expect("an answer");
+    function.invoke(messages(&[now - 5, now - 1, now])).await.expect("a response");
     assert_eq!(operations(&function), [REST, HTTP]);
 }
 
@@ -100,10 +100,10 @@ async fn messages_that_are_due_clear_every_stage_once() {
 #[tokio::test]
 async fn a_time_beyond_the_longest_delay_of_a_message_is_scheduled_again() {
     let function = start("3600").await;
-    function.invoke(batch(&[record("key.deleted", None)])).await.expect("an answer");
+    function.invoke(batch(&[record("key.deleted", None)])).await.expect("a response");
     assert_eq!(function.take_calls()[0].1["DelaySeconds"], 900);
     let later = Utc::now().timestamp() + 1000;
-    function.invoke(messages(&[later - 500, later])).await.expect("an answer");
+    function.invoke(messages(&[later - 500, later])).await.expect("a response");
     let calls = function.take_calls();
     assert_eq!(calls.len(), 1, "nothing is due: {calls:?}");
     assert_eq!(calls[0].1["DelaySeconds"], 900);
@@ -114,7 +114,7 @@ async fn a_time_beyond_the_longest_delay_of_a_message_is_scheduled_again() {
 async fn a_stage_that_cannot_be_cleared_does_not_stop_the_others_and_a_missing_stage_is_no_failure() {
     let function = start("0").await;
     function.disturb(Disturbance::RefuseClearing(404));
-    function.invoke(batch(&[record("key.deleted", None)])).await.expect("an answer");
+    function.invoke(batch(&[record("key.deleted", None)])).await.expect("a response");
     assert_eq!(operations(&function), ["SendMessage", REST, HTTP]);
     assert!(function.log_lines().iter().any(|line| line["level"] == "ERROR"), "but an error is logged");
 
@@ -126,7 +126,7 @@ async fn a_stage_that_cannot_be_cleared_does_not_stop_the_others_and_a_missing_s
     assert!(error.contains("API Gateway"), "{error}");
     assert_eq!(operations(&function), ["SendMessage", REST, HTTP]);
     function.disturb(Disturbance::None);
-    function.invoke(batch(&[record("key.deleted", None)])).await.expect("an answer");
+    function.invoke(batch(&[record("key.deleted", None)])).await.expect("a response");
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn after_a_kill_at_any_call_the_next_run_clears_every_stage_and_schedules_
             killed.disturb(Disturbance::KillAt(at, moment));
             assert!(!killed.survives(batch(&[record("key.deleted", None)])).await, "{at} {moment:?}");
             let again = start("0").await;
-            again.invoke(batch(&[record("key.deleted", None)])).await.expect("an answer");
+            again.invoke(batch(&[record("key.deleted", None)])).await.expect("a response");
             assert_eq!(operations(&again), ["SendMessage", REST, HTTP], "{at} {moment:?}");
         }
     }
@@ -175,11 +175,11 @@ async fn every_revocation_clears_the_caches_and_nothing_else_does() {
     ];
     let function = start("0").await;
     for action in actions {
-        function.invoke(batch(&[record(action, None)])).await.expect("an answer");
+        function.invoke(batch(&[record(action, None)])).await.expect("a response");
         assert_eq!(operations(&function), ["SendMessage", REST, HTTP], "{action}");
     }
     for action in ["key.created", "legacy.imported", "user.reinstated"] {
-        function.invoke(batch(&[record(action, None)])).await.expect("an answer");
+        function.invoke(batch(&[record(action, None)])).await.expect("a response");
         assert!(operations(&function).is_empty(), "{action}");
     }
 }

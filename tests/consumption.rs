@@ -123,7 +123,7 @@ async fn a_route_more_is_an_event_more_and_no_other_write() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_one_read_of_what_exists_or_not_and_garbage_is_none() {
+async fn a_refusal_costs_one_read_whether_the_key_exists_or_not_and_garbage_none() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let authorizer = Function::start("authorize", &[]).await;
@@ -182,7 +182,7 @@ async fn a_legacy_key_is_one_read_and_imported_with_48_others_at_once() {
     let keys: Vec<_> = (0..49).map(|_| legacy_key()).collect();
     let batch: Value = keys.iter().map(|key| json!({"key": key, "user_id": "bob", "name": "old"})).collect();
     let event = json!({"import": {"workspace_id": workspace.id, "keys": batch}});
-    assert_eq!(counts(&function.invoke(event).await.expect("an answer")), [49, 0, 0]);
+    assert_eq!(counts(&function.invoke(event).await.expect("a response")), [49, 0, 0]);
     // DynamoDB Local counts no units of transactions. All keys share one event, and one check that their user is not removed.
     let calls = function.take_calls();
     let items: Vec<_> = calls

@@ -10,7 +10,7 @@ use crate::support::workspace::{Workspace, id_of, keys_url};
 const ALLOW_ORIGIN: &str = "access-control-allow-origin";
 
 #[tokio::test]
-async fn a_browser_learns_what_it_may_send_without_a_credential() {
+async fn a_browser_gets_the_allowed_methods_and_headers_without_a_credential() {
     let workspace = Workspace::new().await;
     for rest in ["", "/01JD3V6Y4N8Q2Z5X7W9B0C1D2E", "/01JD3V6Y4N8Q2Z5X7W9B0C1D2E/rotate"] {
         let answer = workspace.api.send(Method::OPTIONS, &keys_url(rest), None, None).await;
@@ -32,7 +32,7 @@ async fn a_browser_learns_what_it_may_send_without_a_credential() {
 }
 
 #[tokio::test]
-async fn pages_of_the_origin_can_read_every_answer_and_error() {
+async fn pages_of_the_origin_can_read_every_response_and_error() {
     let workspace = Workspace::new().await;
     let origin = variable("KEYGATE_CORS_ALLOW_ORIGIN");
     let id = id_of(&workspace.admin);
@@ -60,13 +60,13 @@ async fn no_origin_is_allowed_unless_the_deployment_says_so() {
     let me = function
         .invoke(request(&workspace, ("GET", "/me"), None, &[], &Value::Null))
         .await
-        .expect("an answer");
+        .expect("a response");
     assert_eq!((&me["statusCode"], &me["multiValueHeaders"][ALLOW_ORIGIN]), (&json!(200), &Value::Null));
     let preflight = request(&workspace, ("OPTIONS", "/me"), None, &[], &Value::Null);
-    let preflight = function.invoke(preflight).await.expect("an answer");
+    let preflight = function.invoke(preflight).await.expect("a response");
     assert_eq!(preflight["statusCode"], 404);
     assert!(
-        preflight["body"].as_str().is_some_and(|body| body.contains("its CorsAllowOrigin is not set")),
+        preflight["body"].as_str().is_some_and(|body| body.contains("CorsAllowOrigin is not set")),
         "{preflight}"
     );
     workspace.contents().await;

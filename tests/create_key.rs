@@ -55,7 +55,7 @@ async fn a_key_works_until_it_expires() {
 }
 
 #[tokio::test]
-async fn a_name_is_taken_by_whatever_reads_the_same() {
+async fn a_name_is_taken_for_all_names_that_read_the_same() {
     let workspace = Workspace::new().await;
     workspace.created(json!({"name": "Straße"})).await;
     for name in ["Straße", "STRASSE", "  strasse ", "ｓｔｒａｓｓｅ"] {
@@ -83,7 +83,7 @@ async fn of_64_concurrent_creates_of_one_name_exactly_one_succeeds() {
     }
     let mut statuses: BTreeMap<u16, usize> = BTreeMap::new();
     while let Some(answer) = creates.join_next().await {
-        let answer = answer.expect("an answer");
+        let answer = answer.expect("a response");
         *statuses.entry(answer.status).or_default() += 1;
         if answer.status != 201 {
             answer.assert_problem(409, "name_taken");
@@ -120,7 +120,7 @@ async fn a_removed_user_gets_no_key() {
 
 /// A truth table: caller, key, and whether the caller may create it.
 #[tokio::test]
-async fn nobody_creates_what_they_do_not_hold() {
+async fn a_caller_cannot_create_a_key_with_more_than_it_holds() {
     let workspace = Workspace::new().await;
     let reader = workspace.key_of("bob", &["keys:read"]).await;
     let writer = workspace.key_of("bob", &["keys:write", "orders:read"]).await;
@@ -192,7 +192,7 @@ async fn a_body_over_the_limit_is_a_413_and_one_that_is_not_json_a_415() {
 
     let request = workspace.api.client().post(keys_url("")).bearer_auth(&workspace.admin).body("name=a");
     let request = request.header("Content-Type", "application/x-www-form-urlencoded");
-    let answer = crate::support::stack::Answer::of(request.send().await.expect("an answer")).await;
+    let answer = crate::support::stack::Answer::of(request.send().await.expect("a response")).await;
     answer.assert_problem(415, "unsupported_media_type");
     workspace.contents().await;
 }

@@ -41,7 +41,7 @@ async fn a_key_with_rules_reaches_their_methods_and_paths_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_key_with_rules_connects_to_a_websocket_api_if_one_of_them_says_so() {
+async fn a_key_with_rules_connects_to_a_websocket_api_only_with_the_rule_connect() {
     let workspace = Workspace::new().await;
     for (rules, status) in
         [(&[][..], 101), (&["$connect"], 101), (&["GET /orders", "$connect"], 101), (&["* /*"], 403)]
@@ -90,7 +90,7 @@ async fn changed_rules_hold_at_once_and_stay_when_the_key_is_rotated() {
 }
 
 #[tokio::test]
-async fn every_answer_about_a_key_shows_its_rules() {
+async fn every_response_about_a_key_shows_its_rules() {
     let workspace = Workspace::new().await;
     let rules = json!(["GET /orders/*", "$connect"]);
     let created = workspace.created(json!({"name": "a", "endpoints": rules})).await;

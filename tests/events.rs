@@ -17,7 +17,7 @@ async fn life_of_a_key() -> (Tables, String, Vec<Value>) {
     let tables = Tables::new().await;
     let workspace = &tables.workspace;
     let create = request(workspace, ("POST", "/api-keys"), None, &[], &json!({"name": "ci"}));
-    let created = tables.start("create-key").await.invoke(create).await.expect("an answer");
+    let created = tables.start("create-key").await.invoke(create).await.expect("a response");
     let id = id_of(&revealed(&created)).to_owned();
     let route = |method, path| (method, path);
     for (function, route, body) in [
@@ -26,7 +26,7 @@ async fn life_of_a_key() -> (Tables, String, Vec<Value>) {
         ("delete-key", route("DELETE", "/api-keys/{id}"), Value::Null),
     ] {
         let event = request(workspace, route, Some(&id), &[], &body);
-        let answer = tables.start(function).await.invoke(event).await.expect("an answer");
+        let answer = tables.start(function).await.invoke(event).await.expect("a response");
         assert!(matches!(answer["statusCode"].as_u64(), Some(200 | 204)), "{answer}");
         if function == "rotate-key" {
             revealed(&answer);
@@ -49,10 +49,10 @@ fn details(entries: &[Value]) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn every_change_is_published_with_what_happened_and_an_id() {
+async fn every_change_is_published_with_its_action_and_an_id() {
     let (tables, id, records) = life_of_a_key().await;
     let publisher = tables.start_with("publish-events", &[("EVENT_BUS", "keys")]).await;
-    let answer = publisher.invoke(batch(&records)).await.expect("an answer");
+    let answer = publisher.invoke(batch(&records)).await.expect("a response");
     assert_eq!(answer, json!({"batchItemFailures": []}));
     let batches = sent(&publisher);
     let entries = batches.concat();
@@ -90,12 +90,12 @@ async fn a_batch_is_delivered_again_from_the_first_event_that_was_not_accepted()
     let (tables, _, records) = life_of_a_key().await;
     let publisher = tables.start("publish-events").await;
     publisher.disturb(Disturbance::RefuseEvents("key.updated"));
-    let answer = publisher.invoke(batch(&records)).await.expect("an answer");
+    let answer = publisher.invoke(batch(&records)).await.expect("a response");
     let refused = &records[2]["dynamodb"]["SequenceNumber"];
     assert_eq!(answer["batchItemFailures"], json!([{"itemIdentifier": refused}]));
 
     publisher.disturb(Disturbance::Down);
-    let answer = publisher.invoke(batch(&records)).await.expect("an answer");
+    let answer = publisher.invoke(batch(&records)).await.expect("a response");
     let first = &records[0]["dynamodb"]["SequenceNumber"];
     assert_eq!(answer["batchItemFailures"], json!([{"itemIdentifier": first}]));
 }
@@ -107,7 +107,7 @@ async fn a_batch_is_published_ten_events_at_a_time_and_an_invalid_record_is_repo
     many[7]["dynamodb"]["NewImage"] = json!({"workspace_id": {"S": "acme"}});
     many[7]["dynamodb"]["SequenceNumber"] = json!("poison");
     let publisher = tables.start("publish-events").await;
-    let answer = publisher.invoke(batch(&many)).await.expect("an answer");
+    let answer = publisher.invoke(batch(&many)).await.expect("a response");
     assert_eq!(answer["batchItemFailures"], json!([{"itemIdentifier": "poison"}]));
     let sizes: Vec<_> = sent(&publisher).iter().map(Vec::len).collect();
     assert_eq!(sizes, [10, 10, 2]);
@@ -121,7 +121,7 @@ async fn after_a_kill_at_any_call_the_next_run_publishes_everything_under_the_sa
     let ids = |batches: Vec<Vec<Value>>| -> BTreeSet<String> {
         details(&batches.concat()).iter().map(|detail| string(&detail["id"])).collect()
     };
-    publisher.invoke(batch(&many)).await.expect("an answer");
+    publisher.invoke(batch(&many)).await.expect("a response");
     let clean = ids(sent(&publisher));
     assert_eq!(clean.len(), records.len());
     for at in 0..2 {
@@ -129,7 +129,7 @@ async fn after_a_kill_at_any_call_the_next_run_publishes_everything_under_the_sa
             let killed = tables.start("publish-events").await;
             killed.disturb(Disturbance::KillAt(at, moment));
             assert!(!killed.survives(batch(&many)).await, "{at} {moment:?}");
-            publisher.invoke(batch(&many)).await.expect("an answer");
+            publisher.invoke(batch(&many)).await.expect("a response");
             let again = ids(sent(&publisher));
             assert_eq!(again, clean, "{at} {moment:?}");
             assert!(ids(sent(&killed)).is_subset(&clean), "{at} {moment:?}");

@@ -70,7 +70,7 @@ impl Narrow {
     }
 
     async fn create(&self, name: &str) -> String {
-        id_of(&revealed(&self.creator.invoke(self.request(name)).await.expect("an answer"))).to_owned()
+        id_of(&revealed(&self.creator.invoke(self.request(name)).await.expect("a response"))).to_owned()
     }
 
     async fn create_expired(&self, name: &str) -> String {
@@ -127,7 +127,7 @@ async fn a_hundred_expired_keys_do_not_keep_their_user_from_having_another_hundr
         });
     }
     while let Some(answer) = creates.join_next().await {
-        let answer = answer.expect("an answer");
+        let answer = answer.expect("a response");
         assert_eq!(answer.status, 201, "{answer:?}");
     }
     assert_eq!(counts(&workspace.contents().await, "svc:ci"), (100, 200));
@@ -135,7 +135,7 @@ async fn a_hundred_expired_keys_do_not_keep_their_user_from_having_another_hundr
     // From now on the quota holds, for an expired key that is extended as well.
     let one_more = workspace.create(&workspace.admin, &json!({"name": "more", "user_id": "svc:ci"})).await;
     one_more.assert_problem(409, "quota_exceeded");
-    let detail = "The user has 100 keys, and may have 100. Expired keys do not count.";
+    let detail = "The user has 100 keys, and the quota is 100. Expired keys do not count.";
     assert_eq!(one_more.json()["detail"], detail);
     let extended = json!({"name": "extended", "expires_at": LATER});
     let extend = async || workspace.update(&workspace.admin, &ids[7], &extended).await;
@@ -213,16 +213,16 @@ async fn an_extended_key_takes_its_name_again_or_is_refused() {
 async fn an_extended_key_takes_its_place_again_or_is_refused() {
     let narrow = Narrow::new().await;
     let (lost, taker) = narrow.with_an_uncounted_key().await;
-    let extend = async |id: &str| narrow.updater.invoke(narrow.extension(id)).await.expect("an answer");
+    let extend = async |id: &str| narrow.updater.invoke(narrow.extension(id)).await.expect("a response");
 
     // The other expired key gives way to it.
     assert_eq!(extend(&lost).await["statusCode"], 200);
     assert_eq!(counts(&narrow.workspace.contents().await, "bob"), (2, 3));
     // Nothing gives way to that one.
     let problem = assert_problem(&extend(&taker).await, 409, "quota_exceeded");
-    assert_eq!(problem["detail"], "The user has 2 keys, and may have 2. Expired keys do not count.");
+    assert_eq!(problem["detail"], "The user has 2 keys, and the quota is 2. Expired keys do not count.");
     assert_problem(
-        &narrow.creator.invoke(narrow.request("more")).await.expect("an answer"),
+        &narrow.creator.invoke(narrow.request("more")).await.expect("a response"),
         409,
         "quota_exceeded",
     );
@@ -236,7 +236,7 @@ async fn a_key_that_still_has_its_place_is_extended_where_the_count_is_full() {
     let narrow = Narrow::new().await;
     let expired = narrow.create_expired("one").await;
     narrow.create("two").await;
-    let answer = narrow.updater.invoke(narrow.extension(&expired)).await.expect("an answer");
+    let answer = narrow.updater.invoke(narrow.extension(&expired)).await.expect("a response");
     assert_eq!(answer["statusCode"], 200, "{answer}");
     assert_eq!(counts(&narrow.workspace.contents().await, "bob"), (2, 2));
 }
@@ -359,7 +359,7 @@ async fn time_removes_an_expired_key_that_has_lost_its_name_and_its_place_and_no
     record["userIdentity"] = json!({"type": "Service", "principalId": "dynamodb.amazonaws.com"});
     let purger = tables.start("purge-keys").await;
     for _ in 0..2 {
-        let answer = purger.invoke(batch(std::slice::from_ref(&record))).await.expect("an answer");
+        let answer = purger.invoke(batch(std::slice::from_ref(&record))).await.expect("a response");
         assert_eq!(answer["batchItemFailures"], json!([]), "{answer}");
         let contents = tables.contents().await;
         assert_eq!((counts(&contents, "bob"), name_of(&contents, "ci")), ((1, 1), json!(taker)));
@@ -427,7 +427,7 @@ async fn of_two_creates_that_want_the_place_of_one_expired_key_one_gets_it() {
     let rival = Function::start("create-key", &QUOTA).await;
     // The first write finds the count full; the second takes the place of the expired key.
     let late = narrow.creator.invoke_while_at(1, narrow.request("late"), async {
-        let first = rival.invoke(narrow.request("rival")).await.expect("an answer");
+        let first = rival.invoke(narrow.request("rival")).await.expect("a response");
         assert_eq!(first["statusCode"], 201, "{first}");
         revealed(&first);
     });
@@ -446,7 +446,7 @@ async fn of_two_creates_that_want_the_places_of_two_expired_keys_both_get_one() 
     }
     let rival = Function::start("create-key", &QUOTA).await;
     let late = narrow.creator.invoke_while_at(1, narrow.request("late"), async {
-        revealed(&rival.invoke(narrow.request("rival")).await.expect("an answer"));
+        revealed(&rival.invoke(narrow.request("rival")).await.expect("a response"));
     });
     revealed(&Box::pin(late).await);
     assert_eq!(counts(&narrow.workspace.contents().await, "bob"), (2, 4));
@@ -473,7 +473,7 @@ async fn creates_that_contend_for_the_places_of_expired_keys_all_get_one() {
             creator.disturb(Disturbance::Contention);
             let body = json!({"name": format!("new {index}"), "user_id": "bob"});
             let answer = creator.invoke(request(&workspace, CREATE, None, &[], &body)).await;
-            revealed(&answer.expect("an answer"))
+            revealed(&answer.expect("a response"))
         });
     }
     assert_eq!(creates.join_all().await.len(), CREATORS);
@@ -486,7 +486,7 @@ async fn a_key_that_is_extended_gives_its_place_to_no_create_at_the_same_time() 
     let expired = narrow.create_expired("expired").await;
     narrow.create("lasting").await;
     let late = narrow.creator.invoke_while_at(1, narrow.request("late"), async {
-        let extended = narrow.updater.invoke(narrow.extension(&expired)).await.expect("an answer");
+        let extended = narrow.updater.invoke(narrow.extension(&expired)).await.expect("a response");
         assert_eq!(extended["statusCode"], 200, "{extended}");
     });
     assert_problem(&Box::pin(late).await, 409, "quota_exceeded");

@@ -29,11 +29,11 @@ fn faults(throttled: &str, broken: &str) -> Vec<(String, Value)> {
     faults.extend([
         named("a 500", json!({"error": {"code": "InternalFailure", "status": 500}})),
         named("a 503", json!({"error": {"code": "ServiceUnavailable", "status": 503}})),
-        named("no answer", json!({"timeout_ms": 60_000})),
-        named("late answers", json!({"latency": 60_000})),
+        named("no response", json!({"timeout_ms": 60_000})),
+        named("late responses", json!({"latency": 60_000})),
         named("connections that are reset", json!({"reset": true})),
-        named("half of the answer", json!({"response": {"truncate_frac": 0.5}})),
-        named("half of the answer, then a reset", json!({"response": {"abort_frac": 0.5}})),
+        named("half of the response", json!({"response": {"truncate_frac": 0.5}})),
+        named("half of the response, then a reset", json!({"response": {"abort_frac": 0.5}})),
     ]);
     faults
 }
@@ -64,7 +64,7 @@ async fn any_failure_of_dynamodb_is_an_error_within_the_budget_and_the_next_resp
         for credential in credentials {
             let asked = Instant::now();
             let error = authorizer.invoke(call(credential)).await.expect_err(&fault);
-            assert!(asked.elapsed() < GENEROUS, "{fault}: an answer after {:?}", asked.elapsed());
+            assert!(asked.elapsed() < GENEROUS, "{fault}: a response after {:?}", asked.elapsed());
             assert_ne!(error, "Unauthorized", "{fault}: a failure is no refusal");
             assert!(error.contains("DynamoDB failed"), "{fault}: {error}");
         }
@@ -185,7 +185,7 @@ async fn a_pepper_of_the_wrong_form_is_refused() {
     }
 }
 
-/// A service that answers everything with one text.
+/// A service that returns one text for every request.
 async fn answering(text: &'static str) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");

@@ -16,7 +16,7 @@ async fn create(workspace: &Workspace, key: &str, header: &str, body: &Value) ->
 }
 
 #[tokio::test]
-async fn the_same_request_again_gets_the_same_answer_and_makes_no_second_key() {
+async fn a_repeated_request_gets_the_same_response_and_creates_no_second_key() {
     let workspace = Workspace::new().await;
     let (header, body) = (unique("request"), json!({"name": "ci", "scopes": ["a:b"], "expires_in": 3600}));
     let first = create(&workspace, &workspace.admin, &header, &body).await;
@@ -65,7 +65,7 @@ async fn a_request_is_the_same_however_and_whenever_it_is_written() {
     let send = async |body: &'static str| {
         let request = workspace.api.client().post(keys_url("")).bearer_auth(&workspace.admin);
         let request = request.header("Idempotency-Key", &header).header("Content-Type", "application/json");
-        Answer::of(request.body(body).send().await.expect("an answer of the stack")).await
+        Answer::of(request.body(body).send().await.expect("a response of the stack")).await
     };
     let first = send(r#"{"name":"ci","scopes":["a:b"],"expires_in":3600}"#).await;
     assert_eq!(first.status, 201, "{first:?}");

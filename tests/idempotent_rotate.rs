@@ -47,7 +47,7 @@ fn answered(answer: &Value) -> (u64, Value) {
 }
 
 #[tokio::test]
-async fn the_same_rotation_again_gets_the_same_answer_and_rotates_once() {
+async fn a_repeated_rotation_gets_the_same_response_and_rotates_once() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "ci", "scopes": ["a:b"]})).await;
     let (id, old) = (text(&created, "id"), text(&created, "key"));
@@ -101,7 +101,7 @@ async fn a_request_is_the_same_however_it_is_written_and_another_one_is_a_422() 
         let request = workspace.api.client().post(keys_url(&format!("/{id}/rotate")));
         let request = request.bearer_auth(&workspace.admin).header("Idempotency-Key", &header);
         let request = request.header("Content-Type", "application/json").body(body);
-        Answer::of(request.send().await.expect("an answer of the stack")).await
+        Answer::of(request.send().await.expect("a response of the stack")).await
     };
     let id = text(&created, "id");
     let first = send(id, r#"{"overlap_seconds":600,"revoke_tokens":false}"#).await;
@@ -261,7 +261,7 @@ async fn a_key_that_is_widened_while_a_repeat_looks_at_it_is_not_shown() {
     let (id, header) = (text(&target, "id"), unique("request"));
     let function = Function::start("rotate-key", &[]).await;
     let repeat = || event(&workspace, id, ("bob", id_of(&writer), "keys:write"), &header);
-    let (status, first) = answered(&function.invoke(repeat()).await.expect("an answer"));
+    let (status, first) = answered(&function.invoke(repeat()).await.expect("a response"));
     assert_eq!(status, 200, "{first}");
     let answer = function.invoke_while(repeat(), async {
         let renamed = workspace.update(&workspace.admin, id, &json!({"name": "another"})).await;
@@ -286,14 +286,14 @@ async fn a_caller_who_was_removed_since_is_shown_nothing_again() {
     let (id, header) = (text(&target, "id"), unique("request"));
     let function = Function::start("rotate-key", &[]).await;
     let request = || event(&workspace, id, ("mallory", id_of(&leaver), "workspace:admin"), &header);
-    let (status, first) = answered(&function.invoke(request()).await.expect("an answer"));
+    let (status, first) = answered(&function.invoke(request()).await.expect("a response"));
     assert_eq!(status, 200, "{first}");
     workspace.remove("mallory", "").await;
-    let (status, again) = answered(&function.invoke(request()).await.expect("an answer"));
+    let (status, again) = answered(&function.invoke(request()).await.expect("a response"));
     assert_eq!((status, &again["code"]), (403, &json!("caller_removed")), "{again}");
     // This refusal outranks a conflict with a later change of the key.
     workspace.rotate(&workspace.admin, id, &json!({})).await;
-    let (status, again) = answered(&function.invoke(request()).await.expect("an answer"));
+    let (status, again) = answered(&function.invoke(request()).await.expect("a response"));
     assert_eq!((status, &again["code"]), (403, &json!("caller_removed")), "{again}");
 }
 
@@ -349,7 +349,7 @@ async fn a_rotation_that_is_killed_at_any_call_can_be_repeated() {
     function.take_calls();
     let caller = ("admin", id_of(&workspace.admin), "workspace:admin");
     let answer = function.invoke(event(&workspace, text(&created, "id"), caller, &unique("request"))).await;
-    assert_eq!(answered(&answer.expect("an answer")).0, 200);
+    assert_eq!(answered(&answer.expect("a response")).0, 200);
     let calls: Vec<_> = function.take_calls().into_iter().map(|(operation, _)| operation).collect();
     assert_eq!(calls, ["GetItem", "GetItem", "TransactWriteItems"]);
 
@@ -379,12 +379,12 @@ async fn a_hash_is_compared_by_a_condition_and_never_read() {
     let both = peppers_with("2");
     let first = Function::start("rotate-key", &[]).await;
     let (status, shown) =
-        answered(&first.invoke(event(&workspace, id, caller, &header)).await.expect("an answer"));
+        answered(&first.invoke(event(&workspace, id, caller, &header)).await.expect("a response"));
     assert_eq!(status, 200, "{shown}");
     let later = Function::start("rotate-key", &[("PEPPERS", &both)]).await;
     later.take_calls();
     let (status, again) =
-        answered(&later.invoke(event(&workspace, id, caller, &header)).await.expect("an answer"));
+        answered(&later.invoke(event(&workspace, id, caller, &header)).await.expect("a response"));
     assert_eq!((status, &again), (200, &shown));
     for (operation, call) in later.take_calls() {
         match operation.as_str() {

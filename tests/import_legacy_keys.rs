@@ -225,7 +225,7 @@ fn remove(path: &Path) {
 }
 
 #[tokio::test]
-async fn an_import_that_is_interrupted_goes_on_where_it_stopped_and_never_skips_what_is_not_in() {
+async fn an_interrupted_import_continues_where_it_stopped_and_skips_no_line() {
     let workspace = Workspace::new().await;
     let keys: Vec<_> = (0..300).map(|_| legacy_key()).collect();
     let mut entries: Vec<_> = keys.iter().map(|key| entry(key, "bob", "old", &["orders:read"])).collect();
@@ -254,7 +254,7 @@ async fn an_import_that_is_interrupted_goes_on_where_it_stopped_and_never_skips_
     for _ in 0..2 {
         let said = complaint(&import_file(&workspace.id, &path, &batches));
         assert!(said.contains("line 251: user_id must be"), "{said}");
-        assert!(said.contains("1 keys of the file are not in"), "{said}");
+        assert!(said.contains("1 keys of the file are not imported"), "{said}");
         assert!(keys.iter().all(|key| !said.contains(key.as_str())));
         assert_eq!(stored(&workspace).await.len(), 299);
     }
@@ -263,7 +263,7 @@ async fn an_import_that_is_interrupted_goes_on_where_it_stopped_and_never_skips_
     std::fs::write(&path, lines(&entries)).expect("the file can be written");
     let said = output(&import_file(&workspace.id, &path, &batches));
     assert!(said.contains("250 lines are imported already"), "{said}");
-    assert!(said.contains("line 300 of 300: 1 imported, 49 there before, 0 not in"), "{said}");
+    assert!(said.contains("line 300 of 300: 1 imported, 49 imported before, 0 not imported"), "{said}");
     assert_eq!(stored(&workspace).await.len(), 300);
     assert!(workspace.accepts(&keys[250]).await);
     let said = output(&import_file(&workspace.id, &path, &batches));
@@ -303,7 +303,7 @@ async fn the_command_names_each_line_that_is_not_in_and_ends_well_only_if_every_
     let said = complaint(&done);
     let mut told: Vec<_> = said.lines().collect();
     let summary = told.pop().expect("a summary");
-    assert!(summary.contains("12 keys of the file are not in"), "{said}");
+    assert!(summary.contains("12 keys of the file are not imported"), "{said}");
     let mut told: Vec<_> = told
         .iter()
         .map(|line| {
@@ -314,32 +314,32 @@ async fn the_command_names_each_line_that_is_not_in_and_ends_well_only_if_every_
         .collect();
     told.sort_unstable();
     let expected = [
-        (2, "the key is there already in another workspace"),
-        (3, "the key is there already with other values: user_id, name, scopes"),
+        (2, "the key is already imported into another workspace"),
+        (3, "the key is already imported with other values: user_id, name, scopes"),
         (4, "user_id must not be a user who was removed from the workspace"),
         (5, "key can never work: it begins or ends with white space, which no header can transport"),
         (6, "key can never work: it begins with this deployment's brand, as its own credentials do"),
         (7, "key can never work: it does not match LegacyPattern"),
         (8, "the key is in line 1 with other values: scopes"),
-        (9, "the key is in line 4, which is not in either"),
+        (9, "the key is in line 4, which was not imported"),
         (10, "has 1 unknown fields: the fields are key, sha256, user_id, name, scopes"),
         (11, "must be a JSON object"),
-        (12, "must be a JSON object, and is not JSON at column 8"),
-        (14, "has a field twice"),
+        (12, "must be a JSON object, but is not JSON at column 8"),
+        (14, "has a repeated field"),
     ];
     assert_eq!(told, expected, "{said}");
     let stdout = String::from_utf8_lossy(&done.stdout);
-    assert!(stdout.contains("line 14 of 14: 1 imported, 0 there before, 12 not in"), "{stdout}");
+    assert!(stdout.contains("line 14 of 14: 1 imported, 0 imported before, 12 not imported"), "{stdout}");
     for secret in keys.iter().chain([&own_form]) {
         assert!(!said.contains(secret.as_str()) && !stdout.contains(secret.as_str()));
     }
     remove(&path);
 
-    // The same with the same values twice is in.
+    // Two lines with the same key and values are no fault.
     entries.truncate(1);
     let path = file("jsonl", lines(&[&entries[..], &entries[..]].concat()));
     let said = output(&import_file(&workspace.id, &path, &[]));
-    assert!(said.contains("0 imported, 2 there before, 0 not in"), "{said}");
+    assert!(said.contains("0 imported, 2 imported before, 0 not imported"), "{said}");
     remove(&path);
 }
 
@@ -353,13 +353,13 @@ async fn a_misspelt_workspace_is_an_error_of_the_import_and_of_the_report() {
     let typo = format!("{}e", workspace.id);
     let path = file("jsonl", lines(&[entry(&legacy_key(), "bob", "old", &[])]));
     let said = complaint(&import_file(&typo, &path, &[]));
-    assert!(said.contains(&format!("there is no workspace {typo}")), "{said}");
+    assert!(said.contains(&format!("the workspace {typo} does not exist")), "{said}");
     assert!(!path.with_extension("jsonl.progress").exists(), "nothing is noted as done");
     remove(&path);
     let report = script("legacy_report", &["--workspace", &typo]).output().expect("the script runs");
     let said = complaint(&report);
     assert!(
-        said.contains(&format!("there is no workspace {typo}")) && report.stdout.is_empty(),
+        said.contains(&format!("the workspace {typo} does not exist")) && report.stdout.is_empty(),
         "{report:?}"
     );
     // An existing workspace without legacy keys is no error.
@@ -369,7 +369,7 @@ async fn a_misspelt_workspace_is_an_error_of_the_import_and_of_the_report() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_read_is_told_by_what_is_wrong_with_it_before_anything_is_imported() {
+async fn an_unreadable_file_is_refused_with_the_reason_before_anything_is_imported() {
     let workspace = Workspace::new().await;
     let key = legacy_key();
     let row = format!("{key},bob,old\n");
@@ -390,17 +390,17 @@ async fn a_file_that_cannot_be_read_is_told_by_what_is_wrong_with_it_before_anyt
             format!("key,User,name,colour\n{row}").into_bytes(),
             "line 1: unknown headings \"User\", \"colour\": ",
         ),
-        ("csv", format!("key,user_id,KEY\n{row}").into_bytes(), "line 1: a heading is there twice"),
+        ("csv", format!("key,user_id,KEY\n{row}").into_bytes(), "line 1: a heading is repeated"),
         (
             "csv",
             row.clone().into_bytes(),
-            "line 1: is no heading: the headings are key, sha256, user_id, name, scopes, ",
+            "line 1: is not a heading: the headings are key, sha256, user_id, name, scopes, ",
         ),
         ("csv", format!("key,user_id,name\n\"{row}").into_bytes(), "line 2: not CSV: "),
         (
             "csv",
             utf16(&format!("key,user_id,name\n{row}")),
-            "not UTF-8 but UTF-16, as its first two bytes say: save ",
+            "UTF-16 instead of UTF-8, by its first two bytes: save ",
         ),
         (
             "jsonl",

@@ -40,7 +40,7 @@ async fn a_conflict_that_passes_is_tried_again_under_the_same_token() {
     let workspace = Workspace::new().await;
     let function = Function::start("create-key", &[]).await;
     function.disturb(Disturbance::Conflicts(3));
-    let answer = function.invoke(create(&workspace, "ci")).await.expect("an answer");
+    let answer = function.invoke(create(&workspace, "ci")).await.expect("a response");
     assert_eq!(answer["statusCode"], 201, "{answer}");
     let calls = function.take_calls();
     let tokens: BTreeSet<_> =
@@ -54,7 +54,7 @@ async fn a_conflict_that_does_not_pass_is_a_503_to_try_again() {
     let workspace = Workspace::new().await;
     let function = Function::start("create-key", &[]).await;
     function.disturb(Disturbance::Conflicts(u32::MAX));
-    let answer = function.invoke(create(&workspace, "ci")).await.expect("an answer");
+    let answer = function.invoke(create(&workspace, "ci")).await.expect("a response");
     assert_eq!(answer["statusCode"], 503, "{answer}");
     let retry_after = &answer["multiValueHeaders"]["retry-after"][0];
     assert_eq!(retry_after, "1", "{answer}");
@@ -65,11 +65,11 @@ async fn a_conflict_that_does_not_pass_is_a_503_to_try_again() {
 }
 
 #[tokio::test]
-async fn when_the_database_fails_the_answer_is_a_503() {
+async fn when_the_database_fails_the_response_is_a_503() {
     let workspace = Workspace::new().await;
     let function = Function::start("create-key", &[]).await;
     function.disturb(Disturbance::Down);
-    let answer = function.invoke(create(&workspace, "ci")).await.expect("an answer");
+    let answer = function.invoke(create(&workspace, "ci")).await.expect("a response");
     assert_eq!(answer["statusCode"], 503, "{answer}");
     assert_eq!(workspace.contents().await.keys.len(), 1);
 }
@@ -112,7 +112,7 @@ async fn tokens_come_with_their_event_or_not_at_all() {
     function.disturb(Disturbance::Down);
     let client = format!("client_id={}&client_secret={}", id_of(&workspace.admin), workspace.admin);
     let request = form("/oauth/token", &format!("grant_type=client_credentials&{client}"));
-    let answer = function.invoke(request).await.expect("an answer");
+    let answer = function.invoke(request).await.expect("a response");
     assert_eq!(
         (&answer["statusCode"], &answer["headers"]["retry-after"]),
         (&json!(503), &json!("1")),
@@ -129,7 +129,7 @@ async fn a_request_without_the_authorizers_context_is_an_error() {
     for authorizer in [Value::Null, json!({}), json!({"principalId": "admin", "userId": "admin"})] {
         let mut event = create(&workspace, "ci");
         event["requestContext"]["authorizer"] = authorizer;
-        let answer = function.invoke(event).await.expect("an answer");
+        let answer = function.invoke(event).await.expect("a response");
         assert_eq!(answer["statusCode"], 500, "{answer}");
     }
     assert_eq!(workspace.contents().await.keys.len(), 1);
@@ -151,19 +151,19 @@ async fn with_max_lifetime_days_no_request_makes_a_key_live_longer() {
         (json!({"name": "a", "expires_in": 31 * 86_400}), Some("/expires_in")),
         (json!({"name": "a", "expires_in": 30 * 86_400}), None),
     ] {
-        let answer = creator.invoke(create(body)).await.expect("an answer");
+        let answer = creator.invoke(create(body)).await.expect("a response");
         assert_eq!(answer["statusCode"], if wrong.is_some() { 400 } else { 201 }, "{answer}");
         assert_eq!(place(&answer).as_deref(), wrong);
     }
     let bootstrap =
         json!({"bootstrap": {"workspace_id": unique("test"), "user_id": "admin", "name": "first"}});
-    let first = creator.invoke(bootstrap).await.expect("an answer");
+    let first = creator.invoke(bootstrap).await.expect("a response");
     assert!(first["expires_at"].is_string(), "the first key expires, too");
 
     let id = id_of(&workspace.admin);
     let patch = |body: Value| request(&workspace, ("PATCH", "/api-keys/{id}"), Some(id), &[], &body);
     for patched in [json!({"expires_at": null}), json!({"expires_at": "2098-01-01T00:00:00Z"})] {
-        let answer = updater.invoke(patch(patched)).await.expect("an answer");
+        let answer = updater.invoke(patch(patched)).await.expect("a response");
         assert_eq!(
             (answer["statusCode"].as_u64(), place(&answer).as_deref()),
             (Some(400), Some("/expires_at"))
@@ -179,7 +179,7 @@ async fn a_key_is_read_consistently() {
     {
         let function = Function::start(name, &[]).await;
         let read = request(&workspace, route, Some("01JD3V6Y4N8Q2Z5X7W9B0C1D2E"), &[], &Value::Null);
-        assert_eq!(function.invoke(read).await.expect("an answer")["statusCode"], 404);
+        assert_eq!(function.invoke(read).await.expect("a response")["statusCode"], 404);
         let calls = function.take_calls();
         assert_eq!(
             (calls.len(), calls[0].0.as_str(), &calls[0].1["ConsistentRead"]),

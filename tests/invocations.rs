@@ -98,7 +98,7 @@ async fn no_request_of_an_api_is_a_direct_invocation() {
 }
 
 #[tokio::test]
-async fn a_direct_invocation_is_answered_without_the_form_of_an_api() {
+async fn the_response_to_a_direct_invocation_does_not_have_the_form_of_an_api() {
     let api = Api::default();
     for (function, event, pointer) in [
         ("CreateKeyFunction", json!({"bootstrap": {"workspace_id": "acme"}}), "/user_id"),

@@ -43,7 +43,7 @@ async fn a_key_is_traded_for_an_access_token_in_each_way_to_present_it() {
 
 /// RFC 6749, section 5.2, unless another one is named.
 #[tokio::test]
-async fn an_invalid_request_is_answered_as_its_section_says() {
+async fn an_invalid_request_gets_the_response_of_its_section() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &["orders:read"]).await;
     let (id, bearer, good) = (id_of(&key), format!("Bearer {key}"), basic(&key));
@@ -70,14 +70,14 @@ async fn an_invalid_request_is_answered_as_its_section_says() {
     let request = workspace.api.client().post(format!("{}/oauth/token", variable("KEYGATE_OAUTH_URL")));
     let request =
         request.header("Authorization", basic(&key)).json(&json!({"grant_type": "client_credentials"}));
-    let answer = Answer::of(request.send().await.expect("an answer of the stack")).await;
+    let answer = Answer::of(request.send().await.expect("a response of the stack")).await;
     answer.assert_oauth_error(400, "invalid_request");
     workspace.contents().await;
 }
 
 /// RFC 6749, sections 2.3 and 5.2.
 #[tokio::test]
-async fn a_client_that_is_not_who_it_says_is_refused_and_told_how_to_authenticate() {
+async fn a_client_that_does_not_authenticate_is_refused_with_a_challenge() {
     let workspace = Workspace::new().await;
     let (key, other) = (workspace.key_of("bob", &[]).await, workspace.key_of("bob", &[]).await);
     let disabled = workspace.key_of("bob", &[]).await;

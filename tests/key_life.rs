@@ -18,12 +18,12 @@ use crate::support::workspace::{Workspace, id_of, text, unique};
 /// The number of lives, and the number of steps of each.
 const LIVES: usize = 24;
 const STEPS: usize = 12;
-/// How many lives go on at the same time.
+/// The number of lives at the same time.
 const AT_ONCE: usize = 4;
 /// No step is checked closer than this to the end of a secret, a token or the key.
 const MARGIN: TimeDelta = TimeDelta::milliseconds(700);
 
-/// What happens to a key.
+/// A step in the life of a key.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// It is rotated with an overlap of so many seconds.
@@ -85,7 +85,7 @@ enum Worth {
     Until(Option<DateTime<Utc>>),
 }
 
-/// What is known of a key: which of its secrets and tokens work.
+/// The expected state of a key: the secrets and tokens that work.
 #[derive(Debug)]
 struct Model {
     /// None, if the key was handed over and not rotated since.

@@ -30,7 +30,7 @@ fn reads(function: &Function) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_legacy_key_is_honoured_by_every_api_and_marked_wherever_it_is_seen() {
+async fn a_legacy_key_is_accepted_by_every_api_and_marked_in_every_response() {
     let workspace = Workspace::new().await;
     let key = imported(&workspace, "bob", &["orders:read"]).await;
     let bearer = format!("Bearer {key}");
@@ -93,7 +93,7 @@ async fn a_legacy_key_is_taken_as_bearer_or_in_its_own_header_and_never_beside_a
         };
         let bearer = format!("Bearer {key}");
         for headers in [&[("Authorization", bearer.as_str())][..], &[("x-legacy-KEY", key.as_str())]] {
-            let answer = authorizer.invoke(with(headers)).await.expect("an answer");
+            let answer = authorizer.invoke(with(headers)).await.expect("a response");
             assert_eq!(answer["context"]["credential"], "legacy_key", "{name} {headers:?}: {answer}");
         }
         for headers in [
@@ -118,7 +118,7 @@ async fn a_legacy_key_is_taken_as_bearer_or_in_its_own_header_and_never_beside_a
 
 /// A text that begins with the prefix of this deployment's credentials is never a legacy key, even if the pattern matches it.
 #[tokio::test]
-async fn what_has_this_deployments_brand_is_taken_for_a_legacy_key_in_no_header() {
+async fn a_text_with_this_deployments_brand_is_a_legacy_key_in_no_header() {
     let workspace = Workspace::new().await;
     let key = legacy_key();
     let branded = format!("kg_{key}");
@@ -137,7 +137,7 @@ async fn what_has_this_deployments_brand_is_taken_for_a_legacy_key_in_no_header(
         for (header, value) in [("Authorization", format!("Bearer {text}")), ("X-Legacy-Key", text.clone())] {
             let mut event = event("authorize-http-2.0");
             event["headers"][header] = json!(value);
-            let answer = authorizer.invoke(event).await.expect("an answer");
+            let answer = authorizer.invoke(event).await.expect("a response");
             let effect = &answer["policyDocument"]["Statement"][0]["Effect"];
             assert_eq!(effect, if is_taken { "Allow" } else { "Deny" }, "{header} {is_taken}: {answer}");
         }
@@ -145,7 +145,7 @@ async fn what_has_this_deployments_brand_is_taken_for_a_legacy_key_in_no_header(
 }
 
 #[tokio::test]
-async fn what_no_legacy_key_looks_like_costs_no_read_and_an_unknown_one_costs_one() {
+async fn a_text_outside_the_pattern_costs_no_read_and_an_unknown_legacy_key_costs_one() {
     let workspace = Workspace::new().await;
     let key = imported(&workspace, "bob", &[]).await;
     let authorizer = Function::start("authorize", &LEGACY).await;
@@ -207,7 +207,10 @@ async fn a_legacy_key_makes_no_other_credential() {
     assert_eq!(workspace.get(&key, id).await.status, 200);
     let refused = workspace.create(&key, &json!({"name": "b"})).await;
     refused.assert_problem(403, "insufficient_credential");
-    assert_eq!(refused.json()["detail"], "This takes an API key with its current secret, not a legacy key.");
+    assert_eq!(
+        refused.json()["detail"],
+        "This requires an API key with its current secret, not a legacy key."
+    );
     workspace.rotate(&key, id, &json!({})).await.assert_problem(403, "insufficient_credential");
     let widened = workspace.update(&key, id, &json!({"scopes": ["orders:read"]})).await;
     widened.assert_problem(403, "insufficient_credential");
@@ -236,7 +239,7 @@ async fn importing_again_changes_nothing_whatever_pepper_is_current() {
     let importer = Function::start("import-legacy-keys", &settings).await;
     for (user, expected) in [("bob", [0, 61, 0]), ("eve", [0, 0, 61])] {
         let event = json!({"import": {"workspace_id": workspace.id, "keys": batch(user)}});
-        assert_eq!(counts(&importer.invoke(event).await.expect("an answer")), expected);
+        assert_eq!(counts(&importer.invoke(event).await.expect("a response")), expected);
     }
     let stored = stored(&workspace).await;
     assert_eq!(stored.len(), 60);
@@ -321,7 +324,7 @@ async fn of_a_user_who_is_not_removed_no_legacy_key_is_deleted() {
 
 /// Functions that read an index learn what it holds. The table's key is in every index.
 #[tokio::test]
-async fn the_indexes_of_legacy_keys_hold_what_is_shown_and_nothing_else() {
+async fn the_indexes_of_legacy_keys_hold_only_the_shown_attributes() {
     let description =
         dynamodb().describe_table().table_name(variable("KEYGATE_LEGACY_KEYS_TABLE")).send().await;
     let table = description.expect("the table is there").table.expect("a description");

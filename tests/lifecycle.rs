@@ -46,13 +46,13 @@ impl Deployment {
     async fn rotate(&self, id: &str, overlap: i64) {
         let body = json!({"overlap_seconds": overlap});
         let event = request(&self.tables.workspace, ("POST", "/api-keys/{id}/rotate"), Some(id), &[], &body);
-        revealed(&self.rotator.invoke(event).await.expect("an answer"));
+        revealed(&self.rotator.invoke(event).await.expect("a response"));
     }
 
     async fn delete(&self, id: &str) {
         let event =
             request(&self.tables.workspace, ("DELETE", "/api-keys/{id}"), Some(id), &[], &Value::Null);
-        assert_eq!(self.deleter.invoke(event).await.expect("an answer")["statusCode"], 204);
+        assert_eq!(self.deleter.invoke(event).await.expect("a response")["statusCode"], 204);
     }
 
     /// Lets the next run of `announce-lifecycle` begin with the hour that many hours ago.
@@ -226,7 +226,7 @@ async fn an_hour_with_a_key_that_is_still_due_is_read_again() {
 }
 
 #[tokio::test]
-async fn after_a_kill_at_any_call_the_next_run_leaves_what_one_clean_run_does() {
+async fn after_a_kill_at_any_call_the_next_run_has_the_result_of_one_clean_run() {
     let deployment = Deployment::new().await;
     // A key with two lifecycle events during an outage of hours.
     let prepare = async |name: &str| {

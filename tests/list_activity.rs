@@ -45,7 +45,7 @@ async fn changes_are_listed_newest_first_page_by_page_and_back() {
 }
 
 #[tokio::test]
-async fn an_event_says_who_did_what_to_whom_from_where() {
+async fn an_event_has_actor_action_target_and_source() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "a", "user_id": "bob"})).await;
     let event = events(&workspace.activity("?limit=1").await).remove(0);

@@ -47,7 +47,7 @@ async fn keys_are_listed_newest_first_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_listed_key_shows_everything_but_what_could_be_checked_against_its_secret() {
+async fn a_listed_key_shows_every_field_except_its_hashes() {
     let workspace = Workspace::new().await;
     let mut created =
         workspace.created(json!({"name": "ci", "scopes": ["a:b"], "expires_in": 60, "user_id": "bob"})).await;

@@ -10,7 +10,7 @@ fn ids(page: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn the_tokens_that_work_are_listed_with_what_they_carry_and_no_secret() {
+async fn working_tokens_are_listed_with_their_scopes_and_without_a_secret() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &["orders:read", "keys:read"]).await;
     let id = id_of(&key);

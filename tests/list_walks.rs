@@ -91,7 +91,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// A page as it is answered.
+/// A page of a response.
 #[derive(Debug)]
 struct Page {
     ids: Vec<String>,
@@ -446,7 +446,7 @@ impl Lister {
             },
             "body": null, "isBase64Encoded": false,
         });
-        let answer = self.function.invoke(event).await.expect("an answer");
+        let answer = self.function.invoke(event).await.expect("a response");
         assert_eq!(answer["statusCode"], 200, "{answer}");
         let page = serde_json::from_str(&string(&answer["body"])).expect("JSON");
         (Page::read(&page), Reads::of(&self.function))

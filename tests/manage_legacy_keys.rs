@@ -153,7 +153,7 @@ async fn a_deleted_legacy_key_is_refused_at_once_and_everything_else_of_its_user
         get(&workspace, &workspace.admin, id_of(&api_key)).await,
     ] {
         answer.assert_problem(404, "not_found");
-        assert_eq!(answer.json()["detail"], "The workspace has no such legacy key.");
+        assert_eq!(answer.json()["detail"], "The legacy key does not exist in this workspace.");
     }
     assert_eq!(ids(&list(&workspace, &workspace.admin, "?user_id=bob").await).len(), 1);
     assert_eq!(workspace.contents().await.events_of("legacy.deleted", &json!(id)), 1);
@@ -193,7 +193,7 @@ async fn a_caller_who_was_removed_deletes_no_legacy_key() {
     assert_eq!(removal.status, 202, "{removal:?}");
     // The authorizer has accepted this request just before the removal.
     let function = Function::start("delete-legacy-key", &LEGACY[..1]).await;
-    let answer = function.invoke(event(&workspace, "DELETE", Some(&id))).await.expect("an answer");
+    let answer = function.invoke(event(&workspace, "DELETE", Some(&id))).await.expect("a response");
     assert_eq!(answer["statusCode"], 403, "{answer}");
     assert!(answer.to_string().contains("caller_removed"), "{answer}");
     assert!(workspace.accepts(&key).await);
@@ -243,10 +243,10 @@ async fn where_no_sunset_is_configured_there_are_no_legacy_keys_and_nothing_is_r
         ("delete-legacy-key", "DELETE", Some(id)),
     ] {
         let function = Function::start(name, &[("LEGACY_SUNSET", ""), ("LEGACY_KEYS_TABLE", "")]).await;
-        let answer = function.invoke(event(&workspace, method, id)).await.expect("an answer");
+        let answer = function.invoke(event(&workspace, method, id)).await.expect("a response");
         assert_eq!(answer["statusCode"], 404, "{answer}");
         let body: Value = serde_json::from_str(text(&answer, "body")).expect("JSON");
-        assert_eq!(body["detail"], "This deployment honours no legacy keys.");
+        assert_eq!(body["detail"], "This deployment accepts no legacy keys.");
         assert!(function.take_calls().is_empty(), "{name}");
     }
 }
@@ -259,7 +259,7 @@ async fn after_the_sunset_legacy_keys_are_shown_as_such() {
     let sunset = ("LEGACY_SUNSET", "2026-01-01T00:00:00Z");
     for (name, id) in [("list-legacy-keys", None), ("get-legacy-key", Some(id.as_str()))] {
         let function = Function::start(name, &[sunset]).await;
-        let answer = function.invoke(event(&workspace, "GET", id)).await.expect("an answer");
+        let answer = function.invoke(event(&workspace, "GET", id)).await.expect("a response");
         let body: Value = serde_json::from_str(text(&answer, "body")).expect("JSON");
         let shown = if id.is_some() { &body } else { &body["items"][0] };
         assert_eq!((&shown["status"], &shown["sunset"]), (&json!("sunset"), &json!(sunset.1)), "{body}");
@@ -279,7 +279,7 @@ async fn only_deleting_asks_for_the_hash_of_a_legacy_key() {
     ] {
         let function = Function::start(name, &LEGACY[..1]).await;
         function.take_calls();
-        function.invoke(event(&workspace, method, id)).await.expect("an answer");
+        function.invoke(event(&workspace, method, id)).await.expect("a response");
         let calls = function.take_calls();
         let queries: Vec<_> = calls.iter().filter(|(operation, _)| operation == "Query").collect();
         assert_eq!(queries.len(), 1, "{name}: {calls:?}");

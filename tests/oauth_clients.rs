@@ -17,7 +17,7 @@ async fn run(program: &str, arguments: &[&str]) {
     let done = command.output().await.expect(program);
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{said}");
-    assert_eq!(String::from_utf8_lossy(&done.stdout), "every flow went as it should\n", "{said}");
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "every flow succeeded\n", "{said}");
     workspace.contents().await;
 }
 

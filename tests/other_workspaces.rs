@@ -17,7 +17,7 @@ const MANY: u32 = 300;
 async fn cost(function: &Function, event: Value) -> (Value, Vec<String>, Vec<(String, f64)>) {
     function.take_calls();
     function.take_capacity();
-    let answer = function.invoke(event).await.expect("an answer");
+    let answer = function.invoke(event).await.expect("a response");
     let calls = function.take_calls().into_iter().map(|(operation, _)| operation).collect();
     (answer, calls, function.take_capacity())
 }

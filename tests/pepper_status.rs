@@ -42,7 +42,7 @@ async fn the_hashes_of_a_version_are_counted_until_the_last_of_them_is_gone() {
     let mut keys = Vec::new();
     for name in ["one", "two"] {
         let event = request(&workspace, ("POST", "/api-keys"), None, &[], &json!({"name": name}));
-        let answer = creator.invoke(event).await.expect("an answer");
+        let answer = creator.invoke(event).await.expect("a response");
         let body: Value = serde_json::from_str(answer["body"].as_str().expect("a body")).expect("JSON");
         let key = body["key"].as_str().expect("a key").to_owned();
         remember_secret(&key[key.len() - 49..][..43]);
@@ -53,7 +53,7 @@ async fn the_hashes_of_a_version_are_counted_until_the_last_of_them_is_gone() {
 
     let client = format!("client_id={}&client_secret={}", id_of(&keys[0]), keys[0]);
     let answer = issuer.invoke(token_request(&format!("grant_type=client_credentials&{client}"))).await;
-    let answer = answer.expect("an answer");
+    let answer = answer.expect("a response");
     let body: Value = serde_json::from_str(answer["body"].as_str().expect("a body")).expect("JSON");
     let token = body["access_token"].as_str().unwrap_or_else(|| panic!("a token: {body}"));
     remember_secret(&token[token.len() - 49..][..43]);
@@ -63,7 +63,7 @@ async fn the_hashes_of_a_version_are_counted_until_the_last_of_them_is_gone() {
     let importer = Function::start("import-legacy-keys", &settings).await;
     let keys_to_import = json!([{"key": legacy_key(), "user_id": "bob", "name": "old"}]);
     let event = json!({"import": {"workspace_id": workspace.id, "keys": keys_to_import}});
-    assert_eq!(counts(&importer.invoke(event).await.expect("an answer")), [1, 0, 0]);
+    assert_eq!(counts(&importer.invoke(event).await.expect("a response")), [1, 0, 0]);
     assert_eq!(status(&version), Some([2, 0, 1, 1]));
 
     // The deployed functions store the new secret under version 1. The previous one stays under the other version.

@@ -64,7 +64,7 @@ fn every_route_has_its_row_in_the_table() {
 }
 
 #[tokio::test]
-async fn every_caller_gets_what_the_table_says() {
+async fn every_caller_gets_the_response_of_the_table() {
     let (workspace, elsewhere) = tokio::join!(Workspace::new(), Workspace::new());
     let credentials = [
         None,

@@ -12,7 +12,7 @@ use crate::support::oauth::basic;
 use crate::support::stack::{Answer, variable};
 use crate::support::workspace::{Workspace, id_of};
 
-/// A request as it goes over the wire, and its answer.
+/// A request as sent over the wire, and the expected response.
 ///
 /// In the path, in the values of headers and in the body `{key}` is a key that works, `{id}` its id, and `{legacy}` a legacy
 /// key. Unless it says otherwise, a request comes from the workspace's administrator; one to the OAuth API from that key.
@@ -65,8 +65,8 @@ const PATCH: &str = "PATCH /api-keys/{id}";
 const ROTATE: &str = "POST /api-keys/{id}/rotate";
 const TOKEN: &str = "POST /oauth/token";
 
-const NO_CREDENTIAL: &str = "must not be a credential";
-const TWICE: &str = "is there twice";
+const NO_CREDENTIAL: &str = "must not contain a credential";
+const TWICE: &str = "is repeated";
 const PLUS: &str = "a + is a space in a query: write it as %2B";
 
 const CASES: &[Case] = &[
@@ -143,7 +143,7 @@ const CASES: &[Case] = &[
     case("a comment", CREATE).body("{\n  \"name\": \"a\" // mine\n}").invalid(&["at line 2 column 15"]),
     case("two documents", CREATE)
         .body(r#"{"name":"a"} {"name":"b"}"#)
-        .invalid(&["comes after the end of the document at line 1 column 14"]),
+        .invalid(&["unexpected content after the end of the document at line 1 column 14"]),
     case("no body", CREATE).body("").invalid(&["must be JSON, and is empty"]),
     case("half of a character", CREATE).body(r#"{"name":"\ud800"}"#).invalid(&["a lone surrogate", "at line 1"]),
     case("single quotes", CREATE).body("{'name':'a'}").invalid(&["key must be a string at line 1 column 2"]),
@@ -268,7 +268,7 @@ const CASES: &[Case] = &[
     case("the same as an actor", "GET /activity?actor=bob+ci@example.com").invalid(&["actor", PLUS]),
     case("the same as an heir", "DELETE /users/bob?transfer_to=bob+ci@example.com").invalid(&["transfer_to", PLUS]),
     case("no time at all", "GET /api-keys?created_after=yesterday").invalid(&["created_after", "RFC 3339"]),
-    case("a parameter twice", "GET /api-keys?limit=1&limit=2").invalid(&["limit", "must be there once"]),
+    case("a parameter twice", "GET /api-keys?limit=1&limit=2").invalid(&["limit", "must not be repeated"]),
     // Headers.
     case("a good key beside an empty legacy header", "GET /echo")
         .with(&[("Authorization", "Bearer {key}"), ("X-Legacy-Key", "")])
@@ -293,14 +293,14 @@ const CASES: &[Case] = &[
 ];
 
 #[tokio::test]
-async fn each_public_case_is_answered_as_its_row_says() {
+async fn each_public_case_gets_the_response_of_its_row() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("svc:cases", &["orders:read"]).await;
     let legacy = imported(&workspace, "svc:old", &[]).await;
     let mut wrong = Vec::new();
     for case in CASES {
         let answer = case.send(&workspace, &key, &legacy).await;
-        assert!(!answer.text.contains(&key[key.len() - 49..]), "{} has the key in its answer", case.about);
+        assert!(!answer.text.contains(&key[key.len() - 49..]), "{} has the key in its response", case.about);
         if !case.is_answered_by(&answer) {
             wrong.push(format!("{}: {}: {answer:?}", case.about, case.request));
         }
@@ -311,7 +311,7 @@ async fn each_public_case_is_answered_as_its_row_says() {
 
 /// A response much larger than its request would help an attacker to flood the service cheaply.
 #[tokio::test]
-async fn a_request_of_nothing_but_repetitions_makes_no_large_answer() {
+async fn a_request_of_nothing_but_repetitions_gets_no_large_response() {
     let workspace = Workspace::new().await;
     let repeated = workspace.list(&workspace.admin, &format!("?{}", "a=&".repeat(2500))).await;
     let limits = workspace.list(&workspace.admin, &format!("?{}", "limit=1&".repeat(900))).await;
@@ -388,14 +388,14 @@ async fn exchange(host: &str, head: &[u8], body: &[u8]) -> Answer {
         let mut received = Vec::new();
         // Not to the end of the connection, which some servers leave open.
         while answer(&received).is_none() {
-            assert_ne!(connection.read_buf(&mut received).await?, 0, "a whole answer");
+            assert_ne!(connection.read_buf(&mut received).await?, 0, "a whole response");
         }
         Ok::<_, std::io::Error>(received)
     };
     let received = tokio::time::timeout(Duration::from_secs(30), exchanged).await;
     let head = String::from_utf8_lossy(head);
-    let received = received.unwrap_or_else(|_| panic!("an answer in time to {head}"));
-    answer(&received.unwrap_or_else(|error| panic!("{error}: {head}"))).expect("a whole answer")
+    let received = received.unwrap_or_else(|_| panic!("a response in time to {head}"));
+    answer(&received.unwrap_or_else(|error| panic!("{error}: {head}"))).expect("a whole response")
 }
 
 /// The response that has been received, or nothing if it is not complete.

@@ -39,7 +39,7 @@ fn first_failure(answer: &Value) -> Option<&str> {
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_key_that_time_has_removed_is_cleaned_up() {
+async fn the_entries_of_a_key_that_ttl_removed_are_cleaned_up() {
     let tables = Tables::new().await;
     let id = create(&tables, "ci").await;
     let key = tables.key(&id).await.expect("the key is there");
@@ -50,7 +50,7 @@ async fn what_is_left_of_a_key_that_time_has_removed_is_cleaned_up() {
     let records = stream.records_with(by_time).await;
 
     let purger = tables.start("purge-keys").await;
-    let answer = purger.invoke(batch(&records)).await.expect("an answer");
+    let answer = purger.invoke(batch(&records)).await.expect("a response");
     assert_eq!(first_failure(&answer), None);
     let contents = tables.contents().await;
     assert_eq!((contents.keys.len(), contents.events_of("key.purged", &json!(id))), (1, 1));
@@ -62,7 +62,7 @@ async fn what_is_left_of_a_key_that_time_has_removed_is_cleaned_up() {
 /// The test removes the key itself: the local database stops TTL for a table with an expired item that has no `due_at`, and
 /// other tests put such items there.
 #[tokio::test]
-async fn what_time_has_removed_is_cleaned_up_where_keygate_is_deployed() {
+async fn the_deployed_function_cleans_up_after_keys_that_ttl_removed() {
     let workspace = Workspace::new().await;
     let key = workspace.created(json!({"name": "ci", "expires_in": 3600})).await;
     let id = text(&key, "id");
@@ -83,7 +83,7 @@ async fn what_time_has_removed_is_cleaned_up_where_keygate_is_deployed() {
 }
 
 #[tokio::test]
-async fn what_was_missed_is_corrected_where_keygate_is_deployed() {
+async fn the_deployed_function_corrects_missed_entries_and_counts() {
     let workspace = Workspace::new().await;
     let id = unique("nobody").to_uppercase();
     let (_, lost) = id.split_once('-').expect("an id");
@@ -98,14 +98,14 @@ async fn what_was_missed_is_corrected_where_keygate_is_deployed() {
 }
 
 #[tokio::test]
-async fn a_batch_that_comes_again_changes_nothing_and_a_deletion_is_none_of_its_business() {
+async fn a_repeated_batch_changes_nothing_and_a_deletion_is_ignored() {
     let tables = Tables::new().await;
     let (gone, other) = (create(&tables, "gone").await, create(&tables, "other").await);
     let record = removed(&tables, &gone).await;
     let deleter = tables.start("delete-key").await;
     let mut stream = tables.keys_stream().await;
     let delete = request(&tables.workspace, ("DELETE", "/api-keys/{id}"), Some(&other), &[], &Value::Null);
-    assert_eq!(deleter.invoke(delete).await.expect("an answer")["statusCode"], 204);
+    assert_eq!(deleter.invoke(delete).await.expect("a response")["statusCode"], 204);
     let is_it = |record: &Value| {
         record["dynamodb"]["Keys"]["key_id"]["S"] == *other && record["eventName"] == "REMOVE"
     };
@@ -114,7 +114,7 @@ async fn a_batch_that_comes_again_changes_nothing_and_a_deletion_is_none_of_its_
     let purger = tables.start("purge-keys").await;
     for _ in 0..2 {
         let answer = purger.invoke(batch(&[record.clone(), deletion.clone(), record.clone()])).await;
-        assert_eq!(first_failure(&answer.expect("an answer")), None);
+        assert_eq!(first_failure(&answer.expect("a response")), None);
     }
     let contents = tables.contents().await;
     assert_eq!((contents.keys.len(), contents.events_of("key.purged", &json!(gone))), (1, 1));
@@ -129,7 +129,7 @@ async fn a_name_that_another_key_has_by_now_stays_with_it() {
     tables.move_times(&id, &key, &[("expires_at", 1_700_000_000), ("ttl", 1_700_000_000)]).await;
     let heir = create(&tables, "CI").await;
     let record = removed(&tables, &id).await;
-    let answer = tables.start("purge-keys").await.invoke(batch(&[record])).await.expect("an answer");
+    let answer = tables.start("purge-keys").await.invoke(batch(&[record])).await.expect("a response");
     assert_eq!(first_failure(&answer), None);
     let contents = tables.contents().await;
     assert_eq!(contents.entries["NAME#ci"]["key_id"], heir);
@@ -145,29 +145,29 @@ async fn a_record_that_cannot_be_handled_is_named_and_holds_up_no_other() {
     poison["dynamodb"]["OldImage"] = json!({"key_id": {"S": "no key"}});
     poison["dynamodb"]["SequenceNumber"] = json!("poison");
     let purger = tables.start("purge-keys").await;
-    let answer = purger.invoke(batch(&[one.clone(), poison.clone(), two.clone()])).await.expect("an answer");
+    let answer = purger.invoke(batch(&[one.clone(), poison.clone(), two.clone()])).await.expect("a response");
     assert_eq!(first_failure(&answer), Some("poison"));
     assert_eq!(tables.contents().await.keys.len(), 1);
     let log: Vec<_> = purger.log_lines().into_iter().filter(|line| line["level"] == "ERROR").collect();
     assert_eq!(log[0]["sequence_number"], "poison");
 
     // Lambda delivers the batch again from that record on, and later without it.
-    let answer = purger.invoke(batch(&[poison, two.clone()])).await.expect("an answer");
+    let answer = purger.invoke(batch(&[poison, two.clone()])).await.expect("a response");
     assert_eq!(first_failure(&answer), Some("poison"));
-    assert_eq!(first_failure(&purger.invoke(batch(&[two])).await.expect("an answer")), None);
+    assert_eq!(first_failure(&purger.invoke(batch(&[two])).await.expect("a response")), None);
 
     let three = create(&tables, "three").await;
     let three = removed(&tables, &three).await;
     purger.disturb(Disturbance::Down);
-    let answer = purger.invoke(batch(&[one, three.clone()])).await.expect("an answer");
+    let answer = purger.invoke(batch(&[one, three.clone()])).await.expect("a response");
     assert!(first_failure(&answer).is_some(), "while the database fails, nothing is done: {answer}");
     purger.disturb(Disturbance::None);
-    assert_eq!(first_failure(&purger.invoke(batch(&[three])).await.expect("an answer")), None);
+    assert_eq!(first_failure(&purger.invoke(batch(&[three])).await.expect("a response")), None);
     tables.contents().await;
 }
 
 #[tokio::test]
-async fn killed_at_any_point_and_run_again_it_leaves_what_one_clean_run_does() {
+async fn after_a_kill_at_any_point_a_second_run_has_the_result_of_one_clean_run() {
     let tables = Tables::new().await;
     // The most that there is to do: the name is another key's, so there are two attempts.
     let prepare = async || {
@@ -180,7 +180,7 @@ async fn killed_at_any_point_and_run_again_it_leaves_what_one_clean_run_does() {
     };
     let (_, record) = prepare().await;
     let purger = tables.start("purge-keys").await;
-    purger.invoke(batch(&[record])).await.expect("an answer");
+    purger.invoke(batch(&[record])).await.expect("a response");
     let calls = purger.take_calls();
     assert_eq!(calls.len(), 2, "{calls:?}");
     for at in 0..2 {
@@ -189,7 +189,7 @@ async fn killed_at_any_point_and_run_again_it_leaves_what_one_clean_run_does() {
             let killed = tables.start("purge-keys").await;
             killed.disturb(Disturbance::KillAt(at, moment));
             assert!(!killed.survives(batch(std::slice::from_ref(&record))).await, "{at} {moment:?}");
-            let answer = purger.invoke(batch(&[record])).await.expect("an answer");
+            let answer = purger.invoke(batch(&[record])).await.expect("a response");
             assert_eq!(first_failure(&answer), None);
             assert_eq!(tables.contents().await.events_of("key.purged", &json!(id)), 1, "{at} {moment:?}");
         }
@@ -233,7 +233,7 @@ async fn a_count_that_changes_meanwhile_is_left_to_the_next_run() {
 
 /// A record that the function does not handle within the stream's retention is lost.
 #[tokio::test]
-async fn what_cleaning_up_has_missed_is_found_days_later_and_not_while_the_key_is_there() {
+async fn entries_that_were_missed_are_removed_days_later_and_not_while_the_key_exists() {
     let tables = Tables::new().await;
     let (lost, there) = (create(&tables, "lost").await, create(&tables, "there").await);
     for id in [&lost, &there] {
@@ -252,7 +252,7 @@ async fn what_cleaning_up_has_missed_is_found_days_later_and_not_while_the_key_i
 }
 
 #[tokio::test]
-async fn killed_at_any_point_and_run_again_a_recount_leaves_what_one_clean_run_does() {
+async fn after_a_kill_at_any_point_a_second_recount_has_the_result_of_one_clean_run() {
     let tables = Tables::new().await;
     let prepare = async || {
         let id = create(&tables, &unique("ci")).await;

@@ -19,7 +19,7 @@ fn refreshing(refresh: &str) -> Value {
 
 /// Uses a refresh token. Returns the status and the body.
 async fn refresh(function: &Function, refresh: &str) -> (u64, Value) {
-    answered(&function.invoke(refreshing(refresh)).await.expect("an answer"))
+    answered(&function.invoke(refreshing(refresh)).await.expect("a response"))
 }
 
 async fn refreshed(function: &Function, token: &str) -> Value {
@@ -143,7 +143,7 @@ async fn five_repeats_get_a_sibling_and_the_sixth_ends_the_family() {
 }
 
 #[tokio::test]
-async fn of_six_uses_at_once_all_succeed_and_none_gets_what_another_has() {
+async fn six_uses_at_once_all_succeed_with_different_tokens() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let mut functions = Vec::new();
@@ -176,7 +176,7 @@ async fn of_six_uses_at_once_all_succeed_and_none_gets_what_another_has() {
 }
 
 #[tokio::test]
-async fn siblings_are_listed_and_active_and_what_was_used_is_not() {
+async fn siblings_are_listed_and_active_and_used_tokens_are_not() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &["orders:read"]).await;
     let function = Function::start("issue-token", &REUSE).await;

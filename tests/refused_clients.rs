@@ -90,7 +90,7 @@ async fn any_number_of_refusals_within_a_minute_is_two_events_of_an_environment_
         let answer = issuer
             .invoke(token_request(&made_up(id_of(&key), CredentialForm::ApiKey)))
             .await
-            .expect("an answer");
+            .expect("a response");
         assert_eq!(answer["statusCode"], 401, "{answer}");
     }
     issuer.terminate().await;
@@ -102,7 +102,7 @@ async fn any_number_of_refusals_within_a_minute_is_two_events_of_an_environment_
 
 /// The time of a refusal must not tell whether a key exists.
 #[tokio::test]
-async fn the_answer_to_a_refused_client_does_not_wait_for_its_event() {
+async fn the_response_to_a_refused_client_does_not_wait_for_its_event() {
     let workspace = Workspace::new().await;
     let wrong = basic(&made_up(id_of(&workspace.key_of("bob", &[]).await), CredentialForm::ApiKey));
     for (name, event) in [
@@ -122,18 +122,20 @@ async fn the_answer_to_a_refused_client_does_not_wait_for_its_event() {
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_written_changes_no_answer_and_is_logged() {
+async fn an_event_that_cannot_be_written_changes_no_response_and_is_logged() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &["orders:read"]).await;
     let issuer = Function::start("issue-token", &[]).await;
     issuer.disturb(Disturbance::WritesFail);
-    let answer =
-        issuer.invoke(token_request(&made_up(id_of(&key), CredentialForm::ApiKey))).await.expect("an answer");
+    let answer = issuer
+        .invoke(token_request(&made_up(id_of(&key), CredentialForm::ApiKey)))
+        .await
+        .expect("a response");
     assert_eq!(answer["statusCode"], 401, "{answer}");
     issuer.frozen().await;
     assert!(issuer.log_lines().iter().any(|line| line["message"] == "deferred write failed"));
     issuer.disturb(Disturbance::None);
-    let answer = issuer.invoke(token_request(&key)).await.expect("an answer");
+    let answer = issuer.invoke(token_request(&key)).await.expect("a response");
     assert_eq!(answer["statusCode"], 200, "{answer}");
     let body: Value = serde_json::from_str(text(&answer, "body")).expect("JSON");
     let token = text(&body, "access_token");

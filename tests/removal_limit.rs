@@ -21,7 +21,7 @@ fn removal(workspace: &Workspace, user: &str) -> Value {
 }
 
 async fn remove(remover: &Function, workspace: &Workspace, user: &str) -> u64 {
-    let answer = remover.invoke(removal(workspace, user)).await.expect("an answer");
+    let answer = remover.invoke(removal(workspace, user)).await.expect("a response");
     let status = answer["statusCode"].as_u64().expect("a status");
     if status != 202 {
         let problem: Value = serde_json::from_str(answer["body"].as_str().expect("a body")).expect("JSON");

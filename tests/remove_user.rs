@@ -99,7 +99,7 @@ async fn a_removal_says_how_many_keys_of_each_kind_it_found() {
 }
 
 #[tokio::test]
-async fn a_removal_that_found_nothing_says_so_and_that_ids_are_case_sensitive() {
+async fn a_removal_without_keys_has_a_hint_that_ids_are_case_sensitive() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob@example.com", &[]).await;
     let legacy = imported(&workspace, "bob@example.com", &[]).await;
@@ -119,7 +119,7 @@ fn removal_request(workspace: &Workspace, user: &str) -> Value {
 }
 
 #[tokio::test]
-async fn no_key_that_is_made_while_its_user_is_removed_is_missing_from_what_is_found() {
+async fn a_removal_counts_every_key_that_was_created_at_the_same_time() {
     let workspace = Workspace::new().await;
     let function = Function::start("remove-user", &LEGACY[..1]).await;
     let answer = function.invoke_while(removal_request(&workspace, "bob"), async {
@@ -140,7 +140,7 @@ async fn a_removal_whose_keys_cannot_be_counted_goes_on_all_the_same_and_is_not_
     let key = workspace.key_of("bob", &[]).await;
     let function = Function::start("remove-user", &LEGACY[..1]).await;
     function.disturb(Disturbance::QueriesFail);
-    let answer = function.invoke(removal_request(&workspace, "bob")).await.expect("an answer");
+    let answer = function.invoke(removal_request(&workspace, "bob")).await.expect("a response");
     assert_eq!(answer["statusCode"], 503, "{answer}");
     let cleared = tokio::time::timeout(Duration::from_secs(30), workspace.when_cleared("bob"));
     cleared.await.expect("the removal was handed over");
@@ -197,7 +197,7 @@ async fn keys_are_handed_over_with_all_that_they_may_do_and_their_secrets_end() 
 }
 
 #[tokio::test]
-async fn without_an_overlap_nobody_has_the_secret_of_a_key_that_was_handed_over() {
+async fn without_an_overlap_no_secret_works_for_a_key_that_was_handed_over() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     workspace.remove("bob", "?transfer_to=carol&overlap_seconds=0").await;
@@ -285,7 +285,7 @@ async fn an_event_of_another_system_removes_its_user() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_no_removal_is_a_failure_and_removes_nobody() {
+async fn an_event_that_is_not_a_removal_fails_and_removes_no_user() {
     let workspace = Workspace::new().await;
     let function = Function::start("process-user-removal", &[]).await;
     for event in [
@@ -302,7 +302,7 @@ async fn an_event_that_is_no_removal_is_a_failure_and_removes_nobody() {
 
 /// Events are delivered at least once. A second delivery can come after a reinstatement.
 #[tokio::test]
-async fn a_removal_that_comes_again_after_a_reinstatement_removes_nobody() {
+async fn a_removal_that_is_repeated_after_a_reinstatement_removes_no_user() {
     let workspace = Workspace::new().await;
     workspace.key_of("bob", &[]).await;
     let mut event = removal(&workspace, "bob");
@@ -459,7 +459,7 @@ async fn a_user_with_a_thousand_keys_is_removed_in_one_run() {
         for index in (0..KEYS).filter(|index| index % 4 == part) {
             let body = json!({"name": format!("key {index}"), "user_id": "bob"});
             let answer = creator.invoke(request(&workspace, ("POST", "/api-keys"), None, &[], &body)).await;
-            assert_eq!(answer.expect("an answer")["statusCode"], 201);
+            assert_eq!(answer.expect("a response")["statusCode"], 201);
         }
     };
     tokio::join!(create(0), create(1), create(2), create(3));

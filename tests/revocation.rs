@@ -141,7 +141,7 @@ async fn conflicts_on_the_callers_entry_are_tried_again() {
     creator.disturb(Disturbance::Conflicts(4));
     let create =
         request(&workspace, ("POST", "/api-keys"), None, &[], &json!({"name": "late", "user_id": "bob"}));
-    let created = creator.invoke(create).await.expect("an answer");
+    let created = creator.invoke(create).await.expect("a response");
     assert_eq!(created["statusCode"], 201, "{created}");
     workspace.contents().await;
 }
@@ -165,7 +165,7 @@ async fn one_administrator_creates_keys_for_many_users_at_the_same_time() {
                 let body =
                     json!({"name": format!("{part} {index}"), "user_id": format!("svc:{part}-{index}")});
                 let create = request(&workspace, ("POST", "/api-keys"), None, &[], &body);
-                let answer = creator.invoke(create).await.expect("an answer");
+                let answer = creator.invoke(create).await.expect("a response");
                 assert_eq!(answer["statusCode"], 201, "{answer}");
             }
             creator.take_calls().len()
@@ -186,7 +186,7 @@ async fn policy_end(authorizer: &Function, credential: &str) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_answered_for_a_previous_secret_ends_with_the_overlap() {
+async fn a_response_for_a_previous_secret_ends_with_the_overlap() {
     let workspace = Workspace::new().await;
     let authorizer = Function::start("authorize", &[]).await;
     let key = workspace.key_of("bob", &["orders:read"]).await;
@@ -220,7 +220,7 @@ async fn a_simple_response_tells_the_end_of_the_overlap_too() {
     let mut call = event("authorize-http-2.0");
     call["headers"]["authorization"] = json!(format!("Bearer {key}"));
     call["identitySource"] = json!([format!("Bearer {key}")]);
-    let answer = authorizer.invoke(call).await.expect("an answer");
+    let answer = authorizer.invoke(call).await.expect("a response");
     assert_eq!(answer["isAuthorized"], true, "{answer}");
     assert_eq!(answer["context"]["expiresAt"], rotated["previous_expires_at"], "{answer}");
 }
@@ -283,7 +283,7 @@ async fn a_rotation_without_an_overlap_ends_the_thiefs_tokens_too() {
 }
 
 #[tokio::test]
-async fn what_a_key_has_issued_stays_revoked_when_it_is_switched_on_again() {
+async fn tokens_of_a_key_stay_revoked_when_it_is_enabled_again() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let tokens = workspace.tokens(&key, "offline_access").await;

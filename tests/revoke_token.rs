@@ -8,7 +8,7 @@ use crate::support::workspace::{Workspace, id_of, text};
 
 /// RFC 7009, sections 2.1 and 2.2.
 #[tokio::test]
-async fn every_request_is_answered_as_its_section_says() {
+async fn every_request_gets_the_response_of_its_section() {
     let workspace = Workspace::new().await;
     let (key, other) = (workspace.key_of("bob", &[]).await, workspace.key_of("bob", &[]).await);
     let kept = workspace.access_token(&key).await;
@@ -186,7 +186,7 @@ async fn a_key_with_10000_tokens_is_deleted_like_one_with_none() {
         delete.take_calls();
         let route = ("DELETE", "/api-keys/{id}");
         let event = crate::support::function::request(&workspace, route, Some(id_of(key)), &[], &json!(null));
-        assert_eq!(delete.invoke(event).await.expect("an answer")["statusCode"], 204);
+        assert_eq!(delete.invoke(event).await.expect("a response")["statusCode"], 204);
         let count = |(operation, request): (String, serde_json::Value)| {
             (operation, request["TransactItems"].as_array().map_or(0, Vec::len))
         };

@@ -19,13 +19,13 @@ fn outcome(function: &Function, answer: &Value) -> (Value, String) {
 }
 
 #[tokio::test]
-async fn a_request_that_takes_too_long_is_answered_and_logged_as_a_timeout() {
+async fn a_request_that_takes_too_long_is_a_timeout_in_the_response_and_the_log() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let function = Function::start("delete-key", &[]).await;
     function.disturb(SLOW);
     let event = request(&workspace, ("DELETE", "/api-keys/{id}"), Some(id_of(&key)), &[], &Value::Null);
-    let answer = function.invoke(event).await.expect("an answer");
+    let answer = function.invoke(event).await.expect("a response");
     let retry_after = &answer["multiValueHeaders"]["retry-after"];
     assert_eq!((&answer["statusCode"], retry_after), (&json!(503), &json!(["1"])), "{answer}");
     let (problem, error) = outcome(&function, &answer);

@@ -12,7 +12,7 @@ use crate::support::workspace::{Workspace, id_of, text};
 /// Requests tokens of a key. Returns the status and the body.
 async fn ask(function: &Function, key: &str, more: &str) -> (u64, Value) {
     let form = format!("grant_type=client_credentials&client_id={}&client_secret={key}{more}", id_of(key));
-    answered(&function.invoke(form_event("/oauth/token", &form)).await.expect("an answer"))
+    answered(&function.invoke(form_event("/oauth/token", &form)).await.expect("a response"))
 }
 
 async fn issued(function: &Function, key: &str, more: &str) -> Value {
@@ -24,7 +24,7 @@ async fn issued(function: &Function, key: &str, more: &str) -> Value {
 async fn refused(function: &Function, key: &str, more: &str) {
     let (status, error) = ask(function, key, more).await;
     assert_eq!((status, &error["error"]), (409, &json!("temporarily_unavailable")), "{error}");
-    assert!(text(&error, "error_description").contains("as many tokens"), "{error}");
+    assert!(text(&error, "error_description").contains("working tokens, the maximum"), "{error}");
 }
 
 async fn of_bound(bound: &str) -> Function {
@@ -149,7 +149,7 @@ async fn a_renewal_counts_its_access_token_and_is_not_used_up_by_a_refusal() {
     let function = of_bound("4").await;
     let refresh = async |token: &str| {
         let form = format!("grant_type=refresh_token&refresh_token={token}");
-        answered(&function.invoke(form_event("/oauth/token", &form)).await.expect("an answer"))
+        answered(&function.invoke(form_event("/oauth/token", &form)).await.expect("a response"))
     };
     let first = issued(&function, &key, "&scope=offline_access").await;
     let (_, second) = refresh(text(&first, "refresh_token")).await;

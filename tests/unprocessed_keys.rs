@@ -57,7 +57,7 @@ async fn keys_that_stay_unprocessed_are_an_error_within_the_budget_and_no_decisi
     authorizer.disturb(Disturbance::Unprocessed);
     for credential in [&token, &legacy] {
         let asked = Instant::now();
-        let error = authorizer.invoke(call(credential)).await.expect_err("no answer");
+        let error = authorizer.invoke(call(credential)).await.expect_err("no response");
         assert!(error.contains("left keys unprocessed"), "{error}");
         assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
         let batches = batches(&authorizer);
@@ -94,7 +94,7 @@ async fn a_list_of_tokens_is_whole_although_their_families_come_in_parts() {
     }
     let function = Function::start("list-tokens", &[]).await;
     let event = request(&workspace, ("GET", "/api-keys/{id}/tokens"), Some(id_of(&key)), &[], &Value::Null);
-    let whole = function.invoke(event.clone()).await.expect("an answer");
+    let whole = function.invoke(event.clone()).await.expect("a response");
     let body: Value = serde_json::from_str(text(&whole, "body")).expect("JSON");
     assert_eq!(body["items"].as_array().map(Vec::len), Some(8), "{body}");
     assert_eq!(batches(&function), [4]);
@@ -103,7 +103,7 @@ async fn a_list_of_tokens_is_whole_although_their_families_come_in_parts() {
     assert_eq!(batches(&function), [4, 3, 2, 1]);
 
     function.disturb(Disturbance::Unprocessed);
-    let answer = function.invoke(event).await.expect("an answer");
+    let answer = function.invoke(event).await.expect("a response");
     assert_eq!(answer["statusCode"], 503, "{answer}");
     assert!(batches(&function).len() > 1);
 }
@@ -115,10 +115,10 @@ async fn an_import_finds_every_stored_key_although_they_come_in_parts() {
     let batch: Value = keys.iter().map(|key| json!({"key": key, "user_id": "bob", "name": "old"})).collect();
     let event = json!({"import": {"workspace_id": workspace.id, "keys": batch}});
     let function = Function::start("import-legacy-keys", &LEGACY).await;
-    function.invoke(event.clone()).await.expect("an answer");
+    function.invoke(event.clone()).await.expect("a response");
     batches(&function);
     function.disturb(Disturbance::Partial(4));
-    let again = function.invoke(event).await.expect("an answer");
+    let again = function.invoke(event).await.expect("a response");
     assert_eq!((&again["imported"], &again["present"]), (&json!(0), &json!(5)), "{again}");
     assert_eq!(batches(&function), [5, 4, 3, 2, 1]);
 }

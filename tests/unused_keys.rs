@@ -11,8 +11,8 @@ use crate::support::workspace::{Workspace, text};
 
 const DAY: i64 = 86_400;
 
-/// Tables of a test's own, and the functions that work on them. Keys are disabled after 90 days without use, and announced
-/// 14 days before.
+/// Separate tables for a test, and the functions that use them. Keys are disabled after 90 days without use, and announced
+/// 14 days before that.
 struct Deployment {
     tables: Tables,
     creator: Function,
@@ -28,7 +28,7 @@ impl Deployment {
         Self { tables, creator, updater, disabler }
     }
 
-    /// Creates a key as if it had been created so many days ago and never used.
+    /// Creates a key with a creation time that many days ago and no use.
     async fn create(&self, name: &str, days_ago: i64) -> String {
         let body = json!({"name": name, "expires_in": 1000 * DAY});
         let id = create_key(&self.creator, &self.tables.workspace, &body).await;
@@ -54,7 +54,7 @@ impl Deployment {
         }
     }
 
-    /// Writes that a key was used so many days ago.
+    /// Sets the last use of a key to that many days ago.
     async fn mark_used(&self, id: &str, days_ago: i64) {
         let at = Utc::now().timestamp() - days_ago * DAY;
         self.tables.set_last_used_at(id, at).await;
@@ -64,7 +64,7 @@ impl Deployment {
         self.disabler.invoke(json!({})).await.expect("a run");
     }
 
-    /// The events of a key for its lack of use.
+    /// The actions of the key's events with the actor `keygate:unused`.
     async fn actions(&self, id: &str) -> Vec<String> {
         let contents = self.tables.contents().await;
         events(&contents, id).iter().map(|event| string(&event["action"])).collect()
@@ -79,7 +79,7 @@ async fn start(tables: &Tables) -> Function {
     tables.start_with("disable-unused-keys", &[("DISABLE_UNUSED_DAYS", "90")]).await
 }
 
-/// The times of a key that decide whether it is unused, so many days earlier, without its last use.
+/// The times that decide whether a key is unused, that many days earlier. The last use is stored apart.
 fn passed(key: &Value, days: i64) -> Vec<(&'static str, i64)> {
     let times = ["created_at", "unused_notice_at"];
     times.iter().filter_map(|name| Some((*name, key[*name].as_i64()? - days * DAY))).collect()
@@ -145,8 +145,11 @@ async fn a_key_that_is_used_after_its_notice_is_left_alone_for_another_90_days()
     assert_eq!(deployment.actions(&id).await, ["key.unused"], "75 days after its use");
     deployment.let_days_pass(&id, 15).await;
     deployment.run().await;
-    assert_eq!(deployment.actions(&id).await, ["key.unused", "key.unused"], "a notice of its own");
-    assert!(!deployment.is_disabled(&id).await, "90 days after its use, because that notice came late");
+    assert_eq!(deployment.actions(&id).await, ["key.unused", "key.unused"], "a second notice");
+    assert!(
+        !deployment.is_disabled(&id).await,
+        "the second notice was late, so the key is not disabled yet after 90 days"
+    );
 }
 
 #[tokio::test]
@@ -203,7 +206,7 @@ async fn a_use_or_a_change_at_the_same_time_wins_over_the_notice_and_the_disabli
             Box::pin(deployment.disabler.invoke_while(json!({}), meanwhile)).await;
             assert_eq!(deployment.actions(&id).await, expected, "{name}");
             assert!(!deployment.is_disabled(&id).await, "{name}");
-            // The next run must ignore this key, so that the write that it holds back is of the next key.
+            // The next run must ignore this key, so that it delays a write of the next key.
             deployment.mark_used(&id, 0).await;
         }
     }
@@ -227,7 +230,7 @@ async fn a_run_continues_where_the_last_one_ended() {
 }
 
 #[tokio::test]
-async fn after_a_kill_at_any_call_the_next_run_leaves_what_one_clean_run_does() {
+async fn after_a_kill_at_any_call_the_next_run_has_the_result_of_one_clean_run() {
     let deployment = Deployment::new().await;
     // One key to announce, and one to disable.
     let prepare = async |name: &str| {
@@ -269,7 +272,7 @@ async fn after_a_kill_at_any_call_the_next_run_leaves_what_one_clean_run_does() 
 }
 
 #[tokio::test]
-async fn the_deployed_function_announces_and_disables_what_the_list_has_as_unused() {
+async fn the_deployed_function_announces_and_disables_the_keys_that_are_listed_as_unused() {
     let workspace = Workspace::new().await;
     let id = text(&workspace.created(json!({"name": "ci"})).await, "id").to_owned();
     let let_days_pass = async |days| move_times(&id, &passed(&key(&id).await, days)).await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::workspace::{Workspace, id_of, keys_url, text};
 
 #[tokio::test]
-async fn a_patch_changes_what_it_names_and_leaves_the_rest() {
+async fn a_patch_changes_only_the_fields_that_it_names() {
     let workspace = Workspace::new().await;
     let created = workspace
         .created(json!({"name": "ci", "description": "old", "scopes": ["a:b"], "user_id": "bob"}))
@@ -154,7 +154,7 @@ async fn bad_input_is_a_400_that_names_every_field() {
     let request = workspace.api.client().patch(keys_url(&format!("/{id}"))).bearer_auth(&workspace.admin);
     let merge_patch =
         request.header("Content-Type", "application/merge-patch+json").body(r#"{"description":"d"}"#);
-    assert_eq!(merge_patch.send().await.expect("an answer").status().as_u16(), 200);
+    assert_eq!(merge_patch.send().await.expect("a response").status().as_u16(), 200);
     workspace
         .update(&workspace.admin, "01JD3V6Y4N8Q2Z5X7W9B0C1D2E", &json!({}))
         .await

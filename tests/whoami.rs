@@ -7,7 +7,7 @@ use crate::support::stack::variable;
 use crate::support::workspace::{Workspace, text};
 
 #[tokio::test]
-async fn a_caller_is_told_who_it_is() {
+async fn the_response_describes_the_caller() {
     let workspace = Workspace::new().await;
     let created = workspace
         .created(json!({"name": "Build server", "user_id": "svc:ci", "scopes": ["orders:read", "a:b"],
@@ -29,7 +29,7 @@ async fn a_caller_is_told_who_it_is() {
 }
 
 #[tokio::test]
-async fn every_key_may_ask_whatever_its_scopes() {
+async fn the_route_requires_no_scope() {
     let workspace = Workspace::new().await;
     let url = format!("{}/me", variable("KEYGATE_API_URL"));
     let key = workspace.key_of("bob", &[]).await;

@@ -124,7 +124,7 @@ async fn derived_keys(api: &Api) -> Vec<Vec<u8>> {
 type Permissions = BTreeSet<(String, String)>;
 
 #[tokio::test]
-async fn every_role_allows_what_its_function_does_and_nothing_else() {
+async fn every_role_allows_exactly_the_calls_of_its_function() {
     let api = Api::default();
     let mut recorded: BTreeMap<String, Permissions> = BTreeMap::new();
     let calls = std::fs::read_to_string(variable("KEYGATE_CALLS_LOG")).expect("the calls were recorded");
@@ -319,7 +319,7 @@ fn assert_conditions(role: &str, action: &str, resources: &[String], condition: 
 
 /// The role of `list-keys` may read indexes only, so the list cannot read what no index holds.
 #[tokio::test]
-async fn no_index_of_keys_holds_what_a_secret_could_be_checked_against() {
+async fn no_index_of_keys_contains_a_hash() {
     let description = dynamodb().describe_table().table_name(variable("KEYGATE_KEYS_TABLE")).send().await;
     let table = description.expect("the table is there").table.expect("a description");
     let indexes = table.global_secondary_indexes.expect("indexes");

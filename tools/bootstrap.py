@@ -1,8 +1,7 @@
 """Creates the first administrator key of a workspace: a direct invocation of create-key, authorised by IAM.
 
-No API Gateway can send the event, so this works for whoever may invoke the function in the AWS account, and for
-nobody else. There is no default key and nothing to switch off afterwards: create-key refuses to bootstrap a workspace
-a second time.
+API Gateway cannot send this event, so only principals that may invoke the function can bootstrap. A default key does
+not exist, and nothing must be switched off afterwards: create-key refuses to bootstrap a workspace a second time.
 
     bootstrap.py --stack keygate --workspace acme --user-id alice@example.com --name "first administrator key"
 """
@@ -17,7 +16,7 @@ from deployed_stack import DeployedStack, run
 
 
 class Refused(Exception):
-    """What create-key answered instead of a key: a problem document, or the error of a function that failed."""
+    """A response of create-key without a key: a problem document, or the error of a failed function."""
 
     def __init__(self, answer: dict) -> None:
         faults = [f"{fault['pointer']} {fault['detail']}" for fault in answer.get("errors", [])]
@@ -27,7 +26,7 @@ class Refused(Exception):
 
 
 def bootstrap(lambda_client, function: str, workspace: str, user: str, name: str, break_glass: bool) -> dict:
-    """Invokes create-key and returns its answer, which holds the new key's `id` and, this once, the `key` itself.
+    """Invokes create-key and returns its response, with the new key's `id` and, only this time, the `key` itself.
 
     `break_glass` creates an administrator key in a workspace that has users already; the audit trail says so.
     """
@@ -62,12 +61,12 @@ def main() -> int:
     except Refused as refusal:
         print(f"bootstrap: create-key refused: {refusal}", file=sys.stderr)
         if refusal.has_users:
-            print("bootstrap: if none of them can, say BREAK_GLASS=1; the audit trail will tell", file=sys.stderr)
+            print("bootstrap: if no administrator key works, set BREAK_GLASS=1; this is audited", file=sys.stderr)
         return 1
     print(
         f"Administrator key {answer['id']} of {arguments.user_id} in workspace {arguments.workspace}.\n"
-        "It is shown this once and stored nowhere: put it into your secret store now, use it to create keys with\n"
-        "fewer scopes, and delete it when they do the work.\n",
+        "It is shown only now and not stored: put it into your secret store, use it to create keys with\n"
+        "fewer scopes, and delete it once they replace it.\n",
         file=sys.stderr,
     )
     print(answer["key"])

@@ -1,4 +1,4 @@
-"""What the operators' commands share: the stack that they work on, and how they say why they failed."""
+"""The stack that the operators' commands work on, and their error messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 
 class CommandError(Exception):
-    """A command cannot go on; the message tells the operator why."""
+    """A command failed; the message tells the operator the reason."""
 
 
 class DeployedStack:

@@ -1,4 +1,4 @@
-"""Imports legacy keys from a file into Keygate, a batch at a time, and says which lines are not in.
+"""Imports legacy keys from a file into Keygate, in batches, and names the lines that were not imported.
 
     import_legacy.py --stack keygate --workspace acme keys.jsonl
 
@@ -11,12 +11,12 @@ separated by spaces:
 A key in plain text is hashed here, so that only its SHA-256 leaves the machine. The function does not see the text, so
 this command checks whether the deployed authorizer would ever look such a key up.
 
-Each line that is not in with its values is named with the reason, and the others are imported. The exit status is 0
-only if every line is in. No text of the file is printed or put into an error, because it may be a key.
+Each line that cannot be imported with its values is named with the reason, and the others are imported. The exit
+status is 0 only if every line is imported. Output and errors contain no text of the file, because it may be a key.
 
-FILE.progress, beside the file, says how many lines are in, counted from the first. Run again, the command continues
-behind them, unless one of them has changed. Keys that are there already are compared and left as they are, so nothing
-is lost without that file. It takes `lambda:InvokeFunction` on the function and `cloudformation:DescribeStacks`.
+FILE.progress, beside the file, has the number of imported lines, counted from the first. The next run continues after
+them, unless one of them has changed. Without that file it compares the existing keys and does not change them. The
+command requires `lambda:InvokeFunction` on the function and `cloudformation:DescribeStacks`.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ from botocore.exceptions import ClientError
 
 from deployed_stack import CommandError, DeployedStack, run
 
-# What import-legacy-keys takes at most.
+# The maximum that import-legacy-keys accepts.
 LARGEST_BATCH = 1000
 ATTEMPTS = 10
 LONGEST_PAUSE = 20.0
-# Others are at work on the same items, or a service is not there: what these say passes.
+# Transient: another request changes the same items, or a service is unavailable.
 PASSING_CODES = {"conflict", "unavailable"}
 PASSING_ERRORS = {"TooManyRequestsException", "ServiceException", "ResourceConflictException", "EC2ThrottledException"}
 FIELDS = ("key", "sha256", "user_id", "name", "scopes")
-# What files are separated by that are taken for CSV.
+# Separators of files that people take for CSV.
 OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 LONGEST_HEADING = 40
 
 
 class Unfit(Exception):
-    """Why one line cannot be imported."""
+    """The reason why one line cannot be imported."""
 
 
 @dataclass
 class Record:
-    """A key as it stands in the file, or why it cannot be read."""
+    """A key of the file, or the reason why it cannot be read."""
 
     # The number of its last line.
     line: int
@@ -77,7 +77,7 @@ class Lines:
         self.sha256 = hashlib.sha256()
 
     def __iter__(self) -> Iterator[str]:
-        # Bytes that are not UTF-8 become surrogates, which nothing else does, so that the line can be told.
+        # Only bytes that are not UTF-8 become surrogates, so the error can name their line.
         with open(self.path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             for line in file:
                 self.count += 1
@@ -88,7 +88,7 @@ class Lines:
     def check_encoding(self, line: str) -> None:
         advice = "save the file as UTF-8"
         if self.count == 1 and line.startswith(("\udcff\udcfe", "\udcfe\udcff")):
-            raise CommandError(f"the file is not UTF-8 but UTF-16, as its first two bytes say: {advice}")
+            raise CommandError(f"the file is UTF-16 instead of UTF-8, by its first two bytes: {advice}")
         if "\0" in line:
             raise CommandError(f"line {self.count}: has NUL characters, so the file may be UTF-16: {advice}")
         for column, character in enumerate(line, 1):
@@ -100,7 +100,7 @@ class Lines:
         return self.rows() if self.path.suffix.lower() == ".csv" else self.objects()
 
     def rows(self) -> Iterator[Record]:
-        # Spaces behind a comma are not part of the value, and a quotation mark behind them begins a quoted value.
+        # Spaces after a comma are not part of the value, and a quotation mark after them begins a quoted value.
         reader = csv.reader(self, skipinitialspace=True, strict=True)
         headings = None
         try:
@@ -117,7 +117,7 @@ class Lines:
                         value["scopes"] = value["scopes"].split()
                     yield Record(self.count, value)
         except csv.Error as error:
-            # Where a quotation mark is missing, all that comes after it is another field than was meant.
+            # After a missing quotation mark, all following fields would be wrong.
             raise CommandError(f"line {self.count}: not CSV: {error}") from None
 
     def objects(self) -> Iterator[Record]:
@@ -126,21 +126,21 @@ class Lines:
                 try:
                     yield Record(self.count, json.loads(line, object_pairs_hook=distinct))
                 except json.JSONDecodeError as error:
-                    yield Record(self.count, None, f"must be a JSON object, and is not JSON at column {error.colno}")
+                    yield Record(self.count, None, f"must be a JSON object, but is not JSON at column {error.colno}")
                 except Unfit as unfit:
                     yield Record(self.count, None, str(unfit))
 
 
 def distinct(pairs: list[tuple[str, object]]) -> dict:
-    """A JSON object of which no member is there twice: it could mean either."""
+    """A JSON object without repeated members, which would be ambiguous."""
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise Unfit("has a field twice")
+        raise Unfit("has a repeated field")
     return members
 
 
 def read_headings(line: int, row: list[str]) -> list[str]:
-    """The headings of a CSV file, in any case. Unknown ones are named where the row clearly is a heading."""
+    """The headings of a CSV file, in any case. An error names unknown ones only if the row clearly is a heading."""
     headings = [heading.strip().lower() for heading in row]
     known = [heading for heading in headings if heading in FIELDS]
     if len(known) == len(headings) == len(set(headings)):
@@ -152,28 +152,28 @@ def read_headings(line: int, row: list[str]) -> list[str]:
             raise CommandError(f"line {line}: the headings are separated by {name}: {expected}")
     if not {"key", "sha256", "user_id"} & set(known):
         # The row may be one of keys.
-        raise CommandError(f"line {line}: is no heading: {expected}")
+        raise CommandError(f"line {line}: is not a heading: {expected}")
     unknown = [shown(heading) for heading in row if heading.strip().lower() not in FIELDS]
     if unknown:
         raise CommandError(f"line {line}: unknown headings {', '.join(unknown)}: {expected}")
-    raise CommandError(f"line {line}: a heading is there twice: {expected}")
+    raise CommandError(f"line {line}: a heading is repeated: {expected}")
 
 
 def shown(heading: str) -> str:
-    """A heading as it is printed: nothing that a terminal would obey, and nothing long."""
+    """A heading for output, without control characters and shortened."""
     printable = "".join(character if character.isprintable() else "?" for character in heading.strip())
     return f'"{printable}"' if len(printable) <= LONGEST_HEADING else f'"{printable[:LONGEST_HEADING]}…"'
 
 
 class Progress:
-    """How far the import of one file into one workspace of one stack is, in a file beside it that holds no key."""
+    """The progress of importing one file into one workspace of one stack, in a file beside it without keys."""
 
     def __init__(self, file: Path, stack: str, workspace: str) -> None:
         self.path = file.with_name(f"{file.name}.progress")
         self.of = {"stack": stack, "workspace": workspace}
 
     def lines(self, file: Path) -> int:
-        """How many lines of the file are in, from the first one on; none, if they are not those that were."""
+        """The number of imported lines, counted from the first; 0 if one of them has changed."""
         try:
             known = json.loads(self.path.read_text(encoding="utf-8"))
             if known | self.of != known:
@@ -186,22 +186,22 @@ class Progress:
         return 0
 
     def write(self, lines: int, sha256: str) -> None:
-        """Notes how far it is: all of it or nothing, whenever this process ends."""
+        """Writes the progress atomically, because the process can end at any time."""
         temporary = self.path.with_name(f"{self.path.name}.new")
         temporary.write_text(json.dumps(self.of | {"lines": lines, "sha256": sha256}), encoding="utf-8")
         os.replace(temporary, self.path)
 
 
 class Authorizer:
-    """What is known here of the deployed authorizer: which texts it would take for a legacy key.
+    """The deployed authorizer's rules for texts that can be legacy keys.
 
-    The function checks the same of a key that it is given in plain text (`LegacyRules::check`).
+    The function applies the same rules to a key in plain text (`LegacyRules::check`).
     """
 
     def __init__(self, parameters: dict[str, str]) -> None:
         self.brand = parameters.get("Brand", "kg")
         self.pattern = None
-        # The function's regular expressions know ASCII alone. Python warns of what it understands in another way.
+        # The function's regular expressions are for ASCII. Python warns about syntax that it interprets differently.
         with contextlib.suppress(KeyError, re.error, FutureWarning), warnings.catch_warnings():
             warnings.simplefilter("error", FutureWarning)
             self.pattern = re.compile(parameters["LegacyPattern"], re.ASCII)
@@ -220,7 +220,7 @@ class Authorizer:
 def digested(record: Record, authorizer: Authorizer) -> dict:
     """The record with the SHA-256 of its key in place of the key, so that no key in plain text is ever sent.
 
-    That is why a record that may hold one elsewhere is refused here; all else is for the function to judge.
+    So a record that may contain one in another field is refused here. The function checks everything else.
     """
     if record.fault:
         raise Unfit(record.fault)
@@ -232,7 +232,7 @@ def digested(record: Record, authorizer: Authorizer) -> dict:
     if "key" not in value:
         return value
     if "sha256" in value or not isinstance(value["key"], str) or not value["key"]:
-        raise Unfit("key must be a text that is not empty, and not beside sha256")
+        raise Unfit("key must be a non-empty text, without sha256 beside it")
     authorizer.check(value["key"])
     try:
         digest = hashlib.sha256(value["key"].encode()).hexdigest()
@@ -242,7 +242,7 @@ def digested(record: Record, authorizer: Authorizer) -> dict:
 
 
 def send(client, function: str, workspace: str, batch: list[tuple[int, dict]]) -> dict:
-    """Has a batch imported, and tries again what passes: the function's answer."""
+    """Imports a batch, repeats the call after transient errors, and returns the function's response."""
     event = {"import": {"workspace_id": workspace, "keys": [key for _, key in batch]}}
     lines = f"lines {batch[0][0]} to {batch[-1][0]}"
     for attempt in range(ATTEMPTS):
@@ -258,30 +258,30 @@ def send(client, function: str, workspace: str, batch: list[tuple[int, dict]]) -
         answer = json.loads(response["Payload"].read())
         if "imported" in answer:
             return answer
-        # A function that ran out of its time has imported some, and goes on with the others.
+        # A function that timed out has imported a part. The repeated call imports the rest.
         if "FunctionError" not in response and answer.get("code") not in PASSING_CODES:
             if answer.get("code") == "no_such_workspace":
-                raise CommandError(f"there is no workspace {workspace}, so nothing was imported: check its name")
+                raise CommandError(f"the workspace {workspace} does not exist, so nothing was imported: check its name")
             faults = [f"{fault['pointer']} {fault['detail']}" for fault in answer.get("errors", [])]
             raise CommandError(f"{lines}: {'; '.join(faults) or answer.get('detail') or json.dumps(answer)}")
-        reason = answer.get("detail") or answer.get("errorMessage") or "no answer"
+        reason = answer.get("detail") or answer.get("errorMessage") or "no response"
     raise CommandError(f"{lines}: given up after {ATTEMPTS} attempts: {reason}")
 
 
 def reason(result: dict, lines: list[int]) -> str:
-    """Why a key is not in with the values of its line; nothing, if it is. `lines` are those of its batch."""
-    same = f"in line {lines[result['same_as']]}" if "same_as" in result else "there already"
+    """The reason why a key was not imported with its values; empty if it was. `lines` are the numbers of its batch."""
+    same = f"in line {lines[result['same_as']]}" if "same_as" in result else "already imported"
     match result["result"]:
         case "imported" | "present":
             return ""
         case "other_values":
             return f"the key is {same} with other values: {', '.join(result['fields'])}"
         case "other_workspace":
-            return "the key is there already in another workspace"
+            return "the key is already imported into another workspace"
         case "user_removed":
             return "user_id must not be a user who was removed from the workspace"
         case "duplicate":
-            return f"the key is {same}, which is not in either"
+            return f"the key is {same}, which was not imported"
         case "invalid":
             faults = (
                 f"{fault['pointer'].split('/', 3)[3] if fault['pointer'].count('/') > 2 else ''} {fault['detail']}"
@@ -289,12 +289,12 @@ def reason(result: dict, lines: list[int]) -> str:
             )
             return "; ".join(fault.strip() for fault in faults)
         case other:
-            return f"the function says {other}"
+            return f"the function returned {other}"
 
 
 @dataclass
 class Import:
-    """One run: what came of the lines so far."""
+    """One run, with the results so far."""
 
     client: object
     function: str
@@ -306,15 +306,15 @@ class Import:
     started: float = field(default_factory=time.monotonic)
 
     def run(self) -> bool:
-        """Sends what is not in yet, and says how far it is and what is not in. Whether everything is."""
+        """Imports the remaining lines, prints the progress, and returns whether every line is imported."""
         file, workspace = self.arguments.file, self.arguments.workspace
         progress = Progress(file, self.arguments.stack, workspace)
         known = progress.lines(file)
         if known:
-            print(f"{known} lines are imported already: going on behind them", flush=True)
+            print(f"{known} lines are imported already: continuing after them", flush=True)
         total = sum(1 for _ in Lines(file))
         if total and not self.authorizer.pattern:
-            print("keys are not compared with LegacyPattern, because Python does not understand it", flush=True)
+            print("keys are not compared with LegacyPattern, because Python interprets it differently", flush=True)
         lines = Lines(file)
         batch: list[tuple[int, dict]] = []
 
@@ -322,13 +322,13 @@ class Import:
             if batch:
                 self.send(batch)
                 batch.clear()
-            # Only what is in from the first line on needs no second look.
+            # The progress ends before the first line that was not imported.
             if not self.refused:
                 progress.write(lines.count, lines.sha256.hexdigest())
             rate = (self.imported + self.present) / max(time.monotonic() - self.started, 0.001)
             print(
-                f"line {lines.count} of {total}: {self.imported} imported, {self.present} there before, "
-                f"{self.refused} not in, {rate:.0f} keys a second",
+                f"line {lines.count} of {total}: {self.imported} imported, {self.present} imported before, "
+                f"{self.refused} not imported, {rate:.0f} keys a second",
                 flush=True,
             )
 
@@ -369,17 +369,17 @@ def main() -> int:
     stack = DeployedStack(arguments.stack)
     function = stack.outputs.get("ImportLegacyKeysFunctionName")
     if not function:
-        raise CommandError("the stack honours no legacy keys: deploy it with LegacySunset and LegacyPattern")
+        raise CommandError("the stack accepts no legacy keys: deploy it with LegacySunset and LegacyPattern")
     process = Import(stack.client("lambda"), function, arguments, Authorizer(stack.parameters))
     try:
         complete = process.run()
     except KeyboardInterrupt:
-        print("import-legacy-keys: interrupted; run again, it goes on", file=sys.stderr)
+        print("import-legacy-keys: interrupted; run it again to continue", file=sys.stderr)
         return 130
     if not complete:
         raise CommandError(
-            f"{process.refused} keys of the file are not in. Correct their lines and run it again: "
-            "what is in stays as it is."
+            f"{process.refused} keys of the file are not imported. Correct their lines and run the command again: "
+            "imported keys do not change."
         )
     return 0
 

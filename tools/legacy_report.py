@@ -1,9 +1,8 @@
-"""Tells which users still call with legacy keys, and when they last did: the most recent first.
+"""Lists the users of legacy keys and their last use, the most recent first.
 
-It reads the index by id, which is as old as a moment, and no hash. It takes `dynamodb:Scan` of that index, or with a
-workspace `dynamodb:Query` of it and `dynamodb:GetItem` of the table of workspaces, at half a read unit for 4 kB, and
-`cloudformation:DescribeStacks`. When a key was last used is written at most once in LastUsedInterval, so it may be
-later by that.
+The command reads the index by id, which can be a moment behind the table, and no hash. It requires `dynamodb:Scan` of
+that index, or with a workspace `dynamodb:Query` of it and `dynamodb:GetItem` of the table of workspaces, at half a read
+unit for 4 kB, and `cloudformation:DescribeStacks`. The actual last use can be later by up to LastUsedInterval.
 
     legacy_report.py --stack keygate --workspace acme
 """
@@ -23,7 +22,7 @@ from deployed_stack import CommandError, DeployedStack, run
 
 @dataclass
 class User:
-    """The legacy keys of one user: how many there are and were ever used, and when one last was, in Unix seconds."""
+    """The legacy keys of one user: their number, the number of used ones, and the last use in Unix seconds."""
 
     keys: int = 0
     used: int = 0
@@ -40,10 +39,10 @@ def main() -> int:
     stack = DeployedStack(arguments.stack)
     table = stack.outputs.get("LegacyKeysTableName")
     if not table:
-        raise CommandError("the stack honours no legacy keys")
+        raise CommandError("the stack accepts no legacy keys")
     dynamodb = stack.client("dynamodb")
     if arguments.workspace and not exists(dynamodb, stack.outputs["WorkspacesTableName"], arguments.workspace):
-        raise CommandError(f"there is no workspace {arguments.workspace}: check its name")
+        raise CommandError(f"the workspace {arguments.workspace} does not exist: check its name")
     users: dict[tuple[str, str], User] = {}
     for workspace, user_id, last_used_at in keys(dynamodb, table, arguments.workspace):
         user = users.setdefault((workspace, user_id), User())
@@ -70,7 +69,7 @@ def exists(dynamodb, table: str, workspace: str) -> bool:
 
 
 def keys(dynamodb, table: str, workspace: str | None) -> Iterator[tuple[str, str, int]]:
-    """Workspace, user and last use of each legacy key. Those past their ttl are gone, removed or not."""
+    """Workspace, user and last use of each legacy key. Keys past their ttl are left out."""
     request = {
         "TableName": table,
         "IndexName": "by_id",

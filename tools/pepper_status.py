@@ -1,7 +1,7 @@
-"""Counts how many hashes are left on each version of the pepper: what says when an old one can be taken away.
+"""Counts the hashes of each pepper version, to show when an old version can be removed.
 
-It reads no hash, but the version that stands beside each. It takes `dynamodb:Scan` of two tables, and of a third while
-legacy keys are honoured, all of which is read at half a read unit for 4 kB, and `cloudformation:DescribeStacks`.
+The command reads the version beside each hash, not the hash. It requires `dynamodb:Scan` of two tables, and of a third
+while legacy keys are accepted, at half a read unit for 4 kB, and `cloudformation:DescribeStacks`.
 
     pepper_status.py --stack keygate
 """
@@ -44,9 +44,9 @@ def main() -> int:
 
 
 def hashed(dynamodb, table: str, now: int) -> Iterator[dict[str, int]]:
-    """What the items of a table say of the peppers of their hashes.
+    """The pepper versions of the items of a table.
 
-    Those past their ttl are gone, whether or not DynamoDB has come to removing them.
+    Items past their ttl are left out, because DynamoDB may remove them late.
     """
     pages = dynamodb.get_paginator("scan").paginate(
         TableName=table,

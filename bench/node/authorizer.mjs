@@ -1,5 +1,5 @@
 // The authorizer that a team would write with the AWS SDK for JavaScript: the same key, the same table, the same pepper.
-// It checks the same things as Keygate's, but writes nothing after its answer and knows one kind of event.
+// It checks the same things as Keygate's, but writes nothing after its response and knows one kind of event.
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import http from 'node:http';
 import { crc32 } from 'node:zlib';

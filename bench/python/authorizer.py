@@ -1,6 +1,6 @@
 """The authorizer that a team would write with boto3: the same key, the same table, the same pepper.
 
-It checks the same things as Keygate's, but writes nothing after its answer and knows one kind of event.
+It checks the same things as Keygate's, but writes nothing after its response and knows one kind of event.
 """
 
 import hashlib

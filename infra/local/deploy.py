@@ -1,7 +1,7 @@
-"""Deploys Keygate and its example consumers into a running local stack, and writes down where everything is.
+"""Deploys Keygate and the example APIs into a running local stack, and writes the addresses to a file.
 
-The templates are deployed by the SAM CLI as they would be to AWS. What the emulator then lacks is added from the same
-files: gateway responses from the import document, and in DynamoDB Local the tables, as they were deployed.
+The SAM CLI deploys the templates as to AWS. This script then adds the resources that the emulator does not create, from
+the same files: gateway responses from the import document, and in DynamoDB Local the deployed tables.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ INFRA = Path(__file__).resolve().parents[1]
 ROOT = INFRA.parent
 SAM = ROOT / ".local" / "tools" / "cli" / "bin" / "sam"
 
-# What is deployed, and what API Gateway imports, by their paths from the root of the repository.
+# The deployed templates and the import document, by their paths from the root of the repository.
 TEMPLATE, DOCUMENT = "target/infra/template.yaml", "target/infra/openapi.yaml"
 EXAMPLES_TEMPLATE = "infra/examples/template.yaml"
 
@@ -37,7 +37,7 @@ STACK = "keygate"
 EXAMPLES_STACK = "keygate-examples"
 ARTIFACTS = "keygate-local-artifacts"
 REGION = "us-east-1"
-# DynamoDB Local accepts letters and digits only. They open nothing: there is no account behind them.
+# DynamoDB Local accepts letters and digits only. The credentials belong to no account.
 ACCESS_KEY_ID, SECRET_ACCESS_KEY = "keygatelocal", "keygatelocal"
 
 ADMINISTRATOR = {"workspace": "acme", "user": "alice@example.com"}
@@ -54,7 +54,7 @@ class Deployment:
         self.session = boto3.Session(ACCESS_KEY_ID, SECRET_ACCESS_KEY, region_name=REGION)
 
     def client(self, service: str, url: str = ""):
-        """A client of one of the emulator's services, or of what is at another address."""
+        """A client of one of the emulator's services, or of a service at another address."""
         retries = Config(retries={"mode": "standard"}, read_timeout=120)
         return self.session.client(service, endpoint_url=url or self.emulator_url, config=retries)
 
@@ -87,7 +87,7 @@ class Deployment:
             overrides = [f"{name}={json.dumps(value)}" for name, value in parameters.items()]
             command += ["--parameter-overrides", *overrides]
         environment = os.environ | aws_environment(self.emulator_url)
-        # Its own folder, so that nothing of the user's is read or written; and it polls the emulator more often.
+        # Its own folder, so that the user's configuration is neither read nor written.
         environment |= {"SAM_CLI_TELEMETRY": "0", "SAM_CLI_POLL_DELAY": "0.5"}
         environment |= {"__SAM_CLI_APP_DIR": str(self.folder / "sam")}
         run(command, environment)
@@ -134,7 +134,7 @@ class Deployment:
         return sorted(tables)
 
     def administrator_key(self, function: str, api_url: str, known_key: str | None) -> str:
-        """The administrator key that is known already, if it still works, and otherwise a new one."""
+        """The known administrator key if it still works, else a new one."""
         if known_key and works(api_url, known_key):
             return known_key
         client = self.client("lambda")
@@ -145,14 +145,14 @@ class Deployment:
             except Refused as refusal:
                 if not refusal.has_users:
                     raise
-                # Somebody has deleted the key, or lost the file `env`.
+                # The key was deleted, or the file `env` was lost.
                 name = f"administrator key of {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
                 return bootstrap(client, function, **ADMINISTRATOR, name=name, break_glass=True)["key"]
         except Refused as refusal:
             raise StackError(f"create-key refused to bootstrap the workspace: {refusal}") from None
 
     def environment(self, calls: Path, known_key: str | None) -> dict[str, str]:
-        """Everything that a shell or a test needs to use the deployment: the content of the file `env`."""
+        """The variables that a shell or a test needs to use the deployment: the content of the file `env`."""
         keygate, examples = self.outputs(STACK), self.outputs(EXAMPLES_STACK)
         execute = f"{self.emulator_url}/_aws/execute-api"
         rest_stage = examples["RestExampleUrl"].rpartition("/")[2]
@@ -170,7 +170,7 @@ class Deployment:
             "KEYGATE_HTTP_EXAMPLE_URL": f"{execute}/{examples['HttpExampleApiId']}",
             "KEYGATE_WEBSOCKET_EXAMPLE_URL": f"{execute}/{examples['WebSocketExampleApiId']}/{websocket_stage}",
             "KEYGATE_DYNAMODB_URL": self.dynamodb_url,
-            # The same for every tool of AWS, which the emulator's own tables are of no interest to.
+            # AWS tools should use DynamoDB Local's tables, not the emulator's.
             "AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb_url,
             "KEYGATE_KEYS_TABLE": keygate["KeysTableName"],
             "KEYGATE_USAGE_TABLE": keygate["UsageTableName"],
@@ -201,7 +201,7 @@ class Deployment:
         }
 
     def resources(self, resource_type: str) -> dict[str, dict]:
-        """What the deployed template says of each resource of a type, by the resource's physical name."""
+        """The deployed template's properties of each resource of a type, by the resource's physical name."""
         template = yaml.load((self.folder / "deploy" / TEMPLATE).read_text(encoding="utf-8"), Loader=TemplateLoader)
         deployed = self.client("cloudformation").describe_stack_resources(StackName=STACK)["StackResources"]
         return {
@@ -221,14 +221,14 @@ def allowing(origin: str, headers: Mapping[str, object]) -> dict[str, str]:
 
 
 class TemplateLoader(yaml.SafeLoader):
-    """Reads a CloudFormation template; what its short tags (`!Ref` and the like) stand for is of no interest here."""
+    """Reads a CloudFormation template without resolving its short tags (such as `!Ref`)."""
 
 
 TemplateLoader.add_multi_constructor("!", lambda loader, suffix, node: None)
 
 
 def aws_environment(emulator_url: str) -> dict[str, str]:
-    """The variables that make any AWS SDK or tool talk to the emulator and to nothing else."""
+    """The variables that make any AWS SDK or tool call the emulator only."""
     return {
         "AWS_ENDPOINT_URL": emulator_url,
         "AWS_REGION": REGION,
@@ -244,7 +244,7 @@ def function_names() -> list[str]:
 
 
 def table_definition(description: dict) -> dict:
-    """The part of a table's description that makes it the table it is, in an order that can be compared."""
+    """The comparable part of a table's description, in a fixed order."""
 
     def by(name: str, entries: list[dict]) -> list[dict]:
         return sorted(entries, key=lambda entry: entry[name])
@@ -283,7 +283,7 @@ def works(api_url: str, key: str) -> bool:
 
 
 def write_dotenv(path: Path, environment: Mapping[str, str]) -> None:
-    """Writes the variables so that a shell reads them back as they are, in a file that is its owner's alone."""
+    """Writes the variables quoted for a shell, to a file that only its owner can read."""
     lines = [f"{name}={shlex.quote(value)}\n" for name, value in environment.items()]
     path.unlink(missing_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
@@ -291,7 +291,7 @@ def write_dotenv(path: Path, environment: Mapping[str, str]) -> None:
 
 
 def read_dotenv(path: Path) -> dict[str, str]:
-    """Reads what `write_dotenv` has written; nothing if there is no such file."""
+    """Reads a file of `write_dotenv`; empty if it does not exist."""
     if not path.is_file():
         return {}
     assignments = [line.partition("=") for line in path.read_text(encoding="utf-8").splitlines()]
@@ -299,7 +299,7 @@ def read_dotenv(path: Path) -> dict[str, str]:
 
 
 def run(command: list[str], environment: Mapping[str, str]) -> None:
-    """Runs a command, and turns its failure into an error that shows what it said."""
+    """Runs a command; raises an error with its output if it fails."""
     done = subprocess.run(
         command, env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )

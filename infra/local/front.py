@@ -1,6 +1,6 @@
-"""Gives the OAuth API a host of its own, as it has on AWS: clients look for its description at the root of the host.
+"""Gives the OAuth API its own host, as on AWS, because clients look for its metadata at the root of the host.
 
-The emulator serves every API on one port and tells them apart by the name in `Host`, which no resolver knows. This
+The emulator serves every API on one port and selects the API by the name in `Host`, which no resolver knows. This proxy
 passes requests on with that name.
 
     front.py --port 28200 --emulator-port 24566 --host 1a2b3c.execute-api.localhost:24566
@@ -18,7 +18,7 @@ HOST = re.compile(rb"(?<=\r\n)host:[^\r\n]*", re.IGNORECASE)
 
 
 class Front:
-    """The proxy: where requests go, and the name in their `Host`."""
+    """The proxy, with the address for requests and the name for their `Host`."""
 
     def __init__(self, emulator_port: int, host: str) -> None:
         self.emulator_port = emulator_port

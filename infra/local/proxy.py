@@ -1,4 +1,4 @@
-"""What the proxies of the local stack share: HTTP/1.1 messages that are read whole and passed on unchanged."""
+"""HTTP/1.1 messages for the proxies of the local stack, which read them whole and pass them on unchanged."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Message:
     body: bytes
 
     def header(self, name: bytes) -> bytes:
-        """The value of a header, empty if it is not there."""
+        """The value of a header, or an empty text if it is absent."""
         found = re.search(rb"\r\n" + re.escape(name) + rb":[ \t]*([^\r\n]*)", self.head, re.IGNORECASE)
         return found[1].strip() if found else b""
 
 
 def run(name: str, port: int, serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> None:
-    """Has `serve` serve each connection to a port of this machine, until the process is ended."""
+    """Serves each connection to a port of this machine with `serve`, until the process ends."""
 
     async def accept() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", port, limit=HEAD_LIMIT, backlog=1024)

@@ -1,9 +1,9 @@
-"""Hands the streams of DynamoDB Local to the functions that the template maps them to, as Lambda does on AWS.
+"""Sends the streams of DynamoDB Local to the functions by the template's event source mappings, as Lambda does on AWS.
 
-The emulator keeps the mappings, but cannot read a stream of another DynamoDB than its own. This reads them from it, and
-for each the stream of the table's copy in DynamoDB Local: what passes the mapping's filter is handed over in order, in
-batches, until the function says that it is done. A batch that keeps failing is given up, with a line in the log.
-Nothing is remembered beyond the process: after a restart every record comes again, which a function has to bear anyhow.
+The emulator stores the mappings, but reads only streams of its own DynamoDB. The pump reads the mappings, and for each
+the stream of the same table in DynamoDB Local. Records that pass the mapping's filter are sent in order, in batches,
+and repeated until the function succeeds. After some failures a batch is dropped, with a line in the log. The position
+is kept in memory: after a restart every record is sent again, which can happen on AWS too.
 
     pump.py --port 28300 --dynamodb-port 28000 --emulator-port 24566
 """
@@ -28,7 +28,7 @@ ATTEMPTS = 5
 
 
 class Mapping:
-    """One mapping, and how far its stream has been read: the iterator of each shard."""
+    """One mapping, with the position in its stream: the iterator of each shard."""
 
     def __init__(self, description: dict) -> None:
         self.function = description["FunctionArn"]
@@ -44,7 +44,7 @@ class Mapping:
 
 
 def matches(pattern: dict, value: object) -> bool:
-    """Whether a record has all that a pattern names (AWS Lambda guide, "Filter rule syntax")."""
+    """Whether a record matches a filter pattern (AWS Lambda guide, "Filter rule syntax")."""
     if not isinstance(value, dict):
         return False
     for name, wanted in pattern.items():
@@ -78,14 +78,14 @@ class Pump:
         self.mappings: dict[str, Mapping] = {}
 
     def refresh(self) -> None:
-        """Takes over new mappings, and forgets those that are gone."""
+        """Adds new mappings and removes deleted ones."""
         found = self.functions.list_event_source_mappings()["EventSourceMappings"]
         found = {entry["UUID"]: entry for entry in found if ":table/" in entry["EventSourceArn"]}
         known = {uuid: mapping for uuid, mapping in self.mappings.items() if uuid in found}
         self.mappings = {uuid: Mapping(entry) for uuid, entry in found.items()} | known
 
     def move(self, mapping: Mapping) -> None:
-        """Hands over what is new in the stream of one mapping."""
+        """Sends the new records of one mapping's stream."""
         stream = self.tables.describe_table(TableName=mapping.table)["Table"]["LatestStreamArn"]
         shards = self.streams.describe_stream(StreamArn=stream)["StreamDescription"]["Shards"]
         for shard in (shard["ShardId"] for shard in shards):
@@ -102,7 +102,7 @@ class Pump:
             mapping.iterators[shard] = page.get("NextShardIterator")
 
     def lambda_record(self, mapping: Mapping):
-        """Turns a record into the form in which Lambda hands it over."""
+        """Converts a record into the form in which Lambda sends it."""
 
         def convert(record: dict) -> dict:
             identity = record.get("userIdentity")
@@ -117,7 +117,7 @@ class Pump:
         return convert
 
     def hand_over(self, mapping: Mapping, records: list[dict]) -> None:
-        """Invokes the function with a batch, from the record on that it says it could not handle, some times."""
+        """Invokes the function with a batch, and repeats it from the first failed record, a limited number of times."""
         for attempt in range(ATTEMPTS):
             payload = json.dumps({"Records": records}, default=lambda raw: base64.b64encode(raw).decode())
             answer = self.functions.invoke(FunctionName=mapping.function, Payload=payload)
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--dynamodb-port", type=int, required=True)
     parser.add_argument("--emulator-port", type=int, required=True)
     arguments = parser.parse_args()
-    # Nothing is asked for there: whoever started this sees that it runs.
+    # The port serves no requests. It shows that the process runs.
     listener = socket.create_server(("127.0.0.1", arguments.port), backlog=16)
     threading.Thread(target=lambda: [listener.accept()[0].close() for _ in iter(int, 1)], daemon=True).start()
     Pump(arguments.dynamodb_port, arguments.emulator_port).run()

@@ -1,4 +1,4 @@
-"""Stands between the functions and their services, and writes down what each call needs permission for.
+"""A proxy between the functions and their services that records the IAM actions of each call.
 
 The functions reach DynamoDB Local and the emulator's other services through this proxy. Every call becomes one line of
 JSON:
@@ -6,10 +6,9 @@ JSON:
     {"time": "…", "function": "create-key", "operation": "TransactWriteItems",
      "actions": [["dynamodb:PutItem", "keygate-keys"], ["dynamodb:Query", "keygate-keys/index/by_name"]]}
 
-Neither bodies nor credentials are written, only IAM actions and what each is about. The line is there before the call
-is passed on, so whoever has the answer finds the line. That is how the tests compare the functions' roles with what
-they do, and how they show that a refusal cost no database read. What API Gateway is told to do is answered here: the
-emulator has no such call.
+A line contains IAM actions and their resources, without bodies and credentials. It is written before the call is passed
+on, so a test that has the response finds the line. Tests compare the functions' roles with their calls, and show that a
+refusal cost no database read. The recorder itself responds to calls of API Gateway, which the emulator lacks.
 
     recorder.py --port 28100 --dynamodb-port 28000 --emulator-port 24566 --calls .local/calls.jsonl
 """
@@ -32,7 +31,7 @@ INVOCATION = re.compile(rb"POST /2015-03-31/functions/([^/ ]+)/invocations[ ?]")
 
 
 class Recorder:
-    """The proxy: where calls go, and the file in which they are written down."""
+    """The proxy, with the addresses of the services and the file of the recorded calls."""
 
     def __init__(self, dynamodb_port: int, emulator_port: int, calls: str) -> None:
         emulated = ("kms", "events", "sqs", "lambda")
@@ -79,7 +78,7 @@ class Recorder:
             close((reader, writer))
 
     def record(self, service: str, operation: str, request: Message) -> None:
-        """Appends the call to the file, in one write, so that lines never mix."""
+        """Appends the call to the file in one write, so that lines do not mix."""
         application = APPLICATION.search(request.header(b"x-amz-user-agent")) or APPLICATION.search(
             request.header(b"User-Agent")
         )
@@ -120,7 +119,7 @@ TRANSACTION_ACTIONS = {
 
 
 def actions(service: str, operation: str, request: Message) -> list[list[str]]:
-    """The IAM actions that a call needs, each with the table, index, key, function, bus, queue or path that it is for.
+    """The IAM actions that a call requires, each with its resource: a table, index, key, function, bus, queue or path.
 
     A transaction needs the action of each of its items (Amazon DynamoDB developer guide, "Using IAM with DynamoDB
     transactions"); a query of an index needs the index and not the table.

@@ -1,7 +1,7 @@
-"""The processes of a local stack: started in the background, found again by later commands, stopped.
+"""Starts the processes of a local stack in the background, finds them again and stops them.
 
-Each process leaves a record of its id, start time, port and command in the stack's folder. A later command believes
-the record only if a process of that id and start time is alive, so a recycled id is never taken for ours, nor killed.
+A record of each process's id, start time, port and command is kept in the stack's folder. It is valid only while a
+process with that id and start time runs, so a process that got the same id later is never stopped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STOP_SECONDS = 10
 
 
 class StackError(Exception):
-    """Something that the person at the keyboard can put right; the message says what, in a line if possible."""
+    """A failure that the user can correct, with a message of one line if possible."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Service:
         return self.folder / f"{self.name}.log"
 
     def running(self) -> bool:
-        """Whether the process runs that this very command would start, on this port."""
+        """Whether the process with this command and port is running."""
         record = alive_record(self.record)
         return record is not None and (record["port"], record["command"]) == (self.port, self.command)
 
     def check_port(self) -> None:
-        """Raises if the port belongs to a process that is not the one of our record."""
+        """Raises if another process than the recorded one uses the port."""
         record = alive_record(self.record)
         if port_taken(self.port) and not (record and record["port"] == self.port):
             raise StackError(
@@ -85,7 +85,7 @@ class Service:
 
 
 def stop(record_path: Path) -> bool:
-    """Ends the process of a record, with all that it started; False if there was none."""
+    """Stops the process of a record and its children; False if it was not running."""
     record = alive_record(record_path)
     if record:
         for signal_number in (signal.SIGTERM, signal.SIGKILL):
@@ -101,7 +101,7 @@ def stop(record_path: Path) -> bool:
 
 
 def alive_record(path: Path) -> dict | None:
-    """The record, if it is there and its process still is the one that it was written for."""
+    """The record, if it exists and its process still runs."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -119,7 +119,7 @@ def start_time(pid: int) -> int | None:
 
 
 def group_alive(group: int) -> bool:
-    """Whether a process of the group is left that is more than an entry waiting for its parent."""
+    """Whether a process of the group still runs, zombies excluded."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, _, process_group = stat.read_text(encoding="utf-8").rpartition(") ")[2].split()[:3]

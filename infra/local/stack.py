@@ -1,15 +1,15 @@
-"""The local stack: DynamoDB Local, the AWS emulator, what stands before and between them, and Keygate deployed into it.
+"""The local stack: DynamoDB Local, the AWS emulator, the proxies, and Keygate deployed into it.
 
-    stack.py up      starts what is not running, builds, deploys, and writes the addresses to FOLDER/env
-    stack.py down    ends it
+    stack.py up      starts missing processes, builds, deploys, and writes the addresses to FOLDER/env
+    stack.py down    stops the processes
     stack.py logs    shows the functions' logs
     stack.py watch   serves the functions from source, with the stack's tables and KMS key
     stack.py run -- COMMAND ...
-                     runs a command against a stack of its own, which is new before and gone afterwards
+                     runs a command against a new stack, which is stopped afterwards
 
-A stack lives in one folder (--folder, .local unless told otherwise), so several can run side by side. DynamoDB Local
-keeps its tables and the emulator its KMS keys in memory, and either is worthless without the other: if one of the two
-is not running any more, both start afresh.
+A stack has its own folder (--folder, default .local), so several can run at the same time. DynamoDB Local keeps its
+tables and the emulator its KMS keys in memory, and one is useless without the other: if one of the two has stopped,
+both start again.
 """
 
 from __future__ import annotations
@@ -47,35 +47,35 @@ TOOLS = ROOT / ".local" / "tools"
 
 LEGACY_PATTERN = "old-[0-9a-f]{32}"
 
-# Here all functions share one processor, and unoptimised they are slow to start: when many start at once, the usual
-# budget may not be enough. One that fails to start is worse here than on AWS, too: the emulator then ends all of them.
+# All functions share one machine, and unoptimised ones start slowly: when many start at once, the default budget may be
+# too short. A failed start is worse here than on AWS, because the emulator then ends all environments.
 PARAMETERS = {
     "AuthorizerBudgetMs": "4000",
     "LogLevel": "debug",
-    # Nobody listens to it, but the alarms are deployed.
+    # No subscriber, but with a topic the alarms are deployed.
     "AlarmTopicArn": "arn:aws:sns:us-east-1:000000000000:keygate-alarms",
-    # The emulator writes no access logs; what a test puts there is read as if it did.
+    # The emulator writes no access logs. Tests put log lines there.
     "ApiAccessLogGroup": f"/aws/apigateway/{STACK}/access",
     "UserRemovalPattern": '{"source": ["example.users"], "detail-type": ["user removed"]}',
-    # Far away: what happens at the sunset is tested with functions of another one.
+    # Far in the future: tests of the sunset start functions with another one.
     "LegacySunset": "2099-12-31T23:59:59Z",
     "LegacyPattern": LEGACY_PATTERN,
     "LegacyHeader": "X-Legacy-Key",
     "LifecycleCheckMinutes": "2",
     "DisableUnusedDays": "90",
-    # There are no caches to clear here, so these need not exist: the recorder writes down that they were to be cleared.
+    # The emulator has no authorizer caches, so these stages need not exist. The recorder records calls to clear them.
     "AuthorizerCaches": "restapis/local/stages/test,apis/local/stages/$default",
 }
 
 
 class Stack:
-    """One local stack: its folder, its four processes, and what is deployed into them."""
+    """One local stack, with its folder, its four processes and the deployment."""
 
     def __init__(self, folder: Path, free_ports: bool = False) -> None:
         self.folder = folder
         self.env_file = folder / "env"
         self.calls = folder / "calls.jsonl"
-        # Whose pages may call the management API from a browser.
+        # The origin whose pages may call the management API from a browser.
         self.origin = os.environ.get("KEYGATE_CORS_ALLOW_ORIGIN", "")
         self.emulator_files = folder / "run" / "emulator-files"
 
@@ -98,7 +98,7 @@ class Stack:
             port_variable="KEYGATE_DYNAMODB_PORT",
             command=[
                 *("java", f"-Djava.library.path={home}/DynamoDBLocal_lib", "-jar", f"{home}/DynamoDBLocal.jar"),
-                # Shared, because the functions have other credentials than we do.
+                # Shared, because the functions and these scripts have different credentials.
                 *("-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(dynamodb_port)),
             ],
             environment={"PATH": os.environ["PATH"]},
@@ -109,8 +109,8 @@ class Stack:
             port=emulator_port,
             port_variable="KEYGATE_EMULATOR_PORT",
             command=[str(TOOLS / "emulator" / "bin" / "python"), "-m", "ministack"],
-            # Functions inherit this environment. That is how they find DynamoDB Local and the recorder, and why nothing
-            # of the user's is in it but the path; whose first python3 is what inline Python functions run with.
+            # Functions inherit this environment and find DynamoDB Local and the recorder in it. It has only the path of
+            # the user's environment, whose first python3 runs the inline Python functions.
             environment={
                 **aws_environment(emulator_url),
                 "AWS_ENDPOINT_URL_DYNAMODB": recorder_url,
@@ -160,7 +160,7 @@ class Stack:
         with steps.step("Build the functions"):
             binaries = build_functions()
         if not (self.dynamodb.running() and self.emulator.running()) and self.down():
-            print("      (a part of the stack was not running, or on another port: all of it starts afresh)")
+            print("      (a part of the stack was not running or used another port: the whole stack restarts)")
         self.emulator_files.mkdir(parents=True, exist_ok=True)
         self.start(steps, self.dynamodb, "Start DynamoDB Local")
         self.start(steps, self.emulator, "Start the AWS emulator")
@@ -197,7 +197,7 @@ class Stack:
                 service.start()
 
     def oauth_front(self, api: str) -> Service:
-        """What makes the OAuth API with that id look as it does on AWS."""
+        """The proxy that gives the OAuth API with that id its own host, as on AWS."""
         return Service(
             name="oauth-front",
             port=self.oauth_port,
@@ -211,7 +211,7 @@ class Stack:
         )
 
     def down(self) -> bool:
-        """Ends the stack's processes and removes what was about them; False if none was running."""
+        """Stops the stack's processes and removes their records; False if none was running."""
         services = (self.pump, self.oauth_front(""), self.recorder, self.emulator, self.dynamodb)
         stopped = [stop(service.record) for service in services]
         for leftover in (self.env_file, self.calls, self.folder / "watch.env"):
@@ -231,13 +231,13 @@ class Stack:
                 pages = client.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"])
                 events += [(event["timestamp"], name, event["message"].rstrip()) for event in pages.search("events")]
         if not is_known:
-            raise StackError(f"there is no function {function}: see functions/src/bin")
+            raise StackError(f"the function {function} does not exist: see functions/src/bin")
         for timestamp, name, message in sorted(events, key=lambda event: event[0]):
             if not message.startswith(("START ", "END ", "REPORT ")):  # Lambda's own lines
                 yield f"{datetime.fromtimestamp(timestamp / 1000, UTC):%H:%M:%S} {name:12} {message}"
 
     def watch(self, port: int) -> None:
-        """Becomes `cargo lambda watch`, with the environment that the deployed functions have."""
+        """Replaces this process by `cargo lambda watch`, with the environment of the deployed functions."""
         if port_taken(port):
             raise StackError(f"port {port} is taken by another process: set KEYGATE_WATCH_PORT to a free one")
         environment = aws_environment(self.deployment.emulator_url)
@@ -253,11 +253,11 @@ class Stack:
     def must_run(self) -> None:
         """Raises unless there is a running stack to work with."""
         if not (self.emulator.running() and self.dynamodb.running() and self.env_file.is_file()):
-            raise StackError("no stack is up here; `make dev` starts one")
+            raise StackError("no stack is running here; `make dev` starts one")
 
 
 class Steps:
-    """Says what is being done while it is being done, and how long it took."""
+    """Prints a step while it runs, and how long it took."""
 
     def __init__(self, total: int) -> None:
         self.number, self.total = 0, total
@@ -292,7 +292,7 @@ def build_functions() -> Path:
 
 
 def run_with_stack(stack: Stack, command: list[str]) -> int:
-    """Runs a command with the environment of a fresh stack, which is kept afterwards only if KEEP is set."""
+    """Runs a command with the environment of a new stack, which is kept afterwards only if KEEP is set."""
     stack.down()
     try:
         environment = stack.up()
@@ -301,9 +301,9 @@ def run_with_stack(stack: Stack, command: list[str]) -> int:
             lines = list(stack.logs(None))
             log = stack.folder / "functions.log"
             log.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            # Of what the functions say, a refused or accepted request is the least likely to explain a failure.
+            # INFO lines, of accepted and refused requests, rarely explain a failure.
             remarkable = [line for line in lines if '"level":"INFO"' not in line]
-            print("\n".join(["", f"The functions' logs, without INFO (all of it is in {log}):", *remarkable[-60:]]))
+            print("\n".join(["", f"The functions' logs without INFO (complete in {log}):", *remarkable[-60:]]))
         return code
     finally:
         if os.environ.get("KEEP"):
@@ -314,18 +314,18 @@ def run_with_stack(stack: Stack, command: list[str]) -> int:
 
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Keeps a second command from starting or ending the same stack while the first is at it."""
+    """Prevents two commands from starting or stopping the same stack at the same time."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StackError(f"another command is at work on the stack in {folder}; wait for it") from None
+            raise StackError(f"another command uses the stack in {folder}; wait for it") from None
         yield
 
 
 def choose_port(record: Path, variable: str, default: int, free: bool) -> int:
-    """A process's port: what its variable says, or the port it runs on, or the default (or the next free one)."""
+    """A process's port: its variable's value, else the port in use, else the default or the next free one."""
     if value := os.environ.get(variable):
         if value.isdecimal() and 0 < int(value) < 65536:
             return int(value)
@@ -350,11 +350,11 @@ def main() -> int:
     arguments = parser.parse_args()
     folder = ROOT / arguments.folder
 
-    # Nothing here is for a real AWS account, so nothing of the user's AWS configuration may have a say.
+    # The local stack must not use the user's AWS configuration.
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
-    # So that the `finally` that ends a test's stack runs when `make` is terminated, too.
+    # The `finally` that stops a test's stack must run when `make` is terminated, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         stack = Stack(folder, free_ports=arguments.command == "run")
@@ -363,7 +363,7 @@ def main() -> int:
                 stack.up()
         elif arguments.command == "down":
             with only_one(folder):
-                print("The stack is down." if stack.down() else "No stack was up.")
+                print("The stack is stopped." if stack.down() else "No stack was running.")
         elif arguments.command == "run":
             with only_one(folder):
                 return run_with_stack(stack, arguments.arguments)
@@ -378,7 +378,7 @@ def main() -> int:
         print(f"stack: {error}", file=sys.stderr)
         return 1
     except (BotoCoreError, ClientError) as error:
-        print(f"stack: the emulator answered: {error}; its own log is {folder}/run/emulator.log", file=sys.stderr)
+        print(f"stack: the emulator returned an error: {error}; its log is {folder}/run/emulator.log", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -2,7 +2,7 @@
 
     authlib_flows.py ISSUER URL_BEHIND_THE_AUTHORIZER
 
-The key is in the environment, as KEY. What does not go as it should ends the run with an error.
+The key is in the environment, as KEY. Any unexpected result ends the run with an error.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main(issuer: str, api: str) -> None:
             timeout=30,
         )
         assert old.status_code == 401, "its family has ended"
-    print("every flow went as it should")
+    print("every flow succeeded")
 
 
 if __name__ == "__main__":

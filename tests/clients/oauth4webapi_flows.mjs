@@ -2,7 +2,7 @@
 //
 //     node oauth4webapi_flows.mjs <folder of oauth4webapi> <issuer> <URL behind the authorizer>
 //
-// The key is in the environment, as KEY. What does not go as it should ends the run with an error.
+// The key is in the environment, as KEY. Any unexpected result ends the run with an error.
 
 import assert from "node:assert/strict";
 import { webcrypto } from "node:crypto";
@@ -64,4 +64,4 @@ await assert.rejects(oauth.processClientCredentialsResponse(server, client, refu
   assert.ok(error instanceof oauth.WWWAuthenticateChallengeError || error.error === "invalid_client", String(error));
   return true;
 });
-console.log("every flow went as it should");
+console.log("every flow succeeded");

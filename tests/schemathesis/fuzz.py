@@ -1,4 +1,4 @@
-"""Sends random requests to the deployed APIs and holds their answers against their documents, by schemathesis.
+"""Sends random requests to the deployed APIs with schemathesis, and checks the responses against the OpenAPI documents.
 
 Works in a new workspace of its own, as its administrator: its requests delete, disable and rotate keys. Legacy keys
 are imported for it, as many as its requests may delete. Takes the stack's addresses from the environment.
@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from bootstrap import Refused, bootstrap
 
-# More than the requests that delete one.
+# More than the number of requests that delete one.
 LEGACY_KEYS = 300
 
 HERE = Path(__file__).resolve().parent
@@ -39,17 +39,17 @@ def main() -> int:
         }
         management, oauth = os.environ["KEYGATE_API_URL"], os.environ["KEYGATE_OAUTH_URL"]
     except KeyError as error:
-        print(f"fuzz: {error} is not set: it takes the environment of a stack, .local/env", file=sys.stderr)
+        print(f"fuzz: {error} is not set: load the environment of a stack, .local/env", file=sys.stderr)
         return 1
     except (BotoCoreError, ClientError, Refused) as error:
-        print(f"fuzz: no keys to begin with: {error}", file=sys.stderr)
+        print(f"fuzz: the first keys could not be created: {error}", file=sys.stderr)
         return 1
     for configuration, document, options in (
         ("schemathesis.toml", "openapi.yaml", ["--url", management]),
         ("oauth.toml", "oauth.yaml", ["--url", oauth, "--auth", f"{key.split('_')[2]}:{key}"]),
     ):
         command = [str(SCHEMATHESIS), "--config-file", configuration, "run", f"../../infra/{document}"]
-        # In this folder, because the paths in the configuration are relative to where schemathesis runs.
+        # In this folder, because the paths in the configuration are relative to the working directory.
         done = subprocess.run([*command, *options, *sys.argv[1:]], cwd=HERE, env=environment, check=False)
         if done.returncode != 0:
             return done.returncode

@@ -1,4 +1,4 @@
-"""Gives schemathesis real keys to work on, and keeps it from the key that it works with."""
+"""Gives schemathesis real keys to change, and protects the key that it authenticates with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWN_ID = CREDENTIAL.split("_")[2]
 
 
 class Keys:
-    """The keys of the run's workspace that there are, by what the answers say, and the ones that there were."""
+    """The existing and deleted keys of the run's workspace, as far as responses show."""
 
     def __init__(self, fewest: int) -> None:
         self.fewest = fewest
@@ -28,7 +28,7 @@ class Keys:
         self.turn = itertools.count()
 
     def one(self) -> str:
-        """Another key every time, so that no key has to bear every change."""
+        """The next key in turn, so that changes are spread over all keys."""
         while len(self.alive) < self.fewest:
             self.add(create_key(f"to be changed {len(self.known)}")["id"])
         return self.alive[next(self.turn) % len(self.alive)]
@@ -44,7 +44,7 @@ class Keys:
 
 
 class LegacyKeys:
-    """The legacy keys that were imported for the run, and are not deleted yet."""
+    """The legacy keys that were imported for the run and not deleted since."""
 
     def __init__(self) -> None:
         self.alive: list[str] = []
@@ -82,7 +82,7 @@ def create_key(name: str, **fields: str) -> dict[str, Any]:
 def create_token() -> dict[str, str]:
     """A key with a token, by their ids."""
     number = len(KEYS.known)
-    # Of a user of its own: one user may not have as many keys as there are requests about tokens.
+    # For a separate user, because all these keys would exceed one user's quota.
     key = create_key(f"with a token {number}", user_id=f"holder-{number}@example.com")
     KEYS.add(key["id"])
     form = {"grant_type": "client_credentials", "client_id": key["id"], "client_secret": key["key"]}
@@ -96,13 +96,13 @@ LEGACY_KEYS = LegacyKeys()
 NAMES: set[str] = set()
 DICE = random.Random(0)
 IN_THE_FUTURE = "2099-12-31T23:59:59Z"
-# Events that are listed by actor or by key only.
+# Events that are listed only by actor or by key.
 USES = ("key.used", "token.issued", "token.refreshed")
 
 
 @schemathesis.hook
 def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
-    """Adds what can be done with a key that was created. API Gateway knows no links, so the document has none."""
+    """Adds links from a created key to its other operations. API Gateway does not support links in the document."""
     raw_schema["paths"]["/api-keys"]["post"]["responses"]["201"]["links"] = {
         operation: {"operationId": operation, "parameters": {"id": "$response.body#/id"}}
         for operation in ("getKey", "updateKey", "rotateKey", "deleteKey")
@@ -111,11 +111,11 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
 
 @schemathesis.hook
 def before_call(context: Any, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
-    """Makes most requests that are valid by their schema succeed, and leaves some to conflict with what is stored."""
+    """Makes most valid requests succeed, and lets some conflict with stored keys."""
     if valid(case, ParameterLocation.PATH):
         use_a_real_key(case)
     if valid(case, ParameterLocation.HEADER):
-        # Boundaries of this pattern are beyond the generator: it takes something that is no ETag for a valid one.
+        # The generator handles this pattern wrongly: it takes an invalid ETag for a valid one.
         if "If-Match" in case.headers and (most_times() or '"' not in case.headers["If-Match"]):
             case.headers["If-Match"] = "*"
         if "Idempotency-Key" in case.headers and most_times():
@@ -128,8 +128,8 @@ def before_call(context: Any, case: schemathesis.Case, kwargs: dict[str, Any]) -
 
 
 def make_answerable(query: dict[str, Any], path: dict[str, Any]) -> None:
-    """Sees to what a schema cannot say: who used what, a range that begins before it ends, another user than this, and
-    which parameters come together."""
+    """Ensures the rules that a schema cannot express: known actors and keys, a range that begins before it ends, a user
+    other than the caller, and parameters that belong together."""
     if "unused_days" in query:
         query["status"] = "unused"
     if query.get("action") in USES or query.get("outcome") in ("allowed", "refused"):
@@ -149,7 +149,7 @@ def most_times() -> bool:
 
 
 def use_a_real_key(case: schemathesis.Case) -> None:
-    """Replaces most ids that were made up, which no key has; leaves the ones out of answers, but not our own key's."""
+    """Replaces most invented ids and our own key's id by existing ones, and keeps ids from responses."""
     key_id = case.path_parameters.get("id")
     if key_id is None:
         return
@@ -167,9 +167,9 @@ def use_a_real_key(case: schemathesis.Case) -> None:
 
 
 def acceptable(body: dict[str, Any]) -> dict[str, Any]:
-    """The body with an expiry in the future, at most one endpoint rule, and most times a new name.
+    """The body with an expiry in the future, at most one endpoint rule, and usually a new name.
 
-    How many rules there is room for depends on their lengths and on the scopes, which a schema cannot say.
+    The maximum number of rules depends on their lengths and on the scopes, which a schema cannot express.
     """
     changed = {}
     if body.get("endpoints"):
@@ -185,7 +185,7 @@ def acceptable(body: dict[str, Any]) -> dict[str, Any]:
 
 @schemathesis.hook
 def after_call(context: Any, case: schemathesis.Case, response: schemathesis.Response) -> None:
-    """Keeps track of the keys that there are."""
+    """Keeps track of the existing keys."""
     method = case.method.upper()
     if (method, case.path, response.status_code) == ("POST", "/api-keys", 201):
         KEYS.add(response.json()["id"])

@@ -12,7 +12,7 @@ use crate::support::workspace::text;
 pub(crate) async fn invoke(api: &Api, function: &str, event: &Value) -> Value {
     let url = format!("{}/2015-03-31/functions/{function}/invocations", variable("AWS_ENDPOINT_URL"));
     let request = signed(api.client().post(url), "lambda").body(event.to_string());
-    Answer::of(request.send().await.expect("the emulator answers")).await.json()
+    Answer::of(request.send().await.expect("the emulator responds")).await.json()
 }
 
 /// Invokes a function directly without waiting for it.
@@ -20,7 +20,7 @@ pub(crate) async fn invoke_later(api: &Api, function: &str, event: &Value) {
     let url = format!("{}/2015-03-31/functions/{function}/invocations", variable("AWS_ENDPOINT_URL"));
     let request = signed(api.client().post(url), "lambda").header("X-Amz-Invocation-Type", "Event");
     let answer =
-        Answer::of(request.body(event.to_string()).send().await.expect("the emulator answers")).await;
+        Answer::of(request.body(event.to_string()).send().await.expect("the emulator responds")).await;
     assert_eq!(answer.status, 202, "{answer:?}");
 }
 
@@ -31,7 +31,7 @@ pub(crate) async fn put_event(api: &Api, source: &str, kind: &str, detail: &Valu
         .header("X-Amz-Target", "AWSEvents.PutEvents")
         .header("Content-Type", "application/x-amz-json-1.1")
         .body(json!({"Entries": [entry]}).to_string());
-    let answer = Answer::of(request.send().await.expect("the emulator answers")).await.json();
+    let answer = Answer::of(request.send().await.expect("the emulator responds")).await.json();
     assert_eq!(answer["FailedEntryCount"], 0, "{answer}");
 }
 
@@ -50,7 +50,7 @@ pub(crate) async fn put_log_lines(api: &Api, group: &str, stream: &str, lines: &
 pub(crate) async fn functions(api: &Api) -> Vec<Value> {
     let url = format!("{}/2015-03-31/functions/", variable("AWS_ENDPOINT_URL"));
     let request = signed(api.client().get(url), "lambda");
-    let answer = Answer::of(request.send().await.expect("the emulator answers")).await.json();
+    let answer = Answer::of(request.send().await.expect("the emulator responds")).await.json();
     let prefix = format!("{}-", variable("KEYGATE_STACK"));
     let examples = format!("{}-", variable("KEYGATE_EXAMPLES_STACK"));
     let name = |function: &Value| function["FunctionName"].as_str().unwrap_or_default().to_owned();
@@ -82,7 +82,7 @@ pub(crate) async fn set_variable(api: &Api, logical_name: &str, variable_name: &
     let url = format!("{}/2015-03-31/functions/{name}/configuration", variable("AWS_ENDPOINT_URL"));
     let body = json!({"Environment": {"Variables": variables}}).to_string();
     let request = signed(api.client().put(url), "lambda").body(body);
-    let answer = Answer::of(request.send().await.expect("the emulator answers")).await;
+    let answer = Answer::of(request.send().await.expect("the emulator responds")).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     before
 }
@@ -129,7 +129,7 @@ pub(crate) async fn dashboard(api: &Api, name: &str) -> Value {
 async fn query(api: &Api, (service, version): (&str, &str), parameters: &[(&str, &str)]) -> String {
     let parameters: Vec<_> = parameters.iter().copied().chain([("Version", version)]).collect();
     let request = signed(api.client().post(variable("AWS_ENDPOINT_URL")), service).form(&parameters);
-    let answer = Answer::of(request.send().await.expect("the emulator answers")).await;
+    let answer = Answer::of(request.send().await.expect("the emulator responds")).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.text
 }
@@ -161,7 +161,7 @@ async fn logs(api: &Api, operation: &str, parameters: Value) -> Value {
         .header("X-Amz-Target", format!("Logs_20140328.{operation}"))
         .header("Content-Type", "application/x-amz-json-1.1")
         .body(parameters.to_string());
-    Answer::of(request.send().await.expect("the emulator answers")).await.json()
+    Answer::of(request.send().await.expect("the emulator responds")).await.json()
 }
 
 /// The MAC of `message` under a KMS key.
@@ -173,7 +173,7 @@ pub(crate) async fn generate_mac(api: &Api, key: &str, message: &str) -> Vec<u8>
             json!({"KeyId": key, "MacAlgorithm": "HMAC_SHA_256", "Message": STANDARD.encode(message)})
                 .to_string(),
         );
-    let answer = Answer::of(request.send().await.expect("the emulator answers")).await.json();
+    let answer = Answer::of(request.send().await.expect("the emulator responds")).await.json();
     STANDARD.decode(answer["Mac"].as_str().expect("a MAC")).expect("base64")
 }
 

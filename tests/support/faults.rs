@@ -86,8 +86,8 @@ impl Faults {
     }
 
     async fn control(&self, request: reqwest::RequestBuilder) -> Value {
-        let answer = request.send().await.expect("microburst answers");
-        let (status, text) = (answer.status(), answer.text().await.expect("a whole answer"));
+        let answer = request.send().await.expect("microburst responds");
+        let (status, text) = (answer.status(), answer.text().await.expect("a whole response"));
         assert!(status.is_success(), "{status}: {text}");
         serde_json::from_str(&text).unwrap_or_default()
     }

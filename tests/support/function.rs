@@ -45,19 +45,19 @@ pub(crate) enum Disturbance {
     HoldAt(u32),
     /// The next event that is written outside of a transaction is held back until it is released.
     HoldEvent,
-    /// The database answers every write with an internal error.
+    /// The database fails every write with an internal error.
     WritesFail,
-    /// The database answers every query with an internal error.
+    /// The database fails every query with an internal error.
     QueriesFail,
-    /// The database and all other services answer every call with an internal error.
+    /// The database and all other services fail every call with an internal error.
     Down,
-    /// The database answers every call with status 200 and this text.
+    /// The database returns status 200 and this text for every call.
     Says(&'static str),
     /// The function is killed at one of its calls, counted from 0: before the call is made, or before its response arrives.
     KillAt(u32, Moment),
     /// `EventBridge` does not accept events of that kind.
     RefuseEvents(&'static str),
-    /// API Gateway answers the clearing of a cache with that status.
+    /// API Gateway returns that status for every cache invalidation.
     RefuseClearing(u16),
     /// The database returns all keys of every batch as unprocessed.
     Unprocessed,
@@ -173,7 +173,7 @@ impl Function {
             .await
             .expect("a response in time");
         match state.status {
-            InvocationStatus::Success => Ok(state.response.expect("an answer").payload),
+            InvocationStatus::Success => Ok(state.response.expect("a response").payload),
             _ => Err(state.error.expect("an error").error_message),
         }
     }
@@ -220,7 +220,7 @@ impl Function {
             self.database.released.notify_one();
         };
         let (answer, ()) = tokio::join!(self.invoke(event), interruption);
-        answer.expect("an answer")
+        answer.expect("a response")
     }
 
     /// Invokes the function, and runs `meanwhile` between its response and its deferred work.
@@ -240,7 +240,7 @@ impl Function {
         meanwhile: impl Future<Output = ()>,
     ) -> Value {
         self.disturb(held);
-        let answer = self.invoke(event).await.expect("an answer");
+        let answer = self.invoke(event).await.expect("a response");
         self.until_held().await;
         meanwhile.await;
         self.database.released.notify_one();
@@ -498,7 +498,7 @@ impl Database {
         }
         let part = json!({"RequestItems": {table: first}});
         let (status, types, body) = self.forward(headers, operation, part).await;
-        let mut answer: Value = serde_json::from_slice(&body).expect("an answer in JSON");
+        let mut answer: Value = serde_json::from_slice(&body).expect("a response in JSON");
         answer["UnprocessedKeys"] = Value::Object(left);
         (status, types, answer.to_string().into())
     }
@@ -516,9 +516,9 @@ impl Database {
                 forwarded = forwarded.header(name, value.as_bytes());
             }
         }
-        let answer = forwarded.send().await.expect("the database answers");
-        let (status, body) = (answer.status(), answer.bytes().await.expect("a whole answer"));
-        let said: Value = serde_json::from_slice(&body).expect("an answer in JSON");
+        let answer = forwarded.send().await.expect("the database responds");
+        let (status, body) = (answer.status(), answer.bytes().await.expect("a whole response"));
+        let said: Value = serde_json::from_slice(&body).expect("a response in JSON");
         let consumed = &said["ConsumedCapacity"];
         // It is a list if the call is of several tables.
         let tables = consumed.as_array().map_or(std::slice::from_ref(consumed), Vec::as_slice);

@@ -24,7 +24,7 @@ impl Workspace {
         if let Some(authorization) = authorization {
             request = request.header("Authorization", authorization);
         }
-        Answer::of(request.send().await.expect("an answer of the stack")).await
+        Answer::of(request.send().await.expect("a response of the stack")).await
     }
 
     /// Sends a request for each case, and checks that it gets the status and the error that the case says.

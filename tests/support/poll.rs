@@ -75,12 +75,12 @@ async fn a_poll_returns_the_first_value_that_an_attempt_has() {
 
 #[tokio::test]
 #[should_panic(expected = "this did not happen within 1ms: the sun turns green")]
-async fn a_poll_whose_condition_never_becomes_true_fails_at_its_deadline_and_says_what_did_not_happen() {
+async fn a_poll_whose_condition_never_becomes_true_fails_at_its_deadline_and_names_the_condition() {
     eventually_within(Duration::from_millis(1), "the sun turns green", async || false).await;
 }
 
 #[tokio::test]
-#[should_panic(expected = "this did not happen within 1ms: an answer arrives")]
+#[should_panic(expected = "this did not happen within 1ms: a response arrives")]
 async fn a_poll_whose_attempt_hangs_fails_at_its_deadline() {
-    eventually_within(Duration::from_millis(1), "an answer arrives", std::future::pending).await;
+    eventually_within(Duration::from_millis(1), "a response arrives", std::future::pending).await;
 }

@@ -78,7 +78,7 @@ impl Answer {
         let headers =
             headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
         let (status, headers) = (response.status().as_u16(), headers.collect());
-        let text = response.text().await.expect("a whole answer");
+        let text = response.text().await.expect("a whole response");
         for member in ["key", "access_token", "refresh_token"] {
             if let Some((_, credential)) = text.split_once(&format!("\"{member}\":\"")) {
                 let credential = credential.split('"').next().expect("its end");
@@ -89,7 +89,7 @@ impl Answer {
     }
 
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("an answer in JSON: {self:?}"))
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("a response in JSON: {self:?}"))
     }
 
     pub(crate) fn header(&self, wanted: &str) -> Option<&str> {
@@ -153,7 +153,7 @@ impl Api {
         if let Some(body) = body {
             request = request.header("Content-Type", "application/json").body(body);
         }
-        Answer::of(request.send().await.expect("an answer of the stack")).await
+        Answer::of(request.send().await.expect("a response of the stack")).await
     }
 
     /// Calls a route of the example stack's REST API and HTTP API with a key. Returns both statuses.
@@ -193,7 +193,7 @@ impl Api {
         if let Some(authorization) = authorization {
             handshake = handshake.header("Authorization", authorization);
         }
-        handshake.send().await.expect("an answer of the stack").status().as_u16()
+        handshake.send().await.expect("a response of the stack").status().as_u16()
     }
 
     pub(crate) fn client(&self) -> &Client {

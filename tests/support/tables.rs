@@ -253,7 +253,7 @@ impl Stream {
             .header("Content-Type", "application/x-amz-json-1.0")
             .body(parameters.to_string());
         let answer =
-            request.send().await.expect("the database answers").text().await.expect("a whole answer");
+            request.send().await.expect("the database responds").text().await.expect("a whole response");
         serde_json::from_str(&answer).expect("JSON")
     }
 }
@@ -285,13 +285,13 @@ pub(crate) fn revealed(answer: &Value) -> String {
 /// Creates a key through a function, as the workspace's administrator. Returns the key's id.
 pub(crate) async fn create_key(creator: &Function, workspace: &Workspace, body: &Value) -> String {
     let event = request(workspace, ("POST", "/api-keys"), None, &[], body);
-    id_of(&revealed(&creator.invoke(event).await.expect("an answer"))).to_owned()
+    id_of(&revealed(&creator.invoke(event).await.expect("a response"))).to_owned()
 }
 
 /// Changes a key through a function, as the workspace's administrator. The request must succeed.
 pub(crate) async fn update_key(updater: &Function, workspace: &Workspace, id: &str, body: &Value) {
     let event = request(workspace, ("PATCH", "/api-keys/{id}"), Some(id), &[], body);
-    let answer = updater.invoke(event).await.expect("an answer");
+    let answer = updater.invoke(event).await.expect("a response");
     assert_eq!(answer["statusCode"], 200, "{answer}");
 }
 

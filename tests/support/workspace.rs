@@ -62,7 +62,7 @@ impl Workspace {
         if let Some(body) = body {
             request = request.header("Content-Type", "application/json").body(body.to_string());
         }
-        Answer::of(request.send().await.expect("an answer of the stack")).await
+        Answer::of(request.send().await.expect("a response of the stack")).await
     }
 
     pub(crate) async fn create(&self, key: &str, body: &Value) -> Answer {

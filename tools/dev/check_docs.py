@@ -23,7 +23,7 @@ from pathlib import Path
 
 MAX_README_BYTES = 8192
 
-# The end of [text](target) and ![text](target), because the text can begin on the line before. Then [name]: target.
+# The end of [text](target) and ![text](target), because the text can begin on the previous line. Then [name]: target.
 INLINE_LINK = re.compile(r"\]\(\s*<?([^)<>\s]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 REFERENCE = re.compile(r"^ {0,3}\[[^\]]+\]:\s*<?(\S+?)>?\s*$")
 CODE_SPAN = re.compile(r"(`+)(.+?)\1")
@@ -41,7 +41,7 @@ NAMED_PAGE = re.compile(r"(?<![\w./-])docs/[\w./-]+\.md\b")
 MAKE_IN_PROSE = re.compile(r"`make (?:-s )?([a-z][a-z0-9-]*)")
 MAKE_IN_BLOCK = re.compile(r"^\s*(?:\$ )?make (?:-s )?([a-z][a-z0-9-]*)")
 MAKE_TARGET = re.compile(r"^([a-z][a-z0-9-]*(?: [a-z][a-z0-9-]*)*):", re.MULTILINE)
-# It tells of the past.
+# It describes the past.
 CHANGELOG = "CHANGELOG.md"
 # They name pages that do not exist.
 OWN_TESTS = "tools/dev/test_check_docs.py"
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def tracked_files(root: Path) -> list[str]:
-    """The files of the repository, those included that are not committed yet, without those that are ignored."""
+    """The files of the repository, including uncommitted files, without ignored ones."""
     command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\0")
     return [name for name in names if name and (root / name).is_file()]
@@ -85,7 +85,7 @@ def find_faults(root: Path, names: list[str]) -> Iterator[str]:
     for name in names:
         if name in pages or name == OWN_TESTS:
             continue
-        # A replacement character for what is not UTF-8, such as in an image.
+        # Bytes that are not UTF-8, such as in an image, become replacement characters.
         text = (root / name).read_text(encoding="utf-8", errors="replace")
         for number, page in matches(NAMED_PAGE, enumerate(text.splitlines(), 1)):
             if not (root / page).is_file():
@@ -93,7 +93,7 @@ def find_faults(root: Path, names: list[str]) -> Iterator[str]:
 
 
 def matches(expression: re.Pattern[str], lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """What an expression finds in numbered lines, with the numbers."""
+    """The matches of an expression in numbered lines, with the numbers."""
     for number, line in lines:
         for found in expression.findall(line):
             yield number, found
@@ -123,7 +123,7 @@ def prose(text: str) -> Iterator[tuple[int, str]]:
 def links(text: str) -> Iterator[tuple[int, str]]:
     """The targets of all links, with the numbers of their lines."""
     for number, line in prose(text):
-        # What looks like a link inside of a code span is none.
+        # A text in a code span is not a link.
         line = CODE_SPAN.sub("code", line)
         for match in INLINE_LINK.finditer(line):
             yield number, match[1]
@@ -151,7 +151,7 @@ def github_anchor(heading: str) -> str:
 
 
 def broken_link(root: Path, page: str, target: str, anchors: dict[str, set[str]]) -> str | None:
-    """What is wrong with a link of a page; None if nothing is, or if it leads to another host."""
+    """The fault of a link of a page; None if the link is correct or leads to another host."""
     if SCHEME.match(target) or target.startswith("//"):
         return None
     path, _, anchor = target.partition("#")

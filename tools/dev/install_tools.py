@@ -1,4 +1,4 @@
-"""Installs the pinned tools into .local/tools: what `make setup` runs, and every target that needs a tool.
+"""Installs the pinned tools into .local/tools. `make setup` and every target that needs a tool run this.
 
 A tool is installed again when its lock file (or its pin below) has changed since, and left alone otherwise, so this
 costs nothing when there is nothing to do. Runs on the system's Python, with nothing but the standard library.
@@ -23,21 +23,21 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 TOOLS = HERE.parents[1] / ".local" / "tools"
 
-# Amazon's own DynamoDB Local, as an npm package carries it: the one registry that has it.
+# Amazon's DynamoDB Local, from an npm package, because npm is the only registry that has it.
 DYNAMODB_LOCAL = "amplify-dynamodb-simulator@2.9.30"
 DYNAMODB_LOCAL_SHA512 = "xTeeRLvzEfqyd5lh3bH4c0kHvSHHmmhD5ZDsHFKAQ5g2Zl6JqlFdutaQhCLHzxEp6Ry1o7TB6niIoXuQAnSewQ=="
 
-# What shows infra/openapi.yaml in a browser. Its version 3 reports what its readers do.
+# The viewer of infra/openapi.yaml. Version 3 reports the actions of its readers.
 REDOC = "redoc@2.5.4"
 REDOC_SHA512 = "M6jWhG1qoBnH6TFmzJnstyCZ87HmOY/UzDm78mHiYihEdlV/YcS9ogOo1NlElnJMeLsyxHFe2yFc4sNjHTrABQ=="
 
-# An OAuth client as others use it, for the tests.
+# A widely used OAuth client, for the tests.
 OAUTH4WEBAPI = "oauth4webapi@3.8.8"
 OAUTH4WEBAPI_SHA512 = "8N28E+a/oxfXWBgOMt+ZP/JUf/XR+IFbvkAEPP3gznXOMv9BpAAwiIj0TFNz3tGTPc0ZQ8zmWBNgN1nAys0gng=="
 
 
 class SetupError(Exception):
-    """Something that the person at the keyboard has to put right; the message says what."""
+    """A failure that the user must correct; the message says how."""
 
 
 def main() -> int:
@@ -50,9 +50,9 @@ def main() -> int:
 
 
 def install() -> None:
-    """Installs every tool that is missing or older than its pin, several at once: each waits for the network."""
+    """Installs missing and outdated tools, several in parallel, because each waits for the network."""
     if sys.version_info < (3, 11):  # noqa: UP036 - whatever Python the system has runs this
-        raise SetupError(f"python3 is {sys.version.split()[0]}, and has to be 3.11 or newer")
+        raise SetupError(f"python3 is {sys.version.split()[0]}, but must be 3.11 or newer")
     if not shutil.which("cargo"):
         raise SetupError("cargo is missing: install Rust with rustup (https://rustup.rs), then try again")
     TOOLS.mkdir(parents=True, exist_ok=True)
@@ -64,10 +64,10 @@ def install() -> None:
 
 
 def tools() -> Iterator[tuple[str, str, Callable[[Path], None]]]:
-    """Each tool: its name, its version, and what installs it into a folder. The largest come first."""
+    """The tools, largest first, each with its name, version and installer."""
     for name in ("cli", "emulator", "fuzz", "clients"):
         lock_file = HERE / f"requirements-{name}.txt"
-        # A virtual environment is tied to its place and to the Python that made it, so these are its version too.
+        # A virtual environment depends on its path and its Python, so these are part of its version.
         version = f"{hashlib.sha256(lock_file.read_bytes()).hexdigest()} {sys.version} {TOOLS}"
         yield name, version, partial(install_python, lock_file)
     yield (
@@ -101,7 +101,7 @@ def install_python(lock_file: Path, folder: Path) -> None:
 
 
 def install_npm(package: str, sha512: str, inner: str, folder: Path) -> None:
-    """The folder `inner` of an npm package, once the package has the digest that we expect."""
+    """The folder `inner` of an npm package with the expected digest."""
     with tempfile.TemporaryDirectory(dir=TOOLS) as download:
         run(["npm", "pack", "--silent", "--pack-destination", download, package])
         (archive_file,) = Path(download).glob("*.tgz")
@@ -114,7 +114,7 @@ def install_npm(package: str, sha512: str, inner: str, folder: Path) -> None:
 
 
 def run(command: list[str]) -> None:
-    """Runs a command, and turns its failure into an error that shows what it said."""
+    """Runs a command; raises an error with its output if it fails."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SetupError(f"`{' '.join(command)}` failed:\n{(done.stdout + done.stderr).strip()}")

@@ -1,4 +1,4 @@
-"""Renders an OpenAPI document as one HTML page that needs nothing from the network: what `make docs` runs.
+"""Renders an OpenAPI document as one HTML page that works offline (`make docs`).
 
 render_api.py DOCUMENT PAGE
 """
@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 REDOC = ROOT / ".local" / "tools" / "redoc" / "redoc.standalone.js"
 
-# The policy lets the page load nothing at all, so that what the viewer would like to fetch (its maker's logo) is not.
+# The policy forbids all loading, so that the viewer does not fetch its maker's logo.
 PAGE = """\
 <!doctype html>
 <html lang="en">
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def without_deployment(part):
-    """The document without what tells API Gateway how to run it, which no caller has a use for."""
+    """The document without API Gateway's extensions, which callers do not need."""
     if isinstance(part, dict):
         kept = {name: value for name, value in part.items() if not str(name).startswith("x-amazon-apigateway-")}
         return {name: without_deployment(value) for name, value in kept.items()}
@@ -75,7 +75,7 @@ def without_deployment(part):
 
 
 def script(value: object) -> str:
-    """A value as JavaScript that cannot end the element it is in."""
+    """A value as JavaScript that cannot end its script element."""
     return json.dumps(value).replace("<", "\\u003c")
 
 

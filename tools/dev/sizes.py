@@ -1,4 +1,4 @@
-"""Prints how large each built function is, as a binary and as the zip that is uploaded, and keeps it in docs/sizes.md.
+"""Prints the size of each built function, as a binary and as the uploaded zip, and writes it to docs/sizes.md.
 
 sizes.py --architecture x86_64
 """
@@ -38,7 +38,7 @@ def main() -> int:
     arguments = parser.parse_args()
     binaries = sorted((ROOT / "target" / "lambda").glob("*/bootstrap"))
     if not binaries:
-        print("sizes: nothing is built in target/lambda; `make build` does it", file=sys.stderr)
+        print("sizes: target/lambda is empty; run `make build`", file=sys.stderr)
         return 1
     table = HEADER.format(architecture=arguments.architecture)
     for binary in binaries:

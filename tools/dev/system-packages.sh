@@ -26,22 +26,22 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 ((${#missing[@]})) || exit 0
 
 fail() {
-    echo "These Debian packages are missing: ${missing[*]}" >&2
+    echo "Missing Debian packages: ${missing[*]}" >&2
     echo "$1" >&2
     exit 1
 }
 command -v apt-get >/dev/null ||
-    fail "There is no apt-get here to install them: install what they hold with your package manager, then try again."
+    fail "apt-get is missing: install the same software with your package manager, then try again."
 as_root=()
 if ((EUID != 0)); then
     command -v sudo >/dev/null ||
-        fail "Installing them takes root, and there is no sudo here: run \`apt-get install ${missing[*]}\` as root, then try again."
+        fail "Installing them requires root, and sudo is missing: run \`apt-get install ${missing[*]}\` as root, then try again."
     as_root=(sudo)
 fi
 
 apt_get() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y "$@"
 }
-echo "Installing these Debian packages, which are missing${as_root[*]:+, with sudo}: ${missing[*]}"
+echo "Installing missing Debian packages${as_root[*]:+ with sudo}: ${missing[*]}"
 apt_get update
 apt_get install --no-install-recommends ca-certificates "${missing[@]}"

@@ -23,7 +23,7 @@ FRAGMENTS = ROOT / "infra" / "template"
 
 
 class TemplateLoader(yaml.SafeLoader):
-    """Reads a template. Values with a short tag, such as !Ref, are of no interest here."""
+    """Reads a template without resolving short tags, such as !Ref."""
 
 
 TemplateLoader.add_multi_constructor("!", lambda loader, suffix, node: None)
@@ -57,7 +57,7 @@ def read_template(fragments: Path) -> dict[str, dict]:
 
 
 def parameters(template: dict[str, dict]) -> Iterator[str]:
-    """A table for each group of parameters. Raises KeyError if a group has a parameter that there is not."""
+    """A table for each group of parameters. Raises KeyError if a group names an unknown parameter."""
     declared = dict(template["Parameters"])
     for group in template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]:
         yield from [f"### {group['Label']['default']}", "", "| parameter | default | |", "| --- | --- | --- |"]
@@ -90,7 +90,7 @@ def description(entry: dict) -> str:
 
 
 def bounds(parameter: dict) -> str:
-    """Which values a parameter takes, as a sentence, where that is a list or a range."""
+    """A sentence with the allowed values of a parameter, if they are a list or a range."""
     if "AllowedValues" in parameter:
         values = [f"`{value}`" for value in parameter["AllowedValues"]]
         return f" One of {', '.join(values)}."

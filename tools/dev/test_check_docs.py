@@ -13,7 +13,7 @@ import check_docs
 
 
 def faults(files: dict[str, str]) -> list[str]:
-    """What is wrong with a repository of these files, by their paths."""
+    """The faults in a repository with these files, by their paths."""
     with tempfile.TemporaryDirectory() as folder:
         for name, text in ({"README.md": "# A\n"} | files).items():
             path = Path(folder, name)

@@ -1,4 +1,4 @@
-//! The least that a Lambda function in Rust can do: it answers every event with the same policy.
+//! The smallest Lambda function in Rust: it returns the same policy for every event.
 
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};

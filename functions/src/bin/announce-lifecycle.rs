@@ -1,4 +1,4 @@
-//! On a schedule: writes the lifecycle events of keys.
+//! Runs on a schedule, and writes the lifecycle events of keys.
 
 use chrono::Utc;
 use keygate::api::streams::stop_at;

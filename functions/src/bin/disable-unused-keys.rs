@@ -1,4 +1,4 @@
-//! On a schedule: gives notice for unused keys, and disables those whose notice period has passed.
+//! Runs on a schedule, gives notice for unused keys, and disables those whose notice period has passed.
 
 use chrono::Utc;
 use keygate::api::streams::stop_at;

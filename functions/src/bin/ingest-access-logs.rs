@@ -1,4 +1,4 @@
-//! Subscribed to a log group of access logs: writes their calls to the audit trail.
+//! Receives the lines of a log group of access logs, and writes their calls to the audit trail.
 //!
 //! It is invoked asynchronously. When it fails, Lambda invokes it again, and it does not write an event twice.
 

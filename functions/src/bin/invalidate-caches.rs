@@ -1,4 +1,4 @@
-//! From the stream of `activity`, and a second time from a queue: clears API Gateway's authorizer caches after a revocation.
+//! Reads the stream of `activity`, and clears API Gateway's authorizer caches after a revocation; a queue repeats that later.
 
 use chrono::Utc;
 use keygate::api::streams::{self, Trigger};

@@ -1,4 +1,4 @@
-//! From the stream of `activity`: publishes changes and lifecycle events on `EventBridge`.
+//! Reads the stream of `activity`, and publishes changes and lifecycle events on `EventBridge`.
 
 use aws_lambda_events::event::dynamodb::{Event, EventRecord};
 use keygate::api::streams;

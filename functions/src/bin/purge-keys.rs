@@ -1,4 +1,4 @@
-//! From the stream of `keys`: cleans up after keys that `DynamoDB` has removed at their `ttl`.
+//! Reads the stream of `keys`, and removes the names and member entries of keys that `DynamoDB` removed at their `ttl`.
 
 use aws_lambda_events::event::dynamodb::Event;
 use chrono::{DateTime, Utc};

@@ -1,4 +1,4 @@
-//! On a schedule: recounts the keys of every user, and corrects wrong counts.
+//! Runs on a schedule, recounts the keys of every user, and corrects wrong counts.
 
 use chrono::Utc;
 use keygate::api::streams::stop_at;

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_hands_out_a_scope_they_do_not_hold() {
+    fn a_caller_cannot_grant_a_scope_that_it_does_not_hold() {
         let wanted: Vec<Scope> = ["keys:read", "orders:read"].map(|scope| scope.parse().unwrap()).into();
         assert!(caller(&["keys:read", "orders:read", "x"]).require_all(&wanted, &[]).is_ok());
         let refused = caller(&["keys:read"]).require_all(&wanted, &[]);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_hands_out_an_endpoint_that_their_own_key_does_not_reach() {
+    fn a_caller_cannot_grant_an_endpoint_that_its_own_key_does_not_reach() {
         // held, demanded, granted
         let table: [(&[&str], &[&str], bool); 6] = [
             (&[], &[], true),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn rights_depend_on_what_was_presented_and_on_whether_the_key_is_its_own() {
+    fn rights_depend_on_the_presented_credential_and_on_whether_the_key_is_its_own() {
         let other = "01JD3V6Y4N8Q2Z5X7W9B0C1D2F".parse().unwrap();
         let current = caller(&[]);
         assert!(current.may_to(Operation::RotateKey, key_id()).is_ok());

@@ -21,7 +21,7 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
-    /// On whose behalf the request changes something.
+    /// The user on whose behalf the request changes something.
     #[must_use]
     pub fn actor(&self) -> Actor<'_> {
         self.caller.actor()
@@ -39,7 +39,7 @@ impl RequestContext {
     }
 }
 
-/// The context of an audit event: everything that it says beside the action and its target.
+/// The context of an audit event: its content except the action and its target.
 #[derive(Clone, Copy, Debug)]
 pub struct EventContext<'a> {
     /// The tenant.

@@ -206,8 +206,8 @@ pub fn fit(rules: &[EndpointRule], scopes: &[Scope]) -> bool {
 }
 
 /// The message for rules and scopes that do not [`fit`].
-pub const MUST_FIT: &str = "must fit into an authorizer's answer together with the scopes: \
-    fewer rules or shorter ones, or methods by name instead of *";
+pub const MUST_FIT: &str = "must fit, with the scopes, into an authorizer's response: \
+    use fewer or shorter rules, or name the methods instead of *";
 
 #[cfg(test)]
 mod tests {
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_allows_its_path_or_what_is_below_it() {
+    fn a_rule_allows_its_path_or_the_paths_below_it() {
         // rule, method, path, allowed
         for (rule, method, path, allowed) in [
             ("GET /orders", "GET", "/orders", true),
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_lists_have_in_common_is_the_narrower_of_each_two_rules() {
+    fn the_intersection_of_two_lists_has_the_narrower_of_each_two_rules() {
         let list = |texts: &str| rules(&texts.split_terminator(", ").collect::<Vec<_>>());
         for (one, other, expected) in [
             ("", "", Some("")),
@@ -367,7 +367,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_two_lists_have_in_common_is_what_both_allow(
+        fn the_intersection_of_two_lists_allows_the_calls_that_both_allow(
             one in prop::collection::vec("(\\*|GET|PUT) /(\\*|a(/b)?(/\\*)?)", 1..4),
             other in prop::collection::vec("(\\*|GET|PUT) /(\\*|a(/b)?(/\\*)?)", 1..4),
             method in "GET|PUT|POST",
@@ -381,7 +381,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_covered_allows_nothing_else(
+        fn a_covered_rule_allows_only_calls_of_the_covering_list(
             held in prop::collection::vec("(\\*|GET|PUT) /(\\*|a(/b)?(/\\*)?)", 1..4),
             demanded in "(\\*|GET|PUT) /(\\*|a(/b)?(/\\*)?)",
             method in "GET|PUT|POST",

@@ -26,7 +26,7 @@ impl fmt::Debug for Environment {
 pub struct InvalidVariable {
     /// The name of the variable.
     pub name: &'static str,
-    /// What it must be. The value itself is not repeated: it may be a secret put into the wrong variable.
+    /// The required form of the value. The value itself is not repeated, because it may be a secret in the wrong variable.
     pub must_be: String,
 }
 
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_variable_and_what_it_must_be_and_not_its_value() {
+    fn an_error_names_the_variable_and_its_form_but_not_its_value() {
         let environment = Environment::from_iter([("KEYS_PER_USER", "kg_key_secret")]);
         assert_eq!(
             environment.number("KEYS_PER_USER", 100, 1..=1000).unwrap_err().to_string(),

@@ -30,19 +30,19 @@ pub enum Error {
     #[error("the request has a content coding")]
     Coded,
     /// The caller does not hold this scope.
-    #[error("the caller does not hold a scope that this takes")]
+    #[error("the caller lacks a scope that the request requires")]
     InsufficientScope(String),
     /// The endpoint rules of the caller's own key do not cover this one, or (`None`) a key without rules.
-    #[error("the caller's endpoint rules do not cover {}", .0.as_ref().map_or("a key without any", EndpointRule::as_str))]
+    #[error("the caller's endpoint rules do not cover {}", .0.as_ref().map_or("a key without rules", EndpointRule::as_str))]
     InsufficientEndpoints(Option<EndpointRule>),
-    /// The class of the caller's credential does not have the right to this, whatever its scopes.
-    #[error("{0} may not do this")]
+    /// The class of the caller's credential does not have the right to the operation, with any scopes.
+    #[error("the operation is not permitted with {0}")]
     InsufficientCredential(CredentialClass),
     /// The key belongs to another user of the workspace and the caller is not an administrator.
     #[error("the key belongs to another user")]
     NotYourKey,
     /// The user has more keys than can be sorted for a list of them.
-    #[error("the user has more keys than can be listed in an order")]
+    #[error("the user has more keys than can be sorted")]
     TooManyKeys,
     /// There is no such key in the caller's workspace.
     #[error("no such key")]
@@ -56,25 +56,25 @@ pub enum Error {
     /// There is no such legacy key in the caller's workspace.
     #[error("no such legacy key")]
     NoSuchLegacyKey,
-    /// The deployment honours no legacy keys: no sunset is configured.
-    #[error("no legacy keys are honoured")]
+    /// The deployment accepts no legacy keys: no sunset is configured.
+    #[error("the deployment accepts no legacy keys")]
     NoLegacyKeys,
     /// The workspace does not exist: no administrator's key was ever created for it.
     #[error("no such workspace")]
     NoSuchWorkspace,
-    /// A key of the workspace has that name: this one, if the caller may know.
+    /// A key of the workspace has the name. Its id, if the caller may read that key.
     #[error("the name is taken")]
     NameTaken(Option<KeyId>),
     /// The user has as many keys as a user may have.
-    #[error("the user has {counted} keys that count already, and may have {quota}")]
+    #[error("the user has {counted} counted keys, and the quota is {quota}")]
     QuotaReached {
-        /// How many of the user's keys count. More than the quota if that was larger when they were made.
+        /// The number of the user's keys that count. It exceeds the quota if the quota was larger when they were created.
         counted: u32,
-        /// How many may.
+        /// The maximum number of keys that count.
         quota: u32,
     },
-    /// The key has as many tokens that work as a key may have.
-    #[error("the key has {0} tokens already")]
+    /// The key has the maximum number of working tokens.
+    #[error("the key has {0} working tokens, the maximum")]
     TooManyTokens(u32),
     /// The user was removed and has not been reinstated.
     #[error("the user was removed")]
@@ -86,36 +86,36 @@ pub enum Error {
     #[error("the user was reinstated meanwhile")]
     UserReinstated,
     /// The workspace does not know the user, and has an entry for as many removed users as it may that it did not know.
-    #[error("{0} users whom the workspace did not know were removed already")]
+    #[error("{0} users unknown in the workspace were removed already, the maximum")]
     RemovalLimit(u32),
     /// The caller would remove or reinstate their own user.
-    #[error("the user is the caller's own")]
+    #[error("the user is the caller")]
     OwnUser,
     /// The workspace has users already, and the invocation did not say `break_glass`.
-    #[error("the workspace has users already")]
+    #[error("the workspace is bootstrapped already")]
     AlreadyBootstrapped,
     /// The key was changed at the same time.
     #[error("the key was changed at the same time")]
     Conflict,
     /// The key is not in the state that the request is for.
-    #[error("the key has another revision than the request is for")]
+    #[error("the key's revision does not match If-Match")]
     PreconditionFailed,
-    /// The `Idempotency-Key` came with another request before.
-    #[error("the Idempotency-Key came with another request before")]
+    /// The `Idempotency-Key` was used with another request.
+    #[error("the Idempotency-Key was used with another request")]
     IdempotencyMismatch,
-    /// The `Idempotency-Key` made or rotated a key that has another secret by now or does not work, so that the first answer
-    /// would not be true any more.
+    /// The `Idempotency-Key` made or rotated a key that has another secret by now or does not work, so that the first
+    /// response would be outdated.
     #[error(
-        "the Idempotency-Key gave a secret to the key {0}, which was rotated, disabled or deleted since, or is expired"
+        "the key {0}, created or rotated with this Idempotency-Key, was rotated, disabled or deleted since, or has expired"
     )]
     IdempotencyConflict(KeyId),
     /// Transactions on the same items kept conflicting.
-    #[error("conflicting transactions did not come to an end")]
+    #[error("the transaction conflicted with others in every attempt")]
     Busy,
     /// The request took too long. A change may or may not have been made.
     #[error("the request was not handled within {} s", .0.as_secs())]
     Timeout(Duration),
-    /// The database or KMS did not answer, or not as it should. A change may or may not have been made.
+    /// The database or KMS did not respond, or its response was invalid. A change may or may not have been made.
     #[error("{service} failed: {cause}")]
     Unavailable {
         /// The service that failed.
@@ -169,10 +169,10 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 /// One invalid field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InvalidField {
-    /// Its place.
+    /// The place of the field.
     #[serde(flatten)]
     pub place: Place,
-    /// What it must be.
+    /// The rule that the value breaks, such as "must be true or false".
     pub detail: String,
 }
 

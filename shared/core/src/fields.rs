@@ -15,7 +15,7 @@ use crate::strict_json;
 pub(crate) const MAX_UNKNOWN_FIELDS: usize = 20;
 
 /// The message for a field that has two values.
-const TWICE: &str = "is there twice";
+const TWICE: &str = "is repeated";
 
 /// The fields of a body that were not taken yet, and the errors of those that were. A body may contain a credential, so `Debug`
 /// shows neither.
@@ -257,7 +257,7 @@ where
         let text = value.as_str().ok_or_else(|| FieldError::at(index, &"must be a string"))?;
         let element = text.parse().map_err(|invalid: T::Err| FieldError::at(index, &invalid))?;
         if taken.contains(&element) {
-            return Err(FieldError::at(index, &"must not be there twice"));
+            return Err(FieldError::at(index, &"must not be repeated"));
         }
         taken.push(element);
     }
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_sends_reaches_no_log() {
+    fn values_of_a_client_reach_no_log() {
         let body = r#"{"kg_key_secret": "secret"}"#;
         let fields = Fields::parse(body.as_bytes()).unwrap();
         let shown = format!("{fields:?}");
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_is_there_twice_is_named_and_none_of_its_values_taken_for_the_right_one() {
+    fn a_repeated_field_is_an_error_that_names_it() {
         let body =
             br#"{"name":"a","expires_in":3600,"scopes":[],"expires_in":null,"scopes":["workspace:admin"]}"#;
         let mut fields = Fields::parse(body).unwrap();
@@ -304,7 +304,7 @@ mod tests {
         }
         let Err(Error::Invalid { fields }) = fields.finish(Some(())) else { panic!("it is ambiguous") };
         let said: Vec<_> = fields.iter().map(|field| format!("{} {}", field.place, field.detail)).collect();
-        assert_eq!(said, ["/expires_in is there twice", "/scopes is there twice"]);
+        assert_eq!(said, ["/expires_in is repeated", "/scopes is repeated"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::token::{Token, TokenKind};
 pub(crate) const KEY_TEXT: &str =
     "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
 
-/// An instant, in seconds since one that all fixtures share.
+/// A time, in seconds after the reference time of all fixtures.
 pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_000_000_000 + seconds, 0).unwrap()
 }

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ids_of_keygate_are_no_users_in_whatever_case_and_are_in_the_trail_in_one() {
+    fn keygates_own_ids_are_no_users_in_any_case_and_actors_of_the_trail_in_one() {
         for own in
             [UserId::of_clock(), UserId::of_user_events(), UserId::of_import(), UserId::of_unused_keys()]
         {

@@ -74,7 +74,7 @@ pub struct Key {
     /// Whether the key was handed over and not rotated since. No secret matches its hash, so only the previous secret is in use.
     #[serde(default, skip_serializing_if = "is_false")]
     pub unclaimed: bool,
-    /// Counts the rotations and handovers. A token that was issued to an old secret ends with the next one.
+    /// The number of rotations and handovers. The next one ends the tokens that were issued to an old secret.
     #[serde(default)]
     pub rotation: u64,
     /// When its next [lifecycle event](crate::lifecycle) is due.
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_key_says_only_what_it_has_and_is_read_as_it_was_written() {
+    fn a_stored_key_has_no_empty_attributes_and_is_read_as_written() {
         let stored = serde_json::to_value(fixtures::key()).unwrap();
         for absent in ["description", "endpoints", "expires_at", "ttl", "due_at", "unclaimed"] {
             assert!(stored.get(absent).is_none(), "{absent}");

@@ -16,7 +16,7 @@
 //! 4. [`verification`]: credential and stored items together; who calls with it at an instant, or why it does not work.
 //!    [`decision`] adds the refusals that need no stored item.
 //! 5. [`caller`]: the authenticated caller, and the scopes and endpoint rules that it must hold. [`rights`]: what each
-//!    [class of credential](credential_class) may do, whatever its scopes. [`context`]: the caller, the request and the time of an
+//!    [class of credential](credential_class) may do, with any scopes. [`context`]: the caller, the request and the time of an
 //!    operation.
 //!
 //! Changes of a key follow [`rotation`] (which secret stays valid), [`lifecycle`] (notices, expiry, end of an overlap) and

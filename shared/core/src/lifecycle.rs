@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_next_is_a_notice_the_expiry_the_end_of_an_overlap_and_at_last_the_ttl() {
+    fn the_next_event_is_a_notice_the_expiry_the_end_of_an_overlap_or_at_last_the_ttl() {
         for (expires, overlap_ends, since, due) in [
             (None, None, 0, None),
             (Some(10 * DAY), None, 0, Some(3 * DAY)),
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_is_announced_unless_it_is_a_notice_that_comes_too_late() {
+    fn due_events_are_announced_except_outdated_notices() {
         use LifecycleEvent::{Expired, Expiring, OverlapEnded};
         for (overlap_ends, due, now, events) in [
             (None, 3 * DAY, 3 * DAY, &[Expiring(7)][..]),
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_and_not_announced_stays_due_when_a_key_is_changed() {
+    fn an_event_that_is_due_stays_due_when_the_key_changes() {
         assert_eq!(announced_until(None, at(0)), at(0));
         assert_eq!(announced_until(Some(at(60)), at(0)), at(0));
         let late = announced_until(Some(at(-60)), at(0));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     proptest! {
-        /// A key is looked at whenever it is due, each time a little late.
+        /// The key is processed each time it is due, always a little late.
         #[test]
         fn everything_that_happens_to_a_key_is_announced_once_and_in_its_order(
             life in prop::option::of(1..40 * DAY),

@@ -127,7 +127,7 @@ impl MacKey {
 
 #[cfg(test)]
 thread_local! {
-    /// How many MACs this thread has begun: the work that a presented credential costs.
+    /// The number of MACs that this thread has begun, which is the work for a presented credential.
     pub(crate) static MACS_BEGUN: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
@@ -229,7 +229,7 @@ fn legacy_hash(pepper: &MacKey, key: &LegacyCredential) -> SecretHash {
 
 /// The error of a hash whose pepper the deployment does not list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("PEPPERS lists no version {version}, under which a stored hash was made")]
+#[error("PEPPERS does not list version {version}, which a stored hash uses")]
 pub struct UnknownPepper {
     /// The version beside the stored hash.
     pub version: u32,

@@ -47,7 +47,7 @@ impl<'a> QueryParameters<'a> {
             read.refuse(name, credential::MUST_NOT_BE);
         }
         for name in twice.into_iter().take(MAX_UNKNOWN_FIELDS) {
-            read.refuse(name, "must be there once");
+            read.refuse(name, "must not be repeated");
         }
         read
     }
@@ -147,7 +147,7 @@ mod tests {
     use crate::fixtures::KEY_TEXT;
 
     #[test]
-    fn what_a_client_sends_reaches_no_log() {
+    fn values_of_a_client_reach_no_log() {
         let parameters = QueryParameters::new([("secret", "secret"), ("secret", "secret")]);
         let shown = format!("{parameters:?}");
         assert!(!shown.contains("secret"), "{shown}");
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn a_query_of_nothing_but_repetitions_makes_no_large_response() {
         let repeated = vec![("a", ""); 2500];
-        assert_eq!(invalid_parameters(&repeated).len(), 2, "it is there twice, and unknown");
+        assert_eq!(invalid_parameters(&repeated).len(), 2, "it is repeated, and unknown");
         let names: Vec<String> = (0..2500).map(|index| format!("{index}{}", "n".repeat(500))).collect();
         let all: Vec<_> = names.iter().chain(&names).map(|name| (name.as_str(), "")).collect();
         let said = invalid_parameters(&all);

@@ -1,4 +1,4 @@
-//! What each class of credential may do, whatever its scopes.
+//! The operations that each class of credential may perform, with sufficient scopes.
 //!
 //! A token, a legacy key or an old secret must not gain what it lacks: a token could create a key that outlives it, and an old
 //! secret could make itself permanent. So every operation of the management and OAuth APIs is decided here for every class, in

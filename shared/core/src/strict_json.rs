@@ -36,7 +36,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Document, String> {
         let valid = &text[..error.valid_up_to()];
         let line = valid.split(|byte| *byte == b'\n').count();
         let column = valid.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
-        format!("must be JSON in UTF-8: a byte that is none at line {line} column {column}")
+        format!("must be JSON in UTF-8: an invalid byte at line {line} column {column}")
     })?;
     let mut twice = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -50,9 +50,9 @@ fn explain(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let (what, place) = text.rsplit_once(" at line ").unwrap_or((&text, "?"));
     let what = match what {
-        "trailing characters" => "something comes after the end of the document",
+        "trailing characters" => "unexpected content after the end of the document",
         "lone leading surrogate in hex escape" | "unexpected end of hex escape" => {
-            "a \\u escape that is half of a character (a lone surrogate)"
+            "a \\u escape with a lone surrogate"
         }
         "recursion limit exceeded" => "it is nested too deeply",
         other => other,
@@ -188,13 +188,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_text_is_said_with_its_line_and_column() {
+    fn an_error_in_json_has_its_line_and_column() {
         for (text, expected) in [
             ("", "must be JSON, and is empty"),
             ("\u{FEFF} \r\n", "must be JSON, and is empty"),
             ("{\"name\":\"a\",}", "must be JSON: trailing comma at line 1 column 13"),
             ("{\n  \"name\": \"a\" // the name\n}", "must be JSON: expected `,` or `}` at line 2 column 15"),
-            ("{} {}", "must be JSON: something comes after the end of the document at line 1 column 4"),
+            ("{} {}", "must be JSON: unexpected content after the end of the document at line 1 column 4"),
             ("{\"name\": nan}", "must be JSON: expected ident at line 1 column 11"),
             ("{'name': 1}", "must be JSON: key must be a string at line 1 column 2"),
             ("name=a", "must be JSON: expected ident at line 1 column 2"),
@@ -208,13 +208,10 @@ mod tests {
             r#"{"name":"\udc00"}"#,
         ] {
             let said = parse(half.as_bytes()).unwrap_err();
-            assert!(
-                said.starts_with("must be JSON: a \\u escape that is half of a character"),
-                "{half}: {said}"
-            );
+            assert!(said.starts_with("must be JSON: a \\u escape with a lone surrogate"), "{half}: {said}");
         }
         let said = parse(b"{\"name\":\n \"M\xfcller\"}").unwrap_err();
-        assert_eq!(said, "must be JSON in UTF-8: a byte that is none at line 2 column 4");
+        assert_eq!(said, "must be JSON in UTF-8: an invalid byte at line 2 column 4");
         let said = parse("[".repeat(10_000).as_bytes()).unwrap_err();
         assert!(said.starts_with("must be JSON: it is nested too deeply at line 1"), "{said}");
         let said = parse(b"{\"name\": 1e999}").unwrap_err();
@@ -249,7 +246,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_text_without_repetitions_is_what_serde_json_reads(text in "[\\[\\]{},:\"a-c0-9.eE\\\\ \\-]{0,24}") {
+        fn a_text_without_repetitions_parses_as_with_serde_json(text in "[\\[\\]{},:\"a-c0-9.eE\\\\ \\-]{0,24}") {
             match (parse(text.as_bytes()), serde_json::from_str::<Value>(&text)) {
                 (Ok(document), Ok(value)) => prop_assert!(document.value == value || !document.twice.is_empty()),
                 (Err(_), Err(_)) => {}

@@ -3,19 +3,19 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 
-/// A time cut to whole seconds, as it is stored.
+/// A time without fractions of a second, as records store it.
 #[must_use]
 pub fn whole_second(time: DateTime<Utc>) -> DateTime<Utc> {
     DateTime::from_timestamp(time.timestamp(), 0).unwrap_or(time)
 }
 
-/// A time cut to whole milliseconds, which tell apart two changes of one user.
+/// A time without fractions of a millisecond. Milliseconds distinguish two changes of one user.
 #[must_use]
 pub fn whole_millisecond(time: DateTime<Utc>) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or(time)
 }
 
-/// A time as it is shown: RFC 3339, UTC, whole seconds.
+/// The form for responses: RFC 3339, UTC, whole seconds.
 #[must_use]
 pub fn rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
@@ -25,7 +25,7 @@ pub fn rfc3339(time: DateTime<Utc>) -> String {
 ///
 /// # Errors
 ///
-/// Those of the serializer.
+/// The errors of the serializer.
 pub fn serialize<S: Serializer>(time: &Option<DateTime<Utc>>, serializer: S) -> Result<S::Ok, S::Error> {
     time.map(rfc3339).serialize(serializer)
 }
@@ -39,7 +39,7 @@ pub mod zero_until_used {
     ///
     /// # Errors
     ///
-    /// Those of the serializer.
+    /// The errors of the serializer.
     pub fn serialize<S: Serializer>(time: &Option<DateTime<Utc>>, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_i64(time.map_or(0, |time| time.timestamp()))
     }

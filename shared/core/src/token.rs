@@ -202,10 +202,10 @@ impl Family {
     }
 }
 
-/// Declares how an id is stored in the attribute `entry`: behind a prefix that tells the kind of item.
+/// Declares how an id is stored in the attribute `entry`: after a prefix for the kind of item.
 macro_rules! entry {
     ($module:ident, $id:ident, $prefix:literal) => {
-        #[doc = concat!("How the id is stored in the attribute `entry`: behind `", $prefix, "`.")]
+        #[doc = concat!("How the id is stored in the attribute `entry`: after `", $prefix, "`.")]
         pub mod $module {
             use serde::de::Error;
             use serde::{Deserialize, Deserializer, Serializer};
@@ -225,7 +225,7 @@ macro_rules! entry {
             ///
             /// # Errors
             ///
-            /// Those of the serializer.
+            /// The errors of the serializer.
             pub fn serialize<S: Serializer>(id: &$id, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(&text(*id))
             }
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_says_what_it_is_of() {
+    fn an_entry_shows_its_kind() {
         let stored = serde_json::to_value(fixtures::token()).unwrap();
         assert_eq!(stored["entry"], "TOKEN#01JD4A0000F9K3W7RT2M8Q0000");
         assert_eq!(serde_json::from_value::<Token>(stored.clone()).unwrap(), fixtures::token());

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_displayed_is_not_compared() {
+    fn invisible_characters_are_not_compared() {
         for ignorable in [
             '\u{200B}',
             '\u{200D}',
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_displayed_is_visible_and_compared() {
+    fn displayed_characters_are_visible_and_compared() {
         for text in ["a", "👩‍💻", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "é", "ا", "한", "."] {
             assert!(is_visible(text) && !fold(text).is_empty(), "{text}");
             assert!(!text.chars().any(is_layout_control), "{text}");
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_visible_is_compared_with_something() {
+    fn visible_characters_have_a_folded_form() {
         // No character beyond these has another form.
         let all = (0..0x3_0000).filter_map(char::from_u32).map(String::from);
         let lost: Vec<_> = all.filter(|text| is_visible(text) && fold(text).trim().is_empty()).collect();

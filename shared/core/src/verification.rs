@@ -533,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_of_an_old_secret_holds_until_its_overlap_ends() {
+    fn a_cached_verification_of_an_old_secret_ends_with_its_overlap() {
         let old = verify(OLD, key_in_overlap(), at(0));
         assert!(old.holds(at(59)) && !old.holds(at(60)));
         for lasting in [
@@ -564,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_opens_what_its_own_rules_and_those_of_its_key_have_in_common() {
+    fn a_token_is_accepted_where_both_its_rules_and_its_keys_rules_allow() {
         let of = |held: &[&str], granted: &[&str]| {
             let key = Key { endpoints: rules(held), ..key() };
             let token = Token { endpoints: rules(granted), ..token() };

@@ -1,6 +1,7 @@
-//! What Keygate needs of AWS, around the rules in [`keygate_core`]: tables, use cases, and the APIs that the Lambda functions serve.
+//! The part of Keygate that uses AWS, around the rules in [`keygate_core`]: tables, use cases, and the APIs that the Lambda
+//! functions serve.
 //!
-//! A binary in `functions/` starts, makes what it needs from this crate, and hands every event over. Decisions live here and in
+//! A binary in `functions/` starts, creates its parts from this crate, and hands every event over. Decisions live here and in
 //! [`keygate_core`].
 //!
 //! # A guided tour
@@ -27,12 +28,12 @@
 //! | --- | --- |
 //! | the message of a refusal of the management API | `api/problem.rs` |
 //! | the policy that the authorizer returns, and its condition | `api/authorizer_response.rs` |
-//! | what a credential may do | [`keygate_core::rights`] |
+//! | the rights of a class of credential | [`keygate_core::rights`] |
 //! | the length of a name | [`keygate_core::name`] |
-//! | what is written after an authorization | `authorizer/deferred.rs` |
-//! | how long something may take | `authorizer/settings.rs`, `aws/mod.rs`, `api/management.rs` |
+//! | the writes after an authorization | `authorizer/deferred.rs` |
+//! | a time limit | `authorizer/settings.rs`, `aws/mod.rs`, `api/management.rs` |
 //! | the audit event of a change | the use case, such as `keys/rotate.rs` |
-//! | what is read of a table, and under which condition it is written | the files of the table in `store/`; what the authorizer reads: `store/reader.rs` |
+//! | the reads of a table, and the conditions of its writes | the files of the table in `store/`; the authorizer's reads: `store/reader.rs` |
 //! | an environment variable | `settings.rs` of its area, or the file that uses it; and `Environment` in the function's fragment of the template |
 //! | a permission of a function, the projection of an index | `infra/template/functions/`, `infra/template/data.yaml` |
 

@@ -22,7 +22,7 @@ const LAYERS: [&str; 12] = [
     "api",
 ];
 
-/// What `keygate-core` does without, by the beginning of a crate's name.
+/// The beginnings of names of crates that `keygate-core` must not depend on.
 const NOT_IN_CORE: [&str; 6] = ["aws", "tokio", "lambda", "hyper", "http", "rustls"];
 
 /// The modules of a crate that are files, and the modules that each of them names outside of its unit tests.

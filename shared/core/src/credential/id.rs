@@ -77,7 +77,7 @@ ulid_id! {
 ulid_id! {
     /// The public id of a token: a ULID whose last 16 bits are a number.
     ///
-    /// The tokens of a family differ from its id in the number alone. The id of a token therefore names its family, and the
+    /// The tokens of a family differ from its id only in the number. The id of a token therefore names its family, and the
     /// authorizer reads key, token and family at once. The number 0 marks a token without a family.
     TokenId,
     /// The error of a text that is not a [`TokenId`].

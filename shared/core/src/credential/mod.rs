@@ -249,7 +249,7 @@ pub fn contains_credential(text: &str) -> bool {
 }
 
 /// The message for a text in which [`contains_credential`] finds a credential. It does not repeat the text.
-pub const MUST_NOT_BE: &str = "must not be a credential, nor contain one";
+pub const MUST_NOT_BE: &str = "must not contain a credential";
 
 /// Why a text is not a credential of this deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

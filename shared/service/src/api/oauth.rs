@@ -178,8 +178,8 @@ impl OAuthRequest {
             return Err(OAuthError::InvalidRequest(format!("The body must be {FORM}.")));
         }
         if has_content_coding(&self.request) {
-            let detail = "The body must have no content coding: send it as it is, without Content-Encoding."
-                .to_owned();
+            let detail =
+                "The body must not have a content coding. Send it without Content-Encoding.".to_owned();
             return Err(OAuthError::InvalidRequest(detail));
         }
         let body: &[u8] = self.request.body();
@@ -227,11 +227,11 @@ fn error_response(error: &OAuthError, request_id: Option<&str>) -> Response<Body
     let (status, code, description) = match error {
         OAuthError::InvalidRequest(detail) => (StatusCode::BAD_REQUEST, "invalid_request", detail.as_str()),
         OAuthError::InvalidClient(..) | OAuthError::RefusedClient(..) => {
-            let description = "The client must be authenticated with an API key that works.";
+            let description = "The client must authenticate with a working API key.";
             (StatusCode::UNAUTHORIZED, "invalid_client", description)
         }
         OAuthError::UnauthorizedClient(_) => {
-            let description = "This takes an API key with its current secret.";
+            let description = "This requires an API key with its current secret.";
             (StatusCode::BAD_REQUEST, "unauthorized_client", description)
         }
         OAuthError::Failed(Error::CallerRemoved) => {
@@ -241,12 +241,12 @@ fn error_response(error: &OAuthError, request_id: Option<&str>) -> Response<Body
         OAuthError::Failed(Error::TooManyTokens(bound)) => {
             // RFC 6749 has no code for this error. This code marks it as temporary, which it is, because tokens expire.
             too_many = format!(
-                "The key has as many tokens that work as it may have, {bound}. Revoke some, or wait until they expire."
+                "The key has {bound} working tokens, the maximum. Revoke some, or wait until they expire."
             );
             (StatusCode::CONFLICT, "temporarily_unavailable", too_many.as_str())
         }
         OAuthError::InvalidGrant(_) | OAuthError::RefusedGrant(_) => {
-            let description = "The token does not work, or is another client's.";
+            let description = "The token is invalid or belongs to another client.";
             (StatusCode::BAD_REQUEST, "invalid_grant", description)
         }
         OAuthError::UnsupportedGrantType => {
@@ -255,7 +255,8 @@ fn error_response(error: &OAuthError, request_id: Option<&str>) -> Response<Body
         }
         OAuthError::InvalidScope(detail) => (StatusCode::BAD_REQUEST, "invalid_scope", detail.as_str()),
         OAuthError::UnsupportedTokenType => {
-            let description = "An API key is deleted, disabled or rotated over the management API.";
+            let description =
+                "Only the management API can end an API key: delete, disable or rotate it there.";
             (StatusCode::BAD_REQUEST, "unsupported_token_type", description)
         }
         OAuthError::Failed(Error::Timeout(_)) => {

@@ -90,7 +90,7 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::AlreadyBootstrapped => (StatusCode::CONFLICT, "already_bootstrapped", "Already bootstrapped"),
         Error::OwnUser => (StatusCode::CONFLICT, "own_user", "Own user"),
         Error::RemovalLimit(_) => (StatusCode::CONFLICT, "removal_limit", "Removal limit"),
-        // No client gets the second one: it ends work without a client.
+        // `UserReinstated` reaches no client, because only background work returns it.
         Error::Conflict | Error::UserReinstated => (StatusCode::CONFLICT, "conflict", "Conflict"),
         Error::PreconditionFailed => {
             (StatusCode::PRECONDITION_FAILED, "precondition_failed", "Precondition failed")
@@ -116,44 +116,50 @@ fn detail(error: &Error) -> String {
         Error::Invalid { .. } => "The request has invalid fields.",
         Error::TooLarge(longest) => return format!("The body may have at most {} KiB.", longest / 1024),
         Error::NotJson => "The body must be application/json.",
-        Error::Coded => "The body must have no content coding: send it as it is, without Content-Encoding.",
+        Error::Coded => "The body must not have a content coding. Send it without Content-Encoding.",
         Error::InsufficientScope(scope) => return format!("This requires the scope {scope}."),
         Error::InsufficientEndpoints(Some(rule)) => {
             return format!("The endpoint rules of the caller's key do not cover {rule}.");
         }
-        Error::InsufficientEndpoints(None) => "The caller's key has endpoint rules, and this one has none.",
+        Error::InsufficientEndpoints(None) => {
+            "The caller's key has endpoint rules, but the key of the request has none."
+        }
         Error::InsufficientCredential(presented) => {
-            return format!("This takes an API key with its current secret, not {presented}.");
+            return format!("This requires an API key with its current secret, not {presented}.");
         }
         Error::NotYourKey => "Only administrators of the workspace may act for other users.",
         Error::CallerRemoved => "Your user was removed from this workspace.",
-        Error::NotFound => "The workspace has no such key.",
+        Error::NotFound => "The key does not exist in this workspace.",
         Error::NoOrigin => {
-            "This deployment lets no page of another origin call it: its CorsAllowOrigin is not set."
+            "This deployment does not allow cross-origin requests: CorsAllowOrigin is not set."
         }
-        Error::NoSuchToken => "The key has no such token.",
-        Error::NoSuchLegacyKey => "The workspace has no such legacy key.",
-        Error::NoLegacyKeys => "This deployment honours no legacy keys.",
-        Error::NoSuchWorkspace => "There is no such workspace. A workspace begins with its bootstrap.",
+        Error::NoSuchToken => "The key does not have this token.",
+        Error::NoSuchLegacyKey => "The legacy key does not exist in this workspace.",
+        Error::NoLegacyKeys => "This deployment accepts no legacy keys.",
+        Error::NoSuchWorkspace => "The workspace does not exist. Bootstrap it first.",
         Error::TooManyKeys => {
-            "You have more keys than can be listed. Delete some, or ask with the scope keys:read."
+            "You have too many keys for a list of your own keys. Delete some, or use a key with the scope keys:read."
         }
         Error::NameTaken(None) => "A key of this workspace already has this name.",
         Error::NameTaken(Some(holder)) => return format!("The key {holder} already has this name."),
         Error::QuotaReached { counted, quota } => {
-            return format!("The user has {counted} keys, and may have {quota}. Expired keys do not count.");
+            return format!(
+                "The user has {counted} keys, and the quota is {quota}. Expired keys do not count."
+            );
         }
         Error::TooManyTokens(bound) => {
-            return format!("The key has {bound} tokens that work, and may have no more.");
+            return format!("The key has {bound} working tokens, the maximum.");
         }
-        Error::UserRemoved => "The user was removed from the workspace and can get no key.",
-        Error::AlreadyBootstrapped => "The workspace has users. One of its administrators can create keys.",
+        Error::UserRemoved => "The user was removed from the workspace and cannot get new keys.",
+        Error::AlreadyBootstrapped => {
+            "The workspace is bootstrapped already. Its administrators can create keys."
+        }
         Error::OwnUser => {
-            "Users can neither remove nor reinstate themselves. Another user with the scope users:write can."
+            "Users cannot remove or reinstate themselves. Another user with the scope users:write can do it."
         }
         Error::RemovalLimit(limit) => {
             return format!(
-                "This workspace does not know the user, and {limit} such users have been removed from it, which is the limit. \
+                "The user is unknown in this workspace, and {limit} unknown users were removed from it, the maximum. \
                  A user who has or had a key can always be removed."
             );
         }
@@ -162,10 +168,10 @@ fn detail(error: &Error) -> String {
         }
         Error::PreconditionFailed => "The key was changed since that ETag.",
         Error::IdempotencyMismatch => {
-            "This Idempotency-Key came with another request before. Send the same request again, or a new key with a new one."
+            "This Idempotency-Key was used with another request. Repeat that request, or use a new Idempotency-Key."
         }
         Error::IdempotencyConflict(_) => {
-            "An earlier request with this Idempotency-Key made or rotated a key that was rotated, disabled or deleted since, or is expired."
+            "The key that an earlier request with this Idempotency-Key created or rotated was rotated, disabled or deleted since, or has expired."
         }
         Error::Timeout(_) => "The request took too long. A change may or may not have been made.",
         Error::Busy | Error::Unavailable { .. } => "The service is temporarily unavailable. Try again later.",

@@ -98,7 +98,7 @@ pub fn new_image<T: DeserializeOwned>(record: &EventRecord) -> Option<Result<T, 
     let image = &record.change.new_image;
     (!image.is_empty()).then(|| {
         serde_dynamo::from_item(image.clone())
-            .map_err(|_| Error::Broken("a record is not as it should be".to_owned()))
+            .map_err(|_| Error::Broken("a stream record is malformed".to_owned()))
     })
 }
 
@@ -118,7 +118,7 @@ pub fn removed_by_time<T: DeserializeOwned>(
     let at = record.change.approximate_creation_date_time;
     let item = serde_dynamo::from_item(record.change.old_image.clone());
     // The error has no details, because serde's messages can quote values.
-    Some(item.map(|item| (item, at)).map_err(|_| Error::Broken("a record is not as it should be".to_owned())))
+    Some(item.map(|item| (item, at)).map_err(|_| Error::Broken("a stream record is malformed".to_owned())))
 }
 
 /// The event of a function with two sources: a table's stream and a queue. Like every type that contains an event, it has no

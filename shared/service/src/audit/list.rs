@@ -39,7 +39,7 @@ impl ListActivity {
         let mut parameters = QueryParameters::new(parameters);
         // The list of all changes has no calls and no tokens, so a filter for them would suggest that there are none.
         let has_use = parameters.has("actor") || parameters.has("key_id");
-        let demand = "is of use, which is listed by actor or by key_id only";
+        let demand = "requires actor or key_id, because it selects events of use";
         let action = parameters.optional("action", |value| match Action::parse(value) {
             Ok(action) if !action.is_management() && !has_use => Err(demand.to_owned()),
             Ok(_) => Ok(value.to_owned()),

@@ -156,7 +156,7 @@ mod tests {
         KeyCall { owner, credential: None, origin, outcome, works, at: at(seconds) }
     }
 
-    /// What was written after calls of one kind at these seconds, an invocation each.
+    /// The events written for calls of one kind at these seconds, with one invocation for each call.
     fn written(interval: Option<TimeDelta>, seconds: impl IntoIterator<Item = i64>) -> Vec<(i64, u32)> {
         let mut calls = CallCounter::new(interval);
         let mut written = Vec::new();
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_of_what_does_not_work_are_counted_by_the_minute_even_where_each_call_is_written() {
+    fn refusals_of_credentials_that_do_not_work_are_counted_by_the_minute_even_with_each() {
         for interval in [TimeDelta::zero(), MINUTE] {
             let mut calls = CallCounter::new(Some(interval));
             let mut written = Vec::new();
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_counted_is_written_by_later_invocations_of_whatever_kind() {
+    fn counted_calls_are_written_by_later_invocations_of_any_kind() {
         let mut calls = CallCounter::new(Some(TimeDelta::minutes(1)));
         for second in [0, 1, 2] {
             calls.count(call("/orders", CallOutcome::Allowed, second));
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_counted_is_there_at_the_end_and_quiet_kinds_are_forgotten() {
+    fn counted_calls_are_written_at_the_end_and_quiet_kinds_are_forgotten() {
         let mut calls = CallCounter::new(Some(TimeDelta::minutes(1)));
         calls.count(call("/orders", CallOutcome::Allowed, 0));
         calls.due(at(0), 2);

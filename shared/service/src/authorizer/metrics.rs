@@ -1,10 +1,10 @@
 //! The authorizer's metrics, in `CloudWatch`'s embedded metric format: `CloudWatch` extracts them from lines of the log,
-//! which takes no call and no permission
+//! which requires no call and no permission
 //! (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>).
 //!
-//! This is written by hand, not with the `metrics` crate and an exporter of the format, for two reasons. Exporters for Lambda
-//! flush after each invocation; logs are priced by size, so here an environment writes at most one line in ten seconds. And
-//! each line carries the function's own log level, because Lambda drops lines below it.
+//! Keygate does not use the `metrics` crate with an exporter of the format, for two reasons. Exporters for Lambda flush after
+//! each invocation; logs are priced by size, so an environment of Keygate writes at most one line in ten seconds. And each line
+//! must carry the function's log level, because Lambda drops lines below it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -51,9 +51,9 @@ impl Counter {
 /// A metric that is a time, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Latency {
-    /// The one read of an authorization.
+    /// The duration of an authorization's read.
     Store,
-    /// The derivation of the peppers, once when an environment starts.
+    /// The duration of deriving the peppers, once when an environment starts.
     Kms,
 }
 
@@ -69,17 +69,17 @@ impl Latency {
 /// The source of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LookupSource {
-    /// There was no credential to verify.
+    /// None, because the request has no credential to verify.
     None,
     /// The environment's cache.
     Cache,
     /// A stale entry of the environment's cache, because the store failed.
     Stale,
-    /// The store, and how long the read took.
+    /// A read of the store, with its duration.
     Store(Duration),
 }
 
-/// What an environment has counted and measured since its last line.
+/// The counts and measurements of an environment since its last line.
 #[derive(Debug)]
 pub struct Metrics {
     stack: String,
@@ -143,7 +143,7 @@ impl Metrics {
         self.take(now)
     }
 
-    /// Takes all metrics as lines: one without a reason, and one for each reason of refusals.
+    /// Takes all metrics as lines: one for counts and times, and one for each reason of refusals.
     pub fn take(&mut self, now: DateTime<Utc>) -> Vec<Value> {
         let refused = std::mem::take(&mut self.refused);
         let mut values = Map::new();

@@ -65,7 +65,7 @@ impl AuthorizationResult {
         }
     }
 
-    /// What is to be written of the decision: `origin` and `outcome` are those of the call that was decided `at` that time.
+    /// The deferred work for the decision. `origin` and `outcome` belong to the call, which was decided `at` that time.
     #[must_use]
     pub fn deferred_work(
         self,
@@ -157,7 +157,7 @@ impl Authorizer {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the store did not answer in time, and the cache may not be used in its place.
+    /// - [`Error::Unavailable`]: the store did not respond in time, and the cache may not be used in its place.
     /// - [`Error::UnknownPepper`]: the stored hash is under a pepper version that is not listed.
     /// - [`Error::Broken`]: the stored item cannot be read.
     ///

@@ -37,7 +37,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the store did not answer in time.
+    /// - [`Error::Unavailable`]: the store did not respond in time.
     /// - [`Error::UnknownPepper`]: the stored hash is under a pepper version that is not listed.
     /// - [`Error::Broken`]: the stored item cannot be read.
     ///
@@ -69,7 +69,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the store did not answer in time.
+    /// - [`Error::Unavailable`]: the store did not respond in time.
     /// - [`Error::Broken`]: the stored item cannot be read.
     pub async fn verify_legacy(
         &self,

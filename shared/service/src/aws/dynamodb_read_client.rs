@@ -112,7 +112,7 @@ mod tests {
         assert!(error.to_string().contains("DynamoDB failed: 500"), "{error}");
     }
 
-    /// Stale answers are for failures of the database alone.
+    /// The cache may replace a response of the database only if the database failed.
     #[tokio::test]
     async fn a_refusal_is_a_fault_of_the_deployment_and_no_failure_of_the_database() {
         let denied = r#"{"__type": "com.amazon.coral.service#AccessDeniedException", "Message": "User: arn is not authorized"}"#;

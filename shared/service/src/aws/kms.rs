@@ -142,7 +142,7 @@ pub async fn derive_one(client: Client, source: MacKeySource) -> Result<MacKey, 
     let mac = Zeroizing::new(response.mac.map(Blob::into_inner).unwrap_or_default());
     let mut key = Zeroizing::new([0; 32]);
     if mac.len() != key.len() {
-        return Err(Error::Broken(format!("KMS answered with a MAC of {} bytes instead of 32", mac.len())));
+        return Err(Error::Broken(format!("KMS returned a MAC of {} bytes instead of 32", mac.len())));
     }
     key.copy_from_slice(&mac);
     Ok(MacKey::new(source.version, &key))

@@ -1,8 +1,8 @@
-//! The clients of AWS, made for a short cold start: from the variables that Lambda sets rather than from a search for
-//! profiles, with TLS by `ring` and compiled-in roots rather than those of the machine.
+//! The clients of AWS, made for a short cold start: configured by the variables that Lambda sets, without a search for
+//! profiles, and with TLS by `ring` and compiled-in root certificates.
 //!
-//! `DynamoDB` and KMS are called with the SDK, every other service, and the reads that each request waits for, with the
-//! [`SigV4Client`]: `docs/decisions/0026-one-signed-client.md` says why.
+//! The SDK calls `DynamoDB` and KMS. [`SigV4Client`] calls the other services, and makes the reads that each request waits
+//! for: `docs/decisions/0026-one-signed-client.md` says why.
 
 pub mod async_invoke;
 pub(crate) mod backoff;
@@ -34,8 +34,8 @@ pub const BACKGROUND_BUDGET: Duration = Duration::from_secs(6);
 /// How long a management function waits for one call of AWS, retries included.
 pub const MANAGEMENT_BUDGET: Duration = Duration::from_secs(3);
 
-/// Makes the clients of one function, each on demand: a client that is made brings all that it can do into the binary. They
-/// share one pool of connections.
+/// Makes the clients of one function on demand, because each adds its code to the binary. They share one pool of
+/// connections.
 #[derive(Debug)]
 pub struct Aws {
     settings: AwsSettings,
@@ -47,7 +47,7 @@ pub struct Aws {
 impl Aws {
     /// Reads the settings for the clients of `function`, whose name AWS logs with every call. Nothing is sent yet.
     ///
-    /// `budget` bounds one call with its retries: half of it one attempt, a quarter of it connecting over TCP.
+    /// `budget` bounds one call with its retries: half of it bounds one attempt, a quarter of it connecting over TCP.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl Aws {
         aws_sdk_kms::Client::from_conf(config.build())
     }
 
-    /// The client of the reads that every request to an API waits for.
+    /// The client that reads presented credentials, for which every request waits.
     ///
     /// # Panics
     ///
@@ -91,7 +91,7 @@ impl Aws {
         DynamoDbReadClient::new(self.sigv4(), self.settings.dynamodb_url())
     }
 
-    /// The client of every other service.
+    /// The client of all other services.
     ///
     /// # Panics
     ///
@@ -102,7 +102,7 @@ impl Aws {
         SigV4Client::new(http, self.credentials(), region, &self.function, self.budget)
     }
 
-    /// What the clients of the SDK have in common.
+    /// The common configuration of the SDK's clients.
     fn sdk_config(&self) -> SdkConfig {
         let app_name = AppName::new(format!("keygate-{}", self.function));
         let timeouts = TimeoutConfig::builder()
@@ -120,12 +120,12 @@ impl Aws {
             .build()
     }
 
-    /// What the clients are made from.
+    /// The settings of the clients.
     pub(crate) fn settings(&self) -> &AwsSettings {
         &self.settings
     }
 
-    /// Those of the function's role.
+    /// The credentials of the function's role.
     fn credentials(&self) -> Credentials {
         let token = self.settings.session_token.as_ref();
         Credentials::new(
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_database_that_does_not_answer_is_a_failure_of_both_clients() {
+    async fn a_database_that_does_not_respond_is_a_failure_of_both_clients() {
         // Nothing listens there.
         let aws = test_server::aws("https://127.0.0.1:1", Duration::from_secs(2));
         let failure = aws.dynamodb().list_tables().send().await.unwrap_err();

@@ -78,10 +78,10 @@ pub(crate) struct ServiceRequest<'a> {
 /// Why a call has no result.
 #[derive(Debug, ThisError)]
 pub(crate) enum CallError {
-    /// The service answered with an error.
+    /// The service returned an error.
     #[error("{0}")]
     Refused(ErrorResponse),
-    /// The service did not answer within the budget, or its response could not be read.
+    /// The service did not respond within the budget, or its response could not be read.
     #[error("{0}")]
     NoResponse(String),
     /// The request cannot be signed or written.
@@ -89,7 +89,7 @@ pub(crate) enum CallError {
     InvalidRequest(String),
 }
 
-/// An error as a service answered it. Its `Display` leaves out the message, which may repeat parts of the request.
+/// An error returned by a service. Its `Display` leaves out the message, which may repeat parts of the request.
 pub(crate) struct ErrorResponse {
     pub(crate) status: StatusCode,
     /// Such as `ThrottlingException`; empty if the response has none.

@@ -1,4 +1,4 @@
-//! A service of AWS for unit tests: an HTTP server that gives prepared responses and keeps the requests.
+//! An AWS service for unit tests: an HTTP server that returns prepared responses and records the requests.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,15 +11,15 @@ use crate::aws::settings::AwsSettings;
 
 pub(crate) const SECRET_ACCESS_KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-/// Above the time of every test that does not wait for a budget.
+/// Longer than any test that does not wait for the end of its budget.
 pub(crate) const BUDGET: Duration = Duration::from_secs(20);
 
-/// A request as it arrives.
+/// A received request.
 #[derive(Debug)]
 pub(crate) struct ArrivedRequest {
-    /// Such as `POST / HTTP/1.1`.
+    /// The request line, such as `POST / HTTP/1.1`.
     pub(crate) line: String,
-    /// By their names in lower case.
+    /// The headers by their names in lower case.
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
 }
@@ -38,7 +38,7 @@ pub(crate) struct TestServer {
 }
 
 impl TestServer {
-    /// Serves requests with these responses, in their order, each over a connection of its own.
+    /// Serves requests with these responses in order, each on a separate connection.
     pub(crate) fn start(responses: impl Into<Vec<String>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -49,23 +49,23 @@ impl TestServer {
         Self { url, serving }
     }
 
-    /// Waits until every response is given.
+    /// Waits until every response is sent, and returns the requests.
     pub(crate) fn requests(self) -> Vec<ArrivedRequest> {
         self.serving.join().unwrap()
     }
 
-    /// The clients of a function for which every service is this one.
+    /// The clients of a function that reach this server for every service.
     pub(crate) fn aws(&self) -> Aws {
         aws(&self.url, BUDGET)
     }
 }
 
-/// The clients of a function for which every service is at `url`.
+/// The clients of a function that reach `url` for every service.
 pub(crate) fn aws(url: &str, budget: Duration) -> Aws {
     Aws::new(&settings(&[("AWS_ENDPOINT_URL", url)]), "test", budget).unwrap()
 }
 
-/// What Lambda sets in the environment, and more variables.
+/// Settings from the variables that Lambda sets and from `more`.
 pub(crate) fn settings(more: &[(&str, &str)]) -> AwsSettings {
     let variables = [
         ("AWS_REGION", "eu-west-1"),
@@ -77,7 +77,7 @@ pub(crate) fn settings(more: &[(&str, &str)]) -> AwsSettings {
     AwsSettings::from_environment(&environment).unwrap()
 }
 
-/// A response in HTTP.
+/// An HTTP response.
 pub(crate) fn response(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
 }

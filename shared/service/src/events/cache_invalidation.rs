@@ -289,7 +289,7 @@ mod tests {
     #[tokio::test]
     async fn stages_are_cleared_after_a_revocation_or_a_change_that_cannot_be_read() {
         let change = |action: &str| Ok(AuditedChange { action: action.to_owned(), changed: None });
-        let unreadable = || Err(Error::Broken("a record is not as it should be".to_owned()));
+        let unreadable = || Err(Error::Broken("a stream record is malformed".to_owned()));
         for (changes, requests) in [
             (vec![], 0),
             (vec![change("key.created"), change("user.reinstated")], 0),

@@ -1,4 +1,4 @@
-//! What follows a change: its event on `EventBridge`, and the invalidation of API Gateway's authorizer caches.
+//! The effects of a change: its event on `EventBridge`, and the invalidation of API Gateway's authorizer caches.
 
 pub mod cache_invalidation;
 pub mod publish;

@@ -69,7 +69,7 @@ impl TryFrom<OutboxEvent> for PublicEvent {
     type Error = Error;
 
     fn try_from(stored: OutboxEvent) -> Result<Self, Error> {
-        let broken = || Error::Broken("a stored event is not as it should be".to_owned());
+        let broken = || Error::Broken("a stored event is malformed".to_owned());
         let (time, id) = stored.event.split_once('#').ok_or_else(broken)?;
         let (_, actor) = stored.actor.split_once('#').ok_or_else(broken)?;
         Ok(Self {
@@ -137,12 +137,12 @@ impl Publisher {
         };
         let response = self.sigv4.call(&request).await.map_err(|error| error.of("EventBridge"))?;
         let response: PutEventsResponse = serde_json::from_slice(&response)
-            .map_err(|_| Error::Broken("EventBridge answered with something else".to_owned()))?;
+            .map_err(|_| Error::Broken("EventBridge returned a malformed response".to_owned()))?;
         let taken: Vec<_> = response.entries.iter().map(|entry| entry.get("ErrorCode").is_none()).collect();
         if taken.len() == events.len() {
             Ok(taken)
         } else {
-            Err(Error::Broken("EventBridge answered for another number of events".to_owned()))
+            Err(Error::Broken("EventBridge returned results for another number of events".to_owned()))
         }
     }
 
@@ -224,7 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_response_about_another_number_of_events_is_an_error() {
-        for (body, expected) in [(r#"{"Entries": []}"#, "another number"), ("{}", "something else")] {
+        for (body, expected) in [(r#"{"Entries": []}"#, "another number"), ("{}", "malformed response")] {
             let server = TestServer::start([response("200 OK", body)]);
             let publisher = Publisher::new(&server.aws(), &Environment::from_iter([("EVENT_BUS", "keys")]));
             let error = publisher.publish(&[event("a")]).await.unwrap_err();

@@ -110,7 +110,7 @@ pub(super) fn description(value: &Value) -> Result<String, FieldError> {
         return Err(FieldError::new(&format!("must have at most {MAX_DESCRIPTION_LEN} characters")));
     }
     if text.chars().any(|char| char.is_control() && char != '\n') {
-        return Err(FieldError::new(&"must have no control characters but line feeds"));
+        return Err(FieldError::new(&"must not have control characters other than line feeds"));
     }
     if text.chars().any(unicode::is_layout_control) {
         return Err(FieldError::new(&unicode::NO_LAYOUT_CONTROLS));
@@ -432,7 +432,7 @@ mod tests {
             panic!("it is ambiguous")
         };
         let said: Vec<_> = fields.iter().map(|field| format!("{} {}", field.place, field.detail)).collect();
-        assert_eq!(said, ["/expires_in is there twice", "/scopes is there twice"]);
+        assert_eq!(said, ["/expires_in is repeated", "/scopes is repeated"]);
     }
 
     #[test]

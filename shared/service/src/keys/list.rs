@@ -14,7 +14,7 @@ use crate::keys::{ReadableKeys, ShownKey};
 use crate::store::key_queries::{KeyFilter, KeyLister, KeyPosition, KeyQuery, Sort};
 use crate::store::pagination::{self, Cursor, Page, Section};
 
-/// The maximum length of an index's sort value in bytes: that of a folded name.
+/// The maximum length of an index's sort value in bytes. Folded names are the longest values.
 const MAX_SORT_VALUE_LEN: usize = 512;
 
 /// The maximum of the parameter for days without use.
@@ -33,7 +33,7 @@ pub struct ListKeys {
 /// The filters of a list; a filter that is `None` accepts every key.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Filter {
-    /// A part of the folded name.
+    /// A text that the folded name contains.
     name: Option<String>,
     user_id: Option<UserId>,
     created_by: Option<UserId>,
@@ -207,7 +207,7 @@ pub async fn list(
     Ok(found.page(from.as_ref(), query, |(_, key)| ShownKey::new(&key, brand, now)))
 }
 
-/// Whether a position is possible in an index.
+/// Whether a cursor's position has the form of the index's values.
 fn fits(sort: Sort, KeyPosition { sort_value: value, key_id }: &KeyPosition) -> bool {
     match sort {
         Sort::Name => (1..=MAX_SORT_VALUE_LEN).contains(&value.len()),

@@ -78,7 +78,7 @@ impl RotateKey {
         }
         let least = RECORD_LIFETIME.num_seconds();
         let detail = format!(
-            "must be at least {least} where a key rotates itself with an Idempotency-Key, so that its old secret can repeat the request"
+            "must be at least {least} when a key rotates itself with an Idempotency-Key, so that its old secret can repeat the request"
         );
         Err(Error::invalid(InvalidField { place: Place::Pointer("/overlap_seconds".to_owned()), detail }))
     }

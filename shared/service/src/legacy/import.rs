@@ -154,7 +154,7 @@ impl NewLegacyKey {
                 digest.ok_or_else(|| FieldError::new(&"must be 64 hexadecimal digits"))
             });
             if has_key == has_digest {
-                fields.refuse("key", "must be there, or sha256, and not both");
+                fields.refuse("key", "must be present unless sha256 is, and not both");
             }
             let user_id = fields.required("user_id", fields::owner);
             let name = fields.required("name", |value| {

@@ -151,7 +151,7 @@ impl ActivityTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: an item is not a valid event.
     pub async fn list(
         &self,
@@ -198,7 +198,7 @@ impl ActivityTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer. The event may or may not be written.
+    /// - [`Error::Unavailable`]: the database did not respond. The event may or may not be written.
     /// - [`Error::Broken`]: the event cannot be written as an item.
     pub async fn append(&self, event: &AuditEvent) -> Result<(), Error> {
         let put = self

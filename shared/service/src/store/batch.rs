@@ -38,7 +38,7 @@ type ItemsByTable<Item> = HashMap<String, Vec<Item>>;
 ///
 /// # Errors
 ///
-/// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
+/// - [`Error::Unavailable`]: the database did not respond, or items were still unprocessed when the time was over.
 /// - [`Error::Broken`]: the database rejected the request.
 pub(super) async fn get_directly(
     client: &DynamoDbReadClient,
@@ -69,7 +69,7 @@ pub(super) async fn get_directly(
 ///
 /// # Errors
 ///
-/// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
+/// - [`Error::Unavailable`]: the database did not respond, or items were still unprocessed when the time was over.
 pub(super) async fn get(
     client: &Client,
     mut wanted: HashMap<String, KeysAndAttributes>,
@@ -95,7 +95,7 @@ pub(super) async fn get(
 ///
 /// # Errors
 ///
-/// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
+/// - [`Error::Unavailable`]: the database did not respond, or items were still unprocessed when the time was over.
 ///
 /// # Panics
 ///

@@ -70,7 +70,7 @@ impl KeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     pub async fn due(
         &self,
         hour: DateTime<Utc>,

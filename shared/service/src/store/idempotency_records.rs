@@ -15,7 +15,7 @@ impl WorkspacesTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: the entry is not valid.
     pub async fn idempotency_record(
         &self,

@@ -38,5 +38,5 @@ pub(super) fn milliseconds(time: DateTime<Utc>) -> AttributeValue {
 
 /// The error for an item that cannot be read or written. It has no details, because serde's messages can quote values.
 pub(super) fn broken(what: &str) -> Error {
-    Error::Broken(format!("a stored {what} is not as it should be"))
+    Error::Broken(format!("a stored {what} is malformed"))
 }

@@ -150,7 +150,7 @@ impl KeyLister {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: an item is not valid.
     pub async fn of_workspace(
         &self,
@@ -198,7 +198,7 @@ impl KeyLister {
     /// # Errors
     ///
     /// - [`Error::TooManyKeys`]: the user has more keys than the bound allows to read.
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: an item is not valid.
     pub async fn of_user(
         &self,

@@ -60,7 +60,7 @@ impl KeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: the item is not a valid key, or has another id.
     pub async fn hashed(&self, id: KeyId) -> Result<Option<HashedKey>, Error> {
         let response =
@@ -73,7 +73,7 @@ impl KeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: the item is not a valid key, or has another id.
     pub async fn unhashed(&self, id: KeyId, now: DateTime<Utc>) -> Result<Option<UnhashedKey>, Error> {
         let stored: Option<UnhashedKey> = self.read(id, UNHASHED).await?;
@@ -85,7 +85,7 @@ impl KeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: the item is not a valid key, or has another id.
     pub async fn of_tokens(&self, id: KeyId, now: DateTime<Utc>) -> Result<Option<TokenKey>, Error> {
         let stored: Option<TokenKey> = self.read(id, &format!("{UNHASHED}, token_generation")).await?;
@@ -113,7 +113,7 @@ impl KeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     pub async fn rehash(&self, id: KeyId, stored: &SecretHash, renewed: &SecretHash) -> Result<(), Error> {
         let update = self
             .client
@@ -130,8 +130,8 @@ impl KeysTable {
     }
 }
 
-/// Reads an item as the key with this id. It compares the id, because a layer between Keygate and the database could answer
-/// a request with another request's item.
+/// Reads an item as the key with this id. It compares the id, because a layer between Keygate and the database could
+/// return another request's item.
 fn key_of<T: DeserializeOwned>(id: KeyId, item: Item) -> Result<T, Error> {
     if item.get("key_id") != Some(&text(&id)) {
         return Err(broken("key"));

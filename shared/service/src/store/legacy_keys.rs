@@ -120,7 +120,7 @@ impl LegacyKeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     pub async fn mark_used(
         &self,
         hash: &SecretHash,
@@ -136,7 +136,7 @@ impl LegacyKeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: an item is not a valid legacy key.
     pub async fn list(
         &self,
@@ -186,7 +186,7 @@ impl LegacyKeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: the item is not a valid legacy key.
     pub async fn find(
         &self,
@@ -203,7 +203,7 @@ impl LegacyKeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: the item is not a valid legacy key.
     pub async fn locate(
         &self,
@@ -254,7 +254,7 @@ impl LegacyKeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     pub async fn count_of_user(&self, workspace: &WorkspaceId, user: &UserId) -> Result<usize, Error> {
         let mut pages = self.query_of_user(workspace, user).select(Select::Count).into_paginator().send();
         let mut count = 0;
@@ -270,7 +270,7 @@ impl LegacyKeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: an item is not a valid legacy key.
     pub async fn of_user(
         &self,
@@ -291,7 +291,7 @@ impl LegacyKeysTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
+    /// - [`Error::Unavailable`]: the database did not respond, or items were still unprocessed when the time was over.
     /// - [`Error::Broken`]: an item is not a valid legacy key.
     pub async fn stored(&self, hashes: &[&SecretHash]) -> Result<HashMap<TableKey, ImportedValues>, Error> {
         #[derive(Deserialize)]

@@ -41,7 +41,7 @@ impl<P: Clone, T> PagedQuery<P, T> {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Item>>, Error> {
         // One item more than requested shows whether there is a next page.
         let enough = self.limit + 1;

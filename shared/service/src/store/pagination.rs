@@ -129,7 +129,7 @@ impl<P: DeserializeOwned> Cursor<P> {
         let text = text.filter(|text| text.query == query);
         let text = text.filter(|text| text.after.as_ref().is_none_or(fits));
         let text = text.ok_or_else(|| {
-            let detail = "must be a cursor of this very query".to_owned();
+            let detail = "must be a cursor of the same query".to_owned();
             Error::invalid(InvalidField { place: Place::Parameter("cursor".to_owned()), detail })
         })?;
         Ok(Self { backward: text.backward, after: text.after })

@@ -50,7 +50,7 @@ impl<'a> QuotaReservation<'a> {
     ///
     /// - [`Error::UserRemoved`]: the user was removed.
     /// - [`Error::QuotaReached`]: the count is full, and no counted key has expired.
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     pub(super) async fn prepare_retry(
         &mut self,
         refused: &Cancellation,

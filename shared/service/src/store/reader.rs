@@ -59,7 +59,7 @@ impl CredentialReader {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     pub async fn connect(&self) -> Result<(), Error> {
         self.key("connect", false).await?;
         Ok(())
@@ -69,7 +69,7 @@ impl CredentialReader {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: the item is not a valid key, or has another id.
     pub async fn hashed(&self, id: KeyId) -> Result<Option<HashedKey>, Error> {
         let stored: Option<HashedKey> = only(self.key(&id.to_string(), true).await?, "key")?;
@@ -84,7 +84,7 @@ impl CredentialReader {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
+    /// - [`Error::Unavailable`]: the database did not respond, or items were still unprocessed when the time was over.
     /// - [`Error::Broken`]: an item is not valid.
     pub async fn with_key(
         &self,
@@ -128,7 +128,7 @@ impl CredentialReader {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
+    /// - [`Error::Unavailable`]: the database did not respond, or items were still unprocessed when the time was over.
     /// - [`Error::Broken`]: the item is not valid, or no legacy keys are configured.
     pub async fn legacy(&self, hashes: &[SecretHash]) -> Result<Option<HashedLegacyKey>, Error> {
         let table = self.legacy_keys_table.as_ref();

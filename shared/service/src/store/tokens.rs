@@ -67,7 +67,7 @@ impl TokensTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
+    /// - [`Error::Unavailable`]: the database did not respond, or items were still unprocessed when the time was over.
     /// - [`Error::Broken`]: an item is not valid.
     pub async fn list(
         &self,
@@ -109,7 +109,7 @@ impl TokensTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: the item is not a valid token.
     pub async fn unhashed(&self, key_id: KeyId, token_id: TokenId) -> Result<Option<Token>, Error> {
         let response = self
@@ -147,7 +147,7 @@ impl TokensTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer, or items were still unprocessed when the time was over.
+    /// - [`Error::Unavailable`]: the database did not respond, or items were still unprocessed when the time was over.
     /// - [`Error::Broken`]: an item is not valid.
     pub async fn families(&self, key_id: KeyId, ids: &[FamilyId]) -> Result<Vec<Family>, Error> {
         let keys = ids.iter().map(|id| item_key(key_id, &family_entry::text(*id))).collect();
@@ -165,7 +165,7 @@ impl TokensTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     pub async fn mark_used(
         &self,
         (key_id, token_id): (KeyId, TokenId),

@@ -154,7 +154,7 @@ impl<'a> Transaction<'a> {
     ///
     /// - [`Error::CallerRemoved`]: the actor is a user who was removed. It has precedence over every other reason.
     /// - [`Error::Busy`]: the conflict did not end in time.
-    /// - [`Error::Unavailable`]: the database did not answer, or refused the transaction for a reason other than a
+    /// - [`Error::Unavailable`]: the database did not respond, or refused the transaction for a reason other than a
     ///   condition.
     pub(super) async fn commit(mut self, client: &Client) -> Result<TransactionResult, Error> {
         let actor = match (self.own_entry, self.actor) {

@@ -87,7 +87,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     pub async fn unused_keys(
         &self,
         since: DateTime<Utc>,

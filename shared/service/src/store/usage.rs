@@ -74,7 +74,7 @@ impl UsageTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     pub async fn mark_used(&self, id: KeyId, at: DateTime<Utc>, due: DateTime<Utc>) -> Result<(), Error> {
         conditional_write::mark_used(&self.client, &self.table, last_use_key(id), at, due).await
     }
@@ -83,7 +83,7 @@ impl UsageTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: the item is not a last use, or has the id of another key.
     pub async fn last_used_at(&self, id: KeyId) -> Result<Option<DateTime<Utc>>, Error> {
         let response = self
@@ -105,7 +105,7 @@ impl UsageTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: an item is not a last use.
     pub(super) async fn last_used_at_of(
         &self,

@@ -50,7 +50,7 @@ impl WorkspacesTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: an entry is not valid.
     pub async fn counters(
         &self,
@@ -99,7 +99,7 @@ impl WorkspacesTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     pub async fn count_made_by_removal(&self, workspace: &WorkspaceId) -> Result<i64, Error> {
         let query = self
             .client
@@ -124,7 +124,7 @@ impl WorkspacesTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     pub async fn correct_count(&self, user: &CountedUser, key_count: i64) -> Result<WriteOutcome, Error> {
         let key = user_key(&user.workspace_id, &user.user_id);
         self.correct(key, KEY_COUNT, user.key_count, key_count).await
@@ -135,7 +135,7 @@ impl WorkspacesTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     pub async fn correct_removals(
         &self,
         removals: &CountedRemovals,

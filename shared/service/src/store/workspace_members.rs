@@ -66,7 +66,7 @@ impl WorkspacesTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: an entry is not a valid member entry.
     pub async fn members(&self, workspace: &WorkspaceId, user: &UserId) -> Result<Vec<Member>, Error> {
         let items = self.query_members(workspace, user, "entry, gone_at").await?;
@@ -78,7 +78,7 @@ impl WorkspacesTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: an entry is not a valid member entry.
     pub async fn counted_members(
         &self,
@@ -124,7 +124,7 @@ impl WorkspacesTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: an entry is not a valid member entry.
     pub(super) async fn lapsed_keys(
         &self,

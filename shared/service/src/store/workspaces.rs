@@ -80,7 +80,7 @@ impl WorkspacesTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     pub async fn exists(&self, workspace: &WorkspaceId) -> Result<bool, Error> {
         let response = self
             .client
@@ -99,7 +99,7 @@ impl WorkspacesTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: the saved progress is not valid.
     pub async fn progress<T: DeserializeOwned>(&self, word: &str) -> Result<Option<T>, Error> {
         let response = self
@@ -119,7 +119,7 @@ impl WorkspacesTable {
     ///
     /// # Errors
     ///
-    /// - [`Error::Unavailable`]: the database did not answer.
+    /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: the progress cannot be serialized.
     pub async fn save_progress(&self, word: &str, progress: impl Serialize) -> Result<(), Error> {
         let mut item = own_entry_key(word);

@@ -89,7 +89,7 @@ impl PresentedClient {
     ) -> Result<Self, OAuthError> {
         let (id, secret) = (parameters.optional("client_id"), parameters.optional("client_secret"));
         if authorization.is_some() && secret.is_some() {
-            let detail = "The client must be authenticated in one way alone.".to_owned();
+            let detail = "The client must authenticate in only one way.".to_owned();
             return Err(OAuthError::InvalidRequest(detail));
         }
         let presented = match (authorization, secret) {
@@ -102,14 +102,14 @@ impl PresentedClient {
             }
             (None, None) => {
                 let unknown =
-                    OAuthError::InvalidClient("client_id is no id of a key", ClientAuthScheme::Basic);
+                    OAuthError::InvalidClient("client_id is not a key's id", ClientAuthScheme::Basic);
                 let named = id.map(|id| id.parse().map(Self::Named)).transpose();
                 return named.map_err(|_| unknown).map(|named| named.unwrap_or(Self::Absent));
             }
         };
         match (&presented, id) {
             (Self::Key(credential, scheme), Some(id)) if credential.key_id.to_string() != id => {
-                Err(OAuthError::InvalidClient("client_id is that of another key", *scheme))
+                Err(OAuthError::InvalidClient("client_id is another key's id", *scheme))
             }
             _ => Ok(presented),
         }
@@ -180,7 +180,7 @@ fn of_header(authorization: Authorization<'_>, brand: &Brand) -> Result<Presente
 }
 
 fn of_basic(encoded: &str, brand: &Brand) -> Result<PresentedClient, OAuthError> {
-    let not_basic = || OAuthError::InvalidClient("not of the form of Basic", ClientAuthScheme::Basic);
+    let not_basic = || OAuthError::InvalidClient("malformed Basic credentials", ClientAuthScheme::Basic);
     let decoded = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| not_basic())?);
     let text = std::str::from_utf8(&decoded).map_err(|_| not_basic())?;
     let (id, secret) = text.split_once(':').ok_or_else(not_basic)?;
@@ -194,7 +194,7 @@ fn of_id_and_secret(id: &str, secret: &str, brand: &Brand) -> Result<PresentedCl
     let presented = api_key(secret, ClientAuthScheme::Basic, brand)?;
     match &presented {
         PresentedClient::Key(credential, _) if credential.key_id.to_string() == id => Ok(presented),
-        _ => Err(OAuthError::InvalidClient("the id of another key", ClientAuthScheme::Basic)),
+        _ => Err(OAuthError::InvalidClient("the id is another key's", ClientAuthScheme::Basic)),
     }
 }
 
@@ -253,20 +253,20 @@ mod tests {
             (Some(format!("bearer  {key}")), String::new(), "Bearer"),
             (Some(format!("Bearer {key}")), form(id), "invalid request"),
             (None, format!("client_secret={key}"), "invalid request"),
-            (None, "client_id=alice".to_owned(), "invalid client: client_id is no id of a key"),
-            (None, form(other_id), "invalid client: the id of another key"),
+            (None, "client_id=alice".to_owned(), "invalid client: client_id is not a key's id"),
+            (None, form(other_id), "invalid client: the id is another key's"),
             (
                 Some(basic(&format!("{other_id}:{key}"))),
                 String::new(),
-                "invalid client: the id of another key",
+                "invalid client: the id is another key's",
             ),
             (
                 Some(format!("Bearer {key}")),
                 format!("client_id={other_id}"),
-                "invalid client: client_id is that of another key",
+                "invalid client: client_id is another key's id",
             ),
-            (Some(basic(key)), String::new(), "invalid client: not of the form of Basic"),
-            (Some("Basic ?".to_owned()), String::new(), "invalid client: not of the form of Basic"),
+            (Some(basic(key)), String::new(), "invalid client: malformed Basic credentials"),
+            (Some("Basic ?".to_owned()), String::new(), "invalid client: malformed Basic credentials"),
             (Some("Digest x".to_owned()), String::new(), "invalid client: neither Basic nor Bearer"),
             (Some("Bearer".to_owned()), String::new(), "invalid client: not a key"),
         ] {

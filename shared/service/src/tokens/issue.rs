@@ -101,7 +101,7 @@ impl TokenRequest {
                     scopes.push(scope);
                 }
                 if scopes.len() > MAX_SCOPES {
-                    let detail = format!("There may be at most {MAX_SCOPES} scopes.");
+                    let detail = format!("A token can have at most {MAX_SCOPES} scopes.");
                     return Err(OAuthError::InvalidScope(detail));
                 }
             }
@@ -193,7 +193,7 @@ impl TokenIssuer {
         let presented = client.class();
         if wanted.offline && !presented.may(Operation::ObtainRefreshToken, true) {
             let detail =
-                format!("{OFFLINE_ACCESS} takes an API key with its current secret, not {presented}.");
+                format!("{OFFLINE_ACCESS} requires an API key with its current secret, not {presented}.");
             return Err(OAuthError::InvalidScope(detail));
         }
         let made_in_overlap = (presented == CredentialClass::PreviousSecret).then_some(client.key.rotation);
@@ -255,7 +255,7 @@ impl TokenIssuer {
             }
         };
         let [access_id, refresh_id] = next(family.family_id, family.last_number())
-            .ok_or(OAuthError::InvalidGrant("a family that has no more numbers"))?;
+            .ok_or(OAuthError::InvalidGrant("the family has no numbers left"))?;
         let expires_at = sooner(family.expires_at, key.record.expires_at);
         let draft = Draft { key, scopes, endpoints: used.endpoints.clone(), made_in_overlap: None, now };
         let access_expires_at = self.access_expires_at(key.record.expires_at, wanted, now).min(expires_at);
@@ -285,7 +285,7 @@ impl TokenIssuer {
         // A concurrent revocation has the same effect.
         let (WriteOutcome::Applied | WriteOutcome::Stale) =
             self.store.revoke(actor, key.key_id, whole_family, &event).await?;
-        Err(OAuthError::InvalidGrant("a refresh token that was used before"))
+        Err(OAuthError::InvalidGrant("the refresh token was used before"))
     }
 
     /// The presented token with its key, if both work.
@@ -362,9 +362,7 @@ impl Draft<'_> {
         if endpoint_rule::fit(&self.endpoints, &self.scopes) {
             return Ok(());
         }
-        Err(OAuthError::InvalidScope(
-            "The scopes are more than an answer of the authorizer has room for.".to_owned(),
-        ))
+        Err(OAuthError::InvalidScope("The scopes do not fit into an authorizer's response.".to_owned()))
     }
 
     fn token(&self, form: CredentialForm, expires_at: DateTime<Utc>) -> NewToken {

@@ -60,6 +60,6 @@ pub fn issuer(environment: &Environment) -> Result<Option<String>, InvalidVariab
     if rest.is_some_and(|rest| !rest.is_empty() && !rest.ends_with('/') && !rest.contains(['?', '#'])) {
         return Ok(Some(issuer.to_owned()));
     }
-    let must_be = "must be an address such as https://auth.example.com, without a / at its end";
+    let must_be = "must be an address such as https://auth.example.com, without a trailing /";
     Err(InvalidVariable::new("OAUTH_ISSUER", must_be))
 }

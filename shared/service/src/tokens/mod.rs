@@ -31,7 +31,7 @@ pub enum OAuthError {
     #[error("invalid client: {0}")]
     InvalidClient(&'static str, client::ClientAuthScheme),
     /// The presented credential does not allow the operation, whatever its scopes.
-    #[error("{0} may not do this")]
+    #[error("the operation is not permitted with {0}")]
     UnauthorizedClient(CredentialClass),
     /// The client presents an existing key, which does not work or has another secret.
     #[error("invalid client: {}", .0.reason)]
@@ -50,7 +50,7 @@ pub enum OAuthError {
     #[error("invalid scope")]
     InvalidScope(String),
     /// The token to revoke is an API key.
-    #[error("an API key, which is revoked over the management API alone")]
+    #[error("an API key, which only the management API can end")]
     UnsupportedTokenType,
     /// The store or another service failed.
     #[error(transparent)]

@@ -34,7 +34,7 @@ impl FormParameters {
             let value = SecretString::from(value.into_owned());
             if parameters.insert(name.clone().into_owned(), value).is_some() {
                 // The error does not repeat the name, which may be a misplaced secret.
-                return Err(OAuthError::InvalidRequest("A parameter is there twice.".to_owned()));
+                return Err(OAuthError::InvalidRequest("A parameter is repeated.".to_owned()));
             }
         }
         Ok(Self(parameters))

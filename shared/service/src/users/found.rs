@@ -74,7 +74,7 @@ pub async fn remove_user(
 ///
 /// # Errors
 ///
-/// - [`Error::Unavailable`]: the database did not answer, or not in time.
+/// - [`Error::Unavailable`]: the database did not respond, or not in time.
 /// - [`Error::Broken`]: an entry is not valid.
 pub async fn count(
     workspaces: &WorkspacesTable,

@@ -21,7 +21,7 @@ use crate::store::legacy_keys::LegacyKeysTable;
 /// The default overlap of a transferred key in seconds: a week.
 const DEFAULT_OVERLAP: i64 = 7 * 24 * 60 * 60;
 
-/// What happens to the keys of a removed user.
+/// The removal's effect on the user's keys: deletion or transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyDisposition {
     /// The user who gets the keys; `None` if they are deleted.
