@@ -291,6 +291,20 @@ def fields(value: object, path: str = "") -> Iterator[tuple[str, object]]:
             yield from fields(held, path)
 
 
+class Permissions(unittest.TestCase):
+    def test_a_permission_of_eventbridge_has_no_source_account(self) -> None:
+        """EventBridge is reported to invoke nothing then, silently; the rule's ARN contains the account anyway.
+
+        https://github.com/awsdocs/aws-cloudformation-user-guide/pull/481
+        """
+        permissions = of_type("AWS::Lambda::Permission")
+        events = {name for name, each in permissions.items() if each["Principal"] == "events.amazonaws.com"}
+        self.assertGreaterEqual(len(events), 3)
+        for name, permission in permissions.items():
+            self.assertIn("SourceArn", permission, name)
+            self.assertEqual("SourceAccount" in permission, name not in events, name)
+
+
 class Deployments(unittest.TestCase):
     def test_a_changed_parameter_reaches_the_stage_of_each_rest_api(self) -> None:
         """A stage serves a snapshot, and SAM names a new one; a parameter that the document refers to is not in it."""
