@@ -291,6 +291,30 @@ def fields(value: object, path: str = "") -> Iterator[tuple[str, object]]:
             yield from fields(held, path)
 
 
+class Names(unittest.TestCase):
+    # Properties that refer to something which exists, or name a part of another resource.
+    REFERENCES = frozenset({"StageName", "MetricName", "EventBusName", "FunctionName"})
+    # An account has one name space of these for all Regions, or AWS has one for all accounts.
+    GLOBAL = ("AWS::IAM::", "AWS::CloudWatch::Dashboard", "AWS::S3::Bucket", "AWS::CloudFront::", "AWS::Route53::")
+
+    def test_no_name_collides_with_a_second_stack_or_a_second_region(self) -> None:
+        names = []
+        for name, resource in translated()["Resources"].items():
+            for field, value in resource.get("Properties", {}).items():
+                is_name = field.endswith("Name") and field not in self.REFERENCES
+                if resource["Type"] == "AWS::Logs::SubscriptionFilter" and field == "LogGroupName":
+                    is_name = False
+                if not is_name:
+                    continue
+                names.append(name)
+                text = compact(value)
+                self.assertIn("AWS::StackName", text, f"{name}.{field}")
+                if resource["Type"].startswith(self.GLOBAL):
+                    self.assertIn("AWS::Region", text, f"{name}.{field}")
+        self.assertIn("OperatorsDashboard", names)
+        self.assertIn("PepperKeyAlias", names)
+
+
 class Permissions(unittest.TestCase):
     def test_a_permission_of_eventbridge_has_no_source_account(self) -> None:
         """EventBridge is reported to invoke nothing then, silently; the rule's ARN contains the account anyway.
