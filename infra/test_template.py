@@ -291,6 +291,58 @@ def fields(value: object, path: str = "") -> Iterator[tuple[str, object]]:
             yield from fields(held, path)
 
 
+class Limits(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.longest = Longest(translated())
+
+    def test_the_template_stays_below_the_limits_of_one_stack(self) -> None:
+        for template in (merged(), translated()):
+            self.assertLess(len(compact(template)), MAX_TEMPLATE_LEN)
+            self.assertLessEqual(len(template["Resources"]), MAX_RESOURCES)
+            self.assertLessEqual(len(template["Parameters"]), MAX_PARAMETERS)
+            self.assertLessEqual(len(template["Outputs"]), MAX_OUTPUTS)
+
+    def test_the_template_is_uploaded_to_s3_because_a_request_has_no_room_for_it(self) -> None:
+        self.assertGreater(len(merge.merged_template(merge.FRAGMENTS)), MAX_TEMPLATE_LEN_WITHOUT_S3)
+        config = tomllib.loads((merge.INFRA / "samconfig.toml").read_text(encoding="utf-8"))
+        self.assertTrue(config["default"]["deploy"]["parameters"]["resolve_s3"])
+
+    def test_the_policies_of_each_role_fit_even_with_long_names(self) -> None:
+        roles = of_type("AWS::IAM::Role")
+        self.assertGreater(len(roles), 20)
+        for name, role in roles.items():
+            policies = [compact(self.longest.value(each["PolicyDocument"])) for each in role.get("Policies", [])]
+            self.assertLessEqual(sum(map(len, policies)), MAX_INLINE_POLICIES_LEN, name)
+        for name, policy in of_type("AWS::IAM::ManagedPolicy").items():
+            self.assertLessEqual(
+                len(compact(self.longest.value(policy["PolicyDocument"]))), MAX_MANAGED_POLICY_LEN, name
+            )
+
+    def test_the_environment_of_each_function_fits_whatever_the_parameters_are(self) -> None:
+        functions = of_type("AWS::Lambda::Function")
+        self.assertGreater(len(functions), 20)
+        for name, function in functions.items():
+            variables = self.longest.value(function["Environment"]["Variables"])
+            self.assertLessEqual(len(compact(variables)), MAX_ENVIRONMENT_LEN, name)
+            self.assertFalse(variables.keys() & RESERVED_VARIABLES, name)
+
+    def test_an_access_log_line_is_not_cut(self) -> None:
+        document = merged()["Resources"]["ManagementApi"]["Properties"]["DefinitionBody"]
+        routes = [route["RouteKey"] for route in of_type("AWS::ApiGatewayV2::Route").values()]
+        context = LONGEST_CONTEXT | {
+            "resourcePath": max(document["paths"], key=len),
+            "routeKey": max(routes, key=len),
+        }
+        formats = [format for path, format in fields(merged()["Resources"]) if path.endswith("/Format")]
+        self.assertEqual(len(formats), 2)
+        for format in formats:
+            line = re.sub(r"\$context\.([A-Za-z.]+)", lambda match: context[match[1]], format)
+            self.assertNotIn("$", line)
+            json.loads(line)
+            self.assertLessEqual(len(line), MAX_LOG_EVENT_LEN, line)
+
+
 class Names(unittest.TestCase):
     # Properties that refer to something which exists, or name a part of another resource.
     REFERENCES = frozenset({"StageName", "MetricName", "EventBusName", "FunctionName"})
