@@ -367,6 +367,23 @@ class Names(unittest.TestCase):
         self.assertIn("PepperKeyAlias", names)
 
 
+class Keys(unittest.TestCase):
+    def test_the_key_of_the_peppers_alone_can_be_replicated_and_only_to_listed_regions(self) -> None:
+        keys = of_type("AWS::KMS::Key")
+        self.assertEqual({name for name, key in keys.items() if key.get("MultiRegion")}, {"PepperKey"})
+        region = {"Ref": "AWS::Region"}
+        listed = {"Fn::Join": [",", {"Ref": "PepperReplicaRegions"}]}
+        both = {"Fn::Split": [",", {"Fn::Join": [",", [region, listed]]}]}
+        allowed = {"Fn::If": ["ReplicatesPepper", both, region]}
+        statements = keys["PepperKey"]["KeyPolicy"]["Statement"]
+        denials = {each["Action"]: each for each in statements if each["Effect"] == "Deny"}
+        for action, condition in (("ReplicateKey", "ReplicaRegion"), ("UpdatePrimaryRegion", "PrimaryRegion")):
+            denial = denials[f"kms:{action}"]
+            self.assertEqual(denial["Condition"], {"StringNotEquals": {f"kms:{condition}": allowed}})
+            self.assertEqual((denial["Principal"], denial["Resource"]), ("*", "*"))
+        self.assertEqual(merged()["Parameters"]["PepperReplicaRegions"]["Default"], "")
+
+
 class Permissions(unittest.TestCase):
     def test_a_permission_of_eventbridge_has_no_source_account(self) -> None:
         """EventBridge is reported to invoke nothing then, silently; the rule's ARN contains the account anyway.
