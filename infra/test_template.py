@@ -343,6 +343,26 @@ class Limits(unittest.TestCase):
             self.assertLessEqual(len(line), MAX_LOG_EVENT_LEN, line)
 
 
+class AccessLogs(unittest.TestCase):
+    def test_http_and_websocket_apis_deliver_to_groups_that_need_no_room_in_a_resource_policy(self) -> None:
+        """Each group with another beginning is added to a policy of CloudWatch Logs that has a maximum length.
+
+        https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-and-resource-policy.html
+        """
+        examples = load(EXAMPLES.read_text(encoding="utf-8"))
+        for template, stages in ((translated(), 1), (examples, 2)):
+            resources = template["Resources"]
+            found = [each for each in resources.values() if each["Type"] == "AWS::ApiGatewayV2::Stage"]
+            self.assertEqual(len(found), stages)
+            for stage in found:
+                group, attribute = stage["Properties"]["AccessLogSettings"]["DestinationArn"]["Fn::GetAtt"]
+                self.assertEqual(attribute, "Arn")
+                name = resources[group]["Properties"]["LogGroupName"]["Fn::Sub"]
+                self.assertTrue(name.startswith("/aws/vendedlogs/"), name)
+            # A Region has ten of these for all services.
+            self.assertNotIn("AWS::Logs::ResourcePolicy", {each["Type"] for each in resources.values()})
+
+
 class Names(unittest.TestCase):
     # Properties that refer to something which exists, or name a part of another resource.
     REFERENCES = frozenset({"StageName", "MetricName", "EventBusName", "FunctionName"})
