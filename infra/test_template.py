@@ -388,6 +388,24 @@ class Names(unittest.TestCase):
 
 
 class Keys(unittest.TestCase):
+    def test_one_parameter_protects_every_retained_table_and_key_from_deletion(self) -> None:
+        self.assertEqual(merged()["Parameters"]["DeletionProtection"]["Default"], "true")
+        denial = {"Effect": "Deny", "Principal": "*", "Action": "kms:ScheduleKeyDeletion", "Resource": "*"}
+        denial = {"Sid": "NeverScheduleDeletion"} | denial
+        protected = 0
+        for name, resource in translated()["Resources"].items():
+            properties = resource.get("Properties", {})
+            if resource.get("DeletionPolicy") == "Retain" and resource["Type"] == "AWS::DynamoDB::Table":
+                expected = {"Fn::If": ["ProtectsData", True, False]}
+                self.assertEqual(properties["DeletionProtectionEnabled"], expected, name)
+            elif resource.get("DeletionPolicy") == "Retain" and resource["Type"] == "AWS::KMS::Key":
+                expected = {"Fn::If": ["ProtectsData", denial, {"Ref": "AWS::NoValue"}]}
+                self.assertIn(expected, properties["KeyPolicy"]["Statement"], name)
+            else:
+                continue
+            protected += 1
+        self.assertGreaterEqual(protected, 7)
+
     def test_the_key_of_the_peppers_alone_can_be_replicated_and_only_to_listed_regions(self) -> None:
         keys = of_type("AWS::KMS::Key")
         self.assertEqual({name for name, key in keys.items() if key.get("MultiRegion")}, {"PepperKey"})
@@ -396,7 +414,7 @@ class Keys(unittest.TestCase):
         both = {"Fn::Split": [",", {"Fn::Join": [",", [region, listed]]}]}
         allowed = {"Fn::If": ["ReplicatesPepper", both, region]}
         statements = keys["PepperKey"]["KeyPolicy"]["Statement"]
-        denials = {each["Action"]: each for each in statements if each["Effect"] == "Deny"}
+        denials = {each["Action"]: each for each in statements if each.get("Effect") == "Deny"}
         for action, condition in (("ReplicateKey", "ReplicaRegion"), ("UpdatePrimaryRegion", "PrimaryRegion")):
             denial = denials[f"kms:{action}"]
             self.assertEqual(denial["Condition"], {"StringNotEquals": {f"kms:{condition}": allowed}})
