@@ -145,7 +145,8 @@ pub const QUESTION_MARK_RESOURCE: &str = "*${?}*";
 const MAX_THIS_PATH_LEN: usize = 100;
 
 /// The resource of a policy that matches a method and path, such as `GET/orders/7`, without its beginning, a stage's ARN and
-/// `/`. Each character that a rule cannot contain is written as a `?`, which matches any one, and a long path is cut.
+/// `/`. Each character that a rule cannot contain is written as a `?`, which matches any one. A long path is cut, and so is one
+/// at its first control character, which neither `?` nor the end of a pattern may match.
 ///
 /// It denies the ambiguous path of the call at hand, however API Gateway understands [`AMBIGUOUS_RESOURCES`].
 #[must_use]
@@ -153,6 +154,7 @@ pub fn this_path_resource(method_and_path: &str) -> String {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "/-._~:@+=".contains(character);
     let mut resource: String = method_and_path
         .chars()
+        .take_while(|character| !character.is_control())
         .take(MAX_THIS_PATH_LEN)
         .map(|character| if is_plain(character) { character } else { '?' })
         .collect();
@@ -356,7 +358,9 @@ mod tests {
         for (call, resource) in [
             ("GET/orders/7", "GET/orders/7"),
             ("GET/orders/7?x", "GET/orders/7?x"),
-            ("GET/a\0b\n*${aws:x}", "GET/a?b????aws:x?"),
+            ("GET/a*${aws:x}/%", "GET/a???aws:x?/?"),
+            ("GET/a/b\0/c", "GET/a/b*"),
+            ("GET/a\n", "GET/a*"),
             ("GET/é//..", "GET/?//.."),
         ] {
             assert_eq!(this_path_resource(call), resource);
