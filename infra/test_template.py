@@ -28,15 +28,14 @@ logging.getLogger("samtranslator").setLevel(logging.ERROR)
 
 EXAMPLES = merge.INFRA / "examples" / "template.yaml"
 
-# Names of resources are longest in this Region, and the stack's name is about as long as anybody's.
+# ARNs are longest in this partition. The stack's name has 60 characters.
 PSEUDO_PARAMETERS = {
     "AWS::Partition": "aws-us-gov",
     "AWS::Region": "us-gov-west-1",
     "AWS::AccountId": "123456789012",
     "AWS::URLSuffix": "amazonaws.com",
-    "AWS::StackName": "keygate-of-the-platform-engineering-team-in-production-stage"[:60],
+    "AWS::StackName": "keygate-of-the-platform-engineering-team-in-production-stage",
 }
-ARN = "arn:{AWS::Partition}:{}:{AWS::Region}:{AWS::AccountId}:{}"
 
 # Lists have no maximum length in CloudFormation; beyond this one, invalidate-caches would not fit its environment.
 LONGEST_LIST = 2_000
