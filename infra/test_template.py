@@ -365,25 +365,30 @@ class AccessLogs(unittest.TestCase):
 class Names(unittest.TestCase):
     # Properties that refer to something which exists, or name a part of another resource.
     REFERENCES = frozenset({"StageName", "MetricName", "EventBusName", "FunctionName"})
+    OF_ANOTHER = frozenset(
+        {("AWS::Logs::SubscriptionFilter", "LogGroupName"), ("AWS::ApiGatewayV2::Authorizer", "Name")}
+    )
     # An account has one name space of these for all Regions, or AWS has one for all accounts.
     GLOBAL = ("AWS::IAM::", "AWS::CloudWatch::Dashboard", "AWS::S3::Bucket", "AWS::CloudFront::", "AWS::Route53::")
 
     def test_no_name_collides_with_a_second_stack_or_a_second_region(self) -> None:
+        examples = load(EXAMPLES.read_text(encoding="utf-8"))
+        resources = translated()["Resources"] | examples["Resources"]
+        self.assertEqual(len(resources), len(translated()["Resources"]) + len(examples["Resources"]))
         names = []
-        for name, resource in translated()["Resources"].items():
+        for name, resource in resources.items():
             for field, value in resource.get("Properties", {}).items():
-                is_name = field.endswith("Name") and field not in self.REFERENCES
-                if resource["Type"] == "AWS::Logs::SubscriptionFilter" and field == "LogGroupName":
-                    is_name = False
-                if not is_name:
+                if not field.endswith("Name") or field in self.REFERENCES:
+                    continue
+                if (resource["Type"], field) in self.OF_ANOTHER:
                     continue
                 names.append(name)
                 text = compact(value)
                 self.assertIn("AWS::StackName", text, f"{name}.{field}")
                 if resource["Type"].startswith(self.GLOBAL):
                     self.assertIn("AWS::Region", text, f"{name}.{field}")
-        self.assertIn("OperatorsDashboard", names)
-        self.assertIn("PepperKeyAlias", names)
+        for name in ("OperatorsDashboard", "PepperKeyAlias", "AuthorizeLogGroup", "EchoLogGroup"):
+            self.assertIn(name, names)
 
 
 class Keys(unittest.TestCase):
