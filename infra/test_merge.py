@@ -181,7 +181,9 @@ class ImportDocument(unittest.TestCase):
         self.assertIn("x-amazon-apigateway-gateway-responses", self.document)
 
     def test_it_has_no_schema_example_or_body(self) -> None:
-        unwanted = {"requestBody", "content", "headers", "example", "examples", "$ref", "schemas"}
+        unwanted = {"requestBody", "content", "headers", "schemas", "$ref", "example", "examples", "nullable"}
+        unwanted |= {"not", "oneOf", "anyOf", "allOf", "enum", "pattern", "format", "additionalProperties"}
+        self.assertTrue({name for _, name, _ in fields(self.source)} & unwanted)
         for place, name, held in fields(self.document):
             self.assertNotIn(name, unwanted, place)
             if name == "schema":

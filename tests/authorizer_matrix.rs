@@ -141,7 +141,7 @@ fn assert_decision(
 #[tokio::test]
 async fn a_policy_has_the_rules_of_a_key_and_a_simple_response_evaluates_them_only_where_it_may() {
     let workspace = Workspace::new().await;
-    let created = workspace.created(json!({"name": "a", "endpoints": ["POST /my/*", "$connect"]})).await;
+    let created = workspace.created(json!({"name": "a", "endpoints": ["GET /request", "$connect"]})).await;
     let bearer = format!("Bearer {}", text(&created, "key"));
     for form in ["policy", "simple", "simple-uncached"] {
         let authorizer = Function::start("authorize", &[("AUTHORIZER_RESPONSE", form)]).await;
@@ -150,7 +150,7 @@ async fn a_policy_has_the_rules_of_a_key_and_a_simple_response_evaluates_them_on
             let arn = event["methodArn"].as_str().or(event["routeArn"].as_str()).expect("an ARN").to_owned();
             let answer = authorizer.invoke(event).await.expect("a response");
             if refused == Refused::InTheConfiguredForm && form != "policy" {
-                // The sample is a POST of /my/path.
+                // The ARN in the sample is that of GET /request.
                 assert_eq!(answer["isAuthorized"], form == "simple-uncached", "{name}, {form}");
                 continue;
             }
@@ -159,7 +159,7 @@ async fn a_policy_has_the_rules_of_a_key_and_a_simple_response_evaluates_them_on
             assert_eq!(statements[0]["Effect"], "Allow", "{name}, {form}");
             assert_eq!(
                 statements[0]["Resource"],
-                json!([format!("{stage}/POST/my/*"), format!("{stage}/$connect")]),
+                json!([format!("{stage}/GET/request"), format!("{stage}/$connect")]),
                 "{name}, {form}"
             );
             assert_eq!(statements[1]["Effect"], "Deny", "{name}, {form}");

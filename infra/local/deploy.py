@@ -97,18 +97,24 @@ class Deployment:
         (description,) = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
 
-    def put_gateway_responses(self, api: str, stage: str, origin: str) -> int:
-        """Gives an API the gateway responses of its document, which the emulator does not import; returns how many."""
-        gateway = self.client("apigateway")
+    def put_gateway_responses(self, origin: str) -> None:
+        """Gives each REST API the gateway responses of its document, which the emulator does not import."""
         document = yaml.safe_load((self.folder / "deploy" / DOCUMENT).read_text(encoding="utf-8"))
-        responses = document["x-amazon-apigateway-gateway-responses"]
-        for response_type, response in responses.items():
+        keygate = self.outputs(STACK)
+        self.put_responses(document, keygate["ApiId"], keygate["StageName"], origin)
+        examples = self.template(EXAMPLES_TEMPLATE)["Resources"]["RestExampleApi"]["Properties"]
+        api = self.outputs(EXAMPLES_STACK)["RestExampleApiId"]
+        self.put_responses(examples["DefinitionBody"], api, examples["StageName"], "")
+
+    def put_responses(self, document: Mapping, api: str, stage: str, origin: str) -> None:
+        """Gives one REST API the gateway responses of a document."""
+        gateway = self.client("apigateway")
+        for response_type, response in document["x-amazon-apigateway-gateway-responses"].items():
             headers = allowing(origin, response["responseParameters"])
             gateway.put_gateway_response(
                 restApiId=api, responseType=response_type, **(response | {"responseParameters": headers})
             )
         gateway.create_deployment(restApiId=api, stageName=stage)
-        return len(responses)
 
     def create_tables(self) -> list[str]:
         """Creates in DynamoDB Local the tables that were deployed to the emulator, and returns their names.
@@ -202,13 +208,17 @@ class Deployment:
 
     def resources(self, resource_type: str) -> dict[str, dict]:
         """The deployed template's properties of each resource of a type, by the resource's physical name."""
-        template = yaml.load((self.folder / "deploy" / TEMPLATE).read_text(encoding="utf-8"), Loader=TemplateLoader)
+        template = self.template(TEMPLATE)
         deployed = self.client("cloudformation").describe_stack_resources(StackName=STACK)["StackResources"]
         return {
             resource["PhysicalResourceId"]: template["Resources"][resource["LogicalResourceId"]]["Properties"]
             for resource in deployed
             if resource["ResourceType"] == resource_type
         }
+
+    def template(self, path: str) -> dict:
+        """A staged template, by its path from the root of the repository."""
+        return yaml.load((self.folder / "deploy" / path).read_text(encoding="utf-8"), Loader=TemplateLoader)
 
 
 def allowing(origin: str, headers: Mapping[str, object]) -> dict[str, str]:

@@ -169,9 +169,7 @@ class Stack:
             self.deployment.stage(binaries)
             cors = {"CorsAllowOrigin": self.origin} if self.origin else {}
             self.deployment.deploy(STACK, TEMPLATE, PARAMETERS | cors | {"OAuthIssuer": self.oauth_url})
-        with steps.step("Add the gateway responses, which the emulator does not import"):
             keygate = self.deployment.outputs(STACK)
-            self.deployment.put_gateway_responses(keygate["ApiId"], keygate["StageName"], self.origin)
         with steps.step(f"Give the OAuth API a host of its own, port {self.oauth_port}"):
             front = self.oauth_front(keygate["OAuthApiId"])
             if not front.running():
@@ -180,6 +178,8 @@ class Stack:
             authorizer = {"AuthorizerFunctionArn": keygate["AuthorizerFunctionArn"]}
             legacy = {"LegacyPattern": LEGACY_PATTERN}
             self.deployment.deploy(EXAMPLES_STACK, EXAMPLES_TEMPLATE, authorizer | legacy)
+        with steps.step("Add the gateway responses, which the emulator does not import"):
+            self.deployment.put_gateway_responses(self.origin)
         with steps.step("Create the deployed tables in DynamoDB Local"):
             self.deployment.create_tables()
         self.start(steps, self.pump, "Start the pump from the tables' streams to the functions")

@@ -9,8 +9,9 @@
 //!
 //! A key without rules may be used everywhere; a key with rules only where one of them allows it, and never on an
 //! [ambiguous path](is_ambiguous). The same rules have two forms: they are written into an IAM policy
-//! ([`allowed_resources`], [`AMBIGUOUS_RESOURCES`]), which API Gateway evaluates, or evaluated here for the call at hand
-//! ([`allow`]). Both mean the same.
+//! ([`allowed_resources`], [`AMBIGUOUS_RESOURCES`], [`this_path_resource`]), which API Gateway evaluates, or evaluated here for
+//! the call at hand ([`allow`]). Both mean the same, but for paths with control characters in a cached policy
+//! (`docs/decisions/0010-endpoint-rules.md`).
 
 use thiserror::Error as ThisError;
 
@@ -129,17 +130,50 @@ pub fn allowed_resources(rules: &[EndpointRule]) -> Vec<String> {
 
 /// The resources of a policy that match the [ambiguous paths](is_ambiguous), without their beginning,
 /// `arn:<partition>:execute-api:*:*:`. The last one matches a `/` at the end of a path that is not the root.
-pub const AMBIGUOUS_RESOURCES: [&str; 9] =
-    ["*//*", "*/./*", "*/.", "*/../*", "*/..", "*%*", "*\\*", "*;*", "*/*/*/?*/"];
+///
+/// A `?` is not among them: see [`QUESTION_MARK_RESOURCE`]. Nor are control characters, which the grammar of policies excludes:
+/// see [`this_path_resource`].
+pub const AMBIGUOUS_RESOURCES: [&str; 10] =
+    ["*//*", "*/./*", "*/.", "*/../*", "*/..", "*%*", "*\\*", "*;*", "*#*", "*/*/*/?*/"];
+
+/// The resource that matches paths with a `?`, which as itself would match every character. It belongs into a statement of its
+/// own, because a variable that cannot be replaced makes its whole statement invalid
+/// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#policy-vars-specialchars>).
+pub const QUESTION_MARK_RESOURCE: &str = "*${?}*";
+
+/// The maximum length of [`this_path_resource`] before its `*`.
+const MAX_THIS_PATH_LEN: usize = 100;
+
+/// The resource of a policy that matches a method and path, such as `GET/orders/7`, without its beginning, a stage's ARN and
+/// `/`. Each character that a rule cannot contain is written as a `?`, which matches any one. A long path is cut, and so is one
+/// at its first control character, which neither `?` nor the end of a pattern may match.
+///
+/// It denies the ambiguous path of the call at hand, however API Gateway understands [`AMBIGUOUS_RESOURCES`].
+#[must_use]
+pub fn this_path_resource(method_and_path: &str) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "/-._~:@+=".contains(character);
+    let mut resource: String = method_and_path
+        .chars()
+        .take_while(|character| !character.is_control())
+        .take(MAX_THIS_PATH_LEN)
+        .map(|character| if is_plain(character) { character } else { '?' })
+        .collect();
+    if resource.len() < method_and_path.chars().count() {
+        resource.push('*');
+    }
+    resource
+}
 
 /// Whether API Gateway, a proxy and a backend could resolve `path` differently: it has an empty, `.` or `..` segment, a `/` at
-/// its end, or one of `%`, `\` and `;`.
+/// its end, a control character, or one of `%`, `\`, `;`, `?` and `#`.
 ///
 /// `/orders/../users` is below `/orders/` as text, and is `/users` when it is resolved (RFC 3986, section 5.2.4). A `%` may hide
-/// any of the others, and AWS does not document whether it is decoded before paths are compared. Some servers cut a segment at `;`.
+/// any of the others, and AWS does not document whether it is decoded before paths are compared. Some servers cut a segment at
+/// `;`, and a path at a decoded `?`, `#` or NUL; browsers and others leave tabs and line ends out
+/// (<https://url.spec.whatwg.org/#concept-basic-url-parser>).
 #[must_use]
 pub fn is_ambiguous(path: &str) -> bool {
-    path.contains(['%', '\\', ';'])
+    path.contains(|character: char| character.is_control() || r"%\;?#".contains(character))
         || path != "/" && path.split('/').skip(1).any(|segment| matches!(segment, "" | "." | ".."))
 }
 
@@ -310,13 +344,29 @@ mod tests {
     fn no_rule_allows_an_ambiguous_path() {
         for path in [
             "//", "/a/", "/a//b", "//a", "/.", "/..", "/a/.", "/a/..", "/a/./b", "/a/../b", "/a%2fb", "/%",
-            "/a\\b", "/a;b",
+            "/a\\b", "/a;b", "/a?b", "/?", "/a#b", "/a\0b", "/a\tb", "/a\n", "/a\r", "/a\u{7f}", "/a\u{85}",
         ] {
             assert!(is_ambiguous(path) && !allow(&rules(&["* /*"]), "GET", path), "{path}");
         }
-        for path in ["/", "/a", "/a.b", "/.a", "/a..b", "/..a", "/a/...", "/*", "/a?b"] {
+        for path in ["/", "/a", "/a.b", "/.a", "/a..b", "/..a", "/a/...", "/*", "/a b", "/é"] {
             assert!(!is_ambiguous(path), "{path}");
         }
+    }
+
+    #[test]
+    fn the_resource_of_a_path_has_only_characters_that_a_policy_may_have() {
+        for (call, resource) in [
+            ("GET/orders/7", "GET/orders/7"),
+            ("GET/orders/7?x", "GET/orders/7?x"),
+            ("GET/a*${aws:x}/%", "GET/a???aws:x?/?"),
+            ("GET/a/b\0/c", "GET/a/b*"),
+            ("GET/a\n", "GET/a*"),
+            ("GET/é//..", "GET/?//.."),
+        ] {
+            assert_eq!(this_path_resource(call), resource);
+        }
+        let long = format!("GET/{}", "é".repeat(300));
+        assert_eq!(this_path_resource(&long), format!("GET/{}*", "?".repeat(96)));
     }
 
     #[test]

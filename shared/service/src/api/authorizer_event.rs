@@ -64,10 +64,11 @@ pub(super) enum ApiKind {
     WebSocket,
     /// An HTTP API with payload 1.0, whose authorizers have no simple responses.
     Http1,
-    /// An HTTP API with payload 2.0, with the called method and path.
+    /// An HTTP API with payload 2.0.
     Http2 {
-        method: String,
-        path: String,
+        /// Whether the call came to the API's own host. A custom domain maps paths to stages, and AWS does not document
+        /// which of both paths `routeArn` has then.
+        is_own_host: bool,
     },
 }
 
@@ -85,7 +86,6 @@ struct RawEvent {
     query_string_parameters: Option<HashMap<String, SecretString>>,
     multi_value_query_string_parameters: Option<HashMap<String, Vec<SecretString>>>,
     request_context: Option<RawRequestContext>,
-    raw_path: Option<String>,
     http_method: Option<String>,
     resource: Option<String>,
     route_key: Option<String>,
@@ -95,7 +95,7 @@ struct RawEvent {
 #[serde(rename_all = "camelCase")]
 struct RawRequestContext {
     event_type: Option<String>,
-    stage: Option<String>,
+    domain_name: Option<String>,
     http: Option<RawHttp>,
     identity: Option<RawIdentity>,
 }
@@ -125,22 +125,15 @@ impl RawEvent {
             (Some("REQUEST"), _) if is_connect() => Ok(ApiKind::WebSocket),
             (Some("TOKEN" | "REQUEST"), None) => Ok(ApiKind::Rest),
             (Some("REQUEST"), Some("1.0")) => Ok(ApiKind::Http1),
-            (Some("REQUEST"), Some("2.0")) => self.http2().ok_or(UnknownEvent),
+            (Some("REQUEST"), Some("2.0")) => Ok(ApiKind::Http2 { is_own_host: self.is_own_host() }),
             _ => Err(UnknownEvent),
         }
     }
 
-    /// A `rawPath` begins with the name of its stage unless the stage is `$default` or a custom domain is mapped to it.
-    fn http2(&self) -> Option<ApiKind> {
-        let context = self.request_context.as_ref()?;
-        let (stage, path) = (context.stage.as_deref()?, self.raw_path.as_deref()?);
-        let below = path.strip_prefix('/').and_then(|path| path.strip_prefix(stage));
-        let path = match below.filter(|_| stage != "$default") {
-            Some("") => "/",
-            Some(below) if below.starts_with('/') => below,
-            _ => path,
-        };
-        Some(ApiKind::Http2 { method: context.http.as_ref()?.method.clone(), path: path.to_owned() })
+    /// Whether the called host is `<api>.execute-api.<region>.<suffix>`, as of every API without a custom domain.
+    fn is_own_host(&self) -> bool {
+        let domain = self.request_context.as_ref().and_then(|context| context.domain_name.as_deref());
+        domain.is_some_and(|domain| domain.split('.').nth(1) == Some("execute-api"))
     }
 
     /// The called route instead of the path, because there are few routes; an event of the type `TOKEN` has only the path. A

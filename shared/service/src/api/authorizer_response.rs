@@ -47,7 +47,8 @@ pub enum AuthorizerResponseFormat {
     /// `isAuthorized`, for authorizers with simple responses enabled. API Gateway may cache the response and use it for
     /// every other route, so a key with endpoint rules is refused.
     Simple,
-    /// `isAuthorized`, for authorizers whose cache time is 0: endpoint rules are evaluated for each call.
+    /// `isAuthorized`, for authorizers whose cache time is 0: endpoint rules are evaluated for each call. Behind a custom
+    /// domain a key with endpoint rules is refused.
     SimpleUncached,
 }
 
@@ -107,10 +108,12 @@ impl AuthorizerEvent {
             return true;
         }
         match (&self.api, form) {
-            (ApiKind::Http2 { .. }, AuthorizerResponseFormat::Simple) => false,
-            (ApiKind::Http2 { method, path }, _) => endpoint_rule::allow(rules, method, path),
+            (ApiKind::Http2 { .. }, AuthorizerResponseFormat::Simple)
+            | (ApiKind::Http2 { is_own_host: false }, AuthorizerResponseFormat::SimpleUncached) => false,
             (ApiKind::WebSocket, _) => endpoint_rule::allow_connect(rules),
-            (ApiKind::Rest | ApiKind::Http1, _) => match method_and_path(&self.arn) {
+            // API Gateway evaluates policies on the ARN, so this is the path that the rules are about. `rawPath` can have
+            // another: with the stage or a mapping's key before it, decoded, and cut at a decoded `?`.
+            (ApiKind::Rest | ApiKind::Http1 | ApiKind::Http2 { .. }, _) => match method_and_path(&self.arn) {
                 (Some(method), path) => {
                     endpoint_rule::allow(rules, method, &format!("/{}", path.unwrap_or_default()))
                 }
@@ -159,8 +162,8 @@ impl AuthorizerEvent {
 
     /// The policy statements for a caller: they allow the whole stage, or the caller's endpoint rules.
     ///
-    /// API Gateway may cache a response for the credential and use it for the next call, possibly to another method. So a
-    /// response must not depend on the called method.
+    /// API Gateway may cache a response for the credential and use it for the next call, possibly to another method. So what
+    /// a response allows must not depend on the called method. A call to an ambiguous path is denied by that path too.
     fn statements(&self, caller: &Caller) -> Vec<IamPolicyStatement> {
         let stage = self.stage();
         if caller.endpoints.is_empty() {
@@ -169,9 +172,21 @@ impl AuthorizerEvent {
         let allowed = endpoint_rule::allowed_resources(&caller.endpoints);
         let allowed = allowed.iter().map(|end| format!("{stage}/{end}")).collect();
         let partition = self.arn.split(':').nth(1).unwrap_or("*");
-        let ambiguous =
-            endpoint_rule::AMBIGUOUS_RESOURCES.map(|end| format!("arn:{partition}:execute-api:*:*:{end}"));
-        vec![allow(allowed, caller), statement(IamPolicyEffect::Deny, ambiguous.into())]
+        let everywhere = |end: &str| format!("arn:{partition}:execute-api:*:*:{end}");
+        let mut denied: Vec<String> =
+            endpoint_rule::AMBIGUOUS_RESOURCES.iter().map(|end| everywhere(end)).collect();
+        if let (Some(method), Some(path)) = method_and_path(&self.arn)
+            && endpoint_rule::is_ambiguous(&format!("/{path}"))
+        {
+            let this_path = endpoint_rule::this_path_resource(&format!("{method}/{path}"));
+            denied.push(everywhere(&format!("*/{this_path}")));
+        }
+        let question_mark = everywhere(endpoint_rule::QUESTION_MARK_RESOURCE);
+        vec![
+            allow(allowed, caller),
+            statement(IamPolicyEffect::Deny, denied),
+            statement(IamPolicyEffect::Deny, vec![question_mark]),
+        ]
     }
 
     /// The ARN of the called stage, which contains the partition, region and account of the API.
@@ -238,7 +253,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::sample_events::{caller, http1, http2, request, token, websocket};
+    use crate::api::sample_events::{ARN, caller, http1, http2, request, token, websocket};
 
     fn response(
         event: &str,
@@ -302,6 +317,11 @@ mod tests {
             assert_eq!(statements[0]["Resource"], json!(resources), "{event}");
             assert_eq!(statements[1]["Effect"], "Deny");
             assert_eq!(statements[1]["Resource"][0], "arn:aws:execute-api:*:*:*//*");
+            let question_mark = json!(["arn:aws:execute-api:*:*:*${?}*"]);
+            assert_eq!(
+                (&statements[2]["Effect"], &statements[2]["Resource"]),
+                (&json!("Deny"), &question_mark)
+            );
             assert_eq!(response["context"]["endpoints"], "GET /orders/*,* /,$connect");
         }
     }
@@ -322,50 +342,114 @@ mod tests {
 
     #[test]
     fn a_simple_response_evaluates_rules_only_without_caching() {
-        let is_authorized = |rules: &[&str], form, path: &str, stage: &str| {
+        let is_authorized = |rule: &str, form, route: &str| {
             let mut event: Value = serde_json::from_str(&http2()).unwrap();
-            event["rawPath"] = json!(path);
-            event["requestContext"]["stage"] = json!(stage);
-            let response = response(&event.to_string(), &restricted(rules), form).unwrap();
+            event["routeArn"] =
+                json!(format!("arn:aws:execute-api:eu-west-1:123456789012:abcdef123/{route}"));
+            let response = response(&event.to_string(), &restricted(&[rule]), form).unwrap();
             assert_eq!(response["context"].get("userId").is_some(), response["isAuthorized"] == true);
             response["isAuthorized"] == true
         };
-        let (cached, uncached) = (AuthorizerResponseFormat::Simple, AuthorizerResponseFormat::SimpleUncached);
-        assert!(!is_authorized(&["* /*"], cached, "/test/orders", "test"));
-        assert!(is_authorized(&[], cached, "/test/orders", "test"));
-        // rule, path, stage, allowed
-        for (rule, path, stage, allowed) in [
-            ("GET /orders", "/test/orders", "test", true),
-            ("GET /orders", "/orders", "$default", true),
-            ("GET /orders", "/$default/orders", "$default", false),
-            ("GET /orders", "/orders", "test", true),
-            ("GET /orders", "/testorders", "test", false),
-            ("GET /testorders", "/testorders", "test", true),
-            ("GET /test/orders", "/test/orders", "test", false),
-            ("GET /", "/test", "test", true),
-            ("GET /", "/test/", "test", true),
-            ("GET /*", "/test//orders", "test", false),
-            ("POST /orders", "/test/orders", "test", false),
+        assert!(!is_authorized("* /*", AuthorizerResponseFormat::Simple, "test/GET/orders"));
+        for (rule, route, allowed) in [
+            ("GET /orders", "test/GET/orders", true),
+            ("GET /orders", "$default/GET/orders", true),
+            ("GET /orders", "test/GET/test/orders", false),
+            ("GET /test/orders", "test/GET/test/orders", true),
+            ("GET /orders", "test/GET/testorders", false),
+            ("GET /orders", "test/POST/orders", false),
+            ("GET /", "test/GET/", true),
+            ("GET /", "test/GET", true),
+            ("GET /*", "test/GET//orders", false),
+            ("GET /*", "test/GET/orders?x", false),
+            ("GET /*", "test", false),
         ] {
-            assert_eq!(
-                is_authorized(&[rule], uncached, path, stage),
-                allowed,
-                "{rule} for {path} of {stage}"
-            );
+            let is_allowed = is_authorized(rule, AuthorizerResponseFormat::SimpleUncached, route);
+            assert_eq!(is_allowed, allowed, "{rule} for {route}");
+        }
+    }
+
+    /// `rawPath` is decoded, cut at a decoded `?`, and begins with a stage or with the key of a mapping.
+    #[test]
+    fn rules_are_evaluated_on_the_path_that_a_policy_is_evaluated_on() {
+        let mut event: Value = serde_json::from_str(&http2()).unwrap();
+        event["rawPath"] = json!("/orders/7");
+        event["requestContext"]["http"]["method"] = json!("GET");
+        event["routeArn"] = json!(ARN.replace("GET/orders/7", "POST/admin"));
+        let decision = restricted(&["GET /orders/*"]);
+        let uncached = AuthorizerResponseFormat::SimpleUncached;
+        assert_eq!(response(&event.to_string(), &decision, uncached).unwrap()["isAuthorized"], false);
+        let event = AuthorizerEvent::parse(&event.to_string(), None).unwrap();
+        for form in [AuthorizerResponseFormat::Policy, uncached] {
+            assert_eq!(event.outcome(&decision, form), CallOutcome::Refused(OUTSIDE_ENDPOINTS));
+        }
+    }
+
+    #[test]
+    fn a_simple_response_behind_a_custom_domain_refuses_keys_with_rules() {
+        let (rule, none) = (restricted(&["* /*"]), Decision::Accepted(caller(None)));
+        let uncached = AuthorizerResponseFormat::SimpleUncached;
+        for (domain, is_own) in [
+            (json!("abcdef123.execute-api.eu-west-1.amazonaws.com"), true),
+            (json!("abcdef123.execute-api.cn-north-1.amazonaws.com.cn"), true),
+            (json!("api.example.com"), false),
+            (json!("execute-api.example.com"), false),
+            (json!(""), false),
+            (Value::Null, false),
+        ] {
+            let mut event: Value = serde_json::from_str(&http2()).unwrap();
+            event["requestContext"]["domainName"] = domain.clone();
+            let event = event.to_string();
+            assert_eq!(response(&event, &rule, uncached).unwrap()["isAuthorized"], is_own, "{domain}");
+            assert_eq!(response(&event, &none, uncached).unwrap()["isAuthorized"], true, "{domain}");
+            // A policy is evaluated by API Gateway.
+            let parsed = AuthorizerEvent::parse(&event, None).unwrap();
+            assert_eq!(parsed.outcome(&rule, AuthorizerResponseFormat::Policy), CallOutcome::Allowed);
+        }
+    }
+
+    #[test]
+    fn a_call_to_an_ambiguous_path_is_denied_by_that_path_too() {
+        for (called, denied) in [
+            ("GET/orders/7?x", Some("GET/orders/7?x")),
+            ("GET/orders/7\u{0}\n", Some("GET/orders/7*")),
+            ("GET/orders//7", Some("GET/orders//7")),
+            ("GET/orders/7", None),
+            ("GET/", None),
+        ] {
+            for event in [token(), request(&json!({})), http1(&json!({})), http2()] {
+                let mut event: Value = serde_json::from_str(&event).unwrap();
+                let arn = ARN.replace("GET/orders/7", called);
+                let field = if event["version"] == "2.0" { "routeArn" } else { "methodArn" };
+                event[field] = json!(arn);
+                let decision = restricted(&["* /*"]);
+                let policy =
+                    response(&event.to_string(), &decision, AuthorizerResponseFormat::Policy).unwrap();
+                let resources = policy["policyDocument"]["Statement"][1]["Resource"].as_array().unwrap();
+                let of_the_call = &resources[endpoint_rule::AMBIGUOUS_RESOURCES.len()..];
+                let expected = denied.map(|end| json!(format!("arn:aws:execute-api:*:*:*/{end}")));
+                assert_eq!(of_the_call, expected.as_slice(), "{called:?}");
+                assert_eq!(iam_allows(&policy["policyDocument"], &arn), denied.is_none(), "{called:?}");
+            }
         }
     }
 
     /// IAM's evaluation according to its documentation: an explicit Deny, then an Allow, otherwise nothing. `*` matches any
     /// text and `?` any character within one of the parts that colons separate
-    /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html>).
+    /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html>), and `${?}` is a `?`.
     fn iam_allows(policy: &Value, arn: &str) -> bool {
-        fn matches(pattern: &[u8], text: &[u8]) -> bool {
+        fn matches(pattern: &[char], text: &[char]) -> bool {
+            if let (Some(pattern_rest), Some(('?', rest))) =
+                (pattern.strip_prefix(&['$', '{', '?', '}']), text.split_first())
+            {
+                return matches(pattern_rest, rest);
+            }
             match (pattern.split_first(), text.split_first()) {
                 (None, None) => true,
-                (Some((b'*', pattern_rest)), _) => {
+                (Some(('*', pattern_rest)), _) => {
                     (0..=text.len()).any(|skipped| matches(pattern_rest, &text[skipped..]))
                 }
-                (Some((b'?', pattern_rest)), Some((_, rest))) => matches(pattern_rest, rest),
+                (Some(('?', pattern_rest)), Some((_, rest))) => matches(pattern_rest, rest),
                 (Some((expected, pattern_rest)), Some((found, rest))) => {
                     expected == found && matches(pattern_rest, rest)
                 }
@@ -375,7 +459,8 @@ mod tests {
         let is_matched = |statement: &Value| {
             statement["Resource"].as_array().unwrap().iter().any(|resource| {
                 let mut parts = resource.as_str().unwrap().splitn(6, ':').zip(arn.splitn(6, ':'));
-                parts.all(|(pattern, part)| matches(pattern.as_bytes(), part.as_bytes()))
+                let characters = |text: &str| text.chars().collect::<Vec<_>>();
+                parts.all(|(pattern, part)| matches(&characters(pattern), &characters(part)))
             })
         };
         let effects: Vec<_> = policy["Statement"]
@@ -444,14 +529,20 @@ mod tests {
         fn a_policy_and_a_simple_response_are_equivalent(
             rules in some_rules(),
             called in "GET|PUT|POST|OPTIONS|TRACE",
-            path in "(/(a|b|ab|bb|[.~]b|\\.{1,2}|%2[fF]|a;b|\\\\|\\*|a\\?b|@:)?){1,4}",
+            path in "(/(a|b|ab|bb|[.~]b|\\.{1,2}|%2[fF]|a;b|\\\\|\\*|a\\?b|\\?|a#|\u{0}|\t|\n|@:)?){1,4}",
         ) {
+            let mut event: Value = serde_json::from_str(&http2()).unwrap();
             let arn = format!("arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/{called}{path}");
-            let event = json!({"version": "2.0", "type": "REQUEST", "routeArn": arn, "rawPath": format!("/test{path}"),
-                "headers": {}, "requestContext": {"stage": "test", "http": {"method": called}}});
-            let response = |form| response(&event.to_string(), &with_rules(&rules), form).unwrap();
-            let simple = response(AuthorizerResponseFormat::SimpleUncached)["isAuthorized"] == true;
-            prop_assert_eq!(iam_allows(&response(AuthorizerResponseFormat::Policy)["policyDocument"], &arn), simple);
+            event["routeArn"] = json!(arn);
+            let respond = |event: &str, form| response(event, &with_rules(&rules), form).unwrap();
+            let simple = respond(&event.to_string(), AuthorizerResponseFormat::SimpleUncached)["isAuthorized"] == true;
+            let policy = respond(&event.to_string(), AuthorizerResponseFormat::Policy);
+            prop_assert_eq!(iam_allows(&policy["policyDocument"], &arn), simple);
+            // As cached for another call. A policy cannot name control characters.
+            let cached = respond(&http2(), AuthorizerResponseFormat::Policy);
+            if !path.contains(char::is_control) {
+                prop_assert_eq!(iam_allows(&cached["policyDocument"], &arn), simple);
+            }
         }
 
         #[test]
@@ -476,7 +567,8 @@ mod tests {
                 longest.endpoints.pop();
             }
             let stage = "s".repeat(128);
-            let arn = format!("arn:aws-us-gov:execute-api:us-gov-west-1:123456789012:abcdefghij/{stage}/GET/");
+            let path = "a?".repeat(500);
+            let arn = format!("arn:aws-us-gov:execute-api:us-gov-west-1:123456789012:abcdefghij/{stage}/GET/{path}");
             let event = json!({"type": "TOKEN", "authorizationToken": "Bearer x", "methodArn": arn}).to_string();
             let response = response(&event, &Decision::Accepted(longest), AuthorizerResponseFormat::Policy).unwrap();
             prop_assert!(response.to_string().len() < 8_000, "{}", response.to_string().len());

@@ -46,6 +46,7 @@ pub(super) fn websocket() -> String {
 pub(super) fn http2() -> String {
     json!({"version": "2.0", "type": "REQUEST", "routeArn": ARN, "identitySource": ["Bearer x"], "rawPath": "/test/",
         "headers": {"authorization": "Bearer x", "host": "h"},
-        "requestContext": {"stage": "test", "http": {"method": "GET"}}})
+        "requestContext": {"domainName": "abcdef123.execute-api.eu-west-1.amazonaws.com", "stage": "test",
+            "http": {"method": "GET"}}})
     .to_string()
 }

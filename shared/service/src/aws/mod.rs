@@ -9,6 +9,7 @@ pub(crate) mod backoff;
 pub mod dynamodb_read_client;
 mod http_client;
 pub mod kms;
+mod service_clock;
 pub mod settings;
 pub mod sigv4_client;
 #[cfg(test)]

@@ -37,8 +37,15 @@ impl AwsSettings {
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when the Region or the role's credentials are not set.
+    /// [`InvalidVariable`] when the Region or the role's credentials are not set, or other endpoints are asked for in general.
     pub fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
+        for name in ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"] {
+            if environment.text(name).is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+                let must_be =
+                    "must not be true: set AWS_ENDPOINT_URL_DYNAMODB and those of the other services instead";
+                return Err(InvalidVariable::new(name, must_be));
+            }
+        }
         let required = |name| environment.required(name, "must be set, as Lambda does");
         let text = |name| environment.text(name).map(str::to_owned);
         let endpoint = |name| text(name).or_else(|| text("AWS_ENDPOINT_URL"));
@@ -111,5 +118,22 @@ mod tests {
         assert_eq!(settings.dynamodb_endpoint.as_deref(), Some("http://dynamodb"));
         assert_eq!(settings.kms_endpoint.as_deref(), Some("http://all"));
         assert!(!format!("{settings:?}").contains("secret\""));
+    }
+
+    /// Their names follow no rule: those of some services and Regions differ. Calling the usual ones instead would break a
+    /// promise that somebody relies on.
+    #[test]
+    fn endpoints_of_fips_and_of_ipv6_are_refused_and_not_ignored() {
+        for name in ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"] {
+            for (value, is_refused) in [("true", true), ("True", true), ("false", false), ("", false)] {
+                let settings = AwsSettings::from_environment(&Environment::from_iter([
+                    ("AWS_REGION", "us-gov-west-1"),
+                    ("AWS_ACCESS_KEY_ID", "id"),
+                    ("AWS_SECRET_ACCESS_KEY", "secret"),
+                    (name, value),
+                ]));
+                assert_eq!(settings.err().map(|invalid| invalid.name), is_refused.then_some(name), "{value}");
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_dynamodb::config::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningInstructions, SigningSettings, sign};
 use aws_sigv4::sign::v4;
@@ -21,6 +22,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::aws::backoff::Backoff;
 use crate::aws::http_client::HttpClient;
+use crate::aws::service_clock::ServiceClock;
 
 /// The maximum number of attempts of a call.
 const MAX_ATTEMPTS: u32 = 3;
@@ -31,31 +33,17 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 const MAX_RESPONSE_LEN: usize = 2_000_000;
 /// The maximum length of an error code; a longer one is dropped.
 const MAX_CODE_LEN: usize = 100;
-/// The error codes of throttling and of a request that took the service too long, whatever their status: those that the SDK
-/// retries.
-/// <https://docs.rs/aws-runtime/latest/aws_runtime/retries/classifiers/constant.THROTTLING_ERRORS.html>
-const TRANSIENT_CODES: [&str; 15] = [
-    "BandwidthLimitExceeded",
-    "LimitExceededException",
-    "PriorRequestNotComplete",
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "RequestThrottled",
-    "RequestThrottledException",
-    "RequestTimeout",
-    "RequestTimeoutException",
-    "SlowDown",
-    "ThrottledException",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
-    "TransactionInProgressException",
-];
+/// The error codes of credentials that the service does not know: those of a role that was made moments ago, until all of AWS has
+/// heard of it. A lasting one is a fault of the deployment, so they are attempted again and are not transient. Expired
+/// credentials are neither: an environment keeps those that Lambda started it with.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency>
+const UNKNOWN_CREDENTIALS_CODES: [&str; 2] = ["InvalidClientTokenId", "UnrecognizedClientException"];
 
 /// Makes signed calls of any service, as one function. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
 pub struct SigV4Client {
     http: HttpClient,
+    clock: ServiceClock,
     identity: Identity,
     region: String,
     /// The `User-Agent`, which AWS logs with every call.
@@ -95,6 +83,8 @@ pub(crate) struct ErrorResponse {
     /// Such as `ThrottlingException`; empty if the response has none.
     code: String,
     message: String,
+    /// Whether the service refused a signature's time, which is corrected now.
+    is_skewed: bool,
 }
 
 impl SigV4Client {
@@ -113,7 +103,8 @@ impl SigV4Client {
     ) -> Self {
         let user_agent = format!("keygate/{} app/keygate-{function}", env!("CARGO_PKG_VERSION"));
         let user_agent = user_agent.parse().expect("a function's name is a word");
-        Self { http, identity: credentials.into(), region, user_agent, budget }
+        let clock = ServiceClock::default();
+        Self { http, clock, identity: credentials.into(), region, user_agent, budget }
     }
 
     /// How long one call with its attempts may take.
@@ -147,7 +138,7 @@ impl SigV4Client {
         let mut attempts = 1;
         loop {
             match self.attempt(request, &read, backoff.deadline()).await {
-                Err(error) if error.is_transient() && attempts < MAX_ATTEMPTS && backoff.pause().await => {
+                Err(error) if error.may_pass() && attempts < MAX_ATTEMPTS && backoff.pause().await => {
                     attempts += 1;
                 }
                 result => return result,
@@ -169,7 +160,8 @@ impl SigV4Client {
 
     async fn exchange(&self, request: &ServiceRequest<'_>) -> Result<Bytes, CallError> {
         // Each attempt has a time of its own: a signature is valid for minutes only.
-        let signature = self.sign(request, SystemTime::now()).map_err(CallError::invalid_request)?;
+        let signature =
+            self.sign(request, self.clock.time(SystemTime::now())).map_err(CallError::invalid_request)?;
         let mut signed = Request::builder().method(&request.method).uri(request.url);
         for (name, value) in request.headers {
             signed = signed.header(*name, *value);
@@ -186,7 +178,9 @@ impl SigV4Client {
         if head.status.is_success() {
             Ok(body)
         } else {
-            Err(CallError::Refused(ErrorResponse::read(head.status, &head.headers, &body)))
+            let mut response = ErrorResponse::read(head.status, &head.headers, &body);
+            response.is_skewed = self.clock.correct(&response.code, &head.headers, SystemTime::now());
+            Err(CallError::Refused(response))
         }
     }
 
@@ -235,6 +229,12 @@ impl CallError {
         }
     }
 
+    /// Whether another attempt is worth its time.
+    fn may_pass(&self) -> bool {
+        let is_unknown = matches!(self, Self::Refused(response) if response.has_unknown_credentials());
+        self.is_transient() || is_unknown
+    }
+
     fn no_response(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::NoResponse(chain(reason.into().as_ref()))
     }
@@ -265,13 +265,19 @@ impl ErrorResponse {
         let is_word = code.len() <= MAX_CODE_LEN
             && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._".contains(&byte));
         let code = if is_word { code.to_owned() } else { String::new() };
-        Self { status, code, message }
+        Self { status, code, message, is_skewed: false }
     }
 
+    /// The codes are those that the SDK retries, of throttling and of requests that took the service too long.
     fn is_transient(&self) -> bool {
         self.status.is_server_error()
             || self.status == StatusCode::TOO_MANY_REQUESTS
-            || TRANSIENT_CODES.contains(&self.code.as_str())
+            || self.is_skewed
+            || THROTTLING_ERRORS.iter().chain(TRANSIENT_ERRORS).any(|code| *code == self.code)
+    }
+
+    fn has_unknown_credentials(&self) -> bool {
+        UNKNOWN_CREDENTIALS_CODES.contains(&self.code.as_str())
     }
 }
 
@@ -506,6 +512,49 @@ mod tests {
         let error = server.aws().sigv4().call(&request(&server.url)).await.unwrap_err();
         assert_eq!(error.to_string(), "503 Service Unavailable: no error code");
         assert!(error.is_transient());
+        assert_eq!(server.requests().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_refused_time_is_corrected_by_the_service_and_kept_for_the_next_call() {
+        let refusal = |code: &str| {
+            let body = format!(r#"{{"__type": "com.amazon.coral.service#{code}"}}"#);
+            let head = "HTTP/1.1 400 Bad Request\r\nDate: Tue, 01 Jan 2036 00:00:00 GMT";
+            format!("{head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+        };
+        let refusals = [
+            (refusal("InvalidSignatureException"), response("200 OK", "done")),
+            (refusal("RequestTimeTooSkewed"), response("200 OK", "done")),
+        ];
+        for (refusal, accepted) in refusals {
+            let server = TestServer::start([refusal, accepted.clone(), accepted]);
+            let client = server.aws().sigv4();
+            for _ in 0..2 {
+                assert_eq!(client.call(&request(&server.url)).await.unwrap(), "done");
+            }
+            let dates =
+                server.requests().into_iter().map(|request| request.headers["x-amz-date"][..8].to_owned());
+            let dates: Vec<_> = dates.collect();
+            assert!(dates[0].as_str() < "20360101", "{dates:?}");
+            assert_eq!(dates[1..], ["20360101", "20360101"]);
+        }
+        // At the corrected time the signature itself is wrong, which a third attempt does not mend.
+        let wrong = refusal("InvalidSignatureException");
+        let server = TestServer::start([wrong.clone(), wrong]);
+        let error = server.aws().sigv4().call(&request(&server.url)).await.unwrap_err();
+        assert!(!error.is_transient(), "{error}");
+        assert_eq!(server.requests().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn unknown_credentials_are_attempted_again_and_are_no_transient_failure() {
+        let unknown = response("400 Bad Request", r#"{"__type": "UnrecognizedClientException"}"#);
+        let server = TestServer::start([unknown.clone(), response("200 OK", "done")]);
+        assert_eq!(server.aws().sigv4().call(&request(&server.url)).await.unwrap(), "done");
+        assert_eq!(server.requests().len(), 2);
+        let server = TestServer::start(vec![unknown; 3]);
+        let error = server.aws().sigv4().call(&request(&server.url)).await.unwrap_err();
+        assert!(!error.is_transient(), "{error}");
         assert_eq!(server.requests().len(), 3);
     }
 

@@ -1,0 +1,458 @@
+"""Tests of the merged template as CloudFormation sees it: with its include, translated by SAM, with long names.
+
+python -m unittest discover -s infra
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import re
+import tomllib
+import unittest
+from collections.abc import Iterator
+from functools import cache
+from re import _constants as regex_constants
+from re import _parser as regex_parser
+from unittest import mock
+
+import yaml
+from samtranslator.translator.managed_policy_translator import ManagedPolicyLoader
+from samtranslator.translator.transform import transform
+
+import merge
+
+# It reports what it does with metrics, which are of no interest here.
+logging.getLogger("samtranslator").setLevel(logging.ERROR)
+
+EXAMPLES = merge.INFRA / "examples" / "template.yaml"
+
+# ARNs are longest in this partition. The stack's name has 60 characters.
+PSEUDO_PARAMETERS = {
+    "AWS::Partition": "aws-us-gov",
+    "AWS::Region": "us-gov-west-1",
+    "AWS::AccountId": "123456789012",
+    "AWS::URLSuffix": "amazonaws.com",
+    "AWS::StackName": "keygate-of-the-platform-engineering-team-in-production-stage",
+}
+
+# Lists have no maximum length in CloudFormation; beyond this one, invalidate-caches would not fit its environment.
+LONGEST_LIST = 2_000
+
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
+MAX_TEMPLATE_LEN = 1_000_000
+MAX_TEMPLATE_LEN_WITHOUT_S3 = 51_200
+MAX_RESOURCES = 500
+MAX_PARAMETERS = 200
+MAX_OUTPUTS = 200
+# Of all inline policies of a role, without blanks.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+MAX_INLINE_POLICIES_LEN = 10_240
+MAX_MANAGED_POLICY_LEN = 6_144
+# Of all variables of a function. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+MAX_ENVIRONMENT_LEN = 4_096
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+RESERVED_VARIABLES = {
+    *("_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV", "LAMBDA_TASK_ROOT"),
+    *("AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_VERSION"),
+    *("AWS_LAMBDA_INITIALIZATION_TYPE", "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME"),
+    *("AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *("AWS_LAMBDA_RUNTIME_API", "LAMBDA_RUNTIME_DIR"),
+}
+# API Gateway cuts longer log events.
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html
+MAX_LOG_EVENT_LEN = 1_024
+
+# The longest values in access logs, but for those of the API itself.
+LONGEST_CONTEXT = {
+    "requestId": "0" * 36,
+    "requestTime": "26/Nov/2026:18:00:16 +0000",
+    "identity.sourceIp": "2001:0db8:0000:0000:0000:0000:0000:0001",
+    "httpMethod": "OPTIONS",
+    "status": "200",
+    "responseLength": "10485760",
+    "responseLatency": "30000",
+    "integrationLatency": "30000",
+    "integration.latency": "30000",
+    "integration.status": "200",
+    "authorizer.latency": "30000",
+    "authorizer.status": "200",
+    "authorizer.error": "The client is not authorized to perform this operation.",
+    "authorizer.requestId": "0" * 36,
+    "error.responseType": "REQUEST_TOO_LARGE_OR_UNSUPPORTED_MEDIA",
+    "authorizer.userId": "u" * 128,
+    "authorizer.workspaceId": "w" * 64,
+    "authorizer.keyId": "0" * 26,
+    "authorizer.credential": "access_token",
+}
+
+
+class LongFormLoader(yaml.SafeLoader):
+    """Reads a template with short tags as CloudFormation does: `!Ref Name` is {"Ref": "Name"}."""
+
+
+def long_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict:
+    name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
+    if isinstance(node, yaml.MappingNode):
+        return {name: loader.construct_mapping(node, deep=True)}
+    value = loader.construct_scalar(node)
+    return {name: value.split(".", 1) if suffix == "GetAtt" else value}
+
+
+LongFormLoader.add_multi_constructor("!", long_form)
+
+
+def load(text: str) -> dict:
+    return yaml.load(text, Loader=LongFormLoader)
+
+
+@cache
+def merged() -> dict:
+    """The merged template with what it includes."""
+    template = load(merge.merged_template(merge.FRAGMENTS))
+    document = load(merge.import_document(merge.OPENAPI.read_text(encoding="utf-8")))
+    template["Resources"]["ManagementApi"]["Properties"]["DefinitionBody"] = document
+    return template
+
+
+@cache
+def translated() -> dict:
+    return translation(merged())
+
+
+def translation(template: dict, **parameters: str) -> dict:
+    """What SAM makes of a template, with its parameters' defaults but for those given."""
+    defaults = {name: str(each.get("Default", "")) for name, each in template["Parameters"].items()}
+    template = copy.deepcopy(template)
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            # As `sam package` does.
+            resource["Properties"]["CodeUri"] = "s3://bucket/key"
+    # Nothing in the template refers to AWS's managed policies by their short names.
+    policies = mock.Mock(spec=ManagedPolicyLoader, **{"load.return_value": {}})
+    with mock.patch.dict("os.environ", AWS_DEFAULT_REGION="us-east-1"):
+        return transform(template, defaults | parameters, policies)
+
+
+def of_type(resource_type: str) -> dict[str, dict]:
+    """The properties of each resource of a type in the translated template."""
+    resources = translated()["Resources"].items()
+    return {name: each.get("Properties", {}) for name, each in resources if each["Type"] == resource_type}
+
+
+def deployments(template: dict, **parameters: str) -> set[str]:
+    resources = translation(template, **parameters)["Resources"].items()
+    return {name for name, each in resources if each["Type"] == "AWS::ApiGateway::Deployment"}
+
+
+class Longest:
+    """Replaces intrinsic functions by the longest text that they can stand for."""
+
+    def __init__(self, template: dict) -> None:
+        self.template = template
+
+    def value(self, value: object) -> object:
+        if isinstance(value, list):
+            return [each for each in map(self.value, value) if each != {"Ref": "AWS::NoValue"}]
+        if not isinstance(value, dict):
+            return value
+        if len(value) == 1:
+            ((name, argument),) = value.items()
+            if name == "Ref":
+                return self.reference(argument)
+            if name.startswith("Fn::"):
+                return getattr(self, name.removeprefix("Fn::").lower())(argument)
+        resolved = {name: self.value(each) for name, each in value.items()}
+        return {name: each for name, each in resolved.items() if each != {"Ref": "AWS::NoValue"}}
+
+    def reference(self, name: str) -> object:
+        if name == "AWS::NoValue":
+            return {"Ref": name}
+        if name in PSEUDO_PARAMETERS:
+            return PSEUDO_PARAMETERS[name]
+        if parameter := self.template["Parameters"].get(name):
+            return longest_parameter(name, parameter)
+        return self.physical_id(name)
+
+    def physical_id(self, name: str) -> str:
+        """CloudFormation generates names with the stack's name, the resource's and a random text."""
+        generated = f"{PSEUDO_PARAMETERS['AWS::StackName']}-{name}-{'X' * 13}"
+        resource = self.template["Resources"][name]
+        match resource["Type"]:
+            case "AWS::DynamoDB::Table":
+                return generated[:255]
+            case "AWS::SQS::Queue":
+                queue = f"{PSEUDO_PARAMETERS['AWS::AccountId']}/{generated[:80]}"
+                return f"https://sqs.{PSEUDO_PARAMETERS['AWS::Region']}.amazonaws.com/{queue}"
+            case "AWS::KMS::Key":
+                return f"mrk-{'0' * 32}"
+            case "AWS::Logs::LogGroup":
+                return str(self.value(resource["Properties"]["LogGroupName"]))
+            case "AWS::ApiGateway::RestApi" | "AWS::ApiGatewayV2::Api":
+                return "0" * 10
+            case _:
+                return generated[:64]
+
+    def getatt(self, argument: list[str]) -> str:
+        name, attribute = argument
+        physical_id = self.physical_id(name)
+        match self.template["Resources"][name]["Type"]:
+            case "AWS::DynamoDB::Table":
+                stream = "/stream/2026-11-26T18:00:16.000" if attribute == "StreamArn" else ""
+                return self.arn("dynamodb", f"table/{physical_id}{stream}")
+            case "AWS::SQS::Queue":
+                return self.arn("sqs", physical_id.rpartition("/")[2])
+            case "AWS::KMS::Key":
+                return self.arn("kms", f"key/{physical_id}")
+            case "AWS::Logs::LogGroup":
+                return self.arn("logs", f"log-group:{physical_id}:*")
+            case "AWS::IAM::Role":
+                return self.arn("iam", f"role/{physical_id}")
+            case "AWS::Events::Rule":
+                return self.arn("events", f"rule/{physical_id}")
+            case "AWS::Lambda::Function":
+                return self.arn("lambda", f"function:{physical_id}")
+        raise AssertionError(f"the length of {name}.{attribute} is not known here")
+
+    def arn(self, service: str, resource: str) -> str:
+        region, account = PSEUDO_PARAMETERS["AWS::Region"], PSEUDO_PARAMETERS["AWS::AccountId"]
+        return f"arn:{PSEUDO_PARAMETERS['AWS::Partition']}:{service}:{region}:{account}:{resource}"
+
+    def sub(self, argument: str | list) -> str:
+        text, names = (argument, {}) if isinstance(argument, str) else argument
+
+        def replaced(match: re.Match) -> str:
+            name = match[1]
+            if name.startswith("!"):
+                return f"${{{name[1:]}}}"
+            if name in names:
+                return str(self.value(names[name]))
+            return str(self.getatt(name.split(".", 1)) if "." in name else self.reference(name))
+
+        return re.sub(r"\$\{([^}]+)\}", replaced, text)
+
+    def join(self, argument: list) -> str:
+        separator, parts = argument
+        parts = self.value(parts)
+        return separator.join(parts) if isinstance(parts, list) else str(parts)
+
+    def split(self, argument: list) -> list[str]:
+        separator, text = argument
+        return str(self.value(text)).split(separator)
+
+    def select(self, argument: list) -> object:
+        index, values = argument
+        return self.value(values)[int(index)]
+
+    def findinmap(self, argument: list) -> object:
+        entries = self.template["Mappings"][argument[0]].values()
+        return max((entry[argument[2]] for entry in entries), key=len)
+
+    def If(self, argument: list) -> object:  # noqa: N802 - named as the function
+        return max((self.value(each) for each in argument[1:]), key=lambda each: len(compact(each)))
+
+    def __getattr__(self, name: str):
+        if name == "if":
+            return self.If
+        raise AttributeError(f"Fn::{name} is not known here")
+
+
+def longest_parameter(name: str, parameter: dict) -> str | list[str]:
+    """The longest value of a parameter; raises AssertionError if it has no end."""
+    if "AllowedValues" in parameter:
+        return max(map(str, parameter["AllowedValues"]), key=len)
+    if parameter["Type"] == "Number":
+        return str(parameter["MaxValue"])
+    if parameter["Type"] == "CommaDelimitedList":
+        return ["x" * LONGEST_LIST]
+    length = regex_parser.parse(parameter.get("AllowedPattern", ".*")).getwidth()[1]
+    length = min(length, parameter.get("MaxLength", regex_constants.MAXREPEAT))
+    if length >= regex_constants.MAXREPEAT:
+        raise AssertionError(f"the parameter {name} needs a MaxLength")
+    return "x" * int(length)
+
+
+def compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def fields(value: object, path: str = "") -> Iterator[tuple[str, object]]:
+    """Every field below a value, with its path."""
+    if isinstance(value, dict):
+        for name, held in value.items():
+            yield f"{path}/{name}", held
+            yield from fields(held, f"{path}/{name}")
+    elif isinstance(value, list):
+        for held in value:
+            yield from fields(held, path)
+
+
+class Limits(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.longest = Longest(translated())
+
+    def test_the_template_stays_below_the_limits_of_one_stack(self) -> None:
+        for template in (merged(), translated()):
+            self.assertLess(len(compact(template)), MAX_TEMPLATE_LEN)
+            self.assertLessEqual(len(template["Resources"]), MAX_RESOURCES)
+            self.assertLessEqual(len(template["Parameters"]), MAX_PARAMETERS)
+            self.assertLessEqual(len(template["Outputs"]), MAX_OUTPUTS)
+
+    def test_the_template_is_uploaded_to_s3_because_a_request_has_no_room_for_it(self) -> None:
+        self.assertGreater(len(merge.merged_template(merge.FRAGMENTS)), MAX_TEMPLATE_LEN_WITHOUT_S3)
+        config = tomllib.loads((merge.INFRA / "samconfig.toml").read_text(encoding="utf-8"))
+        self.assertTrue(config["default"]["deploy"]["parameters"]["resolve_s3"])
+
+    def test_the_policies_of_each_role_fit_even_with_long_names(self) -> None:
+        roles = of_type("AWS::IAM::Role")
+        self.assertGreater(len(roles), 20)
+        for name, role in roles.items():
+            policies = [compact(self.longest.value(each["PolicyDocument"])) for each in role.get("Policies", [])]
+            self.assertLessEqual(sum(map(len, policies)), MAX_INLINE_POLICIES_LEN, name)
+        for name, policy in of_type("AWS::IAM::ManagedPolicy").items():
+            self.assertLessEqual(
+                len(compact(self.longest.value(policy["PolicyDocument"]))), MAX_MANAGED_POLICY_LEN, name
+            )
+
+    def test_the_environment_of_each_function_fits_whatever_the_parameters_are(self) -> None:
+        functions = of_type("AWS::Lambda::Function")
+        self.assertGreater(len(functions), 20)
+        for name, function in functions.items():
+            variables = self.longest.value(function["Environment"]["Variables"])
+            self.assertLessEqual(len(compact(variables)), MAX_ENVIRONMENT_LEN, name)
+            self.assertFalse(variables.keys() & RESERVED_VARIABLES, name)
+
+    def test_an_access_log_line_is_not_cut(self) -> None:
+        document = merged()["Resources"]["ManagementApi"]["Properties"]["DefinitionBody"]
+        routes = [route["RouteKey"] for route in of_type("AWS::ApiGatewayV2::Route").values()]
+        context = LONGEST_CONTEXT | {
+            "resourcePath": max(document["paths"], key=len),
+            "routeKey": max(routes, key=len),
+        }
+        formats = [format for path, format in fields(merged()["Resources"]) if path.endswith("/Format")]
+        self.assertEqual(len(formats), 2)
+        for format in formats:
+            line = re.sub(r"\$context\.([A-Za-z.]+)", lambda match: context[match[1]], format)
+            self.assertNotIn("$", line)
+            json.loads(line)
+            self.assertLessEqual(len(line), MAX_LOG_EVENT_LEN, line)
+
+
+class AccessLogs(unittest.TestCase):
+    def test_http_and_websocket_apis_deliver_to_groups_that_need_no_room_in_a_resource_policy(self) -> None:
+        """Each group with another beginning is added to a policy of CloudWatch Logs that has a maximum length.
+
+        https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-and-resource-policy.html
+        """
+        examples = load(EXAMPLES.read_text(encoding="utf-8"))
+        for template, stages in ((translated(), 1), (examples, 2)):
+            resources = template["Resources"]
+            found = [each for each in resources.values() if each["Type"] == "AWS::ApiGatewayV2::Stage"]
+            self.assertEqual(len(found), stages)
+            for stage in found:
+                group, attribute = stage["Properties"]["AccessLogSettings"]["DestinationArn"]["Fn::GetAtt"]
+                self.assertEqual(attribute, "Arn")
+                name = resources[group]["Properties"]["LogGroupName"]["Fn::Sub"]
+                self.assertTrue(name.startswith("/aws/vendedlogs/"), name)
+            # A Region has ten of these for all services.
+            self.assertNotIn("AWS::Logs::ResourcePolicy", {each["Type"] for each in resources.values()})
+
+
+class Names(unittest.TestCase):
+    # Properties that refer to something which exists, or name a part of another resource.
+    REFERENCES = frozenset({"StageName", "MetricName", "EventBusName", "FunctionName"})
+    OF_ANOTHER = frozenset(
+        {("AWS::Logs::SubscriptionFilter", "LogGroupName"), ("AWS::ApiGatewayV2::Authorizer", "Name")}
+    )
+    # An account has one name space of these for all Regions, or AWS has one for all accounts.
+    GLOBAL = ("AWS::IAM::", "AWS::CloudWatch::Dashboard", "AWS::S3::Bucket", "AWS::CloudFront::", "AWS::Route53::")
+
+    def test_no_name_collides_with_a_second_stack_or_a_second_region(self) -> None:
+        examples = load(EXAMPLES.read_text(encoding="utf-8"))
+        resources = translated()["Resources"] | examples["Resources"]
+        self.assertEqual(len(resources), len(translated()["Resources"]) + len(examples["Resources"]))
+        names = []
+        for name, resource in resources.items():
+            for field, value in resource.get("Properties", {}).items():
+                if not field.endswith("Name") or field in self.REFERENCES:
+                    continue
+                if (resource["Type"], field) in self.OF_ANOTHER:
+                    continue
+                names.append(name)
+                text = compact(value)
+                self.assertIn("AWS::StackName", text, f"{name}.{field}")
+                if resource["Type"].startswith(self.GLOBAL):
+                    self.assertIn("AWS::Region", text, f"{name}.{field}")
+        for name in ("OperatorsDashboard", "PepperKeyAlias", "AuthorizeLogGroup", "EchoLogGroup"):
+            self.assertIn(name, names)
+
+
+class Keys(unittest.TestCase):
+    def test_one_parameter_protects_every_retained_table_and_key_from_deletion(self) -> None:
+        self.assertEqual(merged()["Parameters"]["DeletionProtection"]["Default"], "true")
+        denial = {"Effect": "Deny", "Principal": "*", "Action": "kms:ScheduleKeyDeletion", "Resource": "*"}
+        denial = {"Sid": "NeverScheduleDeletion"} | denial
+        protected = 0
+        for name, resource in translated()["Resources"].items():
+            properties = resource.get("Properties", {})
+            if resource.get("DeletionPolicy") == "Retain" and resource["Type"] == "AWS::DynamoDB::Table":
+                expected = {"Fn::If": ["ProtectsData", True, False]}
+                self.assertEqual(properties["DeletionProtectionEnabled"], expected, name)
+            elif resource.get("DeletionPolicy") == "Retain" and resource["Type"] == "AWS::KMS::Key":
+                expected = {"Fn::If": ["ProtectsData", denial, {"Ref": "AWS::NoValue"}]}
+                self.assertIn(expected, properties["KeyPolicy"]["Statement"], name)
+            else:
+                continue
+            protected += 1
+        self.assertGreaterEqual(protected, 7)
+
+    def test_the_key_of_the_peppers_alone_can_be_replicated_and_only_to_listed_regions(self) -> None:
+        keys = of_type("AWS::KMS::Key")
+        self.assertEqual({name for name, key in keys.items() if key.get("MultiRegion")}, {"PepperKey"})
+        region = {"Ref": "AWS::Region"}
+        listed = {"Fn::Join": [",", {"Ref": "PepperReplicaRegions"}]}
+        both = {"Fn::Split": [",", {"Fn::Join": [",", [region, listed]]}]}
+        allowed = {"Fn::If": ["ReplicatesPepper", both, region]}
+        statements = keys["PepperKey"]["KeyPolicy"]["Statement"]
+        denials = {each["Action"]: each for each in statements if each.get("Effect") == "Deny"}
+        for action, condition in (("ReplicateKey", "ReplicaRegion"), ("UpdatePrimaryRegion", "PrimaryRegion")):
+            denial = denials[f"kms:{action}"]
+            self.assertEqual(denial["Condition"], {"StringNotEquals": {f"kms:{condition}": allowed}})
+            self.assertEqual((denial["Principal"], denial["Resource"]), ("*", "*"))
+        self.assertEqual(merged()["Parameters"]["PepperReplicaRegions"]["Default"], "")
+
+
+class Permissions(unittest.TestCase):
+    def test_a_permission_of_eventbridge_has_no_source_account(self) -> None:
+        """EventBridge is reported to invoke nothing then, silently; the rule's ARN contains the account anyway.
+
+        https://github.com/awsdocs/aws-cloudformation-user-guide/pull/481
+        """
+        permissions = of_type("AWS::Lambda::Permission")
+        events = {name for name, each in permissions.items() if each["Principal"] == "events.amazonaws.com"}
+        self.assertGreaterEqual(len(events), 3)
+        for name, permission in permissions.items():
+            self.assertIn("SourceArn", permission, name)
+            self.assertEqual("SourceAccount" in permission, name not in events, name)
+
+
+class Deployments(unittest.TestCase):
+    def test_a_changed_parameter_reaches_the_stage_of_each_rest_api(self) -> None:
+        """A stage serves a snapshot, and SAM names a new one; a parameter that the document refers to is not in it."""
+        change = {"CorsAllowOrigin": "https://dashboard.example.com"}
+        examples_change = {"LegacyPattern": "old-[0-9]{8}"}
+        for template, parameters in ((merged(), change), (load(EXAMPLES.read_text("utf-8")), examples_change)):
+            with mock.patch("time.time", return_value=1_800_000_000):
+                before = deployments(template)
+            with mock.patch("time.time", return_value=1_800_000_060):
+                after = deployments(template, **parameters)
+            self.assertEqual((len(before), len(after)), (1, 1))
+            self.assertNotEqual(before, after)
+
+
+if __name__ == "__main__":
+    unittest.main()
