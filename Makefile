@@ -138,8 +138,10 @@ e2e: setup ## Run the integration and end-to-end tests against a separate stack 
 TEST_THREADS ?= $(shell processors=$$(nproc); echo $$((processors > 4 ? processors : 4)))
 E2E = cargo test $(LOCKED) --workspace --test keygate -- --test-threads $(TEST_THREADS)
 
-# What concerns a whole run comes last, when everything else has left its traces.
+# The documentation comes first, because it shows what a new stack does. What concerns a whole run comes last, when everything
+# else has left its traces.
 against-stack:
+	@$(if $(ARGS),,$(MAKE) docs-against-stack)
 	@$(E2E) $(or $(ARGS),--skip whole_run:: --skip story::)
 	@$(if $(ARGS),,$(PHASE) "random requests: schemathesis" $(PYTHON) tests/schemathesis/fuzz.py --no-color)
 	@$(if $(ARGS),,$(E2E) story::)
@@ -163,10 +165,18 @@ measure:
 
 ##@ Documentation
 
-.PHONY: docs tables
+.PHONY: docs doc-commands docs-against-stack tables
 docs: setup ## Render the OpenAPI documents as offline pages: .local/docs/api.html and oauth.html
 	@$(CLI)/python -B tools/dev/render_api.py infra/openapi.yaml .local/docs/api.html
 	@$(CLI)/python -B tools/dev/render_api.py infra/oauth.yaml .local/docs/oauth.html
+
+doc-commands: setup ## Run the commands that the documentation shows, and compare the responses that it shows, on a new stack
+##. A part of `make e2e`. Some pages: make doc-commands ARGS=docs/api.md
+	@$(PHASE) "build the functions" cargo build $(LOCKED) $(FUNCTIONS)
+	@$(STACK_PY) --folder .local/test run -- $(MAKE) docs-against-stack
+
+docs-against-stack:
+	@$(PHASE) "documentation: commands and responses" $(PYTHON) tools/dev/run_docs.py $(ARGS)
 
 tables: setup ## Write the tables of parameters and outputs in docs/deploying.md from infra/template
 	@$(CLI)/python -B tools/dev/template_tables.py
