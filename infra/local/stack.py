@@ -108,7 +108,8 @@ class Stack:
             name="emulator",
             port=emulator_port,
             port_variable="KEYGATE_EMULATOR_PORT",
-            command=[str(TOOLS / "emulator" / "bin" / "python"), "-m", "ministack"],
+            # Without the folder of the script in Python's path: the emulator's modules have names like ours.
+            command=[str(TOOLS / "emulator" / "bin" / "python"), "-P", str(HERE / "emulator.py")],
             # Functions inherit this environment. That is how they find DynamoDB Local and the recorder, and why nothing
             # of the user's is in it but the path; whose first python3 is what inline Python functions run with.
             environment={
