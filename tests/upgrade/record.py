@@ -42,9 +42,7 @@ def main() -> int:
     try:
         life = Life()
         life.live()
-        shown = life.shown()
-        # Deferred work follows the responses. None of it is in progress when nothing changes any more.
-        items = settled(life)
+        items, shown = at_rest(life)
     except RecordError as error:
         print(f"record: {error}", file=sys.stderr)
         return 1
@@ -306,16 +304,20 @@ class Life:
         return answer
 
 
-def settled(life: Life) -> list[dict]:
-    """The items of the workspace, once two readings of the tables, seconds apart, are the same."""
-    before: list[dict] = []
-    for _ in range(30):
+def at_rest(life: Life) -> tuple[list[dict], dict[str, dict]]:
+    """The items of the workspace, and the responses to GET requests that belong to them.
+
+    The authorizer writes some calls a minute later. Between two equal sets of responses it has written none of them.
+    """
+    shown = life.shown()
+    for _ in range(10):
         items = items_of(life)
-        if items == before:
-            return items
-        before = items
-        time.sleep(2)
-    raise RecordError("the tables go on changing")
+        again = life.shown()
+        if again == shown:
+            return items, shown
+        shown = again
+        time.sleep(5)
+    raise RecordError("the responses go on changing")
 
 
 def items_of(life: Life) -> list[dict]:
