@@ -28,6 +28,7 @@ STACK ?= keygate
 WORKSPACE ?=
 USER_ID ?=
 NAME ?= first administrator key
+REASON ?=
 FILE ?=
 
 .PHONY: help
@@ -103,7 +104,7 @@ lint-others: setup
 	@$(PHASE) "fetch every crate of Cargo.lock" cargo fetch $(LOCKED)
 	@$(PHASE) "dependencies: bans, licences, sources" $(CLI)/cargo-deny --offline check bans licenses sources
 	@# It knows misspellings, not words, so names and British spelling pass. "caf" is a text in a test.
-	@$(PHASE) "spelling: codespell" $(CLI)/codespell --skip ./target,node_modules --ignore-words-list caf .
+	@$(PHASE) "spelling: codespell" $(CLI)/codespell --skip ./target,node_modules,./infra/baseline/items.jsonl --ignore-words-list caf .
 	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache .
 	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff .
 	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh tools/*/*.sh bench/*/*.sh
@@ -120,8 +121,9 @@ merge: setup ## Merge infra/template into target/infra/template.yaml, and write 
 	@$(CLI)/python -B infra/merge.py
 
 TEMPLATES := target/infra/template.yaml infra/examples/template.yaml
-templates: merge ## Check the templates with the SAM CLI and cfn-lint, and test the merge
-	@$(PHASE) "merge of the template: tests" $(CLI)/python -B -m unittest discover -s infra
+templates: merge ## Check the templates with the SAM CLI and cfn-lint, test the merge, and compare with the baseline's template
+	@$(PHASE) "merge and upgrade of the template: tests" $(CLI)/python -B -m unittest discover -s infra
+	@$(PHASE) "upgrade from the baseline's template" $(CLI)/python -B infra/upgrade.py
 	@$(PHASE) "tables of parameters and outputs are current" $(CLI)/python -B tools/dev/template_tables.py --check
 	@for template in $(TEMPLATES); do \
 		$(WITH_CLI) AWS_REGION=us-east-1 $(PHASE) "sam validate --lint $$template" \
@@ -156,6 +158,13 @@ CHECK_ROLES = $(PHASE) "roles: calls that they allow and deny" $(PYTHON) tests/r
 roles: setup ## After `make e2e KEEP=1`: deploy the roles as they are now, and check which calls they allow and deny
 	@$(TEST_STACK) up
 	@set -a && . .local/test/env && V=1 $(CHECK_ROLES)
+
+.PHONY: baseline
+baseline: setup ## Make the present code what the upgrade test compares with: REASON="why the baseline is replaced"
+	@$(if $(REASON),,$(error say why the baseline is replaced: make baseline REASON="..."))
+	@$(PHASE) "build the functions" cargo build $(LOCKED) $(FUNCTIONS)
+	@$(STACK_PY) --folder .local/baseline run -- $(CLI)/python -B tests/upgrade/record.py infra/baseline
+	@$(CLI)/python -B infra/upgrade.py --write --reason "$(REASON)"
 
 ##@ Measurements
 

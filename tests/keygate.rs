@@ -63,5 +63,6 @@ mod tokens_per_key;
 mod unprocessed_keys;
 mod unused_keys;
 mod update_key;
+mod upgrade;
 mod whoami;
 mod whole_run;

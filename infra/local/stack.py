@@ -108,7 +108,8 @@ class Stack:
             name="emulator",
             port=emulator_port,
             port_variable="KEYGATE_EMULATOR_PORT",
-            command=[str(TOOLS / "emulator" / "bin" / "python"), "-m", "ministack"],
+            # Without the folder of the script in Python's path: the emulator's modules have names like ours.
+            command=[str(TOOLS / "emulator" / "bin" / "python"), "-P", str(HERE / "emulator.py")],
             # Functions inherit this environment and find DynamoDB Local and the recorder in it. It has only the path of
             # the user's environment, whose first python3 runs the inline Python functions.
             environment={
