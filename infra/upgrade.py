@@ -402,10 +402,10 @@ def kms_key(old: dict, new: dict, found: Callable[..., Finding]) -> Iterator[Fin
             yield found(f"{name} changed", f"has another {name}, which no update of a KMS key can change")
     if new.get("Enabled", True) is not True:
         yield found("disabled", "is not enabled: nothing that is derived from it works")
-    denials = [statement for statement in statements(old) if statement["Effect"] == "Deny"]
+    denials = [statement for statement in statements(old) if unconditional(statement)["Effect"] == "Deny"]
     for statement in denials:
         if statement not in statements(new):
-            sid = statement.get("Sid", "without a Sid")
+            sid = unconditional(statement).get("Sid", "without a Sid")
             yield found(f"denial {sid} removed", f"no longer denies what {sid} denied", acceptable=True)
 
 
@@ -413,6 +413,11 @@ def statements(properties: dict) -> list[dict]:
     """The statements of a KMS key's policy."""
     statement = properties.get("KeyPolicy", {}).get("Statement", [])
     return statement if isinstance(statement, list) else [statement]
+
+
+def unconditional(statement: dict) -> dict:
+    """A statement without the condition of the stack under which it exists."""
+    return statement["Fn::If"][1] if "Fn::If" in statement else statement
 
 
 def indexes(properties: dict) -> dict[str, object]:

@@ -69,6 +69,8 @@ class Life:
     """The life of the workspace, and what is known of it afterwards."""
 
     def __init__(self) -> None:
+        # A time before all of it, the same in every request.
+        self.hour_ago = timestamp(time.time() - 3600)
         # The id of each key by its role in the life.
         self.keys: dict[str, str] = {}
         # Credentials by their role: those that open an API at the end, and those that do not.
@@ -286,8 +288,8 @@ class Life:
             "user_id=bob",
             "user_id=svc:heir",
             "user_id=bob&status=active&name=rotated&sort=name",
-            f"created_after={timestamp(time.time() - 3600)}",
-            f"created_before={timestamp(time.time() - 3600)}",
+            f"created_after={self.hour_ago}",
+            f"created_before={self.hour_ago}",
         ):
             routes.append(f"/api-keys?limit=100&{query}")
         routes += ["/legacy-keys?limit=100", "/legacy-keys?limit=100&user_id=carla", "/activity?limit=100"]
