@@ -25,10 +25,12 @@ FOLDER ?= .local
 KEYGATE_WATCH_PORT ?= 29000
 ARCH ?= x86_64
 STACK ?= keygate
+EXAMPLES ?= keygate-examples
 WORKSPACE ?=
 USER_ID ?=
 NAME ?= first administrator key
 FILE ?=
+WAIT ?= 0
 
 .PHONY: help
 help: ## Print this
@@ -108,7 +110,7 @@ lint-others: setup
 	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff .
 	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh tools/*/*.sh bench/*/*.sh
 	@$(PHASE) "documentation: links, paths, length of README.md" $(CLI)/python -B tools/dev/check_docs.py
-	@$(PHASE) "documentation: tests of its check" $(CLI)/python -B -m unittest discover -s tools/dev
+	@$(PHASE) "scripts: their tests" $(PYTHON) -m unittest discover -s tools/dev
 
 unit: system-packages ## The unit tests and the examples in the documentation
 	@$(PHASE) "unit tests" cargo test $(LOCKED) --workspace --lib
@@ -142,6 +144,7 @@ E2E = cargo test $(LOCKED) --workspace --test keygate -- --test-threads $(TEST_T
 against-stack:
 	@$(E2E) $(or $(ARGS),--skip whole_run:: --skip story::)
 	@$(if $(ARGS),,$(PHASE) "random requests: schemathesis" $(PYTHON) tests/schemathesis/fuzz.py --no-color)
+	@$(if $(ARGS),,$(PHASE) "smoke test, as of a stack in AWS" $(SMOKE) --probe-role)
 	@$(if $(ARGS),,$(E2E) story::)
 	@$(if $(ARGS),,$(E2E) whole_run::)
 
@@ -173,7 +176,7 @@ tables: setup ## Write the tables of parameters and outputs in docs/deploying.md
 
 ##@ AWS
 
-.PHONY: build deploy bootstrap pepper-status import-legacy-keys legacy-report
+.PHONY: build deploy smoke bootstrap pepper-status import-legacy-keys legacy-report
 build: setup ## Build the functions for AWS, optimised, and record their sizes in docs/sizes.md
 ##. ARCH=arm64 builds for Graviton; rustup then downloads that target once
 	@$(WITH_CLI) cargo lambda build $(LOCKED) --release --package keygate-functions $(ARCH_FLAG) \
@@ -187,6 +190,12 @@ ARCH_FLAG_arm64 := --arm64
 deploy: build merge ## Deploy to the AWS account of your credentials: STACK=keygate PARAMETERS="LogLevel=debug"
 	@$(WITH_CLI) sam deploy --template-file target/infra/template.yaml --config-file $(CURDIR)/infra/samconfig.toml \
 		--stack-name $(STACK) --parameter-overrides Architecture=$(ARCH) $(PARAMETERS)
+
+SMOKE = $(PYTHON) tools/smoke.py --stack "$(STACK)" --examples "$(EXAMPLES)" --wait "$(WAIT)"
+smoke: setup ## Use a deployed stack and the example stack as clients do, and settle doubts about AWS
+##. STACK=keygate EXAMPLES=keygate-examples WAIT=10 (minutes) PROBE_ROLE=1; docs/first-deployment.md says what each does
+##. Of the local stack: set -a; . .local/env; set +a; make smoke
+	@$(SMOKE) $(if $(PROBE_ROLE),--probe-role)
 
 bootstrap: setup ## Create the first administrator key in AWS: WORKSPACE=acme USER_ID=alice@example.com
 ##. STACK=keygate NAME="first administrator key"; BREAK_GLASS=1 where the workspace has users already
