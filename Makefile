@@ -147,6 +147,8 @@ against-stack:
 	@$(if $(ARGS),,$(PHASE) "smoke test, as of a stack in AWS" $(SMOKE) --probe-role)
 	@$(if $(ARGS),,$(E2E) story::)
 	@$(if $(ARGS),,$(E2E) whole_run::)
+	@$(if $(ARGS),,$(PHASE) "a second stack, deleted and deployed again" \
+		env PYTHONPATH=tools:infra/local $(CLI)/python -B tests/second_stack.py)
 
 ##@ Measurements
 
