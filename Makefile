@@ -25,11 +25,13 @@ FOLDER ?= .local
 KEYGATE_WATCH_PORT ?= 29000
 ARCH ?= x86_64
 STACK ?= keygate
+EXAMPLES ?= keygate-examples
 WORKSPACE ?=
 USER_ID ?=
 NAME ?= first administrator key
 REASON ?=
 FILE ?=
+WAIT ?= 0
 
 .PHONY: help
 help: ## Print this list
@@ -109,7 +111,7 @@ lint-others: setup
 	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff .
 	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh tools/*/*.sh bench/*/*.sh
 	@$(PHASE) "documentation: links, paths, length of README.md" $(CLI)/python -B tools/dev/check_docs.py
-	@$(PHASE) "documentation: tests of its check" $(CLI)/python -B -m unittest discover -s tools/dev
+	@$(PHASE) "scripts: their tests" $(PYTHON) -m unittest discover -s tools/dev
 	@$(PHASE) "local stack: tests of condition keys" $(CLI)/python -B -m unittest discover -s infra/local
 	@$(PHASE) "roles: tests of their evaluation" $(CLI)/python -B -m unittest discover -s tests/roles
 
@@ -149,9 +151,12 @@ against-stack:
 	@$(if $(ARGS),,$(MAKE) docs-against-stack)
 	@$(E2E) $(or $(ARGS),--skip whole_run:: --skip story::)
 	@$(if $(ARGS),,$(PHASE) "random requests: schemathesis" $(PYTHON) tests/schemathesis/fuzz.py --no-color)
+	@$(if $(ARGS),,$(PHASE) "smoke test, as of a stack in AWS" $(SMOKE) --probe-role)
 	@$(if $(ARGS),,$(E2E) story::)
 	@$(if $(ARGS),,$(E2E) whole_run::)
 	@$(if $(ARGS),,$(CHECK_ROLES))
+	@$(if $(ARGS),,$(PHASE) "a second stack, deleted and deployed again" \
+		env PYTHONPATH=tools:infra/local $(CLI)/python -B tests/second_stack.py)
 
 CHECK_ROLES = $(PHASE) "roles: calls that they allow and deny" $(PYTHON) tests/roles/check_roles.py
 
@@ -202,7 +207,7 @@ tables: setup ## Write the tables of parameters and outputs in docs/deploying.md
 
 ##@ AWS
 
-.PHONY: build deploy bootstrap pepper-status import-legacy-keys legacy-report
+.PHONY: build deploy smoke bootstrap pepper-status import-legacy-keys legacy-report
 build: setup ## Build the functions for AWS, optimised, and record their sizes in docs/sizes.md
 ##. ARCH=arm64 builds for Graviton; rustup downloads that target once
 	@$(WITH_CLI) cargo lambda build $(LOCKED) --release --package keygate-functions $(ARCH_FLAG) \
@@ -216,6 +221,12 @@ ARCH_FLAG_arm64 := --arm64
 deploy: build merge ## Deploy to the AWS account of your credentials: STACK=keygate PARAMETERS="LogLevel=debug"
 	@$(WITH_CLI) sam deploy --template-file target/infra/template.yaml --config-file $(CURDIR)/infra/samconfig.toml \
 		--stack-name $(STACK) --parameter-overrides Architecture=$(ARCH) $(PARAMETERS)
+
+SMOKE = $(PYTHON) tools/smoke.py --stack "$(STACK)" --examples "$(EXAMPLES)" --wait "$(WAIT)"
+smoke: setup ## Use a deployed stack and the example stack as clients do, and settle doubts about AWS
+##. STACK=keygate EXAMPLES=keygate-examples WAIT=10 (minutes) PROBE_ROLE=1; docs/first-deployment.md says what each does
+##. Of the local stack: set -a; . .local/env; set +a; make smoke
+	@$(SMOKE) $(if $(PROBE_ROLE),--probe-role)
 
 bootstrap: setup ## Create the first administrator key in AWS: WORKSPACE=acme USER_ID=alice@example.com
 ##. STACK=keygate NAME="first administrator key"; BREAK_GLASS=1 if the workspace is bootstrapped already

@@ -116,14 +116,14 @@ class Deployment:
             )
         gateway.create_deployment(restApiId=api, stageName=stage)
 
-    def create_tables(self) -> list[str]:
-        """Creates in DynamoDB Local the tables that were deployed to the emulator, and returns their names.
+    def create_tables(self, stack: str = STACK) -> list[str]:
+        """Creates in DynamoDB Local the tables that a stack has in the emulator, and returns their names.
 
         The templates are the only definition: the emulator's description of each table is what is created, with the TTL
         attribute from the template, which the emulator does not describe.
         """
         deployed, local = self.client("dynamodb"), self.client("dynamodb", self.dynamodb_url)
-        tables = self.resources("AWS::DynamoDB::Table")
+        tables = self.resources("AWS::DynamoDB::Table", stack)
         existing = local.list_tables()["TableNames"]
         for name, properties in tables.items():
             definition = table_definition(deployed.describe_table(TableName=name)["Table"])
@@ -207,10 +207,10 @@ class Deployment:
             for name, properties in self.resources("AWS::Lambda::Function").items()
         }
 
-    def resources(self, resource_type: str) -> dict[str, dict]:
+    def resources(self, resource_type: str, stack: str = STACK) -> dict[str, dict]:
         """The deployed template's properties of each resource of a type, by the resource's physical name."""
         template = self.template(TEMPLATE)
-        deployed = self.client("cloudformation").describe_stack_resources(StackName=STACK)["StackResources"]
+        deployed = self.client("cloudformation").describe_stack_resources(StackName=stack)["StackResources"]
         return {
             resource["PhysicalResourceId"]: template["Resources"][resource["LogicalResourceId"]]["Properties"]
             for resource in deployed

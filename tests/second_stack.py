@@ -1,0 +1,253 @@
+"""Deploys a second stack of Keygate beside the first one, deletes it, and deploys it again under the same name.
+
+Neither stack accepts the other's keys, not even where the other's table has them. The resources that
+docs/runbooks.md lists remain of a deleted stack, can be removed as that page says, and are not in the way of the next
+stack of that name. The first stack is only read. `make e2e` runs this last, with the environment of its stack.
+
+    PYTHONPATH=tools:infra/local second_stack.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from botocore.exceptions import ClientError
+
+from bootstrap import bootstrap
+from deploy import ADMINISTRATOR, ARTIFACTS, STACK, TEMPLATE, Deployment
+
+SECOND = "keygate-second"
+# As an operator would set them for a second stack: the account's logging role is there already.
+PARAMETERS = {
+    "ManageApiGatewayAccount": "false",
+    "AuthorizerBudgetMs": "4000",
+    "LegacySunset": "2099-12-31T23:59:59Z",
+    "LegacyPattern": "old-[0-9a-f]{32}",
+}
+# The types that remain of a deleted stack which does not manage the account's logging role.
+RETAINED_TYPES = {"AWS::DynamoDB::Table", "AWS::KMS::Key"}
+DELETION_SECONDS = 120
+
+
+def main() -> int:
+    folder = Path(os.environ["KEYGATE_CALLS_LOG"]).parent
+    deployment = Deployment(
+        folder, os.environ["AWS_ENDPOINT_URL"], os.environ["KEYGATE_DYNAMODB_URL"], os.environ["KEYGATE_OAUTH_URL"]
+    )
+    first_url, first_key = os.environ["KEYGATE_API_URL"], os.environ["KEYGATE_ADMIN_KEY"]
+    first_before = physical_ids(deployment, STACK)
+
+    url, key = deploy_second(deployment)
+    # The id of a stage is its name, which is within its API.
+    of_first, of_second = (
+        {physical for name, physical in physical_ids(deployment, stack).items() if not name.endswith("Stage")}
+        for stack in (STACK, SECOND)
+    )
+    check(not of_first & of_second, f"the stacks share {of_first & of_second or 'nothing'}")
+    check(works(url, key) and works(first_url, first_key), "each stack accepts its own keys")
+    check(not works(url, first_key), "the second stack refuses a key of the first")
+    check(not works(first_url, key), "the first stack refuses a key of the second")
+    restore(deployment, SECOND, stored_key(deployment, STACK, first_key))
+    check(not works(url, first_key), "it does so when its table has the key, because its pepper is another one")
+
+    resources, backup = physical_ids(deployment, SECOND), stored_key(deployment, SECOND, key)
+    retained = retained_resources(deployment, resources)
+    delete_stack(deployment, SECOND)
+    check_remains(deployment, resources, retained)
+    # CloudFormation ends the name of a table in random characters. The emulator derives them from the stack's name, so
+    # here the tables of the deleted stack would be in the way of the new one.
+    remove_tables(deployment, retained)
+
+    new_url, new_key = deploy_second(deployment)
+    renewed = physical_ids(deployment, SECOND)
+    kms_keys = {name: physical for name, physical in retained.items() if name not in tables_of(deployment, retained)}
+    check(not set(kms_keys.values()) & set(renewed.values()), "the new stack has KMS keys of its own")
+    check(works(new_url, new_key), "the stack works under the name of a deleted one")
+    check(not works(new_url, key), "it refuses the keys of the deleted one")
+    restore(deployment, SECOND, backup)
+    check(not works(new_url, key), "it does so when they are restored, because their pepper is that of the deleted one")
+    remove_kms_keys(deployment, kms_keys)
+    check(works(new_url, new_key), "it works after the KMS keys of the deleted one were removed")
+
+    remaining = retained_resources(deployment, renewed)
+    delete_stack(deployment, SECOND)
+    remove_tables(deployment, remaining)
+    check(physical_ids(deployment, STACK) == first_before, "the first stack is as it was")
+    check(works(first_url, first_key), "the first stack accepts its keys")
+    return 0
+
+
+def deploy_second(deployment: Deployment) -> tuple[str, str]:
+    """Deploys the second stack, and bootstraps in it the workspace that the first stack has too."""
+    started = time.monotonic()
+    create_stack(deployment)
+    deployment.create_tables(SECOND)
+    outputs = deployment.outputs(SECOND)
+    created = bootstrap(
+        deployment.client("lambda"), outputs["CreateKeyFunctionName"], **ADMINISTRATOR, name="first", break_glass=False
+    )
+    print(f"  {SECOND} was deployed in {time.monotonic() - started:.1f} s", flush=True)
+    return f"{deployment.emulator_url}/_aws/execute-api/{outputs['ApiId']}/{outputs['StageName']}", created["key"]
+
+
+def create_stack(deployment: Deployment) -> None:
+    """Creates the second stack from the template of the first one, whose functions are uploaded already."""
+    client = deployment.client("cloudformation")
+    body = client.get_template(StackName=STACK, TemplateStage="Original")["TemplateBody"]
+    key = f"{SECOND}/template.yaml"
+    deployment.client("s3").put_object(
+        Bucket=ARTIFACTS, Key=key, Body=body if isinstance(body, str) else json.dumps(body)
+    )
+    client.create_stack(
+        StackName=SECOND,
+        TemplateURL=f"{deployment.emulator_url}/{ARTIFACTS}/{key}",
+        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in PARAMETERS.items()],
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+    )
+    client.get_waiter("stack_create_complete").wait(StackName=SECOND, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
+
+
+def works(url: str, key: str) -> bool:
+    """Whether a management API accepts a key, and does not refuse it; anything else is a failure."""
+    request = urllib.request.Request(f"{url}/me", headers={"Authorization": f"Bearer {key}"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            status = response.status
+    except urllib.error.HTTPError as error:
+        status = error.code
+    check(status in (200, 401), f"{url}/me is a 200 or a 401, and not a {status}")
+    return status == 200
+
+
+def physical_ids(deployment: Deployment, stack: str) -> dict[str, str]:
+    """The physical ids of a stack's resources, by their names in the template."""
+    pages = deployment.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
+    resources = pages.search("StackResourceSummaries")
+    return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
+
+
+def retained_resources(deployment: Deployment, resources: dict[str, str]) -> dict[str, str]:
+    """Those of a stack's resources that it keeps when it is deleted.
+
+    None of them has a fixed name, which would be taken when the stack is deployed again.
+    """
+    retained = {
+        name: resource
+        for name, resource in deployment.template(TEMPLATE)["Resources"].items()
+        if str(resource.get("DeletionPolicy")).startswith("Retain")
+    }
+    for name, resource in retained.items():
+        fixed = {"TableName", "AliasName", "RoleName"} & resource.get("Properties", {}).keys()
+        check(not fixed, f"{name} is retained, so it has no fixed name: {fixed or 'none'}")
+    return {name: resources[name] for name in retained if name in resources}
+
+
+def stored_key(deployment: Deployment, stack: str, key: str) -> dict:
+    """The item of a key, as a backup of the table has it."""
+    dynamodb = deployment.client("dynamodb", deployment.dynamodb_url)
+    item = {"key_id": {"S": key.split("_")[2]}}
+    table = deployment.outputs(stack)["KeysTableName"]
+    return dynamodb.get_item(TableName=table, Key=item, ConsistentRead=True)["Item"]
+
+
+def restore(deployment: Deployment, stack: str, item: dict) -> None:
+    """Puts the item of a key into a stack's table."""
+    dynamodb = deployment.client("dynamodb", deployment.dynamodb_url)
+    dynamodb.put_item(TableName=deployment.outputs(stack)["KeysTableName"], Item=item)
+
+
+def delete_stack(deployment: Deployment, stack: str) -> None:
+    client = deployment.client("cloudformation")
+    client.delete_stack(StackName=stack)
+    deadline = time.monotonic() + DELETION_SECONDS
+    while (status := stack_status(client, stack)) != "DELETE_COMPLETE":
+        check(status == "DELETE_IN_PROGRESS" and time.monotonic() < deadline, f"{stack} is being deleted: {status}")
+        time.sleep(0.5)
+
+
+def stack_status(client, stack: str) -> str:
+    try:
+        return client.describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"]
+    except ClientError as error:
+        if "does not exist" in str(error):
+            return "DELETE_COMPLETE"
+        raise
+
+
+def check_remains(deployment: Deployment, resources: dict[str, str], retained: dict[str, str]) -> None:
+    """Checks that of a deleted stack the retained resources are left, and of the others none."""
+    template = deployment.template(TEMPLATE)["Resources"]
+    types = {template[name]["Type"] for name in retained}
+    check(types == RETAINED_TYPES, f"the retained types are those of the runbook: {', '.join(sorted(types))}")
+    for name, physical in resources.items():
+        kind = template.get(name, {}).get("Type")
+        if kind in RETAINED_TYPES:
+            check(exists(deployment, kind, physical) == (name in retained), f"{name} is left: {name in retained}")
+    left = deployment.client("lambda").get_paginator("list_functions").paginate().search("Functions[].FunctionName")
+    check(not set(resources.values()) & set(left), "no function is left")
+    groups = deployment.client("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{SECOND}/")["logGroups"]
+    check(not groups, "no log group is left")
+    aliases = deployment.client("kms").get_paginator("list_aliases").paginate().search("Aliases[].AliasName")
+    check(not [alias for alias in aliases if alias.startswith(f"alias/{SECOND}-")], "no alias is left")
+
+
+def exists(deployment: Deployment, kind: str, physical: str) -> bool:
+    """Whether a table, or a KMS key that is not scheduled for deletion, is there."""
+    try:
+        if kind == "AWS::DynamoDB::Table":
+            deployment.client("dynamodb").describe_table(TableName=physical)
+            return True
+        metadata = deployment.client("kms").describe_key(KeyId=physical)["KeyMetadata"]
+        return metadata["KeyState"] == "Enabled"
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("ResourceNotFoundException", "NotFoundException"):
+            return False
+        raise
+
+
+def tables_of(deployment: Deployment, resources: dict[str, str]) -> dict[str, str]:
+    template = deployment.template(TEMPLATE)["Resources"]
+    return {name: physical for name, physical in resources.items() if template[name]["Type"] == "AWS::DynamoDB::Table"}
+
+
+def remove_tables(deployment: Deployment, retained: dict[str, str]) -> None:
+    """Removes the tables that a deleted stack has left, in the steps of the runbook, and their copies."""
+    dynamodb = deployment.client("dynamodb")
+    for name, table in tables_of(deployment, retained).items():
+        protected = dynamodb.describe_table(TableName=table)["Table"].get("DeletionProtectionEnabled")
+        check(protected is True, f"{name} is protected from deletion")
+        dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
+        dynamodb.delete_table(TableName=table)
+        check(not exists(deployment, "AWS::DynamoDB::Table", table), f"{name} of the deleted stack can be removed")
+    local = deployment.client("dynamodb", deployment.dynamodb_url)
+    for table in local.list_tables()["TableNames"]:
+        if table.startswith(f"{SECOND}-"):
+            local.delete_table(TableName=table)
+
+
+def remove_kms_keys(deployment: Deployment, keys: dict[str, str]) -> None:
+    """Removes the KMS keys that a deleted stack has left, in the steps of the runbook."""
+    kms = deployment.client("kms")
+    for name, key in keys.items():
+        policy = json.loads(kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"])
+        kept = [statement for statement in policy["Statement"] if statement["Sid"] != "NeverScheduleDeletion"]
+        check(len(kept) < len(policy["Statement"]), f"the policy of {name} denies its deletion")
+        kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy | {"Statement": kept}))
+        kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+        check(not exists(deployment, "AWS::KMS::Key", key), f"{name} of the deleted stack can be removed")
+
+
+def check(holds: bool, what: str) -> None:
+    """Ends the test unless something holds."""
+    if not holds:
+        sys.exit(f"second_stack: this does not hold: {what}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
