@@ -120,7 +120,7 @@ merge: setup ## Merge infra/template into target/infra/template.yaml, and write 
 TEMPLATES := target/infra/template.yaml infra/examples/template.yaml
 templates: merge ## Check the templates with the SAM CLI and cfn-lint, and test the merge
 	@$(PHASE) "merge of the template: tests" $(CLI)/python -B -m unittest discover -s infra
-	@$(PHASE) "tables of parameters and outputs are current" $(CLI)/python -B tools/dev/template_tables.py --check
+	@$(PHASE) "tables of parameters, outputs and alarms are current" $(CLI)/python -B tools/dev/template_tables.py --check
 	@for template in $(TEMPLATES); do \
 		$(WITH_CLI) AWS_REGION=us-east-1 $(PHASE) "sam validate --lint $$template" \
 			sam validate --lint --template-file $$template; \
@@ -168,7 +168,7 @@ docs: setup ## Render the OpenAPI documents as offline pages: .local/docs/api.ht
 	@$(CLI)/python -B tools/dev/render_api.py infra/openapi.yaml .local/docs/api.html
 	@$(CLI)/python -B tools/dev/render_api.py infra/oauth.yaml .local/docs/oauth.html
 
-tables: setup ## Write the tables of parameters and outputs in docs/deploying.md from infra/template
+tables: setup ## Write the tables of parameters, outputs and alarms in docs/ from infra/template
 	@$(CLI)/python -B tools/dev/template_tables.py
 
 ##@ AWS
