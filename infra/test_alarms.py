@@ -482,11 +482,20 @@ class Without(Longest):
         return self.value(argument[2])
 
 
+class Distinct(Longest):
+    """Gives each API an id of its own."""
+
+    def physical_id(self, name: str) -> str:
+        if self.template["Resources"][name]["Type"] in ("AWS::ApiGateway::RestApi", "AWS::ApiGatewayV2::Api"):
+            return name.ljust(10, "0")[:10].lower()
+        return super().physical_id(name)
+
+
 class Dashboard(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         cls.resources = translated()["Resources"]
-        cls.longest = Longest(translated())
+        cls.longest = Distinct(translated())
         body = cls.resources["OperatorsDashboard"]["Properties"]["DashboardBody"]
         cls.widgets = json.loads(cls.longest.value(body))["widgets"]
         cls.least = json.loads(Without(translated()).value(body))["widgets"]
