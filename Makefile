@@ -74,7 +74,7 @@ invoke: setup ## Send an event of tests/fixtures/events to a function of `make w
 
 ##@ Checks
 
-.PHONY: test lint lint-rust lint-others unit merge templates e2e against-stack cargo-checks tool-checks
+.PHONY: test lint lint-rust lint-others unit merge templates e2e against-stack roles cargo-checks tool-checks
 # The tools are installed and used while cargo compiles.
 test: system-packages ## Run everything that CI checks: the four targets below
 	@$(MAKE) --jobs=2 cargo-checks tool-checks
@@ -109,6 +109,8 @@ lint-others: setup
 	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh tools/*/*.sh bench/*/*.sh
 	@$(PHASE) "documentation: links, paths, length of README.md" $(CLI)/python -B tools/dev/check_docs.py
 	@$(PHASE) "documentation: tests of its check" $(CLI)/python -B -m unittest discover -s tools/dev
+	@$(PHASE) "local stack: tests of condition keys" $(CLI)/python -B -m unittest discover -s infra/local
+	@$(PHASE) "roles: tests of their evaluation" $(CLI)/python -B -m unittest discover -s tests/roles
 
 unit: system-packages ## Run the unit tests and the examples in the documentation
 	@$(PHASE) "unit tests" cargo test $(LOCKED) --workspace --lib
@@ -131,19 +133,29 @@ e2e: setup ## Run the integration and end-to-end tests against a separate stack 
 ##. One test: make e2e ARGS=name. KEEP=1 keeps the stack, in .local/test
 	@$(PHASE) "build the functions and the end-to-end tests" \
 		cargo build $(LOCKED) $(FUNCTIONS) --test keygate
-	@KEYGATE_CORS_ALLOW_ORIGIN=https://dashboard.example.com \
-		$(STACK_PY) --folder .local/test run -- $(MAKE) against-stack
+	@$(TEST_STACK) run -- $(MAKE) against-stack
+
+TEST_STACK = KEYGATE_CORS_ALLOW_ORIGIN=https://dashboard.example.com $(STACK_PY) --folder .local/test
 
 # Tests wait for the functions most of the time, so there are more of them than processors, if those are few.
 TEST_THREADS ?= $(shell processors=$$(nproc); echo $$((processors > 4 ? processors : 4)))
 E2E = cargo test $(LOCKED) --workspace --test keygate -- --test-threads $(TEST_THREADS)
 
-# What concerns a whole run comes last, when everything else has left its traces.
+# The documentation comes first, because it shows what a new stack does. What concerns a whole run comes last, when everything
+# else has left its traces.
 against-stack:
+	@$(if $(ARGS),,$(MAKE) docs-against-stack)
 	@$(E2E) $(or $(ARGS),--skip whole_run:: --skip story::)
 	@$(if $(ARGS),,$(PHASE) "random requests: schemathesis" $(PYTHON) tests/schemathesis/fuzz.py --no-color)
 	@$(if $(ARGS),,$(E2E) story::)
 	@$(if $(ARGS),,$(E2E) whole_run::)
+	@$(if $(ARGS),,$(CHECK_ROLES))
+
+CHECK_ROLES = $(PHASE) "roles: calls that they allow and deny" $(PYTHON) tests/roles/check_roles.py
+
+roles: setup ## After `make e2e KEEP=1`: deploy the roles as they are now, and check which calls they allow and deny
+	@$(TEST_STACK) up
+	@set -a && . .local/test/env && V=1 $(CHECK_ROLES)
 
 ##@ Measurements
 
@@ -163,10 +175,18 @@ measure:
 
 ##@ Documentation
 
-.PHONY: docs tables
+.PHONY: docs doc-commands docs-against-stack tables
 docs: setup ## Render the OpenAPI documents as offline pages: .local/docs/api.html and oauth.html
 	@$(CLI)/python -B tools/dev/render_api.py infra/openapi.yaml .local/docs/api.html
 	@$(CLI)/python -B tools/dev/render_api.py infra/oauth.yaml .local/docs/oauth.html
+
+doc-commands: setup ## Run the commands that the documentation shows, and compare the responses that it shows, on a new stack
+##. A part of `make e2e`. Some pages: make doc-commands ARGS=docs/api.md
+	@$(PHASE) "build the functions" cargo build $(LOCKED) $(FUNCTIONS)
+	@$(STACK_PY) --folder .local/test run -- $(MAKE) docs-against-stack
+
+docs-against-stack:
+	@$(PHASE) "documentation: commands and responses" $(PYTHON) tools/dev/run_docs.py $(ARGS)
 
 tables: setup ## Write the tables of parameters, outputs and alarms in docs/ from infra/template
 	@$(CLI)/python -B tools/dev/template_tables.py

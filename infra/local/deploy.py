@@ -157,7 +157,7 @@ class Deployment:
         except Refused as refusal:
             raise StackError(f"create-key refused to bootstrap the workspace: {refusal}") from None
 
-    def environment(self, calls: Path, known_key: str | None) -> dict[str, str]:
+    def environment(self, calls: Path, distinct_calls: Path, known_key: str | None) -> dict[str, str]:
         """The variables that a shell or a test needs to use the deployment: the content of the file `env`."""
         keygate, examples = self.outputs(STACK), self.outputs(EXAMPLES_STACK)
         execute = f"{self.emulator_url}/_aws/execute-api"
@@ -192,6 +192,7 @@ class Deployment:
             "KEYGATE_IDEMPOTENT_CREATE_MAC_KEY": creator["Environment"]["Variables"]["IDEMPOTENT_CREATE_MAC_KEY"],
             "KEYGATE_IDEMPOTENT_ROTATE_MAC_KEY": rotator["Environment"]["Variables"]["IDEMPOTENT_ROTATE_MAC_KEY"],
             "KEYGATE_CALLS_LOG": str(calls),
+            "KEYGATE_DISTINCT_CALLS": str(distinct_calls),
             "KEYGATE_CORS_ALLOW_ORIGIN": creator["Environment"]["Variables"].get("CORS_ALLOW_ORIGIN", ""),
             "KEYGATE_STACK": STACK,
             "KEYGATE_EXAMPLES_STACK": EXAMPLES_STACK,

