@@ -126,7 +126,7 @@ TEMPLATES := target/infra/template.yaml infra/examples/template.yaml
 templates: merge ## Check the templates with the SAM CLI and cfn-lint, test the merge, and compare with the baseline's template
 	@$(PHASE) "merge and upgrade of the template: tests" $(CLI)/python -B -m unittest discover -s infra
 	@$(PHASE) "upgrade from the baseline's template" $(CLI)/python -B infra/upgrade.py
-	@$(PHASE) "tables of parameters and outputs are current" $(CLI)/python -B tools/dev/template_tables.py --check
+	@$(PHASE) "tables of parameters, outputs and alarms are current" $(CLI)/python -B tools/dev/template_tables.py --check
 	@for template in $(TEMPLATES); do \
 		$(WITH_CLI) AWS_REGION=us-east-1 $(PHASE) "sam validate --lint $$template" \
 			sam validate --lint --template-file $$template; \
@@ -202,7 +202,7 @@ doc-commands: setup ## Run the commands that the documentation shows, and compar
 docs-against-stack:
 	@$(PHASE) "documentation: commands and responses" $(PYTHON) tools/dev/run_docs.py $(ARGS)
 
-tables: setup ## Write the tables of parameters and outputs in docs/deploying.md from infra/template
+tables: setup ## Write the tables of parameters, outputs and alarms in docs/ from infra/template
 	@$(CLI)/python -B tools/dev/template_tables.py
 
 ##@ AWS

@@ -204,7 +204,8 @@ class Longest:
                 stream = "/stream/2026-11-26T18:00:16.000" if attribute == "StreamArn" else ""
                 return self.arn("dynamodb", f"table/{physical_id}{stream}")
             case "AWS::SQS::Queue":
-                return self.arn("sqs", physical_id.rpartition("/")[2])
+                queue = physical_id.rpartition("/")[2]
+                return queue if attribute == "QueueName" else self.arn("sqs", queue)
             case "AWS::KMS::Key":
                 return self.arn("kms", f"key/{physical_id}")
             case "AWS::Logs::LogGroup":
@@ -215,6 +216,8 @@ class Longest:
                 return self.arn("events", f"rule/{physical_id}")
             case "AWS::Lambda::Function":
                 return self.arn("lambda", f"function:{physical_id}")
+            case "AWS::CloudWatch::Alarm":
+                return self.arn("cloudwatch", f"alarm:{physical_id}")
         raise AssertionError(f"the length of {name}.{attribute} is not known here")
 
     def arn(self, service: str, resource: str) -> str:
@@ -366,7 +369,11 @@ class Names(unittest.TestCase):
     # Properties that refer to something which exists, or name a part of another resource.
     REFERENCES = frozenset({"StageName", "MetricName", "EventBusName", "FunctionName"})
     OF_ANOTHER = frozenset(
-        {("AWS::Logs::SubscriptionFilter", "LogGroupName"), ("AWS::ApiGatewayV2::Authorizer", "Name")}
+        {
+            ("AWS::Logs::SubscriptionFilter", "LogGroupName"),
+            ("AWS::Logs::MetricFilter", "LogGroupName"),
+            ("AWS::ApiGatewayV2::Authorizer", "Name"),
+        }
     )
     # An account has one name space of these for all Regions, or AWS has one for all accounts.
     GLOBAL = ("AWS::IAM::", "AWS::CloudWatch::Dashboard", "AWS::S3::Bucket", "AWS::CloudFront::", "AWS::Route53::")

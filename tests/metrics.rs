@@ -1,12 +1,10 @@
 //! The authorizer's metrics.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::support::emulator::{alarmed_metrics, dashboard};
 use crate::support::function::{Disturbance, Function, token_event};
-use crate::support::stack::{Api, variable};
 use crate::support::workspace::{Workspace, id_of};
 
 fn call(key: &str) -> Value {
@@ -92,50 +90,5 @@ fn every_function_may_send_traces_where_they_are_on() {
     for function in functions {
         let role = ["\n", ","].map(|end| format!("!Ref {function}Role{end}"));
         assert!(role.iter().any(|role| policy.contains(role)), "{function}");
-    }
-}
-
-/// The names of all metrics that the authorizer can write.
-const METRICS: [&str; 8] = [
-    "Allowed",
-    "Refused",
-    "Errors",
-    "CacheHits",
-    "StaleHits",
-    "DeferredWriteFailures",
-    "StoreLatency",
-    "KmsLatency",
-];
-
-#[tokio::test]
-async fn alarms_and_the_dashboard_are_about_metrics_that_are_written() {
-    let api = Api::default();
-    let alarmed = alarmed_metrics(&api).await;
-    for needed in ["Errors", "DeferredWriteFailures", "StoreLatency", "Throttles", "5XXError"] {
-        assert!(alarmed.iter().any(|(_, metric)| metric == needed), "{needed}: {alarmed:?}");
-    }
-    let dashboard = dashboard(&api, &variable("KEYGATE_STACK")).await;
-    let mut shown = Vec::new();
-    for widget in dashboard["widgets"].as_array().expect("widgets") {
-        // A dot stands for the value above it, and three for all but the last options.
-        let mut above: Vec<&str> = Vec::new();
-        for metric in widget["properties"]["metrics"].as_array().expect("metrics") {
-            let texts: Vec<_> =
-                metric.as_array().expect("a metric").iter().filter_map(Value::as_str).collect();
-            if texts.is_empty() || texts == ["..."] {
-                continue;
-            }
-            above = texts
-                .iter()
-                .enumerate()
-                .map(|(i, text)| if *text == "." { above[i] } else { text })
-                .collect();
-            shown.push((above[0].to_owned(), above[1].to_owned()));
-        }
-    }
-    let ours: BTreeSet<_> = shown.iter().filter(|(namespace, _)| namespace == "Keygate").collect();
-    assert_eq!(ours.len(), METRICS.len(), "every metric is shown: {ours:?}");
-    for (namespace, metric) in alarmed.iter().chain(&shown) {
-        assert!(namespace != "Keygate" || METRICS.contains(&metric.as_str()), "{metric}");
     }
 }

@@ -107,25 +107,6 @@ async fn iam(api: &Api, parameters: &[(&str, &str)]) -> String {
     query(api, ("iam", "2010-05-08"), parameters).await
 }
 
-/// The names of the metrics that the stack's alarms watch, with their namespaces.
-pub(crate) async fn alarmed_metrics(api: &Api) -> Vec<(String, String)> {
-    let alarms =
-        query(api, ("monitoring", "2010-08-01"), &[("Action", "DescribeAlarms"), ("MaxRecords", "100")])
-            .await;
-    let named = |name: &str| between(&alarms, &format!("<{name}>"), &format!("</{name}>"));
-    let pairs = named("Namespace").into_iter().zip(named("MetricName"));
-    pairs.map(|(namespace, metric)| (namespace.to_owned(), metric.to_owned())).collect()
-}
-
-/// The body of a dashboard.
-pub(crate) async fn dashboard(api: &Api, name: &str) -> Value {
-    let parameters = [("Action", "GetDashboard"), ("DashboardName", name)];
-    let answer = query(api, ("monitoring", "2010-08-01"), &parameters).await;
-    let body = between(&answer, "<DashboardBody>", "</DashboardBody>").into_iter().next().expect("a body");
-    let body = body.replace("&quot;", "\"").replace("&apos;", "'").replace("&amp;", "&");
-    serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
-}
-
 async fn query(api: &Api, (service, version): (&str, &str), parameters: &[(&str, &str)]) -> String {
     let parameters: Vec<_> = parameters.iter().copied().chain([("Version", version)]).collect();
     let request = signed(api.client().post(variable("AWS_ENDPOINT_URL")), service).form(&parameters);
