@@ -148,7 +148,7 @@ FAILURES: tuple[tuple[str, Change, list[str]], ...] = (
     ("a KMS key is disabled", set_property("PepperKey", Enabled=False), ["PepperKey disabled"]),
     (
         "a KMS key may be deleted",
-        lambda it: properties(it, "PepperKey")["KeyPolicy"]["Statement"].pop(),
+        lambda it: properties(it, "PepperKey")["KeyPolicy"]["Statement"].pop(1),
         ["(PepperKey denial NeverScheduleDeletion removed"],
     ),
     # Indexes.
