@@ -5,9 +5,7 @@ python -m unittest discover -s infra
 
 from __future__ import annotations
 
-import copy
 import json
-import logging
 import re
 import tomllib
 import unittest
@@ -17,16 +15,9 @@ from re import _constants as regex_constants
 from re import _parser as regex_parser
 from unittest import mock
 
-import yaml
-from samtranslator.translator.managed_policy_translator import ManagedPolicyLoader
-from samtranslator.translator.transform import transform
-
 import merge
-
-# It reports what it does with metrics, which are of no interest here.
-logging.getLogger("samtranslator").setLevel(logging.ERROR)
-
-EXAMPLES = merge.INFRA / "examples" / "template.yaml"
+import translate
+from translate import EXAMPLES, load, translation
 
 # ARNs are longest in this partition. The stack's name has 60 characters.
 PSEUDO_PARAMETERS = {
@@ -88,53 +79,14 @@ LONGEST_CONTEXT = {
 }
 
 
-class LongFormLoader(yaml.SafeLoader):
-    """Reads a template with short tags as CloudFormation does: `!Ref Name` is {"Ref": "Name"}."""
-
-
-def long_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict:
-    name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
-    if isinstance(node, yaml.SequenceNode):
-        return {name: loader.construct_sequence(node, deep=True)}
-    if isinstance(node, yaml.MappingNode):
-        return {name: loader.construct_mapping(node, deep=True)}
-    value = loader.construct_scalar(node)
-    return {name: value.split(".", 1) if suffix == "GetAtt" else value}
-
-
-LongFormLoader.add_multi_constructor("!", long_form)
-
-
-def load(text: str) -> dict:
-    return yaml.load(text, Loader=LongFormLoader)
-
-
 @cache
 def merged() -> dict:
-    """The merged template with what it includes."""
-    template = load(merge.merged_template(merge.FRAGMENTS))
-    document = load(merge.import_document(merge.OPENAPI.read_text(encoding="utf-8")))
-    template["Resources"]["ManagementApi"]["Properties"]["DefinitionBody"] = document
-    return template
+    return translate.merged()
 
 
 @cache
 def translated() -> dict:
     return translation(merged())
-
-
-def translation(template: dict, **parameters: str) -> dict:
-    """What SAM makes of a template, with its parameters' defaults but for those given."""
-    defaults = {name: str(each.get("Default", "")) for name, each in template["Parameters"].items()}
-    template = copy.deepcopy(template)
-    for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::Serverless::Function":
-            # As `sam package` does.
-            resource["Properties"]["CodeUri"] = "s3://bucket/key"
-    # Nothing in the template refers to AWS's managed policies by their short names.
-    policies = mock.Mock(spec=ManagedPolicyLoader, **{"load.return_value": {}})
-    with mock.patch.dict("os.environ", AWS_DEFAULT_REGION="us-east-1"):
-        return transform(template, defaults | parameters, policies)
 
 
 def of_type(resource_type: str) -> dict[str, dict]:
