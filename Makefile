@@ -124,7 +124,7 @@ TRANSLATED := target/infra/translated/keygate.json target/infra/translated/examp
 # Three partitions, and Regions that do not have every service.
 REGIONS := us-east-1 eu-central-2 ap-southeast-7 mx-central-1 cn-north-1 us-gov-west-1
 templates: merge ## Test the merge, and check the templates with the SAM CLI, cfn-lint, checkov and CloudFormation Guard
-	@MAKEFLAGS= $(MAKE) --jobs=2 template-tests template-scans
+	@MAKEFLAGS=--no-print-directory $(MAKE) --jobs=2 template-tests template-scans
 
 template-tests:
 	@$(PHASE) "merge of the template: tests" $(CLI)/python -B -m unittest discover -s infra

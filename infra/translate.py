@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def with_metadata_of_stages(template: dict) -> dict:
-    """Copies the metadata of each REST API to its stages: SAM makes both of one resource, but only the API has it then."""
+    """Copies the metadata of each REST API to its stages: SAM makes both of one resource, and only the API gets it."""
     resources = template["Resources"]
     for resource in resources.values():
         if resource["Type"] == "AWS::ApiGateway::Stage":
