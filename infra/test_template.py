@@ -410,6 +410,8 @@ class Options(unittest.TestCase):
         for name, role in roles.items():
             self.assertEqual(role.get("PermissionsBoundary"), self.BOUNDARY, name)
             self.assertEqual(role.get("Path"), "/keygate/", name)
+        for name, policy in self.on.of_type("AWS::IAM::ManagedPolicy").items():
+            self.assertEqual(policy.get("Path"), "/keygate/", name)
         for name, role in self.off.of_type("AWS::IAM::Role").items():
             self.assertNotIn("PermissionsBoundary", role, name)
             self.assertEqual(role["Path"], "/", name)
