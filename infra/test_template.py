@@ -11,6 +11,7 @@ import tomllib
 import unittest
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from re import _constants as regex_constants
 from re import _parser as regex_parser
 from unittest import mock
@@ -514,6 +515,22 @@ class Options(unittest.TestCase):
         self.assertNotIn("ApiGatewayAccount", resources)
         self.assertNotIn("ApiGatewayLogRole", resources)
         self.assertIn("ApiGatewayAccount", self.on.resources)
+
+
+class Scanners(unittest.TestCase):
+    def test_every_skipped_check_has_a_reason(self) -> None:
+        skipped = 0
+        for template in (merged(), load(EXAMPLES.read_text("utf-8"))):
+            for name, resource in template["Resources"].items():
+                for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", []):
+                    self.assertTrue(skip["id"] and skip["comment"].strip(), name)
+                    skipped += 1
+        self.assertGreater(skipped, 5)
+        lines = (merge.INFRA / "scanners" / "checkov.yaml").read_text("utf-8").splitlines()
+        for before, line in pairwise(lines):
+            if line.startswith("  - "):
+                self.assertRegex(line, r"^  - CKV_AWS_[0-9]+$")
+                self.assertRegex(before, r"^  # ", f"{line} has no reason")
 
 
 class AccessLogs(unittest.TestCase):
