@@ -7,6 +7,7 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 CLI := $(CURDIR)/.local/tools/cli/bin
+SCANNERS := $(CURDIR)/.local/tools/scanners/bin
 WITH_CLI := PATH="$(CLI):$$PATH" SAM_CLI_TELEMETRY=0
 PHASE := tools/dev/phase.sh
 # The local stack and the random requests begin with a key that tools/bootstrap.py makes.
@@ -78,6 +79,7 @@ invoke: setup ## Send an event of tests/fixtures/events to a function of `make w
 ##@ Checks
 
 .PHONY: test lint lint-rust lint-others unit merge templates e2e against-stack roles cargo-checks tool-checks
+.PHONY: template-tests template-scans
 # The tools are installed and used while cargo compiles.
 test: system-packages ## Run everything that CI checks: the four targets below
 	@$(MAKE) --jobs=2 cargo-checks tool-checks
@@ -123,7 +125,13 @@ merge: setup ## Merge infra/template into target/infra/template.yaml, and write 
 	@$(CLI)/python -B infra/merge.py
 
 TEMPLATES := target/infra/template.yaml infra/examples/template.yaml
-templates: merge ## Check the templates with the SAM CLI and cfn-lint, test the merge, and compare with the baseline's template
+TRANSLATED := target/infra/translated/keygate.json target/infra/translated/examples.json
+# Three partitions, and Regions that do not have every service.
+REGIONS := us-east-1 eu-central-2 ap-southeast-7 mx-central-1 cn-north-1 us-gov-west-1
+templates: merge ## Test the merge, check the templates with the SAM CLI and scanners, and compare with the baseline's template
+	@MAKEFLAGS=--no-print-directory $(MAKE) --jobs=2 template-tests template-scans
+
+template-tests:
 	@$(PHASE) "merge and upgrade of the template: tests" $(CLI)/python -B -m unittest discover -s infra
 	@$(PHASE) "upgrade from the baseline's template" $(CLI)/python -B infra/upgrade.py
 	@$(PHASE) "tables of parameters, outputs and alarms are current" $(CLI)/python -B tools/dev/template_tables.py --check
@@ -131,7 +139,14 @@ templates: merge ## Check the templates with the SAM CLI and cfn-lint, test the 
 		$(WITH_CLI) AWS_REGION=us-east-1 $(PHASE) "sam validate --lint $$template" \
 			sam validate --lint --template-file $$template; \
 	done
-	@$(PHASE) "cfn-lint" $(CLI)/cfn-lint $(TEMPLATES)
+
+# Scanners read the translated templates, which have every resource that is created.
+template-scans:
+	@$(PHASE) "translate the templates" $(CLI)/python -B infra/translate.py target/infra/translated
+	@$(PHASE) "our own rules: CloudFormation Guard" $(SCANNERS)/python -B infra/scanners/check_rules.py $(TRANSLATED)
+	@$(PHASE) "our own rules: tests" $(SCANNERS)/python -B -m unittest discover -s infra/scanners
+	@$(PHASE) "checkov" $(SCANNERS)/checkov --config-file infra/scanners/checkov.yaml --file $(TRANSLATED)
+	@$(PHASE) "cfn-lint, six Regions of three partitions" $(CLI)/cfn-lint --regions $(REGIONS) -- $(TEMPLATES)
 
 e2e: setup ## Run the integration and end-to-end tests against a separate stack on free ports
 ##. One test: make e2e ARGS=name. KEEP=1 keeps the stack, in .local/test

@@ -44,6 +44,7 @@ VALUES = ("AWSTemplateFormatVersion", "Transform", "Description")
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
 EXTENSION = "x-amazon-apigateway-"
+ENDPOINT_CONFIGURATION = f"{EXTENSION}endpoint-configuration"
 
 
 class MergeError(Exception):
@@ -167,6 +168,10 @@ def import_document(text: str) -> str:
             }
         },
     }
+    # In OpenAPI 3 this extension is one of a server.
+    # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-swagger-extensions-endpoint-configuration.html
+    if endpoint := document.pop(ENDPOINT_CONFIGURATION, None):
+        document["servers"] = [{ENDPOINT_CONFIGURATION: endpoint}]
     # Without a width: no value is folded over several lines.
     body = yaml.dump(document, Dumper=PlainDumper, sort_keys=False, allow_unicode=True, width=float("inf"))
     return f"# What API Gateway imports. Written by infra/merge.py: change infra/openapi.yaml, not this file.\n{body}"

@@ -5,28 +5,20 @@ python -m unittest discover -s infra
 
 from __future__ import annotations
 
-import copy
 import json
-import logging
 import re
 import tomllib
 import unittest
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from re import _constants as regex_constants
 from re import _parser as regex_parser
 from unittest import mock
 
-import yaml
-from samtranslator.translator.managed_policy_translator import ManagedPolicyLoader
-from samtranslator.translator.transform import transform
-
 import merge
-
-# It reports what it does with metrics, which are of no interest here.
-logging.getLogger("samtranslator").setLevel(logging.ERROR)
-
-EXAMPLES = merge.INFRA / "examples" / "template.yaml"
+import translate
+from translate import EXAMPLES, load, translation
 
 # ARNs are longest in this partition. The stack's name has 60 characters.
 PSEUDO_PARAMETERS = {
@@ -88,53 +80,14 @@ LONGEST_CONTEXT = {
 }
 
 
-class LongFormLoader(yaml.SafeLoader):
-    """Reads a template with short tags as CloudFormation does: `!Ref Name` is {"Ref": "Name"}."""
-
-
-def long_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict:
-    name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
-    if isinstance(node, yaml.SequenceNode):
-        return {name: loader.construct_sequence(node, deep=True)}
-    if isinstance(node, yaml.MappingNode):
-        return {name: loader.construct_mapping(node, deep=True)}
-    value = loader.construct_scalar(node)
-    return {name: value.split(".", 1) if suffix == "GetAtt" else value}
-
-
-LongFormLoader.add_multi_constructor("!", long_form)
-
-
-def load(text: str) -> dict:
-    return yaml.load(text, Loader=LongFormLoader)
-
-
 @cache
 def merged() -> dict:
-    """The merged template with what it includes."""
-    template = load(merge.merged_template(merge.FRAGMENTS))
-    document = load(merge.import_document(merge.OPENAPI.read_text(encoding="utf-8")))
-    template["Resources"]["ManagementApi"]["Properties"]["DefinitionBody"] = document
-    return template
+    return translate.merged()
 
 
 @cache
 def translated() -> dict:
     return translation(merged())
-
-
-def translation(template: dict, **parameters: str) -> dict:
-    """What SAM makes of a template, with its parameters' defaults but for those given."""
-    defaults = {name: str(each.get("Default", "")) for name, each in template["Parameters"].items()}
-    template = copy.deepcopy(template)
-    for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::Serverless::Function":
-            # As `sam package` does.
-            resource["Properties"]["CodeUri"] = "s3://bucket/key"
-    # Nothing in the template refers to AWS's managed policies by their short names.
-    policies = mock.Mock(spec=ManagedPolicyLoader, **{"load.return_value": {}})
-    with mock.patch.dict("os.environ", AWS_DEFAULT_REGION="us-east-1"):
-        return transform(template, defaults | parameters, policies)
 
 
 def of_type(resource_type: str) -> dict[str, dict]:
@@ -345,6 +298,244 @@ class Limits(unittest.TestCase):
             self.assertLessEqual(len(line), MAX_LOG_EVENT_LEN, line)
 
 
+class Resolved:
+    """The resources that a stack with these parameters has, and their properties with the conditions decided."""
+
+    def __init__(self, template: dict, **parameters: str) -> None:
+        self.conditions = template["Conditions"]
+        self.values = {name: str(each.get("Default", "")) for name, each in template["Parameters"].items()}
+        unknown = parameters.keys() - self.values.keys()
+        assert not unknown, f"no parameters: {unknown}"
+        self.values |= parameters
+        self.resources = {
+            name: self.decided(resource)
+            for name, resource in template["Resources"].items()
+            if "Condition" not in resource or self.holds({"Condition": resource["Condition"]})
+        }
+
+    def of_type(self, resource_type: str) -> dict[str, dict]:
+        """The properties of each resource of a type."""
+        resources = self.resources.items()
+        return {name: each.get("Properties", {}) for name, each in resources if each["Type"] == resource_type}
+
+    def holds(self, condition: dict) -> bool:
+        ((name, argument),) = condition.items()
+        match name:
+            case "Condition":
+                return self.holds(self.conditions[argument])
+            case "Fn::Equals":
+                first, second = map(self.text, argument)
+                return first == second
+            case "Fn::Not":
+                return not self.holds(argument[0])
+            case "Fn::Or":
+                return any(map(self.holds, argument))
+            case "Fn::And":
+                return all(map(self.holds, argument))
+        raise AssertionError(f"{name} is not known in a condition here")
+
+    def text(self, value: object) -> str:
+        match value:
+            case {"Ref": name}:
+                return self.values[name]
+            case {"Fn::Join": ["", {"Ref": name}]}:
+                return self.values[name].replace(",", "")
+        return str(value)
+
+    def decided(self, value: object) -> object:
+        """A value with each Fn::If and each parameter replaced by what it stands for."""
+        match value:
+            case {"Fn::If": [condition, yes, no]}:
+                return self.decided(yes if self.holds({"Condition": condition}) else no)
+            case {"Ref": name} if name in self.values:
+                return self.values[name]
+            case dict():
+                fields = {name: self.decided(each) for name, each in value.items()}
+                return {name: each for name, each in fields.items() if each != {"Ref": "AWS::NoValue"}}
+            case list():
+                return [each for each in map(self.decided, value) if each != {"Ref": "AWS::NoValue"}]
+        return value
+
+
+class Options(unittest.TestCase):
+    """Each option reaches every resource that it is about, and is off by default."""
+
+    TABLE_KEY = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000001"
+    LOGS_KEY = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000002"
+    BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
+    WEB_ACL = "arn:aws:wafv2:eu-central-1:123456789012:regional/webacl/keygate/0123"
+    CERTIFICATE = "arn:aws:acm:eu-central-1:123456789012:certificate/0123"
+    # What else makes resources exist, so that these are checked too.
+    EVERYTHING = {  # noqa: RUF012 - read only
+        "LegacySunset": "2030-06-30T00:00:00Z",
+        "LegacyPattern": "old-[0-9]{8}",
+        "DisableUnusedDays": "90",
+        "AuthorizerCaches": "restapis/a/stages/b",
+        "ApiAccessLogGroup": "group",
+        "UserRemovalPattern": "{}",
+        "AlarmTopicArn": "arn:aws:sns:eu-central-1:123456789012:alarms",
+        "XRayTracing": "true",
+        "ManageApiGatewayAccount": "true",
+    }
+    OPTIONS = {  # noqa: RUF012 - read only
+        "PermissionsBoundaryArn": BOUNDARY,
+        "RolePath": "/keygate/",
+        "TableKmsKeyArn": TABLE_KEY,
+        "LogsKmsKeyArn": LOGS_KEY,
+        "SubnetIds": "subnet-1,subnet-2",
+        "SecurityGroupIds": "sg-1",
+        "WebAclArn": WEB_ACL,
+        "DomainName": "keys.example.com",
+        "CertificateArn": CERTIFICATE,
+        "TlsPolicy": "SecurityPolicy_TLS13_1_2_2021_06",
+        "AuthorizerReservedConcurrency": "50",
+        "OAuthIssuer": "https://auth.example.com",
+        "OAuthThrottleRate": "7",
+        "OAuthThrottleBurst": "9",
+    }
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        parameters = cls.EVERYTHING | cls.OPTIONS
+        cls.on = Resolved(translation(merged(), **parameters), **parameters)
+        cls.off = Resolved(translated(), **cls.EVERYTHING)
+
+    def test_these_parameters_are_allowed_and_leave_nothing_out(self) -> None:
+        for name, value in (self.EVERYTHING | self.OPTIONS).items():
+            parameter = merged()["Parameters"][name]
+            self.assertIsNotNone(re.search(parameter.get("AllowedPattern", ""), value), name)
+            self.assertIn(value, [str(each) for each in parameter.get("AllowedValues", [value])], name)
+        for kind in ("AWS::IAM::Role", "AWS::Logs::LogGroup", "AWS::DynamoDB::Table", "AWS::Lambda::Function"):
+            self.assertEqual(self.on.of_type(kind).keys(), of_type(kind).keys())
+
+    def test_every_role_has_the_permissions_boundary_and_the_path(self) -> None:
+        roles = self.on.of_type("AWS::IAM::Role")
+        self.assertGreater(len(roles), 25)
+        for name, role in roles.items():
+            self.assertEqual(role.get("PermissionsBoundary"), self.BOUNDARY, name)
+            self.assertEqual(role.get("Path"), "/keygate/", name)
+        for name, policy in self.on.of_type("AWS::IAM::ManagedPolicy").items():
+            self.assertEqual(policy.get("Path"), "/keygate/", name)
+        for name, role in self.off.of_type("AWS::IAM::Role").items():
+            self.assertNotIn("PermissionsBoundary", role, name)
+            self.assertEqual(role["Path"], "/", name)
+
+    def test_every_table_is_encrypted_with_the_key_and_every_role_that_uses_tables_may_use_it_through_dynamodb(
+        self,
+    ) -> None:
+        tables = self.on.of_type("AWS::DynamoDB::Table")
+        self.assertEqual(len(tables), 6)
+        for name, table in tables.items():
+            expected = {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": self.TABLE_KEY}
+            self.assertEqual(table["SSESpecification"], expected, name)
+        for name, role in self.on.of_type("AWS::IAM::Role").items():
+            uses_tables = '"dynamodb:' in compact(role.get("Policies", []))
+            self.assertEqual({"Ref": "TableKeyPolicy"} in role.get("ManagedPolicyArns", []), uses_tables, name)
+        (statement,) = self.on.of_type("AWS::IAM::ManagedPolicy")["TableKeyPolicy"]["PolicyDocument"]["Statement"]
+        self.assertEqual((statement["Action"], statement["Resource"]), ("kms:Decrypt", self.TABLE_KEY))
+        self.assertIn("kms:ViaService", statement["Condition"]["StringLike"])
+        for name, table in self.off.of_type("AWS::DynamoDB::Table").items():
+            self.assertEqual(table["SSESpecification"], {"SSEEnabled": True, "SSEType": "KMS"}, name)
+        self.assertNotIn("TableKeyPolicy", self.off.resources)
+
+    def test_every_log_group_is_encrypted_with_the_key(self) -> None:
+        groups = self.on.of_type("AWS::Logs::LogGroup")
+        self.assertGreater(len(groups), 25)
+        for name, group in groups.items():
+            self.assertEqual(group.get("KmsKeyId"), self.LOGS_KEY, name)
+        for name, group in self.off.of_type("AWS::Logs::LogGroup").items():
+            self.assertNotIn("KmsKeyId", group, name)
+
+    def test_every_function_is_in_the_vpc_and_its_role_lets_lambda_connect_it(self) -> None:
+        functions = self.on.of_type("AWS::Lambda::Function")
+        self.assertGreater(len(functions), 25)
+        roles = self.on.of_type("AWS::IAM::Role")
+        for name, function in functions.items():
+            config = function.get("VpcConfig")
+            self.assertEqual(config, {"SubnetIds": "subnet-1,subnet-2", "SecurityGroupIds": "sg-1"}, name)
+            role = function["Role"]["Fn::GetAtt"][0]
+            self.assertIn({"Ref": "NetworkPolicy"}, roles[role].get("ManagedPolicyArns", []), role)
+        for name, function in self.off.of_type("AWS::Lambda::Function").items():
+            self.assertNotIn("VpcConfig", function, name)
+        self.assertNotIn("NetworkPolicy", self.off.resources)
+
+    def test_the_code_of_a_function_in_a_vpc_may_not_change_network_interfaces(self) -> None:
+        statements = self.on.of_type("AWS::IAM::ManagedPolicy")["NetworkPolicy"]["PolicyDocument"]["Statement"]
+        (denial,) = [each for each in statements if each["Effect"] == "Deny"]
+        self.assertEqual((denial["Action"], denial["Resource"]), ("ec2:*", "*"))
+        self.assertIn("lambda:SourceFunctionArn", denial["Condition"]["ArnLike"])
+
+    def test_the_management_api_has_the_domain_alone_with_the_tls_policy_and_the_web_acl(self) -> None:
+        policy = {"SecurityPolicy": "SecurityPolicy_TLS13_1_2_2021_06", "EndpointAccessMode": "STRICT"}
+        domain, api = self.on.resources["ManagementDomain"], self.on.resources["ManagementApi"]
+        for resource in (domain, api):
+            self.assertEqual(policy, {name: resource["Properties"].get(name) for name in policy})
+        self.assertEqual(domain["Properties"]["DomainName"], "keys.example.com")
+        self.assertEqual(domain["Properties"]["RegionalCertificateArn"], self.CERTIFICATE)
+        mapping = self.on.resources["ManagementDomainMapping"]["Properties"]
+        self.assertEqual(mapping["RestApiId"], {"Ref": "ManagementApi"})
+        self.assertIn(mapping["Stage"]["Ref"], self.on.of_type("AWS::ApiGateway::Stage"))
+        self.assertEqual(self.disabled(api), True)
+        association = self.on.resources["WebAclAssociation"]["Properties"]
+        self.assertEqual(association["WebACLArn"], self.WEB_ACL)
+        self.assertIn("/restapis/${ManagementApi}/stages/", association["ResourceArn"]["Fn::Sub"])
+        # By default there is the API's own host, with API Gateway's own policy.
+        self.assertFalse(policy.keys() & self.off.resources["ManagementApi"]["Properties"].keys())
+        self.assertEqual(self.disabled(self.off.resources["ManagementApi"]), False)
+        for name in ("ManagementDomain", "ManagementDomainMapping", "WebAclAssociation"):
+            self.assertNotIn(name, self.off.resources)
+        # A domain without that policy refuses TLS 1.0.
+        parameters = {"DomainName": "keys.example.com", "CertificateArn": self.CERTIFICATE}
+        domain = Resolved(translated(), **parameters).resources["ManagementDomain"]["Properties"]
+        self.assertEqual(domain["SecurityPolicy"], "TLS_1_2")
+        self.assertNotIn("EndpointAccessMode", domain)
+
+    def disabled(self, api: dict) -> object:
+        (server,) = api["Properties"]["Body"]["servers"]
+        return server["x-amazon-apigateway-endpoint-configuration"]["disableExecuteApiEndpoint"]
+
+    def test_only_the_authorizer_reserves_concurrency(self) -> None:
+        functions = self.on.of_type("AWS::Lambda::Function")
+        reserved = {name: each.get("ReservedConcurrentExecutions") for name, each in functions.items()}
+        self.assertEqual({name: each for name, each in reserved.items() if each}, {"AuthorizeFunction": "50"})
+        self.assertNotIn("ReservedConcurrentExecutions", self.off.resources["AuthorizeFunction"]["Properties"])
+
+    def test_the_oauth_api_has_throttles_of_its_own_and_one_host(self) -> None:
+        settings = self.on.resources["OAuthStage"]["Properties"]["DefaultRouteSettings"]
+        self.assertEqual((settings["ThrottlingRateLimit"], settings["ThrottlingBurstLimit"]), ("7", "9"))
+        for resources, disabled in ((self.on.resources, True), (self.off.resources, False)):
+            self.assertEqual(resources["OAuthApi"]["Properties"]["DisableExecuteApiEndpoint"], disabled)
+
+    def test_an_issuer_has_no_path_because_its_metadata_would_be_outside_of_the_api(self) -> None:
+        pattern = merged()["Parameters"]["OAuthIssuer"]["AllowedPattern"]
+        for issuer in ("", "https://auth.example.com", "http://127.0.0.1:28200"):
+            self.assertRegex(issuer, pattern)
+        for issuer in ("https://auth.example.com/", "https://auth.example.com/keygate", "http://auth.example.com"):
+            self.assertNotRegex(issuer, pattern)
+
+    def test_the_logging_role_of_the_account_is_left_alone_by_default(self) -> None:
+        resources = Resolved(translated()).resources
+        self.assertNotIn("ApiGatewayAccount", resources)
+        self.assertNotIn("ApiGatewayLogRole", resources)
+        self.assertIn("ApiGatewayAccount", self.on.resources)
+
+
+class Scanners(unittest.TestCase):
+    def test_every_skipped_check_has_a_reason(self) -> None:
+        skipped = 0
+        for template in (merged(), load(EXAMPLES.read_text("utf-8"))):
+            for name, resource in template["Resources"].items():
+                for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", []):
+                    self.assertTrue(skip["id"] and skip["comment"].strip(), name)
+                    skipped += 1
+        self.assertGreater(skipped, 5)
+        lines = (merge.INFRA / "scanners" / "checkov.yaml").read_text("utf-8").splitlines()
+        for before, line in pairwise(lines):
+            if line.startswith("  - "):
+                self.assertRegex(line, r"^  - CKV_AWS_[0-9]+$")
+                self.assertRegex(before, r"^  # ", f"{line} has no reason")
+
+
 class AccessLogs(unittest.TestCase):
     def test_http_and_websocket_apis_deliver_to_groups_that_need_no_room_in_a_resource_policy(self) -> None:
         """Each group with another beginning is added to a policy of CloudWatch Logs that has a maximum length.
@@ -367,7 +558,7 @@ class AccessLogs(unittest.TestCase):
 
 class Names(unittest.TestCase):
     # Properties that refer to something which exists, or name a part of another resource.
-    REFERENCES = frozenset({"StageName", "MetricName", "EventBusName", "FunctionName"})
+    REFERENCES = frozenset({"StageName", "MetricName", "EventBusName", "FunctionName", "DomainName"})
     OF_ANOTHER = frozenset(
         {
             ("AWS::Logs::SubscriptionFilter", "LogGroupName"),

@@ -67,7 +67,7 @@ def install() -> None:
 
 def tools() -> Iterator[tuple[str, str, Callable[[Path], None]]]:
     """The tools, largest first, each with its name, version and installer."""
-    for name in ("cli", "emulator", "fuzz", "clients"):
+    for name in ("cli", "scanners", "emulator", "fuzz", "clients"):
         lock_file = HERE / f"requirements-{name}.txt"
         # A virtual environment depends on its path and its Python, so these are part of its version.
         version = f"{hashlib.sha256(lock_file.read_bytes()).hexdigest()} {sys.version} {TOOLS}"

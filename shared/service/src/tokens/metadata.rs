@@ -49,7 +49,8 @@ impl Metadata {
 }
 
 /// `OAUTH_ISSUER`: the address at which clients find the OAuth API, without a `/` at its end (RFC 8414, section 2). `None`
-/// means the API's own host.
+/// means the API's own host. It has no path, because a client would look for the metadata before that path, outside of the
+/// API (section 3.1).
 ///
 /// # Errors
 ///
@@ -57,9 +58,9 @@ impl Metadata {
 pub fn issuer(environment: &Environment) -> Result<Option<String>, InvalidVariable> {
     let Some(issuer) = environment.text("OAUTH_ISSUER") else { return Ok(None) };
     let rest = issuer.strip_prefix("https://").or(issuer.strip_prefix("http://127.0.0.1:"));
-    if rest.is_some_and(|rest| !rest.is_empty() && !rest.ends_with('/') && !rest.contains(['?', '#'])) {
+    if rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '?', '#'])) {
         return Ok(Some(issuer.to_owned()));
     }
-    let must_be = "must be an address such as https://auth.example.com, without a trailing /";
+    let must_be = "must be an address such as https://auth.example.com, without a path or a trailing /";
     Err(InvalidVariable::new("OAUTH_ISSUER", must_be))
 }
