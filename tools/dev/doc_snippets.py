@@ -28,8 +28,10 @@ PARAMETERS = re.compile(r"PARAMETERS=\"([^\"]*)\"|PARAMETERS=(\S+)")
 ASSIGNMENT = re.compile(r"(?:^|\s)([A-Za-z]\w*)=")
 AWS_COMMAND = re.compile(r"aws ([a-z][a-z0-9-]*) ([a-z][a-z0-9-]*)")
 AWS_OPTION = re.compile(r"(?<!\S)--(?:no-)?([a-z][a-z-]*)")
-# Commands of the AWS CLI itself, which are no operations of a service.
+# Commands and options of the AWS CLI itself, which are no operations of a service and no members of their input.
 AWS_OWN = {"configure"}
+AWS_OWN_OPERATIONS = {("cloudformation", "deploy"), ("cloudformation", "package"), ("cloudformation", "wait")}
+AWS_OWN_OPTIONS = {"endpoint-url", "output", "profile", "query", "region"}
 
 
 class TemplateLoader(yaml.SafeLoader):
@@ -164,7 +166,7 @@ def faults_of_aws_commands_in_prose(page: str, text: str) -> Iterator[str]:
 def faults_of_aws_command(command: str) -> Iterator[str]:
     """What is wrong with a command of the AWS CLI that is not run: a service, operation or option that AWS lacks."""
     match = AWS_COMMAND.match(command)
-    if match is None or match[1] in AWS_OWN:
+    if match is None or match[1] in AWS_OWN or match.groups() in AWS_OWN_OPERATIONS:
         return
     service, operation = match.groups()
     session = botocore.session.get_session()
@@ -179,5 +181,5 @@ def faults_of_aws_command(command: str) -> Iterator[str]:
     shape = model.operation_model(operations[operation]).input_shape
     members = {xform_name(member, "-") for member in (shape.members if shape else ())}
     for option in AWS_OPTION.findall(command):
-        if option not in members:
+        if option not in members | AWS_OWN_OPTIONS:
             yield f"{service} {operation} has no option --{option}"
