@@ -5,7 +5,7 @@ use keygate_core::credential::{Brand, KeyId};
 use keygate_core::error::Error;
 use keygate_core::key::UsedKey;
 
-use crate::keys::{DetailedKey, ReadableKeys, find};
+use crate::keys::{DetailedKey, ReadableKeys, find_used};
 use crate::store::keys::KeysTable;
 use crate::store::usage::UsageTable;
 
@@ -25,7 +25,7 @@ pub async fn get(
     id: KeyId,
 ) -> Result<DetailedKey, Error> {
     let readable = ReadableKeys::of(&context.caller)?;
-    let (stored, last_used_at) = tokio::try_join!(find(keys, context, id), usage.last_used_at(id))?;
+    let (stored, last_used_at) = find_used(keys, usage, context, id).await?;
     readable.require(&stored.record.user_id)?;
     Ok(DetailedKey::new(&UsedKey { record: stored.record, last_used_at }, brand, context.now))
 }

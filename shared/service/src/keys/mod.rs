@@ -28,6 +28,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, Serializer};
 
 use crate::store::keys::{KeysTable, UnhashedKey};
+use crate::store::usage::UsageTable;
 
 /// Finds a key in the caller's workspace. A key of another workspace is treated as missing.
 pub(crate) async fn find(
@@ -37,6 +38,18 @@ pub(crate) async fn find(
 ) -> Result<UnhashedKey, Error> {
     let stored = keys.unhashed(id, context.now).await?;
     stored.filter(|stored| stored.record.workspace_id == context.caller.workspace_id).ok_or(Error::NotFound)
+}
+
+/// Finds a key in the caller's workspace, as [`find`] does, with its last use. Both reads are always made, so that the calls
+/// do not tell whether another workspace has the key.
+pub(crate) async fn find_used(
+    keys: &KeysTable,
+    usage: &UsageTable,
+    context: &RequestContext,
+    id: KeyId,
+) -> Result<(UnhashedKey, Option<DateTime<Utc>>), Error> {
+    let (stored, last_used_at) = tokio::join!(find(keys, context, id), usage.last_used_at(id));
+    Ok((stored?, last_used_at?))
 }
 
 /// The keys that a caller may read.

@@ -21,7 +21,7 @@ use keygate_core::scope::KEYS_WRITE;
 use serde_json::{Value, json};
 
 use crate::keys::precondition::IfMatch;
-use crate::keys::{RevealedKey, find};
+use crate::keys::{RevealedKey, find_used};
 use crate::store::Store;
 use crate::store::key_transactions::RotationOutcome;
 
@@ -145,8 +145,7 @@ impl KeyRotator {
         caller.require(KEYS_WRITE)?;
         let may_repeat = idempotency_key.is_some();
         caller.may_to(if may_repeat { Operation::RepeatRotation } else { Operation::RotateKey }, id)?;
-        let (key, last_used_at) =
-            tokio::try_join!(self.find(context, id), self.store.usage.last_used_at(id))?;
+        let (key, last_used_at) = self.find(context, id).await?;
         let canonical = request.canonical(id);
         let idempotent = idempotency_key.map(|idempotency_key| IdempotentRequest {
             key: &self.rotation_key,
@@ -202,13 +201,14 @@ impl KeyRotator {
         RevealedKey::new(&UsedKey { record, last_used_at }, credential, &self.brand, now)
     }
 
-    /// Finds the key and checks that the caller has all the rights that its new secret gives.
-    async fn find(&self, context: &RequestContext, id: KeyId) -> Result<Key, Error> {
+    /// Finds the key with its last use, and checks that the caller has all the rights that its new secret gives.
+    async fn find(&self, context: &RequestContext, id: KeyId) -> Result<(Key, Option<DateTime<Utc>>), Error> {
         let caller = &context.caller;
-        let key = find(&self.store.keys, context, id).await?.record;
+        let (stored, last_used_at) = find_used(&self.store.keys, &self.store.usage, context, id).await?;
+        let key = stored.record;
         caller.require_to_act_for(&key.user_id)?;
         caller.require_all(&key.scopes, &key.endpoints)?;
-        Ok(key)
+        Ok((key, last_used_at))
     }
 
     /// The response to a repeated request: the first response, if the key still has that secret and still works as it did
@@ -225,10 +225,7 @@ impl KeyRotator {
         let changed = || Error::IdempotencyConflict(record.key_id);
         let mut seen = None;
         for _ in 0..ATTEMPTS {
-            let (key, last_used_at) = tokio::try_join!(
-                self.find(context, record.key_id),
-                self.store.usage.last_used_at(record.key_id)
-            )?;
+            let (key, last_used_at) = self.find(context, record.key_id).await?;
             // The key was not changed meanwhile, so its hash must differ.
             if seen == Some(key.revision) {
                 return Err(changed());

@@ -18,7 +18,7 @@ use crate::keys::create::{description, endpoints, scopes};
 use crate::keys::expiry::MaxLifetime;
 use crate::keys::precondition::IfMatch;
 use crate::keys::settings::KeySettings;
-use crate::keys::{DetailedKey, find, refused_to};
+use crate::keys::{DetailedKey, find_used, refused_to};
 use crate::store::Store;
 
 /// A merge patch (RFC 7396) of a key.
@@ -117,8 +117,7 @@ impl KeyUpdater {
         let (caller, now) = (&context.caller, context.now);
         caller.require(KEYS_WRITE)?;
         caller.may_to(Operation::ChangeKey, id)?;
-        let (stored, last_used_at) =
-            tokio::try_join!(find(&self.store.keys, context, id), self.store.usage.last_used_at(id))?;
+        let (stored, last_used_at) = find_used(&self.store.keys, &self.store.usage, context, id).await?;
         caller.require_to_act_for(&stored.record.user_id)?;
         if_match.check(stored.record.revision)?;
         let mut after = patch.applied_to(&stored.record, self.settings.retention, now);
