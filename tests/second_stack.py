@@ -27,6 +27,8 @@ SECOND = "keygate-second"
 PARAMETERS = {
     "ManageApiGatewayAccount": "false",
     "AuthorizerBudgetMs": "4000",
+    # The emulator has no saved queries.
+    "Dashboard": "false",
     "LegacySunset": "2099-12-31T23:59:59Z",
     "LegacyPattern": "old-[0-9a-f]{32}",
 }
