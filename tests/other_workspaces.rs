@@ -116,7 +116,9 @@ async fn every_route_to_another_workspaces_key_takes_the_calls_and_the_units_of_
         let of_unknown = cost(&function, event(&unknown)).await;
         assert_eq!(of_foreign.0["statusCode"], 404, "{method} {resource}: {of_foreign:?}");
         assert_eq!(of_foreign, of_unknown, "{method} {resource}");
-        assert_eq!(of_foreign.1, ["GetItem"], "{method} {resource}");
+        // Routes that show a key also read its last use.
+        let reads = if matches!(name, "get-key" | "update-key" | "rotate-key") { 2 } else { 1 };
+        assert_eq!(of_foreign.1, vec!["GetItem"; reads], "{method} {resource}");
     }
     other.contents().await;
 }
