@@ -452,7 +452,11 @@ class Options(unittest.TestCase):
         roles = self.on.of_type("AWS::IAM::Role")
         for name, function in functions.items():
             config = function.get("VpcConfig")
-            self.assertEqual(config, {"SubnetIds": "subnet-1,subnet-2", "SecurityGroupIds": "sg-1"}, name)
+            split = {
+                "SubnetIds": {"Fn::Split": [",", "subnet-1,subnet-2"]},
+                "SecurityGroupIds": {"Fn::Split": [",", "sg-1"]},
+            }
+            self.assertEqual(config, split, name)
             role = function["Role"]["Fn::GetAtt"][0]
             self.assertIn({"Ref": "NetworkPolicy"}, roles[role].get("ManagedPolicyArns", []), role)
         for name, function in self.off.of_type("AWS::Lambda::Function").items():
