@@ -160,11 +160,15 @@ TEST_STACK = KEYGATE_CORS_ALLOW_ORIGIN=https://dashboard.example.com $(STACK_PY)
 TEST_THREADS ?= $(shell processors=$$(nproc); echo $$((processors > 4 ? processors : 4)))
 E2E = cargo test $(LOCKED) --workspace --test keygate -- --test-threads $(TEST_THREADS)
 
+# DynamoDB Local's removal by TTL can stall in a busy database, so this test has the database for itself.
+BY_TTL = purge::the_entries_of_a_key_that_ttl_removed_are_cleaned_up
+
 # The documentation comes first, because it shows what a new stack does. What concerns a whole run comes last, when everything
 # else has left its traces.
 against-stack:
 	@$(if $(ARGS),,$(MAKE) docs-against-stack)
-	@$(E2E) $(or $(ARGS),--skip whole_run:: --skip story::)
+	@$(if $(ARGS),,$(E2E) $(BY_TTL))
+	@$(E2E) $(or $(ARGS),--skip whole_run:: --skip story:: --skip $(BY_TTL))
 	@$(if $(ARGS),,$(PHASE) "random requests: schemathesis" $(PYTHON) tests/schemathesis/fuzz.py --no-color)
 	@$(if $(ARGS),,$(PHASE) "smoke test, as of a stack in AWS" $(SMOKE) --probe-role)
 	@$(if $(ARGS),,$(E2E) story::)

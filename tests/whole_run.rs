@@ -270,6 +270,10 @@ fn assert_conditions(role: &str, action: &str, resources: &[String], condition: 
             let returned = &condition["StringEqualsIfExists"]["dynamodb:ReturnValues"];
             assert_eq!(returned, "NONE", "{role}");
         }
+        // remove-user counts legacy keys and reads none.
+        "dynamodb:Query" if role.contains("removeuserrole") => {
+            assert_eq!(condition["StringEqualsIfExists"]["dynamodb:Select"], "COUNT", "{role}");
+        }
         // The use of keys has no hashes.
         "dynamodb:GetItem" | "dynamodb:BatchGetItem" | "dynamodb:Query" | "dynamodb:Scan"
             if resources.iter().all(|resource| resource.contains("UsageTable")) => {}
