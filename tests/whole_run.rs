@@ -271,7 +271,10 @@ fn assert_conditions(role: &str, action: &str, resources: &[String], condition: 
             assert_eq!(returned, "NONE", "{role}");
         }
         // remove-user counts legacy keys and reads none.
-        "dynamodb:Query" if role.contains("removeuserrole") => {
+        "dynamodb:Query"
+            if role.contains("removeuserrole")
+                && resources.iter().all(|resource| resource.contains("LegacyKeysTable")) =>
+        {
             assert_eq!(condition["StringEqualsIfExists"]["dynamodb:Select"], "COUNT", "{role}");
         }
         // The use of keys has no hashes.
