@@ -21,7 +21,7 @@ ROOT = merge.INFRA.parent
 sys.path.append(str(ROOT / "tools" / "dev"))
 import check_docs  # noqa: E402 - needs the path
 
-# Functions that no API, stream, queue, rule or log group invokes. Whoever invokes one gets its error.
+# Functions that no API, stream, queue, rule or log group invokes. The caller gets the error.
 INVOKED_DIRECTLY = {"ImportLegacyKeysFunction"}
 
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html

@@ -9,7 +9,6 @@ import json
 import re
 import tomllib
 import unittest
-from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 from re import _constants as regex_constants
@@ -18,6 +17,7 @@ from unittest import mock
 
 import merge
 import translate
+from test_merge import fields
 from translate import EXAMPLES, load, translation
 
 # ARNs are longest in this partition. The stack's name has 60 characters.
@@ -235,17 +235,6 @@ def compact(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def fields(value: object, path: str = "") -> Iterator[tuple[str, object]]:
-    """Every field below a value, with its path."""
-    if isinstance(value, dict):
-        for name, held in value.items():
-            yield f"{path}/{name}", held
-            yield from fields(held, f"{path}/{name}")
-    elif isinstance(value, list):
-        for held in value:
-            yield from fields(held, path)
-
-
 class Limits(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
@@ -289,7 +278,7 @@ class Limits(unittest.TestCase):
             "resourcePath": max(document["paths"], key=len),
             "routeKey": max(routes, key=len),
         }
-        formats = [format for path, format in fields(merged()["Resources"]) if path.endswith("/Format")]
+        formats = [format for _, name, format in fields(merged()["Resources"]) if name == "Format"]
         self.assertEqual(len(formats), 2)
         for format in formats:
             line = re.sub(r"\$context\.([A-Za-z.]+)", lambda match: context[match[1]], format)

@@ -135,9 +135,9 @@ def physical_ids(deployment: Deployment, stack: str) -> dict[str, str]:
 
 
 def retained_resources(deployment: Deployment, resources: dict[str, str]) -> dict[str, str]:
-    """Those of a stack's resources that it keeps when it is deleted.
+    """The resources of a stack that remain when it is deleted.
 
-    None of them has a fixed name, which would be taken when the stack is deployed again.
+    Checks that they have no fixed names, which would collide when the stack is deployed again.
     """
     retained = {
         name: resource

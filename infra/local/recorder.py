@@ -60,7 +60,7 @@ class Recorder:
         self.upstreams = {"dynamodb": dynamodb_port, **dict.fromkeys(emulated, emulator_port)}
         self.calls, self.distinct_calls = calls, distinct_calls
         self.recorded: set[str] = set()
-        # The partition key of each table and index, as far as they have been described.
+        # The partition key of each table and index that was described so far.
         self.partition_keys: dict[str, str] = {}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -19,7 +19,7 @@ OWN_ID = CREDENTIAL.split("_")[2]
 
 
 class Keys:
-    """The existing and deleted keys of the run's workspace, as far as responses show."""
+    """The existing and deleted keys of the run's workspace that responses have shown."""
 
     def __init__(self, fewest: int) -> None:
         self.fewest = fewest

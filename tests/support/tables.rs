@@ -20,9 +20,7 @@ use crate::support::function::{Function, request};
 use crate::support::stack::{Api, dynamodb, remember_secret, variable};
 use crate::support::workspace::{Workspace, id_of, unique};
 
-/// How long a test waits for a record. DynamoDB Local removes expired items of all tables one after the other, so it takes longer
-/// in a whole run.
-const PATIENCE: Duration = Duration::from_mins(3);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Keys, workspaces, activity, usage and tokens, with one workspace in them.
 #[derive(Debug)]

@@ -207,8 +207,8 @@ mod tests {
         for scopes in [&[][..], &[WORKSPACE_ADMIN]] {
             for (held, demanded, granted) in table {
                 let caller = Caller { endpoints: rules(held), ..caller(scopes) };
-                let response = caller.require_all(&[], &rules(demanded));
-                assert_eq!(response.is_ok(), granted, "{held:?} for {demanded:?} with {scopes:?}");
+                let result = caller.require_all(&[], &rules(demanded));
+                assert_eq!(result.is_ok(), granted, "{held:?} for {demanded:?} with {scopes:?}");
             }
         }
     }

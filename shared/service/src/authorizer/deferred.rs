@@ -76,7 +76,7 @@ impl DeferredWork {
 pub struct KeyUsage {
     /// The key.
     pub key_id: KeyId,
-    /// What was used.
+    /// The credential that was used.
     pub target: UsageTarget,
     /// The renewal of the key's hash, if that is not under the current pepper.
     pub rehash: Option<Rehash>,

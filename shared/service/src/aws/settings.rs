@@ -120,8 +120,8 @@ mod tests {
         assert!(!format!("{settings:?}").contains("secret\""));
     }
 
-    /// Their names follow no rule: those of some services and Regions differ. Calling the usual ones instead would break a
-    /// promise that somebody relies on.
+    /// The names of these endpoints follow no rule: those of some services and Regions differ. An operator who sets a variable
+    /// relies on it, so calling the usual endpoints instead would be wrong.
     #[test]
     fn endpoints_of_fips_and_of_ipv6_are_refused_and_not_ignored() {
         for name in ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"] {

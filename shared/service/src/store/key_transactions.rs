@@ -222,8 +222,8 @@ impl Store {
         Ok(transaction.commit(&self.client).await?.outcome(check)?.is_applied())
     }
 
-    /// Deletes a key, its last use, its name, its member entry and its place in the user's count, as far as the key still has them, and
-    /// writes the event in one transaction. With `removed_at`, the condition is that the user is still removed by that
+    /// Deletes a key and its last use, name, member entry and place in the user's count, and writes the event in one transaction.
+    /// An expired key may have lost its name and place. With `removed_at`, the condition is that the user is still removed by that
     /// removal.
     ///
     /// # Errors
