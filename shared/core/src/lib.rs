@@ -30,6 +30,7 @@
 //! | Which characters does a user's id take? | [`identity`] |
 //! | Which scopes have a meaning in Keygate? | [`scope`] |
 //! | Which calls does `GET /orders/*` allow? | [`endpoint_rule`] |
+//! | How many calls may a key make, and who counts them? | [`limit`], [`permits`] |
 //! | Where is a token kept within the scopes and endpoints of its key? | [`verification::VerifiedCredential::caller`] |
 //! | How exact is a time? | [`time`] |
 //! | What does the IAM policy look like? | `keygate`, `api/authorizer_response.rs` |
@@ -74,8 +75,10 @@ pub mod key;
 pub mod legacy_credential;
 pub mod legacy_key;
 pub mod lifecycle;
+pub mod limit;
 pub mod name;
 pub mod pepper;
+pub mod permits;
 pub mod query_parameters;
 pub mod random;
 pub mod rights;
