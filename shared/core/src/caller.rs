@@ -8,6 +8,7 @@ use crate::credential_class::{CredentialClass, CredentialKind, OldSecret};
 use crate::endpoint_rule::{self, EndpointRule};
 use crate::error::Error;
 use crate::identity::{UserId, WorkspaceId};
+use crate::limit::Limits;
 use crate::rights::Operation;
 use crate::scope::{Scope, WORKSPACE_ADMIN};
 use crate::time;
@@ -36,6 +37,8 @@ pub struct Caller {
     pub scopes: Vec<Scope>,
     /// The endpoint rules of the credential. Without any it may be used everywhere.
     pub endpoints: Vec<EndpointRule>,
+    /// The limits of the key behind the credential. Its tokens share them.
+    pub limits: Limits,
     /// The kind of the credential.
     pub credential: CredentialKind,
     /// The secret of an API key, if it is not the current one.
@@ -118,6 +121,16 @@ impl Caller {
             None => Ok(()),
             Some(rule) => Err(Error::InsufficientEndpoints(Some(rule.clone()))),
         }
+    }
+
+    /// Requires that the caller's key has no limits, for what gives calls beyond them: creating or widening a key, or a new
+    /// secret of another key. With it, a key with limits would get around its own.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::LimitedCaller`]: the key has limits.
+    pub fn require_unlimited(&self) -> Result<(), Error> {
+        if self.limits.is_empty() { Ok(()) } else { Err(Error::LimitedCaller) }
     }
 
     /// Requires that the caller may act on the keys of `user`: their own keys, or those of every user as an administrator.
@@ -210,6 +223,15 @@ mod tests {
                 let result = caller.require_all(&[], &rules(demanded));
                 assert_eq!(result.is_ok(), granted, "{held:?} for {demanded:?} with {scopes:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_key_with_limits_gets_no_calls_beyond_them_even_as_an_administrator() {
+        for scopes in [&[][..], &[WORKSPACE_ADMIN]] {
+            assert!(caller(scopes).require_unlimited().is_ok());
+            let limited = Caller { limits: fixtures::limits(&["1000000000/second"]), ..caller(scopes) };
+            assert!(matches!(limited.require_unlimited(), Err(Error::LimitedCaller)));
         }
     }
 

@@ -35,6 +35,12 @@ pub enum Error {
     /// The endpoint rules of the caller's own key do not cover this one, or (`None`) a key without rules.
     #[error("the caller's endpoint rules do not cover {}", .0.as_ref().map_or("a key without rules", EndpointRule::as_str))]
     InsufficientEndpoints(Option<EndpointRule>),
+    /// The caller's key has limits, and the operation would give it calls beyond them.
+    #[error("the caller's key has limits")]
+    LimitedCaller,
+    /// The key would have limits, and the deployment does not say that no authorizer cache stands before its APIs.
+    #[error("limits are not enforced: AuthorizerUncached is not true")]
+    LimitsNotEnforced,
     /// The class of the caller's credential does not have the right to the operation, with any scopes.
     #[error("the operation is not permitted with {0}")]
     InsufficientCredential(CredentialClass),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::credential::KeyId;
 use crate::endpoint_rule::EndpointRule;
 use crate::identity::{UserId, WorkspaceId};
+use crate::limit::Limits;
 use crate::name::Name;
 use crate::pepper::{PreviousHash, SecretHash};
 use crate::scope::Scope;
@@ -49,6 +50,9 @@ pub struct Key {
     /// Its endpoint rules. Without any it may be used everywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<EndpointRule>,
+    /// How many calls it may make. Without any limit it makes any number.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
     /// When it was created.
     #[serde(with = "chrono::serde::ts_seconds")]
     pub created_at: DateTime<Utc>,
@@ -269,7 +273,7 @@ mod tests {
     #[test]
     fn a_stored_key_has_no_empty_attributes_and_is_read_as_written() {
         let stored = serde_json::to_value(fixtures::key()).unwrap();
-        for absent in ["description", "endpoints", "expires_at", "ttl", "due_at", "unclaimed"] {
+        for absent in ["description", "endpoints", "limits", "expires_at", "ttl", "due_at", "unclaimed"] {
             assert!(stored.get(absent).is_none(), "{absent}");
         }
         let overlap = Key { unclaimed: true, previous_transferred: true, ..key(Some(1000), true) };

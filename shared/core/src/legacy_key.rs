@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::credential::KeyId;
 use crate::identity::{UserId, WorkspaceId};
 use crate::key::Key;
+use crate::limit::Limits;
 use crate::name::Name;
 use crate::pepper::SecretHash;
 use crate::scope::Scope;
@@ -64,6 +65,7 @@ impl LegacyKey {
             description: None,
             scopes: self.scopes,
             endpoints: Vec::new(),
+            limits: Limits::default(),
             created_at: self.imported_at,
             revision: 0,
             expires_at: Some(sunset),

@@ -242,6 +242,7 @@ impl VerifiedCredential {
             key_name: key.name.to_string(),
             scopes: key.scopes.clone(),
             endpoints: key.endpoints.clone(),
+            limits: key.limits.clone(),
             credential: CredentialKind::ApiKey,
             old_secret: None,
             expires_at: self.ends_at(),

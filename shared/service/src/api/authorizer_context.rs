@@ -6,6 +6,7 @@ use keygate_core::credential_class::CredentialKind;
 use keygate_core::credential_class::OldSecret;
 use keygate_core::endpoint_rule::EndpointRule;
 use keygate_core::error::Error;
+use keygate_core::limit::{Limit, LimitRefusal, Limits};
 use keygate_core::scope::Scope;
 use keygate_core::time::rfc3339;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,9 @@ pub struct AuthorizerContext {
     /// everywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     endpoints: Option<String>,
+    /// The limits of the key, such as `10/second`, separated by commas. Absent for a key without limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limits: Option<String>,
     credential: CredentialKind,
     /// For API keys only; absent for the current secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -33,12 +37,19 @@ pub struct AuthorizerContext {
     /// For legacy keys only: the sunset, after which none works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     legacy_sunset: Option<String>,
+    /// For refusals by limits only: the reason in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// For full windows only: the seconds until a call may be allowed again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retry_after: Option<String>,
 }
 
 impl AuthorizerContext {
     pub(super) fn of(caller: &Caller) -> Self {
         let scopes: Vec<&str> = caller.scopes.iter().map(Scope::as_str).collect();
         let endpoints: Vec<&str> = caller.endpoints.iter().map(EndpointRule::as_str).collect();
+        let limits: Vec<_> = caller.limits.as_slice().iter().map(Limit::to_string).collect();
         Self {
             user_id: caller.user_id.to_string(),
             workspace_id: caller.workspace_id.to_string(),
@@ -46,11 +57,23 @@ impl AuthorizerContext {
             key_name: caller.key_name.clone(),
             scopes: scopes.join(" "),
             endpoints: (!endpoints.is_empty()).then(|| endpoints.join(",")),
+            limits: (!limits.is_empty()).then(|| limits.join(",")),
             credential: caller.credential,
             old_secret: caller.old_secret,
             expires_at: caller.expires_at.map(rfc3339),
             legacy_sunset: caller.sunset().map(rfc3339),
+            error: None,
+            retry_after: None,
         }
+    }
+
+    /// The context of a call that the limits of its key refuse.
+    pub(super) fn refused(caller: &Caller, refusal: LimitRefusal) -> Self {
+        let retry_after = match refusal {
+            LimitRefusal::Exceeded { retry_after } => Some(retry_after.to_string()),
+            LimitRefusal::NotEnforced => None,
+        };
+        Self { error: Some(refusal.word().to_owned()), retry_after, ..Self::of(caller) }
     }
 }
 
@@ -65,6 +88,9 @@ impl TryFrom<AuthorizerContext> for Caller {
         let scopes = context.scopes.split_whitespace().map(str::parse).collect::<Result<_, _>>();
         let endpoints = context.endpoints.iter().flat_map(|rules| rules.split(','));
         let endpoints = endpoints.map(str::parse).collect::<Result<_, _>>();
+        let limits = context.limits.iter().flat_map(|limits| limits.split(',')).map(str::parse::<Limit>);
+        let limits =
+            limits.collect::<Result<Vec<_>, _>>().ok().and_then(|limits| Limits::try_from(limits).ok());
         let expires_at = context.expires_at.as_deref().map(DateTime::parse_from_rfc3339).transpose();
         Ok(Self {
             workspace_id: context.workspace_id.parse().map_err(|_| broken("workspaceId"))?,
@@ -73,6 +99,7 @@ impl TryFrom<AuthorizerContext> for Caller {
             key_name: context.key_name,
             scopes: scopes.map_err(|_| broken("scopes"))?,
             endpoints: endpoints.map_err(|_| broken("endpoints"))?,
+            limits: limits.ok_or_else(|| broken("limits"))?,
             credential: context.credential,
             old_secret: context.old_secret,
             expires_at: expires_at.map_err(|_| broken("expiresAt"))?.map(Into::into),
@@ -98,6 +125,16 @@ mod tests {
         for broken in ["", "GET /orders/*,", "GET orders"] {
             let context = AuthorizerContext { endpoints: Some(broken.to_owned()), ..context.clone() };
             assert!(Caller::try_from(context).is_err(), "{broken:?} is not taken for no rules");
+        }
+
+        let limits = ["10/second", "1000/minute"].map(|limit| limit.parse::<Limit>().unwrap());
+        key.limits = Limits::try_from(Vec::from(limits)).unwrap();
+        let context = AuthorizerContext::of(&key);
+        assert_eq!(context.limits.as_deref(), Some("10/second,1000/minute"));
+        assert_eq!(Caller::try_from(context.clone()).unwrap().limits, key.limits);
+        for broken in ["", "10/second,", "0/second", "1/day,2/day"] {
+            let context = AuthorizerContext { limits: Some(broken.to_owned()), ..context.clone() };
+            assert!(Caller::try_from(context).is_err(), "{broken:?} is not taken for no limits");
         }
     }
 }

@@ -12,6 +12,7 @@ use keygate_core::idempotency::{self, IdempotencyKey, IdempotencyRecord, Idempot
 use keygate_core::identity::{UserId, WorkspaceId};
 use keygate_core::key::{Generation, HashedKey, Key, MAX_DESCRIPTION_LEN, Status, UsedKey, ttl};
 use keygate_core::lifecycle::KeySchedule;
+use keygate_core::limit::Limits;
 use keygate_core::name::Name;
 use keygate_core::pepper::{MacKey, Peppers};
 use keygate_core::rights::Operation;
@@ -45,6 +46,8 @@ pub struct CreateKey {
     pub scopes: Vec<Scope>,
     /// The endpoint rules; without any, the key may be used everywhere.
     pub endpoints: Vec<EndpointRule>,
+    /// How many calls the key may make; without any limit, any number.
+    pub limits: Limits,
     /// The owner; the caller, if absent.
     pub user_id: Option<UserId>,
 }
@@ -73,6 +76,7 @@ impl CreateKey {
         if !endpoint_rule::fit(&endpoints, &scopes) {
             fields.refuse("endpoints", endpoint_rule::MUST_FIT);
         }
+        let limits = fields.optional("limits", Limits::parse).unwrap_or_default();
         let user_id = fields.optional("user_id", fields::owner);
         if expires_at.is_some() && expires_in.is_some() {
             fields.refuse("expires_in", "must not be sent together with expires_at");
@@ -84,6 +88,7 @@ impl CreateKey {
             expires_in: expires_in.map(|expires_in| expires_in - whole_second(now)),
             scopes,
             endpoints,
+            limits,
             user_id,
         }))
     }
@@ -98,6 +103,7 @@ impl CreateKey {
             "expires_in": self.expires_in.map(|life| life.num_seconds()),
             "scopes": self.scopes,
             "endpoints": self.endpoints,
+            "limits": self.limits,
             "user_id": self.user_id,
         });
         canonical.to_string().into_bytes()
@@ -153,6 +159,8 @@ impl KeyCreator {
     /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys, or requests a scope
     ///   or an endpoint rule that it does not have; for a repeated request, also one that its key has got since.
     /// - [`Error::InsufficientCredential`]: the caller's credential may not create keys.
+    /// - [`Error::LimitedCaller`]: the caller's key has limits.
+    /// - [`Error::LimitsNotEnforced`]: the key would have limits, which the deployment does not enforce.
     /// - [`Error::CallerRemoved`]: the caller's user was removed, even if the request is a repeated one.
     /// - [`Error::NotYourKey`]: the key would be another user's, and the caller is not an administrator.
     /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: see [`Store::create_key`].
@@ -171,6 +179,8 @@ impl KeyCreator {
         let user_id = request.user_id.clone().unwrap_or_else(|| caller.user_id.clone());
         caller.require_to_act_for(&user_id)?;
         caller.require_all(&request.scopes, &request.endpoints)?;
+        caller.require_unlimited()?;
+        self.settings.require_enforced(&request.limits)?;
 
         let canonical = request.canonical();
         let idempotent = idempotency_key.map(|idempotency_key| IdempotentRequest {
@@ -219,6 +229,7 @@ impl KeyCreator {
             expires_in: None,
             scopes: vec![Scope::workspace_admin()],
             endpoints: Vec::new(),
+            limits: Limits::default(),
             user_id: None,
         };
         let context = EventContext::without_request(&request.workspace_id, &request.user_id, now);
@@ -250,6 +261,7 @@ impl KeyCreator {
             description: request.description,
             scopes: request.scopes,
             endpoints: request.endpoints,
+            limits: request.limits,
             created_at: whole_second(now),
             created_by: created_by.clone(),
             revision: FIRST_REVISION,
@@ -376,7 +388,7 @@ mod tests {
     #[test]
     fn null_means_absent() {
         let all_null = json!({"name": "ci", "description": null, "expires_at": null, "expires_in": null, "scopes": null,
-            "endpoints": null, "user_id": null});
+            "endpoints": null, "limits": null, "user_id": null});
         assert_eq!(parse(&all_null).unwrap(), parse(&json!({"name": "ci"})).unwrap());
         assert_eq!(wrong_places(&json!({"name": null})), ["/name"]);
     }
@@ -385,7 +397,8 @@ mod tests {
     fn all_invalid_fields_are_reported_together() {
         let body = json!({
             "name": "", "description": "d".repeat(501), "expires_at": "yesterday", "expires_in": 0,
-            "scopes": ["keys:read", "Keys"], "endpoints": ["GET /orders", "GET orders"], "user_id": "a b", "a/b~": 1,
+            "scopes": ["keys:read", "Keys"], "endpoints": ["GET /orders", "GET orders"], "limits": [{"calls": 0, "per": "day"}],
+            "user_id": "a b", "a/b~": 1,
         });
         let places = wrong_places(&body);
         let expected = [
@@ -395,6 +408,7 @@ mod tests {
             "/expires_in",
             "/scopes/1",
             "/endpoints/1",
+            "/limits/0",
             "/user_id",
             "/a~1b~0",
         ];

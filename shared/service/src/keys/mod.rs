@@ -21,6 +21,8 @@ use keygate_core::credential::{Brand, Credential, KeyId};
 use keygate_core::error::Error;
 use keygate_core::identity::UserId;
 use keygate_core::key::{Status, UsedKey};
+use keygate_core::limit::{Limit, Limits, Period};
+use keygate_core::permits::Counters;
 use keygate_core::rights::Operation;
 use keygate_core::scope::{KEYS_READ, KEYS_WRITE};
 use keygate_core::time::rfc3339;
@@ -126,6 +128,7 @@ pub struct ShownKey {
     status: Status,
     scopes: Vec<String>,
     endpoints: Vec<String>,
+    limits: Limits,
 }
 
 impl ShownKey {
@@ -146,6 +149,7 @@ impl ShownKey {
             status: key.status(now),
             scopes: key.scopes.iter().map(ToString::to_string).collect(),
             endpoints: key.endpoints.iter().map(ToString::to_string).collect(),
+            limits: key.limits.clone(),
         }
     }
 }
@@ -176,6 +180,48 @@ impl DetailedKey {
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+}
+
+/// A single key with what is left of its limits, which only reading a key shows.
+#[derive(Debug, Serialize)]
+pub struct KeyWithWindows {
+    #[serde(flatten)]
+    detailed: DetailedKey,
+    /// The present window of each limit; absent for a key without limits.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    limit_windows: Vec<ShownWindow>,
+}
+
+/// The present window of a limit.
+#[derive(Debug, Serialize)]
+struct ShownWindow {
+    per: Period,
+    /// The calls that no environment of the authorizer has reserved.
+    left: u32,
+    ends_at: String,
+}
+
+impl KeyWithWindows {
+    /// The view of `key` at the time `now`, with the counts of its limits.
+    #[must_use]
+    pub fn new(key: &UsedKey, counters: &Counters, brand: &Brand, now: DateTime<Utc>) -> Self {
+        let window = |limit: &Limit| {
+            let window = limit.per().window(now);
+            ShownWindow {
+                per: limit.per(),
+                left: counters.left(*limit, window),
+                ends_at: rfc3339(window.end),
+            }
+        };
+        let limit_windows = key.record.limits.as_slice().iter().map(window).collect();
+        Self { detailed: DetailedKey::new(key, brand, now), limit_windows }
+    }
+
+    /// The revision of the key, which is its entity tag.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.detailed.revision
     }
 }
 

@@ -9,6 +9,7 @@ use keygate_core::error::{Error, InvalidField, Place};
 use keygate_core::fields::{self, FieldError, Fields, Patch};
 use keygate_core::key::{Key, UsedKey, ttl};
 use keygate_core::lifecycle::{KeySchedule, announced_until};
+use keygate_core::limit::Limits;
 use keygate_core::name::Name;
 use keygate_core::rights::Operation;
 use keygate_core::scope::{KEYS_WRITE, Scope};
@@ -28,6 +29,7 @@ pub struct KeyPatch {
     description: Patch<String>,
     scopes: Patch<Vec<Scope>>,
     endpoints: Patch<Vec<EndpointRule>>,
+    limits: Patch<Limits>,
     expires_at: Patch<DateTime<Utc>>,
     disabled: Patch<bool>,
 }
@@ -49,6 +51,7 @@ impl KeyPatch {
         let description = fields.patched("description", description);
         let scopes = fields.patched("scopes", scopes);
         let endpoints = fields.patched("endpoints", endpoints);
+        let limits = fields.patched("limits", Limits::parse);
         let expires_at = fields.patched("expires_at", |value| longest.until(value, now));
         if let (Patch::Clear, Some(demand)) = (&expires_at, longest.demand()) {
             fields.refuse("expires_at", &demand);
@@ -56,7 +59,7 @@ impl KeyPatch {
         let disabled = fields.patched("disabled", |value| {
             value.as_bool().ok_or_else(|| FieldError::new(&"must be true or false"))
         });
-        fields.finish(Some(Self { name, description, scopes, endpoints, expires_at, disabled }))
+        fields.finish(Some(Self { name, description, scopes, endpoints, limits, expires_at, disabled }))
     }
 
     fn applied_to(self, before: &Key, retention: TimeDelta, now: DateTime<Utc>) -> Key {
@@ -67,6 +70,7 @@ impl KeyPatch {
         self.description.apply(&mut after.description);
         self.scopes.apply_or(Vec::new(), &mut after.scopes);
         self.endpoints.apply_or(Vec::new(), &mut after.endpoints);
+        self.limits.apply_or(Limits::default(), &mut after.limits);
         if self.expires_at != Patch::Unchanged {
             self.expires_at.apply(&mut after.expires_at);
             after.ttl = ttl(after.expires_at, retention);
@@ -101,6 +105,8 @@ impl KeyUpdater {
     /// - [`Error::CallerRemoved`]: the caller's user was removed.
     /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys; or the change widens
     ///   the key, and the caller lacks a scope or an endpoint rule that the key has before or after it.
+    /// - [`Error::LimitedCaller`]: the change widens the key, and the caller's own key has limits.
+    /// - [`Error::LimitsNotEnforced`]: the key would get limits, which the deployment does not enforce.
     /// - [`Error::Invalid`]: after the change, the rules and scopes would not fit into a response of the authorizer.
     /// - [`Error::NotFound`]: the workspace has no such key.
     /// - [`Error::NotYourKey`]: the key is another user's, and the caller is not an administrator.
@@ -125,6 +131,10 @@ impl KeyUpdater {
             caller.may_to(Operation::WidenKey, id)?;
             caller.require_all(&stored.record.scopes, &stored.record.endpoints)?;
             caller.require_all(&after.scopes, &after.endpoints)?;
+            caller.require_unlimited()?;
+        }
+        if after.limits != stored.record.limits {
+            self.settings.require_enforced(&after.limits)?;
         }
         if !endpoint_rule::fit(&after.endpoints, &after.scopes) {
             let place = Place::Pointer("/endpoints".to_owned());
@@ -156,14 +166,15 @@ fn changed(before: &Key, after: &Key) -> Vec<&'static str> {
         ("description", before.description != after.description),
         ("scopes", before.scopes != after.scopes),
         ("endpoints", before.endpoints != after.endpoints),
+        ("limits", before.limits != after.limits),
         ("expires_at", before.expires_at != after.expires_at),
         ("disabled", before.disabled_at != after.disabled_at),
     ];
     fields.into_iter().filter(|(_, changed)| *changed).map(|(field, _)| field).collect()
 }
 
-/// Whether a change lets the holder of a key do more, or for longer: other scopes or endpoint rules, a later expiry, or
-/// enabling the key. Removing rules counts too: otherwise a caller could remove rules from a stronger key and then rotate
+/// Whether a change lets the holder of a key do more, or for longer: other scopes or endpoint rules, more calls, a later expiry,
+/// or enabling the key. Removing rules counts too: otherwise a caller could remove rules from a stronger key and then rotate
 /// it.
 fn widens(before: &Key, after: &Key) -> bool {
     let lives_longer = match (before.expires_at, after.expires_at) {
@@ -172,7 +183,8 @@ fn widens(before: &Key, after: &Key) -> bool {
         (None, _) => false,
     };
     let enabled = before.disabled_at.is_some() && after.disabled_at.is_none();
-    before.scopes != after.scopes || before.endpoints != after.endpoints || lives_longer || enabled
+    let other_rights = before.scopes != after.scopes || before.endpoints != after.endpoints;
+    other_rights || after.limits.exceed(&before.limits) || lives_longer || enabled
 }
 
 #[cfg(test)]
@@ -197,12 +209,14 @@ mod tests {
     #[test]
     fn absent_fields_are_unchanged_and_null_clears() {
         assert_eq!(parse(&json!({}), None).unwrap(), KeyPatch::default());
-        let cleared = json!({"description": null, "scopes": null, "endpoints": null, "expires_at": null, "disabled": null});
+        let cleared = json!({"description": null, "scopes": null, "endpoints": null, "limits": null, "expires_at": null,
+            "disabled": null});
         let expected = KeyPatch {
             name: Patch::Unchanged,
             description: Patch::Clear,
             scopes: Patch::Clear,
             endpoints: Patch::Clear,
+            limits: Patch::Clear,
             expires_at: Patch::Clear,
             disabled: Patch::Clear,
         };
@@ -211,10 +225,18 @@ mod tests {
 
     #[test]
     fn all_invalid_fields_are_reported_together() {
-        let body = json!({"name": null, "description": 1, "scopes": ["A"], "endpoints": "*", "expires_at": "2020-01-01T00:00:00Z",
+        let body = json!({"name": null, "description": 1, "scopes": ["A"], "endpoints": "*", "limits": {}, "expires_at": "2020-01-01T00:00:00Z",
             "disabled": "yes", "user_id": "bob"});
-        let expected =
-            ["/name", "/description", "/scopes/0", "/endpoints", "/expires_at", "/disabled", "/user_id"];
+        let expected = [
+            "/name",
+            "/description",
+            "/scopes/0",
+            "/endpoints",
+            "/limits",
+            "/expires_at",
+            "/disabled",
+            "/user_id",
+        ];
         assert_eq!(wrong_places(&body, None), expected);
     }
 

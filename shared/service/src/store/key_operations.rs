@@ -37,10 +37,15 @@ impl KeysTable {
     }
 
     /// Changes a key from `before` to `after`, except for its hashes.
-    pub(super) fn update(&self, before: &Key, after: &Key) -> TransactWriteItem {
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Broken`]: the limits cannot be written as an attribute.
+    pub(super) fn update(&self, before: &Key, after: &Key) -> Result<TransactWriteItem, Error> {
         let scopes = after.scopes.iter().map(text).collect();
         let endpoints: Vec<_> = after.endpoints.iter().map(text).collect();
         let endpoints = (!endpoints.is_empty()).then_some(AttributeValue::L(endpoints));
+        let limits = (!after.limits.is_empty()).then(|| serde_dynamo::to_attribute_value(&after.limits));
         let update = UpdateExpression::new()
             .set("name", text(&after.name))
             .set("name_folded", text(&after.name.folded()))
@@ -48,6 +53,7 @@ impl KeysTable {
             .set("revision", number(&after.revision))
             .set_or_remove("description", after.description.as_ref().map(text))
             .set_or_remove("endpoints", endpoints)
+            .set_or_remove("limits", limits.transpose().map_err(|_| broken("key"))?)
             .set_or_remove("expires_at", after.expires_at.map(seconds))
             .set_or_remove("ttl", after.ttl.map(seconds))
             .set_or_remove("disabled_at", after.disabled_at.map(seconds));
@@ -56,7 +62,7 @@ impl KeysTable {
         if before.disabled_at.is_none() && after.disabled_at.is_some() {
             update = update.add(TOKEN_GENERATION, 1);
         }
-        expression::update(&self.table, item_key(after.key_id), update, is_as_read(before))
+        Ok(expression::update(&self.table, item_key(after.key_id), update, is_as_read(before)))
     }
 
     /// Changes the secrets of a key from `before` to `after` with another hash, and revokes its tokens on request.

@@ -156,8 +156,8 @@ impl UserRemover {
     /// the input of the second step. Removing a user again returns another one, so that a client may repeat the request.
     ///
     /// Users cannot remove themselves, so that a workspace does not lose its last administrator by accident. Transferred
-    /// keys act for another user, so a transfer requires everything that a key may have: the scope of an administrator and
-    /// no endpoint rules.
+    /// keys act for another user, so a transfer requires everything that a key may have: the scope of an administrator, no
+    /// endpoint rules and no limits.
     ///
     /// # Errors
     ///
@@ -165,6 +165,7 @@ impl UserRemover {
     ///   transfer keys.
     /// - [`Error::InsufficientCredential`]: the caller presented an access token, a legacy key or the secret of a former
     ///   user.
+    /// - [`Error::LimitedCaller`]: the keys would be transferred, and the caller's key has limits.
     /// - [`Error::OwnUser`]: the user is the caller.
     /// - [`Error::CallerRemoved`]: the caller's user was removed.
     /// - [`Error::UserRemoved`]: the user who would get the keys was removed.
@@ -184,6 +185,7 @@ impl UserRemover {
         }
         if keys.transfer_to.is_some() {
             caller.require_all(&[Scope::workspace_admin()], &[])?;
+            caller.require_unlimited()?;
         }
         let removal = Removal {
             workspace_id: caller.workspace_id.clone(),
