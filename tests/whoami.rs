@@ -21,7 +21,7 @@ async fn the_response_describes_the_caller() {
         json!({
             "user_id": "svc:ci", "workspace_id": workspace.id, "key_id": created["id"], "key_name": "Build server",
             "scopes": ["orders:read", "a:b"],
-            "endpoints": ["GET /me"], "credential": "api_key", "expires_at": created["expires_at"],
+            "endpoints": ["GET /me"], "limits": [], "credential": "api_key", "expires_at": created["expires_at"],
             "old_secret": null, "deprecated": false, "sunset": null,
         })
     );

@@ -7,6 +7,7 @@ use aho_corasick::AhoCorasick;
 use aws_sdk_dynamodb::types::ProjectionType;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use keygate_core::permits::Slot;
 use serde_json::Value;
 
 use crate::support::database::{Contents, TABLES, everything, string, to_json};
@@ -297,9 +298,15 @@ fn assert_conditions(role: &str, action: &str, resources: &[String], condition: 
             let of_keys = ["key_id", "hash", "pepper_version"];
             let of_usage_and_tokens = ["key_id", "entry", "last_used_at"];
             let of_legacy_keys = ["hash", "last_used_at"];
+            let windows = Slot::all().map(|slot| format!("{}_{}", slot.per.word(), u8::from(slot.is_odd)));
+            let of_limits: Vec<_> =
+                ["key_id", "entry", "ttl"].map(str::to_owned).into_iter().chain(windows).collect();
             let attributes = attributes();
             assert!(
-                attributes == of_keys || attributes == of_usage_and_tokens || attributes == of_legacy_keys,
+                attributes == of_keys
+                    || attributes == of_usage_and_tokens
+                    || attributes == of_legacy_keys
+                    || attributes == of_limits,
                 "{role}: {attributes:?}"
             );
         }
