@@ -96,16 +96,19 @@ impl CreateKey {
     /// A canonical form of the request, which does not depend on its spelling or its time. A relative expiry stays relative.
     fn canonical(&self) -> Vec<u8> {
         let expires_at = self.expires_at.filter(|_| self.expires_in.is_none());
-        let canonical = json!({
+        let mut canonical = json!({
             "name": self.name,
             "description": self.description,
             "expires_at": expires_at.map(|time| time.timestamp()),
             "expires_in": self.expires_in.map(|life| life.num_seconds()),
             "scopes": self.scopes,
             "endpoints": self.endpoints,
-            "limits": self.limits,
             "user_id": self.user_id,
         });
+        // Requests without limits keep the form that they had before there were any.
+        if !self.limits.is_empty() {
+            canonical["limits"] = json!(self.limits);
+        }
         canonical.to_string().into_bytes()
     }
 }
@@ -535,7 +538,7 @@ mod tests {
         let first = r#"{"name":"ci","scopes":["a:b"],"expires_in":3600}"#;
         for same in [
             r#"{ "expires_in": 3600, "scopes": ["a:b"], "name": "ci" }"#,
-            r#"{"name":" \u0063i ","scopes":["a:b"],"expires_in":3600,"description":null,"endpoints":[]}"#,
+            r#"{"name":" \u0063i ","scopes":["a:b"],"expires_in":3600,"description":null,"endpoints":[],"limits":[]}"#,
         ] {
             assert_eq!(canonical(same, 500), canonical(first, 0), "{same}");
         }
@@ -546,6 +549,7 @@ mod tests {
             r#"{"name":"ci","scopes":["a:b"]}"#,
             r#"{"name":"ci","scopes":["a:c"],"expires_in":3600}"#,
             r#"{"name":"ci","scopes":["a:b"],"expires_in":3600,"endpoints":["GET /"]}"#,
+            r#"{"name":"ci","scopes":["a:b"],"expires_in":3600,"limits":[{"calls":1,"per":"day"}]}"#,
             r#"{"name":"ci","scopes":["a:b"],"expires_in":3600,"user_id":"bob"}"#,
             r#"{"name":"ci","scopes":["a:b"],"expires_in":3600,"description":"nightly"}"#,
         ] {
@@ -554,6 +558,12 @@ mod tests {
         let [utc, elsewhere] = ["2026-11-23T10:00:00Z", "2026-11-23T12:00:00+02:00"]
             .map(|time| canonical(&json!({"name": "ci", "expires_at": time}).to_string(), 0));
         assert_eq!(utc, elsewhere);
+        let [ordered, unordered] = [
+            r#"{"name":"ci","limits":[{"calls":1,"per":"second"},{"calls":2,"per":"day"}]}"#,
+            r#"{"name":"ci","limits":[{"per":"day","calls":2},{"per":"second","calls":1}]}"#,
+        ]
+        .map(|body| canonical(body, 0));
+        assert_eq!(ordered, unordered);
     }
 
     #[test]
