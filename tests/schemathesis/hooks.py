@@ -169,8 +169,8 @@ def use_a_real_key(case: schemathesis.Case) -> None:
 def acceptable(body: dict[str, Any]) -> dict[str, Any]:
     """The body with an expiry in the future, at most one endpoint rule and one limit, and usually a new name.
 
-    The maximum number of rules depends on their lengths and on the scopes, and limits have different units, which a schema
-    cannot express.
+    The maximum number of rules depends on their lengths and on the scopes, and limits have different units: a schema
+    cannot express that.
     """
     changed = {}
     if body.get("endpoints"):
