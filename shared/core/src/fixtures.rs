@@ -8,6 +8,7 @@ use crate::credential::{Credential, CredentialForm, KeyId, Secret};
 use crate::credential_class::CredentialKind;
 use crate::endpoint_rule::EndpointRule;
 use crate::key::{Generation, Key};
+use crate::metadata::Metadata;
 use crate::name::Name;
 use crate::pepper::{MacKey, Peppers};
 use crate::scope::Scope;
@@ -44,6 +45,8 @@ pub(crate) fn key() -> Key {
         description: None,
         scopes: Vec::new(),
         endpoints: Vec::new(),
+        networks: Vec::new(),
+        metadata: Metadata::default(),
         created_at: at(0),
         created_by: "alice".parse().unwrap(),
         revision: 1,
@@ -83,6 +86,8 @@ pub(crate) fn caller() -> Caller {
         key_name: "ci".to_owned(),
         scopes: Vec::new(),
         endpoints: Vec::new(),
+        networks: Vec::new(),
+        metadata: Metadata::default(),
         credential: CredentialKind::ApiKey,
         old_secret: None,
         expires_at: None,

@@ -6,8 +6,12 @@ use serde::{Deserialize, Serialize};
 use crate::credential::KeyId;
 use crate::endpoint_rule::EndpointRule;
 use crate::identity::{UserId, WorkspaceId};
+use crate::metadata::Metadata;
 use crate::name::Name;
+use crate::network::Network;
 use crate::pepper::{PreviousHash, SecretHash};
+use crate::permissions::Permissions;
+use crate::response_size::ResponseParts;
 use crate::scope::Scope;
 
 /// The id of a key, with its workspace and user.
@@ -49,6 +53,12 @@ pub struct Key {
     /// Its endpoint rules. Without any it may be used everywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<EndpointRule>,
+    /// Its networks. Without any it may be used from every address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<Network>,
+    /// Its metadata.
+    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
+    pub metadata: Metadata,
     /// When it was created.
     #[serde(with = "chrono::serde::ts_seconds")]
     pub created_at: DateTime<Utc>,
@@ -120,6 +130,19 @@ impl Key {
     pub fn owner(&self) -> KeyOwner {
         let Self { workspace_id, user_id, key_id, .. } = self;
         KeyOwner { workspace_id: workspace_id.clone(), user_id: user_id.clone(), key_id: *key_id }
+    }
+
+    /// What it may do, where, and from which addresses.
+    #[must_use]
+    pub fn permissions(&self) -> Permissions<'_> {
+        Permissions { scopes: &self.scopes, endpoints: &self.endpoints, networks: &self.networks }
+    }
+
+    /// Its attributes that an authorizer's response contains.
+    #[must_use]
+    pub fn response_parts(&self) -> ResponseParts<'_> {
+        let Self { scopes, endpoints, networks, metadata, .. } = self;
+        ResponseParts { scopes, endpoints, networks, metadata }
     }
 
     /// Whether the previous secret works at an instant.
@@ -269,7 +292,9 @@ mod tests {
     #[test]
     fn a_stored_key_has_no_empty_attributes_and_is_read_as_written() {
         let stored = serde_json::to_value(fixtures::key()).unwrap();
-        for absent in ["description", "endpoints", "expires_at", "ttl", "due_at", "unclaimed"] {
+        for absent in
+            ["description", "endpoints", "networks", "metadata", "expires_at", "ttl", "due_at", "unclaimed"]
+        {
             assert!(stored.get(absent).is_none(), "{absent}");
         }
         let overlap = Key { unclaimed: true, previous_transferred: true, ..key(Some(1000), true) };

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::credential::KeyId;
 use crate::identity::{UserId, WorkspaceId};
 use crate::key::Key;
+use crate::metadata::Metadata;
 use crate::name::Name;
 use crate::pepper::SecretHash;
 use crate::scope::Scope;
@@ -64,6 +65,8 @@ impl LegacyKey {
             description: None,
             scopes: self.scopes,
             endpoints: Vec::new(),
+            networks: Vec::new(),
+            metadata: Metadata::default(),
             created_at: self.imported_at,
             revision: 0,
             expires_at: Some(sunset),

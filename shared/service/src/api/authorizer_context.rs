@@ -6,6 +6,7 @@ use keygate_core::credential_class::CredentialKind;
 use keygate_core::credential_class::OldSecret;
 use keygate_core::endpoint_rule::EndpointRule;
 use keygate_core::error::Error;
+use keygate_core::network::Network;
 use keygate_core::scope::Scope;
 use keygate_core::time::rfc3339;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,12 @@ pub struct AuthorizerContext {
     /// everywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     endpoints: Option<String>,
+    /// The networks, separated by commas. Absent for a key that may be used from every address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    networks: Option<String>,
+    /// The metadata as the text of a JSON object. Absent for a key without metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    metadata: Option<String>,
     credential: CredentialKind,
     /// For API keys only; absent for the current secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,6 +46,7 @@ impl AuthorizerContext {
     pub(super) fn of(caller: &Caller) -> Self {
         let scopes: Vec<&str> = caller.scopes.iter().map(Scope::as_str).collect();
         let endpoints: Vec<&str> = caller.endpoints.iter().map(EndpointRule::as_str).collect();
+        let networks: Vec<String> = caller.networks.iter().map(Network::to_string).collect();
         Self {
             user_id: caller.user_id.to_string(),
             workspace_id: caller.workspace_id.to_string(),
@@ -46,6 +54,8 @@ impl AuthorizerContext {
             key_name: caller.key_name.clone(),
             scopes: scopes.join(" "),
             endpoints: (!endpoints.is_empty()).then(|| endpoints.join(",")),
+            networks: (!networks.is_empty()).then(|| networks.join(",")),
+            metadata: (!caller.metadata.is_empty()).then(|| caller.metadata.to_json()),
             credential: caller.credential,
             old_secret: caller.old_secret,
             expires_at: caller.expires_at.map(rfc3339),
@@ -65,6 +75,9 @@ impl TryFrom<AuthorizerContext> for Caller {
         let scopes = context.scopes.split_whitespace().map(str::parse).collect::<Result<_, _>>();
         let endpoints = context.endpoints.iter().flat_map(|rules| rules.split(','));
         let endpoints = endpoints.map(str::parse).collect::<Result<_, _>>();
+        let networks = context.networks.iter().flat_map(|networks| networks.split(','));
+        let networks = networks.map(str::parse).collect::<Result<_, _>>();
+        let metadata = context.metadata.as_deref().map(serde_json::from_str).transpose();
         let expires_at = context.expires_at.as_deref().map(DateTime::parse_from_rfc3339).transpose();
         Ok(Self {
             workspace_id: context.workspace_id.parse().map_err(|_| broken("workspaceId"))?,
@@ -73,6 +86,8 @@ impl TryFrom<AuthorizerContext> for Caller {
             key_name: context.key_name,
             scopes: scopes.map_err(|_| broken("scopes"))?,
             endpoints: endpoints.map_err(|_| broken("endpoints"))?,
+            networks: networks.map_err(|_| broken("networks"))?,
+            metadata: metadata.map_err(|_| broken("metadata"))?.unwrap_or_default(),
             credential: context.credential,
             old_secret: context.old_secret,
             expires_at: expires_at.map_err(|_| broken("expiresAt"))?.map(Into::into),
@@ -82,6 +97,9 @@ impl TryFrom<AuthorizerContext> for Caller {
 
 #[cfg(test)]
 mod tests {
+    use keygate_core::metadata::Metadata;
+    use serde_json::json;
+
     use super::*;
     use crate::api::sample_events::*;
 
@@ -98,6 +116,16 @@ mod tests {
         for broken in ["", "GET /orders/*,", "GET orders"] {
             let context = AuthorizerContext { endpoints: Some(broken.to_owned()), ..context.clone() };
             assert!(Caller::try_from(context).is_err(), "{broken:?} is not taken for no rules");
+        }
+
+        key.networks = ["203.0.113.0/24", "2001:db8::/32"].map(|network| network.parse().unwrap()).into();
+        key.metadata = Metadata::parse(&json!({"env": "live", "team": "a \"b\""})).unwrap();
+        let context = AuthorizerContext::of(&key);
+        let caller = Caller::try_from(context.clone()).unwrap();
+        assert_eq!((&caller.networks, &caller.metadata), (&key.networks, &key.metadata));
+        for broken in ["", "203.0.113.0/24,", "203.0.113.1/24"] {
+            let context = AuthorizerContext { networks: Some(broken.to_owned()), ..context.clone() };
+            assert!(Caller::try_from(context).is_err(), "{broken:?} is not taken for no networks");
         }
     }
 }

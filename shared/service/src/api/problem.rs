@@ -71,6 +71,9 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::InsufficientEndpoints(_) => {
             (StatusCode::FORBIDDEN, "insufficient_endpoints", "Insufficient endpoints")
         }
+        Error::InsufficientNetworks(_) => {
+            (StatusCode::FORBIDDEN, "insufficient_networks", "Insufficient networks")
+        }
         Error::InsufficientCredential(_) => {
             (StatusCode::FORBIDDEN, "insufficient_credential", "Insufficient credential")
         }
@@ -123,6 +126,12 @@ fn detail(error: &Error) -> String {
         }
         Error::InsufficientEndpoints(None) => {
             "The caller's key has endpoint rules, but the key of the request has none."
+        }
+        Error::InsufficientNetworks(Some(network)) => {
+            return format!("The networks of the caller's key do not contain {network}.");
+        }
+        Error::InsufficientNetworks(None) => {
+            "The caller's key has networks, but the key of the request has none."
         }
         Error::InsufficientCredential(presented) => {
             return format!("This requires an API key with its current secret, not {presented}.");
@@ -238,6 +247,7 @@ mod tests {
             (Error::Unavailable { service: "DynamoDB", cause: CAUSE.to_owned() }, 503, "unavailable"),
             (Error::UnknownPepper(UnknownPepper { version: 7 }), 500, "internal"),
             (Error::Broken(CAUSE.to_owned()), 500, "internal"),
+            (Error::InsufficientNetworks(None), 403, "insufficient_networks"),
         ]
     }
 
@@ -276,6 +286,7 @@ mod tests {
             Error::Unavailable { .. } => 30,
             Error::UnknownPepper(_) => 31,
             Error::Broken(_) => 32,
+            Error::InsufficientNetworks(_) => 33,
         }
     }
 

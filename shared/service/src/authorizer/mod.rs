@@ -5,6 +5,7 @@ pub mod call_counter;
 pub mod deferred;
 pub mod metrics;
 pub mod settings;
+pub mod usage_counter;
 pub mod verifier;
 pub mod written_uses;
 

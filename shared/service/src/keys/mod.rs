@@ -21,6 +21,8 @@ use keygate_core::credential::{Brand, Credential, KeyId};
 use keygate_core::error::Error;
 use keygate_core::identity::UserId;
 use keygate_core::key::{Status, UsedKey};
+use keygate_core::metadata::Metadata;
+use keygate_core::network::Network;
 use keygate_core::rights::Operation;
 use keygate_core::scope::{KEYS_READ, KEYS_WRITE};
 use keygate_core::time::rfc3339;
@@ -126,6 +128,8 @@ pub struct ShownKey {
     status: Status,
     scopes: Vec<String>,
     endpoints: Vec<String>,
+    networks: Vec<Network>,
+    metadata: Metadata,
 }
 
 impl ShownKey {
@@ -146,6 +150,8 @@ impl ShownKey {
             status: key.status(now),
             scopes: key.scopes.iter().map(ToString::to_string).collect(),
             endpoints: key.endpoints.iter().map(ToString::to_string).collect(),
+            networks: key.networks.clone(),
+            metadata: key.metadata.clone(),
         }
     }
 }

@@ -122,8 +122,8 @@ impl KeyRotator {
     /// # Errors
     ///
     /// - [`Error::InsufficientCredential`]: the caller did not present an API key, or presented the old secret of this one.
-    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys, or lacks a scope or
-    ///   an endpoint rule of the key.
+    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`], [`Error::InsufficientNetworks`]: the caller may not
+    ///   write keys, or lacks a permission of the key.
     /// - [`Error::CallerRemoved`]: the caller's user was removed, even if the request is a repeated one.
     /// - [`Error::NotFound`]: the workspace has no such key.
     /// - [`Error::NotYourKey`]: the key is another user's, and the caller is not an administrator.
@@ -170,7 +170,8 @@ impl KeyRotator {
         let begun = idempotent.as_ref().map(|idempotent| idempotent.first(id, after.revision, now));
         let (credential, entry) =
             begun.map_or_else(|| (Credential::draw(id, CredentialForm::ApiKey), None), |(c, r)| (c, Some(r)));
-        let event = AuditEvent::for_key(Action::KeyRotated, context.event(), id, &key.user_id);
+        let event = AuditEvent::for_key(Action::KeyRotated, context.event(), id, &key.user_id)
+            .with_metadata(&key.metadata);
         let hash = self.peppers.hash(&credential);
         let written = self
             .store
@@ -207,7 +208,7 @@ impl KeyRotator {
         let (stored, last_used_at) = find_used(&self.store.keys, &self.store.usage, context, id).await?;
         let key = stored.record;
         caller.require_to_act_for(&key.user_id)?;
-        caller.require_all(&key.scopes, &key.endpoints)?;
+        caller.require_all(key.permissions())?;
         Ok((key, last_used_at))
     }
 
