@@ -11,7 +11,8 @@ use crate::support::workspace::{Workspace, id_of, keys_url};
 async fn a_key_is_created_and_shown_once() {
     let workspace = Workspace::new().await;
     let body = json!({"name": " Build server ", "description": "runs the tests", "scopes": ["orders:read"],
-        "endpoints": ["GET /orders/*"], "expires_at": "2099-12-31T23:59:59.5Z"});
+        "endpoints": ["GET /orders/*"], "networks": ["203.0.113.7"], "metadata": {"env": "live"},
+        "expires_at": "2099-12-31T23:59:59.5Z"});
     let answer = workspace.create(&workspace.admin, &body).await;
     assert_eq!(answer.status, 201, "{answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -30,7 +31,8 @@ async fn a_key_is_created_and_shown_once() {
         json!({
             "name": "Build server", "description": "runs the tests", "prefix": format!("kg_key_{}", id_of(text)),
             "user_id": "admin", "created_by": "admin", "expires_at": "2099-12-31T23:59:59Z", "last_used_at": null,
-            "status": "active", "scopes": ["orders:read"], "endpoints": ["GET /orders/*"], "limits": [],
+            "status": "active", "scopes": ["orders:read"], "endpoints": ["GET /orders/*"],
+            "networks": ["203.0.113.7/32"], "metadata": {"env": "live"}, "limits": [],
             "previous_expires_at": null,
         })
     );

@@ -119,14 +119,19 @@ async fn rules_and_scopes_that_do_not_fit_together_are_refused_whichever_comes_l
     let rules = ["* /orders", "* /orders/*"];
     let with_rules = workspace.created(json!({"name": "rules", "endpoints": rules})).await;
     let with_scopes = workspace.created(json!({"name": "scopes", "scopes": scopes})).await;
-    for (key, patch) in
-        [(&with_rules, json!({"scopes": scopes})), (&with_scopes, json!({"endpoints": rules}))]
-    {
+    for (key, patch, place) in [
+        (&with_rules, json!({"scopes": scopes}), "/scopes"),
+        (&with_scopes, json!({"endpoints": rules}), "/endpoints"),
+    ] {
         let answer = workspace.update(&workspace.admin, text(key, "id"), &patch).await;
-        assert_eq!(answer.invalid_places(), ["/endpoints"], "{patch}");
+        assert_eq!(answer.invalid_places(), [place], "{patch}");
     }
     let both = json!({"name": "both", "endpoints": rules, "scopes": scopes});
-    assert_eq!(workspace.create(&workspace.admin, &both).await.invalid_places(), ["/endpoints"]);
+    assert_eq!(
+        workspace.create(&workspace.admin, &both).await.invalid_places(),
+        ["/scopes"],
+        "the larger one"
+    );
 }
 
 #[tokio::test]

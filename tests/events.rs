@@ -16,7 +16,13 @@ use crate::support::workspace::{Workspace, id_of};
 async fn life_of_a_key() -> (Tables, String, Vec<Value>) {
     let tables = Tables::new().await;
     let workspace = &tables.workspace;
-    let create = request(workspace, ("POST", "/api-keys"), None, &[], &json!({"name": "ci"}));
+    let create = request(
+        workspace,
+        ("POST", "/api-keys"),
+        None,
+        &[],
+        &json!({"name": "ci", "metadata": {"env": "live"}}),
+    );
     let created = tables.start("create-key").await.invoke(create).await.expect("a response");
     let id = id_of(&revealed(&created)).to_owned();
     let route = |method, path| (method, path);
@@ -66,6 +72,9 @@ async fn every_change_is_published_with_its_action_and_an_id() {
         );
     }
     let details = details(&entries);
+    let metadata: Vec<_> = details.iter().map(|detail| &detail["metadata"]).collect();
+    let of_key = json!({"env": "live"});
+    assert_eq!(metadata, [&Value::Null, &of_key, &of_key, &of_key, &of_key]);
     let ids: BTreeSet<_> = details.iter().map(|detail| string(&detail["id"])).collect();
     assert_eq!(ids.len(), details.len(), "{details:?}");
 
@@ -80,7 +89,7 @@ async fn every_change_is_published_with_its_action_and_an_id() {
     let expected = json!({
         "action": "key.updated", "workspace_id": tables.workspace.id, "actor": "admin", "user_id": "admin",
         "key_id": id, "changed": ["description", "disabled"], "method": "PATCH", "path": "/api-keys/{id}".replace("{id}", &id),
-        "source_ip": "203.0.113.7",
+        "source_ip": "203.0.113.7", "metadata": {"env": "live"},
     });
     assert_eq!(updated, expected);
 }

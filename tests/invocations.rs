@@ -8,10 +8,11 @@ use crate::support::stack::Api;
 use crate::support::workspace::{Workspace, text, unique};
 
 /// The functions of each API, and whether it is the OAuth API.
-const OF_APIS: [(&str, bool); 13] = [
+const OF_APIS: [(&str, bool); 14] = [
     ("CreateKeyFunction", false),
     ("ListKeysFunction", false),
     ("GetKeyFunction", false),
+    ("GetUsageFunction", false),
     ("UpdateKeyFunction", false),
     ("RotateKeyFunction", false),
     ("DeleteKeyFunction", false),

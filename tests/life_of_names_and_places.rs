@@ -25,6 +25,7 @@ use keygate_core::error::Error;
 use keygate_core::identity::{UserId, WorkspaceId};
 use keygate_core::key::HashedKey;
 use keygate_core::limit::Limits;
+use keygate_core::metadata::Metadata;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::{Strategy, any};
@@ -246,6 +247,8 @@ impl<'a> Life<'a> {
             key_name: "admin".to_owned(),
             scopes: vec!["workspace:admin".parse().expect("a scope")],
             endpoints: Vec::new(),
+            networks: Vec::new(),
+            metadata: Metadata::default(),
             limits: Limits::default(),
             credential: CredentialKind::ApiKey,
             old_secret: None,

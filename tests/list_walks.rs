@@ -21,6 +21,7 @@ use keygate_core::credential::KeyId;
 use keygate_core::credential_class::CredentialKind;
 use keygate_core::environment::Environment;
 use keygate_core::limit::Limits;
+use keygate_core::metadata::Metadata;
 use proptest::prelude::{prop_assert, prop_assert_eq};
 use proptest::test_runner::{TestCaseError, TestCaseResult};
 use serde_json::{Value, json};
@@ -179,6 +180,8 @@ impl<'a> Workspace<'a> {
             key_name: "reader".to_owned(),
             scopes: vec!["keys:read".parse().expect("a scope")],
             endpoints: Vec::new(),
+            networks: Vec::new(),
+            metadata: Metadata::default(),
             limits: Limits::default(),
             credential: CredentialKind::ApiKey,
             old_secret: None,

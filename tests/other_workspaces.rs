@@ -99,6 +99,7 @@ async fn every_route_to_another_workspaces_key_takes_the_calls_and_the_units_of_
             json!({"overlap_seconds": 60, "revoke_tokens": true}),
         ),
         ("delete-key", "DELETE", "/api-keys/{id}", Value::Null),
+        ("get-usage", "GET", "/api-keys/{id}/usage", Value::Null),
         ("list-tokens", "GET", "/api-keys/{id}/tokens", Value::Null),
         ("revoke-token", "DELETE", "/api-keys/{id}/tokens", Value::Null),
         ("revoke-token", "DELETE", "/api-keys/{id}/tokens/{token_id}", Value::Null),

@@ -22,13 +22,14 @@ const CALLERS: [&str; 6] = [
 ];
 
 /// Every route of the management API, with the status that each caller gets.
-const TABLE: [(&str, &str, [u16; 6]); 26] = [
+const TABLE: [(&str, &str, [u16; 6]); 28] = [
     ("POST", "/api-keys", [401, 403, 201, 201, 201, 201]),
     ("GET", "/api-keys", [401, 403, 200, 200, 200, 200]),
     ("GET", "/api-keys/{id}", [401, 403, 200, 200, 200, 404]),
     ("PATCH", "/api-keys/{id}", [401, 403, 200, 403, 200, 404]),
     ("POST", "/api-keys/{id}/rotate", [401, 403, 200, 403, 200, 404]),
     ("DELETE", "/api-keys/{id}", [401, 403, 204, 403, 204, 404]),
+    ("GET", "/api-keys/{id}/usage", [401, 403, 200, 200, 200, 404]),
     ("GET", "/api-keys/{id}/tokens", [401, 403, 200, 200, 200, 404]),
     ("DELETE", "/api-keys/{id}/tokens", [401, 403, 204, 403, 204, 404]),
     ("DELETE", "/api-keys/{id}/tokens/{token_id}", [401, 403, 204, 403, 204, 404]),
@@ -42,6 +43,7 @@ const TABLE: [(&str, &str, [u16; 6]); 26] = [
     ("OPTIONS", "/api-keys", [204; 6]),
     ("OPTIONS", "/api-keys/{id}", [204; 6]),
     ("OPTIONS", "/api-keys/{id}/rotate", [204; 6]),
+    ("OPTIONS", "/api-keys/{id}/usage", [204; 6]),
     ("OPTIONS", "/api-keys/{id}/tokens", [204; 6]),
     ("OPTIONS", "/api-keys/{id}/tokens/{token_id}", [204; 6]),
     ("OPTIONS", "/legacy-keys", [204; 6]),

@@ -11,7 +11,7 @@ async fn the_response_describes_the_caller() {
     let workspace = Workspace::new().await;
     let created = workspace
         .created(json!({"name": "Build server", "user_id": "svc:ci", "scopes": ["orders:read", "a:b"],
-            "endpoints": ["GET /me"], "expires_in": 60}))
+            "endpoints": ["GET /me"], "networks": ["127.0.0.0/8"], "metadata": {"env": "live"}, "expires_in": 60}))
         .await;
     let url = format!("{}/me", variable("KEYGATE_API_URL"));
     let answer = workspace.api.send(Method::GET, &url, Some(text(&created, "key")), None).await;
@@ -21,7 +21,8 @@ async fn the_response_describes_the_caller() {
         json!({
             "user_id": "svc:ci", "workspace_id": workspace.id, "key_id": created["id"], "key_name": "Build server",
             "scopes": ["orders:read", "a:b"],
-            "endpoints": ["GET /me"], "limits": [], "credential": "api_key", "expires_at": created["expires_at"],
+            "endpoints": ["GET /me"], "networks": ["127.0.0.0/8"], "metadata": {"env": "live"}, "limits": [],
+            "credential": "api_key", "expires_at": created["expires_at"],
             "old_secret": null, "deprecated": false, "sunset": null,
         })
     );

@@ -123,6 +123,11 @@ async fn derived_keys(api: &Api) -> Vec<Vec<u8>> {
     peppers
 }
 
+/// The calls of functions that a run does not record: the function, the action, and the variable with its table. The stack has
+/// one pepper, so its authorizer never hashes a key anew. `deferred_work` tests that with functions of its own, and
+/// `tests/roles/legitimate_calls.yaml` has the call.
+const UNRECORDED: [(&str, &str, &str); 1] = [("authorize", "dynamodb:UpdateItem", "KEYGATE_KEYS_TABLE")];
+
 /// The actions and resources of a role's policies, or of a function's recorded calls.
 type Permissions = BTreeSet<(String, String)>;
 
@@ -142,6 +147,11 @@ async fn every_role_allows_exactly_the_calls_of_its_function() {
             );
             recorded.entry(function.to_owned()).or_default().insert(pair);
         }
+    }
+    for (function, action, table) in UNRECORDED {
+        let is_new =
+            recorded.entry(function.to_owned()).or_default().insert((action.to_owned(), variable(table)));
+        assert!(is_new, "a run records {action} of {function}");
     }
     let (mut wrong, mut roles) = (Vec::new(), Vec::new());
     let mut strangers: BTreeSet<_> = recorded.keys().cloned().collect();

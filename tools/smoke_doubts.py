@@ -78,6 +78,28 @@ def check_paths(run: Run) -> None:
         run.decide(f"no spelling of a path leaves the rules ({kind} API)", 200 not in outside.values(), said, emulator)
 
 
+def check_networks(run: Run) -> None:
+    """Whether API Gateway knows the condition key aws:SourceIp in the policies of each kind of authorizer."""
+    first = run.create_key("smoke-bob", [])
+    page = run.manage("GET /activity", 200, run.admin, query=f"?key_id={first.id}&action=key.created&limit=1")
+    own = page.json()["items"][0]["source"]
+    # Documentation addresses (RFC 5737), from which no request comes.
+    inside, outside = (run.create_key("smoke-bob", [], networks=[network]) for network in (own, "203.0.113.0/24"))
+    for kind in ("rest", "http", "websocket"):
+        doubt = f"a key works from its networks alone: IpAddress on aws:SourceIp ({kind} API)"
+        if kind == "http" and run.stack.parameters.get("AuthorizerResponse", "policy") != "policy":
+            run.find(doubt, UNCONFIRMED, "not configured: the authorizer returns simple responses")
+            continue
+
+        def call(key: Key, kind: str = kind) -> int:
+            return (run.connect(key.text) if kind == "websocket" else run.example(kind, "/echo", key.text)).status
+
+        statuses = call(inside), call(outside)
+        holds = statuses == (101 if kind == "websocket" else 200, 403)
+        evidence = f"{statuses[0]} for a key with the network {own}; {statuses[1]} for one with 203.0.113.0/24"
+        run.decide(doubt, holds, evidence, "does not evaluate the conditions of policies")
+
+
 def check_expiry_in_cache(run: Run) -> None:
     """Whether a cached policy is refused from the second in which its key expires."""
     for kind in ("rest", "http"):

@@ -7,7 +7,7 @@ use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::aws::kms::{self, MacKeySources};
 use keygate::store::reader::CredentialReader;
 use keygate::tokens::introspect::Introspector;
-use keygate::tokens::metadata::INTROSPECTION_PATH;
+use keygate::tokens::server_metadata::INTROSPECTION_PATH;
 use keygate_core::credential::Brand;
 use lambda_http::Error;
 

@@ -9,7 +9,7 @@ use keygate::aws::kms::{self, MacKeySources};
 use keygate::store::reader::CredentialReader;
 use keygate::store::token_transactions::TokenStore;
 use keygate::tokens::issue::TokenIssuer;
-use keygate::tokens::metadata::{self, Metadata, TOKEN_PATH};
+use keygate::tokens::server_metadata::{self, ServerMetadata, TOKEN_PATH};
 use keygate::tokens::settings::TokenSettings;
 use keygate_core::credential::Brand;
 use lambda_http::Error;
@@ -28,10 +28,10 @@ async fn main() -> Result<(), Error> {
         store: TokenStore::new(dynamodb, &environment)?,
         settings: TokenSettings::from_environment(&environment)?,
     };
-    let address = metadata::issuer(&environment)?;
+    let address = server_metadata::issuer(&environment)?;
     oauth::serve(&environment, &deferred, TOKEN_PATH, async |request: OAuthRequest| {
         if *request.method() == Method::GET {
-            return Ok(oauth::json(&Metadata::new(&request.issuer(address.as_deref()))));
+            return Ok(oauth::json(&ServerMetadata::new(&request.issuer(address.as_deref()))));
         }
         Ok(oauth::json(&issuer.issue(&request.client_request()?).await?))
     })

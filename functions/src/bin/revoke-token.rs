@@ -9,8 +9,8 @@ use keygate::aws::MANAGEMENT_BUDGET;
 use keygate::aws::kms::{self, MacKeySources};
 use keygate::store::reader::CredentialReader;
 use keygate::store::token_transactions::TokenStore;
-use keygate::tokens::metadata::REVOCATION_PATH;
 use keygate::tokens::revoke::{TokenRevoker, revoke, revoke_all};
+use keygate::tokens::server_metadata::REVOCATION_PATH;
 use keygate_core::credential::Brand;
 use lambda_http::Error;
 

@@ -13,6 +13,7 @@ use crate::credential::{KeyId, TokenId};
 use crate::credential_class::CredentialKind;
 use crate::identity::{UserId, WorkspaceId};
 use crate::key::KeyOwner;
+use crate::metadata::Metadata;
 use crate::random::generate_ulid;
 
 /// The action that an event records.
@@ -155,6 +156,8 @@ pub struct EventDetails {
     pub expires_at: Option<DateTime<Utc>>,
     /// For a notice: the days left until the expiry.
     pub days_left: Option<u32>,
+    /// The metadata of the key after the change. It is published, and the audit trail does not show it.
+    pub metadata: Metadata,
 }
 
 /// One event. It is immutable once written: for a change, in the transaction of the change; for calls, after them.
@@ -211,6 +214,13 @@ impl AuditEvent {
             outcome: None,
             count: 1,
         }
+    }
+
+    /// Adds the metadata of the key that the event concerns.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: &Metadata) -> Self {
+        self.details.metadata.clone_from(metadata);
+        self
     }
 
     /// Adds the token of the key that the event concerns.

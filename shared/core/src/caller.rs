@@ -1,14 +1,18 @@
-//! The caller of a request, and the checks of its scopes, endpoint rules and rights.
+//! The caller of a request, and the checks of its permissions and rights.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::credential::KeyId;
 use crate::credential_class::{CredentialClass, CredentialKind, OldSecret};
-use crate::endpoint_rule::{self, EndpointRule};
+use crate::endpoint_rule::EndpointRule;
 use crate::error::Error;
 use crate::identity::{UserId, WorkspaceId};
 use crate::limit::Limits;
+use crate::metadata::Metadata;
+use crate::network::Network;
+use crate::permissions::Permissions;
+use crate::response_size::ResponseParts;
 use crate::rights::Operation;
 use crate::scope::{Scope, WORKSPACE_ADMIN};
 use crate::time;
@@ -37,6 +41,10 @@ pub struct Caller {
     pub scopes: Vec<Scope>,
     /// The endpoint rules of the credential. Without any it may be used everywhere.
     pub endpoints: Vec<EndpointRule>,
+    /// The networks of the credential. Without any it may be used from every address.
+    pub networks: Vec<Network>,
+    /// The metadata of the key.
+    pub metadata: Metadata,
     /// The limits of the key behind the credential. Its tokens share them.
     pub limits: Limits,
     /// The kind of the credential.
@@ -99,28 +107,33 @@ impl Caller {
         }
     }
 
-    /// Requires every scope and endpoint rule of a key that the caller creates, rotates or widens.
+    /// What the caller may do, where, and from which addresses.
+    #[must_use]
+    pub fn permissions(&self) -> Permissions<'_> {
+        Permissions { scopes: &self.scopes, endpoints: &self.endpoints, networks: &self.networks }
+    }
+
+    /// Its attributes that an authorizer's response contains.
+    #[must_use]
+    pub fn response_parts(&self) -> ResponseParts<'_> {
+        let Self { scopes, endpoints, networks, metadata, .. } = self;
+        ResponseParts { scopes, endpoints, networks, metadata }
+    }
+
+    /// Requires every permission of a key that the caller creates, rotates or widens.
     ///
-    /// A caller without rules holds every rule. A caller with rules holds those that its own cover, and never a key without
-    /// rules. This applies to administrators too: otherwise they could get around their own rules. [`crate::rights`] decides which
-    /// classes of credentials may do these operations at all.
+    /// A caller without endpoint rules holds every rule. A caller with rules holds those that its own cover, and never a key
+    /// without rules. The same is true of networks. This applies to administrators too: otherwise they could get around their
+    /// own rules and networks. [`crate::rights`] decides which classes of credentials may do these operations at all.
     ///
     /// # Errors
     ///
     /// - [`Error::InsufficientScope`]: names the first scope that the caller does not hold.
-    /// - [`Error::InsufficientEndpoints`]: names the first rule that it does not hold.
-    pub fn require_all(&self, scopes: &[Scope], endpoints: &[EndpointRule]) -> Result<(), Error> {
-        scopes.iter().try_for_each(|scope| self.require(scope.as_str()))?;
-        if self.endpoints.is_empty() {
-            return Ok(());
-        }
-        if endpoints.is_empty() {
-            return Err(Error::InsufficientEndpoints(None));
-        }
-        match endpoints.iter().find(|rule| !endpoint_rule::cover(&self.endpoints, rule)) {
-            None => Ok(()),
-            Some(rule) => Err(Error::InsufficientEndpoints(Some(rule.clone()))),
-        }
+    /// - [`Error::InsufficientEndpoints`], [`Error::InsufficientNetworks`]: names the first rule or network that it does not
+    ///   hold.
+    pub fn require_all(&self, demanded: Permissions<'_>) -> Result<(), Error> {
+        demanded.scopes.iter().try_for_each(|scope| self.require(scope.as_str()))?;
+        self.permissions().require_within(demanded)
     }
 
     /// Requires that the caller's key has no limits, for what gives calls beyond them: creating or widening a key, or a new
@@ -182,6 +195,11 @@ mod tests {
         Caller { scopes: fixtures::scopes(scopes), ..fixtures::caller() }
     }
 
+    /// A key with these scopes, for every endpoint and address.
+    fn of_scopes(scopes: &[Scope]) -> Permissions<'_> {
+        Permissions { scopes, endpoints: &[], networks: &[] }
+    }
+
     #[test]
     fn a_scope_is_held_word_for_word_or_by_an_administrator() {
         // held, demanded, granted
@@ -200,10 +218,10 @@ mod tests {
     #[test]
     fn a_caller_cannot_grant_a_scope_that_it_does_not_hold() {
         let wanted: Vec<Scope> = ["keys:read", "orders:read"].map(|scope| scope.parse().unwrap()).into();
-        assert!(caller(&["keys:read", "orders:read", "x"]).require_all(&wanted, &[]).is_ok());
-        let refused = caller(&["keys:read"]).require_all(&wanted, &[]);
+        assert!(caller(&["keys:read", "orders:read", "x"]).require_all(of_scopes(&wanted)).is_ok());
+        let refused = caller(&["keys:read"]).require_all(of_scopes(&wanted));
         assert!(matches!(refused, Err(Error::InsufficientScope(scope)) if scope == "orders:read"));
-        assert!(caller(&[KEYS_WRITE]).require_all(&[Scope::workspace_admin()], &[]).is_err());
+        assert!(caller(&[KEYS_WRITE]).require_all(of_scopes(&[Scope::workspace_admin()])).is_err());
     }
 
     #[test]
@@ -220,7 +238,31 @@ mod tests {
         for scopes in [&[][..], &[WORKSPACE_ADMIN]] {
             for (held, demanded, granted) in table {
                 let caller = Caller { endpoints: rules(held), ..caller(scopes) };
-                let result = caller.require_all(&[], &rules(demanded));
+                let demanded_rules = rules(demanded);
+                let result = caller.require_all(Permissions { endpoints: &demanded_rules, ..of_scopes(&[]) });
+                assert_eq!(result.is_ok(), granted, "{held:?} for {demanded:?} with {scopes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_caller_cannot_grant_an_address_that_its_own_key_does_not_work_from() {
+        // held, demanded, granted
+        let table: [(&[&str], &[&str], bool); 5] = [
+            (&[], &[], true),
+            (&[], &["203.0.113.0/24"], true),
+            (&["0.0.0.0/0"], &[], false),
+            (&["203.0.113.0/24", "2001:db8::/32"], &["203.0.113.7", "2001:db8:1::/48"], true),
+            (&["203.0.113.0/24"], &["203.0.113.0/24", "203.0.0.0/16"], false),
+        ];
+        let networks =
+            |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Network>>();
+        for scopes in [&[][..], &[WORKSPACE_ADMIN]] {
+            for (held, demanded, granted) in table {
+                let caller = Caller { networks: networks(held), ..caller(scopes) };
+                let demanded_networks = networks(demanded);
+                let result =
+                    caller.require_all(Permissions { networks: &demanded_networks, ..of_scopes(&[]) });
                 assert_eq!(result.is_ok(), granted, "{held:?} for {demanded:?} with {scopes:?}");
             }
         }

@@ -16,7 +16,6 @@
 use thiserror::Error as ThisError;
 
 use crate::credential;
-use crate::scope::Scope;
 
 /// The maximum number of rules of a key.
 pub const MAX_ENDPOINT_RULES: usize = 20;
@@ -30,14 +29,6 @@ const CONNECT: &str = "$connect";
 
 /// The maximum length of a rule, in bytes. It keeps a resource of a policy below the 512 characters that API Gateway takes.
 const MAX_RULE_LEN: usize = 200;
-
-/// The maximum length of a resource before the method: `arn:aws-us-gov:execute-api:us-gov-west-1:123456789012:`,
-/// an API's id of 10, and a stage's name of 128.
-const MAX_STAGE_LEN: usize = 54 + 10 + 1 + 128 + 1;
-
-/// The bytes of an authorizer's response that rules and scopes may take. API Gateway takes 8 kB
-/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html>).
-const RESPONSE_BUDGET_BYTES: usize = 6_000;
 
 string_newtype! {
     /// One rule in its canonical form.
@@ -229,19 +220,6 @@ pub fn common(one: &[EndpointRule], other: &[EndpointRule]) -> Option<Vec<Endpoi
     }
     (!common.is_empty()).then_some(common)
 }
-
-/// Whether an authorizer's response has room for the rules, as resources and as text, and the scopes of a key, for every API.
-#[must_use]
-pub fn fit(rules: &[EndpointRule], scopes: &[Scope]) -> bool {
-    let resources =
-        allowed_resources(rules).iter().map(|end| MAX_STAGE_LEN + end.len() + "\"\",".len()).sum::<usize>();
-    let texts = rules.iter().map(EndpointRule::as_str).chain(scopes.iter().map(Scope::as_str));
-    resources + texts.map(|text| text.len() + 1).sum::<usize>() <= RESPONSE_BUDGET_BYTES
-}
-
-/// The message for rules and scopes that do not [`fit`].
-pub const MUST_FIT: &str = "must fit, with the scopes, into an authorizer's response: \
-    use fewer or shorter rules, or name the methods instead of *";
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@ use thiserror::Error as ThisError;
 use crate::credential::KeyId;
 use crate::credential_class::CredentialClass;
 use crate::endpoint_rule::EndpointRule;
+use crate::network::Network;
 use crate::pepper::UnknownPepper;
 
 /// Why a use case failed. Unless a variant says otherwise, nothing was changed.
@@ -35,6 +36,9 @@ pub enum Error {
     /// The endpoint rules of the caller's own key do not cover this one, or (`None`) a key without rules.
     #[error("the caller's endpoint rules do not cover {}", .0.as_ref().map_or("a key without rules", EndpointRule::as_str))]
     InsufficientEndpoints(Option<EndpointRule>),
+    /// The networks of the caller's own key do not contain this one, or (`None`) every address.
+    #[error("the caller's networks do not contain {}", .0.map_or("every address".to_owned(), |network| network.to_string()))]
+    InsufficientNetworks(Option<Network>),
     /// The caller's key has limits, and the operation would give it calls beyond them.
     #[error("the caller's key has limits")]
     LimitedCaller,

@@ -82,12 +82,8 @@ impl Fields {
         let value = self.untaken.remove(name).filter(|value| !value.is_null())?;
         match check(&value) {
             Ok(taken) => Some(taken),
-            Err(FieldError { within, must_be }) => {
-                let place = match within {
-                    None => pointer(&[name]),
-                    Some(index) => pointer(&[name, &index.to_string()]),
-                };
-                self.invalid.push(InvalidField { place, detail: must_be });
+            Err(error) => {
+                self.invalid.push(error.of(name));
                 None
             }
         }
@@ -185,8 +181,8 @@ impl<T> Patch<T> {
 /// The error of a value.
 #[derive(Debug)]
 pub struct FieldError {
-    /// The index of the invalid element, if the value is an array that is otherwise valid.
-    within: Option<usize>,
+    /// The index or name of the invalid element, if the value is an array or an object that is otherwise valid.
+    within: Option<String>,
     must_be: String,
 }
 
@@ -198,7 +194,23 @@ impl FieldError {
 
     /// An error of the element at `index`. `must_be` says what it must be.
     pub fn at(index: usize, must_be: &impl ToString) -> Self {
-        Self { within: Some(index), must_be: must_be.to_string() }
+        Self::new(must_be).within(&index.to_string())
+    }
+
+    /// The error as that of the field `name` of a body.
+    #[must_use]
+    pub fn of(self, name: &str) -> InvalidField {
+        let place = match self.within {
+            None => pointer(&[name]),
+            Some(member) => pointer(&[name, &member]),
+        };
+        InvalidField { place, detail: self.must_be }
+    }
+
+    /// The same error, of the member of an object with this name.
+    #[must_use]
+    pub fn within(self, name: &str) -> Self {
+        Self { within: Some(name.to_owned()), ..self }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::credential_class::CredentialKind;
 use crate::endpoint_rule::EndpointRule;
 use crate::key::{Generation, Key};
 use crate::limit::Limits;
+use crate::metadata::Metadata;
 use crate::name::Name;
 use crate::pepper::{MacKey, Peppers};
 use crate::scope::Scope;
@@ -49,6 +50,8 @@ pub(crate) fn key() -> Key {
         description: None,
         scopes: Vec::new(),
         endpoints: Vec::new(),
+        networks: Vec::new(),
+        metadata: Metadata::default(),
         limits: Limits::default(),
         created_at: at(0),
         created_by: "alice".parse().unwrap(),
@@ -89,6 +92,8 @@ pub(crate) fn caller() -> Caller {
         key_name: "ci".to_owned(),
         scopes: Vec::new(),
         endpoints: Vec::new(),
+        networks: Vec::new(),
+        metadata: Metadata::default(),
         limits: Limits::default(),
         credential: CredentialKind::ApiKey,
         old_secret: None,

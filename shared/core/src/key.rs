@@ -7,8 +7,12 @@ use crate::credential::KeyId;
 use crate::endpoint_rule::EndpointRule;
 use crate::identity::{UserId, WorkspaceId};
 use crate::limit::Limits;
+use crate::metadata::Metadata;
 use crate::name::Name;
+use crate::network::Network;
 use crate::pepper::{PreviousHash, SecretHash};
+use crate::permissions::Permissions;
+use crate::response_size::ResponseParts;
 use crate::scope::Scope;
 
 /// The id of a key, with its workspace and user.
@@ -50,6 +54,12 @@ pub struct Key {
     /// Its endpoint rules. Without any it may be used everywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<EndpointRule>,
+    /// Its networks. Without any it may be used from every address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<Network>,
+    /// Its metadata.
+    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
+    pub metadata: Metadata,
     /// How many calls it may make. Without any limit it makes any number.
     #[serde(default, skip_serializing_if = "Limits::is_empty")]
     pub limits: Limits,
@@ -124,6 +134,19 @@ impl Key {
     pub fn owner(&self) -> KeyOwner {
         let Self { workspace_id, user_id, key_id, .. } = self;
         KeyOwner { workspace_id: workspace_id.clone(), user_id: user_id.clone(), key_id: *key_id }
+    }
+
+    /// What it may do, where, and from which addresses.
+    #[must_use]
+    pub fn permissions(&self) -> Permissions<'_> {
+        Permissions { scopes: &self.scopes, endpoints: &self.endpoints, networks: &self.networks }
+    }
+
+    /// Its attributes that an authorizer's response contains.
+    #[must_use]
+    pub fn response_parts(&self) -> ResponseParts<'_> {
+        let Self { scopes, endpoints, networks, metadata, .. } = self;
+        ResponseParts { scopes, endpoints, networks, metadata }
     }
 
     /// Whether the previous secret works at an instant.
@@ -273,7 +296,17 @@ mod tests {
     #[test]
     fn a_stored_key_has_no_empty_attributes_and_is_read_as_written() {
         let stored = serde_json::to_value(fixtures::key()).unwrap();
-        for absent in ["description", "endpoints", "limits", "expires_at", "ttl", "due_at", "unclaimed"] {
+        for absent in [
+            "description",
+            "endpoints",
+            "networks",
+            "metadata",
+            "limits",
+            "expires_at",
+            "ttl",
+            "due_at",
+            "unclaimed",
+        ] {
             assert!(stored.get(absent).is_none(), "{absent}");
         }
         let overlap = Key { unclaimed: true, previous_transferred: true, ..key(Some(1000), true) };

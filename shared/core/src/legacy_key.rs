@@ -7,6 +7,7 @@ use crate::credential::KeyId;
 use crate::identity::{UserId, WorkspaceId};
 use crate::key::Key;
 use crate::limit::Limits;
+use crate::metadata::Metadata;
 use crate::name::Name;
 use crate::pepper::SecretHash;
 use crate::scope::Scope;
@@ -65,6 +66,8 @@ impl LegacyKey {
             description: None,
             scopes: self.scopes,
             endpoints: Vec::new(),
+            networks: Vec::new(),
+            metadata: Metadata::default(),
             limits: Limits::default(),
             created_at: self.imported_at,
             revision: 0,

@@ -15,7 +15,7 @@
 //! 3. [`key`], [`token`], [`legacy_key`]: the stored items.
 //! 4. [`verification`]: credential and stored items together; who calls with it at an instant, or why it does not work.
 //!    [`decision`] adds the refusals that need no stored item.
-//! 5. [`caller`]: the authenticated caller, and the scopes and endpoint rules that it must hold. [`rights`]: what each
+//! 5. [`caller`]: the authenticated caller, and the scopes, endpoint rules and networks that it must hold. [`rights`]: what each
 //!    [class of credential](credential_class) may do, with any scopes. [`context`]: the caller, the request and the time of an
 //!    operation.
 //!
@@ -32,6 +32,8 @@
 //! | Which calls does `GET /orders/*` allow? | [`endpoint_rule`] |
 //! | How many calls may a key make, and who counts them? | [`limit`], [`permits`] |
 //! | Where is a token kept within the scopes and endpoints of its key? | [`verification::VerifiedCredential::caller`] |
+//! | From which addresses may a key be used? | [`network`] |
+//! | How large may the attributes of a key be together? | [`response_size`] |
 //! | How exact is a time? | [`time`] |
 //! | What does the IAM policy look like? | `keygate`, `api/authorizer_response.rs` |
 //!
@@ -76,11 +78,15 @@ pub mod legacy_credential;
 pub mod legacy_key;
 pub mod lifecycle;
 pub mod limit;
+pub mod metadata;
 pub mod name;
+pub mod network;
 pub mod pepper;
+pub mod permissions;
 pub mod permits;
 pub mod query_parameters;
 pub mod random;
+pub mod response_size;
 pub mod rights;
 pub mod rotation;
 pub mod scope;
@@ -88,4 +94,5 @@ pub mod strict_json;
 pub mod time;
 pub mod token;
 pub mod unicode;
+pub mod usage;
 pub mod verification;

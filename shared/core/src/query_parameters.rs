@@ -65,6 +65,27 @@ impl<'a> QueryParameters<'a> {
         check(value).map_err(|must_be| self.refuse(name, &must_be)).ok()
     }
 
+    /// Takes every parameter whose name begins with `prefix`. `check` gets the rest of the name and the value. If it refuses
+    /// them, the parameter is recorded as invalid.
+    pub fn with_prefix<T>(
+        &mut self,
+        prefix: &str,
+        check: impl Fn(&'a str, &'a str) -> Result<T, String>,
+    ) -> Vec<T> {
+        let all = std::mem::take(&mut self.untaken);
+        let (of_prefix, others) = all.into_iter().partition(|(name, _)| name.starts_with(prefix));
+        self.untaken = others;
+        let of_prefix: BTreeMap<&str, &str> = of_prefix;
+        let mut taken = Vec::with_capacity(of_prefix.len());
+        for (name, value) in of_prefix {
+            match check(&name[prefix.len()..], value) {
+                Ok(value) => taken.push(value),
+                Err(must_be) => self.refuse(name, &must_be),
+            }
+        }
+        taken
+    }
+
     /// Records a parameter as invalid.
     pub fn refuse(&mut self, name: &str, must_be: &str) {
         let place = Place::Parameter(strict_json::shown(name));

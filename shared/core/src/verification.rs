@@ -12,6 +12,7 @@ use crate::credential_class::{CredentialClass, OldSecret};
 use crate::endpoint_rule;
 use crate::key::{Generation, HashedKey, Key, KeyOwner, Status};
 use crate::legacy_key::HashedLegacyKey;
+use crate::network;
 use crate::pepper::{Peppers, SecretHash, UnknownPepper};
 use crate::token::{Family, StoredToken, Token, TokenKey, TokenKind};
 
@@ -81,6 +82,8 @@ pub enum InactiveReason {
     RefreshToken,
     /// The endpoint rules of the token and of its key have nothing in common, or do not fit into an authorizer's response.
     NowhereToUse,
+    /// The networks of its key do not contain the address of the sender.
+    OutsideNetworks,
 }
 
 /// The one-word reason for a wrong secret, as [`InactiveReason::word`] has one for each other reason.
@@ -106,6 +109,7 @@ impl InactiveReason {
             Self::Revoked => "revoked",
             Self::RefreshToken => "refresh_token",
             Self::NowhereToUse => "nowhere_to_use",
+            Self::OutsideNetworks => "outside_networks",
         }
     }
 }
@@ -224,8 +228,8 @@ impl Verification {
 impl VerifiedCredential {
     /// The caller at an instant.
     ///
-    /// A token never carries more than its key does now: its scopes and endpoint rules are those that both have, and it ends
-    /// when its key expires or is disabled.
+    /// A token never carries more than its key does now: its scopes and endpoint rules are those that both have, its networks are
+    /// those of the key, and it ends when its key expires or is disabled.
     ///
     /// # Errors
     ///
@@ -242,6 +246,8 @@ impl VerifiedCredential {
             key_name: key.name.to_string(),
             scopes: key.scopes.clone(),
             endpoints: key.endpoints.clone(),
+            networks: key.networks.clone(),
+            metadata: key.metadata.clone(),
             limits: key.limits.clone(),
             credential: CredentialKind::ApiKey,
             old_secret: None,
@@ -262,9 +268,10 @@ impl VerifiedCredential {
             caller.scopes.clone_from(&token.scopes);
             caller.scopes.retain(|scope| is_admin || key.scopes.contains(scope));
             let endpoints = endpoint_rule::common(&token.endpoints, &key.endpoints);
-            caller.endpoints = endpoints
-                .filter(|endpoints| endpoint_rule::fit(endpoints, &caller.scopes))
-                .ok_or(InactiveReason::NowhereToUse)?;
+            caller.endpoints = endpoints.ok_or(InactiveReason::NowhereToUse)?;
+            if !caller.response_parts().fit() {
+                return Err(InactiveReason::NowhereToUse);
+            }
             caller.credential = CredentialKind::AccessToken;
         }
         Ok(caller)
@@ -290,6 +297,21 @@ impl VerifiedCredential {
             PresentedSecret::Current | PresentedSecret::LegacyKey { .. } => None,
         };
         self.key.expires_at.into_iter().chain(own).min()
+    }
+
+    /// Checks that the credential works at an instant for a sender with this address. A refresh token passes.
+    ///
+    /// # Errors
+    ///
+    /// - [`InactiveReason::OutsideNetworks`]: the networks of the key do not contain the address, or it is not known.
+    /// - Every other variant: as [`Self::works`].
+    pub fn works_from(&self, address: Option<&str>, now: DateTime<Utc>) -> Result<(), InactiveReason> {
+        self.works(now)?;
+        if network::allow(&self.key.networks, address.unwrap_or_default()) {
+            Ok(())
+        } else {
+            Err(InactiveReason::OutsideNetworks)
+        }
     }
 
     /// Checks that the credential works at an instant. A refresh token passes.
@@ -582,7 +604,7 @@ mod tests {
     fn a_token_whose_rules_do_not_fit_into_a_response_is_refused() {
         let name = |index: usize| format!("* /{index}{}", "a".repeat(190));
         let many: Vec<EndpointRule> = (0..5).map(|index| name(index).parse().unwrap()).collect();
-        assert!(!endpoint_rule::fit(&many, &[]));
+        assert!(!Key { endpoints: many.clone(), ..key() }.response_parts().fit());
         let known = verify_token_of(key(), Token { endpoints: many, ..token() });
         assert_eq!(known.works(at(0)), Ok(()));
         assert_eq!(known.caller(at(0)), Err(InactiveReason::NowhereToUse));

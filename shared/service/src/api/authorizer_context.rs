@@ -7,6 +7,7 @@ use keygate_core::credential_class::OldSecret;
 use keygate_core::endpoint_rule::EndpointRule;
 use keygate_core::error::Error;
 use keygate_core::limit::{Limit, LimitRefusal, Limits};
+use keygate_core::network::Network;
 use keygate_core::scope::Scope;
 use keygate_core::time::rfc3339;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,12 @@ pub struct AuthorizerContext {
     /// everywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     endpoints: Option<String>,
+    /// The networks, separated by commas. Absent for a key that may be used from every address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    networks: Option<String>,
+    /// The metadata as the text of a JSON object. Absent for a key without metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    metadata: Option<String>,
     /// The limits of the key, such as `10/second`, separated by commas. Absent for a key without limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     limits: Option<String>,
@@ -49,6 +56,7 @@ impl AuthorizerContext {
     pub(super) fn of(caller: &Caller) -> Self {
         let scopes: Vec<&str> = caller.scopes.iter().map(Scope::as_str).collect();
         let endpoints: Vec<&str> = caller.endpoints.iter().map(EndpointRule::as_str).collect();
+        let networks: Vec<String> = caller.networks.iter().map(Network::to_string).collect();
         let limits: Vec<_> = caller.limits.as_slice().iter().map(Limit::to_string).collect();
         Self {
             user_id: caller.user_id.to_string(),
@@ -57,6 +65,8 @@ impl AuthorizerContext {
             key_name: caller.key_name.clone(),
             scopes: scopes.join(" "),
             endpoints: (!endpoints.is_empty()).then(|| endpoints.join(",")),
+            networks: (!networks.is_empty()).then(|| networks.join(",")),
+            metadata: (!caller.metadata.is_empty()).then(|| caller.metadata.to_json()),
             limits: (!limits.is_empty()).then(|| limits.join(",")),
             credential: caller.credential,
             old_secret: caller.old_secret,
@@ -88,6 +98,9 @@ impl TryFrom<AuthorizerContext> for Caller {
         let scopes = context.scopes.split_whitespace().map(str::parse).collect::<Result<_, _>>();
         let endpoints = context.endpoints.iter().flat_map(|rules| rules.split(','));
         let endpoints = endpoints.map(str::parse).collect::<Result<_, _>>();
+        let networks = context.networks.iter().flat_map(|networks| networks.split(','));
+        let networks = networks.map(str::parse).collect::<Result<_, _>>();
+        let metadata = context.metadata.as_deref().map(serde_json::from_str).transpose();
         let limits = context.limits.iter().flat_map(|limits| limits.split(',')).map(str::parse::<Limit>);
         let limits =
             limits.collect::<Result<Vec<_>, _>>().ok().and_then(|limits| Limits::try_from(limits).ok());
@@ -99,6 +112,8 @@ impl TryFrom<AuthorizerContext> for Caller {
             key_name: context.key_name,
             scopes: scopes.map_err(|_| broken("scopes"))?,
             endpoints: endpoints.map_err(|_| broken("endpoints"))?,
+            networks: networks.map_err(|_| broken("networks"))?,
+            metadata: metadata.map_err(|_| broken("metadata"))?.unwrap_or_default(),
             limits: limits.ok_or_else(|| broken("limits"))?,
             credential: context.credential,
             old_secret: context.old_secret,
@@ -109,6 +124,9 @@ impl TryFrom<AuthorizerContext> for Caller {
 
 #[cfg(test)]
 mod tests {
+    use keygate_core::metadata::Metadata;
+    use serde_json::json;
+
     use super::*;
     use crate::api::sample_events::*;
 
@@ -125,6 +143,16 @@ mod tests {
         for broken in ["", "GET /orders/*,", "GET orders"] {
             let context = AuthorizerContext { endpoints: Some(broken.to_owned()), ..context.clone() };
             assert!(Caller::try_from(context).is_err(), "{broken:?} is not taken for no rules");
+        }
+
+        key.networks = ["203.0.113.0/24", "2001:db8::/32"].map(|network| network.parse().unwrap()).into();
+        key.metadata = Metadata::parse(&json!({"env": "live", "team": "a \"b\""})).unwrap();
+        let context = AuthorizerContext::of(&key);
+        let caller = Caller::try_from(context.clone()).unwrap();
+        assert_eq!((&caller.networks, &caller.metadata), (&key.networks, &key.metadata));
+        for broken in ["", "203.0.113.0/24,", "203.0.113.1/24"] {
+            let context = AuthorizerContext { networks: Some(broken.to_owned()), ..context.clone() };
+            assert!(Caller::try_from(context).is_err(), "{broken:?} is not taken for no networks");
         }
 
         let limits = ["10/second", "1000/minute"].map(|limit| limit.parse::<Limit>().unwrap());

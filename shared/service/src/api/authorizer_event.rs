@@ -50,6 +50,8 @@ pub struct AuthorizerEvent {
     /// The values of the header for legacy keys, if one is configured.
     legacy: Vec<SecretString>,
     has_credential_in_query: bool,
+    /// Whether the call came to a private API, whose calls have an address within a VPC.
+    pub(super) is_private: bool,
 }
 
 impl fmt::Debug for AuthorizerEvent {
@@ -111,6 +113,9 @@ struct RawHttp {
 #[serde(rename_all = "camelCase")]
 struct RawIdentity {
     source_ip: Option<String>,
+    /// Present only for private APIs
+    /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-variables-for-access-logging.html>).
+    vpce_id: Option<String>,
 }
 
 impl RawEvent {
@@ -134,6 +139,11 @@ impl RawEvent {
     fn is_own_host(&self) -> bool {
         let domain = self.request_context.as_ref().and_then(|context| context.domain_name.as_deref());
         domain.is_some_and(|domain| domain.split('.').nth(1) == Some("execute-api"))
+    }
+
+    fn is_private(&self) -> bool {
+        let identity = self.request_context.as_ref().and_then(|context| context.identity.as_ref());
+        identity.is_some_and(|identity| identity.vpce_id.is_some())
     }
 
     /// The called route instead of the path, because there are few routes; an event of the type `TOKEN` has only the path. A
@@ -229,8 +239,15 @@ impl AuthorizerEvent {
             if matches!(api, ApiKind::Http2 { .. }) { raw.route_arn.take() } else { raw.method_arn.take() };
         let arn = arn.ok_or(UnknownEvent)?;
         let has_credential_in_query = raw.has_credential_in_query(legacy);
+        let is_private = raw.is_private();
         let (authorization, legacy) = raw.credentials(legacy.and_then(|legacy| legacy.header.as_deref()));
-        Ok(Self { authorization, legacy, has_credential_in_query, origin: raw.origin(&arn), api, arn })
+        let origin = raw.origin(&arn);
+        Ok(Self { api, arn, origin, authorization, legacy, has_credential_in_query, is_private })
+    }
+
+    /// The address of the sender. An event of the type `TOKEN` has none.
+    pub(super) fn address(&self) -> Option<&str> {
+        self.origin.source.as_deref()
     }
 
     /// The call, as the audit trail records it. If the credential does not work, this is only the source: the id of a key is
@@ -338,6 +355,7 @@ mod tests {
             InactiveReason::Revoked,
             InactiveReason::RefreshToken,
             InactiveReason::NowhereToUse,
+            InactiveReason::OutsideNetworks,
         ];
         let refusals = reason.map(|reason| Refusal::Inactive(id, reason));
         for refusal in refusals.into_iter().chain([Refusal::WrongSecret(id), Refusal::Unknown(Some(id))]) {

@@ -15,6 +15,7 @@
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use aws_lambda_events::apigw::{
     ApiGatewayCustomAuthorizerPolicy, ApiGatewayV2CustomAuthorizerIamPolicyResponse,
@@ -27,7 +28,9 @@ use keygate_core::decision::Decision;
 use keygate_core::endpoint_rule::{self};
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::limit::LimitRefusal;
+use keygate_core::network::{self, Network};
 use keygate_core::time::rfc3339;
+use keygate_core::verification::InactiveReason;
 use serde::Serialize;
 use thiserror::Error as ThisError;
 
@@ -90,20 +93,48 @@ pub struct Unauthorized;
 /// The reason, in one word, for refusing a call that the endpoint rules of its key do not allow.
 const OUTSIDE_ENDPOINTS: &str = "outside_endpoints";
 
+/// The global condition key with the address of the sender
+/// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-sourceip>).
+const SOURCE_IP: &str = "aws:SourceIp";
+
 impl AuthorizerEvent {
-    /// The outcome of the current call. API Gateway derives the same outcome from a policy, because rules and policy are
-    /// equivalent.
+    /// The outcome of the current call. API Gateway derives the same outcome from a policy, because rules, networks and policy
+    /// are equivalent. An event without the address of its sender is allowed by every network here: only the policy can refuse
+    /// it.
     #[must_use]
     pub fn outcome(&self, decision: &Decision, form: AuthorizerResponseFormat) -> CallOutcome {
         match decision {
-            Decision::Accepted(caller) if self.is_allowed(caller, form) => CallOutcome::Allowed,
-            Decision::Accepted(_) => CallOutcome::Refused(OUTSIDE_ENDPOINTS),
+            Decision::Accepted(caller) => {
+                self.refusal(caller, form).map_or(CallOutcome::Allowed, CallOutcome::Refused)
+            }
             Decision::Refused(refusal) => CallOutcome::Refused(refusal.word()),
         }
     }
 
+    /// The reason, in one word, for refusing the current call of an accepted caller, if it is refused.
+    fn refusal(&self, caller: &Caller, form: AuthorizerResponseFormat) -> Option<&'static str> {
+        if !self.is_within_endpoints(caller, form) {
+            Some(OUTSIDE_ENDPOINTS)
+        } else if !self.is_within_networks(caller, form) {
+            Some(InactiveReason::OutsideNetworks.word())
+        } else {
+            None
+        }
+    }
+
+    /// Whether the caller's networks allow the current call. The address of a call to a private API is not the one that the
+    /// networks are about.
+    fn is_within_networks(&self, caller: &Caller, form: AuthorizerResponseFormat) -> bool {
+        let is_cached =
+            matches!((&self.api, form), (ApiKind::Http2 { .. }, AuthorizerResponseFormat::Simple));
+        caller.networks.is_empty()
+            || !is_cached
+                && !self.is_private
+                && self.address().is_none_or(|address| network::allow(&caller.networks, address))
+    }
+
     /// Whether the caller's endpoint rules allow the current call.
-    fn is_allowed(&self, caller: &Caller, form: AuthorizerResponseFormat) -> bool {
+    fn is_within_endpoints(&self, caller: &Caller, form: AuthorizerResponseFormat) -> bool {
         let rules = &caller.endpoints;
         if rules.is_empty() {
             return true;
@@ -149,7 +180,7 @@ impl AuthorizerEvent {
                 ApiKind::Http2 { .. },
                 AuthorizerResponseFormat::Simple | AuthorizerResponseFormat::SimpleUncached,
             ) => {
-                let is_allowed = self.is_allowed(caller, form);
+                let is_allowed = self.refusal(caller, form).is_none();
                 Ok(simple(is_allowed, is_allowed.then(|| AuthorizerContext::of(caller)).as_ref()))
             }
             (Decision::Accepted(caller), ..) => Ok(policy(
@@ -186,11 +217,32 @@ impl AuthorizerEvent {
         statement(IamPolicyEffect::Deny, vec![format!("{}/*", self.stage())])
     }
 
-    /// The policy statements for a caller: they allow the whole stage, or the caller's endpoint rules.
+    /// The policy statements for a caller: they allow the whole stage, or the caller's endpoint rules, from the caller's
+    /// networks.
     ///
-    /// API Gateway may cache a response for the credential and use it for the next call, possibly to another method. So what
-    /// a response allows must not depend on the called method. A call to an ambiguous path is denied by that path too.
+    /// API Gateway may cache a response for the credential and use it for the next call, possibly to another method or from
+    /// another address. So what a response allows must not depend on the called method or on the address. A call to an
+    /// ambiguous path is denied by that path too, and a call from outside of the networks by its address.
     fn statements(&self, caller: &Caller) -> Vec<IamPolicyStatement> {
+        let mut statements = self.endpoint_statements(caller);
+        if !self.is_within_networks(caller, AuthorizerResponseFormat::Policy) {
+            statements.extend(self.deny_this_address());
+        }
+        statements
+    }
+
+    /// Denies the stage to the address of the sender, or to every address if the API is private. A text that is not an address
+    /// would make the policy invalid, and the other statements allow it nothing.
+    fn deny_this_address(&self) -> Option<IamPolicyStatement> {
+        let mut deny = statement(IamPolicyEffect::Deny, vec![format!("{}/*", self.stage())]);
+        if !self.is_private {
+            let address: IpAddr = self.address()?.parse().ok()?;
+            let this = HashMap::from([(SOURCE_IP.to_owned(), vec![address.to_canonical().to_string()])]);
+            deny.condition = Some(HashMap::from([("IpAddress".to_owned(), this)]));
+        }
+        Some(deny)
+    }
+    fn endpoint_statements(&self, caller: &Caller) -> Vec<IamPolicyStatement> {
         let stage = self.stage();
         if caller.endpoints.is_empty() {
             return vec![allow(vec![format!("{stage}/*")], caller)];
@@ -251,14 +303,20 @@ fn context_value(context: Option<&AuthorizerContext>) -> serde_json::Value {
     }
 }
 
-/// Allows the resources until the credential expires. The time is a condition of the policy, because API Gateway may use a
-/// cached policy after it.
+/// Allows the resources until the credential expires, from the caller's networks. Both are conditions of the policy, because API
+/// Gateway may use a cached policy later and for another sender. Where API Gateway has no address, the condition is false.
 fn allow(resources: Vec<String>, caller: &Caller) -> IamPolicyStatement {
-    let mut allow = statement(IamPolicyEffect::Allow, resources);
-    allow.condition = caller.expires_at.map(|expires_at| {
+    let mut conditions = HashMap::new();
+    if let Some(expires_at) = caller.expires_at {
         let before = HashMap::from([("aws:CurrentTime".to_owned(), vec![rfc3339(expires_at)])]);
-        HashMap::from([("DateLessThan".to_owned(), before)])
-    });
+        conditions.insert("DateLessThan".to_owned(), before);
+    }
+    if !caller.networks.is_empty() {
+        let networks = caller.networks.iter().map(Network::to_string).collect();
+        conditions.insert("IpAddress".to_owned(), HashMap::from([(SOURCE_IP.to_owned(), networks)]));
+    }
+    let mut allow = statement(IamPolicyEffect::Allow, resources);
+    allow.condition = Some(conditions).filter(|conditions| !conditions.is_empty());
     allow
 }
 
@@ -274,6 +332,8 @@ fn statement(effect: IamPolicyEffect, resources: Vec<String>) -> IamPolicyStatem
 mod tests {
     use keygate_core::decision::Refusal;
     use keygate_core::endpoint_rule::EndpointRule;
+    use keygate_core::metadata::Metadata;
+    use keygate_core::network::MAX_NETWORKS;
     use keygate_core::scope::MAX_SCOPES;
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -499,6 +559,116 @@ mod tests {
         effects.contains(&"Allow") && !effects.contains(&"Deny")
     }
 
+    /// The condition `IpAddress` according to its documentation: a block matches an address with the same first bits, and an
+    /// absent address matches no block.
+    /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html#Conditions_IPAddress>
+    fn holds(statement: &Value, address: Option<&str>) -> bool {
+        fn bits(address: &str) -> String {
+            match address.parse::<IpAddr>().unwrap() {
+                IpAddr::V4(address) => format!("4{:032b}", u32::from(address)),
+                IpAddr::V6(address) => format!("6{:0128b}", u128::from(address)),
+            }
+        }
+        let Some(blocks) = statement["Condition"]["IpAddress"]["aws:SourceIp"].as_array() else {
+            return true;
+        };
+        blocks.iter().any(|block| {
+            let (first, kept) =
+                block.as_str().unwrap().split_once('/').unwrap_or((block.as_str().unwrap(), "128"));
+            let kept = 1 + kept.parse::<usize>().unwrap();
+            let beginning = |address: &str| bits(address).chars().take(kept).collect::<String>();
+            address.is_some_and(|address| beginning(address) == beginning(first))
+        })
+    }
+
+    /// IAM's evaluation of a policy for a call from an address.
+    fn iam_allows_from(policy: &Value, arn: &str, address: Option<&str>) -> bool {
+        let mut policy = policy.clone();
+        policy["Statement"].as_array_mut().unwrap().retain(|statement| holds(statement, address));
+        iam_allows(&policy, arn)
+    }
+
+    fn with_networks(networks: &[&str]) -> Decision {
+        let mut key = caller(Some("2027-01-01T00:00:00Z"));
+        key.networks = networks.iter().map(|network| network.parse().unwrap()).collect();
+        Decision::Accepted(key)
+    }
+
+    /// Events of every kind of API, from an address if they have one.
+    fn events_from(address: &str) -> [String; 5] {
+        let mut rest: Value = serde_json::from_str(&request(&json!({}))).unwrap();
+        let mut http1: Value = serde_json::from_str(&http1(&json!({}))).unwrap();
+        for event in [&mut rest, &mut http1] {
+            event["requestContext"]["identity"]["sourceIp"] = json!(address);
+        }
+        let mut websocket: Value = serde_json::from_str(&websocket()).unwrap();
+        websocket["requestContext"]["identity"] = json!({"sourceIp": address});
+        let mut http2: Value = serde_json::from_str(&http2()).unwrap();
+        http2["requestContext"]["http"]["sourceIp"] = json!(address);
+        [token(), rest.to_string(), http1.to_string(), websocket.to_string(), http2.to_string()]
+    }
+
+    #[test]
+    fn a_policy_allows_the_networks_of_its_key_alone_also_when_it_is_cached_for_another_sender() {
+        let networks = ["203.0.113.0/24", "2001:db8::/32"];
+        let (inside, outside) = (["203.0.113.7", "2001:db8::7"], ["198.51.100.1", "2001:db9::1"]);
+        for address in inside.into_iter().chain(outside) {
+            for event in events_from(address) {
+                let respond = |form| response(&event, &with_networks(&networks), form).unwrap();
+                let policy = &respond(AuthorizerResponseFormat::Policy)["policyDocument"];
+                for later in inside {
+                    assert!(iam_allows_from(policy, ARN, Some(later)), "{later} {event}");
+                }
+                for later in outside {
+                    assert!(!iam_allows_from(policy, ARN, Some(later)), "{later} {event}");
+                }
+                assert!(!iam_allows_from(policy, ARN, None), "{event}");
+                assert_eq!(policy["Statement"][0]["Condition"]["IpAddress"]["aws:SourceIp"], json!(networks));
+                let parsed = AuthorizerEvent::parse(&event, None).unwrap();
+                let outcome = parsed.outcome(&with_networks(&networks), AuthorizerResponseFormat::Policy);
+                let is_refused = parsed.address().is_some() && outside.contains(&address);
+                let refused = CallOutcome::Refused("outside_networks");
+                assert_eq!(outcome, if is_refused { refused } else { CallOutcome::Allowed }, "{event}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_simple_response_respects_networks_unless_it_may_be_cached() {
+        for (address, within) in [("203.0.113.7", true), ("198.51.100.1", false)] {
+            let [.., event] = events_from(address);
+            let is_authorized = |form| {
+                response(&event, &with_networks(&["203.0.113.0/24"]), form).unwrap()["isAuthorized"] == true
+            };
+            assert_eq!(is_authorized(AuthorizerResponseFormat::SimpleUncached), within);
+            assert!(!is_authorized(AuthorizerResponseFormat::Simple), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_private_api_refuses_a_key_with_networks() {
+        let [_, rest, ..] = events_from("203.0.113.7");
+        let mut event: Value = serde_json::from_str(&rest).unwrap();
+        event["requestContext"]["identity"]["vpceId"] = json!("vpce-0123456789abcdef0");
+        let event = event.to_string();
+        let policy = response(&event, &with_networks(&["203.0.113.0/24"]), AuthorizerResponseFormat::Policy);
+        assert!(!iam_allows_from(&policy.unwrap()["policyDocument"], ARN, Some("203.0.113.7")));
+        let policy = response(&event, &with_networks(&[]), AuthorizerResponseFormat::Policy);
+        assert!(iam_allows_from(&policy.unwrap()["policyDocument"], ARN, None));
+    }
+
+    #[test]
+    fn a_sender_without_an_address_is_refused_and_the_policy_stays_valid() {
+        let [_, event, ..] = events_from("test-invoke-source-ip");
+        let decision = with_networks(&["0.0.0.0/0"]);
+        let policy = response(&event, &decision, AuthorizerResponseFormat::Policy).unwrap();
+        assert_eq!(policy["policyDocument"]["Statement"].as_array().unwrap().len(), 1);
+        let outcome = AuthorizerEvent::parse(&event, None)
+            .unwrap()
+            .outcome(&decision, AuthorizerResponseFormat::Policy);
+        assert_eq!(outcome, CallOutcome::Refused("outside_networks"));
+    }
+
     fn some_rules() -> impl Strategy<Value = Vec<EndpointRule>> {
         let rule = "(\\*|GET|PUT|DELETE) /(\\*|[ab](/[ab.~]b){0,2}(/\\*)?)?|\\$connect";
         prop::collection::vec(rule.prop_map(|rule| rule.parse().unwrap()), 1..6)
@@ -622,6 +792,8 @@ mod tests {
         fn a_response_stays_below_8_kb_and_a_resource_below_512_characters(
             rules in prop::collection::btree_set("(\\*|GET|OPTIONS) /[a-z]{1,180}(/\\*)?", 1..=endpoint_rule::MAX_ENDPOINT_RULES),
             scopes in prop::collection::btree_set("[a-z]{1,64}", 0..=MAX_SCOPES),
+            networks in 0..=MAX_NETWORKS,
+            metadata in "[\"\\\\a𝄞]{1,120}",
         ) {
             let mut longest = caller(Some("2027-01-01T00:00:00Z"));
             longest.key_name = "𝄞".repeat(100);
@@ -629,15 +801,25 @@ mod tests {
             longest.workspace_id = "w".repeat(64).parse().unwrap();
             longest.endpoints = rules.iter().map(|rule| rule.parse().unwrap()).collect();
             longest.scopes = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
+            longest.networks = (0..networks)
+                .map(|n| format!("2001:db8:ffff:ffff:ffff:ffff:ffff:{n:x}/128").parse().unwrap())
+                .collect();
+            longest.metadata = Metadata::parse(&json!({"a": metadata, "b": metadata})).unwrap();
             longest.limits = ["1000000000/second", "1000000000/minute", "1000000000/month"]
                 .map(|limit| limit.parse().unwrap()).to_vec().try_into().unwrap();
-            while !endpoint_rule::fit(&longest.endpoints, &longest.scopes) {
-                longest.endpoints.pop();
+            while let Some(attribute) = longest.response_parts().too_large(|_| true) {
+                match attribute {
+                    "scopes" => drop(longest.scopes.pop()),
+                    "endpoints" => drop(longest.endpoints.pop()),
+                    "networks" => drop(longest.networks.pop()),
+                    _ => longest.metadata = Metadata::default(),
+                }
             }
             let stage = "s".repeat(128);
             let path = "a?".repeat(500);
             let arn = format!("arn:aws-us-gov:execute-api:us-gov-west-1:123456789012:abcdefghij/{stage}/GET/{path}");
-            let event = json!({"type": "TOKEN", "authorizationToken": "Bearer x", "methodArn": arn}).to_string();
+            let event = json!({"type": "REQUEST", "methodArn": arn, "headers": {"Authorization": "Bearer x"},
+                "requestContext": {"identity": {"sourceIp": "203.0.113.7"}}}).to_string();
             let response = response(&event, &Decision::Accepted(longest), AuthorizerResponseFormat::Policy).unwrap();
             prop_assert!(response.to_string().len() < 8_000, "{}", response.to_string().len());
             for statement in response["policyDocument"]["Statement"].as_array().unwrap() {

@@ -71,6 +71,9 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::InsufficientEndpoints(_) => {
             (StatusCode::FORBIDDEN, "insufficient_endpoints", "Insufficient endpoints")
         }
+        Error::InsufficientNetworks(_) => {
+            (StatusCode::FORBIDDEN, "insufficient_networks", "Insufficient networks")
+        }
         Error::LimitedCaller => (StatusCode::FORBIDDEN, "limited_caller", "Limited caller"),
         Error::LimitsNotEnforced => (StatusCode::CONFLICT, "limits_not_enforced", "Limits not enforced"),
         Error::InsufficientCredential(_) => {
@@ -125,6 +128,12 @@ fn detail(error: &Error) -> String {
         }
         Error::InsufficientEndpoints(None) => {
             "The caller's key has endpoint rules, but the key of the request has none."
+        }
+        Error::InsufficientNetworks(Some(network)) => {
+            return format!("The networks of the caller's key do not contain {network}.");
+        }
+        Error::InsufficientNetworks(None) => {
+            "The caller's key has networks, but the key of the request has none."
         }
         Error::InsufficientCredential(presented) => {
             return format!("This requires an API key with its current secret, not {presented}.");
@@ -220,8 +229,6 @@ mod tests {
             (Error::InsufficientScope("keys:write".to_owned()), 403, "insufficient_scope"),
             (Error::InsufficientEndpoints(None), 403, "insufficient_endpoints"),
             (Error::InsufficientCredential(CredentialClass::AccessToken), 403, "insufficient_credential"),
-            (Error::LimitedCaller, 403, "limited_caller"),
-            (Error::LimitsNotEnforced, 409, "limits_not_enforced"),
             (Error::NotYourKey, 403, "forbidden"),
             (Error::CallerRemoved, 403, "caller_removed"),
             (Error::NotFound, 404, "not_found"),
@@ -248,6 +255,9 @@ mod tests {
             (Error::Unavailable { service: "DynamoDB", cause: CAUSE.to_owned() }, 503, "unavailable"),
             (Error::UnknownPepper(UnknownPepper { version: 7 }), 500, "internal"),
             (Error::Broken(CAUSE.to_owned()), 500, "internal"),
+            (Error::InsufficientNetworks(None), 403, "insufficient_networks"),
+            (Error::LimitedCaller, 403, "limited_caller"),
+            (Error::LimitsNotEnforced, 409, "limits_not_enforced"),
         ]
     }
 
@@ -260,34 +270,35 @@ mod tests {
             Error::InsufficientScope(_) => 4,
             Error::InsufficientEndpoints(_) => 5,
             Error::InsufficientCredential(_) => 6,
-            Error::LimitedCaller => 7,
-            Error::LimitsNotEnforced => 8,
-            Error::NotYourKey => 9,
-            Error::CallerRemoved => 10,
-            Error::NotFound => 11,
-            Error::NoSuchToken => 12,
-            Error::NoSuchLegacyKey => 13,
-            Error::NoLegacyKeys => 14,
-            Error::NoOrigin => 15,
-            Error::NoSuchWorkspace => 16,
-            Error::TooManyKeys => 17,
-            Error::NameTaken(_) => 18,
-            Error::QuotaReached { .. } => 19,
-            Error::TooManyTokens(_) => 20,
-            Error::UserRemoved => 21,
-            Error::UserReinstated => 22,
-            Error::AlreadyBootstrapped => 23,
-            Error::OwnUser => 24,
-            Error::RemovalLimit(_) => 25,
-            Error::Conflict => 26,
-            Error::PreconditionFailed => 27,
-            Error::IdempotencyMismatch => 28,
-            Error::IdempotencyConflict(_) => 29,
-            Error::Busy => 30,
-            Error::Timeout(_) => 31,
-            Error::Unavailable { .. } => 32,
-            Error::UnknownPepper(_) => 33,
-            Error::Broken(_) => 34,
+            Error::NotYourKey => 7,
+            Error::CallerRemoved => 8,
+            Error::NotFound => 9,
+            Error::NoSuchToken => 10,
+            Error::NoSuchLegacyKey => 11,
+            Error::NoLegacyKeys => 12,
+            Error::NoOrigin => 13,
+            Error::NoSuchWorkspace => 14,
+            Error::TooManyKeys => 15,
+            Error::NameTaken(_) => 16,
+            Error::QuotaReached { .. } => 17,
+            Error::TooManyTokens(_) => 18,
+            Error::UserRemoved => 19,
+            Error::UserReinstated => 20,
+            Error::AlreadyBootstrapped => 21,
+            Error::OwnUser => 22,
+            Error::RemovalLimit(_) => 23,
+            Error::Conflict => 24,
+            Error::PreconditionFailed => 25,
+            Error::IdempotencyMismatch => 26,
+            Error::IdempotencyConflict(_) => 27,
+            Error::Busy => 28,
+            Error::Timeout(_) => 29,
+            Error::Unavailable { .. } => 30,
+            Error::UnknownPepper(_) => 31,
+            Error::Broken(_) => 32,
+            Error::InsufficientNetworks(_) => 33,
+            Error::LimitedCaller => 34,
+            Error::LimitsNotEnforced => 35,
         }
     }
 

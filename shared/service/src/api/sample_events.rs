@@ -4,6 +4,7 @@ use chrono::DateTime;
 use keygate_core::caller::Caller;
 use keygate_core::credential_class::CredentialKind;
 use keygate_core::limit::Limits;
+use keygate_core::metadata::Metadata;
 use serde_json::{Value, json};
 
 pub(super) const ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/GET/orders/7";
@@ -17,6 +18,8 @@ pub(super) fn caller(expires_at: Option<&str>) -> Box<Caller> {
         key_name: "build server".to_owned(),
         scopes: vec!["orders:read".parse().unwrap(), "orders:write".parse().unwrap()],
         endpoints: Vec::new(),
+        networks: Vec::new(),
+        metadata: Metadata::default(),
         limits: Limits::default(),
         credential: CredentialKind::ApiKey,
         old_secret: None,

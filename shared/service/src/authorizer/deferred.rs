@@ -1,5 +1,5 @@
-//! Deferred work: what the authorizer writes after its response. This is the last use of a key, its hash under the current
-//! pepper, the call in the audit trail, and metrics. The OAuth API defers its refusals of existing keys.
+//! Deferred work: what the authorizer writes after its response. This is the last use of a key, its calls by hour, its hash under
+//! the current pepper, the call in the audit trail, and metrics. The OAuth API defers its refusals of existing keys.
 //!
 //! No decision depends on this work, so the response does not wait for it. The function is its own internal extension: Lambda
 //! sends the response as soon as the function returns it, and runs the environment until the function and its extensions ask
@@ -8,6 +8,8 @@
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>,
 //! <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-shutdown>
 
+use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use aws_sdk_dynamodb::Client;
 use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::audit_event::CallOutcome;
 use keygate_core::credential::{KeyId, TokenId};
+use keygate_core::credential_class::CredentialKind;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
 use keygate_core::legacy_credential;
@@ -30,6 +33,7 @@ use crate::authorizer::call_counter::{CallCounter, KeyCall, MINUTE};
 use crate::authorizer::metrics::LookupSource;
 use crate::authorizer::metrics::{Counter, Latency, Metrics};
 use crate::authorizer::settings::deferred_budget;
+use crate::authorizer::usage_counter::UsageCounter;
 use crate::authorizer::written_uses::WrittenUses;
 use crate::logging;
 use crate::store::activity::ActivityTable;
@@ -38,8 +42,9 @@ use crate::store::legacy_keys::LegacyKeysTable;
 use crate::store::tokens::TokensTable;
 use crate::store::usage::UsageTable;
 
-/// The maximum number of events that one invocation writes. It adds at most one event, so a backlog shrinks.
-const MAX_EVENTS: usize = 2;
+/// The maximum number of events that one invocation writes, and of counts of calls. It adds at most one of each, so a backlog
+/// shrinks.
+const MAX_WRITES: usize = 2;
 
 /// The number of concurrent writes when the environment ends, each over its own connection.
 const SHUTDOWN_CONCURRENCY: usize = 16;
@@ -150,8 +155,12 @@ pub struct DeferredWriter {
 pub struct UsageWriter {
     /// The keys, whose hashes are renewed.
     pub keys: KeysTable,
-    /// The last use of keys.
+    /// The last use and the calls of keys.
     pub usage: UsageTable,
+    /// The calls by hour that are not yet in that table.
+    pub counter: Mutex<UsageCounter>,
+    /// How long the calls of an hour are kept.
+    pub usage_retention: TimeDelta,
     /// The keys whose last use this environment has written.
     pub written: WrittenUses,
     /// The tokens.
@@ -169,16 +178,19 @@ impl DeferredWriter {
     ///
     /// [`InvalidVariable`] when the name of a table is missing, or a setting is wrong.
     pub fn of_authorizer(dynamodb: &Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+        let last_used_interval = environment.seconds("LAST_USED_INTERVAL", 900, 0..=86_400)?;
         let usage_writer = UsageWriter {
             keys: KeysTable::new(dynamodb.clone(), environment)?,
             usage: UsageTable::new(dynamodb.clone(), environment)?,
+            counter: UsageCounter::new(last_used_interval).into(),
+            usage_retention: environment.days("USAGE_RETENTION_DAYS", 90, 1..=3650)?,
             written: WrittenUses::default(),
             tokens: TokensTable::new(dynamodb.clone(), environment)?,
             legacy_keys: match legacy_credential::sunset(environment)? {
                 Some(_) => Some(LegacyKeysTable::new(dynamodb.clone(), environment)?),
                 None => None,
             },
-            last_used_interval: environment.seconds("LAST_USED_INTERVAL", 900, 0..=86_400)?,
+            last_used_interval,
         };
         Ok(Self {
             usage_writer: Some(usage_writer),
@@ -215,12 +227,22 @@ impl DeferredWriter {
     pub async fn write(&self, work: DeferredWork) {
         let DeferredWork { at, outcome, lookup, call, usage } = work;
         self.measure(outcome, lookup);
+        let calls = self.usage_writer.as_ref().map(|writer| {
+            let mut counter = lock(&writer.counter);
+            // A legacy key has no usage: it is shown with its last use alone.
+            if let Some(call) =
+                call.as_ref().filter(|call| call.credential != Some(CredentialKind::LegacyKey))
+            {
+                counter.count(call.owner.key_id, call.outcome, call.at);
+            }
+            counter.due(at, MAX_WRITES)
+        });
         let events = {
             let mut calls = lock(&self.calls);
             if let Some(call) = call {
                 calls.count(call);
             }
-            calls.due(at, MAX_EVENTS)
+            calls.due(at, MAX_WRITES)
         };
         let deadline = Instant::now() + self.budget;
         let write_usage = async {
@@ -233,24 +255,40 @@ impl DeferredWriter {
                 self.attempt(event.key_id, deadline, self.activity.append(event)).await;
             }
         };
-        tokio::join!(write_usage, write_events);
+        let write_calls = async {
+            if let (Some(calls), Some(writer)) = (calls, &self.usage_writer) {
+                for calls in calls {
+                    let write = writer.usage.add_calls(calls, writer.usage_retention);
+                    self.attempt(Some(calls.key_id), deadline, write).await;
+                }
+            }
+        };
+        tokio::join!(write_usage, write_events, write_calls);
         let lines = self.metrics().map(|mut metrics| metrics.due(at));
         logging::write(&lines.unwrap_or_default());
     }
 
-    /// Writes all events and metrics that are left when the environment ends, as far as the time allows.
+    /// Writes all events, counts and metrics that are left when the environment ends, as far as the time allows.
     async fn flush(&self, now: DateTime<Utc>) {
         let deadline = Instant::now() + SHUTDOWN_BUDGET;
-        let events = lock(&self.calls).take();
-        let mut lost = events.len();
-        for events in events.chunks(SHUTDOWN_CONCURRENCY) {
-            let mut writes: JoinSet<_> = events
-                .iter()
-                .map(|event| {
-                    let (activity, event) = (self.activity.clone(), event.clone());
-                    async move { (event.key_id, activity.append(&event).await) }
-                })
-                .collect();
+        let events = lock(&self.calls).take().into_iter().map(|event| {
+            let activity = self.activity.clone();
+            let write: LeftWrite = Box::pin(async move { (event.key_id, activity.append(&event).await) });
+            write
+        });
+        let calls = self.usage_writer.iter().flat_map(|writer| {
+            let calls = lock(&writer.counter).take().into_iter();
+            calls.map(|calls| {
+                let (usage, retention) = (writer.usage.clone(), writer.usage_retention);
+                let write: LeftWrite =
+                    Box::pin(async move { (Some(calls.key_id), usage.add_calls(calls, retention).await) });
+                write
+            })
+        });
+        let mut left: VecDeque<_> = events.chain(calls).collect();
+        let mut lost = left.len();
+        while !left.is_empty() {
+            let mut writes: JoinSet<_> = left.drain(..left.len().min(SHUTDOWN_CONCURRENCY)).collect();
             while let Ok(Some(written)) = timeout_at(deadline, writes.join_next()).await {
                 lost -= 1;
                 if let Ok((key_id, Err(error))) = written {
@@ -259,7 +297,7 @@ impl DeferredWriter {
             }
         }
         if lost > 0 {
-            tracing::warn!(lost, "environment ended: audit events lost");
+            tracing::warn!(lost, "environment ended: deferred writes lost");
             (0..lost).for_each(|_| self.count(Counter::DeferredWriteFailures));
         }
         let lines = self.metrics().map(|mut metrics| metrics.take(now));
@@ -309,6 +347,9 @@ impl DeferredWriter {
         }
     }
 }
+
+/// A write that is left when the environment ends. It returns the key that it is about.
+type LeftWrite = Pin<Box<dyn Future<Output = (Option<KeyId>, Result<(), Error>)> + Send>>;
 
 impl UsageWriter {
     async fn write(&self, usage: &KeyUsage, at: DateTime<Utc>) -> Result<(), Error> {

@@ -6,6 +6,7 @@ pub mod deferred;
 pub mod limits;
 pub mod metrics;
 pub mod settings;
+pub mod usage_counter;
 pub mod verifier;
 pub mod written_uses;
 

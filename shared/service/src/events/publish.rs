@@ -6,6 +6,7 @@
 use http::Method;
 use keygate_core::environment::Environment;
 use keygate_core::error::Error;
+use keygate_core::metadata::Metadata;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -35,6 +36,7 @@ pub struct OutboxEvent {
     changed: Option<Vec<String>>,
     expires_at: Option<String>,
     days_left: Option<u32>,
+    metadata: Option<Metadata>,
 }
 
 /// The event as it is published; `docs/events.md` describes every field.
@@ -57,6 +59,8 @@ pub struct PublicEvent {
     expires_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     days_left: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Metadata>,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,6 +88,7 @@ impl TryFrom<OutboxEvent> for PublicEvent {
             changed: stored.changed,
             expires_at: stored.expires_at,
             days_left: stored.days_left,
+            metadata: stored.metadata,
             method: stored.method,
             path: stored.path,
             source_ip: stored.source,

@@ -107,7 +107,7 @@ fn audit_event(event: LifecycleEvent, due: &DueKey) -> AuditEvent {
         }
         LifecycleEvent::OverlapEnded => (Action::KeyOverlapEnded, EventDetails::default()),
     };
-    AuditEvent::for_lifecycle(action, &due.owner(), details, due.due_at)
+    AuditEvent::for_lifecycle(action, &due.owner(), details, due.due_at).with_metadata(&due.metadata)
 }
 
 fn hour_of(seconds: i64) -> Option<DateTime<Utc>> {

@@ -5,7 +5,7 @@ use keygate_core::audit_event::{Action, AuditEvent};
 use keygate_core::caller::Actor;
 use keygate_core::context::{EventContext, RequestContext};
 use keygate_core::credential::{self, Brand, Credential, KeyId};
-use keygate_core::endpoint_rule::{self, EndpointRule, MAX_ENDPOINT_RULES};
+use keygate_core::endpoint_rule::{EndpointRule, MAX_ENDPOINT_RULES};
 use keygate_core::error::Error;
 use keygate_core::fields::{self, FieldError, Fields};
 use keygate_core::idempotency::{self, IdempotencyKey, IdempotencyRecord, IdempotentRequest};
@@ -13,8 +13,12 @@ use keygate_core::identity::{UserId, WorkspaceId};
 use keygate_core::key::{Generation, HashedKey, Key, MAX_DESCRIPTION_LEN, Status, UsedKey, ttl};
 use keygate_core::lifecycle::KeySchedule;
 use keygate_core::limit::Limits;
+use keygate_core::metadata::Metadata;
 use keygate_core::name::Name;
+use keygate_core::network::{MAX_NETWORKS, Network};
 use keygate_core::pepper::{MacKey, Peppers};
+use keygate_core::permissions::Permissions;
+use keygate_core::response_size::{self, ResponseParts};
 use keygate_core::rights::Operation;
 use keygate_core::scope::{KEYS_WRITE, MAX_SCOPES, Scope};
 use keygate_core::time::whole_second;
@@ -46,6 +50,10 @@ pub struct CreateKey {
     pub scopes: Vec<Scope>,
     /// The endpoint rules; without any, the key may be used everywhere.
     pub endpoints: Vec<EndpointRule>,
+    /// The networks; without any, the key may be used from every address.
+    pub networks: Vec<Network>,
+    /// The metadata.
+    pub metadata: Metadata,
     /// How many calls the key may make; without any limit, any number.
     pub limits: Limits,
     /// The owner; the caller, if absent.
@@ -73,8 +81,16 @@ impl CreateKey {
         let expires_in = fields.optional("expires_in", |value| longest.from_now(value, now));
         let scopes = fields.optional("scopes", scopes).unwrap_or_default();
         let endpoints = fields.optional("endpoints", endpoints).unwrap_or_default();
-        if !endpoint_rule::fit(&endpoints, &scopes) {
-            fields.refuse("endpoints", endpoint_rule::MUST_FIT);
+        let networks = fields.optional("networks", networks).unwrap_or_default();
+        let metadata = fields.optional("metadata", Metadata::parse).unwrap_or_default();
+        let parts = ResponseParts {
+            scopes: &scopes,
+            endpoints: &endpoints,
+            networks: &networks,
+            metadata: &metadata,
+        };
+        if let Some(attribute) = parts.too_large(|_| true) {
+            fields.refuse(attribute, response_size::MUST_FIT);
         }
         let limits = fields.optional("limits", Limits::parse).unwrap_or_default();
         let user_id = fields.optional("user_id", fields::owner);
@@ -88,9 +104,16 @@ impl CreateKey {
             expires_in: expires_in.map(|expires_in| expires_in - whole_second(now)),
             scopes,
             endpoints,
+            networks,
+            metadata,
             limits,
             user_id,
         }))
+    }
+
+    /// The permissions of the new key.
+    fn permissions(&self) -> Permissions<'_> {
+        Permissions { scopes: &self.scopes, endpoints: &self.endpoints, networks: &self.networks }
     }
 
     /// A canonical form of the request, which does not depend on its spelling or its time. A relative expiry stays relative.
@@ -103,6 +126,8 @@ impl CreateKey {
             "expires_in": self.expires_in.map(|life| life.num_seconds()),
             "scopes": self.scopes,
             "endpoints": self.endpoints,
+            "networks": self.networks,
+            "metadata": self.metadata,
             "user_id": self.user_id,
         });
         // Requests without limits keep the form that they had before there were any.
@@ -138,6 +163,10 @@ pub(super) fn endpoints(value: &Value) -> Result<Vec<EndpointRule>, FieldError> 
     fields::distinct(value, MAX_ENDPOINT_RULES, "endpoint rules")
 }
 
+pub(super) fn networks(value: &Value) -> Result<Vec<Network>, FieldError> {
+    fields::distinct(value, MAX_NETWORKS, "networks")
+}
+
 /// Creates keys.
 #[derive(Debug)]
 pub struct KeyCreator {
@@ -159,8 +188,9 @@ impl KeyCreator {
     ///
     /// # Errors
     ///
-    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys, or requests a scope
-    ///   or an endpoint rule that it does not have; for a repeated request, also one that its key has got since.
+    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`], [`Error::InsufficientNetworks`]: the caller may not
+    ///   write keys, or requests a permission that it does not have; for a repeated request, also one that its key has got
+    ///   since.
     /// - [`Error::InsufficientCredential`]: the caller's credential may not create keys.
     /// - [`Error::LimitedCaller`]: the caller's key has limits.
     /// - [`Error::LimitsNotEnforced`]: the key would have limits, which the deployment does not enforce.
@@ -181,7 +211,7 @@ impl KeyCreator {
         caller.may(Operation::CreateKey)?;
         let user_id = request.user_id.clone().unwrap_or_else(|| caller.user_id.clone());
         caller.require_to_act_for(&user_id)?;
-        caller.require_all(&request.scopes, &request.endpoints)?;
+        caller.require_all(request.permissions())?;
         caller.require_unlimited()?;
         self.settings.require_enforced(&request.limits)?;
 
@@ -199,7 +229,8 @@ impl KeyCreator {
             begun.map_or_else(|| (Credential::generate(now), None), |(c, r)| (c, Some(r)));
         let new = self.draft(context.event(), user_id, request, &credential);
         let owner = &new.record.user_id;
-        let event = AuditEvent::for_key(Action::KeyCreated, context.event(), new.record.key_id, owner);
+        let event = AuditEvent::for_key(Action::KeyCreated, context.event(), new.record.key_id, owner)
+            .with_metadata(&new.record.metadata);
         let entry = entry.as_ref().map(CreationEntry::Idempotency);
         let written =
             self.store.create_key(context.actor(), &new, self.settings.per_user, entry, &event, now).await;
@@ -232,6 +263,8 @@ impl KeyCreator {
             expires_in: None,
             scopes: vec![Scope::workspace_admin()],
             endpoints: Vec::new(),
+            networks: Vec::new(),
+            metadata: Metadata::default(),
             limits: Limits::default(),
             user_id: None,
         };
@@ -264,6 +297,8 @@ impl KeyCreator {
             description: request.description,
             scopes: request.scopes,
             endpoints: request.endpoints,
+            networks: request.networks,
+            metadata: request.metadata,
             limits: request.limits,
             created_at: whole_second(now),
             created_by: created_by.clone(),
@@ -295,8 +330,8 @@ impl KeyCreator {
             self.store.usage.last_used_at(record.key_id)
         )?;
         let stored = stored.ok_or_else(changed)?;
-        // The response contains a secret, so the caller needs every scope and rule that the key has now.
-        idempotent.caller.require_all(&stored.record.scopes, &stored.record.endpoints)?;
+        // The response contains a secret, so the caller needs every permission that the key has now.
+        idempotent.caller.require_all(stored.record.permissions())?;
         let unchanged =
             self.peppers.verify(&credential, &stored.hash)? && stored.record.status(now) == Status::Active;
         if unchanged { Ok(self.reveal(stored, last_used_at, &credential, now)) } else { Err(changed()) }
@@ -391,7 +426,7 @@ mod tests {
     #[test]
     fn null_means_absent() {
         let all_null = json!({"name": "ci", "description": null, "expires_at": null, "expires_in": null, "scopes": null,
-            "endpoints": null, "limits": null, "user_id": null});
+            "endpoints": null, "networks": null, "metadata": null, "limits": null, "user_id": null});
         assert_eq!(parse(&all_null).unwrap(), parse(&json!({"name": "ci"})).unwrap());
         assert_eq!(wrong_places(&json!({"name": null})), ["/name"]);
     }
@@ -400,8 +435,9 @@ mod tests {
     fn all_invalid_fields_are_reported_together() {
         let body = json!({
             "name": "", "description": "d".repeat(501), "expires_at": "yesterday", "expires_in": 0,
-            "scopes": ["keys:read", "Keys"], "endpoints": ["GET /orders", "GET orders"], "limits": [{"calls": 0, "per": "day"}],
-            "user_id": "a b", "a/b~": 1,
+            "scopes": ["keys:read", "Keys"], "endpoints": ["GET /orders", "GET orders"],
+            "networks": ["10.0.0.0/8", "10.0.0.1/8"], "metadata": {"env": 1},
+            "limits": [{"calls": 0, "per": "day"}], "user_id": "a b", "a/b~": 1,
         });
         let places = wrong_places(&body);
         let expected = [
@@ -411,6 +447,8 @@ mod tests {
             "/expires_in",
             "/scopes/1",
             "/endpoints/1",
+            "/networks/1",
+            "/metadata/env",
             "/limits/0",
             "/user_id",
             "/a~1b~0",
@@ -456,12 +494,21 @@ mod tests {
     fn no_field_may_contain_a_credential() {
         let key = "kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_00000000000000000000000000000000000000000001GekMi";
         let body = json!({"name": key, "description": format!("use {key}"), "scopes": [key], "user_id": key,
-            "endpoints": [format!("GET /{key}")], key: key});
+            "endpoints": [format!("GET /{key}")], "networks": [key], "metadata": {"env": key}, key: key});
         let Err(Error::Invalid { fields }) = parse(&body) else { panic!("it is valid") };
         let places: Vec<_> = fields.iter().map(|field| field.place.to_string()).collect();
         assert_eq!(
             places,
-            ["/name", "/description", "/scopes/0", "/endpoints/0", "/user_id", "/[credential]"]
+            [
+                "/name",
+                "/description",
+                "/scopes/0",
+                "/endpoints/0",
+                "/networks/0",
+                "/metadata/env",
+                "/user_id",
+                "/[credential]"
+            ]
         );
         assert!(fields.iter().all(|field| !field.detail.contains("GekMi")));
     }

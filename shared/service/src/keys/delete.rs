@@ -40,7 +40,8 @@ pub async fn delete(
         let stored = find(&store.keys, context, id).await?;
         caller.require_to_act_for(&stored.record.user_id)?;
         if_match.check(stored.record.revision)?;
-        let event = AuditEvent::for_key(Action::KeyDeleted, context.event(), id, &stored.record.user_id);
+        let event = AuditEvent::for_key(Action::KeyDeleted, context.event(), id, &stored.record.user_id)
+            .with_metadata(&stored.record.metadata);
         match store.delete_key(context.actor(), &stored, None, &event).await {
             // The key was deleted or changed since it was read. The next read shows which.
             Err(Error::Conflict) => {}

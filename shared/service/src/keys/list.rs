@@ -6,6 +6,7 @@ use keygate_core::credential::Brand;
 use keygate_core::error::Error;
 use keygate_core::identity::{UserId, WorkspaceId};
 use keygate_core::key::{Key, Status, UsedKey};
+use keygate_core::metadata;
 use keygate_core::name::{InvalidName, MAX_NAME_LEN};
 use keygate_core::query_parameters::{QueryParameters, number, time, user};
 use keygate_core::unicode::fold;
@@ -41,6 +42,8 @@ struct Filter {
     created_before: Option<DateTime<Utc>>,
     status: Option<Status>,
     unused: Option<Unused>,
+    /// Entries of the metadata that a key must have, each with this value.
+    metadata: Vec<(String, String)>,
 }
 
 /// The keys that have not been used for some days.
@@ -87,6 +90,7 @@ impl ListKeys {
                 WantedStatus::Unused => None,
             }),
             unused: (status == Some(WantedStatus::Unused)).then_some(Unused { days: unused_days }),
+            metadata: parameters.with_prefix("metadata.", metadata_entry),
         };
         parameters.finish(Self { sort, ascending, filter, limit, cursor })
     }
@@ -126,6 +130,16 @@ fn parse_name_part(value: &str) -> Result<String, String> {
     Some(fold(value)).filter(|part| !part.is_empty()).ok_or_else(|| InvalidName::Invisible.to_string())
 }
 
+fn metadata_entry(name: &str, value: &str) -> Result<(String, String), String> {
+    if !metadata::is_name(name) {
+        return Err(metadata::must_be_a_name());
+    }
+    if value.is_empty() {
+        return Err("must have a value".to_owned());
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 fn parse_status(value: &str) -> Result<WantedStatus, String> {
     match value {
         "active" => Ok(WantedStatus::Is(Status::Active)),
@@ -149,6 +163,7 @@ impl Filter {
             && self.created_after.is_none_or(|start| start <= key.created_at)
             && self.created_before.is_none_or(|end| key.created_at < end)
             && self.status.is_none_or(|status| key.status(now) == status)
+            && self.metadata.iter().all(|(name, value)| key.metadata.get(name) == Some(value))
     }
 }
 
@@ -222,6 +237,7 @@ mod tests {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use keygate_core::credential::KeyId;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -262,6 +278,29 @@ mod tests {
         }
         assert_eq!(wrong_parameters(&[("name", "\u{200B}")]), ["?name"], "it would find every name");
         assert!(ListKeys::parse([("name", " ")]).is_ok());
+    }
+
+    #[test]
+    fn metadata_is_filtered_by_name_and_exact_value() {
+        let request = ListKeys::parse([("metadata.env", "live"), ("metadata.customer.id", "cus 7")]).unwrap();
+        let key = |entries: &Value| -> Key {
+            let stored = json!({"key_id": "01JD3V6Y4N8Q2Z5X7W9B0C1D2E", "workspace_id": "acme", "user_id": "alice", "name": "ci",
+                "scopes": [], "created_at": 0, "created_by": "alice", "revision": 1, "metadata": entries});
+            serde_json::from_value(stored).unwrap()
+        };
+        for (entries, wanted) in [
+            (json!({"env": "live", "customer.id": "cus 7", "team": "a"}), true),
+            (json!({"env": "live"}), false),
+            (json!({"env": "Live", "customer.id": "cus 7"}), false),
+            (json!({}), false),
+        ] {
+            assert_eq!(request.filter.wants(&key(&entries), DateTime::UNIX_EPOCH), wanted, "{entries}");
+        }
+        for (name, value) in [("metadata.", "x"), ("metadata.a b", "x"), ("metadata.env", "")] {
+            assert_eq!(wrong_parameters(&[(name, value)]), [format!("?{name}")]);
+        }
+        let twice = [("metadata.env", "live"), ("metadata.env", "test")];
+        assert_eq!(wrong_parameters(&twice), ["?metadata.env"]);
     }
 
     #[test]

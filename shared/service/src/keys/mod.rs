@@ -22,6 +22,8 @@ use keygate_core::error::Error;
 use keygate_core::identity::UserId;
 use keygate_core::key::{Status, UsedKey};
 use keygate_core::limit::{Limit, Limits, Period};
+use keygate_core::metadata::Metadata;
+use keygate_core::network::Network;
 use keygate_core::permits::Counters;
 use keygate_core::rights::Operation;
 use keygate_core::scope::{KEYS_READ, KEYS_WRITE};
@@ -128,6 +130,8 @@ pub struct ShownKey {
     status: Status,
     scopes: Vec<String>,
     endpoints: Vec<String>,
+    networks: Vec<Network>,
+    metadata: Metadata,
     limits: Limits,
 }
 
@@ -149,6 +153,8 @@ impl ShownKey {
             status: key.status(now),
             scopes: key.scopes.iter().map(ToString::to_string).collect(),
             endpoints: key.endpoints.iter().map(ToString::to_string).collect(),
+            networks: key.networks.clone(),
+            metadata: key.metadata.clone(),
             limits: key.limits.clone(),
         }
     }

@@ -6,6 +6,7 @@ use keygate_core::credential::KeyId;
 use keygate_core::error::Error;
 use keygate_core::identity::{UserId, WorkspaceId};
 use keygate_core::key::KeyOwner;
+use keygate_core::metadata::Metadata;
 use serde::Deserialize;
 
 use crate::store::Store;
@@ -19,6 +20,8 @@ pub struct RemovedKey {
     name_folded: String,
     #[serde(default, with = "chrono::serde::ts_seconds_option")]
     expires_at: Option<DateTime<Utc>>,
+    #[serde(default)]
+    metadata: Metadata,
 }
 
 /// Cleans up after keys, each with the time of its removal. If one of them fails, the whole batch counts as failed.
@@ -43,6 +46,7 @@ pub async fn purge(store: &Store, key: &RemovedKey, at: DateTime<Utc>) -> Result
     let owner =
         KeyOwner { workspace_id: key.workspace_id.clone(), user_id: key.user_id.clone(), key_id: key.key_id };
     let details = EventDetails { expires_at: key.expires_at, ..EventDetails::default() };
-    let event = AuditEvent::for_lifecycle(Action::KeyPurged, &owner, details, at);
+    let event =
+        AuditEvent::for_lifecycle(Action::KeyPurged, &owner, details, at).with_metadata(&key.metadata);
     Ok(store.purge_key(&owner, Some(&key.name_folded), &event).await?.is_applied())
 }

@@ -122,8 +122,8 @@ impl KeyRotator {
     /// # Errors
     ///
     /// - [`Error::InsufficientCredential`]: the caller did not present an API key, or presented the old secret of this one.
-    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys, or lacks a scope or
-    ///   an endpoint rule of the key.
+    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`], [`Error::InsufficientNetworks`]: the caller may not
+    ///   write keys, or lacks a permission of the key.
     /// - [`Error::LimitedCaller`]: the caller's key has limits and is not this one.
     /// - [`Error::CallerRemoved`]: the caller's user was removed, even if the request is a repeated one.
     /// - [`Error::NotFound`]: the workspace has no such key.
@@ -171,7 +171,8 @@ impl KeyRotator {
         let begun = idempotent.as_ref().map(|idempotent| idempotent.first(id, after.revision, now));
         let (credential, entry) =
             begun.map_or_else(|| (Credential::draw(id, CredentialForm::ApiKey), None), |(c, r)| (c, Some(r)));
-        let event = AuditEvent::for_key(Action::KeyRotated, context.event(), id, &key.user_id);
+        let event = AuditEvent::for_key(Action::KeyRotated, context.event(), id, &key.user_id)
+            .with_metadata(&key.metadata);
         let hash = self.peppers.hash(&credential);
         let written = self
             .store
@@ -208,7 +209,7 @@ impl KeyRotator {
         let (stored, last_used_at) = find_used(&self.store.keys, &self.store.usage, context, id).await?;
         let key = stored.record;
         caller.require_to_act_for(&key.user_id)?;
-        caller.require_all(&key.scopes, &key.endpoints)?;
+        caller.require_all(key.permissions())?;
         // A key that rotates itself keeps its limits and their counts.
         if caller.key_id != id {
             caller.require_unlimited()?;

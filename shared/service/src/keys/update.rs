@@ -4,18 +4,21 @@ use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::audit_event::{Action, AuditEvent, EventDetails};
 use keygate_core::context::RequestContext;
 use keygate_core::credential::{Brand, KeyId};
-use keygate_core::endpoint_rule::{self, EndpointRule};
-use keygate_core::error::{Error, InvalidField, Place};
+use keygate_core::endpoint_rule::EndpointRule;
+use keygate_core::error::Error;
 use keygate_core::fields::{self, FieldError, Fields, Patch};
 use keygate_core::key::{Key, UsedKey, ttl};
 use keygate_core::lifecycle::{KeySchedule, announced_until};
 use keygate_core::limit::Limits;
+use keygate_core::metadata::{Metadata, MetadataPatch};
 use keygate_core::name::Name;
+use keygate_core::network::Network;
+use keygate_core::response_size;
 use keygate_core::rights::Operation;
 use keygate_core::scope::{KEYS_WRITE, Scope};
 use keygate_core::time::whole_second;
 
-use crate::keys::create::{description, endpoints, scopes};
+use crate::keys::create::{description, endpoints, networks, scopes};
 use crate::keys::expiry::MaxLifetime;
 use crate::keys::precondition::IfMatch;
 use crate::keys::settings::KeySettings;
@@ -29,6 +32,8 @@ pub struct KeyPatch {
     description: Patch<String>,
     scopes: Patch<Vec<Scope>>,
     endpoints: Patch<Vec<EndpointRule>>,
+    networks: Patch<Vec<Network>>,
+    metadata: Patch<MetadataPatch>,
     limits: Patch<Limits>,
     expires_at: Patch<DateTime<Utc>>,
     disabled: Patch<bool>,
@@ -51,6 +56,8 @@ impl KeyPatch {
         let description = fields.patched("description", description);
         let scopes = fields.patched("scopes", scopes);
         let endpoints = fields.patched("endpoints", endpoints);
+        let networks = fields.patched("networks", networks);
+        let metadata = fields.patched("metadata", MetadataPatch::parse);
         let limits = fields.patched("limits", Limits::parse);
         let expires_at = fields.patched("expires_at", |value| longest.until(value, now));
         if let (Patch::Clear, Some(demand)) = (&expires_at, longest.demand()) {
@@ -59,10 +66,32 @@ impl KeyPatch {
         let disabled = fields.patched("disabled", |value| {
             value.as_bool().ok_or_else(|| FieldError::new(&"must be true or false"))
         });
-        fields.finish(Some(Self { name, description, scopes, endpoints, limits, expires_at, disabled }))
+        fields.finish(Some(Self {
+            name,
+            description,
+            scopes,
+            endpoints,
+            networks,
+            metadata,
+            limits,
+            expires_at,
+            disabled,
+        }))
     }
 
-    fn applied_to(self, before: &Key, retention: TimeDelta, now: DateTime<Utc>) -> Key {
+    /// The key after the patch.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: after the patch, the metadata would be too large, or the key would not fit into a response of
+    ///   the authorizer.
+    fn applied_to(self, before: &Key, retention: TimeDelta, now: DateTime<Utc>) -> Result<Key, Error> {
+        let set = [
+            ("scopes", self.scopes != Patch::Unchanged),
+            ("endpoints", self.endpoints != Patch::Unchanged),
+            ("networks", self.networks != Patch::Unchanged),
+            ("metadata", self.metadata != Patch::Unchanged),
+        ];
         let mut after = before.clone();
         if let Patch::Set(name) = self.name {
             after.name = name;
@@ -70,6 +99,15 @@ impl KeyPatch {
         self.description.apply(&mut after.description);
         self.scopes.apply_or(Vec::new(), &mut after.scopes);
         self.endpoints.apply_or(Vec::new(), &mut after.endpoints);
+        self.networks.apply_or(Vec::new(), &mut after.networks);
+        match self.metadata {
+            Patch::Unchanged => {}
+            Patch::Clear => after.metadata = Metadata::default(),
+            Patch::Set(patch) => {
+                let patched = after.metadata.patched(patch);
+                after.metadata = patched.map_err(|error| Error::invalid(error.of("metadata")))?;
+            }
+        }
         self.limits.apply_or(Limits::default(), &mut after.limits);
         if self.expires_at != Patch::Unchanged {
             self.expires_at.apply(&mut after.expires_at);
@@ -79,7 +117,10 @@ impl KeyPatch {
         let mut disabled = before.disabled_at.is_some();
         self.disabled.apply_or(false, &mut disabled);
         after.disabled_at = disabled.then(|| before.disabled_at.unwrap_or(whole_second(now)));
-        after
+        match after.response_parts().too_large(|name| set.contains(&(name, true))) {
+            Some(attribute) => Err(Error::invalid(FieldError::new(&response_size::MUST_FIT).of(attribute))),
+            None => Ok(after),
+        }
     }
 }
 
@@ -103,11 +144,12 @@ impl KeyUpdater {
     /// - [`Error::InsufficientCredential`]: the caller presented the old secret of this key, or a credential that may not
     ///   widen keys.
     /// - [`Error::CallerRemoved`]: the caller's user was removed.
-    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not write keys; or the change widens
-    ///   the key, and the caller lacks a scope or an endpoint rule that the key has before or after it.
+    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`], [`Error::InsufficientNetworks`]: the caller may not
+    ///   write keys; or the change widens the key, and the caller lacks a permission that the key has before or after it.
     /// - [`Error::LimitedCaller`]: the change widens the key, and the caller's own key has limits.
     /// - [`Error::LimitsNotEnforced`]: the key would get limits, which the deployment does not enforce.
-    /// - [`Error::Invalid`]: after the change, the rules and scopes would not fit into a response of the authorizer.
+    /// - [`Error::Invalid`]: after the change, the metadata would be too large, or the key would not fit into a response of
+    ///   the authorizer.
     /// - [`Error::NotFound`]: the workspace has no such key.
     /// - [`Error::NotYourKey`]: the key is another user's, and the caller is not an administrator.
     /// - [`Error::PreconditionFailed`], [`Error::Conflict`]: the key has another revision, or changed concurrently.
@@ -126,19 +168,15 @@ impl KeyUpdater {
         let (stored, last_used_at) = find_used(&self.store.keys, &self.store.usage, context, id).await?;
         caller.require_to_act_for(&stored.record.user_id)?;
         if_match.check(stored.record.revision)?;
-        let mut after = patch.applied_to(&stored.record, self.settings.retention, now);
+        let mut after = patch.applied_to(&stored.record, self.settings.retention, now)?;
         if widens(&stored.record, &after) {
             caller.may_to(Operation::WidenKey, id)?;
-            caller.require_all(&stored.record.scopes, &stored.record.endpoints)?;
-            caller.require_all(&after.scopes, &after.endpoints)?;
+            caller.require_all(stored.record.permissions())?;
+            caller.require_all(after.permissions())?;
             caller.require_unlimited()?;
         }
         if after.limits != stored.record.limits {
             self.settings.require_enforced(&after.limits)?;
-        }
-        if !endpoint_rule::fit(&after.endpoints, &after.scopes) {
-            let place = Place::Pointer("/endpoints".to_owned());
-            return Err(Error::invalid(InvalidField { place, detail: endpoint_rule::MUST_FIT.to_owned() }));
         }
         if after == stored.record {
             self.store.change_nothing(context.actor()).await?;
@@ -147,7 +185,7 @@ impl KeyUpdater {
             let of_update = AuditEvent::for_key(Action::KeyUpdated, context.event(), id, &after.user_id);
             let details =
                 EventDetails { changed: changed(&stored.record, &after), ..EventDetails::default() };
-            let event = AuditEvent { details, ..of_update };
+            let event = AuditEvent { details, ..of_update }.with_metadata(&after.metadata);
             let written = self
                 .store
                 .update_key(context.actor(), &stored, &after, self.settings.per_user, &event, now)
@@ -166,6 +204,8 @@ fn changed(before: &Key, after: &Key) -> Vec<&'static str> {
         ("description", before.description != after.description),
         ("scopes", before.scopes != after.scopes),
         ("endpoints", before.endpoints != after.endpoints),
+        ("networks", before.networks != after.networks),
+        ("metadata", before.metadata != after.metadata),
         ("limits", before.limits != after.limits),
         ("expires_at", before.expires_at != after.expires_at),
         ("disabled", before.disabled_at != after.disabled_at),
@@ -173,9 +213,8 @@ fn changed(before: &Key, after: &Key) -> Vec<&'static str> {
     fields.into_iter().filter(|(_, changed)| *changed).map(|(field, _)| field).collect()
 }
 
-/// Whether a change lets the holder of a key do more, or for longer: other scopes or endpoint rules, more calls, a later expiry,
-/// or enabling the key. Removing rules counts too: otherwise a caller could remove rules from a stronger key and then rotate
-/// it.
+/// Whether a change lets the holder of a key do more, or for longer: other permissions, more calls, a later expiry, or enabling the key.
+/// Removing permissions counts too: otherwise a caller could remove them from a stronger key and then rotate it.
 fn widens(before: &Key, after: &Key) -> bool {
     let lives_longer = match (before.expires_at, after.expires_at) {
         (Some(before), Some(after)) => before < after,
@@ -183,8 +222,8 @@ fn widens(before: &Key, after: &Key) -> bool {
         (None, _) => false,
     };
     let enabled = before.disabled_at.is_some() && after.disabled_at.is_none();
-    let other_rights = before.scopes != after.scopes || before.endpoints != after.endpoints;
-    other_rights || after.limits.exceed(&before.limits) || lives_longer || enabled
+    let has_more = before.permissions() != after.permissions() || after.limits.exceed(&before.limits);
+    has_more || lives_longer || enabled
 }
 
 #[cfg(test)]
@@ -209,13 +248,15 @@ mod tests {
     #[test]
     fn absent_fields_are_unchanged_and_null_clears() {
         assert_eq!(parse(&json!({}), None).unwrap(), KeyPatch::default());
-        let cleared = json!({"description": null, "scopes": null, "endpoints": null, "limits": null, "expires_at": null,
-            "disabled": null});
+        let cleared = json!({"description": null, "scopes": null, "endpoints": null, "networks": null,
+            "metadata": null, "limits": null, "expires_at": null, "disabled": null});
         let expected = KeyPatch {
             name: Patch::Unchanged,
             description: Patch::Clear,
             scopes: Patch::Clear,
             endpoints: Patch::Clear,
+            networks: Patch::Clear,
+            metadata: Patch::Clear,
             limits: Patch::Clear,
             expires_at: Patch::Clear,
             disabled: Patch::Clear,
@@ -225,13 +266,16 @@ mod tests {
 
     #[test]
     fn all_invalid_fields_are_reported_together() {
-        let body = json!({"name": null, "description": 1, "scopes": ["A"], "endpoints": "*", "limits": {}, "expires_at": "2020-01-01T00:00:00Z",
+        let body = json!({"name": null, "description": 1, "scopes": ["A"], "endpoints": "*", "networks": "*",
+            "metadata": {"env": 1}, "limits": {}, "expires_at": "2020-01-01T00:00:00Z",
             "disabled": "yes", "user_id": "bob"});
         let expected = [
             "/name",
             "/description",
             "/scopes/0",
             "/endpoints",
+            "/networks",
+            "/metadata/env",
             "/limits",
             "/expires_at",
             "/disabled",

@@ -12,6 +12,7 @@ use keygate_core::credential_class::CredentialKind;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
 use keygate_core::identity::{UserId, WorkspaceId};
+use keygate_core::metadata::Metadata;
 use serde::{Deserialize, Serialize};
 
 use crate::store::conditional_write::outcome;
@@ -54,6 +55,8 @@ struct NewEventItem<'a> {
     expires_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     days_left: Option<u32>,
+    #[serde(skip_serializing_if = "Metadata::is_empty")]
+    metadata: &'a Metadata,
     #[serde(skip_serializing_if = "Option::is_none")]
     credential: Option<CredentialKind>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -235,6 +238,7 @@ impl ActivityTable {
             token_id: event.token_id,
             target: &event.target,
             changed: &event.details.changed,
+            metadata: &event.details.metadata,
             expires_at: event.details.expires_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)),
             days_left: event.details.days_left,
             credential: event.details.credential,

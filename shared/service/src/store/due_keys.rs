@@ -7,6 +7,7 @@ use keygate_core::error::Error;
 use keygate_core::identity::{UserId, WorkspaceId};
 use keygate_core::key::KeyOwner;
 use keygate_core::lifecycle::KeySchedule;
+use keygate_core::metadata::Metadata;
 use serde::Deserialize;
 
 use crate::store::item::{Item, seconds};
@@ -33,6 +34,9 @@ pub struct DueKey {
     /// The time of its next lifecycle event.
     #[serde(with = "chrono::serde::ts_seconds")]
     pub due_at: DateTime<Utc>,
+    /// Its metadata, which its events publish.
+    #[serde(default)]
+    pub metadata: Metadata,
     /// The attributes from which the next lifecycle event is computed.
     #[serde(flatten)]
     pub schedule: KeySchedule,

@@ -1,5 +1,7 @@
 //! Operations of transactions on the table `keys`.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use chrono::{DateTime, Utc};
 use keygate_core::credential::KeyId;
@@ -45,6 +47,11 @@ impl KeysTable {
         let scopes = after.scopes.iter().map(text).collect();
         let endpoints: Vec<_> = after.endpoints.iter().map(text).collect();
         let endpoints = (!endpoints.is_empty()).then_some(AttributeValue::L(endpoints));
+        let networks: Vec<_> = after.networks.iter().map(text).collect();
+        let networks = (!networks.is_empty()).then_some(AttributeValue::L(networks));
+        let metadata: HashMap<_, _> =
+            after.metadata.iter().map(|(name, value)| (name.to_owned(), text(&value))).collect();
+        let metadata = (!metadata.is_empty()).then_some(AttributeValue::M(metadata));
         let limits = (!after.limits.is_empty()).then(|| serde_dynamo::to_attribute_value(&after.limits));
         let update = UpdateExpression::new()
             .set("name", text(&after.name))
@@ -53,6 +60,8 @@ impl KeysTable {
             .set("revision", number(&after.revision))
             .set_or_remove("description", after.description.as_ref().map(text))
             .set_or_remove("endpoints", endpoints)
+            .set_or_remove("networks", networks)
+            .set_or_remove("metadata", metadata)
             .set_or_remove("limits", limits.transpose().map_err(|_| broken("key"))?)
             .set_or_remove("expires_at", after.expires_at.map(seconds))
             .set_or_remove("ttl", after.ttl.map(seconds))

@@ -44,6 +44,7 @@ pub mod conditional_write;
 pub mod due_keys;
 mod expression;
 mod held_entries;
+pub mod hourly_calls;
 mod idempotency_records;
 mod item;
 mod key_operations;

@@ -42,6 +42,12 @@ impl ClientRequest<'_> {
         PresentedClient::parse(self.authorization, &self.parameters, brand)
     }
 
+    /// The address of the sender, which the networks of a key are compared with.
+    #[must_use]
+    pub fn address(&self) -> Option<&str> {
+        self.origin.source.as_deref()
+    }
+
     /// The context of the audit events of the request, which acts on behalf of the user of `key`.
     #[must_use]
     pub fn event<'a>(&'a self, key: &'a Key) -> EventContext<'a> {
@@ -120,21 +126,21 @@ impl PresentedClient {
     /// # Errors
     ///
     /// - [`OAuthError::InvalidClient`]: the request presents no key, or one that does not exist.
-    /// - [`OAuthError::RefusedClient`]: the key does not work, or has another secret.
+    /// - [`OAuthError::RefusedClient`]: the key does not work, not from the sender's address, or has another secret.
     /// - [`OAuthError::UnauthorizedClient`]: the presented secret does not allow the operation.
     /// - [`OAuthError::Failed`]: the key could not be checked.
     pub async fn authenticate(
         &self,
         operation: Operation,
         verifier: &Verifier,
-        now: DateTime<Utc>,
+        request: &ClientRequest<'_>,
     ) -> Result<VerifiedCredential, OAuthError> {
         let Self::Key(credential, scheme) = self else {
             return Err(OAuthError::InvalidClient("no key", ClientAuthScheme::Basic));
         };
         let presented = Some(CredentialKind::ApiKey);
-        let refused = match verifier.verify(credential, now).await?.verification {
-            Verification::Verified(known) => match known.works(now) {
+        let refused = match verifier.verify(credential, request.now).await?.verification {
+            Verification::Verified(known) => match known.works_from(request.address(), request.now) {
                 Ok(()) if known.class().may(operation, true) => return Ok(*known),
                 Ok(()) => return Err(OAuthError::UnauthorizedClient(known.class())),
                 Err(unfit) => RefusedCredential::of_unfit(known.key.owner(), presented, unfit),
@@ -158,12 +164,12 @@ impl PresentedClient {
         key_id: KeyId,
         operation: Operation,
         verifier: &Verifier,
-        now: DateTime<Utc>,
+        request: &ClientRequest<'_>,
     ) -> Result<(), OAuthError> {
         let presented = match self {
             Self::Absent => return Ok(()),
             Self::Named(id) => *id,
-            Self::Key(..) => self.authenticate(operation, verifier, now).await?.key.key_id,
+            Self::Key(..) => self.authenticate(operation, verifier, request).await?.key.key_id,
         };
         if presented == key_id { Ok(()) } else { Err(OAuthError::InvalidGrant("a token of another client")) }
     }

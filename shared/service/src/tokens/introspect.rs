@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use keygate_core::credential::{Brand, Credential};
 use keygate_core::endpoint_rule::EndpointRule;
 use keygate_core::identity::WorkspaceId;
+use keygate_core::network::Network;
 use keygate_core::rights::Operation;
 use keygate_core::scope::Scope;
 use keygate_core::token::TokenKind;
@@ -54,6 +55,9 @@ struct Active {
     /// The endpoint rules, if any. The resource server must enforce them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     endpoints: Vec<EndpointRule>,
+    /// The networks, if any. The resource server must enforce them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    networks: Vec<Network>,
 }
 
 impl Introspector {
@@ -69,7 +73,7 @@ impl Introspector {
         let now = request.now;
         let token = request.parameters.required("token")?;
         let client = request.client(&self.brand)?;
-        let client = client.authenticate(Operation::Introspect, &self.verifier, now).await?.key;
+        let client = client.authenticate(Operation::Introspect, &self.verifier, request).await?.key;
         let Ok(presented) = Credential::parse(token, &self.brand) else {
             return Ok(Introspection::inactive());
         };
@@ -110,6 +114,7 @@ impl Active {
             workspace_id: key.workspace_id.clone(),
             credential: "refresh_token",
             endpoints: Vec::new(),
+            networks: Vec::new(),
         };
         if let PresentedSecret::Token(known) = &known.presented {
             active.iat = known.token.created_at.timestamp();
@@ -125,6 +130,7 @@ impl Active {
                 let caller = known.caller(now).ok()?;
                 active.scope = words(&caller.scopes);
                 active.endpoints = caller.endpoints;
+                active.networks = caller.networks;
                 active.credential = caller.credential.word();
             }
         }

@@ -12,9 +12,10 @@ use keygate_core::audit_event::{Action, AuditEvent};
 use keygate_core::caller::Actor;
 use keygate_core::credential::{Brand, Credential, CredentialForm, FamilyId, TokenId};
 use keygate_core::credential_class::CredentialClass;
-use keygate_core::endpoint_rule::{self, EndpointRule};
+use keygate_core::endpoint_rule::EndpointRule;
 use keygate_core::error::Error;
 use keygate_core::key::Key;
+use keygate_core::response_size::ResponseParts;
 use keygate_core::rights::Operation;
 use keygate_core::scope::{MAX_SCOPES, Scope, WORKSPACE_ADMIN};
 use keygate_core::time::whole_second;
@@ -158,22 +159,22 @@ impl TokenIssuer {
     ///   client. If it was used before, its family is revoked.
     /// - [`OAuthError::Failed`]: the key has the maximum number of tokens ([`Error::TooManyTokens`]), or try again later.
     pub async fn issue(&self, request: &ClientRequest<'_>) -> Result<IssuedTokens, OAuthError> {
-        let now = request.now;
         let wanted = TokenRequest::parse(&request.parameters, &self.brand)?;
         let client = request.client(&self.brand)?;
         match &wanted.grant {
             Grant::ClientCredentials => {
-                let client = client.authenticate(Operation::ObtainAccessToken, &self.verifier, now).await?;
+                let client =
+                    client.authenticate(Operation::ObtainAccessToken, &self.verifier, request).await?;
                 self.issue_for_key(client, &wanted, request).await
             }
             Grant::RefreshToken(presented) => {
-                let (mut key, mut used) = self.known(presented, now).await?;
-                client.must_be(key.record.key_id, Operation::RenewTokens, &self.verifier, now).await?;
+                let (mut key, mut used) = self.known(presented, request).await?;
+                client.must_be(key.record.key_id, Operation::RenewTokens, &self.verifier, request).await?;
                 for _ in 0..REFRESH_ATTEMPTS {
                     match self.issue_for_refresh_token(&key, &used, &wanted, request).await {
                         // A token of the family was used concurrently, or the family was revoked.
                         Err(OAuthError::Failed(Error::Conflict)) => {
-                            (key, used) = self.known(presented, now).await?;
+                            (key, used) = self.known(presented, request).await?;
                         }
                         done => return done,
                     }
@@ -288,14 +289,15 @@ impl TokenIssuer {
         Err(OAuthError::InvalidGrant("the refresh token was used before"))
     }
 
-    /// The presented token with its key, if both work.
+    /// The presented token with its key, if both work for the sender of the request.
     async fn known(
         &self,
         presented: &Credential,
-        now: DateTime<Utc>,
+        request: &ClientRequest<'_>,
     ) -> Result<(TokenKey, Box<VerifiedToken>), OAuthError> {
-        let refused = match self.verifier.verify(presented, now).await?.verification {
-            Verification::Verified(known) => match (known.works(now), *known) {
+        let refused = match self.verifier.verify(presented, request.now).await?.verification {
+            Verification::Verified(known) => match (known.works_from(request.address(), request.now), *known)
+            {
                 (
                     Ok(()),
                     VerifiedCredential { key, generation, presented: PresentedSecret::Token(token) },
@@ -359,7 +361,12 @@ struct NewToken {
 impl Draft<'_> {
     /// Checks the size of the scopes: an administrator may request scopes for a token that the key does not list.
     fn must_fit(&self) -> Result<(), OAuthError> {
-        if endpoint_rule::fit(&self.endpoints, &self.scopes) {
+        let parts = ResponseParts {
+            scopes: &self.scopes,
+            endpoints: &self.endpoints,
+            ..self.key.record.response_parts()
+        };
+        if parts.fit() {
             return Ok(());
         }
         Err(OAuthError::InvalidScope("The scopes do not fit into an authorizer's response.".to_owned()))

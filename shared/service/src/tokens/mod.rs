@@ -8,9 +8,9 @@ pub mod client;
 pub mod introspect;
 pub mod issue;
 pub mod list;
-pub mod metadata;
 pub mod parameters;
 pub mod revoke;
+pub mod server_metadata;
 pub mod settings;
 
 use keygate_core::credential_class::CredentialClass;

@@ -55,12 +55,12 @@ impl TokenRevoker {
             Err(_) => {
                 // A presented client is checked even if the token is not valid.
                 if let PresentedClient::Key(..) = client {
-                    client.authenticate(Operation::RevokePresentedToken, &self.verifier, now).await?;
+                    client.authenticate(Operation::RevokePresentedToken, &self.verifier, request).await?;
                 }
                 return Ok(());
             }
         };
-        client.must_be(presented.key_id, Operation::RevokePresentedToken, &self.verifier, now).await?;
+        client.must_be(presented.key_id, Operation::RevokePresentedToken, &self.verifier, request).await?;
         let Verification::Verified(known) = self.verifier.verify(&presented, now).await?.verification else {
             return Ok(());
         };

@@ -112,7 +112,8 @@ impl UserRemovalProcessor {
                 Err(Error::Conflict) => continue,
                 Err(error) => return Err(error),
             }
-            let event = AuditEvent::for_key(Action::KeyDeleted, removal.context(now), id, &removal.user_id);
+            let event = AuditEvent::for_key(Action::KeyDeleted, removal.context(now), id, &removal.user_id)
+                .with_metadata(&stored.record.metadata);
             match self.store.delete_key(Actor::Keygate, &stored, Some(removed_at), &event).await {
                 Ok(()) => return Ok(Some(Action::KeyDeleted)),
                 Err(Error::Conflict) => {}
@@ -132,7 +133,8 @@ impl UserRemovalProcessor {
     ) -> Result<bool, Error> {
         let Some(heir) = &removal.transfer_to else { return Ok(false) };
         let context = removal.context(now);
-        let event = AuditEvent::for_key(Action::KeyTransferred, context, stored.record.key_id, heir);
+        let event = AuditEvent::for_key(Action::KeyTransferred, context, stored.record.key_id, heir)
+            .with_metadata(&stored.record.metadata);
         let after = handed_over(&stored.record, heir, removal.overlap_ends(removed_at), now);
         self.store.transfer_key((&stored.record, &after), self.quota, removed_at, &event, now).await?;
         Ok(true)

@@ -7,6 +7,7 @@ use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
 use keygate_core::fields::{self, FieldError, Fields};
 use keygate_core::identity::{UserId, WorkspaceId};
+use keygate_core::permissions::Permissions;
 use keygate_core::query_parameters::{self, QueryParameters};
 use keygate_core::rights::Operation;
 use keygate_core::scope::{Scope, USERS_WRITE};
@@ -161,7 +162,7 @@ impl UserRemover {
     ///
     /// # Errors
     ///
-    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`]: the caller may not remove users, or may not
+    /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`], [`Error::InsufficientNetworks`]: the caller may not remove users, or may not
     ///   transfer keys.
     /// - [`Error::InsufficientCredential`]: the caller presented an access token, a legacy key or the secret of a former
     ///   user.
@@ -184,7 +185,9 @@ impl UserRemover {
             return Err(Error::OwnUser);
         }
         if keys.transfer_to.is_some() {
-            caller.require_all(&[Scope::workspace_admin()], &[])?;
+            let of_administrator =
+                Permissions { scopes: &[Scope::workspace_admin()], endpoints: &[], networks: &[] };
+            caller.require_all(of_administrator)?;
             caller.require_unlimited()?;
         }
         let removal = Removal {

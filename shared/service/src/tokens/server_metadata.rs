@@ -15,7 +15,7 @@ const CLIENT_AUTHENTICATION: [&str; 2] = ["client_secret_basic", "client_secret_
 
 /// The metadata of the OAuth API (RFC 8414, section 2).
 #[derive(Debug, Serialize)]
-pub struct Metadata {
+pub struct ServerMetadata {
     issuer: String,
     token_endpoint: String,
     revocation_endpoint: String,
@@ -29,7 +29,7 @@ pub struct Metadata {
     introspection_endpoint_auth_methods_supported: [&'static str; 2],
 }
 
-impl Metadata {
+impl ServerMetadata {
     /// The metadata of the API at `issuer`.
     #[must_use]
     pub fn new(issuer: &str) -> Self {
