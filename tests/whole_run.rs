@@ -308,6 +308,7 @@ fn assert_conditions(role: &str, action: &str, resources: &[String], condition: 
             let of_keys = ["key_id", "hash", "pepper_version"];
             let of_usage_and_tokens = ["key_id", "entry", "last_used_at"];
             let of_legacy_keys = ["hash", "last_used_at"];
+            let of_calls = ["key_id", "entry", "hour", "allowed", "refused", "ttl"];
             let windows = Slot::all().map(|slot| format!("{}_{}", slot.per.word(), u8::from(slot.is_odd)));
             let of_limits: Vec<_> =
                 ["key_id", "entry", "ttl"].map(str::to_owned).into_iter().chain(windows).collect();
@@ -316,6 +317,7 @@ fn assert_conditions(role: &str, action: &str, resources: &[String], condition: 
                 attributes == of_keys
                     || attributes == of_usage_and_tokens
                     || attributes == of_legacy_keys
+                    || attributes == of_calls
                     || attributes == of_limits,
                 "{role}: {attributes:?}"
             );

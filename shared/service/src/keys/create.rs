@@ -126,13 +126,17 @@ impl CreateKey {
             "expires_in": self.expires_in.map(|life| life.num_seconds()),
             "scopes": self.scopes,
             "endpoints": self.endpoints,
-            "networks": self.networks,
-            "metadata": self.metadata,
             "user_id": self.user_id,
         });
-        // Requests without limits keep the form that they had before there were any.
-        if !self.limits.is_empty() {
-            canonical["limits"] = json!(self.limits);
+        // Requests without these keep the form that they had before there were any.
+        for (name, is_empty, value) in [
+            ("networks", self.networks.is_empty(), json!(self.networks)),
+            ("metadata", self.metadata.is_empty(), json!(self.metadata)),
+            ("limits", self.limits.is_empty(), json!(self.limits)),
+        ] {
+            if !is_empty {
+                canonical[name] = value;
+            }
         }
         canonical.to_string().into_bytes()
     }
