@@ -1,6 +1,7 @@
 //! Deferred work: what the authorizer writes after its response.
 
 use chrono::{DateTime, Utc};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::database;
@@ -50,6 +51,25 @@ async fn a_used_key_shows_when_it_was_used_last() {
     let listed = workspace.list(&workspace.admin, "?sort=last_used_at&status=unused").await.json();
     assert_eq!(listed["items"], json!([]));
     workspace.contents().await;
+}
+
+#[tokio::test]
+async fn the_last_use_has_the_address_of_the_sender_where_the_authorizer_knows_it() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let last_use = async || {
+        let shown = workspace.get(&workspace.admin, id_of(&key)).await.json();
+        let listed = workspace.list(&workspace.admin, "?user_id=bob&sort=last_used_at").await.json();
+        assert_eq!(listed["items"][0]["last_used_from"], shown["last_used_from"], "{listed}");
+        (shown["last_used_at"].is_string(), shown["last_used_from"].as_str().map(str::to_owned))
+    };
+    assert_eq!(last_use().await, (false, None));
+    workspace.call(Method::GET, "/me", &key).await;
+    eventually("the address is stored", async || last_use().await == (true, Some("127.0.0.1".to_owned())))
+        .await;
+    let authorizer = Function::start("authorize", &[("LAST_USED_INTERVAL", "0")]).await;
+    authorizer.invoke(call(&key)).await.expect("a policy");
+    eventually("the event had no address", async || last_use().await == (true, None)).await;
 }
 
 /// The emulator has no Extensions API, so its environments write before they respond, which is slower.

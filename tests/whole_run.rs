@@ -304,12 +304,14 @@ fn assert_conditions(role: &str, action: &str, resources: &[String], condition: 
             assert_eq!(condition["Null"]["events:source"], "false", "{role}");
         }
         "dynamodb:UpdateItem" if role.contains("authorizerole") => {
-            let of_keys = ["key_id", "hash", "pepper_version"];
-            let of_usage_and_tokens = ["key_id", "entry", "last_used_at"];
-            let of_legacy_keys = ["hash", "last_used_at"];
+            let of_keys = &["key_id", "hash", "pepper_version"][..];
+            let of_last_use = &["key_id", "entry", "last_used_at", "last_used_from"];
+            let of_calls = &["key_id", "entry", "hour", "allowed", "refused", "ttl"];
+            let of_tokens = &["key_id", "entry", "last_used_at"];
+            let of_legacy_keys = &["hash", "last_used_at"];
             let attributes = attributes();
             assert!(
-                attributes == of_keys || attributes == of_usage_and_tokens || attributes == of_legacy_keys,
+                [of_keys, of_last_use, of_calls, of_tokens, of_legacy_keys].contains(&attributes.as_slice()),
                 "{role}: {attributes:?}"
             );
         }

@@ -25,7 +25,7 @@ pub async fn get(
     id: KeyId,
 ) -> Result<DetailedKey, Error> {
     let readable = ReadableKeys::of(&context.caller)?;
-    let (stored, last_used_at) = find_used(keys, usage, context, id).await?;
+    let (stored, last_use) = find_used(keys, usage, context, id).await?;
     readable.require(&stored.record.user_id)?;
-    Ok(DetailedKey::new(&UsedKey { record: stored.record, last_used_at }, brand, context.now))
+    Ok(DetailedKey::new(&UsedKey { record: stored.record, last_use }, brand, context.now))
 }
