@@ -549,6 +549,26 @@ class AccessLogs(unittest.TestCase):
             self.assertNotIn("AWS::Logs::ResourcePolicy", {each["Type"] for each in resources.values()})
 
 
+class Caches(unittest.TestCase):
+    """Limits of keys can be kept only if every call reaches the authorizer."""
+
+    def test_the_management_api_has_no_authorizer_cache(self) -> None:
+        document = load((merge.INFRA / "openapi.yaml").read_text(encoding="utf-8"))
+        schemes = document["components"]["securitySchemes"].values()
+        authorizers = [scheme["x-amazon-apigateway-authorizer"] for scheme in schemes]
+        self.assertEqual([each["authorizerResultTtlInSeconds"] for each in authorizers], [0])
+
+    def test_the_examples_refuse_a_cache_where_limits_are_enforced(self) -> None:
+        examples = load(EXAMPLES.read_text(encoding="utf-8"))
+        times = re.findall(r'"[aA]uthorizerResultTtlInSeconds": *(\{[^}]*\}|[^,}]*)', json.dumps(examples))
+        self.assertEqual(times, ['{"Ref": "AuthorizerCacheSeconds"}'] * 2)
+        rule = examples["Rules"]["NothingIsCached"]
+        self.assertEqual(rule["RuleCondition"], {"Fn::Equals": [{"Ref": "AuthorizerUncached"}, "true"]})
+        (assertion,) = rule["Assertions"]
+        self.assertEqual(assertion["Assert"], {"Fn::Equals": [{"Ref": "AuthorizerCacheSeconds"}, "0"]})
+        self.assertEqual(merged()["Parameters"]["AuthorizerUncached"]["Default"], "false")
+
+
 class Names(unittest.TestCase):
     # Properties that refer to something which exists, or name a part of another resource.
     REFERENCES = frozenset({"StageName", "MetricName", "EventBusName", "FunctionName", "DomainName"})

@@ -36,6 +36,7 @@ mod key_life;
 mod legacy_keys;
 mod life_of_names_and_places;
 mod lifecycle;
+mod limits;
 mod list_activity;
 mod list_keys;
 mod list_tokens;

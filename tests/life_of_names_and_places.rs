@@ -24,6 +24,7 @@ use keygate_core::environment::Environment;
 use keygate_core::error::Error;
 use keygate_core::identity::{UserId, WorkspaceId};
 use keygate_core::key::HashedKey;
+use keygate_core::limit::Limits;
 use keygate_core::metadata::Metadata;
 use proptest::collection::vec;
 use proptest::option;
@@ -248,6 +249,7 @@ impl<'a> Life<'a> {
             endpoints: Vec::new(),
             networks: Vec::new(),
             metadata: Metadata::default(),
+            limits: Limits::default(),
             credential: CredentialKind::ApiKey,
             old_secret: None,
             expires_at: None,
@@ -259,6 +261,7 @@ impl<'a> Life<'a> {
                 per_user: QUOTA,
                 retention: TimeDelta::seconds(RETENTION),
                 max_lifetime: MaxLifetime(None),
+                enforces_limits: false,
             },
         };
         let processor = UserRemovalProcessor { store: store(tables), legacy: None, quota: QUOTA };

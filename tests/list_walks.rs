@@ -20,6 +20,7 @@ use keygate_core::context::RequestOrigin;
 use keygate_core::credential::KeyId;
 use keygate_core::credential_class::CredentialKind;
 use keygate_core::environment::Environment;
+use keygate_core::limit::Limits;
 use keygate_core::metadata::Metadata;
 use proptest::prelude::{prop_assert, prop_assert_eq};
 use proptest::test_runner::{TestCaseError, TestCaseResult};
@@ -181,6 +182,7 @@ impl<'a> Workspace<'a> {
             endpoints: Vec::new(),
             networks: Vec::new(),
             metadata: Metadata::default(),
+            limits: Limits::default(),
             credential: CredentialKind::ApiKey,
             old_secret: None,
             expires_at: None,

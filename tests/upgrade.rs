@@ -134,6 +134,8 @@ impl Upgraded {
             ("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1"),
             ("FAKETIME", &*offset),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+            // As the stack that was recorded: keys with limits work.
+            ("AUTHORIZER_UNCACHED", "true"),
         ];
         let tables = self.tables.iter().map(|(variable, name)| (&**variable, &**name));
         let variables: Vec<_> = clock.into_iter().chain(LEGACY).chain(tables).collect();

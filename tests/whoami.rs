@@ -21,7 +21,8 @@ async fn the_response_describes_the_caller() {
         json!({
             "user_id": "svc:ci", "workspace_id": workspace.id, "key_id": created["id"], "key_name": "Build server",
             "scopes": ["orders:read", "a:b"],
-            "endpoints": ["GET /me"], "networks": ["127.0.0.0/8"], "metadata": {"env": "live"}, "credential": "api_key", "expires_at": created["expires_at"],
+            "endpoints": ["GET /me"], "networks": ["127.0.0.0/8"], "metadata": {"env": "live"}, "limits": [],
+            "credential": "api_key", "expires_at": created["expires_at"],
             "old_secret": null, "deprecated": false, "sunset": null,
         })
     );

@@ -7,6 +7,7 @@ use aho_corasick::AhoCorasick;
 use aws_sdk_dynamodb::types::ProjectionType;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use keygate_core::permits::Slot;
 use serde_json::Value;
 
 use crate::support::database::{Contents, TABLES, everything, string, to_json};
@@ -304,14 +305,17 @@ fn assert_conditions(role: &str, action: &str, resources: &[String], condition: 
             assert_eq!(condition["Null"]["events:source"], "false", "{role}");
         }
         "dynamodb:UpdateItem" if role.contains("authorizerole") => {
-            let of_keys = &["key_id", "hash", "pepper_version"][..];
-            let of_last_use = &["key_id", "entry", "last_used_at", "last_used_from"];
-            let of_calls = &["key_id", "entry", "hour", "allowed", "refused", "ttl"];
-            let of_tokens = &["key_id", "entry", "last_used_at"];
-            let of_legacy_keys = &["hash", "last_used_at"];
-            let attributes = attributes();
+            let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+            let of_keys = names(&["key_id", "hash", "pepper_version"]);
+            let of_last_use = names(&["key_id", "entry", "last_used_at", "last_used_from"]);
+            let of_calls = names(&["key_id", "entry", "hour", "allowed", "refused", "ttl"]);
+            let windows = Slot::all().map(|slot| format!("{}_{}", slot.per.word(), u8::from(slot.is_odd)));
+            let of_limits: Vec<_> = names(&["key_id", "entry", "ttl"]).into_iter().chain(windows).collect();
+            let of_tokens = names(&["key_id", "entry", "last_used_at"]);
+            let of_legacy_keys = names(&["hash", "last_used_at"]);
+            let attributes = names(&attributes());
             assert!(
-                [of_keys, of_last_use, of_calls, of_tokens, of_legacy_keys].contains(&attributes.as_slice()),
+                [of_keys, of_last_use, of_calls, of_limits, of_tokens, of_legacy_keys].contains(&attributes),
                 "{role}: {attributes:?}"
             );
         }

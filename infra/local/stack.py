@@ -52,6 +52,9 @@ LEGACY_PATTERN = "old-[0-9a-f]{32}"
 PARAMETERS = {
     "AuthorizerBudgetMs": "4000",
     "LogLevel": "debug",
+    # Nothing is cached before the examples and the management API. Tests of a deployment with caches start functions of
+    # their own.
+    "AuthorizerUncached": "true",
     # The emulator has neither alarms on several metrics nor saved queries, so there is no topic either. The tests of
     # alarms, dashboard and queries are in infra/test_alarms.py.
     "Dashboard": "false",

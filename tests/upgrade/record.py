@@ -133,6 +133,7 @@ class Life:
         self.create("Ärger, größer", user_id="carla")
         self.create("creator", scopes=["keys:read", "keys:write", "orders:read"])
         self.create("with rules", endpoints=["GET /echo", "GET /orders/*"])
+        self.create("with limits", limits=[{"calls": 1000, "per": "month"}, {"calls": 10, "per": "second"}])
         self.create("expiring", expires_in=40 * DAY)
         self.create("about to expire", expires_in=DAY // 2)
         self.create("changed", expires_in=40 * DAY)

@@ -8,6 +8,7 @@ use keygate::api::authorizer_response::AuthorizerResponseFormat;
 use keygate::authorizer::Authorizer;
 use keygate::authorizer::cache::Cache;
 use keygate::authorizer::deferred::{DeferredWorker, DeferredWriter};
+use keygate::authorizer::limits::LimitEnforcer;
 use keygate::authorizer::metrics::Latency;
 use keygate::authorizer::settings::{self, CacheSettings};
 use keygate::authorizer::verifier::Verifier;
@@ -49,7 +50,8 @@ async fn main() -> Result<(), Error> {
         verifier: Verifier { peppers: peppers?, reader },
         cache: Cache::new(CacheSettings::from_environment(&environment)?),
     };
+    let limits = LimitEnforcer::new(aws.dynamodb_without_retries(), &environment)?;
     let format = AuthorizerResponseFormat::from_environment(&environment)?;
-    let handler = AuthorizerHandler { authorizer, deferred: deferred?, format };
+    let handler = AuthorizerHandler { authorizer, limits, deferred: deferred?, format };
     startup::run(async |event| handler.respond(event).await).await
 }

@@ -8,6 +8,7 @@ use crate::credential_class::{CredentialClass, CredentialKind, OldSecret};
 use crate::endpoint_rule::EndpointRule;
 use crate::error::Error;
 use crate::identity::{UserId, WorkspaceId};
+use crate::limit::Limits;
 use crate::metadata::Metadata;
 use crate::network::Network;
 use crate::permissions::Permissions;
@@ -44,6 +45,8 @@ pub struct Caller {
     pub networks: Vec<Network>,
     /// The metadata of the key.
     pub metadata: Metadata,
+    /// The limits of the key behind the credential. Its tokens share them.
+    pub limits: Limits,
     /// The kind of the credential.
     pub credential: CredentialKind,
     /// The secret of an API key, if it is not the current one.
@@ -131,6 +134,16 @@ impl Caller {
     pub fn require_all(&self, demanded: Permissions<'_>) -> Result<(), Error> {
         demanded.scopes.iter().try_for_each(|scope| self.require(scope.as_str()))?;
         self.permissions().require_within(demanded)
+    }
+
+    /// Requires that the caller's key has no limits, for what gives calls beyond them: creating or widening a key, or a new
+    /// secret of another key. With it, a key with limits would get around its own.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::LimitedCaller`]: the key has limits.
+    pub fn require_unlimited(&self) -> Result<(), Error> {
+        if self.limits.is_empty() { Ok(()) } else { Err(Error::LimitedCaller) }
     }
 
     /// Requires that the caller may act on the keys of `user`: their own keys, or those of every user as an administrator.
@@ -252,6 +265,15 @@ mod tests {
                     caller.require_all(Permissions { networks: &demanded_networks, ..of_scopes(&[]) });
                 assert_eq!(result.is_ok(), granted, "{held:?} for {demanded:?} with {scopes:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_key_with_limits_gets_no_calls_beyond_them_even_as_an_administrator() {
+        for scopes in [&[][..], &[WORKSPACE_ADMIN]] {
+            assert!(caller(scopes).require_unlimited().is_ok());
+            let limited = Caller { limits: fixtures::limits(&["1000000000/second"]), ..caller(scopes) };
+            assert!(matches!(limited.require_unlimited(), Err(Error::LimitedCaller)));
         }
     }
 

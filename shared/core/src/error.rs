@@ -39,6 +39,12 @@ pub enum Error {
     /// The networks of the caller's own key do not contain this one, or (`None`) every address.
     #[error("the caller's networks do not contain {}", .0.map_or("every address".to_owned(), |network| network.to_string()))]
     InsufficientNetworks(Option<Network>),
+    /// The caller's key has limits, and the operation would give it calls beyond them.
+    #[error("the caller's key has limits")]
+    LimitedCaller,
+    /// The key would have limits, and the deployment does not say that no authorizer cache stands before its APIs.
+    #[error("limits are not enforced: AuthorizerUncached is not true")]
+    LimitsNotEnforced,
     /// The class of the caller's credential does not have the right to the operation, with any scopes.
     #[error("the operation is not permitted with {0}")]
     InsufficientCredential(CredentialClass),

@@ -8,6 +8,7 @@ use crate::credential::{Credential, CredentialForm, KeyId, Secret};
 use crate::credential_class::CredentialKind;
 use crate::endpoint_rule::EndpointRule;
 use crate::key::{Generation, Key};
+use crate::limit::Limits;
 use crate::metadata::Metadata;
 use crate::name::Name;
 use crate::pepper::{MacKey, Peppers};
@@ -31,11 +32,15 @@ pub(crate) fn scopes(texts: &[&str]) -> Vec<Scope> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
+pub(crate) fn limits(texts: &[&str]) -> Limits {
+    texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>().try_into().unwrap()
+}
+
 pub(crate) fn rules(texts: &[&str]) -> Vec<EndpointRule> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-/// An active key of the user `alice` without scopes, rules and expiry.
+/// An active key of the user `alice` without scopes, rules, limits and expiry.
 pub(crate) fn key() -> Key {
     Key {
         key_id: key_id(),
@@ -47,6 +52,7 @@ pub(crate) fn key() -> Key {
         endpoints: Vec::new(),
         networks: Vec::new(),
         metadata: Metadata::default(),
+        limits: Limits::default(),
         created_at: at(0),
         created_by: "alice".parse().unwrap(),
         revision: 1,
@@ -88,6 +94,7 @@ pub(crate) fn caller() -> Caller {
         endpoints: Vec::new(),
         networks: Vec::new(),
         metadata: Metadata::default(),
+        limits: Limits::default(),
         credential: CredentialKind::ApiKey,
         old_secret: None,
         expires_at: None,

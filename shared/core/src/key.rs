@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::credential::KeyId;
 use crate::endpoint_rule::EndpointRule;
 use crate::identity::{UserId, WorkspaceId};
+use crate::limit::Limits;
 use crate::metadata::Metadata;
 use crate::name::Name;
 use crate::network::Network;
@@ -59,6 +60,9 @@ pub struct Key {
     /// Its metadata.
     #[serde(default, skip_serializing_if = "Metadata::is_empty")]
     pub metadata: Metadata,
+    /// How many calls it may make. Without any limit it makes any number.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
     /// When it was created.
     #[serde(with = "chrono::serde::ts_seconds")]
     pub created_at: DateTime<Utc>,
@@ -301,9 +305,17 @@ mod tests {
     #[test]
     fn a_stored_key_has_no_empty_attributes_and_is_read_as_written() {
         let stored = serde_json::to_value(fixtures::key()).unwrap();
-        for absent in
-            ["description", "endpoints", "networks", "metadata", "expires_at", "ttl", "due_at", "unclaimed"]
-        {
+        for absent in [
+            "description",
+            "endpoints",
+            "networks",
+            "metadata",
+            "limits",
+            "expires_at",
+            "ttl",
+            "due_at",
+            "unclaimed",
+        ] {
             assert!(stored.get(absent).is_none(), "{absent}");
         }
         let overlap = Key { unclaimed: true, previous_transferred: true, ..key(Some(1000), true) };

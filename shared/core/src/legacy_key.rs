@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::credential::KeyId;
 use crate::identity::{UserId, WorkspaceId};
 use crate::key::Key;
+use crate::limit::Limits;
 use crate::metadata::Metadata;
 use crate::name::Name;
 use crate::pepper::SecretHash;
@@ -67,6 +68,7 @@ impl LegacyKey {
             endpoints: Vec::new(),
             networks: Vec::new(),
             metadata: Metadata::default(),
+            limits: Limits::default(),
             created_at: self.imported_at,
             revision: 0,
             expires_at: Some(sunset),

@@ -30,6 +30,7 @@
 //! | Which characters does a user's id take? | [`identity`] |
 //! | Which scopes have a meaning in Keygate? | [`scope`] |
 //! | Which calls does `GET /orders/*` allow? | [`endpoint_rule`] |
+//! | How many calls may a key make, and who counts them? | [`limit`], [`permits`] |
 //! | Where is a token kept within the scopes and endpoints of its key? | [`verification::VerifiedCredential::caller`] |
 //! | From which addresses may a key be used? | [`network`] |
 //! | How large may the attributes of a key be together? | [`response_size`] |
@@ -76,11 +77,13 @@ pub mod key;
 pub mod legacy_credential;
 pub mod legacy_key;
 pub mod lifecycle;
+pub mod limit;
 pub mod metadata;
 pub mod name;
 pub mod network;
 pub mod pepper;
 pub mod permissions;
+pub mod permits;
 pub mod query_parameters;
 pub mod random;
 pub mod response_size;

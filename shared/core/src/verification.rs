@@ -248,6 +248,7 @@ impl VerifiedCredential {
             endpoints: key.endpoints.clone(),
             networks: key.networks.clone(),
             metadata: key.metadata.clone(),
+            limits: key.limits.clone(),
             credential: CredentialKind::ApiKey,
             old_secret: None,
             expires_at: self.ends_at(),

@@ -2,12 +2,16 @@
 //! response.
 
 use chrono::{DateTime, Utc};
+use keygate_core::audit_event::CallOutcome;
+use keygate_core::decision::Decision;
 use lambda_http::Error;
 use lambda_http::lambda_runtime::LambdaEvent;
+use tokio::time::Instant;
 
 use crate::api::authorizer_event::{AuthorizerEvent, AuthorizerPayload};
 use crate::api::authorizer_response::{AuthorizerResponse, AuthorizerResponseFormat};
 use crate::authorizer::deferred::{DeferredWork, DeferredWorker};
+use crate::authorizer::limits::LimitEnforcer;
 use crate::authorizer::{AuthorizationResult, Authorizer};
 
 /// Handles the events of an authorizer.
@@ -15,6 +19,8 @@ use crate::authorizer::{AuthorizationResult, Authorizer};
 pub struct AuthorizerHandler {
     /// The authorizer, which decides on the credential.
     pub authorizer: Authorizer,
+    /// The limits of keys, which are checked last.
+    pub limits: LimitEnforcer,
     /// The queue of deferred work.
     pub deferred: DeferredWorker,
     /// The format of the response to an HTTP API.
@@ -28,8 +34,8 @@ impl AuthorizerHandler {
     ///
     /// The refusal of a REST or WebSocket API, or a failure without a decision. API Gateway rejects the call on every error.
     pub async fn respond(&self, event: LambdaEvent<AuthorizerPayload>) -> Result<AuthorizerResponse, Error> {
-        let now = Utc::now();
-        let (response, work) = self.decide(&event, now).await.unwrap_or_else(|error| {
+        let (now, started) = (Utc::now(), Instant::now());
+        let (response, work) = self.decide(&event, now, started).await.unwrap_or_else(|error| {
             let request_id = &event.context.request_id;
             tracing::error!(request_id, %error, "no decision");
             (Err(error), DeferredWork::of_call(None, now))
@@ -45,6 +51,7 @@ impl AuthorizerHandler {
         &self,
         event: &LambdaEvent<AuthorizerPayload>,
         now: DateTime<Utc>,
+        started: Instant,
     ) -> Result<(Result<AuthorizerResponse, Error>, DeferredWork), Error> {
         let request_id = &event.context.request_id;
         let event = AuthorizerEvent::parse(event.payload.expose(), self.authorizer.legacy.as_ref())?;
@@ -52,10 +59,23 @@ impl AuthorizerHandler {
             Ok(header) => self.authorizer.decide(header, now).await?,
             Err(refusal) => AuthorizationResult::refused(refusal),
         };
-        let outcome = event.outcome(&result.decision, self.format);
+        let mut outcome = event.outcome(&result.decision, self.format);
+        let mut response = event.response(&result.decision, self.format).map_err(Error::from);
+        let mut is_limited = false;
+        // Only a call that everything else allows takes permits.
+        if let (CallOutcome::Allowed, Decision::Accepted(caller)) = (outcome, &result.decision)
+            && let Err(refusal) = self.limits.take(caller.key_id, &caller.limits, now, started).await?
+        {
+            outcome = CallOutcome::Refused(refusal.word());
+            response = Ok(event.limited(caller, refusal, self.format));
+            is_limited = true;
+        }
         result.log(request_id, outcome);
-        let response = event.response(&result.decision, self.format).map_err(Error::from);
         let origin = event.origin(&result.decision);
-        Ok((response, result.deferred_work(origin, outcome, now)))
+        let mut work = result.deferred_work(origin, outcome, now);
+        if let Some(call) = work.call.as_mut().filter(|_| is_limited) {
+            call.works = false;
+        }
+        Ok((response, work))
     }
 }

@@ -6,6 +6,7 @@ use keygate_core::credential_class::CredentialKind;
 use keygate_core::credential_class::OldSecret;
 use keygate_core::endpoint_rule::EndpointRule;
 use keygate_core::error::Error;
+use keygate_core::limit::{Limit, LimitRefusal, Limits};
 use keygate_core::network::Network;
 use keygate_core::scope::Scope;
 use keygate_core::time::rfc3339;
@@ -31,6 +32,9 @@ pub struct AuthorizerContext {
     /// The metadata as the text of a JSON object. Absent for a key without metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     metadata: Option<String>,
+    /// The limits of the key, such as `10/second`, separated by commas. Absent for a key without limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limits: Option<String>,
     credential: CredentialKind,
     /// For API keys only; absent for the current secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,6 +44,12 @@ pub struct AuthorizerContext {
     /// For legacy keys only: the sunset, after which none works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     legacy_sunset: Option<String>,
+    /// For refusals by limits only: the reason in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// For full windows only: the seconds until a call may be allowed again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retry_after: Option<String>,
 }
 
 impl AuthorizerContext {
@@ -47,6 +57,7 @@ impl AuthorizerContext {
         let scopes: Vec<&str> = caller.scopes.iter().map(Scope::as_str).collect();
         let endpoints: Vec<&str> = caller.endpoints.iter().map(EndpointRule::as_str).collect();
         let networks: Vec<String> = caller.networks.iter().map(Network::to_string).collect();
+        let limits: Vec<_> = caller.limits.as_slice().iter().map(Limit::to_string).collect();
         Self {
             user_id: caller.user_id.to_string(),
             workspace_id: caller.workspace_id.to_string(),
@@ -56,11 +67,23 @@ impl AuthorizerContext {
             endpoints: (!endpoints.is_empty()).then(|| endpoints.join(",")),
             networks: (!networks.is_empty()).then(|| networks.join(",")),
             metadata: (!caller.metadata.is_empty()).then(|| caller.metadata.to_json()),
+            limits: (!limits.is_empty()).then(|| limits.join(",")),
             credential: caller.credential,
             old_secret: caller.old_secret,
             expires_at: caller.expires_at.map(rfc3339),
             legacy_sunset: caller.sunset().map(rfc3339),
+            error: None,
+            retry_after: None,
         }
+    }
+
+    /// The context of a call that the limits of its key refuse.
+    pub(super) fn refused(caller: &Caller, refusal: LimitRefusal) -> Self {
+        let retry_after = match refusal {
+            LimitRefusal::Exceeded { retry_after } => Some(retry_after.to_string()),
+            LimitRefusal::NotEnforced => None,
+        };
+        Self { error: Some(refusal.word().to_owned()), retry_after, ..Self::of(caller) }
     }
 }
 
@@ -78,6 +101,9 @@ impl TryFrom<AuthorizerContext> for Caller {
         let networks = context.networks.iter().flat_map(|networks| networks.split(','));
         let networks = networks.map(str::parse).collect::<Result<_, _>>();
         let metadata = context.metadata.as_deref().map(serde_json::from_str).transpose();
+        let limits = context.limits.iter().flat_map(|limits| limits.split(',')).map(str::parse::<Limit>);
+        let limits =
+            limits.collect::<Result<Vec<_>, _>>().ok().and_then(|limits| Limits::try_from(limits).ok());
         let expires_at = context.expires_at.as_deref().map(DateTime::parse_from_rfc3339).transpose();
         Ok(Self {
             workspace_id: context.workspace_id.parse().map_err(|_| broken("workspaceId"))?,
@@ -88,6 +114,7 @@ impl TryFrom<AuthorizerContext> for Caller {
             endpoints: endpoints.map_err(|_| broken("endpoints"))?,
             networks: networks.map_err(|_| broken("networks"))?,
             metadata: metadata.map_err(|_| broken("metadata"))?.unwrap_or_default(),
+            limits: limits.ok_or_else(|| broken("limits"))?,
             credential: context.credential,
             old_secret: context.old_secret,
             expires_at: expires_at.map_err(|_| broken("expiresAt"))?.map(Into::into),
@@ -126,6 +153,16 @@ mod tests {
         for broken in ["", "203.0.113.0/24,", "203.0.113.1/24"] {
             let context = AuthorizerContext { networks: Some(broken.to_owned()), ..context.clone() };
             assert!(Caller::try_from(context).is_err(), "{broken:?} is not taken for no networks");
+        }
+
+        let limits = ["10/second", "1000/minute"].map(|limit| limit.parse::<Limit>().unwrap());
+        key.limits = Limits::try_from(Vec::from(limits)).unwrap();
+        let context = AuthorizerContext::of(&key);
+        assert_eq!(context.limits.as_deref(), Some("10/second,1000/minute"));
+        assert_eq!(Caller::try_from(context.clone()).unwrap().limits, key.limits);
+        for broken in ["", "10/second,", "0/second", "1/day,2/day"] {
+            let context = AuthorizerContext { limits: Some(broken.to_owned()), ..context.clone() };
+            assert!(Caller::try_from(context).is_err(), "{broken:?} is not taken for no limits");
         }
     }
 }

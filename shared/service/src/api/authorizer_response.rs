@@ -27,6 +27,7 @@ use keygate_core::caller::Caller;
 use keygate_core::decision::Decision;
 use keygate_core::endpoint_rule::{self};
 use keygate_core::environment::{Environment, InvalidVariable};
+use keygate_core::limit::LimitRefusal;
 use keygate_core::network::{self, Network};
 use keygate_core::time::rfc3339;
 use keygate_core::verification::InactiveReason;
@@ -174,8 +175,7 @@ impl AuthorizerEvent {
             (Decision::Refused(_), ApiKind::Rest | ApiKind::WebSocket, _) => Err(Unauthorized),
             (Decision::Refused(_), ApiKind::Http1, _)
             | (Decision::Refused(_), ApiKind::Http2 { .. }, AuthorizerResponseFormat::Policy) => {
-                let nothing = statement(IamPolicyEffect::Deny, vec![format!("{}/*", self.stage())]);
-                Ok(policy(REFUSED_PRINCIPAL, vec![nothing], None))
+                Ok(policy(REFUSED_PRINCIPAL, vec![self.deny_all()], None))
             }
             (Decision::Refused(_), ApiKind::Http2 { .. }, _) => Ok(simple(false, None)),
             (
@@ -192,6 +192,32 @@ impl AuthorizerEvent {
                 Some(&AuthorizerContext::of(caller)),
             )),
         }
+    }
+
+    /// The response to a call that the limits of its key refuse: a denial for every kind of API, because the credential works.
+    /// Its context says why, and when to try again.
+    #[must_use]
+    pub fn limited(
+        &self,
+        caller: &Caller,
+        refusal: LimitRefusal,
+        form: AuthorizerResponseFormat,
+    ) -> AuthorizerResponse {
+        let context = AuthorizerContext::refused(caller, refusal);
+        match (&self.api, form) {
+            (
+                ApiKind::Http2 { .. },
+                AuthorizerResponseFormat::Simple | AuthorizerResponseFormat::SimpleUncached,
+            ) => simple(false, Some(&context)),
+            (ApiKind::Rest | ApiKind::WebSocket | ApiKind::Http1 | ApiKind::Http2 { .. }, _) => {
+                policy(caller.user_id.as_str(), vec![self.deny_all()], Some(&context))
+            }
+        }
+    }
+
+    /// Denies the whole stage.
+    fn deny_all(&self) -> IamPolicyStatement {
+        statement(IamPolicyEffect::Deny, vec![format!("{}/*", self.stage())])
     }
 
     /// The policy statements for a caller: they allow the whole stage, or the caller's endpoint rules, from the caller's
@@ -691,6 +717,46 @@ mod tests {
     }
 
     #[test]
+    fn a_call_beyond_a_limit_is_denied_by_every_kind_of_api_with_the_reason_and_the_time() {
+        let mut limited = caller(None);
+        limited.limits = vec!["10/second".parse().unwrap()].try_into().unwrap();
+        for (refusal, error, retry_after) in [
+            (LimitRefusal::Exceeded { retry_after: 37 }, "limit_exceeded", json!("37")),
+            (LimitRefusal::NotEnforced, "limits_not_enforced", Value::Null),
+        ] {
+            let respond = |event: &str, form| {
+                let event = AuthorizerEvent::parse(event, None).unwrap();
+                serde_json::to_value(event.limited(&limited, refusal, form)).unwrap()
+            };
+            let policies = [token(), request(&json!({})), websocket(), http1(&json!({})), http2()]
+                .map(|event| respond(&event, AuthorizerResponseFormat::Policy));
+            for policy in policies {
+                let statements = policy["policyDocument"]["Statement"].as_array().unwrap();
+                assert_eq!((statements.len(), &statements[0]["Effect"]), (1, &json!("Deny")), "{policy}");
+                let stage = "arn:aws:execute-api:eu-west-1:123456789012:abcdef123/test/*";
+                assert_eq!(statements[0]["Resource"], json!([stage]), "{policy}");
+                let context = &policy["context"];
+                assert_eq!(
+                    (&context["error"], context.get("retryAfter").unwrap_or(&Value::Null)),
+                    (&json!(error), &retry_after)
+                );
+                assert_eq!(
+                    (&context["keyId"], &context["limits"]),
+                    (&json!(limited.key_id), &json!("10/second"))
+                );
+            }
+            for form in [AuthorizerResponseFormat::Simple, AuthorizerResponseFormat::SimpleUncached] {
+                let simple = respond(&http2(), form);
+                assert_eq!(
+                    (&simple["isAuthorized"], &simple["context"]["error"]),
+                    (&json!(false), &json!(error))
+                );
+                assert!(respond(&token(), form).get("policyDocument").is_some());
+            }
+        }
+    }
+
+    #[test]
     fn simple_responses_are_for_payload_2_0_only() {
         let accepted = Decision::Accepted(caller(None));
         let simple = response(&http2(), &accepted, AuthorizerResponseFormat::Simple).unwrap();
@@ -746,6 +812,8 @@ mod tests {
                 .map(|n| format!("2001:db8:ffff:ffff:ffff:ffff:ffff:{n:x}/128").parse().unwrap())
                 .collect();
             longest.metadata = Metadata::parse(&json!({"a": metadata, "b": metadata})).unwrap();
+            longest.limits = ["1000000000/second", "1000000000/minute", "1000000000/month"]
+                .map(|limit| limit.parse().unwrap()).to_vec().try_into().unwrap();
             while let Some(attribute) = longest.response_parts().too_large(|_| true) {
                 match attribute {
                     "scopes" => drop(longest.scopes.pop()),

@@ -74,6 +74,8 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::InsufficientNetworks(_) => {
             (StatusCode::FORBIDDEN, "insufficient_networks", "Insufficient networks")
         }
+        Error::LimitedCaller => (StatusCode::FORBIDDEN, "limited_caller", "Limited caller"),
+        Error::LimitsNotEnforced => (StatusCode::CONFLICT, "limits_not_enforced", "Limits not enforced"),
         Error::InsufficientCredential(_) => {
             (StatusCode::FORBIDDEN, "insufficient_credential", "Insufficient credential")
         }
@@ -135,6 +137,12 @@ fn detail(error: &Error) -> String {
         }
         Error::InsufficientCredential(presented) => {
             return format!("This requires an API key with its current secret, not {presented}.");
+        }
+        Error::LimitedCaller => {
+            "The caller's key has limits. It can create, widen or transfer no key, and rotate no key but itself."
+        }
+        Error::LimitsNotEnforced => {
+            "This deployment does not enforce limits: AuthorizerUncached is not true. Create the key without limits."
         }
         Error::NotYourKey => "Only administrators of the workspace may act for other users.",
         Error::CallerRemoved => "Your user was removed from this workspace.",
@@ -248,6 +256,8 @@ mod tests {
             (Error::UnknownPepper(UnknownPepper { version: 7 }), 500, "internal"),
             (Error::Broken(CAUSE.to_owned()), 500, "internal"),
             (Error::InsufficientNetworks(None), 403, "insufficient_networks"),
+            (Error::LimitedCaller, 403, "limited_caller"),
+            (Error::LimitsNotEnforced, 409, "limits_not_enforced"),
         ]
     }
 
@@ -287,6 +297,8 @@ mod tests {
             Error::UnknownPepper(_) => 31,
             Error::Broken(_) => 32,
             Error::InsufficientNetworks(_) => 33,
+            Error::LimitedCaller => 34,
+            Error::LimitsNotEnforced => 35,
         }
     }
 

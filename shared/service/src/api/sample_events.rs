@@ -3,6 +3,7 @@
 use chrono::DateTime;
 use keygate_core::caller::Caller;
 use keygate_core::credential_class::CredentialKind;
+use keygate_core::limit::Limits;
 use keygate_core::metadata::Metadata;
 use serde_json::{Value, json};
 
@@ -19,6 +20,7 @@ pub(super) fn caller(expires_at: Option<&str>) -> Box<Caller> {
         endpoints: Vec::new(),
         networks: Vec::new(),
         metadata: Metadata::default(),
+        limits: Limits::default(),
         credential: CredentialKind::ApiKey,
         old_secret: None,
         expires_at: expires_at.map(|text| DateTime::parse_from_rfc3339(text).unwrap().into()),

@@ -1,5 +1,5 @@
 //! Counts calls before they are written to the audit trail, so that a busy key does not fill the trail. Calls with a credential
-//! that does not work are counted by the minute even where every other call is an event.
+//! that does not work, and calls beyond a limit, are counted by the minute even where every other call is an event.
 //!
 //! The first call of a key with a method to a route is an event at once. Further ones are counted; their event, with the
 //! count, is written after the interval, with the work of a later call, or when the environment ends.
@@ -31,7 +31,8 @@ pub struct KeyCall {
     pub origin: RequestOrigin,
     /// Whether the call was allowed or refused.
     pub outcome: CallOutcome,
-    /// Whether the credential works; the call may still be refused, by endpoint rules.
+    /// Whether the credential works and its key has not used up its limits; the call may still be refused, by endpoint rules. Other
+    /// calls are counted by the minute: their number is no reason for as many writes.
     pub works: bool,
     /// The time of the call.
     pub at: DateTime<Utc>,

@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod call_counter;
 pub mod deferred;
+pub mod limits;
 pub mod metrics;
 pub mod settings;
 pub mod usage_counter;

@@ -65,8 +65,17 @@ impl Aws {
     /// When the function's name is not a word of letters, digits and hyphens.
     #[must_use]
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        let mut config = aws_sdk_dynamodb::config::Builder::from(&self.sdk_config());
-        config.set_endpoint_url(self.settings.dynamodb_endpoint.clone());
+        aws_sdk_dynamodb::Client::from_conf(self.dynamodb_config().build())
+    }
+
+    /// The SDK's client of `DynamoDB` for writes that must not be repeated: it makes one attempt.
+    ///
+    /// # Panics
+    ///
+    /// As [`dynamodb`](Self::dynamodb).
+    #[must_use]
+    pub fn dynamodb_without_retries(&self) -> aws_sdk_dynamodb::Client {
+        let config = self.dynamodb_config().retry_config(RetryConfig::disabled());
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
@@ -101,6 +110,12 @@ impl Aws {
     pub fn sigv4(&self) -> SigV4Client {
         let (http, region) = (self.http.clone(), self.settings.region.clone());
         SigV4Client::new(http, self.credentials(), region, &self.function, self.budget)
+    }
+
+    fn dynamodb_config(&self) -> aws_sdk_dynamodb::config::Builder {
+        let mut config = aws_sdk_dynamodb::config::Builder::from(&self.sdk_config());
+        config.set_endpoint_url(self.settings.dynamodb_endpoint.clone());
+        config
     }
 
     /// The common configuration of the SDK's clients.
@@ -154,6 +169,18 @@ mod tests {
         assert!(matches!(failure, aws_sdk_dynamodb::error::SdkError::DispatchFailure(_)), "{failure:?}");
         let failure = aws.dynamodb_read().call::<Value>("ListTables", &json!({})).await.unwrap_err();
         assert!(matches!(failure, Error::Unavailable { service: "DynamoDB", .. }), "{failure:?}");
+    }
+
+    #[tokio::test]
+    async fn a_client_without_retries_makes_one_attempt_of_each_call() {
+        let server = test_server::TestServer::start([
+            test_server::response("500 Internal Server Error", "{}"),
+            test_server::response("200 OK", r#"{"TableNames": []}"#),
+        ]);
+        let client = server.aws().dynamodb_without_retries();
+        client.list_tables().send().await.unwrap_err();
+        client.list_tables().send().await.unwrap();
+        assert_eq!(server.requests().len(), 2);
     }
 
     #[test]

@@ -30,7 +30,7 @@ const MAX_DELAY: TimeDelta = TimeDelta::minutes(15);
 const INFLIGHT_GRACE: TimeDelta = TimeDelta::seconds(10);
 
 /// The fields of a key that the authorizer's response depends on.
-const DECISIVE_FIELDS: [&str; 5] = ["scopes", "endpoints", "networks", "expires_at", "disabled"];
+const DECISIVE_FIELDS: [&str; 6] = ["scopes", "endpoints", "networks", "limits", "expires_at", "disabled"];
 
 /// A stage of an API: `restapis/{id}/stages/{stage}`, or `apis/{id}/stages/{stage}` for an HTTP API. That is how API
 /// Gateway's own paths and ARNs name it.
@@ -384,6 +384,7 @@ mod tests {
             ("key.updated", Some(&["scopes"]), true),
             ("key.updated", Some(&["endpoints"]), true),
             ("key.updated", Some(&["networks"]), true),
+            ("key.updated", Some(&["limits"]), true),
             ("key.updated", Some(&["expires_at"]), true),
             ("key.updated", Some(&["name", "description"]), false),
             ("key.updated", Some(&[]), false),

@@ -12,6 +12,7 @@ use keygate_core::idempotency::{self, IdempotencyKey, IdempotencyRecord, Idempot
 use keygate_core::identity::{UserId, WorkspaceId};
 use keygate_core::key::{Generation, HashedKey, Key, LastUse, MAX_DESCRIPTION_LEN, Status, UsedKey, ttl};
 use keygate_core::lifecycle::KeySchedule;
+use keygate_core::limit::Limits;
 use keygate_core::metadata::Metadata;
 use keygate_core::name::Name;
 use keygate_core::network::{MAX_NETWORKS, Network};
@@ -53,6 +54,8 @@ pub struct CreateKey {
     pub networks: Vec<Network>,
     /// The metadata.
     pub metadata: Metadata,
+    /// How many calls the key may make; without any limit, any number.
+    pub limits: Limits,
     /// The owner; the caller, if absent.
     pub user_id: Option<UserId>,
 }
@@ -89,6 +92,7 @@ impl CreateKey {
         if let Some(attribute) = parts.too_large(|_| true) {
             fields.refuse(attribute, response_size::MUST_FIT);
         }
+        let limits = fields.optional("limits", Limits::parse).unwrap_or_default();
         let user_id = fields.optional("user_id", fields::owner);
         if expires_at.is_some() && expires_in.is_some() {
             fields.refuse("expires_in", "must not be sent together with expires_at");
@@ -102,6 +106,7 @@ impl CreateKey {
             endpoints,
             networks,
             metadata,
+            limits,
             user_id,
         }))
     }
@@ -124,11 +129,14 @@ impl CreateKey {
             "user_id": self.user_id,
         });
         // An earlier version did not have these fields. A request that it recorded without them has the same form now.
-        if !self.networks.is_empty() {
-            canonical["networks"] = json!(self.networks);
-        }
-        if !self.metadata.is_empty() {
-            canonical["metadata"] = json!(self.metadata);
+        for (name, is_empty, value) in [
+            ("networks", self.networks.is_empty(), json!(self.networks)),
+            ("metadata", self.metadata.is_empty(), json!(self.metadata)),
+            ("limits", self.limits.is_empty(), json!(self.limits)),
+        ] {
+            if !is_empty {
+                canonical[name] = value;
+            }
         }
         canonical.to_string().into_bytes()
     }
@@ -188,6 +196,8 @@ impl KeyCreator {
     ///   write keys, or requests a permission that it does not have; for a repeated request, also one that its key has got
     ///   since.
     /// - [`Error::InsufficientCredential`]: the caller's credential may not create keys.
+    /// - [`Error::LimitedCaller`]: the caller's key has limits.
+    /// - [`Error::LimitsNotEnforced`]: the key would have limits, which the deployment does not enforce.
     /// - [`Error::CallerRemoved`]: the caller's user was removed, even if the request is a repeated one.
     /// - [`Error::NotYourKey`]: the key would be another user's, and the caller is not an administrator.
     /// - [`Error::NameTaken`], [`Error::QuotaReached`], [`Error::UserRemoved`]: see [`Store::create_key`].
@@ -206,6 +216,8 @@ impl KeyCreator {
         let user_id = request.user_id.clone().unwrap_or_else(|| caller.user_id.clone());
         caller.require_to_act_for(&user_id)?;
         caller.require_all(request.permissions())?;
+        caller.require_unlimited()?;
+        self.settings.require_enforced(&request.limits)?;
 
         let canonical = request.canonical();
         let idempotent = idempotency_key.map(|idempotency_key| IdempotentRequest {
@@ -257,6 +269,7 @@ impl KeyCreator {
             endpoints: Vec::new(),
             networks: Vec::new(),
             metadata: Metadata::default(),
+            limits: Limits::default(),
             user_id: None,
         };
         let context = EventContext::without_request(&request.workspace_id, &request.user_id, now);
@@ -290,6 +303,7 @@ impl KeyCreator {
             endpoints: request.endpoints,
             networks: request.networks,
             metadata: request.metadata,
+            limits: request.limits,
             created_at: whole_second(now),
             created_by: created_by.clone(),
             revision: FIRST_REVISION,
@@ -416,7 +430,7 @@ mod tests {
     #[test]
     fn null_means_absent() {
         let all_null = json!({"name": "ci", "description": null, "expires_at": null, "expires_in": null, "scopes": null,
-            "endpoints": null, "networks": null, "metadata": null, "user_id": null});
+            "endpoints": null, "networks": null, "metadata": null, "limits": null, "user_id": null});
         assert_eq!(parse(&all_null).unwrap(), parse(&json!({"name": "ci"})).unwrap());
         assert_eq!(wrong_places(&json!({"name": null})), ["/name"]);
     }
@@ -426,7 +440,8 @@ mod tests {
         let body = json!({
             "name": "", "description": "d".repeat(501), "expires_at": "yesterday", "expires_in": 0,
             "scopes": ["keys:read", "Keys"], "endpoints": ["GET /orders", "GET orders"],
-            "networks": ["10.0.0.0/8", "10.0.0.1/8"], "metadata": {"env": 1}, "user_id": "a b", "a/b~": 1,
+            "networks": ["10.0.0.0/8", "10.0.0.1/8"], "metadata": {"env": 1},
+            "limits": [{"calls": 0, "per": "day"}], "user_id": "a b", "a/b~": 1,
         });
         let places = wrong_places(&body);
         let expected = [
@@ -438,6 +453,7 @@ mod tests {
             "/endpoints/1",
             "/networks/1",
             "/metadata/env",
+            "/limits/0",
             "/user_id",
             "/a~1b~0",
         ];
@@ -573,7 +589,7 @@ mod tests {
         let first = r#"{"name":"ci","scopes":["a:b"],"expires_in":3600}"#;
         for same in [
             r#"{ "expires_in": 3600, "scopes": ["a:b"], "name": "ci" }"#,
-            r#"{"name":" \u0063i ","scopes":["a:b"],"expires_in":3600,"description":null,"endpoints":[]}"#,
+            r#"{"name":" \u0063i ","scopes":["a:b"],"expires_in":3600,"description":null,"endpoints":[],"limits":[]}"#,
         ] {
             assert_eq!(canonical(same, 500), canonical(first, 0), "{same}");
         }
@@ -584,6 +600,7 @@ mod tests {
             r#"{"name":"ci","scopes":["a:b"]}"#,
             r#"{"name":"ci","scopes":["a:c"],"expires_in":3600}"#,
             r#"{"name":"ci","scopes":["a:b"],"expires_in":3600,"endpoints":["GET /"]}"#,
+            r#"{"name":"ci","scopes":["a:b"],"expires_in":3600,"limits":[{"calls":1,"per":"day"}]}"#,
             r#"{"name":"ci","scopes":["a:b"],"expires_in":3600,"user_id":"bob"}"#,
             r#"{"name":"ci","scopes":["a:b"],"expires_in":3600,"description":"nightly"}"#,
         ] {
@@ -592,6 +609,12 @@ mod tests {
         let [utc, elsewhere] = ["2026-11-23T10:00:00Z", "2026-11-23T12:00:00+02:00"]
             .map(|time| canonical(&json!({"name": "ci", "expires_at": time}).to_string(), 0));
         assert_eq!(utc, elsewhere);
+        let [ordered, unordered] = [
+            r#"{"name":"ci","limits":[{"calls":1,"per":"second"},{"calls":2,"per":"day"}]}"#,
+            r#"{"name":"ci","limits":[{"per":"day","calls":2},{"per":"second","calls":1}]}"#,
+        ]
+        .map(|body| canonical(body, 0));
+        assert_eq!(ordered, unordered);
     }
 
     #[test]

@@ -4,12 +4,16 @@ use keygate_core::context::RequestContext;
 use keygate_core::credential::{Brand, KeyId};
 use keygate_core::error::Error;
 use keygate_core::key::UsedKey;
+use keygate_core::permits::Counters;
 
-use crate::keys::{DetailedKey, ReadableKeys, find_used};
+use crate::keys::{KeyWithWindows, ReadableKeys, find_used};
 use crate::store::keys::KeysTable;
 use crate::store::usage::UsageTable;
 
 /// Reads a key of the caller's workspace. A caller with `keys:write` only reads their own keys.
+///
+/// The counts of limits are one more read, for a key with limits that the caller may read: so it does not tell whether another
+/// workspace has the key.
 ///
 /// # Errors
 ///
@@ -23,9 +27,12 @@ pub async fn get(
     brand: &Brand,
     context: &RequestContext,
     id: KeyId,
-) -> Result<DetailedKey, Error> {
+) -> Result<KeyWithWindows, Error> {
     let readable = ReadableKeys::of(&context.caller)?;
     let (stored, last_use) = find_used(keys, usage, context, id).await?;
     readable.require(&stored.record.user_id)?;
-    Ok(DetailedKey::new(&UsedKey { record: stored.record, last_use }, brand, context.now))
+    let key = UsedKey { record: stored.record, last_use };
+    let counters =
+        if key.record.limits.is_empty() { Counters::default() } else { usage.limit_counters(id).await? };
+    Ok(KeyWithWindows::new(&key, &counters, brand, context.now))
 }

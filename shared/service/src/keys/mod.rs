@@ -21,8 +21,10 @@ use keygate_core::credential::{Brand, Credential, KeyId};
 use keygate_core::error::Error;
 use keygate_core::identity::UserId;
 use keygate_core::key::{LastUse, Status, UsedKey};
+use keygate_core::limit::{Limit, Limits, Period};
 use keygate_core::metadata::Metadata;
 use keygate_core::network::Network;
+use keygate_core::permits::Counters;
 use keygate_core::rights::Operation;
 use keygate_core::scope::{KEYS_READ, KEYS_WRITE};
 use keygate_core::time::rfc3339;
@@ -131,6 +133,7 @@ pub struct ShownKey {
     endpoints: Vec<String>,
     networks: Vec<Network>,
     metadata: Metadata,
+    limits: Limits,
 }
 
 impl ShownKey {
@@ -154,6 +157,7 @@ impl ShownKey {
             endpoints: key.endpoints.iter().map(ToString::to_string).collect(),
             networks: key.networks.clone(),
             metadata: key.metadata.clone(),
+            limits: key.limits.clone(),
         }
     }
 }
@@ -184,6 +188,48 @@ impl DetailedKey {
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+}
+
+/// A single key with what is left of its limits, which only reading a key shows.
+#[derive(Debug, Serialize)]
+pub struct KeyWithWindows {
+    #[serde(flatten)]
+    detailed: DetailedKey,
+    /// The present window of each limit; absent for a key without limits.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    limit_windows: Vec<ShownWindow>,
+}
+
+/// The present window of a limit.
+#[derive(Debug, Serialize)]
+struct ShownWindow {
+    per: Period,
+    /// The calls that no environment of the authorizer has reserved.
+    left: u32,
+    ends_at: String,
+}
+
+impl KeyWithWindows {
+    /// The view of `key` at the time `now`, with the counts of its limits.
+    #[must_use]
+    pub fn new(key: &UsedKey, counters: &Counters, brand: &Brand, now: DateTime<Utc>) -> Self {
+        let window = |limit: &Limit| {
+            let window = limit.per().window(now);
+            ShownWindow {
+                per: limit.per(),
+                left: counters.left(*limit, window),
+                ends_at: rfc3339(window.end),
+            }
+        };
+        let limit_windows = key.record.limits.as_slice().iter().map(window).collect();
+        Self { detailed: DetailedKey::new(key, brand, now), limit_windows }
+    }
+
+    /// The revision of the key, which is its entity tag.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.detailed.revision
     }
 }
 

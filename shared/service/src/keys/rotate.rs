@@ -124,6 +124,7 @@ impl KeyRotator {
     /// - [`Error::InsufficientCredential`]: the caller did not present an API key, or presented the old secret of this one.
     /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`], [`Error::InsufficientNetworks`]: the caller may not
     ///   write keys, or lacks a permission of the key.
+    /// - [`Error::LimitedCaller`]: the caller's key has limits and is not this one.
     /// - [`Error::CallerRemoved`]: the caller's user was removed, even if the request is a repeated one.
     /// - [`Error::NotFound`]: the workspace has no such key.
     /// - [`Error::NotYourKey`]: the key is another user's, and the caller is not an administrator.
@@ -209,6 +210,10 @@ impl KeyRotator {
         let key = stored.record;
         caller.require_to_act_for(&key.user_id)?;
         caller.require_all(key.permissions())?;
+        // A key that rotates itself keeps its limits and their counts.
+        if caller.key_id != id {
+            caller.require_unlimited()?;
+        }
         Ok((key, last_use))
     }
 

@@ -2,6 +2,8 @@
 
 use chrono::TimeDelta;
 use keygate_core::environment::{Environment, InvalidVariable};
+use keygate_core::error::Error;
+use keygate_core::limit::{self, Limits};
 
 use crate::keys::expiry::MaxLifetime;
 
@@ -14,6 +16,8 @@ pub struct KeySettings {
     pub retention: TimeDelta,
     /// `MAX_LIFETIME_DAYS`.
     pub max_lifetime: MaxLifetime,
+    /// `AUTHORIZER_UNCACHED`: whether keys may have limits.
+    pub enforces_limits: bool,
 }
 
 impl KeySettings {
@@ -27,7 +31,17 @@ impl KeySettings {
             per_user: per_user(environment)?,
             retention: environment.days("EXPIRED_KEY_RETENTION_DAYS", 30, 1..=3650)?,
             max_lifetime: MaxLifetime::from_environment(environment)?,
+            enforces_limits: limit::are_enforced(environment)?,
         })
+    }
+
+    /// Requires that the deployment enforces the limits that a key would get.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::LimitsNotEnforced`]: it does not, and there are some.
+    pub(super) fn require_enforced(&self, limits: &Limits) -> Result<(), Error> {
+        if self.enforces_limits || limits.is_empty() { Ok(()) } else { Err(Error::LimitsNotEnforced) }
     }
 }
 
@@ -48,7 +62,7 @@ mod tests {
     fn a_user_has_100_keys_without_a_maximum_lifetime_by_default() {
         let settings = KeySettings::from_environment(&Environment::default()).unwrap();
         assert_eq!((settings.per_user, settings.retention), (100, TimeDelta::days(30)));
-        assert_eq!(settings.max_lifetime.0, None);
+        assert_eq!((settings.max_lifetime.0, settings.enforces_limits), (None, false));
         let days = Environment::from_iter([("MAX_LIFETIME_DAYS", "90")]);
         assert_eq!(KeySettings::from_environment(&days).unwrap().max_lifetime.0, Some(TimeDelta::days(90)));
     }

@@ -9,6 +9,7 @@ use keygate_core::error::Error;
 use keygate_core::fields::{self, FieldError, Fields, Patch};
 use keygate_core::key::{Key, UsedKey, ttl};
 use keygate_core::lifecycle::{KeySchedule, announced_until};
+use keygate_core::limit::Limits;
 use keygate_core::metadata::{Metadata, MetadataPatch};
 use keygate_core::name::Name;
 use keygate_core::network::Network;
@@ -33,6 +34,7 @@ pub struct KeyPatch {
     endpoints: Patch<Vec<EndpointRule>>,
     networks: Patch<Vec<Network>>,
     metadata: Patch<MetadataPatch>,
+    limits: Patch<Limits>,
     expires_at: Patch<DateTime<Utc>>,
     disabled: Patch<bool>,
 }
@@ -56,6 +58,7 @@ impl KeyPatch {
         let endpoints = fields.patched("endpoints", endpoints);
         let networks = fields.patched("networks", networks);
         let metadata = fields.patched("metadata", MetadataPatch::parse);
+        let limits = fields.patched("limits", Limits::parse);
         let expires_at = fields.patched("expires_at", |value| longest.until(value, now));
         if let (Patch::Clear, Some(demand)) = (&expires_at, longest.demand()) {
             fields.refuse("expires_at", &demand);
@@ -70,6 +73,7 @@ impl KeyPatch {
             endpoints,
             networks,
             metadata,
+            limits,
             expires_at,
             disabled,
         }))
@@ -104,6 +108,7 @@ impl KeyPatch {
                 after.metadata = patched.map_err(|error| Error::invalid(error.of("metadata")))?;
             }
         }
+        self.limits.apply_or(Limits::default(), &mut after.limits);
         if self.expires_at != Patch::Unchanged {
             self.expires_at.apply(&mut after.expires_at);
             after.ttl = ttl(after.expires_at, retention);
@@ -141,6 +146,8 @@ impl KeyUpdater {
     /// - [`Error::CallerRemoved`]: the caller's user was removed.
     /// - [`Error::InsufficientScope`], [`Error::InsufficientEndpoints`], [`Error::InsufficientNetworks`]: the caller may not
     ///   write keys; or the change widens the key, and the caller lacks a permission that the key has before or after it.
+    /// - [`Error::LimitedCaller`]: the change widens the key, and the caller's own key has limits.
+    /// - [`Error::LimitsNotEnforced`]: the key would get limits, which the deployment does not enforce.
     /// - [`Error::Invalid`]: after the change, the metadata would be too large, or the key would not fit into a response of
     ///   the authorizer.
     /// - [`Error::NotFound`]: the workspace has no such key.
@@ -166,6 +173,10 @@ impl KeyUpdater {
             caller.may_to(Operation::WidenKey, id)?;
             caller.require_all(stored.record.permissions())?;
             caller.require_all(after.permissions())?;
+            caller.require_unlimited()?;
+        }
+        if after.limits != stored.record.limits {
+            self.settings.require_enforced(&after.limits)?;
         }
         if after == stored.record {
             self.store.change_nothing(context.actor()).await?;
@@ -195,13 +206,14 @@ fn changed(before: &Key, after: &Key) -> Vec<&'static str> {
         ("endpoints", before.endpoints != after.endpoints),
         ("networks", before.networks != after.networks),
         ("metadata", before.metadata != after.metadata),
+        ("limits", before.limits != after.limits),
         ("expires_at", before.expires_at != after.expires_at),
         ("disabled", before.disabled_at != after.disabled_at),
     ];
     fields.into_iter().filter(|(_, changed)| *changed).map(|(field, _)| field).collect()
 }
 
-/// Whether a change lets the holder of a key do more, or for longer: other permissions, a later expiry, or enabling the key.
+/// Whether a change lets the holder of a key do more, or for longer: other permissions, more calls, a later expiry, or enabling the key.
 /// Removing permissions counts too: otherwise a caller could remove them from a stronger key and then rotate it.
 fn widens(before: &Key, after: &Key) -> bool {
     let lives_longer = match (before.expires_at, after.expires_at) {
@@ -210,7 +222,8 @@ fn widens(before: &Key, after: &Key) -> bool {
         (None, _) => false,
     };
     let enabled = before.disabled_at.is_some() && after.disabled_at.is_none();
-    before.permissions() != after.permissions() || lives_longer || enabled
+    let has_more = before.permissions() != after.permissions() || after.limits.exceed(&before.limits);
+    has_more || lives_longer || enabled
 }
 
 #[cfg(test)]
@@ -236,7 +249,7 @@ mod tests {
     fn absent_fields_are_unchanged_and_null_clears() {
         assert_eq!(parse(&json!({}), None).unwrap(), KeyPatch::default());
         let cleared = json!({"description": null, "scopes": null, "endpoints": null, "networks": null,
-            "metadata": null, "expires_at": null, "disabled": null});
+            "metadata": null, "limits": null, "expires_at": null, "disabled": null});
         let expected = KeyPatch {
             name: Patch::Unchanged,
             description: Patch::Clear,
@@ -244,6 +257,7 @@ mod tests {
             endpoints: Patch::Clear,
             networks: Patch::Clear,
             metadata: Patch::Clear,
+            limits: Patch::Clear,
             expires_at: Patch::Clear,
             disabled: Patch::Clear,
         };
@@ -253,7 +267,7 @@ mod tests {
     #[test]
     fn all_invalid_fields_are_reported_together() {
         let body = json!({"name": null, "description": 1, "scopes": ["A"], "endpoints": "*", "networks": "*",
-            "metadata": {"env": 1}, "expires_at": "2020-01-01T00:00:00Z",
+            "metadata": {"env": 1}, "limits": {}, "expires_at": "2020-01-01T00:00:00Z",
             "disabled": "yes", "user_id": "bob"});
         let expected = [
             "/name",
@@ -262,6 +276,7 @@ mod tests {
             "/endpoints",
             "/networks",
             "/metadata/env",
+            "/limits",
             "/expires_at",
             "/disabled",
             "/user_id",

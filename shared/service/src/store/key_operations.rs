@@ -39,7 +39,11 @@ impl KeysTable {
     }
 
     /// Changes a key from `before` to `after`, except for its hashes.
-    pub(super) fn update(&self, before: &Key, after: &Key) -> TransactWriteItem {
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Broken`]: the limits cannot be written as an attribute.
+    pub(super) fn update(&self, before: &Key, after: &Key) -> Result<TransactWriteItem, Error> {
         let scopes = after.scopes.iter().map(text).collect();
         let endpoints: Vec<_> = after.endpoints.iter().map(text).collect();
         let endpoints = (!endpoints.is_empty()).then_some(AttributeValue::L(endpoints));
@@ -48,6 +52,7 @@ impl KeysTable {
         let metadata: HashMap<_, _> =
             after.metadata.iter().map(|(name, value)| (name.to_owned(), text(&value))).collect();
         let metadata = (!metadata.is_empty()).then_some(AttributeValue::M(metadata));
+        let limits = (!after.limits.is_empty()).then(|| serde_dynamo::to_attribute_value(&after.limits));
         let update = UpdateExpression::new()
             .set("name", text(&after.name))
             .set("name_folded", text(&after.name.folded()))
@@ -57,6 +62,7 @@ impl KeysTable {
             .set_or_remove("endpoints", endpoints)
             .set_or_remove("networks", networks)
             .set_or_remove("metadata", metadata)
+            .set_or_remove("limits", limits.transpose().map_err(|_| broken("key"))?)
             .set_or_remove("expires_at", after.expires_at.map(seconds))
             .set_or_remove("ttl", after.ttl.map(seconds))
             .set_or_remove("disabled_at", after.disabled_at.map(seconds));
@@ -65,7 +71,7 @@ impl KeysTable {
         if before.disabled_at.is_none() && after.disabled_at.is_some() {
             update = update.add(TOKEN_GENERATION, 1);
         }
-        expression::update(&self.table, item_key(after.key_id), update, is_as_read(before))
+        Ok(expression::update(&self.table, item_key(after.key_id), update, is_as_read(before)))
     }
 
     /// Changes the secrets of a key from `before` to `after` with another hash, and revokes its tokens on request.

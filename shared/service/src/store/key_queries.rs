@@ -23,7 +23,7 @@ use crate::store::pagination::{FoundItems, Section};
 use crate::store::usage::{self, BY_LAST_USED_AT, UsageTable};
 
 /// The attributes of a key that its indexes project. The role of `list-keys` lists the same attributes.
-const LISTED: &str = "key_id, workspace_id, user_id, #name, name_folded, description, scopes, endpoints, networks, metadata, created_at, created_by, revision, \
+const LISTED: &str = "key_id, workspace_id, user_id, #name, name_folded, description, scopes, endpoints, networks, metadata, limits, created_at, created_by, revision, \
      expires_at, #ttl, disabled_at";
 
 /// The maximum number of pages, of up to a megabyte each, that are read of one user's keys: thousands of keys.

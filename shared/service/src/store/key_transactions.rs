@@ -128,6 +128,7 @@ impl Store {
     /// - [`Error::NameTaken`]: another key of the workspace has the name and has not expired.
     /// - [`Error::QuotaReached`]: the key must be counted again, and the user has `quota` keys that have not expired.
     /// - [`Error::UserRemoved`]: the key must be counted again, and the user was removed.
+    /// - [`Error::Broken`]: the key cannot be written as an item.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn update_key(
         &self,
@@ -144,7 +145,7 @@ impl Store {
             (HeldEntries::ALL, QuotaReservation::new(&self.workspaces, after, quota, now));
         for _ in 0..ATTEMPTS {
             let mut transaction = Transaction::new(actor, &self.workspaces);
-            let key = transaction.add(self.keys.update(&before.record, after));
+            let key = transaction.add(self.keys.update(&before.record, after)?);
             transaction.add(self.activity.put(event)?);
             let name = (renamed || moved).then(|| transaction.add(self.workspaces.put_name(after, now)));
             let old_name = (renamed && held.name).then(|| {

@@ -21,7 +21,7 @@ use crate::store::conditional_write::outcome;
 use crate::store::item::{Item, broken, bytes, number, text};
 
 /// The attributes of a key without its hashes. The IAM roles list the same attributes and deny a request for any other.
-pub(super) const UNHASHED: &str = "key_id, workspace_id, user_id, #name, name_folded, description, scopes, endpoints, networks, metadata, created_at, \
+pub(super) const UNHASHED: &str = "key_id, workspace_id, user_id, #name, name_folded, description, scopes, endpoints, networks, metadata, limits, created_at, \
      created_by, revision, expires_at, #ttl, disabled_at, previous_expires_at, previous_transferred, unclaimed, rotation, due_at";
 
 /// The table.

@@ -3,7 +3,7 @@
 //! Each table has its own file: [`keys`], [`workspaces`], [`tokens`], [`activity`], [`usage`],
 //! [`legacy_keys`]. A table with several
 //! purposes has one more file for each: `key_operations`, [`key_queries`], [`due_keys`] and [`unused_keys`];
-//! `workspace_names`, [`workspace_members`], `workspace_users`, [`workspace_counters`] and `idempotency_records`.
+//! `workspace_names`, [`workspace_members`], `workspace_users`, [`workspace_counters`] and `idempotency_records`; [`limit_windows`].
 //! Transactions over several tables are in the files that end with `_transactions`. `item` and `expression` build requests,
 //! and `transaction` commits changes on behalf of an actor. Lists are pages of a `paged_query`, see [`pagination`].
 //!
@@ -54,6 +54,7 @@ pub mod keys;
 pub mod legacy_key_transactions;
 pub mod legacy_keys;
 mod lifecycle_transactions;
+pub mod limit_windows;
 mod live_tokens;
 mod paged_query;
 pub mod pagination;

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `LAST` | the last use of a key. It exists from the creation to the deletion of its key |
 //! | `CALLS#<hour>` | the calls of a key in an hour, see [`hourly_calls`](super::hourly_calls) |
+//! | `LIMITS` | the calls of a key with limits in its present windows, see [`limit_windows`](super::limit_windows) |
 //!
 //! The index `by_last_used_at` orders the keys of a workspace by last use. A key that was never used has the last use 0, so
 //! that the index contains it. Lists read the index, see [`key_queries`](super::key_queries), and so does the function that

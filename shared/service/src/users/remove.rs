@@ -157,8 +157,8 @@ impl UserRemover {
     /// the input of the second step. Removing a user again returns another one, so that a client may repeat the request.
     ///
     /// Users cannot remove themselves, so that a workspace does not lose its last administrator by accident. Transferred
-    /// keys act for another user, so a transfer requires everything that a key may have: the scope of an administrator and
-    /// no endpoint rules.
+    /// keys act for another user, so a transfer requires everything that a key may have: the scope of an administrator, no
+    /// endpoint rules and no limits.
     ///
     /// # Errors
     ///
@@ -166,6 +166,7 @@ impl UserRemover {
     ///   transfer keys.
     /// - [`Error::InsufficientCredential`]: the caller presented an access token, a legacy key or the secret of a former
     ///   user.
+    /// - [`Error::LimitedCaller`]: the keys would be transferred, and the caller's key has limits.
     /// - [`Error::OwnUser`]: the user is the caller.
     /// - [`Error::CallerRemoved`]: the caller's user was removed.
     /// - [`Error::UserRemoved`]: the user who would get the keys was removed.
@@ -187,6 +188,7 @@ impl UserRemover {
             let of_administrator =
                 Permissions { scopes: &[Scope::workspace_admin()], endpoints: &[], networks: &[] };
             caller.require_all(of_administrator)?;
+            caller.require_unlimited()?;
         }
         let removal = Removal {
             workspace_id: caller.workspace_id.clone(),
