@@ -617,6 +617,38 @@ class Keys(unittest.TestCase):
         self.assertEqual(merged()["Parameters"]["PepperReplicaRegions"]["Default"], "")
 
 
+class Peppers(unittest.TestCase):
+    def test_every_function_that_hashes_secrets_has_the_pepper_versions_of_the_parameters(self) -> None:
+        """A function that lacked a version could not check what another one has hashed."""
+        expected = {
+            "PEPPER_KEY": {"Fn::GetAtt": ["PepperKey", "Arn"]},
+            "PEPPER_VERSIONS": {"Fn::Join": [",", {"Ref": "PepperVersions"}]},
+            "CURRENT_PEPPER_VERSION": {"Ref": "CurrentPepperVersion"},
+        }
+        roles = of_type("AWS::IAM::Role")
+        hashing = set()
+        for name, function in of_type("AWS::Lambda::Function").items():
+            role = compact(roles[function["Role"]["Fn::GetAtt"][0]])
+            if '"DerivePeppers"' in role:
+                variables = function["Environment"]["Variables"]
+                self.assertEqual({each: variables.get(each) for each in expected}, expected, name)
+                hashing.add(name)
+            else:
+                self.assertNotIn("PEPPER", compact(function), name)
+        self.assertEqual(len(hashing), 7)
+
+    def test_the_current_version_has_to_be_listed(self) -> None:
+        (assertion,) = merged()["Rules"]["CurrentPepperIsListed"]["Assertions"]
+        listed = {"Fn::Contains": [{"Ref": "PepperVersions"}, {"Ref": "CurrentPepperVersion"}]}
+        self.assertEqual(assertion["Assert"], listed)
+        pattern = merged()["Parameters"]["PepperVersions"]["AllowedPattern"]
+        for version in ("1", "27"):
+            self.assertRegex(version, pattern)
+        # As the functions read them: a sign or a zero would make another label.
+        for version in ("0", "01", "+1", "", "1 ", "1:label"):
+            self.assertNotRegex(version, pattern)
+
+
 class Permissions(unittest.TestCase):
     def test_a_permission_of_eventbridge_has_no_source_account(self) -> None:
         """EventBridge is reported to invoke nothing then, silently; the rule's ARN contains the account anyway.
