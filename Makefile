@@ -237,9 +237,11 @@ ARCH_FLAG = $(or $(ARCH_FLAG_$(ARCH)),$(error ARCH must be x86_64 or arm64, not 
 ARCH_FLAG_x86_64 := --x86-64
 ARCH_FLAG_arm64 := --arm64
 
+# The time is the revision, so that the authorizer's alias gets a new version with every deployment.
 deploy: build merge ## Deploy to the AWS account of your credentials: STACK=keygate PARAMETERS="LogLevel=debug"
 	@$(WITH_CLI) sam deploy --template-file target/infra/template.yaml --config-file $(CURDIR)/infra/samconfig.toml \
-		--stack-name $(STACK) --parameter-overrides Architecture=$(ARCH) $(PARAMETERS)
+		--stack-name $(STACK) --parameter-overrides Architecture=$(ARCH) \
+		ConfigurationRevision=$(shell date -u +%Y-%m-%dT%H:%M:%SZ) $(PARAMETERS)
 
 SMOKE = $(PYTHON) tools/smoke.py --stack "$(STACK)" --examples "$(EXAMPLES)" --wait "$(WAIT)"
 smoke: setup ## Use a deployed stack and the example stack as clients do, and settle doubts about AWS

@@ -160,7 +160,7 @@ def unwatched(resources: dict) -> list[str]:
     by_api = set()
     for permission in of_type(resources, "AWS::Lambda::Permission").values():
         if permission["Principal"] == "apigateway.amazonaws.com":
-            by_api |= set(references(permission["FunctionName"]))
+            by_api |= {function_of(resources, name) for name in references(permission["FunctionName"])}
     for function in of_type(resources, "AWS::Lambda::Function"):
         # To an API a throttled function and a failed one are a 5xx.
         if function not in by_api and function not in INVOKED_DIRECTLY:

@@ -5,6 +5,7 @@ python -m unittest discover -s infra
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import tomllib
@@ -17,6 +18,7 @@ from unittest import mock
 
 import merge
 import translate
+import upgrade
 from test_merge import fields
 from translate import EXAMPLES, load, translation
 
@@ -378,6 +380,8 @@ class Options(unittest.TestCase):
         "CertificateArn": CERTIFICATE,
         "TlsPolicy": "SecurityPolicy_TLS13_1_2_2021_06",
         "AuthorizerReservedConcurrency": "50",
+        "AuthorizerProvisionedConcurrency": "5",
+        "GradualDeployment": "true",
         "OAuthIssuer": "https://auth.example.com",
         "OAuthThrottleRate": "7",
         "OAuthThrottleBurst": "9",
@@ -493,6 +497,34 @@ class Options(unittest.TestCase):
         self.assertEqual({name: each for name, each in reserved.items() if each}, {"AuthorizeFunction": "50"})
         self.assertNotIn("ReservedConcurrentExecutions", self.off.resources["AuthorizeFunction"]["Properties"])
 
+    def test_only_the_alias_of_the_authorizer_provisions_concurrency(self) -> None:
+        provisioned = {"ProvisionedConcurrentExecutions": "5"}
+        for resources, expected in ((self.on, provisioned), (self.off, None)):
+            ((_, alias),) = resources.of_type("AWS::Lambda::Alias").items()
+            self.assertEqual(alias.get("ProvisionedConcurrencyConfig"), expected)
+
+    def test_codedeploy_moves_the_alias_only_where_deployments_are_gradual(self) -> None:
+        group = self.on.resources["AuthorizeFunctionDeploymentGroup"]["Properties"]
+        alarms = {each["Name"]["Ref"] for each in group["AlarmConfiguration"]["Alarms"]}
+        self.assertEqual(alarms, {"AuthorizerErrorsAlarm", "AuthorizerCrashesAlarm"})
+        for alarm in alarms:
+            # Canary10Percent10Minutes: an alarm that takes longer would come after all calls went to the new version.
+            properties = self.on.resources[alarm]["Properties"]
+            self.assertLess(properties["Period"] * properties["EvaluationPeriods"], 600, alarm)
+        self.assertIn("DEPLOYMENT_STOP_ON_ALARM", group["AutoRollbackConfiguration"]["Events"])
+        self.assertEqual(group["DeploymentConfigName"]["Fn::Sub"][1], {"ConfigName": "Canary10Percent10Minutes"})
+        self.assertEqual(group["ServiceRoleArn"], {"Fn::GetAtt": ["GradualDeploymentRole", "Arn"]})
+        # SAM would write a role without a boundary, with a policy of AWS.
+        self.assertNotIn("CodeDeployServiceRole", self.on.resources)
+        update = self.on.resources["AuthorizeFunctionAliaslive"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
+        self.assertEqual(update["DeploymentGroupName"], {"Ref": "AuthorizeFunctionDeploymentGroup"})
+        self.assertNotIn("UpdatePolicy", self.off.resources["AuthorizeFunctionAliaslive"])
+        self.assertNotIn("GradualDeploymentRole", self.off.resources)
+        kinds = {each["Type"].rpartition("::")[0] for each in self.off.resources.values()}
+        self.assertNotIn("AWS::CodeDeploy", kinds)
+        (assertion,) = merged()["Rules"]["GradualDeploymentsHaveAlarms"]["Assertions"]
+        self.assertEqual(assertion["Assert"], {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlarmTopicArn"}, ""]}]})
+
     def test_the_oauth_api_has_throttles_of_its_own_and_one_host(self) -> None:
         settings = self.on.resources["OAuthStage"]["Properties"]["DefaultRouteSettings"]
         self.assertEqual((settings["ThrottlingRateLimit"], settings["ThrottlingBurstLimit"]), ("7", "9"))
@@ -555,6 +587,7 @@ class Names(unittest.TestCase):
     OF_ANOTHER = frozenset(
         {
             ("AWS::Logs::SubscriptionFilter", "LogGroupName"),
+            ("AWS::Lambda::Alias", "Name"),
             ("AWS::Logs::MetricFilter", "LogGroupName"),
             ("AWS::ApiGatewayV2::Authorizer", "Name"),
         }
@@ -661,6 +694,64 @@ class Permissions(unittest.TestCase):
         for name, permission in permissions.items():
             self.assertIn("SourceArn", permission, name)
             self.assertEqual("SourceAccount" in permission, name not in events, name)
+
+
+class Versions(unittest.TestCase):
+    """A changed parameter reaches each function that is invoked."""
+
+    def test_a_version_has_every_parameter_because_each_deployment_publishes_one(self) -> None:
+        """Where an alias is invoked: another revision replaces the version, and Lambda sees a change to publish.
+
+        https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-lambda-version.html
+        """
+        versions, functions = of_type("AWS::Lambda::Version"), of_type("AWS::Lambda::Function")
+        revision = {"Ref": "ConfigurationRevision"}
+        self.assertIn("/properties/Description", upgrade.create_only("AWS::Lambda::Version"))
+        aliases = of_type("AWS::Lambda::Alias")
+        self.assertEqual({each["FunctionName"]["Ref"] for each in aliases.values()}, {"AuthorizeFunction"})
+        for name, alias in aliases.items():
+            version = versions[alias["FunctionVersion"]["Fn::GetAtt"][0]]
+            self.assertEqual((version["FunctionName"], version["Description"]), (alias["FunctionName"], revision), name)
+            variables = functions[alias["FunctionName"]["Ref"]]["Environment"]["Variables"]
+            self.assertIn(revision, variables.values(), name)
+
+    def test_a_changed_property_makes_a_version_and_a_changed_parameter_takes_a_revision(self) -> None:
+        def version(template: dict, **parameters: str) -> str:
+            resources = translation(template, **parameters)["Resources"].items()
+            (name,) = [name for name, each in resources if each["Type"] == "AWS::Lambda::Version"]
+            return name
+
+        changed = copy.deepcopy(merged())
+        changed["Resources"]["AuthorizeFunction"]["Properties"]["Timeout"] += 1
+        self.assertNotEqual(version(changed), version(merged()))
+        # The reason for the revision: SAM does not see this change.
+        self.assertEqual(version(merged(), CacheSeconds="7"), version(merged()))
+
+    def test_nothing_invokes_a_function_beside_its_alias(self) -> None:
+        """And a function without an alias is invoked as it is deployed, with every parameter."""
+        behind_alias = {each["FunctionName"]["Ref"]: name for name, each in of_type("AWS::Lambda::Alias").items()}
+        invoking = 0
+        for name, resource in translated()["Resources"].items():
+            kind, properties = resource["Type"], resource.get("Properties", {})
+            if kind == "AWS::Lambda::Permission":
+                targets = [compact(properties["FunctionName"])]
+            elif kind in ("AWS::ApiGateway::RestApi", "AWS::ApiGatewayV2::Integration"):
+                targets = re.findall(r"functions/\$\{([^}]+)\}/invocations", compact(properties))
+            elif kind == "AWS::Lambda::EventSourceMapping":
+                targets = [compact(properties["FunctionName"])]
+            elif kind == "AWS::Events::Rule":
+                targets = [compact(properties["Targets"])]
+            else:
+                continue
+            invoking += len(targets)
+            for target in targets:
+                for function in behind_alias:
+                    self.assertNotRegex(target, rf"\b{function}\b", name)
+        self.assertGreater(invoking, 50)
+        targets = compact(translated()["Resources"]["ManagementApi"]["Properties"]["Body"])
+        self.assertIn(f"functions/${{{behind_alias['AuthorizeFunction']}}}/invocations", targets)
+        output = translated()["Outputs"]["AuthorizerFunctionArn"]["Value"]
+        self.assertEqual(output, {"Ref": behind_alias["AuthorizeFunction"]})
 
 
 class Deployments(unittest.TestCase):

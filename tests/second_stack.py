@@ -1,9 +1,9 @@
-"""Deploys a second stack of Keygate beside the first one, deletes it, and deploys it again under the same name.
+"""Deploys a second stack of Keygate beside the first one, updates it, deletes it, and deploys it again.
 
-Neither stack accepts the other's keys, not even where the other's table has them. The resources that
-docs/runbooks.md lists remain of a deleted stack, can be removed as that page says, and are not in the way of the next
-stack of that name. The second stack is updated as an operator updates a stack, to a new pepper. The first stack is only
-read. `make e2e` runs this last, with the environment of its stack.
+Neither stack accepts the other's keys, not even where the other's table has them. The update changes parameters, a new
+pepper among them, as docs/runbooks.md says, and no request fails meanwhile. The resources that docs/runbooks.md lists
+remain of a deleted stack, can be removed as that page says, and are not in the way of the next stack of the same name.
+The first stack is only read. `make e2e` runs this last, with the environment of its stack.
 
     PYTHONPATH=tools:infra/local second_stack.py
 """
@@ -123,7 +123,7 @@ def create_stack(deployment: Deployment) -> None:
     client.create_stack(
         StackName=SECOND,
         TemplateURL=template_url(deployment),
-        Parameters=as_cloudformation_has_them(PARAMETERS),
+        Parameters=as_cloudformation_has_them(PARAMETERS | revision()),
         Capabilities=CAPABILITIES,
     )
     client.get_waiter("stack_create_complete").wait(StackName=SECOND, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
@@ -131,6 +131,11 @@ def create_stack(deployment: Deployment) -> None:
 
 def template_url(deployment: Deployment) -> str:
     return f"{deployment.emulator_url}/{ARTIFACTS}/{TEMPLATE_OBJECT}"
+
+
+def revision() -> dict[str, str]:
+    """The revision of a deployment, which differs from all others."""
+    return {"ConfigurationRevision": str(time.monotonic_ns())}
 
 
 def as_cloudformation_has_them(parameters: dict[str, str]) -> list[dict[str, str]]:
@@ -141,8 +146,13 @@ def introduce_pepper(deployment: Deployment, url: str, key: str) -> None:
     """Introduces a pepper version and removes the old one, as docs/runbooks.md says, while requests go on."""
     unused = create_key(url, key, "unused")
     check(refuses(deployment, PepperVersions="1", CurrentPepperVersion="2"), "a current version has to be listed")
+    stage = stage_deployment(deployment)
+    check(log_levels(deployment) == {"info"}, "every function is invoked with the first parameters")
     with requests_without_failure(url, key):
-        update(deployment, PepperVersions="1,2")
+        update(deployment, PepperVersions="1,2", LogLevel="warn")
+    check(log_levels(deployment) == {"warn"}, "every function is invoked with a changed parameter")
+    check(stage_deployment(deployment) != stage, "the stage of the management API has a new deployment")
+    move_alias_back_and_forth(deployment, url, key)
     between = create_key(url, key, "between")
     check(works(url, between) and works(url, key), "keys work while the new version is only listed")
     check(pepper_versions(deployment, key, between, unused) == [1, 1, 1], "no function uses the new version yet")
@@ -152,7 +162,9 @@ def introduce_pepper(deployment: Deployment, url: str, key: str) -> None:
     new = create_key(url, key, "new")
     check(pepper_versions(deployment, new) == [2], "a new key has the new version")
     check(works(url, key) and works(url, between) and works(url, new), "every key works under its version")
-    eventually(lambda: pepper_versions(deployment, key, between) == [2, 2], "keys get the new version when they are used")
+    eventually(
+        lambda: pepper_versions(deployment, key, between) == [2, 2], "keys get the new version when they are used"
+    )
     check(pepper_versions(deployment, unused) == [1], "a key that is not used keeps the old version")
     left = key_counts()
     check(set(left) == {1, 2}, f"pepper-status has both versions: {left}")
@@ -171,10 +183,46 @@ def update(deployment: Deployment, **parameters: str) -> None:
     client.update_stack(
         StackName=SECOND,
         TemplateURL=template_url(deployment),
-        Parameters=as_cloudformation_has_them(PARAMETERS | parameters),
+        Parameters=as_cloudformation_has_them(PARAMETERS | revision() | parameters),
         Capabilities=CAPABILITIES,
     )
     client.get_waiter("stack_update_complete").wait(StackName=SECOND, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
+
+
+def log_levels(deployment: Deployment) -> set[str]:
+    """The parameter LogLevel, as each function has it where it is invoked: at its alias, if it has one."""
+    client, levels, aliases = deployment.client("lambda"), set(), 0
+    for physical in physical_ids(deployment, SECOND, "AWS::Lambda::Function").values():
+        names = [alias["Name"] for alias in client.list_aliases(FunctionName=physical)["Aliases"]]
+        (qualifier,) = names or ["$LATEST"]
+        configuration = client.get_function_configuration(FunctionName=physical, Qualifier=qualifier)
+        levels.add(configuration["Environment"]["Variables"]["LOG_LEVEL"])
+        aliases += len(names)
+    check(aliases == 1, "the authorizer alone has an alias")
+    return levels
+
+
+def stage_deployment(deployment: Deployment) -> str:
+    """The deployment that the stage of the management API serves."""
+    outputs = deployment.outputs(SECOND)
+    stage = deployment.client("apigateway").get_stage(restApiId=outputs["ApiId"], stageName=outputs["StageName"])
+    return stage["deploymentId"]
+
+
+def move_alias_back_and_forth(deployment: Deployment, url: str, key: str) -> None:
+    """Moves the alias of the authorizer to the version before and back, as docs/runbooks.md says."""
+    client, function = deployment.client("lambda"), deployment.outputs(SECOND)["AuthorizerFunctionName"]
+    present = client.get_alias(FunctionName=function, Name="live")["FunctionVersion"]
+    versions = [each["Version"] for each in client.list_versions_by_function(FunctionName=function)["Versions"]]
+    check(
+        versions == ["$LATEST", "1", "2"] and present == "2",
+        f"each deployment makes a version, and keeps it: {versions}",
+    )
+    client.update_alias(FunctionName=function, Name="live", FunctionVersion="1")
+    check(log_levels(deployment) == {"info", "warn"}, "the authorizer has the configuration of the version before")
+    check(works(url, key), "an earlier version works")
+    client.update_alias(FunctionName=function, Name="live", FunctionVersion=present)
+    check(log_levels(deployment) == {"warn"}, "and the present one again")
 
 
 def refuses(deployment: Deployment, **parameters: str) -> bool:
@@ -193,7 +241,7 @@ def requests_without_failure(url: str, key: str) -> Iterator[None]:
     ended = threading.Event()
 
     def send() -> None:
-        while not ended.wait(0.2):
+        while not ended.wait(0.02):
             statuses.append(send_request(url, "GET", "/me", key)[0])
             body = {"name": f"meanwhile {time.monotonic_ns()}", "user_id": MEANWHILE}
             statuses.append(send_request(url, "POST", "/api-keys", key, body)[0])
@@ -201,12 +249,16 @@ def requests_without_failure(url: str, key: str) -> Iterator[None]:
     thread = threading.Thread(target=send)
     thread.start()
     try:
+        eventually(lambda: len(statuses) >= 4, "requests are sent before the update")
         yield
+        # The first ones after it start environments with the new parameters.
+        sent = len(statuses)
+        eventually(lambda: len(statuses) >= sent + 10, "requests are sent after the update")
     finally:
         ended.set()
         thread.join()
     failed = [status for status in statuses if status not in (200, 201)]
-    check(len(statuses) >= 10 and not failed, f"all of {len(statuses)} requests succeed during an update: {failed}")
+    check(not failed, f"all of {len(statuses)} requests succeed before, during and after an update: {failed}")
 
 
 def create_key(url: str, key: str, name: str) -> str:
@@ -254,11 +306,15 @@ def works(url: str, key: str) -> bool:
     return status == 200
 
 
-def physical_ids(deployment: Deployment, stack: str) -> dict[str, str]:
-    """The physical ids of a stack's resources, by their names in the template."""
+def physical_ids(deployment: Deployment, stack: str, kind: str = "") -> dict[str, str]:
+    """The physical ids of a stack's resources, or of those of a type, by their names in the template."""
     pages = deployment.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
     resources = pages.search("StackResourceSummaries")
-    return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
+    return {
+        resource["LogicalResourceId"]: resource["PhysicalResourceId"]
+        for resource in resources
+        if kind in ("", resource["ResourceType"])
+    }
 
 
 def retained_resources(deployment: Deployment, resources: dict[str, str]) -> dict[str, str]:

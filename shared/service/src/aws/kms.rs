@@ -199,7 +199,8 @@ mod tests {
 
     #[test]
     fn versions_are_numbers_each_once() {
-        for wrong in ["", "0", "one", "1,", "1,1", "01", "+1", "1 ,2", "1, 2", "4294967296", "1:label:arn:a"] {
+        for wrong in ["", "0", "one", "1,", "1,1", "01", "+1", "1 ,2", "1, 2", "4294967296", "1:label:arn:a"]
+        {
             assert_eq!(peppers(KEY, wrong, "1").unwrap_err().name, "PEPPER_VERSIONS", "{wrong}");
         }
         for wrong in ["", "alias/keygate-pepper"] {
@@ -209,7 +210,8 @@ mod tests {
 
     #[test]
     fn the_key_of_an_idempotent_request_is_version_label_and_key() {
-        let source = |value| MacKeySource::of_creates(&Environment::from_iter([("IDEMPOTENT_CREATE_MAC_KEY", value)]));
+        let source =
+            |value| MacKeySource::of_creates(&Environment::from_iter([("IDEMPOTENT_CREATE_MAC_KEY", value)]));
         let one = source("1:one:arn:aws:kms:eu-west-1:1:key/a").unwrap();
         assert_eq!((one.version, one.label.as_str(), one.kms_key.as_str()), (1, "one", KEY));
         for wrong in ["", "one", "1:one", "1:one:key/a", "1::arn:aws:kms", "x:one:arn:a"] {
