@@ -20,7 +20,7 @@ import merge
 import translate
 import upgrade
 from test_merge import fields
-from translate import EXAMPLES, load, translation
+from translate import EXAMPLES, OAUTH_CLOUDFRONT, load, translation
 
 # ARNs are longest in this partition. The stack's name has 60 characters.
 PSEUDO_PARAMETERS = {
@@ -548,7 +548,7 @@ class Options(unittest.TestCase):
 class Scanners(unittest.TestCase):
     def test_every_skipped_check_has_a_reason(self) -> None:
         skipped = 0
-        for template in (merged(), load(EXAMPLES.read_text("utf-8"))):
+        for template in (merged(), *(load(path.read_text("utf-8")) for path in (EXAMPLES, OAUTH_CLOUDFRONT))):
             for name, resource in template["Resources"].items():
                 for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", []):
                     self.assertTrue(skip["id"] and skip["comment"].strip(), name)
@@ -559,6 +559,41 @@ class Scanners(unittest.TestCase):
             if line.startswith("  - "):
                 self.assertRegex(line, r"^  - CKV_AWS_[0-9]+$")
                 self.assertRegex(before, r"^  # ", f"{line} has no reason")
+
+
+class OAuthBehindCloudFront(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.resources = load(OAUTH_CLOUDFRONT.read_text(encoding="utf-8"))["Resources"]
+
+    def test_no_log_and_no_sample_has_the_key_of_a_client(self) -> None:
+        """Clients send it as the password of HTTP Basic."""
+        redacted = self.resources["WebAclLogs"]["Properties"]["RedactedFields"]
+        self.assertIn({"SingleHeader": {"Name": "authorization"}}, redacted)
+        acl = self.resources["WebAcl"]["Properties"]
+        visibilities = [acl["VisibilityConfig"], *(rule["VisibilityConfig"] for rule in acl["Rules"])]
+        self.assertEqual([each["SampledRequestsEnabled"] for each in visibilities], [False] * 4)
+
+    def test_a_response_is_not_cached_and_every_header_but_the_host_reaches_the_api(self) -> None:
+        """The ids of CachingDisabled and AllViewerExceptHostHeader.
+
+        https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/using-managed-origin-request-policies.html
+        """
+        behavior = self.resources["Distribution"]["Properties"]["DistributionConfig"]["DefaultCacheBehavior"]
+        self.assertEqual(behavior["CachePolicyId"], "4135ea2d-6df8-44a3-9df3-4b5a84be39ad")
+        self.assertEqual(behavior["OriginRequestPolicyId"], "b689b0a8-53d0-40ab-baf2-68738e2966ac")
+        self.assertEqual(behavior["ViewerProtocolPolicy"], "https-only")
+
+    def test_each_address_has_a_limit_before_all_other_rules(self) -> None:
+        acl = self.resources["WebAcl"]["Properties"]
+        self.assertEqual(acl["Scope"], "CLOUDFRONT")
+        first = min(acl["Rules"], key=lambda rule: rule["Priority"])
+        limit = first["Statement"]["RateBasedStatement"]
+        self.assertEqual((limit["AggregateKeyType"], limit["Limit"]), ("IP", {"Ref": "RequestsPerMinute"}))
+        self.assertEqual(limit["EvaluationWindowSec"], 60)
+        refusal = first["Action"]["Block"]["CustomResponse"]
+        body = json.loads(acl["CustomResponseBodies"][refusal["CustomResponseBodyKey"]]["Content"])
+        self.assertEqual((refusal["ResponseCode"], body["error"]), (429, "temporarily_unavailable"))
 
 
 class AccessLogs(unittest.TestCase):
@@ -596,9 +631,9 @@ class Names(unittest.TestCase):
     GLOBAL = ("AWS::IAM::", "AWS::CloudWatch::Dashboard", "AWS::S3::Bucket", "AWS::CloudFront::", "AWS::Route53::")
 
     def test_no_name_collides_with_a_second_stack_or_a_second_region(self) -> None:
-        examples = load(EXAMPLES.read_text(encoding="utf-8"))
-        resources = translated()["Resources"] | examples["Resources"]
-        self.assertEqual(len(resources), len(translated()["Resources"]) + len(examples["Resources"]))
+        templates = [translated(), *(load(path.read_text("utf-8")) for path in (EXAMPLES, OAUTH_CLOUDFRONT))]
+        resources = {name: each for template in templates for name, each in template["Resources"].items()}
+        self.assertEqual(len(resources), sum(len(template["Resources"]) for template in templates))
         names = []
         for name, resource in resources.items():
             for field, value in resource.get("Properties", {}).items():
