@@ -688,8 +688,10 @@ class Keys(unittest.TestCase):
 class Peppers(unittest.TestCase):
     def test_every_function_that_hashes_secrets_has_the_pepper_versions_of_the_parameters(self) -> None:
         """A function that lacked a version could not check what another one has hashed."""
+        own_key = {"Fn::GetAtt": ["PepperKey", "Arn"]}
+        key = {"Fn::If": ["UsesPepperReplica", {"Ref": "PepperReplicaArn"}, own_key]}
         expected = {
-            "PEPPER_KEY": {"Fn::GetAtt": ["PepperKey", "Arn"]},
+            "PEPPER_KEY": key,
             "PEPPER_VERSIONS": {"Fn::Join": [",", {"Ref": "PepperVersions"}]},
             "CURRENT_PEPPER_VERSION": {"Ref": "CurrentPepperVersion"},
         }
@@ -700,6 +702,8 @@ class Peppers(unittest.TestCase):
             if '"DerivePeppers"' in role:
                 variables = function["Environment"]["Variables"]
                 self.assertEqual({each: variables.get(each) for each in expected}, expected, name)
+                # It may use the key that it uses, and no other one.
+                self.assertIn(f'"Action":"kms:GenerateMac","Resource":{compact(key)}', role, name)
                 hashing.add(name)
             else:
                 self.assertNotIn("PEPPER", compact(function), name)

@@ -73,6 +73,8 @@ def main() -> int:
     backup = stored_key(deployment, SECOND, key)
     introduce_pepper(deployment, url, key)
 
+    take_over(deployment, url, first_key)
+
     resources = physical_ids(deployment, SECOND)
     retained = retained_resources(deployment, resources)
     delete_stack(deployment, SECOND)
@@ -175,6 +177,19 @@ def introduce_pepper(deployment: Deployment, url: str, key: str) -> None:
     eventually(lambda: set(key_counts()) == {2}, "pepper-status no longer lists the old version")
     update(deployment, PepperVersions="2", CurrentPepperVersion="2")
     check(works(url, key) and works(url, unused) and works(url, new), "every key works without the old version")
+
+
+def take_over(deployment: Deployment, url: str, first_key: str) -> None:
+    """Gives the second stack the pepper and the data of the first one, as after the loss of a Region.
+
+    The emulator has one Region, so the key itself takes the place of its replica, which has the same material.
+    """
+    restore(deployment, SECOND, stored_key(deployment, STACK, first_key))
+    update(deployment, PepperReplicaArn=os.environ["KEYGATE_PEPPER_KEY"])
+    check(works(url, first_key), "a stack with the pepper and the item of another one accepts its key")
+    update(deployment)
+    check(not works(url, first_key), "with a pepper of its own it does not")
+    remove(deployment, SECOND, first_key)
 
 
 def update(deployment: Deployment, **parameters: str) -> None:
