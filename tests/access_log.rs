@@ -25,7 +25,7 @@ fn line(workspace: &Workspace, user: &str, key: &str) -> Value {
 
 /// The event in which `CloudWatch` Logs delivers lines to a subscribed function
 /// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.html>).
-fn delivery(stream: &str, lines: &[String]) -> Value {
+pub(crate) fn delivery(stream: &str, lines: &[String]) -> Value {
     let now = Utc::now().timestamp_millis();
     let entries: Vec<_> = lines
         .iter()

@@ -8,7 +8,7 @@ use crate::support::database;
 use crate::support::emulator::log_lines;
 use crate::support::faults::Faults;
 use crate::support::function::{Disturbance, Function, token_event};
-use crate::support::stack::{peppers_with, variable};
+use crate::support::stack::{pepper_versions_with, variable};
 use crate::support::workspace::{Workspace, id_of, text};
 use crate::support::{eventually, eventually_some};
 
@@ -189,8 +189,8 @@ async fn a_refused_call_is_no_use_of_the_key() {
 async fn a_hash_under_an_older_pepper_is_renewed_when_its_key_is_used() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
-    let peppers = peppers_with("2");
-    let (old, both) = ([], [("PEPPERS", peppers.as_str())]);
+    let versions = pepper_versions_with("2");
+    let (old, both) = ([], [("PEPPER_VERSIONS", versions.as_str()), ("CURRENT_PEPPER_VERSION", "2")]);
     let (old, both) = tokio::join!(Function::start("authorize", &old), Function::start("authorize", &both));
     assert_eq!(pepper_version(id_of(&key)).await, 1);
     both.invoke(call(&key)).await.expect("a policy");
@@ -202,11 +202,11 @@ async fn a_hash_under_an_older_pepper_is_renewed_when_its_key_is_used() {
 }
 
 #[tokio::test]
-async fn with_pepper_version_1_no_hash_is_renewed_under_a_newer_pepper() {
+async fn a_newer_pepper_that_is_not_current_renews_no_hash() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
-    let peppers = peppers_with("2");
-    let settings = [("PEPPERS", peppers.as_str()), ("PEPPER_VERSION", "1")];
+    let versions = pepper_versions_with("2");
+    let settings = [("PEPPER_VERSIONS", versions.as_str()), ("CURRENT_PEPPER_VERSION", "1")];
     let authorizer = Function::start("authorize", &settings).await;
     authorizer.invoke(call(&key)).await.expect("a policy");
     until_used(id_of(&key)).await;
@@ -223,8 +223,9 @@ async fn a_rotation_wins_over_a_rehash_at_the_same_time() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "ci"})).await;
     let (id, old) = (text(&created, "id"), text(&created, "key"));
-    let peppers = peppers_with("2");
-    let settings = [("PEPPERS", peppers.as_str()), ("LAST_USED_INTERVAL", "86400")];
+    let versions = pepper_versions_with("2");
+    let peppers = [("PEPPER_VERSIONS", versions.as_str()), ("CURRENT_PEPPER_VERSION", "2")];
+    let settings = [&peppers[..], &[("LAST_USED_INTERVAL", "86400")]].concat();
     let authorizer = Function::start("authorize", &settings).await;
     let rotated = std::sync::Mutex::new(Value::Null);
     authorizer
