@@ -125,7 +125,9 @@ merge: setup ## Merge infra/template into target/infra/template.yaml, and write 
 	@$(CLI)/python -B infra/merge.py
 
 TEMPLATES := target/infra/template.yaml infra/examples/template.yaml
-TRANSLATED := target/infra/translated/keygate.json target/infra/translated/examples.json
+# It is deployed in us-east-1 alone, where CloudFront has its web ACLs.
+GLOBAL_TEMPLATES := infra/examples/oauth-cloudfront.yaml
+TRANSLATED := $(foreach name,keygate examples oauth-cloudfront,target/infra/translated/$(name).json)
 # Three partitions, and Regions that do not have every service.
 REGIONS := us-east-1 eu-central-2 ap-southeast-7 mx-central-1 cn-north-1 us-gov-west-1
 templates: merge ## Test the merge, check the templates with the SAM CLI and scanners, and compare with the baseline's template
@@ -135,7 +137,7 @@ template-tests:
 	@$(PHASE) "merge and upgrade of the template: tests" $(CLI)/python -B -m unittest discover -s infra
 	@$(PHASE) "upgrade from the baseline's template" $(CLI)/python -B infra/upgrade.py
 	@$(PHASE) "tables of parameters, outputs and alarms are current" $(CLI)/python -B tools/dev/template_tables.py --check
-	@for template in $(TEMPLATES); do \
+	@for template in $(TEMPLATES) $(GLOBAL_TEMPLATES); do \
 		$(WITH_CLI) AWS_REGION=us-east-1 $(PHASE) "sam validate --lint $$template" \
 			sam validate --lint --template-file $$template; \
 	done
@@ -147,6 +149,7 @@ template-scans:
 	@$(PHASE) "our own rules: tests" $(SCANNERS)/python -B -m unittest discover -s infra/scanners
 	@$(PHASE) "checkov" $(SCANNERS)/checkov --config-file infra/scanners/checkov.yaml --file $(TRANSLATED)
 	@$(PHASE) "cfn-lint, six Regions of three partitions" $(CLI)/cfn-lint --regions $(REGIONS) -- $(TEMPLATES)
+	@$(PHASE) "cfn-lint, the Region of CloudFront" $(CLI)/cfn-lint --regions us-east-1 -- $(GLOBAL_TEMPLATES)
 
 e2e: setup ## Run the integration and end-to-end tests against a separate stack on free ports
 ##. One test: make e2e ARGS=name. KEEP=1 keeps the stack, in .local/test
@@ -237,9 +240,11 @@ ARCH_FLAG = $(or $(ARCH_FLAG_$(ARCH)),$(error ARCH must be x86_64 or arm64, not 
 ARCH_FLAG_x86_64 := --x86-64
 ARCH_FLAG_arm64 := --arm64
 
+# The time is the revision, so that the authorizer's alias gets a new version with every deployment.
 deploy: build merge ## Deploy to the AWS account of your credentials: STACK=keygate PARAMETERS="LogLevel=debug"
 	@$(WITH_CLI) sam deploy --template-file target/infra/template.yaml --config-file $(CURDIR)/infra/samconfig.toml \
-		--stack-name $(STACK) --parameter-overrides Architecture=$(ARCH) $(PARAMETERS)
+		--stack-name $(STACK) --parameter-overrides Architecture=$(ARCH) \
+		ConfigurationRevision=$(shell date -u +%Y-%m-%dT%H:%M:%SZ) $(PARAMETERS)
 
 SMOKE = $(PYTHON) tools/smoke.py --stack "$(STACK)" --examples "$(EXAMPLES)" --wait "$(WAIT)"
 smoke: setup ## Use a deployed stack and the example stack as clients do, and settle doubts about AWS

@@ -73,7 +73,9 @@ async def measure(rounds: int, calls: int, colds: int, only: list[str]) -> dict[
         "USAGE_TABLE": os.environ["KEYGATE_USAGE_TABLE"],
         "TOKENS_TABLE": os.environ["KEYGATE_TOKENS_TABLE"],
         "ACTIVITY_TABLE": os.environ["KEYGATE_ACTIVITY_TABLE"],
-        "PEPPERS": os.environ["KEYGATE_PEPPERS"],
+        "PEPPER_KEY": os.environ["KEYGATE_PEPPER_KEY"],
+        "PEPPER_VERSIONS": os.environ["KEYGATE_PEPPER_VERSIONS"],
+        "CURRENT_PEPPER_VERSION": os.environ["KEYGATE_CURRENT_PEPPER_VERSION"],
         "BENCH_KEY_ID": key.split("_")[2],
     }
     of_key, of_token = event(key), event(access_token(key))

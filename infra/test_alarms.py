@@ -32,20 +32,52 @@ MAX_SECONDS, MAX_SECONDS_OF_SHORT_PERIODS = 604_800, 86_400
 MAX_SEARCH_LEN = 1_024
 COLUMNS = 24
 
-# The metrics of AWS that the dashboard may show, as AWS names them.
-METRICS_OF_AWS = {
+# The metrics of AWS that alarms and the dashboard may show, by the pages that list them: of each the dimensions under
+# which AWS writes it, and the statistics that say something.
+# https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+# https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-view.html
+FUNCTION = [{"FunctionName"}]
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-metrics-and-dimensions.html
+REST_API = [{"ApiName"}, {"ApiName", "Stage"}]
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-metrics.html
+HTTP_API = [{"ApiId"}, {"ApiId", "Stage"}]
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+QUEUE = [{"QueueName"}]
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/metrics-dimensions.html
+TABLE = [{"TableName"}, {"TableName", "GlobalSecondaryIndexName"}]
+# A rule of another bus than the default one has both.
+# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-monitoring.html
+RULE = [{"RuleName"}, {"EventBusName", "RuleName"}]
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CloudWatch-Logs-Monitoring-CloudWatch-Metrics.html
+SUBSCRIPTION = [{"LogGroupName", "DestinationType", "FilterName"}]
+METRICS_OF_AWS: dict[str, dict[str, tuple[list[set[str]], set[str]]]] = {
     "AWS/Lambda": {
-        *("Duration", "PostRuntimeExtensionsDuration", "ConcurrentExecutions", "Throttles", "Invocations", "Errors"),
-        *("IteratorAge", "DestinationDeliveryFailures"),
+        "Duration": (FUNCTION, {"p99"}),
+        "PostRuntimeExtensionsDuration": (FUNCTION, {"p99"}),
+        "ConcurrentExecutions": (FUNCTION, {"Maximum"}),
+        "Throttles": (FUNCTION, {"Sum"}),
+        "Invocations": (FUNCTION, {"Sum"}),
+        "Errors": (FUNCTION, {"Sum"}),
+        "IteratorAge": (FUNCTION, {"Maximum"}),
+        "DestinationDeliveryFailures": (FUNCTION, {"Sum"}),
     },
-    "AWS/ApiGateway": {"Count", "Latency", "4XXError", "5XXError", "4xx", "5xx"},
-    "AWS/SQS": {"ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"},
+    "AWS/ApiGateway": {
+        **{name: (REST_API, {"Sum"}) for name in ("4XXError", "5XXError")},
+        **{name: (HTTP_API, {"Sum"}) for name in ("4xx", "5xx")},
+        "Count": (REST_API + HTTP_API, {"Sum"}),
+        "Latency": (REST_API + HTTP_API, {"p99"}),
+    },
+    "AWS/SQS": {
+        "ApproximateNumberOfMessagesVisible": (QUEUE, {"Maximum"}),
+        "ApproximateAgeOfOldestMessage": (QUEUE, {"Maximum"}),
+    },
     "AWS/DynamoDB": {
-        *("ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits", "ReadThrottleEvents", "WriteThrottleEvents"),
-        "SystemErrors",
+        **{name: (TABLE, {"Sum"}) for name in ("ReadThrottleEvents", "WriteThrottleEvents")},
+        **{name: (TABLE, {"Sum"}) for name in ("ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits")},
+        "SystemErrors": ([{"TableName", "Operation"}], {"Sum"}),
     },
-    "AWS/Events": {"FailedInvocations"},
-    "AWS/Logs": {"DeliveryErrors", "DeliveryThrottling"},
+    "AWS/Events": {"FailedInvocations": (RULE, {"Sum"})},
+    "AWS/Logs": {name: (SUBSCRIPTION, {"Sum"}) for name in ("DeliveryErrors", "DeliveryThrottling")},
 }
 # The type of the resource that a dimension names.
 DIMENSIONS = {
@@ -109,6 +141,11 @@ def dimensions(metric: dict) -> dict[str, object]:
     return {each["Name"]: each["Value"] for each in alternatives(metric.get("Dimensions", []))}
 
 
+def alarm_dimensions(metric: dict) -> set[str]:
+    """The names of a metric's dimensions, with those that a condition adds."""
+    return {each["Name"] for each in alternatives(metric.get("Dimensions", []))}
+
+
 def watched(resources: dict, **only: str) -> set[tuple[str, ...]]:
     """(metric, resource, index) of each metric that an alarm watches. `only` compares properties of the alarm."""
     found = set()
@@ -160,7 +197,7 @@ def unwatched(resources: dict) -> list[str]:
     by_api = set()
     for permission in of_type(resources, "AWS::Lambda::Permission").values():
         if permission["Principal"] == "apigateway.amazonaws.com":
-            by_api |= set(references(permission["FunctionName"]))
+            by_api |= {function_of(resources, name) for name in references(permission["FunctionName"])}
     for function in of_type(resources, "AWS::Lambda::Function"):
         # To an API a throttled function and a failed one are a 5xx.
         if function not in by_api and function not in INVOKED_DIRECTLY:
@@ -170,10 +207,40 @@ def unwatched(resources: dict) -> list[str]:
 
     runs = watched(resources, TreatMissingData="breaching")
     faults += [f"no alarm on missed runs of {each}" for each in scheduled if ("Invocations", each, "") not in runs]
+    faults += [f"no alarm on failed records of {each}" for each in functions_with_hidden_failures(resources)]
     faults += [f"no alarm on 5XXError of {name}" for name in rest_apis(resources) - rest_apis_with_alarm(resources)]
     faults += [f"no alarm on 429 of {name}" for name in stages_without_throttling_alarm(resources)]
     faults += [f"no alarm on changes of {name}" for name in keys_without_alarm(resources)]
     return sorted(faults)
+
+
+def functions_with_hidden_failures(resources: dict) -> Iterator[str]:
+    """Functions that report failed records, whose alarm on errors has no metric of their log.
+
+    To Lambda such an invocation is a success, so it is not one of its Errors.
+    """
+    filters = of_type(resources, "AWS::Logs::MetricFilter").values()
+    groups = {each["MetricTransformations"][0]["MetricName"]: set(references(each["LogGroupName"])) for each in filters}
+    for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values():
+        if "ReportBatchItemFailures" not in mapping.get("FunctionResponseTypes", []):
+            continue
+        (function,) = references(mapping["FunctionName"])
+        logging = resources[function].get("Properties", {}).get("LoggingConfig", {})
+        group = set(references(logging.get("LogGroup", {})))
+        for alarm in alarms(resources).values():
+            found = list(metrics(alarm))
+            errors = any(each["MetricName"] == "Errors" and function in references(each) for each in found)
+            if errors and any(groups.get(each["MetricName"]) == group for each in found):
+                break
+        else:
+            yield function
+
+
+def function_of(resources: dict, name: str) -> str:
+    """The function of an alias; a function is its own."""
+    if resources.get(name, {}).get("Type") == "AWS::Lambda::Alias":
+        return resources[name]["Properties"]["FunctionName"]["Ref"]
+    return name
 
 
 def rest_apis(resources: dict) -> set[str]:
@@ -306,6 +373,7 @@ class Alarms(unittest.TestCase):
                 "Properties": {
                     "FunctionName": function,
                     "EventSourceArn": {"Fn::GetAtt": ["NewTable", "StreamArn"]},
+                    "FunctionResponseTypes": ["ReportBatchItemFailures"],
                     "DestinationConfig": {"OnFailure": {"Destination": {"Fn::GetAtt": ["NewQueue", "Arn"]}}},
                 },
             },
@@ -343,6 +411,7 @@ class Alarms(unittest.TestCase):
                 "no alarm on WriteThrottleEvents NewTable",
                 "no alarm on WriteThrottleEvents NewTable by_day",
                 "no alarm on changes of NewKey",
+                "no alarm on failed records of NewFunction",
                 "no alarm on missed runs of NewFunction",
             ],
         )
@@ -456,10 +525,24 @@ class Alarms(unittest.TestCase):
                     self.assertEqual(dimensions(metric), {}, name)
                 else:
                     known = METRICS_OF_AWS[namespace]
+                    documented, _ = known[metric["MetricName"]]
+                    self.assertIn(alarm_dimensions(metric), documented, name)
                     for dimension, value in dimensions(metric).items():
                         types = {self.resources[each]["Type"] for each in references(value) if each in self.resources}
                         self.assertEqual(types or None, DIMENSIONS.get(dimension, types or None), (name, dimension))
                 self.assertIn(metric["MetricName"], known, name)
+
+    def test_each_alarm_takes_a_statistic_that_its_metric_of_aws_has(self) -> None:
+        """Such as the sum of errors: their average is below one, and their maximum is one however many there are."""
+        for name, alarm in self.alarms.items():
+            found = [(alarm, alarm.get("Statistic", alarm.get("ExtendedStatistic")))]
+            if "Metrics" in alarm:
+                stats = (query["MetricStat"] for query in alternatives(alarm["Metrics"]) if "MetricStat" in query)
+                found = [(stat["Metric"], stat["Stat"]) for stat in stats]
+            for metric, statistic in found:
+                if isinstance(metric["Namespace"], str) and metric["Namespace"] in METRICS_OF_AWS:
+                    _, statistics = METRICS_OF_AWS[metric["Namespace"]][metric["MetricName"]]
+                    self.assertIn(statistic, statistics, name)
 
     def test_each_metric_filter_has_an_alarm_and_finds_lines_that_are_written(self) -> None:
         alarmed = {metric["MetricName"] for alarm in self.alarms.values() for metric in metrics(alarm)}

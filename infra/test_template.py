@@ -5,6 +5,7 @@ python -m unittest discover -s infra
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import tomllib
@@ -17,8 +18,9 @@ from unittest import mock
 
 import merge
 import translate
+import upgrade
 from test_merge import fields
-from translate import EXAMPLES, load, translation
+from translate import EXAMPLES, OAUTH_CLOUDFRONT, load, translation
 
 # ARNs are longest in this partition. The stack's name has 60 characters.
 PSEUDO_PARAMETERS = {
@@ -378,6 +380,8 @@ class Options(unittest.TestCase):
         "CertificateArn": CERTIFICATE,
         "TlsPolicy": "SecurityPolicy_TLS13_1_2_2021_06",
         "AuthorizerReservedConcurrency": "50",
+        "AuthorizerProvisionedConcurrency": "5",
+        "GradualDeployment": "true",
         "OAuthIssuer": "https://auth.example.com",
         "OAuthThrottleRate": "7",
         "OAuthThrottleBurst": "9",
@@ -493,6 +497,34 @@ class Options(unittest.TestCase):
         self.assertEqual({name: each for name, each in reserved.items() if each}, {"AuthorizeFunction": "50"})
         self.assertNotIn("ReservedConcurrentExecutions", self.off.resources["AuthorizeFunction"]["Properties"])
 
+    def test_only_the_alias_of_the_authorizer_provisions_concurrency(self) -> None:
+        provisioned = {"ProvisionedConcurrentExecutions": "5"}
+        for resources, expected in ((self.on, provisioned), (self.off, None)):
+            ((_, alias),) = resources.of_type("AWS::Lambda::Alias").items()
+            self.assertEqual(alias.get("ProvisionedConcurrencyConfig"), expected)
+
+    def test_codedeploy_moves_the_alias_only_where_deployments_are_gradual(self) -> None:
+        group = self.on.resources["AuthorizeFunctionDeploymentGroup"]["Properties"]
+        alarms = {each["Name"]["Ref"] for each in group["AlarmConfiguration"]["Alarms"]}
+        self.assertEqual(alarms, {"AuthorizerErrorsAlarm", "AuthorizerCrashesAlarm"})
+        for alarm in alarms:
+            # Canary10Percent10Minutes: an alarm that takes longer would come after all calls went to the new version.
+            properties = self.on.resources[alarm]["Properties"]
+            self.assertLess(properties["Period"] * properties["EvaluationPeriods"], 600, alarm)
+        self.assertIn("DEPLOYMENT_STOP_ON_ALARM", group["AutoRollbackConfiguration"]["Events"])
+        self.assertEqual(group["DeploymentConfigName"]["Fn::Sub"][1], {"ConfigName": "Canary10Percent10Minutes"})
+        self.assertEqual(group["ServiceRoleArn"], {"Fn::GetAtt": ["GradualDeploymentRole", "Arn"]})
+        # SAM would write a role without a boundary, with a policy of AWS.
+        self.assertNotIn("CodeDeployServiceRole", self.on.resources)
+        update = self.on.resources["AuthorizeFunctionAliaslive"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
+        self.assertEqual(update["DeploymentGroupName"], {"Ref": "AuthorizeFunctionDeploymentGroup"})
+        self.assertNotIn("UpdatePolicy", self.off.resources["AuthorizeFunctionAliaslive"])
+        self.assertNotIn("GradualDeploymentRole", self.off.resources)
+        kinds = {each["Type"].rpartition("::")[0] for each in self.off.resources.values()}
+        self.assertNotIn("AWS::CodeDeploy", kinds)
+        (assertion,) = merged()["Rules"]["GradualDeploymentsHaveAlarms"]["Assertions"]
+        self.assertEqual(assertion["Assert"], {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlarmTopicArn"}, ""]}]})
+
     def test_the_oauth_api_has_throttles_of_its_own_and_one_host(self) -> None:
         settings = self.on.resources["OAuthStage"]["Properties"]["DefaultRouteSettings"]
         self.assertEqual((settings["ThrottlingRateLimit"], settings["ThrottlingBurstLimit"]), ("7", "9"))
@@ -516,7 +548,7 @@ class Options(unittest.TestCase):
 class Scanners(unittest.TestCase):
     def test_every_skipped_check_has_a_reason(self) -> None:
         skipped = 0
-        for template in (merged(), load(EXAMPLES.read_text("utf-8"))):
+        for template in (merged(), *(load(path.read_text("utf-8")) for path in (EXAMPLES, OAUTH_CLOUDFRONT))):
             for name, resource in template["Resources"].items():
                 for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", []):
                     self.assertTrue(skip["id"] and skip["comment"].strip(), name)
@@ -527,6 +559,41 @@ class Scanners(unittest.TestCase):
             if line.startswith("  - "):
                 self.assertRegex(line, r"^  - CKV_AWS_[0-9]+$")
                 self.assertRegex(before, r"^  # ", f"{line} has no reason")
+
+
+class OAuthBehindCloudFront(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.resources = load(OAUTH_CLOUDFRONT.read_text(encoding="utf-8"))["Resources"]
+
+    def test_no_log_and_no_sample_has_the_key_of_a_client(self) -> None:
+        """Clients send it as the password of HTTP Basic."""
+        redacted = self.resources["WebAclLogs"]["Properties"]["RedactedFields"]
+        self.assertIn({"SingleHeader": {"Name": "authorization"}}, redacted)
+        acl = self.resources["WebAcl"]["Properties"]
+        visibilities = [acl["VisibilityConfig"], *(rule["VisibilityConfig"] for rule in acl["Rules"])]
+        self.assertEqual([each["SampledRequestsEnabled"] for each in visibilities], [False] * 4)
+
+    def test_a_response_is_not_cached_and_every_header_but_the_host_reaches_the_api(self) -> None:
+        """The ids of CachingDisabled and AllViewerExceptHostHeader.
+
+        https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/using-managed-origin-request-policies.html
+        """
+        behavior = self.resources["Distribution"]["Properties"]["DistributionConfig"]["DefaultCacheBehavior"]
+        self.assertEqual(behavior["CachePolicyId"], "4135ea2d-6df8-44a3-9df3-4b5a84be39ad")
+        self.assertEqual(behavior["OriginRequestPolicyId"], "b689b0a8-53d0-40ab-baf2-68738e2966ac")
+        self.assertEqual(behavior["ViewerProtocolPolicy"], "https-only")
+
+    def test_each_address_has_a_limit_before_all_other_rules(self) -> None:
+        acl = self.resources["WebAcl"]["Properties"]
+        self.assertEqual(acl["Scope"], "CLOUDFRONT")
+        first = min(acl["Rules"], key=lambda rule: rule["Priority"])
+        limit = first["Statement"]["RateBasedStatement"]
+        self.assertEqual((limit["AggregateKeyType"], limit["Limit"]), ("IP", {"Ref": "RequestsPerMinute"}))
+        self.assertEqual(limit["EvaluationWindowSec"], 60)
+        refusal = first["Action"]["Block"]["CustomResponse"]
+        body = json.loads(acl["CustomResponseBodies"][refusal["CustomResponseBodyKey"]]["Content"])
+        self.assertEqual((refusal["ResponseCode"], body["error"]), (429, "temporarily_unavailable"))
 
 
 class AccessLogs(unittest.TestCase):
@@ -575,6 +642,7 @@ class Names(unittest.TestCase):
     OF_ANOTHER = frozenset(
         {
             ("AWS::Logs::SubscriptionFilter", "LogGroupName"),
+            ("AWS::Lambda::Alias", "Name"),
             ("AWS::Logs::MetricFilter", "LogGroupName"),
             ("AWS::ApiGatewayV2::Authorizer", "Name"),
         }
@@ -583,9 +651,9 @@ class Names(unittest.TestCase):
     GLOBAL = ("AWS::IAM::", "AWS::CloudWatch::Dashboard", "AWS::S3::Bucket", "AWS::CloudFront::", "AWS::Route53::")
 
     def test_no_name_collides_with_a_second_stack_or_a_second_region(self) -> None:
-        examples = load(EXAMPLES.read_text(encoding="utf-8"))
-        resources = translated()["Resources"] | examples["Resources"]
-        self.assertEqual(len(resources), len(translated()["Resources"]) + len(examples["Resources"]))
+        templates = [translated(), *(load(path.read_text("utf-8")) for path in (EXAMPLES, OAUTH_CLOUDFRONT))]
+        resources = {name: each for template in templates for name, each in template["Resources"].items()}
+        self.assertEqual(len(resources), sum(len(template["Resources"]) for template in templates))
         names = []
         for name, resource in resources.items():
             for field, value in resource.get("Properties", {}).items():
@@ -637,6 +705,42 @@ class Keys(unittest.TestCase):
         self.assertEqual(merged()["Parameters"]["PepperReplicaRegions"]["Default"], "")
 
 
+class Peppers(unittest.TestCase):
+    def test_every_function_that_hashes_secrets_has_the_pepper_versions_of_the_parameters(self) -> None:
+        """A function that lacked a version could not check what another one has hashed."""
+        own_key = {"Fn::GetAtt": ["PepperKey", "Arn"]}
+        key = {"Fn::If": ["UsesPepperReplica", {"Ref": "PepperReplicaArn"}, own_key]}
+        expected = {
+            "PEPPER_KEY": key,
+            "PEPPER_VERSIONS": {"Fn::Join": [",", {"Ref": "PepperVersions"}]},
+            "CURRENT_PEPPER_VERSION": {"Ref": "CurrentPepperVersion"},
+        }
+        roles = of_type("AWS::IAM::Role")
+        hashing = set()
+        for name, function in of_type("AWS::Lambda::Function").items():
+            role = compact(roles[function["Role"]["Fn::GetAtt"][0]])
+            if '"DerivePeppers"' in role:
+                variables = function["Environment"]["Variables"]
+                self.assertEqual({each: variables.get(each) for each in expected}, expected, name)
+                # It may use the key that it uses, and no other one.
+                self.assertIn(f'"Action":"kms:GenerateMac","Resource":{compact(key)}', role, name)
+                hashing.add(name)
+            else:
+                self.assertNotIn("PEPPER", compact(function), name)
+        self.assertEqual(len(hashing), 7)
+
+    def test_the_current_version_has_to_be_listed(self) -> None:
+        (assertion,) = merged()["Rules"]["CurrentPepperIsListed"]["Assertions"]
+        listed = {"Fn::Contains": [{"Ref": "PepperVersions"}, {"Ref": "CurrentPepperVersion"}]}
+        self.assertEqual(assertion["Assert"], listed)
+        pattern = merged()["Parameters"]["PepperVersions"]["AllowedPattern"]
+        for version in ("1", "27"):
+            self.assertRegex(version, pattern)
+        # As the functions read them: a sign or a zero would make another label.
+        for version in ("0", "01", "+1", "", "1 ", "1:label"):
+            self.assertNotRegex(version, pattern)
+
+
 class Permissions(unittest.TestCase):
     def test_a_permission_of_eventbridge_has_no_source_account(self) -> None:
         """EventBridge is reported to invoke nothing then, silently; the rule's ARN contains the account anyway.
@@ -649,6 +753,64 @@ class Permissions(unittest.TestCase):
         for name, permission in permissions.items():
             self.assertIn("SourceArn", permission, name)
             self.assertEqual("SourceAccount" in permission, name not in events, name)
+
+
+class Versions(unittest.TestCase):
+    """A changed parameter reaches each function that is invoked."""
+
+    def test_a_version_has_every_parameter_because_each_deployment_publishes_one(self) -> None:
+        """Where an alias is invoked: another revision replaces the version, and Lambda sees a change to publish.
+
+        https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-lambda-version.html
+        """
+        versions, functions = of_type("AWS::Lambda::Version"), of_type("AWS::Lambda::Function")
+        revision = {"Ref": "ConfigurationRevision"}
+        self.assertIn("/properties/Description", upgrade.create_only("AWS::Lambda::Version"))
+        aliases = of_type("AWS::Lambda::Alias")
+        self.assertEqual({each["FunctionName"]["Ref"] for each in aliases.values()}, {"AuthorizeFunction"})
+        for name, alias in aliases.items():
+            version = versions[alias["FunctionVersion"]["Fn::GetAtt"][0]]
+            self.assertEqual((version["FunctionName"], version["Description"]), (alias["FunctionName"], revision), name)
+            variables = functions[alias["FunctionName"]["Ref"]]["Environment"]["Variables"]
+            self.assertIn(revision, variables.values(), name)
+
+    def test_a_changed_property_makes_a_version_and_a_changed_parameter_takes_a_revision(self) -> None:
+        def version(template: dict, **parameters: str) -> str:
+            resources = translation(template, **parameters)["Resources"].items()
+            (name,) = [name for name, each in resources if each["Type"] == "AWS::Lambda::Version"]
+            return name
+
+        changed = copy.deepcopy(merged())
+        changed["Resources"]["AuthorizeFunction"]["Properties"]["Timeout"] += 1
+        self.assertNotEqual(version(changed), version(merged()))
+        # The reason for the revision: SAM does not see this change.
+        self.assertEqual(version(merged(), CacheSeconds="7"), version(merged()))
+
+    def test_nothing_invokes_a_function_beside_its_alias(self) -> None:
+        """And a function without an alias is invoked as it is deployed, with every parameter."""
+        behind_alias = {each["FunctionName"]["Ref"]: name for name, each in of_type("AWS::Lambda::Alias").items()}
+        invoking = 0
+        for name, resource in translated()["Resources"].items():
+            kind, properties = resource["Type"], resource.get("Properties", {})
+            if kind == "AWS::Lambda::Permission":
+                targets = [compact(properties["FunctionName"])]
+            elif kind in ("AWS::ApiGateway::RestApi", "AWS::ApiGatewayV2::Integration"):
+                targets = re.findall(r"functions/\$\{([^}]+)\}/invocations", compact(properties))
+            elif kind == "AWS::Lambda::EventSourceMapping":
+                targets = [compact(properties["FunctionName"])]
+            elif kind == "AWS::Events::Rule":
+                targets = [compact(properties["Targets"])]
+            else:
+                continue
+            invoking += len(targets)
+            for target in targets:
+                for function in behind_alias:
+                    self.assertNotRegex(target, rf"\b{function}\b", name)
+        self.assertGreater(invoking, 50)
+        targets = compact(translated()["Resources"]["ManagementApi"]["Properties"]["Body"])
+        self.assertIn(f"functions/${{{behind_alias['AuthorizeFunction']}}}/invocations", targets)
+        output = translated()["Outputs"]["AuthorizerFunctionArn"]["Value"]
+        self.assertEqual(output, {"Ref": behind_alias["AuthorizeFunction"]})
 
 
 class Deployments(unittest.TestCase):

@@ -77,9 +77,12 @@ def two_new_indexes(template: dict) -> None:
 
 
 def another_function_for_the_authorizer(template: dict) -> None:
-    rename(template["Resources"], "AuthorizeFunction", "AuthorizerFunction")
-    text = json.dumps(template["Outputs"]).replace('"AuthorizeFunction"', '"AuthorizerFunction"')
-    template["Outputs"] = json.loads(text)
+    """With its alias, which SAM names after it."""
+    for name in ("AuthorizeFunction", "AuthorizeFunctionAliaslive"):
+        rename(template["Resources"], name, name.replace("Authorize", "Authorizer"))
+    template["Outputs"] = json.loads(
+        json.dumps(template["Outputs"]).replace('"AuthorizeFunction', '"AuthorizerFunction')
+    )
 
 
 def new_parameter(**fields: object) -> Change:
@@ -302,9 +305,15 @@ FAILURES: tuple[tuple[str, Change, list[str]], ...] = (
         another_function_for_the_authorizer,
         [
             "(AuthorizeFunction removed",
+            "(AuthorizeFunctionAliaslive removed",
             "(output AuthorizerFunctionArn value changed",
             "(output AuthorizerFunctionName value changed",
         ],
+    ),
+    (
+        "the alias that others address has another name",
+        set_property("AuthorizeFunctionAliaslive", Name="current"),
+        ["(AuthorizeFunctionAliaslive Name changed"],
     ),
     (
         "a function that others address gets a name",
@@ -395,7 +404,8 @@ class Comparison(unittest.TestCase):
             wanted = (upgrade.TABLE, upgrade.KMS_KEY, upgrade.QUEUE, upgrade.LOG_GROUP, *upgrade.ADDRESSES)
             if resource["Type"] in wanted:
                 self.assertIn(name, kept)
-        self.assertIn("AuthorizeFunction", kept, "an output names it")
+        for name in ("AuthorizeFunction", "AuthorizeFunctionAliaslive"):
+            self.assertIn(name, kept, "an output names it")
         self.assertNotIn("PurgeKeysFunction", kept)
         for section in ("Parameters", "Outputs"):
             self.assertEqual(self.baseline[section].keys(), self.template[section].keys())

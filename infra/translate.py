@@ -2,9 +2,9 @@
 
 translate.py FOLDER
 
-Writes into the folder the merged template (keygate.json) and the example stack (examples.json) as SAM translates them,
-with the parameters' defaults. The scanners read these, because they have every resource that is created, the stages of
-the APIs too.
+Writes into the folder the merged template (keygate.json) and the example stacks (examples.json, oauth-cloudfront.json)
+as SAM translates them, with the parameters' defaults. The scanners read these, because they have every resource that is
+created, the stages of the APIs too.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import merge
 logging.getLogger("samtranslator").setLevel(logging.ERROR)
 
 EXAMPLES = merge.INFRA / "examples" / "template.yaml"
+OAUTH_CLOUDFRONT = merge.INFRA / "examples" / "oauth-cloudfront.yaml"
 
 
 class LongFormLoader(yaml.SafeLoader):
@@ -48,7 +49,10 @@ LongFormLoader.add_multi_constructor("!", long_form)
 def main() -> int:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    for name, template in (("keygate", merged()), ("examples", load(EXAMPLES.read_text(encoding="utf-8")))):
+    templates = {"keygate": merged()}
+    for name, path in (("examples", EXAMPLES), ("oauth-cloudfront", OAUTH_CLOUDFRONT)):
+        templates[name] = load(path.read_text(encoding="utf-8"))
+    for name, template in templates.items():
         translated = with_metadata_of_stages(translation(template))
         (folder / f"{name}.json").write_text(json.dumps(translated, indent=1), encoding="utf-8")
     return 0

@@ -7,12 +7,13 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::Utc;
 use flate2::Compression;
 use flate2::read::GzEncoder;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::database::calls;
 use crate::support::emulator::put_log_lines;
 use crate::support::eventually;
-use crate::support::function::{Disturbance, Function, Moment};
+use crate::support::function::{Disturbance, Function, Moment, token_event};
 use crate::support::stack::variable;
 use crate::support::workspace::{Workspace, id_of, unique};
 
@@ -24,7 +25,7 @@ fn line(workspace: &Workspace, user: &str, key: &str) -> Value {
 
 /// The event in which `CloudWatch` Logs delivers lines to a subscribed function
 /// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.html>).
-fn delivery(stream: &str, lines: &[String]) -> Value {
+pub(crate) fn delivery(stream: &str, lines: &[String]) -> Value {
     let now = Utc::now().timestamp_millis();
     let entries: Vec<_> = lines
         .iter()
@@ -64,6 +65,34 @@ async fn every_line_of_a_call_with_a_key_is_an_event_once_however_often_it_is_de
     let of_key = workspace.activity(&format!("?key_id={}&action=key.used", id_of(&key))).await;
     assert_eq!(of_key["items"].as_array().map(Vec::len), Some(3));
     workspace.contents().await;
+}
+
+#[tokio::test]
+async fn lines_are_counted_once_if_the_authorizer_does_not_count() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let settings = [("USAGE_SOURCE", "access-logs"), ("LAST_USED_INTERVAL", "0")];
+    let (function, authorizer) = tokio::join!(
+        Function::start("ingest-access-logs", &settings),
+        Function::start("authorize", &settings)
+    );
+    let mut refused = line(&workspace, "bob", &key);
+    refused["errorType"] = json!("ACCESS_DENIED");
+    let call = line(&workspace, "bob", &key).to_string();
+    let event = delivery(&unique("log"), &[call.clone(), call.clone(), refused.to_string()]);
+    for _ in 0..2 {
+        assert_eq!(function.invoke(event.clone()).await, Ok(Value::Null));
+    }
+    authorizer.invoke(token_event(&format!("Bearer {key}"))).await.expect("a policy");
+    authorizer.frozen().await;
+    let route = format!("/api-keys/{}/usage?per=day", id_of(&key));
+    let usage = workspace.call(Method::GET, &route, &workspace.admin).await.json();
+    let last = usage["items"].as_array().and_then(|items| items.last()).expect("today").clone();
+    assert_eq!((&last["allowed"], &last["refused"]), (&json!(2), &json!(1)), "{usage}");
+    let other = Function::start("ingest-access-logs", &[]).await;
+    other.invoke(delivery(&unique("log"), &[call])).await.expect("it is recorded");
+    let unchanged = workspace.call(Method::GET, &route, &workspace.admin).await.json();
+    assert_eq!(unchanged, usage, "the authorizer counts by default");
 }
 
 #[tokio::test]

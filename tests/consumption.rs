@@ -5,6 +5,7 @@ use chrono::TimeDelta;
 use keygate::store::usage::UsageTable;
 use keygate_core::credential::{Credential, CredentialForm, KeyId};
 use keygate_core::environment::Environment;
+use keygate_core::key::LastUse;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -95,7 +96,8 @@ async fn a_busy_key_changes_nothing_in_the_table_of_keys_and_makes_no_other_key_
         uses.spawn(async move {
             for second in (lane..USES).step_by(16) {
                 let at = first + TimeDelta::seconds(second);
-                usage.mark_used(id, at, at - TimeDelta::seconds(1)).await.expect("a write");
+                let last_use = LastUse { at, from: Some("203.0.113.7".to_owned()) };
+                usage.mark_used(id, &last_use, at - TimeDelta::seconds(1)).await.expect("a write");
             }
         });
     }

@@ -1,13 +1,14 @@
 //! Deferred work: what the authorizer writes after its response.
 
 use chrono::{DateTime, Utc};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::database;
 use crate::support::emulator::log_lines;
 use crate::support::faults::Faults;
 use crate::support::function::{Disturbance, Function, token_event};
-use crate::support::stack::{peppers_with, variable};
+use crate::support::stack::{pepper_versions_with, variable};
 use crate::support::workspace::{Workspace, id_of, text};
 use crate::support::{eventually, eventually_some};
 
@@ -50,6 +51,29 @@ async fn a_used_key_shows_when_it_was_used_last() {
     let listed = workspace.list(&workspace.admin, "?sort=last_used_at&status=unused").await.json();
     assert_eq!(listed["items"], json!([]));
     workspace.contents().await;
+}
+
+#[tokio::test]
+async fn the_last_use_has_the_address_of_the_sender_where_the_authorizer_knows_it() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    // As the key is shown alone, and in two lists, one of which reads it from the index.
+    let last_uses = async || {
+        let mut keys = vec![workspace.get(&workspace.admin, id_of(&key)).await.json()];
+        for sort in ["name", "last_used_at"] {
+            let list = workspace.list(&workspace.admin, &format!("?user_id=bob&sort={sort}")).await.json();
+            keys.push(list["items"][0].clone());
+        }
+        let address = |key: &Value| key["last_used_from"].as_str().map(str::to_owned);
+        keys.iter().map(|key| (key["last_used_at"].is_string(), address(key))).collect::<Vec<_>>()
+    };
+    assert_eq!(last_uses().await, vec![(false, None); 3]);
+    workspace.call(Method::GET, "/me", &key).await;
+    let here = (true, Some("127.0.0.1".to_owned()));
+    eventually("the address is stored", async || last_uses().await == vec![here.clone(); 3]).await;
+    let authorizer = Function::start("authorize", &[("LAST_USED_INTERVAL", "0")]).await;
+    authorizer.invoke(call(&key)).await.expect("a policy");
+    eventually("the event had no address", async || last_uses().await == vec![(true, None); 3]).await;
 }
 
 /// The emulator has no Extensions API, so its environments write before they respond, which is slower.
@@ -165,8 +189,8 @@ async fn a_refused_call_is_no_use_of_the_key() {
 async fn a_hash_under_an_older_pepper_is_renewed_when_its_key_is_used() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
-    let peppers = peppers_with("2");
-    let (old, both) = ([], [("PEPPERS", peppers.as_str())]);
+    let versions = pepper_versions_with("2");
+    let (old, both) = ([], [("PEPPER_VERSIONS", versions.as_str()), ("CURRENT_PEPPER_VERSION", "2")]);
     let (old, both) = tokio::join!(Function::start("authorize", &old), Function::start("authorize", &both));
     assert_eq!(pepper_version(id_of(&key)).await, 1);
     both.invoke(call(&key)).await.expect("a policy");
@@ -178,11 +202,11 @@ async fn a_hash_under_an_older_pepper_is_renewed_when_its_key_is_used() {
 }
 
 #[tokio::test]
-async fn with_pepper_version_1_no_hash_is_renewed_under_a_newer_pepper() {
+async fn a_newer_pepper_that_is_not_current_renews_no_hash() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
-    let peppers = peppers_with("2");
-    let settings = [("PEPPERS", peppers.as_str()), ("PEPPER_VERSION", "1")];
+    let versions = pepper_versions_with("2");
+    let settings = [("PEPPER_VERSIONS", versions.as_str()), ("CURRENT_PEPPER_VERSION", "1")];
     let authorizer = Function::start("authorize", &settings).await;
     authorizer.invoke(call(&key)).await.expect("a policy");
     until_used(id_of(&key)).await;
@@ -199,8 +223,9 @@ async fn a_rotation_wins_over_a_rehash_at_the_same_time() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "ci"})).await;
     let (id, old) = (text(&created, "id"), text(&created, "key"));
-    let peppers = peppers_with("2");
-    let settings = [("PEPPERS", peppers.as_str()), ("LAST_USED_INTERVAL", "86400")];
+    let versions = pepper_versions_with("2");
+    let peppers = [("PEPPER_VERSIONS", versions.as_str()), ("CURRENT_PEPPER_VERSION", "2")];
+    let settings = [&peppers[..], &[("LAST_USED_INTERVAL", "86400")]].concat();
     let authorizer = Function::start("authorize", &settings).await;
     let rotated = std::sync::Mutex::new(Value::Null);
     authorizer

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::database;
 use crate::support::function::{Disturbance, Function, Moment, request};
-use crate::support::stack::{Answer, peppers_with, remember_secret, variable};
+use crate::support::stack::{Answer, pepper_versions_with, remember_secret, variable};
 use crate::support::workspace::{Workspace, id_of, keys_url, text, unique};
 
 const ROTATE: (&str, &str) = ("POST", "/api-keys/{id}/rotate");
@@ -376,12 +376,13 @@ async fn a_hash_is_compared_by_a_condition_and_never_read() {
     let (id, header) = (text(&created, "id"), unique("request"));
     let caller = ("admin", id_of(&workspace.admin), "workspace:admin");
     // The authorizer may have renewed the hash under another pepper that is in use.
-    let both = peppers_with("2");
+    let both = pepper_versions_with("2");
     let first = Function::start("rotate-key", &[]).await;
     let (status, shown) =
         answered(&first.invoke(event(&workspace, id, caller, &header)).await.expect("a response"));
     assert_eq!(status, 200, "{shown}");
-    let later = Function::start("rotate-key", &[("PEPPERS", &both)]).await;
+    let settings = [("PEPPER_VERSIONS", both.as_str()), ("CURRENT_PEPPER_VERSION", "2")];
+    let later = Function::start("rotate-key", &settings).await;
     later.take_calls();
     let (status, again) =
         answered(&later.invoke(event(&workspace, id, caller, &header)).await.expect("a response"));

@@ -8,6 +8,7 @@ mod support;
 
 mod access_log;
 mod access_tokens;
+mod alarms;
 mod authorizer;
 mod authorizer_matrix;
 mod authorizer_mutations;

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::support::database::{calls, everything, to_json};
 use crate::support::function::{Disturbance, Function, Moment, event, token_event};
 use crate::support::legacy::{LEGACY, counts, import, imported, legacy_key};
-use crate::support::stack::{dynamodb, peppers_with, variable};
+use crate::support::stack::{dynamodb, pepper_versions_with, variable};
 use crate::support::workspace::{Workspace, text};
 use crate::support::{eventually, eventually_some};
 
@@ -234,8 +234,9 @@ async fn importing_again_changes_nothing_whatever_pepper_is_current() {
     assert_eq!(counts(&import(&workspace, batch("bob")).await), [60, 1, 0]);
     assert_eq!(counts(&import(&workspace, batch("bob")).await), [0, 61, 0]);
     assert_eq!(counts(&import(&workspace, batch("eve")).await), [0, 0, 61]);
-    let peppers = peppers_with("2");
-    let settings = [("PEPPERS", peppers.as_str()), LEGACY[0], LEGACY[1]];
+    let versions = pepper_versions_with("2");
+    let peppers = [("PEPPER_VERSIONS", versions.as_str()), ("CURRENT_PEPPER_VERSION", "2")];
+    let settings = [&peppers[..], &LEGACY[..2]].concat();
     let importer = Function::start("import-legacy-keys", &settings).await;
     for (user, expected) in [("bob", [0, 61, 0]), ("eve", [0, 0, 61])] {
         let event = json!({"import": {"workspace_id": workspace.id, "keys": batch(user)}});

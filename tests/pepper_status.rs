@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::function::{Function, request, token_event};
 use crate::support::legacy::{LEGACY, counts, legacy_key};
-use crate::support::stack::{peppers_with, remember_secret, variable};
+use crate::support::stack::{pepper_versions_with, remember_secret, variable};
 use crate::support::workspace::{Workspace, id_of};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -32,8 +32,8 @@ async fn the_hashes_of_a_version_are_counted_until_the_last_of_them_is_gone() {
     // No other test has this version, so the counts are this test's alone.
     let version = (u32::MAX - std::process::id()).to_string();
     assert_eq!(status(&version), None);
-    let peppers = peppers_with(&version);
-    let settings = [("PEPPERS", peppers.as_str())];
+    let versions = pepper_versions_with(&version);
+    let settings = [("PEPPER_VERSIONS", versions.as_str()), ("CURRENT_PEPPER_VERSION", version.as_str())];
     let (creator, authorizer, issuer) = tokio::join!(
         Function::start("create-key", &settings),
         Function::start("authorize", &settings),
@@ -59,7 +59,7 @@ async fn the_hashes_of_a_version_are_counted_until_the_last_of_them_is_gone() {
     remember_secret(&token[token.len() - 49..][..43]);
     assert_eq!(status(&version), Some([2, 0, 1, 0]));
 
-    let settings = [("PEPPERS", peppers.as_str()), LEGACY[0], LEGACY[1]];
+    let settings = [&settings[..], &LEGACY[..2]].concat();
     let importer = Function::start("import-legacy-keys", &settings).await;
     let keys_to_import = json!([{"key": legacy_key(), "user_id": "bob", "name": "old"}]);
     let event = json!({"import": {"workspace_id": workspace.id, "keys": keys_to_import}});

@@ -13,7 +13,7 @@ use crate::support::workspace::{Workspace, id_of, text};
 const GRANT: (&str, &str) = ("grant_type", "client_credentials");
 
 /// A credential with a right checksum and a secret that was never issued.
-fn made_up(id: &str, form: CredentialForm) -> String {
+pub(crate) fn made_up(id: &str, form: CredentialForm) -> String {
     let credential = Credential::draw(id.parse().expect("an id"), form);
     credential.to_text(&"kg".parse().expect("a brand")).expose_secret().to_owned()
 }

@@ -1,40 +1,52 @@
-"""Deploys a second stack of Keygate beside the first one, deletes it, and deploys it again under the same name.
+"""Deploys a second stack of Keygate beside the first one, updates it, deletes it, and deploys it again.
 
-Neither stack accepts the other's keys, not even where the other's table has them. The resources that
-docs/runbooks.md lists remain of a deleted stack, can be removed as that page says, and are not in the way of the next
-stack of that name. The first stack is only read. `make e2e` runs this last, with the environment of its stack.
+Neither stack accepts the other's keys, not even where the other's table has them. The update changes parameters, a new
+pepper among them, as docs/runbooks.md says, and no request fails meanwhile. The resources that docs/runbooks.md lists
+remain of a deleted stack, can be removed as that page says, and are not in the way of the next stack of the same name.
+The first stack is only read. `make e2e` runs this last, with the environment of its stack.
 
     PYTHONPATH=tools:infra/local second_stack.py
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from botocore.exceptions import ClientError
 
 from bootstrap import bootstrap
-from deploy import ADMINISTRATOR, ARTIFACTS, STACK, TEMPLATE, Deployment
+from deploy import ADMINISTRATOR, ARTIFACTS, ROOT, STACK, TEMPLATE, Deployment
 
 SECOND = "keygate-second"
+TEMPLATE_OBJECT = f"{SECOND}/template.yaml"
+CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
 # As an operator would set them for a second stack: the account's logging role is there already.
 PARAMETERS = {
     "ManageApiGatewayAccount": "false",
     "AuthorizerBudgetMs": "4000",
+    "KeysPerUser": "1000",
     # The emulator has no saved queries.
     "Dashboard": "false",
     "LegacySunset": "2099-12-31T23:59:59Z",
     "LegacyPattern": "old-[0-9a-f]{32}",
 }
+# The user of keys that are created while the stack is updated.
+MEANWHILE = "meanwhile"
 # The types that remain of a deleted stack which does not manage the account's logging role.
 RETAINED_TYPES = {"AWS::DynamoDB::Table", "AWS::KMS::Key"}
 DELETION_SECONDS = 120
+# How long the work that follows a response may take.
+DEFERRED_SECONDS = 30
 
 
 def main() -> int:
@@ -57,8 +69,13 @@ def main() -> int:
     check(not works(first_url, key), "the first stack refuses a key of the second")
     restore(deployment, SECOND, stored_key(deployment, STACK, first_key))
     check(not works(url, first_key), "it does so when its table has the key, because its pepper is another one")
+    remove(deployment, SECOND, first_key)
+    backup = stored_key(deployment, SECOND, key)
+    introduce_pepper(deployment, url, key)
 
-    resources, backup = physical_ids(deployment, SECOND), stored_key(deployment, SECOND, key)
+    take_over(deployment, url, first_key)
+
+    resources = physical_ids(deployment, SECOND)
     retained = retained_resources(deployment, resources)
     delete_stack(deployment, SECOND)
     check_remains(deployment, resources, retained)
@@ -102,36 +119,217 @@ def create_stack(deployment: Deployment) -> None:
     """Creates the second stack from the template of the first one, whose functions are uploaded already."""
     client = deployment.client("cloudformation")
     body = client.get_template(StackName=STACK, TemplateStage="Original")["TemplateBody"]
-    key = f"{SECOND}/template.yaml"
     deployment.client("s3").put_object(
-        Bucket=ARTIFACTS, Key=key, Body=body if isinstance(body, str) else json.dumps(body)
+        Bucket=ARTIFACTS, Key=TEMPLATE_OBJECT, Body=body if isinstance(body, str) else json.dumps(body)
     )
     client.create_stack(
         StackName=SECOND,
-        TemplateURL=f"{deployment.emulator_url}/{ARTIFACTS}/{key}",
-        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in PARAMETERS.items()],
-        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+        TemplateURL=template_url(deployment),
+        Parameters=as_cloudformation_has_them(PARAMETERS | revision()),
+        Capabilities=CAPABILITIES,
     )
     client.get_waiter("stack_create_complete").wait(StackName=SECOND, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
 
 
-def works(url: str, key: str) -> bool:
-    """Whether a management API accepts a key, and does not refuse it; anything else is a failure."""
-    request = urllib.request.Request(f"{url}/me", headers={"Authorization": f"Bearer {key}"})
+def template_url(deployment: Deployment) -> str:
+    return f"{deployment.emulator_url}/{ARTIFACTS}/{TEMPLATE_OBJECT}"
+
+
+def revision() -> dict[str, str]:
+    """The revision of a deployment, which differs from all others."""
+    return {"ConfigurationRevision": str(time.monotonic_ns())}
+
+
+def as_cloudformation_has_them(parameters: dict[str, str]) -> list[dict[str, str]]:
+    return [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
+
+
+def introduce_pepper(deployment: Deployment, url: str, key: str) -> None:
+    """Introduces a pepper version and removes the old one, as docs/runbooks.md says, while requests go on."""
+    unused = create_key(url, key, "unused")
+    check(refuses(deployment, PepperVersions="1", CurrentPepperVersion="2"), "a current version has to be listed")
+    stage = stage_deployment(deployment)
+    check(log_levels(deployment) == {"info"}, "every function is invoked with the first parameters")
+    with requests_without_failure(url, key):
+        update(deployment, PepperVersions="1,2", LogLevel="warn")
+    check(log_levels(deployment) == {"warn"}, "every function is invoked with a changed parameter")
+    check(stage_deployment(deployment) != stage, "the stage of the management API has a new deployment")
+    move_alias_back_and_forth(deployment, url, key)
+    between = create_key(url, key, "between")
+    check(works(url, between) and works(url, key), "keys work while the new version is only listed")
+    check(pepper_versions(deployment, key, between, unused) == [1, 1, 1], "no function uses the new version yet")
+
+    with requests_without_failure(url, key):
+        update(deployment, PepperVersions="1,2", CurrentPepperVersion="2")
+    new = create_key(url, key, "new")
+    check(pepper_versions(deployment, new) == [2], "a new key has the new version")
+    check(works(url, key) and works(url, between) and works(url, new), "every key works under its version")
+    eventually(
+        lambda: pepper_versions(deployment, key, between) == [2, 2], "keys get the new version when they are used"
+    )
+    check(pepper_versions(deployment, unused) == [1], "a key that is not used keeps the old version")
+    left = key_counts()
+    check(set(left) == {1, 2}, f"pepper-status has both versions: {left}")
+
+    status, _ = send_request(url, "DELETE", f"/users/{MEANWHILE}", key)
+    check(status in (200, 202), f"the user of the keys that were created meanwhile is removed: {status}")
+    check(works(url, unused), "the last key of the old version works")
+    eventually(lambda: set(key_counts()) == {2}, "pepper-status no longer lists the old version")
+    update(deployment, PepperVersions="2", CurrentPepperVersion="2")
+    check(works(url, key) and works(url, unused) and works(url, new), "every key works without the old version")
+
+
+def take_over(deployment: Deployment, url: str, first_key: str) -> None:
+    """Gives the second stack the pepper and the data of the first one, as after the loss of a Region.
+
+    The emulator has one Region, so the key itself takes the place of its replica, which has the same material.
+    """
+    restore(deployment, SECOND, stored_key(deployment, STACK, first_key))
+    update(deployment, PepperReplicaArn=os.environ["KEYGATE_PEPPER_KEY"])
+    check(works(url, first_key), "a stack with the pepper and the item of another one accepts its key")
+    update(deployment)
+    check(not works(url, first_key), "with a pepper of its own it does not")
+    remove(deployment, SECOND, first_key)
+
+
+def update(deployment: Deployment, **parameters: str) -> None:
+    """Updates the second stack with these parameters."""
+    client = deployment.client("cloudformation")
+    client.update_stack(
+        StackName=SECOND,
+        TemplateURL=template_url(deployment),
+        Parameters=as_cloudformation_has_them(PARAMETERS | revision() | parameters),
+        Capabilities=CAPABILITIES,
+    )
+    client.get_waiter("stack_update_complete").wait(StackName=SECOND, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
+
+
+def log_levels(deployment: Deployment) -> set[str]:
+    """The parameter LogLevel, as each function has it where it is invoked: at its alias, if it has one."""
+    client, levels, aliases = deployment.client("lambda"), set(), 0
+    for physical in physical_ids(deployment, SECOND, "AWS::Lambda::Function").values():
+        names = [alias["Name"] for alias in client.list_aliases(FunctionName=physical)["Aliases"]]
+        (qualifier,) = names or ["$LATEST"]
+        configuration = client.get_function_configuration(FunctionName=physical, Qualifier=qualifier)
+        levels.add(configuration["Environment"]["Variables"]["LOG_LEVEL"])
+        aliases += len(names)
+    check(aliases == 1, "the authorizer alone has an alias")
+    return levels
+
+
+def stage_deployment(deployment: Deployment) -> str:
+    """The deployment that the stage of the management API serves."""
+    outputs = deployment.outputs(SECOND)
+    stage = deployment.client("apigateway").get_stage(restApiId=outputs["ApiId"], stageName=outputs["StageName"])
+    return stage["deploymentId"]
+
+
+def move_alias_back_and_forth(deployment: Deployment, url: str, key: str) -> None:
+    """Moves the alias of the authorizer to the version before and back, as docs/runbooks.md says."""
+    client, function = deployment.client("lambda"), deployment.outputs(SECOND)["AuthorizerFunctionName"]
+    present = client.get_alias(FunctionName=function, Name="live")["FunctionVersion"]
+    versions = [each["Version"] for each in client.list_versions_by_function(FunctionName=function)["Versions"]]
+    check(
+        versions == ["$LATEST", "1", "2"] and present == "2",
+        f"each deployment makes a version, and keeps it: {versions}",
+    )
+    client.update_alias(FunctionName=function, Name="live", FunctionVersion="1")
+    check(log_levels(deployment) == {"info", "warn"}, "the authorizer has the configuration of the version before")
+    check(works(url, key), "an earlier version works")
+    client.update_alias(FunctionName=function, Name="live", FunctionVersion=present)
+    check(log_levels(deployment) == {"warn"}, "and the present one again")
+
+
+def refuses(deployment: Deployment, **parameters: str) -> bool:
+    """Whether a rule of the template refuses an update with these parameters."""
+    try:
+        update(deployment, **parameters)
+    except ClientError as error:
+        return "CurrentPepperIsListed" in str(error) or "must be one of PepperVersions" in str(error)
+    return False
+
+
+@contextlib.contextmanager
+def requests_without_failure(url: str, key: str) -> Iterator[None]:
+    """Uses a key and creates others all the time, and checks that each request succeeds."""
+    statuses: list[int] = []
+    ended = threading.Event()
+
+    def send() -> None:
+        while not ended.wait(0.02):
+            statuses.append(send_request(url, "GET", "/me", key)[0])
+            body = {"name": f"meanwhile {time.monotonic_ns()}", "user_id": MEANWHILE}
+            statuses.append(send_request(url, "POST", "/api-keys", key, body)[0])
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        eventually(lambda: len(statuses) >= 4, "requests are sent before the update")
+        yield
+        # The first ones after it start environments with the new parameters.
+        sent = len(statuses)
+        eventually(lambda: len(statuses) >= sent + 10, "requests are sent after the update")
+    finally:
+        ended.set()
+        thread.join()
+    failed = [status for status in statuses if status not in (200, 201)]
+    check(not failed, f"all of {len(statuses)} requests succeed before, during and after an update: {failed}")
+
+
+def create_key(url: str, key: str, name: str) -> str:
+    status, body = send_request(url, "POST", "/api-keys", key, {"name": name})
+    check(status == 201, f"the key {name} is created: {status}")
+    return body["key"]
+
+
+def send_request(url: str, method: str, path: str, key: str, body: dict | None = None) -> tuple[int, dict]:
+    """The status and the body of a response of a management API."""
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{url}{path}", data=data, headers=headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
-            status = response.status
+            return response.status, json.loads(response.read() or b"{}")
     except urllib.error.HTTPError as error:
-        status = error.code
+        return error.code, {}
+
+
+def pepper_versions(deployment: Deployment, *keys: str) -> list[int]:
+    return [int(stored_key(deployment, SECOND, key)["pepper_version"]["N"]) for key in keys]
+
+
+def key_counts() -> dict[int, int]:
+    """The number of keys of each version, by `make pepper-status`."""
+    command = [sys.executable, "-B", str(ROOT / "tools" / "pepper_status.py"), "--stack", SECOND]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    heading, *lines = [line.split() for line in done.stdout.splitlines()]
+    check(heading[:2] == ["version", "keys"], f"the heading is {heading}")
+    return {int(version): int(keys) for version, keys, *_ in lines}
+
+
+def eventually(holds, what: str) -> None:
+    deadline = time.monotonic() + DEFERRED_SECONDS
+    while not holds():
+        check(time.monotonic() < deadline, f"eventually {what}")
+        time.sleep(0.5)
+
+
+def works(url: str, key: str) -> bool:
+    """Whether a management API accepts a key, and does not refuse it; anything else is a failure."""
+    status, _ = send_request(url, "GET", "/me", key)
     check(status in (200, 401), f"{url}/me is a 200 or a 401, and not a {status}")
     return status == 200
 
 
-def physical_ids(deployment: Deployment, stack: str) -> dict[str, str]:
-    """The physical ids of a stack's resources, by their names in the template."""
+def physical_ids(deployment: Deployment, stack: str, kind: str = "") -> dict[str, str]:
+    """The physical ids of a stack's resources, or of those of a type, by their names in the template."""
     pages = deployment.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
     resources = pages.search("StackResourceSummaries")
-    return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
+    return {
+        resource["LogicalResourceId"]: resource["PhysicalResourceId"]
+        for resource in resources
+        if kind in ("", resource["ResourceType"])
+    }
 
 
 def retained_resources(deployment: Deployment, resources: dict[str, str]) -> dict[str, str]:
@@ -156,6 +354,13 @@ def stored_key(deployment: Deployment, stack: str, key: str) -> dict:
     item = {"key_id": {"S": key.split("_")[2]}}
     table = deployment.outputs(stack)["KeysTableName"]
     return dynamodb.get_item(TableName=table, Key=item, ConsistentRead=True)["Item"]
+
+
+def remove(deployment: Deployment, stack: str, key: str) -> None:
+    """Takes the item of a key out of a stack's table."""
+    dynamodb = deployment.client("dynamodb", deployment.dynamodb_url)
+    item = {"key_id": {"S": key.split("_")[2]}}
+    dynamodb.delete_item(TableName=deployment.outputs(stack)["KeysTableName"], Key=item)
 
 
 def restore(deployment: Deployment, stack: str, item: dict) -> None:

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::function::{Disturbance, Function, request, token_event};
 use crate::support::legacy::{LEGACY, imported, legacy_key};
-use crate::support::stack::peppers_with;
+use crate::support::stack::pepper_versions_with;
 use crate::support::workspace::{Workspace, id_of, text};
 
 fn call(credential: &str) -> Value {
@@ -74,8 +74,9 @@ async fn keys_that_stay_unprocessed_are_an_error_within_the_budget_and_no_decisi
 async fn a_legacy_key_is_found_although_one_of_its_hashes_is_read_later() {
     let workspace = Workspace::new().await;
     let key = imported(&workspace, "bob", &[]).await;
-    let peppers = peppers_with("2");
-    let settings = [&LEGACY[..], &[("PEPPERS", peppers.as_str()), ("CALL_ACTIVITY", "off")]].concat();
+    let versions = pepper_versions_with("2");
+    let peppers = [("PEPPER_VERSIONS", versions.as_str()), ("CURRENT_PEPPER_VERSION", "2")];
+    let settings = [&LEGACY[..], &peppers[..], &[("CALL_ACTIVITY", "off")]].concat();
     let authorizer = Function::start("authorize", &settings).await;
     // The batch has the key's hash under the newer pepper first, which is not stored.
     authorizer.disturb(Disturbance::Partial(1));

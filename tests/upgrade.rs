@@ -393,7 +393,9 @@ async fn idempotent_requests_of_the_baseline_are_repeated_with_the_same_response
         assert!(matches!(status, 200 | 201), "{answer}");
         // The authorizer has recorded a use since.
         let mut recorded = repeat["response"].clone();
-        recorded["last_used_at"] = answer["last_used_at"].clone();
+        for of_use in ["last_used_at", "last_used_from"] {
+            recorded[of_use] = answer[of_use].clone();
+        }
         assert_still(&recorded, &answer, text(repeat, "route"));
     }
     let after = upgraded.contents().await;

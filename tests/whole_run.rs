@@ -11,7 +11,7 @@ use keygate_core::permits::Slot;
 use serde_json::Value;
 
 use crate::support::database::{Contents, TABLES, everything, string, to_json};
-use crate::support::emulator::{functions, log_lines, role_policies};
+use crate::support::emulator::{functions, generate_mac, log_lines, role_policies};
 use crate::support::stack::{Api, dynamodb, run_folder, variable};
 use crate::support::workspace::PAST_RETENTION;
 
@@ -106,19 +106,14 @@ async fn no_table_and_no_log_has_a_secret_a_hash_in_text_or_a_pepper() {
 /// The peppers, the idempotent-create key and the idempotent-rotate key, as KMS derives them.
 async fn derived_keys(api: &Api) -> Vec<Vec<u8>> {
     let mut peppers = Vec::new();
-    let sources =
-        ["KEYGATE_PEPPERS", "KEYGATE_IDEMPOTENT_CREATE_MAC_KEY", "KEYGATE_IDEMPOTENT_ROTATE_MAC_KEY"]
-            .map(variable)
-            .join(",");
-    for source in sources.split(',') {
-        let (label, key) = source
-            .splitn(3, ':')
-            .skip(1)
-            .collect::<Vec<_>>()
-            .try_into()
-            .map(|[l, k]: [&str; 2]| (l, k))
-            .expect("a pepper");
-        peppers.push(crate::support::emulator::generate_mac(api, key, label).await);
+    let pepper_key = variable("KEYGATE_PEPPER_KEY");
+    for version in variable("KEYGATE_PEPPER_VERSIONS").split(',') {
+        peppers.push(generate_mac(api, &pepper_key, &format!("keygate-pepper-{version}")).await);
+    }
+    for source in ["KEYGATE_IDEMPOTENT_CREATE_MAC_KEY", "KEYGATE_IDEMPOTENT_ROTATE_MAC_KEY"].map(variable) {
+        let mut parts = source.splitn(3, ':').skip(1);
+        let (label, key) = (parts.next().expect("a label"), parts.next().expect("a key"));
+        peppers.push(generate_mac(api, key, label).await);
     }
     peppers
 }
@@ -305,20 +300,17 @@ fn assert_conditions(role: &str, action: &str, resources: &[String], condition: 
             assert_eq!(condition["Null"]["events:source"], "false", "{role}");
         }
         "dynamodb:UpdateItem" if role.contains("authorizerole") => {
-            let of_keys = ["key_id", "hash", "pepper_version"];
-            let of_usage_and_tokens = ["key_id", "entry", "last_used_at"];
-            let of_legacy_keys = ["hash", "last_used_at"];
-            let of_calls = ["key_id", "entry", "hour", "allowed", "refused", "ttl"];
+            let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+            let of_keys = names(&["key_id", "hash", "pepper_version"]);
+            let of_last_use = names(&["key_id", "entry", "last_used_at", "last_used_from"]);
+            let of_calls = names(&["key_id", "entry", "hour", "allowed", "refused", "ttl"]);
             let windows = Slot::all().map(|slot| format!("{}_{}", slot.per.word(), u8::from(slot.is_odd)));
-            let of_limits: Vec<_> =
-                ["key_id", "entry", "ttl"].map(str::to_owned).into_iter().chain(windows).collect();
-            let attributes = attributes();
+            let of_limits: Vec<_> = names(&["key_id", "entry", "ttl"]).into_iter().chain(windows).collect();
+            let of_tokens = names(&["key_id", "entry", "last_used_at"]);
+            let of_legacy_keys = names(&["hash", "last_used_at"]);
+            let attributes = names(&attributes());
             assert!(
-                attributes == of_keys
-                    || attributes == of_usage_and_tokens
-                    || attributes == of_legacy_keys
-                    || attributes == of_calls
-                    || attributes == of_limits,
+                [of_keys, of_last_use, of_calls, of_limits, of_tokens, of_legacy_keys].contains(&attributes),
                 "{role}: {attributes:?}"
             );
         }

@@ -40,6 +40,7 @@ from smoke_calls import (
     make_workspace,
 )
 from smoke_doubts import (
+    check_alias,
     check_cache_clearing,
     check_deferred_work,
     check_expiry_in_cache,
@@ -128,6 +129,7 @@ def use(smoke: Run, probes_role: bool) -> None:
         ("Networks of keys", check_networks),
         ("Expiry of a cached policy", check_expiry_in_cache),
         ("Clearing of caches", check_cache_clearing),
+        ("Version of the authorizer", check_alias),
         ("Import with warnings as errors", check_import),
         ("Conditions of the roles, by IAM's simulator", check_conditions),
     ):

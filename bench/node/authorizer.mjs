@@ -10,7 +10,9 @@ const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
 
 const dynamodb = new DynamoDBClient({});
-const [version, label, kmsKey] = /^(\d+):([^:]+):(.+)$/.exec(process.env.PEPPERS).slice(1);
+const kmsKey = process.env.PEPPER_KEY;
+const version = process.env.CURRENT_PEPPER_VERSION;
+const label = `keygate-pepper-${version}`;
 const pepper = new KMSClient({})
   .send(new GenerateMacCommand({ KeyId: kmsKey, MacAlgorithm: 'HMAC_SHA_256', Message: Buffer.from(label) }))
   .then((answer) => answer.Mac);

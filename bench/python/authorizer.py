@@ -18,7 +18,8 @@ SHAPE = re.compile(r"kg_key_([0-9A-Z]{26})_([0-9A-Za-z]{43})([0-9A-Za-z]{6})")
 
 # A client and not a resource: those are twice as slow to start.
 dynamodb = boto3.client("dynamodb")
-version, label, kms_key = os.environ["PEPPERS"].split(":", 2)
+kms_key, version = os.environ["PEPPER_KEY"], os.environ["CURRENT_PEPPER_VERSION"]
+label = f"keygate-pepper-{version}"
 pepper = boto3.client("kms").generate_mac(KeyId=kms_key, MacAlgorithm="HMAC_SHA_256", Message=label.encode())["Mac"]
 
 

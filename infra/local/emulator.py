@@ -1,9 +1,14 @@
-"""Starts the AWS emulator, with KMS HMAC keys of the stack `keygate` whose material follows from their logical ids.
+"""Starts the AWS emulator, with two changes.
+
+KMS HMAC keys of the stack `keygate` have a material that follows from their logical ids.
 
 The emulator draws the material of each key at random, so a hash that one local stack has stored says nothing to the
 next one. The upgrade test checks credentials whose hashes an earlier version has stored (tests/upgrade.rs), so the
 stack `keygate` has the same keys in every emulator. They protect nothing: a local stack has no secrets but those of
 tests. Other stacks have random keys, as on AWS.
+
+The reserved concurrency of a function holds for its versions too, as on AWS. The emulator looks for it in the version
+that is invoked, which has none, so the authorizer could not be stopped: APIs invoke its alias.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ import hashlib
 from collections.abc import Callable
 
 from ministack.app import main
-from ministack.services import kms
+from ministack.services import kms, lambda_svc
 from ministack.services.cloudformation import provisioners
 
 STACK = "keygate"
@@ -34,7 +39,20 @@ def with_known_material(create: Creation) -> Creation:
     return created
 
 
+def of_the_whole_function(reserved: Callable[[dict, dict], int | None]) -> Callable[[dict, dict], int | None]:
+    """Takes the reserved concurrency of the function, whichever version of it is invoked.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
+    """
+
+    def found(invoked: dict, configuration: dict) -> int | None:
+        return reserved(lambda_svc._functions.get(configuration["FunctionName"], invoked), configuration)
+
+    return found
+
+
 if __name__ == "__main__":
     handlers = provisioners._RESOURCE_HANDLERS["AWS::KMS::Key"]
     handlers["create"] = with_known_material(handlers["create"])
+    lambda_svc._reserved_concurrency = of_the_whole_function(lambda_svc._reserved_concurrency)
     main()

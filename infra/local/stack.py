@@ -173,7 +173,8 @@ class Stack:
         with steps.step(f"Merge infra/template, and deploy it as {STACK}"):
             self.deployment.stage(binaries)
             cors = {"CorsAllowOrigin": self.origin} if self.origin else {}
-            self.deployment.deploy(STACK, TEMPLATE, PARAMETERS | cors | {"OAuthIssuer": self.oauth_url})
+            revision = {"ConfigurationRevision": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+            self.deployment.deploy(STACK, TEMPLATE, PARAMETERS | cors | revision | {"OAuthIssuer": self.oauth_url})
             keygate = self.deployment.outputs(STACK)
         with steps.step(f"Give the OAuth API a host of its own, port {self.oauth_port}"):
             front = self.oauth_front(keygate["OAuthApiId"])

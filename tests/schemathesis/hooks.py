@@ -170,8 +170,8 @@ def acceptable(body: dict[str, Any]) -> dict[str, Any]:
     """The body with an expiry in the future, at most one endpoint rule and one limit, valid networks, few entries of
     metadata, and usually a new name.
 
-    The maximum number of rules and the size of metadata depend on other attributes, limits have different units, and a
-    network has no bits after its prefix. A schema cannot express that.
+    A schema cannot express that the size of rules and metadata depends on other attributes, that limits have different
+    units, and that a network has no bits after its prefix.
     """
     changed = {}
     if body.get("endpoints"):

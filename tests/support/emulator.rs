@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::stack::{Answer, Api, variable};
@@ -69,7 +70,7 @@ pub(crate) async fn run(api: &Api, logical_name: &str, event: &Value) -> Value {
 }
 
 /// Gives a deployed function's variable another value, as a deployment with another parameter does, and returns the one that
-/// it had.
+/// it had. An alias gets a version with it.
 pub(crate) async fn set_variable(api: &Api, logical_name: &str, variable_name: &str, value: &str) -> String {
     let functions = functions(api).await;
     let mut functions = functions.iter();
@@ -79,12 +80,27 @@ pub(crate) async fn set_variable(api: &Api, logical_name: &str, variable_name: &
     let before = text(&variables, variable_name).to_owned();
     variables[variable_name] = json!(value);
     let name = text(function, "FunctionName");
-    let url = format!("{}/2015-03-31/functions/{name}/configuration", variable("AWS_ENDPOINT_URL"));
-    let body = json!({"Environment": {"Variables": variables}}).to_string();
-    let request = signed(api.client().put(url), "lambda").body(body);
-    let answer = Answer::of(request.send().await.expect("the emulator responds")).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
+    let body = json!({"Environment": {"Variables": variables}});
+    lambda(api, Method::PUT, &format!("{name}/configuration"), Some(&body)).await;
+    let aliases = lambda(api, Method::GET, &format!("{name}/aliases"), None).await;
+    for alias in aliases["Aliases"].as_array().expect("aliases") {
+        let published = lambda(api, Method::POST, &format!("{name}/versions"), Some(&json!({}))).await;
+        let path = format!("{name}/aliases/{}", text(alias, "Name"));
+        lambda(api, Method::PUT, &path, Some(&json!({"FunctionVersion": published["Version"]}))).await;
+    }
     before
+}
+
+/// Calls Lambda about a function, and returns its response.
+async fn lambda(api: &Api, method: Method, path: &str, body: Option<&Value>) -> Value {
+    let url = format!("{}/2015-03-31/functions/{path}", variable("AWS_ENDPOINT_URL"));
+    let mut request = signed(api.client().request(method, url), "lambda");
+    if let Some(body) = body {
+        request = request.body(body.to_string());
+    }
+    let answer = Answer::of(request.send().await.expect("the emulator responds")).await;
+    assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+    answer.json()
 }
 
 /// Every policy document that is written into a role.

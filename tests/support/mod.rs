@@ -1,5 +1,6 @@
 //! The parts that tests are built from: the stack and its APIs, workspaces, tables, and functions started by hand.
 
+pub(crate) mod alarms;
 pub(crate) mod database;
 pub(crate) mod emulator;
 pub(crate) mod faults;

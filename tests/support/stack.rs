@@ -25,11 +25,9 @@ pub(crate) fn variable(name: &str) -> String {
     })
 }
 
-/// The stack's peppers and one more version, made of the same KMS key: a value of `PEPPERS`.
-pub(crate) fn peppers_with(version: &str) -> String {
-    let deployed = variable("KEYGATE_PEPPERS");
-    let key = deployed.splitn(3, ':').nth(2).expect("version, label and key");
-    format!("{deployed},{version}:keygate-pepper-of-a-test:{key}")
+/// The stack's pepper versions and one more: a value of `PEPPER_VERSIONS`.
+pub(crate) fn pepper_versions_with(version: &str) -> String {
+    format!("{},{version}", variable("KEYGATE_PEPPER_VERSIONS"))
 }
 
 /// A client of the database itself, without the recorder and the proxies in front of it.

@@ -168,20 +168,29 @@ impl Key {
     }
 }
 
+/// The last use of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastUse {
+    /// When it was used.
+    pub at: DateTime<Utc>,
+    /// The address of the sender; `None` if the event of the call did not have it.
+    pub from: Option<String>,
+}
+
 /// A key with its last use, which is stored apart from the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsedKey {
     /// The key.
     pub record: Key,
     /// Its last use; `None` if it was never used.
-    pub last_used_at: Option<DateTime<Utc>>,
+    pub last_use: Option<LastUse>,
 }
 
 impl UsedKey {
     /// When the key was last used, or created if it was never used.
     #[must_use]
     pub fn unused_since(&self) -> DateTime<Utc> {
-        self.last_used_at.unwrap_or(self.record.created_at)
+        self.last_use.as_ref().map_or(self.record.created_at, |last| last.at)
     }
 }
 
@@ -288,9 +297,9 @@ mod tests {
 
     #[test]
     fn a_key_that_was_never_used_is_unused_since_its_creation() {
-        let used = |last_used_at| UsedKey { record: fixtures::key(), last_used_at };
+        let used = |last_use| UsedKey { record: fixtures::key(), last_use };
         assert_eq!(used(None).unused_since(), at(0));
-        assert_eq!(used(Some(at(7))).unused_since(), at(7));
+        assert_eq!(used(Some(LastUse { at: at(7), from: None })).unused_since(), at(7));
     }
 
     #[test]

@@ -229,7 +229,7 @@ fn legacy_hash(pepper: &MacKey, key: &LegacyCredential) -> SecretHash {
 
 /// The error of a hash whose pepper the deployment does not list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("PEPPERS does not list version {version}, which a stored hash uses")]
+#[error("PEPPER_VERSIONS does not list version {version}, which a stored hash uses")]
 pub struct UnknownPepper {
     /// The version beside the stored hash.
     pub version: u32,

@@ -123,14 +123,17 @@ impl AuthorizerEvent {
     }
 
     /// Whether the caller's networks allow the current call. The address of a call to a private API is not the one that the
-    /// networks are about.
+    /// networks are about. An event without an address is left to the condition of the policy, if the response is one.
     fn is_within_networks(&self, caller: &Caller, form: AuthorizerResponseFormat) -> bool {
-        let is_cached =
-            matches!((&self.api, form), (ApiKind::Http2 { .. }, AuthorizerResponseFormat::Simple));
-        caller.networks.is_empty()
-            || !is_cached
-                && !self.is_private
-                && self.address().is_none_or(|address| network::allow(&caller.networks, address))
+        if caller.networks.is_empty() {
+            return true;
+        }
+        let has_policy =
+            !matches!(self.api, ApiKind::Http2 { .. }) || form == AuthorizerResponseFormat::Policy;
+        let is_cached = !has_policy && form == AuthorizerResponseFormat::Simple;
+        !is_cached
+            && !self.is_private
+            && self.address().map_or(has_policy, |address| network::allow(&caller.networks, address))
     }
 
     /// Whether the caller's endpoint rules allow the current call.
@@ -643,6 +646,10 @@ mod tests {
             assert_eq!(is_authorized(AuthorizerResponseFormat::SimpleUncached), within);
             assert!(!is_authorized(AuthorizerResponseFormat::Simple), "{address}");
         }
+        let everywhere = with_networks(&["0.0.0.0/0", "::/0"]);
+        let without_address =
+            response(&http2(), &everywhere, AuthorizerResponseFormat::SimpleUncached).unwrap();
+        assert_eq!(without_address["isAuthorized"], false, "no policy would refuse it");
     }
 
     #[test]

@@ -14,9 +14,11 @@
 //!
 //! The time of an event is that of the log entry, not a member of the line.
 
-use chrono::{DateTime, Utc};
+use aws_sdk_dynamodb::Client;
+use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::audit_event::{AuditEvent, CallOutcome};
 use keygate_core::context::RequestOrigin;
+use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
 use keygate_core::key::KeyOwner;
 use serde::Deserialize;
@@ -24,7 +26,11 @@ use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 use ulid::Ulid;
 
+use crate::authorizer::settings::{UsageSource, usage_retention};
+use crate::authorizer::usage_counter::UsageCounter;
+use crate::store::WriteOutcome;
 use crate::store::activity::ActivityTable;
+use crate::store::usage::UsageTable;
 
 /// The number of concurrent writes.
 const EVENTS_AT_ONCE: usize = 16;
@@ -73,40 +79,86 @@ pub struct AccessLogSummary {
     pub invalid: usize,
 }
 
-/// Records lines as events. A line that is delivered again yields the same event, which is written once.
-///
-/// # Errors
-///
-/// - [`Error::Unavailable`], [`Error::Broken`]: some events were not written. Processing the same lines again writes the
-///   missing ones.
-pub async fn record(
-    activity: &ActivityTable,
-    source: LogSource<'_>,
-    lines: impl IntoIterator<Item = AccessLogLine<'_>>,
-) -> Result<AccessLogSummary, Error> {
-    let mut recorded = AccessLogSummary::default();
-    let mut events = Vec::new();
-    for line in lines {
-        match read(source, line) {
-            Reading::Call(event) => events.push(event),
-            Reading::Anonymous => recorded.anonymous += 1,
-            Reading::Invalid => recorded.invalid += 1,
-        }
+/// Records the calls in access logs.
+#[derive(Clone, Debug)]
+pub struct AccessLogRecorder {
+    activity: ActivityTable,
+    /// The table in which calls are counted, and how long; `None` if the authorizer counts them.
+    counted_in: Option<(UsageTable, TimeDelta)>,
+}
+
+impl AccessLogRecorder {
+    /// Reads the names of tables and the settings from the environment.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when a variable is missing or invalid.
+    pub fn new(client: &Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+        let counted_in = match UsageSource::from_environment(environment)? {
+            UsageSource::Authorizer => None,
+            UsageSource::AccessLogs => {
+                Some((UsageTable::new(client.clone(), environment)?, usage_retention(environment)?))
+            }
+        };
+        Ok(Self { activity: ActivityTable::new(client.clone(), environment)?, counted_in })
     }
-    let mut failure = None;
-    for events in events.chunks(EVENTS_AT_ONCE) {
-        let writes = events.iter().cloned().map(|event| {
-            let activity = activity.clone();
-            async move { activity.append(&event).await }
-        });
-        for written in writes.collect::<JoinSet<_>>().join_all().await {
-            match written {
-                Ok(()) => recorded.calls += 1,
-                Err(error) => failure = Some(error),
+
+    /// Records lines as events, and counts the calls. A line that is delivered again yields the same event, which is written
+    /// and counted once.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`], [`Error::Broken`]: some events were not written. Processing the same lines again writes the
+    ///   missing ones.
+    pub async fn record(
+        &self,
+        source: LogSource<'_>,
+        lines: impl IntoIterator<Item = AccessLogLine<'_>>,
+    ) -> Result<AccessLogSummary, Error> {
+        let mut recorded = AccessLogSummary::default();
+        let mut events = Vec::new();
+        for line in lines {
+            match read(source, line) {
+                Reading::Call(event) => events.push(event),
+                Reading::Anonymous => recorded.anonymous += 1,
+                Reading::Invalid => recorded.invalid += 1,
+            }
+        }
+        let mut failure = None;
+        let mut counter = UsageCounter::new(TimeDelta::zero());
+        for events in events.chunks(EVENTS_AT_ONCE) {
+            let writes = events.iter().cloned().map(|event| {
+                let activity = self.activity.clone();
+                async move { (activity.append(&event).await, event) }
+            });
+            for (written, event) in writes.collect::<JoinSet<_>>().join_all().await {
+                match written {
+                    Ok(outcome) => {
+                        recorded.calls += 1;
+                        if let (WriteOutcome::Applied, Some(key_id), Some(called)) =
+                            (outcome, event.key_id, event.outcome)
+                        {
+                            counter.count(key_id, called, event.at);
+                        }
+                    }
+                    Err(error) => failure = Some(error),
+                }
+            }
+        }
+        self.add(counter).await;
+        failure.map_or(Ok(recorded), Err)
+    }
+
+    /// Adds the calls that were recorded for the first time. A failure is logged and not returned: the events are written, so
+    /// another delivery would not count them.
+    async fn add(&self, mut counter: UsageCounter) {
+        let Some((usage, retention)) = &self.counted_in else { return };
+        for calls in counter.take() {
+            if let Err(error) = usage.add_calls(calls, *retention).await {
+                tracing::error!(key_id = %calls.key_id, %error, "calls not counted");
             }
         }
     }
-    failure.map_or(Ok(recorded), Err)
 }
 
 /// A line in the documented format.

@@ -20,6 +20,7 @@ use keygate_core::credential::{KeyId, TokenId};
 use keygate_core::credential_class::CredentialKind;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
+use keygate_core::key::LastUse;
 use keygate_core::legacy_credential;
 use keygate_core::pepper::SecretHash;
 use keygate_core::verification::{PresentedSecret, VerifiedCredential};
@@ -32,7 +33,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::authorizer::call_counter::{CallCounter, KeyCall, MINUTE};
 use crate::authorizer::metrics::LookupSource;
 use crate::authorizer::metrics::{Counter, Latency, Metrics};
-use crate::authorizer::settings::deferred_budget;
+use crate::authorizer::settings::{UsageSource, deferred_budget, usage_retention};
 use crate::authorizer::usage_counter::UsageCounter;
 use crate::authorizer::written_uses::WrittenUses;
 use crate::logging;
@@ -83,6 +84,8 @@ pub struct KeyUsage {
     pub key_id: KeyId,
     /// The credential that was used.
     pub target: UsageTarget,
+    /// The address of the sender, if the event of the call has it.
+    pub from: Option<String>,
     /// The renewal of the key's hash, if that is not under the current pepper.
     pub rehash: Option<Rehash>,
 }
@@ -101,7 +104,7 @@ impl KeyUsage {
                 UsageTarget::LegacyKey { hash: hash.clone(), last_used_at: *last_used_at }
             }
         };
-        Self { key_id: verified.key.key_id, target, rehash }
+        Self { key_id: verified.key.key_id, target, from: None, rehash }
     }
 }
 
@@ -157,8 +160,8 @@ pub struct UsageWriter {
     pub keys: KeysTable,
     /// The last use and the calls of keys.
     pub usage: UsageTable,
-    /// The calls by hour that are not yet in that table.
-    pub counter: Mutex<UsageCounter>,
+    /// The calls by hour that are not yet in that table; `None` if access logs are counted instead.
+    pub counter: Option<Mutex<UsageCounter>>,
     /// How long the calls of an hour are kept.
     pub usage_retention: TimeDelta,
     /// The keys whose last use this environment has written.
@@ -182,8 +185,11 @@ impl DeferredWriter {
         let usage_writer = UsageWriter {
             keys: KeysTable::new(dynamodb.clone(), environment)?,
             usage: UsageTable::new(dynamodb.clone(), environment)?,
-            counter: UsageCounter::new(last_used_interval).into(),
-            usage_retention: environment.days("USAGE_RETENTION_DAYS", 90, 1..=3650)?,
+            counter: match UsageSource::from_environment(environment)? {
+                UsageSource::Authorizer => Some(UsageCounter::new(last_used_interval).into()),
+                UsageSource::AccessLogs => None,
+            },
+            usage_retention: usage_retention(environment)?,
             written: WrittenUses::default(),
             tokens: TokensTable::new(dynamodb.clone(), environment)?,
             legacy_keys: match legacy_credential::sunset(environment)? {
@@ -227,8 +233,9 @@ impl DeferredWriter {
     pub async fn write(&self, work: DeferredWork) {
         let DeferredWork { at, outcome, lookup, call, usage } = work;
         self.measure(outcome, lookup);
-        let calls = self.usage_writer.as_ref().map(|writer| {
-            let mut counter = lock(&writer.counter);
+        let counter = self.usage_writer.as_ref().and_then(|writer| writer.counter.as_ref());
+        let calls = counter.map(|counter| {
+            let mut counter = lock(counter);
             // A legacy key has no usage: it is shown with its last use alone.
             if let Some(call) =
                 call.as_ref().filter(|call| call.credential != Some(CredentialKind::LegacyKey))
@@ -252,7 +259,8 @@ impl DeferredWriter {
         };
         let write_events = async {
             for event in &events {
-                self.attempt(event.key_id, deadline, self.activity.append(event)).await;
+                self.attempt(event.key_id, deadline, async { self.activity.append(event).await.map(drop) })
+                    .await;
             }
         };
         let write_calls = async {
@@ -273,11 +281,12 @@ impl DeferredWriter {
         let deadline = Instant::now() + SHUTDOWN_BUDGET;
         let events = lock(&self.calls).take().into_iter().map(|event| {
             let activity = self.activity.clone();
-            let write: LeftWrite = Box::pin(async move { (event.key_id, activity.append(&event).await) });
+            let write: LeftWrite =
+                Box::pin(async move { (event.key_id, activity.append(&event).await.map(drop)) });
             write
         });
         let calls = self.usage_writer.iter().flat_map(|writer| {
-            let calls = lock(&writer.counter).take().into_iter();
+            let calls = writer.counter.iter().flat_map(|counter| lock(counter).take());
             calls.map(|calls| {
                 let (usage, retention) = (writer.usage.clone(), writer.usage_retention);
                 let write: LeftWrite =
@@ -357,7 +366,7 @@ impl UsageWriter {
         let is_due = |last: &Option<DateTime<Utc>>| last.is_none_or(|last| last <= due);
         let key_id = usage.key_id;
         if !matches!(usage.target, UsageTarget::LegacyKey { .. }) && self.written.is_due(key_id, due) {
-            self.usage.mark_used(key_id, at, due).await?;
+            self.usage.mark_used(key_id, &LastUse { at, from: usage.from.clone() }, due).await?;
             self.written.remember(key_id, at);
         }
         match (&usage.target, &self.legacy_keys) {

@@ -77,6 +77,7 @@ impl AuthorizationResult {
     ) -> DeferredWork {
         let Self { decision, owner, credential, lookup, usage } = self;
         let works = matches!(decision, Decision::Accepted(_));
+        let usage = usage.map(|usage| KeyUsage { from: origin.source.clone(), ..usage });
         let call = owner.map(|owner| KeyCall { owner, credential, origin, outcome, works, at });
         DeferredWork { at, outcome: Some(outcome), lookup, call, usage }
     }

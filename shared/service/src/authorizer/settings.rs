@@ -23,6 +23,40 @@ pub fn deferred_budget(environment: &Environment) -> Result<Duration, InvalidVar
     milliseconds(environment, "DEFERRED_BUDGET_MS", 1000)
 }
 
+/// Who counts the calls of keys. Only one may, so that no call is counted twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UsageSource {
+    /// The authorizer. It does not see calls that API Gateway serves from an authorizer cache.
+    #[default]
+    Authorizer,
+    /// The access logs of APIs. They do not name the key of a credential that does not work.
+    AccessLogs,
+}
+
+impl UsageSource {
+    /// `USAGE_SOURCE`: `authorizer` by default.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when the value is not `authorizer` or `access-logs`.
+    pub fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
+        match environment.text("USAGE_SOURCE") {
+            None | Some("authorizer") => Ok(Self::Authorizer),
+            Some("access-logs") => Ok(Self::AccessLogs),
+            Some(_) => Err(InvalidVariable::new("USAGE_SOURCE", "must be authorizer or access-logs")),
+        }
+    }
+}
+
+/// `USAGE_RETENTION_DAYS`: how long the calls of an hour are kept; 90 days by default.
+///
+/// # Errors
+///
+/// [`InvalidVariable`] when it is not a number from 1 to 3650.
+pub fn usage_retention(environment: &Environment) -> Result<TimeDelta, InvalidVariable> {
+    environment.days("USAGE_RETENTION_DAYS", 90, 1..=3650)
+}
+
 fn milliseconds(
     environment: &Environment,
     name: &'static str,

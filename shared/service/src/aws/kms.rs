@@ -12,6 +12,11 @@ use keygate_core::pepper::{MacKey, Peppers};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
+/// The label of a pepper is this text and its version, so that the version alone tells how the pepper is derived.
+///
+/// NEVER change this value: no credential issued before would be recognised.
+const PEPPER_LABEL: &str = "keygate-pepper-";
+
 /// The source of a MAC key: `kms:GenerateMac(key, HMAC_SHA_256, label)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MacKeySource {
@@ -33,50 +38,61 @@ pub struct MacKeySources {
 }
 
 impl MacKeySources {
-    /// `PEPPERS`: the sources of the peppers whose hashes are accepted, `version:label:key ARN` each, separated by commas. New
-    /// hashes are made under the highest version, unless `PEPPER_VERSION` names another one: every function must know a version
-    /// before any function uses it.
+    /// `PEPPER_KEY`, `PEPPER_VERSIONS` and `CURRENT_PEPPER_VERSION`: the KMS key from which every pepper is derived, the versions
+    /// whose hashes are accepted, and the version of new hashes. Every function must know a version before any function uses it,
+    /// so a new version is listed in one deployment and becomes the current one in the next.
     ///
     /// ```
     /// # use keygate::aws::kms::MacKeySources;
     /// # use keygate_core::environment::Environment;
-    /// let key = "arn:aws:kms:eu-west-1:123456789012:key/4d7e";
-    /// let peppers = format!("1:first:{key},2:second:{key}");
-    /// let environment = Environment::from_iter([("PEPPERS", peppers.as_str())]);
-    /// assert_eq!(MacKeySources::peppers(&environment).unwrap().current, 2);
+    /// let environment = Environment::from_iter([
+    ///     ("PEPPER_KEY", "arn:aws:kms:eu-west-1:123456789012:key/4d7e"),
+    ///     ("PEPPER_VERSIONS", "1,2"),
+    ///     ("CURRENT_PEPPER_VERSION", "1"),
+    /// ]);
+    /// let peppers = MacKeySources::peppers(&environment).unwrap();
+    /// assert_eq!((peppers.current, peppers.versions[1].label.as_str()), (1, "keygate-pepper-2"));
     /// ```
     ///
     /// # Errors
     ///
-    /// [`InvalidVariable`] when `PEPPERS` is not set, not of that form, or names a version twice; or when `PEPPER_VERSION` is not
-    /// one of the versions.
+    /// [`InvalidVariable`] when one of the variables is not set or not of its form, when `PEPPER_VERSIONS` names a version twice,
+    /// or when `CURRENT_PEPPER_VERSION` is not one of the versions.
     pub fn peppers(environment: &Environment) -> Result<Self, InvalidVariable> {
-        const NAME: &str = "PEPPERS";
-        const MUST_BE: &str =
-            "must be version:label:KMS key ARN, several separated by commas, each version once";
-        let invalid = || InvalidVariable::new(NAME, MUST_BE);
-        let list = environment.required(NAME, MUST_BE)?;
-        let versions: Vec<_> =
-            list.split(',').map(MacKeySource::parse).collect::<Option<_>>().ok_or_else(invalid)?;
-        let mut numbers: Vec<u32> = versions.iter().map(|source| source.version).collect();
-        numbers.sort_unstable();
-        if numbers.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(invalid());
+        const KEY: &str = "PEPPER_KEY";
+        const KEY_MUST_BE: &str = "must be the ARN of a KMS key";
+        const VERSIONS: &str = "PEPPER_VERSIONS";
+        const VERSIONS_MUST_BE: &str = "must be whole numbers from 1, separated by commas, each once";
+        const CURRENT: &str = "CURRENT_PEPPER_VERSION";
+        const CURRENT_MUST_BE: &str = "must be one of the versions that PEPPER_VERSIONS lists";
+        let kms_key = environment.required(KEY, KEY_MUST_BE)?;
+        if !kms_key.starts_with("arn:") {
+            return Err(InvalidVariable::new(KEY, KEY_MUST_BE));
         }
-        let mut sources = Self { current: numbers.pop().ok_or_else(invalid)?, versions };
-        if let Some(version) = environment.text("PEPPER_VERSION") {
-            let listed = sources.versions.iter().find(|source| source.version.to_string() == version);
-            let must_be = "must be one of the versions that PEPPERS lists";
-            sources.current = listed.ok_or_else(|| InvalidVariable::new("PEPPER_VERSION", must_be))?.version;
+        let mut versions: Vec<MacKeySource> = Vec::new();
+        for text in environment.required(VERSIONS, VERSIONS_MUST_BE)?.split(',') {
+            let version = pepper_version(text)
+                .filter(|version| versions.iter().all(|source| source.version != *version))
+                .ok_or_else(|| InvalidVariable::new(VERSIONS, VERSIONS_MUST_BE))?;
+            let label = format!("{PEPPER_LABEL}{version}");
+            versions.push(MacKeySource { version, label, kms_key: kms_key.clone() });
         }
-        Ok(sources)
+        let current = pepper_version(&environment.required(CURRENT, CURRENT_MUST_BE)?)
+            .filter(|current| versions.iter().any(|source| source.version == *current))
+            .ok_or_else(|| InvalidVariable::new(CURRENT, CURRENT_MUST_BE))?;
+        Ok(Self { versions, current })
     }
 }
 
+/// A version as it is written in a label: without a sign and without leading zeros.
+fn pepper_version(text: &str) -> Option<u32> {
+    let version: u32 = text.parse().ok()?;
+    (version > 0 && version.to_string() == text).then_some(version)
+}
+
 impl MacKeySource {
-    /// `IDEMPOTENT_CREATE_MAC_KEY`: the source of the MAC key from which the secrets of idempotent creates are derived, in the
-    /// form of one entry of `PEPPERS`. There is only one, because a request that was recorded under another key is not found
-    /// again.
+    /// `IDEMPOTENT_CREATE_MAC_KEY`: the source of the MAC key from which the secrets of idempotent creates are derived, as
+    /// `version:label:key ARN`. There is only one, because a request that was recorded under another key is not found again.
     ///
     /// # Errors
     ///
@@ -152,36 +168,54 @@ pub async fn derive_one(client: Client, source: MacKeySource) -> Result<MacKey, 
 mod tests {
     use super::*;
 
+    const KEY: &str = "arn:aws:kms:eu-west-1:1:key/a";
+
+    fn peppers(key: &str, versions: &str, current: &str) -> Result<MacKeySources, InvalidVariable> {
+        MacKeySources::peppers(&Environment::from_iter([
+            ("PEPPER_KEY", key),
+            ("PEPPER_VERSIONS", versions),
+            ("CURRENT_PEPPER_VERSION", current),
+        ]))
+    }
+
+    /// A change of a label changes every pepper, and with it every stored hash.
     #[test]
-    fn peppers_are_version_label_and_key_each_version_once() {
-        let peppers = |value| MacKeySources::peppers(&Environment::from_iter([("PEPPERS", value)]));
-        let two =
-            peppers("1:one:arn:aws:kms:eu-west-1:1:key/a, 2:two:arn:aws:kms:eu-west-1:1:key/b").unwrap();
-        assert_eq!((two.versions[1].version, two.versions[1].label.as_str(), two.current), (2, "two", 2));
-        assert_eq!(two.versions[1].kms_key, "arn:aws:kms:eu-west-1:1:key/b");
-        for wrong in [
-            "",
-            "one",
-            "1:one",
-            "1:one:key/a",
-            "1::arn:aws:kms",
-            "x:one:arn:a",
-            "1:a:arn:a,1:b:arn:b",
-            "1:a:arn:a,",
-        ] {
-            assert!(peppers(wrong).is_err(), "{wrong}");
-        }
+    fn each_version_has_its_label_and_all_have_one_key() {
+        let sources = peppers(KEY, "1,2,4294967295", "2").unwrap();
+        let labels: Vec<_> = sources.versions.iter().map(|source| source.label.as_str()).collect();
+        assert_eq!(labels, ["keygate-pepper-1", "keygate-pepper-2", "keygate-pepper-4294967295"]);
+        assert!(sources.versions.iter().all(|source| source.kms_key == KEY));
+        assert_eq!(sources.current, 2);
     }
 
     #[test]
     fn a_pepper_can_be_known_before_it_is_used() {
-        let current = |version| {
-            let peppers =
-                ("PEPPERS", "1:one:arn:aws:kms:eu-west-1:1:key/a,2:two:arn:aws:kms:eu-west-1:1:key/b");
-            let environment = Environment::from_iter([peppers, ("PEPPER_VERSION", version)]);
-            MacKeySources::peppers(&environment).map(|peppers| peppers.current)
-        };
-        assert_eq!((current(""), current("1"), current("2")), (Ok(2), Ok(1), Ok(2)));
-        assert!(current("3").is_err() && current("01").is_err());
+        let current = |current| peppers(KEY, "1,2", current).map(|peppers| peppers.current);
+        assert_eq!((current("1"), current("2")), (Ok(1), Ok(2)));
+        for wrong in ["", "3", "01", "+1", " 1"] {
+            assert_eq!(current(wrong).unwrap_err().name, "CURRENT_PEPPER_VERSION", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn versions_are_numbers_each_once() {
+        for wrong in ["", "0", "one", "1,", "1,1", "01", "+1", "1 ,2", "1, 2", "4294967296", "1:label:arn:a"]
+        {
+            assert_eq!(peppers(KEY, wrong, "1").unwrap_err().name, "PEPPER_VERSIONS", "{wrong}");
+        }
+        for wrong in ["", "alias/keygate-pepper"] {
+            assert_eq!(peppers(wrong, "1", "1").unwrap_err().name, "PEPPER_KEY", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_key_of_an_idempotent_request_is_version_label_and_key() {
+        let source =
+            |value| MacKeySource::of_creates(&Environment::from_iter([("IDEMPOTENT_CREATE_MAC_KEY", value)]));
+        let one = source("1:one:arn:aws:kms:eu-west-1:1:key/a").unwrap();
+        assert_eq!((one.version, one.label.as_str(), one.kms_key.as_str()), (1, "one", KEY));
+        for wrong in ["", "one", "1:one", "1:one:key/a", "1::arn:aws:kms", "x:one:arn:a"] {
+            assert!(source(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use keygate_core::error::Error;
 use keygate_core::fields::{self, FieldError, Fields};
 use keygate_core::idempotency::{self, IdempotencyKey, IdempotencyRecord, IdempotentRequest};
 use keygate_core::identity::{UserId, WorkspaceId};
-use keygate_core::key::{Generation, HashedKey, Key, MAX_DESCRIPTION_LEN, Status, UsedKey, ttl};
+use keygate_core::key::{Generation, HashedKey, Key, LastUse, MAX_DESCRIPTION_LEN, Status, UsedKey, ttl};
 use keygate_core::lifecycle::KeySchedule;
 use keygate_core::limit::Limits;
 use keygate_core::metadata::Metadata;
@@ -128,7 +128,7 @@ impl CreateKey {
             "endpoints": self.endpoints,
             "user_id": self.user_id,
         });
-        // Requests without these keep the form that they had before there were any.
+        // An earlier version did not have these fields. A request that it recorded without them has the same form now.
         for (name, is_empty, value) in [
             ("networks", self.networks.is_empty(), json!(self.networks)),
             ("metadata", self.metadata.is_empty(), json!(self.metadata)),
@@ -329,26 +329,26 @@ impl KeyCreator {
     ) -> Result<RevealedKey, Error> {
         let credential = idempotent.repeat(record)?;
         let changed = || Error::IdempotencyConflict(record.key_id);
-        let (stored, last_used_at) = tokio::try_join!(
+        let (stored, last_use) = tokio::try_join!(
             self.store.keys.hashed(record.key_id),
-            self.store.usage.last_used_at(record.key_id)
+            self.store.usage.last_use(record.key_id)
         )?;
         let stored = stored.ok_or_else(changed)?;
         // The response contains a secret, so the caller needs every permission that the key has now.
         idempotent.caller.require_all(stored.record.permissions())?;
         let unchanged =
             self.peppers.verify(&credential, &stored.hash)? && stored.record.status(now) == Status::Active;
-        if unchanged { Ok(self.reveal(stored, last_used_at, &credential, now)) } else { Err(changed()) }
+        if unchanged { Ok(self.reveal(stored, last_use, &credential, now)) } else { Err(changed()) }
     }
 
     fn reveal(
         &self,
         key: HashedKey,
-        last_used_at: Option<DateTime<Utc>>,
+        last_use: Option<LastUse>,
         credential: &Credential,
         now: DateTime<Utc>,
     ) -> RevealedKey {
-        RevealedKey::new(&UsedKey { record: key.record, last_used_at }, credential, &self.brand, now)
+        RevealedKey::new(&UsedKey { record: key.record, last_use }, credential, &self.brand, now)
     }
 }
 

@@ -29,9 +29,9 @@ pub async fn get(
     id: KeyId,
 ) -> Result<KeyWithWindows, Error> {
     let readable = ReadableKeys::of(&context.caller)?;
-    let (stored, last_used_at) = find_used(keys, usage, context, id).await?;
+    let (stored, last_use) = find_used(keys, usage, context, id).await?;
     readable.require(&stored.record.user_id)?;
-    let key = UsedKey { record: stored.record, last_used_at };
+    let key = UsedKey { record: stored.record, last_use };
     let counters =
         if key.record.limits.is_empty() { Counters::default() } else { usage.limit_counters(id).await? };
     Ok(KeyWithWindows::new(&key, &counters, brand, context.now))

@@ -171,7 +171,7 @@ impl Unused {
     fn wants(self, key: &UsedKey, now: DateTime<Utc>) -> bool {
         match self.days {
             Some(days) => key.unused_since() <= now - TimeDelta::days(days.into()),
-            None => key.last_used_at.is_none(),
+            None => key.last_use.is_none(),
         }
     }
 }

@@ -20,7 +20,7 @@ use keygate_core::context::RequestContext;
 use keygate_core::credential::{Brand, Credential, KeyId};
 use keygate_core::error::Error;
 use keygate_core::identity::UserId;
-use keygate_core::key::{Status, UsedKey};
+use keygate_core::key::{LastUse, Status, UsedKey};
 use keygate_core::limit::{Limit, Limits, Period};
 use keygate_core::metadata::Metadata;
 use keygate_core::network::Network;
@@ -51,9 +51,9 @@ pub(crate) async fn find_used(
     usage: &UsageTable,
     context: &RequestContext,
     id: KeyId,
-) -> Result<(UnhashedKey, Option<DateTime<Utc>>), Error> {
-    let (stored, last_used_at) = tokio::join!(find(keys, context, id), usage.last_used_at(id));
-    Ok((stored?, last_used_at?))
+) -> Result<(UnhashedKey, Option<LastUse>), Error> {
+    let (stored, last_use) = tokio::join!(find(keys, context, id), usage.last_use(id));
+    Ok((stored?, last_use?))
 }
 
 /// The keys that a caller may read.
@@ -127,6 +127,7 @@ pub struct ShownKey {
     created_at: String,
     expires_at: Option<String>,
     last_used_at: Option<String>,
+    last_used_from: Option<String>,
     status: Status,
     scopes: Vec<String>,
     endpoints: Vec<String>,
@@ -139,7 +140,7 @@ impl ShownKey {
     /// The view of a key at the time `now`.
     #[must_use]
     pub fn new(used: &UsedKey, brand: &Brand, now: DateTime<Utc>) -> Self {
-        let UsedKey { record: key, last_used_at } = used;
+        let UsedKey { record: key, last_use } = used;
         Self {
             id: key.key_id.to_string(),
             name: key.name.to_string(),
@@ -149,7 +150,8 @@ impl ShownKey {
             created_by: key.created_by.to_string(),
             created_at: rfc3339(key.created_at),
             expires_at: key.expires_at.map(rfc3339),
-            last_used_at: last_used_at.map(rfc3339),
+            last_used_at: last_use.as_ref().map(|last| rfc3339(last.at)),
+            last_used_from: last_use.as_ref().and_then(|last| last.from.clone()),
             status: key.status(now),
             scopes: key.scopes.iter().map(ToString::to_string).collect(),
             endpoints: key.endpoints.iter().map(ToString::to_string).collect(),

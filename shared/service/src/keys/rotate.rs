@@ -13,7 +13,7 @@ use keygate_core::fields::{self, FieldError, Fields};
 use keygate_core::idempotency::{
     self, IdempotencyKey, IdempotencyRecord, IdempotentRequest, RECORD_LIFETIME,
 };
-use keygate_core::key::{Key, Status, UsedKey};
+use keygate_core::key::{Key, LastUse, Status, UsedKey};
 use keygate_core::pepper::{MacKey, Peppers};
 use keygate_core::rights::Operation;
 use keygate_core::rotation::rotated;
@@ -146,7 +146,7 @@ impl KeyRotator {
         caller.require(KEYS_WRITE)?;
         let may_repeat = idempotency_key.is_some();
         caller.may_to(if may_repeat { Operation::RepeatRotation } else { Operation::RotateKey }, id)?;
-        let (key, last_used_at) = self.find(context, id).await?;
+        let (key, last_use) = self.find(context, id).await?;
         let canonical = request.canonical(id);
         let idempotent = idempotency_key.map(|idempotency_key| IdempotentRequest {
             key: &self.rotation_key,
@@ -189,24 +189,24 @@ impl KeyRotator {
             (RotationOutcome::Repeated(record), Some(idempotent)) => {
                 self.repeat_response(context, &idempotent, &record).await
             }
-            _ => Ok(self.reveal(after, last_used_at, &credential, now)),
+            _ => Ok(self.reveal(after, last_use, &credential, now)),
         }
     }
 
     fn reveal(
         &self,
         record: Key,
-        last_used_at: Option<DateTime<Utc>>,
+        last_use: Option<LastUse>,
         credential: &Credential,
         now: DateTime<Utc>,
     ) -> RevealedKey {
-        RevealedKey::new(&UsedKey { record, last_used_at }, credential, &self.brand, now)
+        RevealedKey::new(&UsedKey { record, last_use }, credential, &self.brand, now)
     }
 
     /// Finds the key with its last use, and checks that the caller has all the rights that its new secret gives.
-    async fn find(&self, context: &RequestContext, id: KeyId) -> Result<(Key, Option<DateTime<Utc>>), Error> {
+    async fn find(&self, context: &RequestContext, id: KeyId) -> Result<(Key, Option<LastUse>), Error> {
         let caller = &context.caller;
-        let (stored, last_used_at) = find_used(&self.store.keys, &self.store.usage, context, id).await?;
+        let (stored, last_use) = find_used(&self.store.keys, &self.store.usage, context, id).await?;
         let key = stored.record;
         caller.require_to_act_for(&key.user_id)?;
         caller.require_all(key.permissions())?;
@@ -214,7 +214,7 @@ impl KeyRotator {
         if caller.key_id != id {
             caller.require_unlimited()?;
         }
-        Ok((key, last_used_at))
+        Ok((key, last_use))
     }
 
     /// The response to a repeated request: the first response, if the key still has that secret and still works as it did
@@ -231,7 +231,7 @@ impl KeyRotator {
         let changed = || Error::IdempotencyConflict(record.key_id);
         let mut seen = None;
         for _ in 0..ATTEMPTS {
-            let (key, last_used_at) = self.find(context, record.key_id).await?;
+            let (key, last_use) = self.find(context, record.key_id).await?;
             // The key was not changed meanwhile, so its hash must differ.
             if seen == Some(key.revision) {
                 return Err(changed());
@@ -241,7 +241,7 @@ impl KeyRotator {
                 let is_as_then =
                     key.revision == record.revision && key.status(now) == key.status(record.began_at());
                 return if is_as_then || key.status(now) == Status::Active {
-                    Ok(self.reveal(key, last_used_at, &credential, now))
+                    Ok(self.reveal(key, last_use, &credential, now))
                 } else {
                     Err(changed())
                 };

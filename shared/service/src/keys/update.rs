@@ -165,7 +165,7 @@ impl KeyUpdater {
         let (caller, now) = (&context.caller, context.now);
         caller.require(KEYS_WRITE)?;
         caller.may_to(Operation::ChangeKey, id)?;
-        let (stored, last_used_at) = find_used(&self.store.keys, &self.store.usage, context, id).await?;
+        let (stored, last_use) = find_used(&self.store.keys, &self.store.usage, context, id).await?;
         caller.require_to_act_for(&stored.record.user_id)?;
         if_match.check(stored.record.revision)?;
         let mut after = patch.applied_to(&stored.record, self.settings.retention, now)?;
@@ -193,7 +193,7 @@ impl KeyUpdater {
             let written = refused_to(&self.store.keys, context, written).await;
             written.map_err(|error| if_match.lost(error))?;
         }
-        Ok(DetailedKey::new(&UsedKey { record: after, last_used_at }, &self.brand, now))
+        Ok(DetailedKey::new(&UsedKey { record: after, last_use }, &self.brand, now))
     }
 }
 

@@ -15,7 +15,7 @@ use keygate_core::identity::{UserId, WorkspaceId};
 use keygate_core::metadata::Metadata;
 use serde::{Deserialize, Serialize};
 
-use crate::store::conditional_write::outcome;
+use crate::store::conditional_write::{WriteOutcome, outcome};
 use crate::store::expression::{self, Condition};
 use crate::store::item::{Item, broken, text};
 use crate::store::paged_query::PagedQuery;
@@ -197,20 +197,20 @@ impl ActivityTable {
         reads.finish(|item| query.position(item))
     }
 
-    /// Adds an event of calls. If the event already exists, an earlier attempt wrote it and its response was lost.
+    /// Adds an event of calls. If the event already exists ([`WriteOutcome::Stale`]), an earlier attempt wrote it.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not respond. The event may or may not be written.
     /// - [`Error::Broken`]: the event cannot be written as an item.
-    pub async fn append(&self, event: &AuditEvent) -> Result<(), Error> {
+    pub async fn append(&self, event: &AuditEvent) -> Result<WriteOutcome, Error> {
         let put = self
             .client
             .put_item()
             .table_name(&self.table)
             .set_item(Some(self.item(event)?))
             .condition_expression(NOTHING_THERE);
-        outcome(put.send().await).map(|_| ())
+        outcome(put.send().await)
     }
 
     /// The change that adds an event.

@@ -12,7 +12,7 @@ use keygate_core::credential::KeyId;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
 use keygate_core::identity::{UserId, WorkspaceId};
-use keygate_core::key::{Key, UsedKey};
+use keygate_core::key::{Key, LastUse, UsedKey};
 use serde::{Deserialize, Serialize};
 
 use crate::store::batch;
@@ -20,7 +20,7 @@ use crate::store::item::{Item, broken, text};
 use crate::store::keys::{KeysTable, item_key};
 use crate::store::paged_query::PagedQuery;
 use crate::store::pagination::{FoundItems, Section};
-use crate::store::usage::{self, BY_LAST_USED_AT, LastUse, UsageTable};
+use crate::store::usage::{self, BY_LAST_USED_AT, UsageTable};
 
 /// The attributes of a key that its indexes project. The role of `list-keys` lists the same attributes.
 const LISTED: &str = "key_id, workspace_id, user_id, #name, name_folded, description, scopes, endpoints, networks, metadata, limits, created_at, created_by, revision, \
@@ -57,13 +57,13 @@ impl Sort {
 
     /// The position of a key in the index.
     fn position(self, used: &UsedKey) -> KeyPosition {
-        let UsedKey { record: key, last_used_at } = used;
+        let UsedKey { record: key, last_use } = used;
         let sort_value = match self {
             Self::Name => key.name.folded(),
             Self::User => key.user_id.to_string(),
             Self::CreatedBy => key.created_by.to_string(),
             Self::CreatedAt => key.key_id.to_string(),
-            Self::LastUsedAt => last_used_at.map_or(0, |at| at.timestamp()).to_string(),
+            Self::LastUsedAt => last_use.as_ref().map_or(0, |last| last.at.timestamp()).to_string(),
         };
         KeyPosition { sort_value, key_id: key.key_id }
     }
@@ -130,7 +130,7 @@ pub struct KeyLister {
 }
 
 /// The last uses that a list has read.
-type LastUses = HashMap<KeyId, Option<DateTime<Utc>>>;
+type LastUses = HashMap<KeyId, Option<LastUse>>;
 
 impl KeyLister {
     /// Reads the table names from the environment.
@@ -171,8 +171,8 @@ impl KeyLister {
                 items.iter().map(|item| position(sort, item)).collect::<Result<_, _>>()?;
             let mut keys = match sort {
                 Sort::LastUsedAt => {
-                    let read = items.into_iter().map(LastUse::read).collect::<Result<Vec<_>, _>>()?;
-                    last_uses.extend(read.into_iter().map(|last| (last.key_id, last.last_used_at)));
+                    let read = items.into_iter().map(usage::read_last_use).collect::<Result<Vec<_>, _>>()?;
+                    last_uses.extend(read);
                     self.keys.listed(positions.iter().map(|position| position.key_id)).await?
                 }
                 _ => items.into_iter().map(read_listed).collect::<Result<_, _>>()?,
@@ -235,7 +235,7 @@ impl KeyLister {
         last_uses: &mut LastUses,
     ) -> Result<(), Error> {
         let missing: Vec<_> = keys.filter(|id| !last_uses.contains_key(id)).collect();
-        last_uses.extend(self.usage.last_used_at_of(missing.iter().copied()).await?);
+        last_uses.extend(self.usage.last_uses(missing.iter().copied()).await?);
         // A key whose last use is not found was never used.
         for id in missing {
             last_uses.entry(id).or_default();
@@ -246,8 +246,8 @@ impl KeyLister {
 
 /// A key with its last use, of those that were read.
 fn used(record: Key, last_uses: &LastUses) -> UsedKey {
-    let last_used_at = last_uses.get(&record.key_id).copied().flatten();
-    UsedKey { record, last_used_at }
+    let last_use = last_uses.get(&record.key_id).cloned().flatten();
+    UsedKey { record, last_use }
 }
 
 impl KeyFilter<'_> {

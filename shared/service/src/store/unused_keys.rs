@@ -12,7 +12,7 @@ use crate::store::batch;
 use crate::store::item::{Item, seconds};
 use crate::store::keys::{item_key, keys_of};
 use crate::store::tables::Store;
-use crate::store::usage::{self, BY_LAST_USED_AT, LastUse};
+use crate::store::usage::{self, BY_LAST_USED_AT, read_last_use};
 
 /// The number of last uses that one page of a scan reads.
 const PAGE: i32 = 500;
@@ -109,8 +109,8 @@ impl Store {
         let mut last_uses = HashMap::new();
         for item in response.items.unwrap_or_default() {
             let key_id = item.get("key_id").cloned();
-            match LastUse::read(item) {
-                Ok(last) => drop(last_uses.insert(last.key_id, last.last_used_at)),
+            match read_last_use(item) {
+                Ok((key_id, last_use)) => drop(last_uses.insert(key_id, last_use)),
                 Err(error) => tracing::error!(?key_id, %error, "unreadable last use skipped"),
             }
         }
@@ -124,8 +124,8 @@ impl Store {
                 && stored.expires_at.is_none_or(|expires_at| now < expires_at)
         });
         let keys = keys.map(|StoredKey { key, .. }| {
-            let last_used_at = last_uses.get(&key.key_id).copied().flatten();
-            UnusedKey { last_used_at: last_used_at.unwrap_or_default(), ..key }
+            let last_use = last_uses.get(&key.key_id).and_then(Option::as_ref);
+            UnusedKey { last_used_at: last_use.map_or_else(DateTime::default, |last| last.at), ..key }
         });
         Ok((keys.collect(), response.last_evaluated_key.as_ref().and_then(cursor_at)))
     }

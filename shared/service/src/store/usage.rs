@@ -21,12 +21,12 @@ use keygate_core::credential::KeyId;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
 use keygate_core::identity::WorkspaceId;
-use keygate_core::key::Key;
+use keygate_core::key::{Key, LastUse};
 use keygate_core::time::zero_until_used;
 use serde::Deserialize;
 
 use crate::store::batch;
-use crate::store::conditional_write;
+use crate::store::conditional_write::outcome;
 use crate::store::expression::{self, Condition};
 use crate::store::item::{Item, broken, number, seconds, text};
 
@@ -43,21 +43,21 @@ pub struct UsageTable {
     pub(super) table: String,
 }
 
-/// The last use of a key.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub(super) struct LastUse {
-    /// The id of the key.
-    pub key_id: KeyId,
-    /// The time; `None` if the key was never used.
+/// The last use of a key, as it is stored.
+#[derive(Deserialize)]
+struct StoredLastUse {
+    key_id: KeyId,
     #[serde(with = "zero_until_used")]
-    pub last_used_at: Option<DateTime<Utc>>,
+    last_used_at: Option<DateTime<Utc>>,
+    last_used_from: Option<String>,
 }
 
-impl LastUse {
-    /// Reads an item of the table or of its index.
-    pub(super) fn read(item: Item) -> Result<Self, Error> {
-        serde_dynamo::from_item(item).map_err(|_| broken("last use"))
-    }
+/// Reads the last use of a key from an item of the table or of its index, with the id of the key; `None` if the key was never
+/// used.
+pub(super) fn read_last_use(item: Item) -> Result<(KeyId, Option<LastUse>), Error> {
+    let stored: StoredLastUse = serde_dynamo::from_item(item).map_err(|_| broken("last use"))?;
+    let StoredLastUse { key_id, last_used_at, last_used_from: from } = stored;
+    Ok((key_id, last_used_at.map(|at| LastUse { at, from })))
 }
 
 impl UsageTable {
@@ -71,14 +71,30 @@ impl UsageTable {
         Ok(Self { client, table })
     }
 
-    /// Updates the last use of a key to `at`, unless it was updated after `due`. The last use never moves backwards. A
-    /// deleted key has no such item, and the update does not create it.
+    /// Updates the last use of a key, unless it was updated after `due`. The last use never moves backwards. A deleted key has no
+    /// such item, and the update does not create it.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not respond.
-    pub async fn mark_used(&self, id: KeyId, at: DateTime<Utc>, due: DateTime<Utc>) -> Result<(), Error> {
-        conditional_write::mark_used(&self.client, &self.table, last_use_key(id), at, due).await
+    pub async fn mark_used(&self, id: KeyId, last_use: &LastUse, due: DateTime<Utc>) -> Result<(), Error> {
+        let expression = match last_use.from {
+            Some(_) => "SET last_used_at = :at, last_used_from = :from",
+            None => "SET last_used_at = :at REMOVE last_used_from",
+        };
+        let mut update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(last_use_key(id)))
+            .update_expression(expression)
+            .condition_expression("last_used_at <= :due")
+            .expression_attribute_values(":at", seconds(last_use.at))
+            .expression_attribute_values(":due", seconds(due));
+        if let Some(from) = &last_use.from {
+            update = update.expression_attribute_values(":from", text(from));
+        }
+        outcome(update.send().await).map(drop)
     }
 
     /// Reads the last use of a key, strongly consistent; `None` if the key was never used or does not exist.
@@ -87,7 +103,7 @@ impl UsageTable {
     ///
     /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: the item is not a last use, or has the id of another key.
-    pub async fn last_used_at(&self, id: KeyId) -> Result<Option<DateTime<Utc>>, Error> {
+    pub async fn last_use(&self, id: KeyId) -> Result<Option<LastUse>, Error> {
         let response = self
             .client
             .get_item()
@@ -97,9 +113,9 @@ impl UsageTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        match response.item.map(LastUse::read).transpose()? {
-            Some(last) if last.key_id != id => Err(broken("last use")),
-            last => Ok(last.and_then(|last| last.last_used_at)),
+        match response.item.map(read_last_use).transpose()? {
+            Some((key_id, _)) if key_id != id => Err(broken("last use")),
+            last => Ok(last.and_then(|(_, last_use)| last_use)),
         }
     }
 
@@ -109,16 +125,15 @@ impl UsageTable {
     ///
     /// - [`Error::Unavailable`]: the database did not respond.
     /// - [`Error::Broken`]: an item is not a last use.
-    pub(super) async fn last_used_at_of(
+    pub(super) async fn last_uses(
         &self,
         ids: impl IntoIterator<Item = KeyId>,
-    ) -> Result<HashMap<KeyId, Option<DateTime<Utc>>>, Error> {
+    ) -> Result<HashMap<KeyId, Option<LastUse>>, Error> {
         // Pages of an index that changes meanwhile may have a key twice.
         let ids: HashSet<_> = ids.into_iter().collect();
         let keys = ids.into_iter().map(last_use_key).collect();
         let items = batch::get_all(&self.client, &self.table, keys, |wanted| wanted).await?;
-        let last_uses = items.into_iter().map(LastUse::read);
-        last_uses.map(|last| last.map(|last| (last.key_id, last.last_used_at))).collect()
+        items.into_iter().map(read_last_use).collect()
     }
 
     /// A query of the keys of a workspace in the order of their last use.
