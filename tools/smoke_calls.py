@@ -97,6 +97,8 @@ def call_keys(run: Run) -> None:
     tag = {"If-Match": got.headers["ETag"]}
     run.manage("PATCH /api-keys/{id}", 200, owner.text, id=key.id, body={"description": "changed"}, headers=tag)
     run.manage("PATCH /api-keys/{id}", 412, owner.text, "precondition_failed", id=key.id, body={}, headers=tag)
+    usage = run.manage("GET /api-keys/{id}/usage", 200, owner.text, id=key.id, query="?per=day").json()
+    check(len(usage["items"]) == 8 and usage["items"][-1]["allowed"] == 0, f"the usage of a new key: {usage}")
     # The indexes of the lists are eventually consistent.
     for query in ("", "?sort=name&limit=1", "?sort=user&user_id=smoke-bob", "?sort=last_used_at&status=unused"):
         is_listed = eventually(
