@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::support::eventually_some;
 use crate::support::stack::{Answer, Api, variable};
 use crate::support::workspace::text;
 
@@ -153,12 +154,19 @@ pub(crate) async fn log_lines(api: &Api) -> Vec<String> {
     lines
 }
 
+/// The response to a call of `CloudWatch` Logs. The emulator fails to list groups and lines while functions write others, so a
+/// call is repeated.
 async fn logs(api: &Api, operation: &str, parameters: Value) -> Value {
-    let request = signed(api.client().post(variable("AWS_ENDPOINT_URL")), "logs")
-        .header("X-Amz-Target", format!("Logs_20140328.{operation}"))
-        .header("Content-Type", "application/x-amz-json-1.1")
-        .body(parameters.to_string());
-    Answer::of(request.send().await.expect("the emulator responds")).await.json()
+    eventually_some("the emulator responds to a call of its logs", async || {
+        let request = signed(api.client().post(variable("AWS_ENDPOINT_URL")), "logs")
+            .header("X-Amz-Target", format!("Logs_20140328.{operation}"))
+            .header("Content-Type", "application/x-amz-json-1.1")
+            .body(parameters.to_string());
+        let answer = Answer::of(request.send().await.expect("the emulator responds")).await;
+        assert!(answer.status == 200 || answer.status >= 500, "{operation}: {answer:?}");
+        (answer.status == 200).then(|| answer.json())
+    })
+    .await
 }
 
 /// The MAC of `message` under a KMS key.
