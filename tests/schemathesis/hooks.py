@@ -115,10 +115,8 @@ def before_call(context: Any, case: schemathesis.Case, kwargs: dict[str, Any]) -
     if valid(case, ParameterLocation.PATH):
         use_a_real_key(case)
     if valid(case, ParameterLocation.HEADER):
-        # The generator handles this pattern wrongly: it takes an invalid ETag for a valid one. A deletion has few
-        # requests, so none of them may be refused for a revision.
-        is_deletion = case.method.upper() == "DELETE"
-        if "If-Match" in case.headers and (is_deletion or most_times() or '"' not in case.headers["If-Match"]):
+        # The generator handles this pattern wrongly: it takes an invalid ETag for a valid one.
+        if "If-Match" in case.headers and (most_times() or '"' not in case.headers["If-Match"]):
             case.headers["If-Match"] = "*"
         if "Idempotency-Key" in case.headers and most_times():
             case.headers["Idempotency-Key"] = f"{DICE.getrandbits(128):032x}"
