@@ -46,7 +46,7 @@ fn array(limits: &[&str]) -> Value {
         .collect()
 }
 
-/// The outcome of a call by direct invocation: whether it is allowed, or the reason of its denial. An error is none of both.
+/// The outcome of a call by direct invocation: whether it is allowed, or the reason of its denial. An error is neither.
 fn outcome(answer: Result<Value, String>) -> Result<(), String> {
     let answer = answer.expect("a decision");
     let effect = &answer["policyDocument"]["Statement"][0]["Effect"];

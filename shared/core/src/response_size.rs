@@ -41,8 +41,8 @@ impl ResponseParts<'_> {
         self.sizes().iter().map(|(_, bytes)| bytes).sum::<usize>() <= BUDGET_BYTES
     }
 
-    /// The name of the largest attribute of those that a request sets, if the attributes do not [`fit`](Self::fit). If it sets
-    /// none of them, all count.
+    /// The name of the largest attribute of those that a request sets, if the attributes do not [`fit`](Self::fit). A request
+    /// that sets no attribute is treated as one that sets all.
     #[must_use]
     pub fn too_large(&self, is_set: impl Fn(&str) -> bool) -> Option<&'static str> {
         let largest = self.sizes().into_iter().max_by_key(|(name, bytes)| (is_set(name), *bytes));

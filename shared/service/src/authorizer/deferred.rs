@@ -276,7 +276,7 @@ impl DeferredWriter {
         logging::write(&lines.unwrap_or_default());
     }
 
-    /// Writes all events, counts and metrics that are left when the environment ends, as far as the time allows.
+    /// Writes the remaining events, counts and metrics when the environment ends, for at most [`SHUTDOWN_BUDGET`].
     async fn flush(&self, now: DateTime<Utc>) {
         let deadline = Instant::now() + SHUTDOWN_BUDGET;
         let events = lock(&self.calls).take().into_iter().map(|event| {
