@@ -1,6 +1,7 @@
 //! Access tokens, where they are used.
 
 use chrono::Utc;
+use keygate_core::credential::{CredentialForm, TokenId};
 use serde_json::{Value, json};
 
 use crate::support::database;
@@ -83,7 +84,7 @@ async fn a_token_takes_one_strongly_consistent_read_and_a_wrong_one_opens_nothin
 /// The checksums are right, so only the secret is wrong.
 #[tokio::test]
 async fn a_secret_works_only_for_its_own_credential() {
-    use keygate_core::credential::{Brand, Credential, CredentialForm};
+    use keygate_core::credential::{Brand, Credential};
     use secrecy::ExposeSecret;
     let brand: Brand = "kg".parse().expect("a brand");
     let workspace = Workspace::new().await;
@@ -106,7 +107,7 @@ async fn a_secret_works_only_for_its_own_credential() {
     for secret_of in 0..texts.len() {
         for Credential { key_id, form, .. } in parsed() {
             for form in
-                [Some(form), form.token_id().map(CredentialForm::AccessToken), Some(CredentialForm::ApiKey)]
+                [Some(form), token_id(form).map(CredentialForm::AccessToken), Some(CredentialForm::ApiKey)]
                     .into_iter()
                     .flatten()
             {
@@ -244,4 +245,12 @@ async fn an_unprocessed_read_of_a_token_is_an_error_and_no_decision() {
     assert_ne!(error, "Unauthorized");
     authorizer.disturb(crate::support::function::Disturbance::None);
     authorizer.invoke(call(&token)).await.expect("a policy");
+}
+
+/// The id of the token, if the credential is one.
+fn token_id(form: CredentialForm) -> Option<TokenId> {
+    match form {
+        CredentialForm::AccessToken(id) | CredentialForm::RefreshToken(id) => Some(id),
+        CredentialForm::ApiKey | CredentialForm::Session(_) | CredentialForm::PageCode(_) => None,
+    }
 }

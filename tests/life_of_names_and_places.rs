@@ -15,7 +15,7 @@ use keygate::store::{Store, WriteOutcome};
 use keygate::users::process_removal::UserRemovalProcessor;
 use keygate::users::remove::Removal;
 use keygate_core::audit_event::{Action, AuditEvent};
-use keygate_core::caller::{Actor, Caller};
+use keygate_core::caller::{Actor, Caller, CallerKey};
 use keygate_core::context::RequestContext;
 use keygate_core::context::RequestOrigin;
 use keygate_core::credential::KeyId;
@@ -243,8 +243,11 @@ impl<'a> Life<'a> {
         let caller = Caller {
             workspace_id: unique("life").parse().expect("a workspace"),
             user_id: "admin".parse().expect("a user"),
-            key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().expect("an id"),
-            key_name: "admin".to_owned(),
+            key: Some(CallerKey {
+                id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().expect("an id"),
+                name: "admin".to_owned(),
+            }),
+            session: None,
             scopes: vec!["workspace:admin".parse().expect("a scope")],
             endpoints: Vec::new(),
             networks: Vec::new(),

@@ -14,7 +14,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
 use chrono::{DateTime, Utc};
 use keygate::keys::list::{ListKeys, list};
 use keygate::store::key_queries::KeyLister;
-use keygate_core::caller::Caller;
+use keygate_core::caller::{Caller, CallerKey};
 use keygate_core::context::RequestContext;
 use keygate_core::context::RequestOrigin;
 use keygate_core::credential::KeyId;
@@ -176,8 +176,8 @@ impl<'a> Workspace<'a> {
         let caller = Caller {
             workspace_id: id.parse().expect("a workspace"),
             user_id: "reader".parse().expect("a user"),
-            key_id: KeyId::generate(Utc::now()),
-            key_name: "reader".to_owned(),
+            key: Some(CallerKey { id: KeyId::generate(Utc::now()), name: "reader".to_owned() }),
+            session: None,
             scopes: vec!["keys:read".parse().expect("a scope")],
             endpoints: Vec::new(),
             networks: Vec::new(),

@@ -178,6 +178,7 @@ fn refusal(kind: CredentialClass, change: Change) -> Option<(u16, &'static str)>
             Create | Rotate(_) | Widen(_) | RemoveUser | HandOver | Reinstate => insufficient,
             IssueToken | IssueRefreshToken | Refresh | RevokePresented => Some((401, "invalid_client")),
         },
+        CredentialClass::Session | CredentialClass::Person => unreachable!("it has no row yet"),
     }
 }
 
@@ -226,6 +227,7 @@ async fn credentials(workspace: &Workspace, kind: CredentialClass, user: &str) -
             }
             CredentialClass::AccessToken => access_token.clone(),
             CredentialClass::LegacyKey => imported(workspace, user, &["workspace:admin"]).await,
+            CredentialClass::Session | CredentialClass::Person => unreachable!("it has no row yet"),
         };
         let own_key = own_key.filter(|_| kind != CredentialClass::LegacyKey);
         credentials.push(Credential { text, own_key, refresh_token, access_token });
@@ -362,6 +364,8 @@ async fn every_kind_of_credential_has_its_row_and_sees_who_it_is() {
             CredentialClass::TransferredSecret => ("api_key", json!("transferred")),
             CredentialClass::AccessToken => ("access_token", Value::Null),
             CredentialClass::LegacyKey => ("legacy_key", Value::Null),
+            CredentialClass::Session => ("session", Value::Null),
+            CredentialClass::Person => ("person", Value::Null),
         };
         let user = unique("user");
         let caller = credentials(&workspace, kind, &user).await.remove(0).text;

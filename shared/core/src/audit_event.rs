@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use ulid::Ulid;
 
+use crate::caller::CallerSession;
 use crate::context::{EventContext, RequestOrigin};
 use crate::credential::{KeyId, TokenId};
 use crate::credential_class::CredentialKind;
@@ -55,6 +56,15 @@ pub enum Action {
     /// A user was removed. They get no new keys, and their keys are deleted or handed over.
     #[serde(rename = "user.removed")]
     UserRemoved,
+    /// A session was opened for a user.
+    #[serde(rename = "session.opened")]
+    SessionOpened,
+    /// A page exchanged its code for the secret of its session.
+    #[serde(rename = "session.exchanged")]
+    SessionExchanged,
+    /// A session was ended before its time.
+    #[serde(rename = "session.ended")]
+    SessionEnded,
     /// A removed user may have keys again.
     #[serde(rename = "user.reinstated")]
     UserReinstated,
@@ -117,7 +127,11 @@ impl Action {
             | Self::TokenIssued
             | Self::TokenRefreshed
             | Self::UserReinstated
-            | Self::LegacyImported => false,
+            | Self::LegacyImported
+            // No response of an authorizer is cached for a session.
+            | Self::SessionOpened
+            | Self::SessionExchanged
+            | Self::SessionEnded => false,
         }
     }
 
@@ -179,6 +193,8 @@ pub struct AuditEvent {
     pub token_id: Option<TokenId>,
     /// The user of that key, or the user that it concerns.
     pub target: UserId,
+    /// The session in which the user acted, or that the event concerns.
+    pub session: Option<CallerSession>,
     /// The details.
     pub details: EventDetails,
     /// The request; for several calls, the first one.
@@ -199,7 +215,7 @@ impl AuditEvent {
     /// The event of a change of a user.
     #[must_use]
     pub fn for_user(action: Action, context: EventContext<'_>, target: &UserId) -> Self {
-        let EventContext { workspace_id, actor, origin, at } = context;
+        let EventContext { workspace_id, actor, session, origin, at } = context;
         Self {
             id: generate_ulid(at),
             at,
@@ -209,6 +225,7 @@ impl AuditEvent {
             key_id: None,
             token_id: None,
             target: target.clone(),
+            session: session.cloned(),
             details: EventDetails::default(),
             origin: origin.clone(),
             outcome: None,
@@ -259,7 +276,7 @@ impl AuditEvent {
         at: DateTime<Utc>,
     ) -> Self {
         let KeyOwner { workspace_id, user_id, key_id } = owner;
-        let context = EventContext { workspace_id, actor: user_id, origin, at };
+        let context = EventContext { workspace_id, actor: user_id, session: None, origin, at };
         let of_change = Self::for_key(Action::KeyUsed, context, *key_id, user_id);
         let details = EventDetails { credential, ..EventDetails::default() };
         Self { outcome: Some(outcome), details, ..of_change }
@@ -294,6 +311,10 @@ pub struct ShownEvent {
     pub token_id: Option<String>,
     /// The user of that key, or the user that it concerns.
     pub target: UserId,
+    /// The session in which the user acted, or that the event concerns.
+    pub session_id: Option<String>,
+    /// The user whose key opened that session.
+    pub opened_by: Option<UserId>,
     /// For an update: the names of the fields that got a new value.
     pub changed: Vec<String>,
     /// For a call: the kind of the credential.

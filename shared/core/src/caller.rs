@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::credential::KeyId;
+use crate::credential::{KeyId, SessionId};
 use crate::credential_class::{CredentialClass, CredentialKind, OldSecret};
 use crate::endpoint_rule::EndpointRule;
 use crate::error::Error;
@@ -14,7 +14,7 @@ use crate::network::Network;
 use crate::permissions::Permissions;
 use crate::response_size::ResponseParts;
 use crate::rights::Operation;
-use crate::scope::{Scope, WORKSPACE_ADMIN};
+use crate::scope::{SESSIONS_WRITE, Scope, WORKSPACE_ADMIN};
 use crate::time;
 
 /// The party on whose behalf a change is made.
@@ -22,6 +22,15 @@ use crate::time;
 pub enum Actor<'a> {
     /// A user of the workspace. A removed user changes nothing.
     User(&'a WorkspaceId, &'a UserId),
+    /// A user of the workspace in a session that another user opened. If one of both was removed, nothing is changed.
+    Session {
+        /// The workspace of both.
+        workspace: &'a WorkspaceId,
+        /// The user that the session acts as.
+        user: &'a UserId,
+        /// The user whose key opened the session.
+        opened_by: &'a UserId,
+    },
     /// Keygate itself: for lifecycle events, removals by event, and the rest of an accepted removal.
     Keygate,
 }
@@ -33,15 +42,18 @@ pub struct Caller {
     pub workspace_id: WorkspaceId,
     /// The user that the credential acts as.
     pub user_id: UserId,
-    /// The key behind the credential.
-    pub key_id: KeyId,
-    /// The name of that key.
-    pub key_name: String,
+    /// The key behind the credential: for a session, the one that opened it. A person has none.
+    #[serde(flatten)]
+    pub key: Option<CallerKey>,
+    /// The session, if the credential is one.
+    #[serde(flatten)]
+    pub session: Option<CallerSession>,
     /// The scopes of the credential.
     pub scopes: Vec<Scope>,
     /// The endpoint rules of the credential. Without any it may be used everywhere.
     pub endpoints: Vec<EndpointRule>,
-    /// The networks of the credential. Without any it may be used from every address.
+    /// The networks of the credential. Without any it may be used from every address. Those of a session bind the keys that are
+    /// made through it, and not the session itself ([`Caller::source_networks`]).
     pub networks: Vec<Network>,
     /// The metadata of the key.
     pub metadata: Metadata,
@@ -54,6 +66,27 @@ pub struct Caller {
     /// When the credential ends, which may be before its key does.
     #[serde(serialize_with = "time::serialize")]
     pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// The key behind a caller's credential.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CallerKey {
+    /// The key.
+    #[serde(rename = "key_id")]
+    pub id: KeyId,
+    /// Its name.
+    #[serde(rename = "key_name")]
+    pub name: String,
+}
+
+/// The session that a caller presented.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CallerSession {
+    /// The session.
+    #[serde(rename = "session_id")]
+    pub id: SessionId,
+    /// The user whose key opened it.
+    pub opened_by: UserId,
 }
 
 /// The caller as `GET /me` shows it.
@@ -79,7 +112,11 @@ impl Caller {
     /// The caller as the party of a change.
     #[must_use]
     pub fn actor(&self) -> Actor<'_> {
-        Actor::User(&self.workspace_id, &self.user_id)
+        let (workspace, user) = (&self.workspace_id, &self.user_id);
+        match &self.session {
+            Some(CallerSession { opened_by, .. }) => Actor::Session { workspace, user, opened_by },
+            None => Actor::User(workspace, user),
+        }
     }
 
     /// When credentials of this kind stop working. Only legacy keys have a sunset, at which they expire.
@@ -105,6 +142,19 @@ impl Caller {
         } else {
             Err(Error::InsufficientScope(scope.to_owned()))
         }
+    }
+
+    /// The networks that the caller must call from. A session is used by the browser of a user, so it is not bound to the
+    /// networks of the key that opened it.
+    #[must_use]
+    pub fn source_networks(&self) -> &[Network] {
+        if self.session.is_some() { &[] } else { &self.networks }
+    }
+
+    /// Whether the credential belongs to this key. A session does not belong to the key that opened it.
+    #[must_use]
+    pub fn is_of_key(&self, key: KeyId) -> bool {
+        self.session.is_none() && self.key.as_ref().is_some_and(|own| own.id == key)
     }
 
     /// What the caller may do, where, and from which addresses.
@@ -134,6 +184,17 @@ impl Caller {
     pub fn require_all(&self, demanded: Permissions<'_>) -> Result<(), Error> {
         demanded.scopes.iter().try_for_each(|scope| self.require(scope.as_str()))?;
         self.permissions().require_within(demanded)
+    }
+
+    /// Requires that the caller may grant a scope to a key that does not have it: it must hold the scope. `sessions:write`
+    /// gives the access of every user of the workspace, so only an administrator grants it.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InsufficientScope`]: names the scope that the caller does not hold.
+    pub fn require_to_grant(&self, scope: &Scope) -> Result<(), Error> {
+        let held = if scope.as_str() == SESSIONS_WRITE { WORKSPACE_ADMIN } else { scope.as_str() };
+        self.require(held)
     }
 
     /// Requires that the caller's key has no limits, for what gives calls beyond them: creating or widening a key, or a new
@@ -176,7 +237,7 @@ impl Caller {
     ///
     /// - [`Error::InsufficientCredential`]: the class of the caller's credential does not have the right.
     pub fn may_to(&self, operation: Operation, key: KeyId) -> Result<(), Error> {
-        self.allowed(operation, self.key_id == key)
+        self.allowed(operation, self.is_of_key(key))
     }
 
     fn allowed(&self, operation: Operation, own_key: bool) -> Result<(), Error> {
@@ -306,6 +367,8 @@ mod tests {
             (CredentialKind::ApiKey, false),
             (CredentialKind::AccessToken, false),
             (CredentialKind::LegacyKey, true),
+            (CredentialKind::Session, false),
+            (CredentialKind::Person, false),
         ] {
             let caller = Caller { credential, expires_at: Some(at(60)), ..fixtures::caller() };
             assert_eq!(caller.sunset(), is_legacy.then(|| at(60)), "{credential:?}");
@@ -314,5 +377,55 @@ mod tests {
             assert_eq!(shown["sunset"].is_string(), is_legacy);
             assert_eq!(shown["expires_at"], "2001-09-09T01:47:40Z");
         }
+    }
+
+    fn session(opened_by: &str) -> Caller {
+        let id = "01JD4A0000F9K3W7RT2M8Q0001".parse().unwrap();
+        let session = Some(CallerSession { id, opened_by: opened_by.parse().unwrap() });
+        Caller { credential: CredentialKind::Session, session, ..caller(&[KEYS_WRITE]) }
+    }
+
+    #[test]
+    fn a_session_acts_for_its_user_and_its_opener_and_does_not_own_the_key_that_opened_it() {
+        let session = session("backend");
+        let Actor::Session { user, opened_by, .. } = session.actor() else { panic!("{:?}", session.actor()) };
+        assert_eq!((user.as_str(), opened_by.as_str()), ("alice", "backend"));
+        assert!(!session.is_of_key(key_id()) && caller(&[]).is_of_key(key_id()));
+    }
+
+    #[test]
+    fn the_networks_of_its_opener_bind_the_keys_of_a_session_and_not_its_calls() {
+        let networks = vec!["203.0.113.0/24".parse().unwrap()];
+        let session = Caller { networks: networks.clone(), ..session("backend") };
+        assert_eq!(session.source_networks(), []);
+        assert!(matches!(session.require_all(of_scopes(&[])), Err(Error::InsufficientNetworks(None))));
+        let key = Caller { networks: networks.clone(), ..caller(&[]) };
+        assert_eq!(key.source_networks(), networks);
+    }
+
+    #[test]
+    fn only_an_administrator_grants_the_right_to_open_sessions() {
+        let scope = SESSIONS_WRITE.parse().unwrap();
+        let refused = caller(&[KEYS_WRITE, SESSIONS_WRITE]).require_to_grant(&scope);
+        assert!(matches!(refused, Err(Error::InsufficientScope(missing)) if missing == WORKSPACE_ADMIN));
+        assert!(caller(&[WORKSPACE_ADMIN]).require_to_grant(&scope).is_ok());
+        let held = "orders:read".parse().unwrap();
+        assert!(caller(&["orders:read"]).require_to_grant(&held).is_ok());
+        assert!(caller(&[KEYS_WRITE]).require_to_grant(&held).is_err());
+    }
+
+    #[test]
+    fn a_person_has_no_key() {
+        let person = Caller { key: None, credential: CredentialKind::Person, ..caller(&[KEYS_WRITE]) };
+        let shown = serde_json::to_value(Me::from(person.clone())).unwrap();
+        assert_eq!((&shown["credential"], shown.get("key_id")), (&"person".into(), None));
+        assert!(!person.is_of_key(key_id()));
+        let shown = serde_json::to_value(Me::from(session("backend"))).unwrap();
+        assert_eq!(shown["session_id"], "01JD4A0000F9K3W7RT2M8Q0001");
+        assert_eq!((&shown["opened_by"], &shown["key_id"]), (&"backend".into(), &json_key_id()));
+    }
+
+    fn json_key_id() -> serde_json::Value {
+        key_id().to_string().into()
     }
 }

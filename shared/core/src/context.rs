@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
 
-use crate::caller::{Actor, Caller};
+use crate::caller::{Actor, Caller, CallerSession};
 use crate::credential;
 use crate::identity::{UserId, WorkspaceId};
 
@@ -33,6 +33,7 @@ impl RequestContext {
         EventContext {
             workspace_id: &self.caller.workspace_id,
             actor: &self.caller.user_id,
+            session: self.caller.session.as_ref(),
             origin: &self.origin,
             at: self.now,
         }
@@ -46,6 +47,8 @@ pub struct EventContext<'a> {
     pub workspace_id: &'a WorkspaceId,
     /// The user who acts.
     pub actor: &'a UserId,
+    /// The session in which they act, if they do.
+    pub session: Option<&'a CallerSession>,
     /// The request that causes the event.
     pub origin: &'a RequestOrigin,
     /// When it happens.
@@ -57,7 +60,7 @@ impl<'a> EventContext<'a> {
     #[must_use]
     pub fn without_request(workspace_id: &'a WorkspaceId, actor: &'a UserId, at: DateTime<Utc>) -> Self {
         const NO_REQUEST: &RequestOrigin = &RequestOrigin { method: None, path: None, source: None };
-        Self { workspace_id, actor, origin: NO_REQUEST, at }
+        Self { workspace_id, actor, session: None, origin: NO_REQUEST, at }
     }
 }
 

@@ -4,11 +4,12 @@
 //!
 //! | word | type | tells apart | used for |
 //! | --- | --- | --- | --- |
-//! | form | [`CredentialForm`] | API key, access token, refresh token | parsing and hashing; it carries the token's id |
-//! | kind | [`CredentialKind`] | API key, access token, legacy key | what backends and the audit trail are told |
+//! | form | [`CredentialForm`] | API key, access token, refresh token, session, page code | parsing and hashing; it carries the id of the token or session |
+//! | kind | [`CredentialKind`] | API key, access token, legacy key, session, person | what backends and the audit trail are told |
 //! | class | [`CredentialClass`] | the kinds, and API keys by [`OldSecret`] | [rights](crate::rights) |
 //!
-//! A legacy key has no form, because its text is not Keygate's. A refresh token is of no kind, because it never calls an API.
+//! A legacy key and a token of the identity provider have no form, because their text is not Keygate's. A refresh token and a page
+//! code are of no kind, because they never call an API.
 //!
 //! [`CredentialForm`]: crate::credential::CredentialForm
 
@@ -26,6 +27,10 @@ pub enum CredentialKind {
     AccessToken,
     /// A key of the adopter's earlier mechanism, which works until the sunset.
     LegacyKey,
+    /// A session, with which a user manages their own keys.
+    Session,
+    /// A token of the identity provider: a person manages keys.
+    Person,
 }
 
 impl CredentialKind {
@@ -36,6 +41,8 @@ impl CredentialKind {
             Self::ApiKey => "api_key",
             Self::AccessToken => "access_token",
             Self::LegacyKey => "legacy_key",
+            Self::Session => "session",
+            Self::Person => "person",
         }
     }
 }
@@ -63,6 +70,10 @@ pub enum CredentialClass {
     AccessToken,
     /// A legacy key.
     LegacyKey,
+    /// A session.
+    Session,
+    /// A token of the identity provider.
+    Person,
 }
 
 impl CredentialClass {
@@ -75,6 +86,8 @@ impl CredentialClass {
             (CredentialKind::ApiKey, Some(OldSecret::Transferred)) => Self::TransferredSecret,
             (CredentialKind::AccessToken, _) => Self::AccessToken,
             (CredentialKind::LegacyKey, _) => Self::LegacyKey,
+            (CredentialKind::Session, _) => Self::Session,
+            (CredentialKind::Person, _) => Self::Person,
         }
     }
 }
@@ -88,6 +101,8 @@ impl fmt::Display for CredentialClass {
             Self::TransferredSecret => "the former user's secret of an API key that was handed over",
             Self::AccessToken => "an access token",
             Self::LegacyKey => "a legacy key",
+            Self::Session => "a session",
+            Self::Person => "a token of the identity provider",
         })
     }
 }

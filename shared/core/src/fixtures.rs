@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use zeroize::Zeroizing;
 
-use crate::caller::Caller;
+use crate::caller::{Caller, CallerKey};
 use crate::credential::{Credential, CredentialForm, KeyId, Secret};
 use crate::credential_class::CredentialKind;
 use crate::endpoint_rule::EndpointRule;
@@ -88,8 +88,8 @@ pub(crate) fn caller() -> Caller {
     Caller {
         workspace_id: "acme".parse().unwrap(),
         user_id: "alice".parse().unwrap(),
-        key_id: key_id(),
-        key_name: "ci".to_owned(),
+        key: Some(CallerKey { id: key_id(), name: "ci".to_owned() }),
+        session: None,
         scopes: Vec::new(),
         endpoints: Vec::new(),
         networks: Vec::new(),

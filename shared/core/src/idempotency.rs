@@ -187,14 +187,19 @@ impl IdempotentRequest<'_> {
 
     /// A MAC over the sender, `fields`, and the `Idempotency-Key`. The old secret of a key is the same sender as its current one.
     fn mac(&self, label: &[u8], fields: &[&[u8]]) -> Hmac<Sha256> {
-        let Caller { workspace_id, user_id, credential, key_id, .. } = self.caller;
-        let caller_key = key_id.to_bytes();
+        let Caller { workspace_id, user_id, credential, key, session, .. } = self.caller;
+        // A person has no credential of their own here: the user is the sender.
+        let sender = match (session, key) {
+            (Some(session), _) => session.id.to_bytes(),
+            (None, Some(key)) => key.id.to_bytes(),
+            (None, None) => [0; 16],
+        };
         let mut all = vec![
             label,
             workspace_id.as_str().as_bytes(),
             user_id.as_str().as_bytes(),
             credential.word().as_bytes(),
-            &caller_key,
+            &sender,
         ];
         all.extend(fields);
         all.push(self.idempotency_key.0.expose_secret().as_bytes());
@@ -205,6 +210,7 @@ impl IdempotentRequest<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::caller::{CallerKey, CallerSession};
     use crate::credential_class::{CredentialKind, OldSecret};
     use crate::fixtures::caller as alice;
     use crate::pepper::Peppers;
@@ -260,17 +266,32 @@ mod tests {
         let other_request = IdempotentRequest { request: b"{ }", ..request };
         assert!(matches!(other_request.repeat(&entry.record), Err(Error::IdempotencyMismatch)));
 
+        let of_session = |id: &str| Caller {
+            credential: CredentialKind::Session,
+            session: Some(CallerSession { id: id.parse().unwrap(), opened_by: "backend".parse().unwrap() }),
+            ..alice.clone()
+        };
         let by_token = Caller { credential: CredentialKind::AccessToken, ..alice.clone() };
         for sender in [
             Caller { user_id: "bob".parse().unwrap(), ..alice.clone() },
-            Caller { key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2F".parse().unwrap(), ..alice.clone() },
+            Caller {
+                key: Some(CallerKey {
+                    id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2F".parse().unwrap(),
+                    name: "ci".to_owned(),
+                }),
+                ..alice.clone()
+            },
             Caller { workspace_id: "other".parse().unwrap(), ..alice.clone() },
             by_token,
+            of_session("01JD4A0000F9K3W7RT2M8Q0001"),
+            Caller { credential: CredentialKind::Person, key: None, ..alice.clone() },
         ] {
             let other = IdempotentRequest { caller: &sender, ..request };
             assert_ne!(other.digest(), entry.digest, "{sender:?}");
             assert!(other.repeat(&entry.record).is_err());
         }
+        let of_session = |id| IdempotentRequest { caller: &of_session(id), ..request }.digest();
+        assert_ne!(of_session("01JD4A0000F9K3W7RT2M8Q0001"), of_session("01JD4A0000F9K3W7RT2M8Q0002"));
         let created = IdempotentRequest { labels: &CREATE, ..request };
         assert_ne!(created.digest(), entry.digest, "a create is no rotation");
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! hash of an API key  = HMAC-SHA-256(pepper, label ‖ form ‖ key id ‖ secret)
 //! hash of a token     = HMAC-SHA-256(pepper, label ‖ form ‖ key id ‖ token id ‖ secret)
+//! hash of a session   = HMAC-SHA-256(pepper, label ‖ form ‖ key id ‖ session id ‖ secret), also of its page code
 //! hash of a legacy key = HMAC-SHA-256(pepper, label ‖ "legacy" ‖ SHA-256 of the key)
 //! ```
 //!
@@ -216,9 +217,9 @@ fn hash(pepper: &MacKey, credential: &Credential) -> SecretHash {
 fn mac(pepper: &MacKey, credential: &Credential) -> Hmac<Sha256> {
     let Credential { key_id, form, secret } = credential;
     let (label, form_word, key_id) = (LABEL, form.word().as_bytes(), key_id.to_bytes());
-    match form.token_id() {
+    match form.second_id() {
         None => pepper.mac(&[label, form_word, &key_id, secret.expose()]),
-        Some(token_id) => pepper.mac(&[label, form_word, &key_id, &token_id.to_bytes(), secret.expose()]),
+        Some(second_id) => pepper.mac(&[label, form_word, &key_id, &second_id, secret.expose()]),
     }
 }
 

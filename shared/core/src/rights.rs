@@ -43,6 +43,10 @@ pub enum Operation {
     RevokePresentedToken,
     /// Introspect a credential (RFC 7662).
     Introspect,
+    /// Open a session, and end one that the caller's key opened.
+    OpenSession,
+    /// End the session that is presented.
+    EndOwnSession,
 }
 
 /// The right of a class to an operation.
@@ -72,11 +76,12 @@ impl CredentialClass {
     )]
     fn right(self, operation: Operation) -> Right {
         use Operation::{
-            ChangeKey, CreateKey, DeleteKey, Introspect, ObtainAccessToken, ObtainRefreshToken, ReadActivity,
-            ReadKeys, ReadSelf, ReinstateUser, RemoveUser, RenewTokens, RepeatRotation, RevokePresentedToken,
-            RevokeTokens, RotateKey, WidenKey,
+            ChangeKey, CreateKey, DeleteKey, EndOwnSession, Introspect, ObtainAccessToken,
+            ObtainRefreshToken, OpenSession, ReadActivity, ReadKeys, ReadSelf, ReinstateUser, RemoveUser,
+            RenewTokens, RepeatRotation, RevokePresentedToken, RevokeTokens, RotateKey, WidenKey,
         };
         match (self, operation) {
+            (Self::CurrentSecret, EndOwnSession) => Right::Denied,
             (Self::CurrentSecret, _) => Right::Granted,
 
             // They call APIs, read, and take rights away.
@@ -87,7 +92,8 @@ impl CredentialClass {
             (
                 Self::AccessToken | Self::LegacyKey,
                 CreateKey | RotateKey | RepeatRotation | WidenKey | RemoveUser | ReinstateUser
-                | ObtainAccessToken | ObtainRefreshToken | RenewTokens | RevokePresentedToken | Introspect,
+                | ObtainAccessToken | ObtainRefreshToken | RenewTokens | RevokePresentedToken | Introspect
+                | OpenSession | EndOwnSession,
             ) => Right::Denied,
 
             // It may do what its key may, but not change its own key. It may repeat a rotation: a key that rotates itself has no
@@ -100,7 +106,7 @@ impl CredentialClass {
             (Self::PreviousSecret, RotateKey | ChangeKey | WidenKey | DeleteKey | RevokeTokens) => {
                 Right::NotToOwnKey
             }
-            (Self::PreviousSecret, ObtainRefreshToken) => Right::Denied,
+            (Self::PreviousSecret, ObtainRefreshToken | OpenSession | EndOwnSession) => Right::Denied,
 
             // Its user was removed. It keeps calls to the adopter's APIs working until the new owner has rotated the key.
             (Self::TransferredSecret, ReadSelf) => Right::Granted,
@@ -108,7 +114,33 @@ impl CredentialClass {
                 Self::TransferredSecret,
                 ReadKeys | ReadActivity | CreateKey | RotateKey | RepeatRotation | ChangeKey | WidenKey
                 | DeleteKey | RevokeTokens | RemoveUser | ReinstateUser | ObtainAccessToken
-                | ObtainRefreshToken | RenewTokens | RevokePresentedToken | Introspect,
+                | ObtainRefreshToken | RenewTokens | RevokePresentedToken | Introspect | OpenSession
+                | EndOwnSession,
+            ) => Right::Denied,
+
+            // A user manages their own keys with it. The scopes that act for other users are never among its scopes.
+            (
+                Self::Session,
+                ReadSelf | ReadKeys | ReadActivity | CreateKey | RotateKey | RepeatRotation | ChangeKey
+                | WidenKey | DeleteKey | RevokeTokens | EndOwnSession,
+            ) => Right::Granted,
+            (
+                Self::Session,
+                RemoveUser | ReinstateUser | ObtainAccessToken | ObtainRefreshToken | RenewTokens
+                | RevokePresentedToken | Introspect | OpenSession,
+            ) => Right::Denied,
+
+            // A person manages keys and users as the mapping of their claims says. They are no client of the OAuth API, and only a
+            // key opens sessions.
+            (
+                Self::Person,
+                ReadSelf | ReadKeys | ReadActivity | CreateKey | RotateKey | RepeatRotation | ChangeKey
+                | WidenKey | DeleteKey | RevokeTokens | RemoveUser | ReinstateUser,
+            ) => Right::Granted,
+            (
+                Self::Person,
+                ObtainAccessToken | ObtainRefreshToken | RenewTokens | RevokePresentedToken | Introspect
+                | OpenSession | EndOwnSession,
             ) => Right::Denied,
         }
     }
@@ -118,7 +150,7 @@ impl CredentialClass {
 mod tests {
     use super::*;
 
-    const OPERATIONS: [Operation; 17] = [
+    const OPERATIONS: [Operation; 19] = [
         Operation::ReadSelf,
         Operation::ReadKeys,
         Operation::ReadActivity,
@@ -136,11 +168,13 @@ mod tests {
         Operation::RenewTokens,
         Operation::RevokePresentedToken,
         Operation::Introspect,
+        Operation::OpenSession,
+        Operation::EndOwnSession,
     ];
 
     #[test]
     fn a_key_with_its_current_secret_may_do_everything_that_its_scopes_allow() {
-        for operation in OPERATIONS {
+        for operation in OPERATIONS.into_iter().filter(|operation| *operation != Operation::EndOwnSession) {
             assert!(CredentialClass::CurrentSecret.may(operation, true), "{operation:?}");
             assert!(CredentialClass::CurrentSecret.may(operation, false), "{operation:?}");
         }
@@ -184,6 +218,40 @@ mod tests {
             CredentialClass::PreviousSecret.may(Operation::RepeatRotation, true),
             "it has no other secret yet"
         );
+    }
+
+    #[test]
+    fn only_a_current_secret_opens_sessions_and_only_a_session_ends_itself() {
+        for class in [
+            CredentialClass::PreviousSecret,
+            CredentialClass::TransferredSecret,
+            CredentialClass::AccessToken,
+            CredentialClass::LegacyKey,
+            CredentialClass::Session,
+            CredentialClass::Person,
+        ] {
+            assert!(!class.may(Operation::OpenSession, false), "{class:?}");
+            let ends = class.may(Operation::EndOwnSession, false);
+            assert_eq!(ends, class == CredentialClass::Session, "{class:?}");
+        }
+        assert!(CredentialClass::CurrentSecret.may(Operation::OpenSession, false));
+    }
+
+    #[test]
+    fn a_session_and_a_person_obtain_no_tokens() {
+        for class in [CredentialClass::Session, CredentialClass::Person] {
+            for operation in [
+                Operation::ObtainAccessToken,
+                Operation::ObtainRefreshToken,
+                Operation::RenewTokens,
+                Operation::RevokePresentedToken,
+                Operation::Introspect,
+            ] {
+                assert!(!class.may(operation, false), "{class:?} {operation:?}");
+            }
+        }
+        assert!(!CredentialClass::Session.may(Operation::RemoveUser, false));
+        assert!(CredentialClass::Person.may(Operation::RemoveUser, false));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Scopes: words that a key carries to the backend. Five of them have a meaning in Keygate itself.
+//! Scopes: words that a key carries to the backend. Six of them have a meaning in Keygate itself.
 
 use thiserror::Error as ThisError;
 
@@ -12,6 +12,8 @@ pub const KEYS_WRITE: &str = "keys:write";
 pub const ACTIVITY_READ: &str = "activity:read";
 /// Removes users of the workspace, with their keys, and reinstates them.
 pub const USERS_WRITE: &str = "users:write";
+/// Opens sessions for the users of the workspace. Only administrators grant it.
+pub const SESSIONS_WRITE: &str = "sessions:write";
 /// Holds every scope and acts on everyone's keys.
 pub const WORKSPACE_ADMIN: &str = "workspace:admin";
 

@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::caller::Caller;
+use crate::caller::{Caller, CallerKey};
 use crate::credential::{Credential, KeyId};
 use crate::credential_class::CredentialKind;
 use crate::credential_class::{CredentialClass, OldSecret};
@@ -80,6 +80,8 @@ pub enum InactiveReason {
     Revoked,
     /// It is a refresh token, which does not call APIs.
     RefreshToken,
+    /// It is a session, which calls the management API alone, or a page code, which calls no API.
+    Session,
     /// The endpoint rules of the token and of its key have nothing in common, or do not fit into an authorizer's response.
     NowhereToUse,
     /// The networks of its key do not contain the address of the sender.
@@ -108,6 +110,7 @@ impl InactiveReason {
             Self::Sunset => "sunset",
             Self::Revoked => "revoked",
             Self::RefreshToken => "refresh_token",
+            Self::Session => "session",
             Self::NowhereToUse => "nowhere_to_use",
             Self::OutsideNetworks => "outside_networks",
         }
@@ -242,8 +245,8 @@ impl VerifiedCredential {
         let mut caller = Caller {
             workspace_id: key.workspace_id.clone(),
             user_id: key.user_id.clone(),
-            key_id: key.key_id,
-            key_name: key.name.to_string(),
+            key: Some(CallerKey { id: key.key_id, name: key.name.to_string() }),
+            session: None,
             scopes: key.scopes.clone(),
             endpoints: key.endpoints.clone(),
             networks: key.networks.clone(),

@@ -91,11 +91,26 @@ ulid_id! {
     InvalidFamilyId: "must be the id of a family: a ULID of 26 upper-case characters"
 }
 
+ulid_id! {
+    /// The public id of a session: a ULID.
+    SessionId,
+    /// The error of a text that is not a [`SessionId`].
+    InvalidSessionId: "must be the id of a session: a ULID of 26 upper-case characters"
+}
+
 /// The bits of a token's id that hold its number.
 const NUMBER: u128 = 0xFFFF;
 
 impl KeyId {
     /// Draws an id for a key that is created `now`.
+    #[must_use]
+    pub fn generate(now: DateTime<Utc>) -> Self {
+        Self(generate_ulid(now))
+    }
+}
+
+impl SessionId {
+    /// Draws an id for a session that is opened `now`.
     #[must_use]
     pub fn generate(now: DateTime<Utc>) -> Self {
         Self(generate_ulid(now))

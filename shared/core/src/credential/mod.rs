@@ -12,6 +12,11 @@
 //!    │   │                          └ id of the token, which contains the id of its family ([`TokenId`])
 //!    │   └ id of the key that it was issued for
 //!    └ form: `tok` is an access token, `ref` a refresh token
+//!
+//! kg_ses_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_01JD4A0000F9K3W7RT2M8Q0001_<secret><checksum>
+//!    │   │                          └ id of the session
+//!    │   └ id of the key that opened it
+//!    └ form: `ses` is a session, `cod` the code with which a page begins one
 //! ```
 //!
 //! The parser checks length and checksum first, so garbage never costs a database read, and a secret scanner can tell a real
@@ -25,11 +30,14 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use thiserror::Error;
+use ulid::Ulid;
 use zeroize::Zeroizing;
 
 use self::base62::{CHECKSUM_LENGTH, SECRET_LENGTH, checksum, decode_secret, encode_secret};
 use self::id::ID_LENGTH;
-pub use self::id::{FamilyId, InvalidFamilyId, InvalidKeyId, InvalidTokenId, KeyId, TokenId};
+pub use self::id::{
+    FamilyId, InvalidFamilyId, InvalidKeyId, InvalidSessionId, InvalidTokenId, KeyId, SessionId, TokenId,
+};
 use crate::environment::{Environment, InvalidVariable};
 use crate::newtype::consists_of;
 use crate::random::fill_with_random_bytes;
@@ -43,12 +51,18 @@ pub enum CredentialForm {
     AccessToken(TokenId),
     /// `kg_ref_…`: a refresh token, which is exchanged once for new tokens.
     RefreshToken(TokenId),
+    /// `kg_ses_…`: a session, with which a user manages their keys for a limited time.
+    Session(SessionId),
+    /// `kg_cod_…`: a page code, which a page exchanges once for the secret of its session.
+    PageCode(SessionId),
 }
 
 // NEVER change these values: every credential that was ever issued carries its own, in its text and in its hash.
 const API_KEY: &str = "key";
 const ACCESS_TOKEN: &str = "tok";
 const REFRESH_TOKEN: &str = "ref";
+const SESSION: &str = "ses";
+const PAGE_CODE: &str = "cod";
 
 impl CredentialForm {
     /// The word behind the brand.
@@ -58,15 +72,18 @@ impl CredentialForm {
             Self::ApiKey => API_KEY,
             Self::AccessToken(_) => ACCESS_TOKEN,
             Self::RefreshToken(_) => REFRESH_TOKEN,
+            Self::Session(_) => SESSION,
+            Self::PageCode(_) => PAGE_CODE,
         }
     }
 
-    /// The id of the token, if the credential is one.
+    /// The id behind the id of the key, as 16 bytes: of the token or the session. An API key has none.
     #[must_use]
-    pub fn token_id(self) -> Option<TokenId> {
+    pub fn second_id(self) -> Option<[u8; 16]> {
         match self {
             Self::ApiKey => None,
-            Self::AccessToken(id) | Self::RefreshToken(id) => Some(id),
+            Self::AccessToken(id) | Self::RefreshToken(id) => Some(id.to_bytes()),
+            Self::Session(id) | Self::PageCode(id) => Some(id.to_bytes()),
         }
     }
 }
@@ -164,8 +181,8 @@ impl Credential {
         let mut text = Zeroizing::new(format!("{brand}_{}_{}_", self.form.word(), self.key_id));
         // Growing later would leave copies of the secret behind.
         text.reserve_exact(ID_LENGTH + 1 + SECRET_LENGTH + CHECKSUM_LENGTH);
-        if let Some(token_id) = self.form.token_id() {
-            text.push_str(&token_id.to_string());
+        if let Some(second_id) = self.form.second_id() {
+            text.push_str(&Ulid::from_bytes(second_id).to_string());
             text.push('_');
         }
         text.extend(encode_secret(self.secret.expose()).iter().copied().map(char::from));
@@ -198,7 +215,7 @@ impl Credential {
         let (word, rest) = rest.split_once('_').ok_or(Malformed::Form)?;
         let ids = match word {
             API_KEY => 1,
-            ACCESS_TOKEN | REFRESH_TOKEN => 2,
+            ACCESS_TOKEN | REFRESH_TOKEN | SESSION | PAGE_CODE => 2,
             _ => return Err(Malformed::Form),
         };
         if rest.len() != ids * (ID_LENGTH + 1) + SECRET_LENGTH + CHECKSUM_LENGTH || !rest.is_ascii() {
@@ -211,14 +228,18 @@ impl Credential {
         let (key_id, rest) = rest.split_at(ID_LENGTH);
         let key_id = key_id.parse().map_err(|InvalidKeyId| Malformed::Id)?;
         let mut rest = rest.strip_prefix('_').ok_or(Malformed::Id)?;
-        let mut token_id = || {
+        let mut second_id = || {
             let (id, secret) = rest.split_at(ID_LENGTH);
             rest = secret.strip_prefix('_').ok_or(Malformed::Id)?;
-            id.parse().map_err(|InvalidTokenId| Malformed::Id)
+            Ok(id)
         };
+        let token_id = |id: &str| id.parse().map_err(|InvalidTokenId| Malformed::Id);
+        let session_id = |id: &str| id.parse().map_err(|InvalidSessionId| Malformed::Id);
         let form = match word {
-            ACCESS_TOKEN => CredentialForm::AccessToken(token_id()?),
-            REFRESH_TOKEN => CredentialForm::RefreshToken(token_id()?),
+            ACCESS_TOKEN => CredentialForm::AccessToken(token_id(second_id()?)?),
+            REFRESH_TOKEN => CredentialForm::RefreshToken(token_id(second_id()?)?),
+            SESSION => CredentialForm::Session(session_id(second_id()?)?),
+            PAGE_CODE => CredentialForm::PageCode(session_id(second_id()?)?),
             _ => CredentialForm::ApiKey,
         };
         let secret = decode_secret(&rest.as_bytes()[..SECRET_LENGTH]).ok_or(Malformed::Secret)?;
@@ -243,7 +264,7 @@ pub fn contains_credential(text: &str) -> bool {
         has(0) && (0..ids).all(|_| has(ID_LENGTH)) && has(SECRET_LENGTH + CHECKSUM_LENGTH)
     };
     text.match_indices(API_KEY).any(|found| has_shape(found, 1))
-        || [ACCESS_TOKEN, REFRESH_TOKEN]
+        || [ACCESS_TOKEN, REFRESH_TOKEN, SESSION, PAGE_CODE]
             .iter()
             .any(|kind| text.match_indices(kind).any(|found| has_shape(found, 2)))
 }
@@ -358,6 +379,19 @@ mod tests {
             assert!(!contains_credential(&text[..text.len() - 1]));
             let other_form = text.replace("_tok_", "_key_").replace("_ref_", "_tok_");
             assert!(Credential::parse(&other_form, &brand()).is_err());
+        }
+    }
+
+    #[test]
+    fn sessions_and_page_codes_are_written_and_read() {
+        let session_id: SessionId = "01JD4A0000F9K3W7RT2M8Q0001".parse().unwrap();
+        for form in [CredentialForm::Session(session_id), CredentialForm::PageCode(session_id)] {
+            let text = Credential { form, ..credential(ZERO_TO_31) }.to_text(&brand());
+            let parsed = Credential::parse(text.expose_secret(), &brand()).unwrap();
+            assert_eq!((parsed.form, parsed.secret.expose()), (form, &ZERO_TO_31));
+            assert!(contains_credential(text.expose_secret()));
+            let of_other_form = text.expose_secret().replace("_ses_", "_tok_").replace("_cod_", "_ses_");
+            assert!(Credential::parse(&of_other_form, &brand()).is_err());
         }
     }
 

@@ -64,7 +64,8 @@ impl AuthorizerHandler {
         let mut is_limited = false;
         // Only a call that everything else allows takes permits.
         if let (CallOutcome::Allowed, Decision::Accepted(caller)) = (outcome, &result.decision)
-            && let Err(refusal) = self.limits.take(caller.key_id, &caller.limits, now, started).await?
+            && let Some(key) = &caller.key
+            && let Err(refusal) = self.limits.take(key.id, &caller.limits, now, started).await?
         {
             outcome = CallOutcome::Refused(refusal.word());
             response = Ok(event.limited(caller, refusal, self.format));

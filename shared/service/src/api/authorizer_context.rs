@@ -1,7 +1,7 @@
 //! The context that the authorizer passes to the backend and that the management API reads.
 
 use chrono::DateTime;
-use keygate_core::caller::Caller;
+use keygate_core::caller::{Caller, CallerKey, CallerSession};
 use keygate_core::credential_class::CredentialKind;
 use keygate_core::credential_class::OldSecret;
 use keygate_core::endpoint_rule::EndpointRule;
@@ -18,8 +18,17 @@ use serde::{Deserialize, Serialize};
 pub struct AuthorizerContext {
     user_id: String,
     workspace_id: String,
-    key_id: String,
-    key_name: String,
+    /// The key behind the credential. Absent for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key_name: Option<String>,
+    /// For sessions only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session_id: Option<String>,
+    /// For sessions only: the user whose key opened it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    opened_by: Option<String>,
     /// The scopes, separated by spaces.
     scopes: String,
     /// The endpoint rules, separated by commas, because a rule contains a space. Absent for a key that may be used
@@ -61,8 +70,10 @@ impl AuthorizerContext {
         Self {
             user_id: caller.user_id.to_string(),
             workspace_id: caller.workspace_id.to_string(),
-            key_id: caller.key_id.to_string(),
-            key_name: caller.key_name.clone(),
+            key_id: caller.key.as_ref().map(|key| key.id.to_string()),
+            key_name: caller.key.as_ref().map(|key| key.name.clone()),
+            session_id: caller.session.as_ref().map(|session| session.id.to_string()),
+            opened_by: caller.session.as_ref().map(|session| session.opened_by.to_string()),
             scopes: scopes.join(" "),
             endpoints: (!endpoints.is_empty()).then(|| endpoints.join(",")),
             networks: (!networks.is_empty()).then(|| networks.join(",")),
@@ -104,12 +115,27 @@ impl TryFrom<AuthorizerContext> for Caller {
         let limits = context.limits.iter().flat_map(|limits| limits.split(',')).map(str::parse::<Limit>);
         let limits =
             limits.collect::<Result<Vec<_>, _>>().ok().and_then(|limits| Limits::try_from(limits).ok());
+        let key = match (context.key_id, context.key_name, context.credential) {
+            (Some(id), Some(name), _) => {
+                Some(CallerKey { id: id.parse().map_err(|_| broken("keyId"))?, name })
+            }
+            (None, None, CredentialKind::Person) => None,
+            _ => return Err(broken("keyId")),
+        };
+        let session = match (context.session_id, context.opened_by, context.credential) {
+            (Some(id), Some(opened_by), CredentialKind::Session) => Some(CallerSession {
+                id: id.parse().map_err(|_| broken("sessionId"))?,
+                opened_by: opened_by.parse().map_err(|_| broken("openedBy"))?,
+            }),
+            (None, None, credential) if credential != CredentialKind::Session => None,
+            _ => return Err(broken("sessionId")),
+        };
         let expires_at = context.expires_at.as_deref().map(DateTime::parse_from_rfc3339).transpose();
         Ok(Self {
             workspace_id: context.workspace_id.parse().map_err(|_| broken("workspaceId"))?,
             user_id: context.user_id.parse().map_err(|_| broken("userId"))?,
-            key_id: context.key_id.parse().map_err(|_| broken("keyId"))?,
-            key_name: context.key_name,
+            key,
+            session,
             scopes: scopes.map_err(|_| broken("scopes"))?,
             endpoints: endpoints.map_err(|_| broken("endpoints"))?,
             networks: networks.map_err(|_| broken("networks"))?,
@@ -164,5 +190,32 @@ mod tests {
             let context = AuthorizerContext { limits: Some(broken.to_owned()), ..context.clone() };
             assert!(Caller::try_from(context).is_err(), "{broken:?} is not taken for no limits");
         }
+    }
+
+    #[test]
+    fn a_session_has_its_opener_and_a_person_no_key_in_the_context() {
+        let key = caller(None);
+        let session = CallerSession {
+            id: "01JD4A0000F9K3W7RT2M8Q0001".parse().unwrap(),
+            opened_by: "backend".parse().unwrap(),
+        };
+        let session =
+            Caller { credential: CredentialKind::Session, session: Some(session), ..(*key).clone() };
+        let context = AuthorizerContext::of(&session);
+        assert_eq!(Caller::try_from(context.clone()).unwrap(), session);
+        for broken in [
+            AuthorizerContext { session_id: None, ..context.clone() },
+            AuthorizerContext { opened_by: None, ..context.clone() },
+            AuthorizerContext { session_id: None, opened_by: None, ..context.clone() },
+            AuthorizerContext { credential: CredentialKind::ApiKey, ..context },
+        ] {
+            assert!(Caller::try_from(broken.clone()).is_err(), "{broken:?}");
+        }
+
+        let person = Caller { credential: CredentialKind::Person, key: None, ..(*key).clone() };
+        let context = AuthorizerContext::of(&person);
+        assert_eq!(Caller::try_from(context.clone()).unwrap(), person);
+        let without_key = AuthorizerContext { credential: CredentialKind::ApiKey, ..context };
+        assert!(Caller::try_from(without_key).is_err(), "only a person has no key");
     }
 }

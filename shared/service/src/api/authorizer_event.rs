@@ -354,6 +354,7 @@ mod tests {
             InactiveReason::Sunset,
             InactiveReason::Revoked,
             InactiveReason::RefreshToken,
+            InactiveReason::Session,
             InactiveReason::NowhereToUse,
             InactiveReason::OutsideNetworks,
         ];

@@ -125,7 +125,8 @@ impl AuthorizerEvent {
     /// Whether the caller's networks allow the current call. The address of a call to a private API is not the one that the
     /// networks are about. An event without an address is left to the condition of the policy, if the response is one.
     fn is_within_networks(&self, caller: &Caller, form: AuthorizerResponseFormat) -> bool {
-        if caller.networks.is_empty() {
+        let networks = caller.source_networks();
+        if networks.is_empty() {
             return true;
         }
         let has_policy =
@@ -133,7 +134,7 @@ impl AuthorizerEvent {
         let is_cached = !has_policy && form == AuthorizerResponseFormat::Simple;
         !is_cached
             && !self.is_private
-            && self.address().map_or(has_policy, |address| network::allow(&caller.networks, address))
+            && self.address().map_or(has_policy, |address| network::allow(networks, address))
     }
 
     /// Whether the caller's endpoint rules allow the current call.
@@ -314,8 +315,8 @@ fn allow(resources: Vec<String>, caller: &Caller) -> IamPolicyStatement {
         let before = HashMap::from([("aws:CurrentTime".to_owned(), vec![rfc3339(expires_at)])]);
         conditions.insert("DateLessThan".to_owned(), before);
     }
-    if !caller.networks.is_empty() {
-        let networks = caller.networks.iter().map(Network::to_string).collect();
+    if !caller.source_networks().is_empty() {
+        let networks = caller.source_networks().iter().map(Network::to_string).collect();
         conditions.insert("IpAddress".to_owned(), HashMap::from([(SOURCE_IP.to_owned(), networks)]));
     }
     let mut allow = statement(IamPolicyEffect::Allow, resources);
@@ -742,7 +743,7 @@ mod tests {
                 );
                 assert_eq!(
                     (&context["keyId"], &context["limits"]),
-                    (&json!(limited.key_id), &json!("10/second"))
+                    (&json!(limited.key.as_ref().unwrap().id), &json!("10/second"))
                 );
             }
             for form in [AuthorizerResponseFormat::Simple, AuthorizerResponseFormat::SimpleUncached] {
@@ -803,7 +804,7 @@ mod tests {
             metadata in "[\"\\\\a𝄞]{1,120}",
         ) {
             let mut longest = caller(Some("2027-01-01T00:00:00Z"));
-            longest.key_name = "𝄞".repeat(100);
+            longest.key.as_mut().unwrap().name = "𝄞".repeat(100);
             longest.user_id = "u".repeat(128).parse().unwrap();
             longest.workspace_id = "w".repeat(64).parse().unwrap();
             longest.endpoints = rules.iter().map(|rule| rule.parse().unwrap()).collect();

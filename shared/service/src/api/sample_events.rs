@@ -1,7 +1,7 @@
 //! Authorizer events as API Gateway sends them, and a caller, for the unit tests.
 
 use chrono::DateTime;
-use keygate_core::caller::Caller;
+use keygate_core::caller::{Caller, CallerKey};
 use keygate_core::credential_class::CredentialKind;
 use keygate_core::limit::Limits;
 use keygate_core::metadata::Metadata;
@@ -12,10 +12,13 @@ pub(super) const CONNECT_ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012
 
 pub(super) fn caller(expires_at: Option<&str>) -> Box<Caller> {
     Box::new(Caller {
-        key_id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
         workspace_id: "acme".parse().unwrap(),
         user_id: "alice".parse().unwrap(),
-        key_name: "build server".to_owned(),
+        key: Some(CallerKey {
+            id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
+            name: "build server".to_owned(),
+        }),
+        session: None,
         scopes: vec!["orders:read".parse().unwrap(), "orders:write".parse().unwrap()],
         endpoints: Vec::new(),
         networks: Vec::new(),

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::credential::{Credential, TokenId};
+use keygate_core::credential::Credential;
 use keygate_core::legacy_credential::LegacyCredential;
 use lru::LruCache;
 use sha2::{Digest, Sha256};
@@ -115,11 +115,11 @@ impl Fingerprint {
     #[must_use]
     pub fn of(credential: &Credential) -> Self {
         let Credential { key_id, form, secret } = credential;
-        let token_id = form.token_id().map_or([0; 16], TokenId::to_bytes);
+        let second_id = form.second_id().unwrap_or_default();
         let digest = Sha256::new()
             .chain_update(form.word())
             .chain_update(key_id.to_bytes())
-            .chain_update(token_id)
+            .chain_update(second_id)
             .chain_update(secret.expose());
         Self(digest.finalize().into())
     }

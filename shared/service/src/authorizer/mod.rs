@@ -234,6 +234,11 @@ impl Authorizer {
                     Ok(Credential { key_id, form: CredentialForm::RefreshToken(_), .. }) => {
                         return Err(Refusal::Inactive(key_id, InactiveReason::RefreshToken));
                     }
+                    Ok(Credential {
+                        key_id,
+                        form: CredentialForm::Session(_) | CredentialForm::PageCode(_),
+                        ..
+                    }) => return Err(Refusal::Inactive(key_id, InactiveReason::Session)),
                     Ok(credential) => return Ok(ParsedCredential::Credential(credential)),
                     Err(malformed) => (token, malformed),
                 }

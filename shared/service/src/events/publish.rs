@@ -30,6 +30,8 @@ pub struct OutboxEvent {
     key_id: Option<String>,
     token_id: Option<String>,
     target: Option<String>,
+    session_id: Option<String>,
+    opened_by: Option<String>,
     method: Option<String>,
     path: Option<String>,
     source: Option<String>,
@@ -53,6 +55,10 @@ pub struct PublicEvent {
     token_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opened_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     changed: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,6 +91,8 @@ impl TryFrom<OutboxEvent> for PublicEvent {
             key_id: stored.key_id,
             token_id: stored.token_id,
             user_id: stored.target,
+            session_id: stored.session_id,
+            opened_by: stored.opened_by,
             changed: stored.changed,
             expires_at: stored.expires_at,
             days_left: stored.days_left,

@@ -162,7 +162,7 @@ impl KeyRotator {
             }
             // Only a repeated request may present the old secret; any other needs the rights of a rotation.
             caller.may_to(Operation::RotateKey, id)?;
-            if caller.key_id == id {
+            if caller.is_of_key(id) {
                 request.must_outlive_memory()?;
             }
         }
@@ -211,7 +211,7 @@ impl KeyRotator {
         caller.require_to_act_for(&key.user_id)?;
         caller.require_all(key.permissions())?;
         // A key that rotates itself keeps its limits and their counts.
-        if caller.key_id != id {
+        if !caller.is_of_key(id) {
             caller.require_unlimited()?;
         }
         Ok((key, last_use))

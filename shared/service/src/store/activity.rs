@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use keygate_core::audit_event::{Action, AuditEvent, CallOutcome, ShownEvent, TimeRange};
-use keygate_core::credential::{KeyId, TokenId};
+use keygate_core::credential::{KeyId, SessionId, TokenId};
 use keygate_core::credential_class::CredentialKind;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
@@ -49,6 +49,10 @@ struct NewEventItem<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     token_id: Option<TokenId>,
     target: &'a UserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<SessionId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opened_by: Option<&'a UserId>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     changed: &'a [&'static str],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,6 +84,8 @@ struct EventItem {
     key_id: Option<KeyId>,
     token_id: Option<String>,
     target: UserId,
+    session_id: Option<String>,
+    opened_by: Option<UserId>,
     #[serde(default)]
     changed: Vec<String>,
     credential: Option<String>,
@@ -237,6 +243,8 @@ impl ActivityTable {
             workspace_key: event.key_id.map(|key_id| of_workspace(&event.workspace_id, &key_id)),
             token_id: event.token_id,
             target: &event.target,
+            session_id: event.session.as_ref().map(|session| session.id),
+            opened_by: event.session.as_ref().map(|session| &session.opened_by),
             changed: &event.details.changed,
             metadata: &event.details.metadata,
             expires_at: event.details.expires_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)),
@@ -290,6 +298,8 @@ impl EventItem {
             key_id: self.key_id,
             token_id: self.token_id,
             target: self.target,
+            session_id: self.session_id,
+            opened_by: self.opened_by,
             changed: self.changed,
             credential: self.credential,
             method: self.method,

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
 use chrono::Utc;
 use keygate_core::caller::Actor;
 use keygate_core::error::Error;
-use keygate_core::identity::UserId;
+use keygate_core::identity::{UserId, WorkspaceId};
 use keygate_core::random::generate_ulid;
 use tokio::time::Instant;
 
@@ -28,14 +28,23 @@ const MAX_PAUSE: Duration = Duration::from_millis(400);
 /// The changes of a transaction.
 ///
 /// A removed user must not change anything, whichever credential they still have. So each transaction of a user has the
-/// condition that their entry in the table `workspaces` has no mark of removal. A transaction can have only one operation on
-/// an item, so a transaction that changes this entry puts the condition on that operation.
+/// condition that their entry in the table `workspaces` has no mark of removal, and in a session also the entry of the user who
+/// opened it. A transaction can have only one operation on an item, so a transaction that changes such an entry puts the
+/// condition on that operation.
 #[derive(Debug)]
 pub(super) struct Transaction<'a> {
     workspaces: &'a WorkspacesTable,
-    actor: Actor<'a>,
+    /// The users on whose behalf it is made.
+    actors: Vec<ActingUser<'a>>,
     items: Vec<TransactWriteItem>,
-    /// The change of the actor's own entry, if the transaction has one.
+}
+
+/// A user on whose behalf a transaction is made.
+#[derive(Debug)]
+struct ActingUser<'a> {
+    workspace: &'a WorkspaceId,
+    user: &'a UserId,
+    /// The change of their own entry, if the transaction has one.
     own_entry: Option<ChangeHandle>,
 }
 
@@ -99,17 +108,17 @@ impl Cancellation {
         codes.peek().is_some() && codes.all(is_transient)
     }
 
-    /// Whether the condition on the actor's entry is undecided, because another transaction was changing the entry. Until it
+    /// Whether the condition on an actor's entry is undecided, because another transaction was changing the entry. Until it
     /// is decided no other reason counts, because another reason may reveal something that a removed actor must not learn.
-    fn leaves_actor_undecided(&self, actor: Option<ChangeHandle>) -> bool {
-        actor.and_then(|actor| self.code(actor)).is_some_and(is_transient)
+    fn leaves_actor_undecided(&self, actors: &[ChangeHandle]) -> bool {
+        actors.iter().any(|actor| self.code(*actor).is_some_and(is_transient))
     }
 
-    /// Whether the condition on the actor's entry failed because the actor was removed. A condition that can fail for other
+    /// Whether the condition on an actor's entry failed because the actor was removed. A condition that can fail for other
     /// reasons returns the item.
-    fn actor_was_removed(&self, actor: Option<ChangeHandle>) -> bool {
-        actor.is_some_and(|actor| {
-            self.failed(actor) && self.existing_item(actor).is_none_or(|user| user.contains_key(REMOVED_AT))
+    fn actor_was_removed(&self, actors: &[ChangeHandle]) -> bool {
+        actors.iter().any(|actor| {
+            self.failed(*actor) && self.existing_item(*actor).is_none_or(|user| user.contains_key(REMOVED_AT))
         })
     }
 }
@@ -121,7 +130,18 @@ fn is_transient(code: &str) -> bool {
 impl<'a> Transaction<'a> {
     /// Begins a transaction on behalf of an actor.
     pub(super) fn new(actor: Actor<'a>, workspaces: &'a WorkspacesTable) -> Self {
-        Self { workspaces, actor, items: Vec::new(), own_entry: None }
+        let acting = |workspace, user| ActingUser { workspace, user, own_entry: None };
+        let actors = match actor {
+            Actor::User(workspace, user) => vec![acting(workspace, user)],
+            Actor::Session { workspace, user, opened_by } if user == opened_by => {
+                vec![acting(workspace, user)]
+            }
+            Actor::Session { workspace, user, opened_by } => {
+                vec![acting(workspace, user), acting(workspace, opened_by)]
+            }
+            Actor::Keygate => Vec::new(),
+        };
+        Self { workspaces, actors, items: Vec::new() }
     }
 
     /// Adds a change of an item that is not a user's entry.
@@ -130,19 +150,19 @@ impl<'a> Transaction<'a> {
         ChangeHandle(self.items.len() - 1)
     }
 
-    /// Adds a change of the entry of `user`. If that user is the actor, `item` must have the condition that they are not
+    /// Adds a change of the entry of `user`. If that user is an actor, `item` must have the condition that they are not
     /// removed, and must return the stored item if it has other conditions.
     pub(super) fn add_user(&mut self, user: &UserId, item: TransactWriteItem) -> ChangeHandle {
         let change = self.add(item);
-        if self.is_actor(user) {
-            self.own_entry = Some(change);
+        if let Some(actor) = self.actors.iter_mut().find(|actor| actor.user == user) {
+            actor.own_entry = Some(change);
         }
         change
     }
 
-    /// Whether a user is the actor.
+    /// Whether a user is an actor.
     pub(super) fn is_actor(&self, user: &UserId) -> bool {
-        matches!(self.actor, Actor::User(_, actor) if actor == user)
+        self.actors.iter().any(|actor| actor.user == user)
     }
 
     /// Commits the transaction: all changes or none.
@@ -152,19 +172,17 @@ impl<'a> Transaction<'a> {
     ///
     /// # Errors
     ///
-    /// - [`Error::CallerRemoved`]: the actor is a user who was removed. It has precedence over every other reason.
+    /// - [`Error::CallerRemoved`]: an actor is a user who was removed. It has precedence over every other reason.
     /// - [`Error::Busy`]: the conflict did not end in time.
     /// - [`Error::Unavailable`]: the database did not respond, or refused the transaction for a reason other than a
     ///   condition.
     pub(super) async fn commit(mut self, client: &Client) -> Result<TransactionResult, Error> {
-        let actor = match (self.own_entry, self.actor) {
-            (Some(own_entry), _) => Some(own_entry),
-            (None, Actor::User(workspace, user)) => {
-                let check = self.workspaces.check_not_removed(workspace, user);
-                Some(self.add(check))
-            }
-            (None, Actor::Keygate) => None,
-        };
+        let mut actors = Vec::new();
+        for ActingUser { workspace, user, own_entry } in std::mem::take(&mut self.actors) {
+            actors.push(
+                own_entry.unwrap_or_else(|| self.add(self.workspaces.check_not_removed(workspace, user))),
+            );
+        }
         let request = client
             .transact_write_items()
             .set_transact_items(Some(self.items))
@@ -177,10 +195,10 @@ impl<'a> Transaction<'a> {
             match failure.as_service_error() {
                 Some(TransactWriteItemsError::TransactionCanceledException(canceled)) => {
                     let refused = Cancellation(canceled.cancellation_reasons().to_vec());
-                    if refused.actor_was_removed(actor) {
+                    if refused.actor_was_removed(&actors) {
                         return Err(Error::CallerRemoved);
                     }
-                    if !refused.is_transient() && !refused.leaves_actor_undecided(actor) {
+                    if !refused.is_transient() && !refused.leaves_actor_undecided(&actors) {
                         return Ok(TransactionResult::Cancelled(refused));
                     }
                 }
@@ -241,16 +259,16 @@ mod tests {
             (failed, "None", None, false),
         ] {
             let refused = of_actor(other, own, item);
-            assert_eq!(refused.actor_was_removed(Some(ChangeHandle(1))), removed, "{other} {own} {item:?}");
-            assert!(!refused.actor_was_removed(None), "Keygate is never removed");
+            assert_eq!(refused.actor_was_removed(&[ChangeHandle(1)]), removed, "{other} {own} {item:?}");
+            assert!(!refused.actor_was_removed(&[]), "Keygate is never removed");
         }
     }
 
     #[test]
     fn no_reason_counts_while_the_condition_on_the_actor_is_undecided() {
         let refused = of_actor("ConditionalCheckFailed", "TransactionConflict", None);
-        assert!(!refused.is_transient() && refused.leaves_actor_undecided(Some(ChangeHandle(1))));
-        assert!(!of_actor("TransactionConflict", "None", None).leaves_actor_undecided(Some(ChangeHandle(1))));
-        assert!(!refused.leaves_actor_undecided(None));
+        assert!(!refused.is_transient() && refused.leaves_actor_undecided(&[ChangeHandle(1)]));
+        assert!(!of_actor("TransactionConflict", "None", None).leaves_actor_undecided(&[ChangeHandle(1)]));
+        assert!(!refused.leaves_actor_undecided(&[]));
     }
 }

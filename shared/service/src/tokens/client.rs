@@ -54,6 +54,7 @@ impl ClientRequest<'_> {
         EventContext {
             workspace_id: &key.workspace_id,
             actor: &key.user_id,
+            session: None,
             origin: &self.origin,
             at: self.now,
         }

@@ -376,7 +376,9 @@ impl Draft<'_> {
         let (kind, token_id) = match form {
             CredentialForm::RefreshToken(id) => (TokenKind::RefreshToken, id),
             CredentialForm::AccessToken(id) => (TokenKind::AccessToken, id),
-            CredentialForm::ApiKey => unreachable!("an API key is not issued here"),
+            CredentialForm::ApiKey | CredentialForm::Session(_) | CredentialForm::PageCode(_) => {
+                unreachable!("only tokens are issued here")
+            }
         };
         let token = Token {
             key_id: self.key.record.key_id,
