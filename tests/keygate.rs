@@ -61,6 +61,7 @@ mod revocation;
 mod revoke_token;
 mod rights;
 mod rotate_key;
+mod sessions;
 mod story;
 mod timeouts;
 mod tokens_per_key;

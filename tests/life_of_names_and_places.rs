@@ -246,6 +246,7 @@ impl<'a> Life<'a> {
             key: Some(CallerKey {
                 id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().expect("an id"),
                 name: "admin".to_owned(),
+                state: None,
             }),
             session: None,
             scopes: vec!["workspace:admin".parse().expect("a scope")],

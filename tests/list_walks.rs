@@ -176,7 +176,7 @@ impl<'a> Workspace<'a> {
         let caller = Caller {
             workspace_id: id.parse().expect("a workspace"),
             user_id: "reader".parse().expect("a user"),
-            key: Some(CallerKey { id: KeyId::generate(Utc::now()), name: "reader".to_owned() }),
+            key: Some(CallerKey { id: KeyId::generate(Utc::now()), name: "reader".to_owned(), state: None }),
             session: None,
             scopes: vec!["keys:read".parse().expect("a scope")],
             endpoints: Vec::new(),

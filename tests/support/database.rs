@@ -291,6 +291,21 @@ pub(crate) async fn expire(workspace: &str, key_id: &str) {
     }
 }
 
+/// Lets the page code of a session expire now.
+pub(crate) async fn expire_page_code(key_id: &str, session_id: &str) {
+    dynamodb()
+        .update_item()
+        .table_name(variable("KEYGATE_TOKENS_TABLE"))
+        .key("key_id", AttributeValue::S(key_id.to_owned()))
+        .key("entry", AttributeValue::S(format!("CODE#{session_id}")))
+        .update_expression("SET expires_at = :now")
+        .condition_expression("attribute_exists(expires_at)")
+        .expression_attribute_values(":now", AttributeValue::N(chrono::Utc::now().timestamp().to_string()))
+        .send()
+        .await
+        .expect("the page code can be changed");
+}
+
 /// Ends the retention of an expiring key, without waiting: the key and its name are past their `ttl`, as before DynamoDB
 /// deletes them.
 pub(crate) async fn end_retention(key_id: &str) {

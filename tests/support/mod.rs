@@ -10,6 +10,7 @@ pub(crate) mod oauth;
 pub(crate) mod openapi;
 pub(crate) mod poll;
 pub(crate) mod property;
+pub(crate) mod sessions;
 pub(crate) mod stack;
 pub(crate) mod tables;
 pub(crate) mod workspace;

@@ -8,6 +8,7 @@ use crate::credential_class::{CredentialClass, CredentialKind, OldSecret};
 use crate::endpoint_rule::EndpointRule;
 use crate::error::Error;
 use crate::identity::{UserId, WorkspaceId};
+use crate::key::KeyState;
 use crate::limit::Limits;
 use crate::metadata::Metadata;
 use crate::network::Network;
@@ -77,6 +78,9 @@ pub struct CallerKey {
     /// Its name.
     #[serde(rename = "key_name")]
     pub name: String,
+    /// The state of its secrets when it was read. The authorizer of the adopters' APIs does not tell it.
+    #[serde(skip)]
+    pub state: Option<KeyState>,
 }
 
 /// The session that a caller presented.

@@ -63,6 +63,12 @@ pub enum Error {
     /// The key has no such token, or not any more.
     #[error("no such token")]
     NoSuchToken,
+    /// The caller's key opened no such session, or the session has ended.
+    #[error("no such session")]
+    NoSuchSession,
+    /// The text is not a page code that works: it is unknown, used or expired, or its session has ended.
+    #[error("no working page code")]
+    InvalidPageCode,
     /// There is no such legacy key in the caller's workspace.
     #[error("no such legacy key")]
     NoSuchLegacyKey,

@@ -88,7 +88,7 @@ pub(crate) fn caller() -> Caller {
     Caller {
         workspace_id: "acme".parse().unwrap(),
         user_id: "alice".parse().unwrap(),
-        key: Some(CallerKey { id: key_id(), name: "ci".to_owned() }),
+        key: Some(CallerKey { id: key_id(), name: "ci".to_owned(), state: None }),
         session: None,
         scopes: Vec::new(),
         endpoints: Vec::new(),

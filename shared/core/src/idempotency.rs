@@ -278,6 +278,7 @@ mod tests {
                 key: Some(CallerKey {
                     id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2F".parse().unwrap(),
                     name: "ci".to_owned(),
+                    state: None,
                 }),
                 ..alice.clone()
             },

@@ -239,9 +239,28 @@ impl Generation {
         self.number
     }
 
-    #[cfg(test)]
-    pub(crate) fn from_number(number: u64) -> Self {
+    /// The generation with a number.
+    #[must_use]
+    pub fn from_number(number: u64) -> Self {
         Self { number }
+    }
+}
+
+/// The state of the secrets of a key. It changes with each rotation, handover and revocation of all tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyState {
+    /// The number of rotations and handovers of the key.
+    pub rotation: u64,
+    /// The generation of the tokens of the key.
+    #[serde(flatten)]
+    pub generation: Generation,
+}
+
+impl KeyState {
+    /// The state of a key as it was read.
+    #[must_use]
+    pub fn of(key: &Key, generation: Generation) -> Self {
+        Self { rotation: key.rotation, generation }
     }
 }
 

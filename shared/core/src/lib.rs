@@ -32,6 +32,7 @@
 //! | Which calls does `GET /orders/*` allow? | [`endpoint_rule`] |
 //! | How many calls may a key make, and who counts them? | [`limit`], [`permits`] |
 //! | Where is a token kept within the scopes and endpoints of its key? | [`verification::VerifiedCredential::caller`] |
+//! | When does a session end? | [`session`] |
 //! | From which addresses may a key be used? | [`network`] |
 //! | How large may the attributes of a key be together? | [`response_size`] |
 //! | How exact is a time? | [`time`] |
@@ -90,6 +91,7 @@ pub mod response_size;
 pub mod rights;
 pub mod rotation;
 pub mod scope;
+pub mod session;
 pub mod strict_json;
 pub mod time;
 pub mod token;

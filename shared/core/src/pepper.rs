@@ -76,6 +76,33 @@ impl From<SecretHash> for PreviousHash {
     }
 }
 
+/// The hash of the secret of a session that its page got, in attributes of its own.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct PageHash {
+    #[serde(with = "serde_bytes")]
+    page_hash: [u8; 32],
+    page_pepper_version: u32,
+}
+
+impl From<&PageHash> for SecretHash {
+    fn from(page: &PageHash) -> Self {
+        Self { hash: page.page_hash, pepper_version: page.page_pepper_version }
+    }
+}
+
+#[cfg(test)]
+impl From<SecretHash> for PageHash {
+    fn from(hash: SecretHash) -> Self {
+        Self { page_hash: hash.hash, page_pepper_version: hash.pepper_version }
+    }
+}
+
+impl fmt::Debug for PageHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SecretHash::from(self).fmt(formatter)
+    }
+}
+
 impl fmt::Debug for PreviousHash {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         SecretHash::from(self).fmt(formatter)

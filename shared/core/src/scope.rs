@@ -14,6 +14,8 @@ pub const ACTIVITY_READ: &str = "activity:read";
 pub const USERS_WRITE: &str = "users:write";
 /// Opens sessions for the users of the workspace. Only administrators grant it.
 pub const SESSIONS_WRITE: &str = "sessions:write";
+/// Reserved for the introspection of other users' credentials.
+pub const TOKENS_INTROSPECT: &str = "tokens:introspect";
 /// Holds every scope and acts on everyone's keys.
 pub const WORKSPACE_ADMIN: &str = "workspace:admin";
 

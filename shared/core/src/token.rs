@@ -202,48 +202,6 @@ impl Family {
     }
 }
 
-/// Declares how an id is stored in the attribute `entry`: after a prefix for the kind of item.
-macro_rules! entry {
-    ($module:ident, $id:ident, $prefix:literal) => {
-        #[doc = concat!("How the id is stored in the attribute `entry`: after `", $prefix, "`.")]
-        pub mod $module {
-            use serde::de::Error;
-            use serde::{Deserialize, Deserializer, Serializer};
-
-            use crate::credential::$id;
-
-            /// The prefix of such an entry.
-            pub const PREFIX: &str = $prefix;
-
-            /// The entry of an id.
-            #[must_use]
-            pub fn text(id: $id) -> String {
-                format!("{PREFIX}{id}")
-            }
-
-            /// Writes the entry of an id.
-            ///
-            /// # Errors
-            ///
-            /// The errors of the serializer.
-            pub fn serialize<S: Serializer>(id: &$id, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&text(*id))
-            }
-
-            /// Reads the id of an entry.
-            ///
-            /// # Errors
-            ///
-            /// The text is not a string, or another kind of entry.
-            pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$id, D::Error> {
-                let entry = String::deserialize(deserializer)?;
-                let id = entry.strip_prefix(PREFIX).and_then(|id| id.parse().ok());
-                id.ok_or_else(|| D::Error::custom("another kind of entry"))
-            }
-        }
-    };
-}
-
 entry! { token_entry, TokenId, "TOKEN#" }
 
 entry! { family_entry, FamilyId, "FAMILY#" }

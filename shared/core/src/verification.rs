@@ -10,7 +10,7 @@ use crate::credential::{Credential, KeyId};
 use crate::credential_class::CredentialKind;
 use crate::credential_class::{CredentialClass, OldSecret};
 use crate::endpoint_rule;
-use crate::key::{Generation, HashedKey, Key, KeyOwner, Status};
+use crate::key::{Generation, HashedKey, Key, KeyOwner, KeyState, Status};
 use crate::legacy_key::HashedLegacyKey;
 use crate::network;
 use crate::pepper::{Peppers, SecretHash, UnknownPepper};
@@ -245,7 +245,11 @@ impl VerifiedCredential {
         let mut caller = Caller {
             workspace_id: key.workspace_id.clone(),
             user_id: key.user_id.clone(),
-            key: Some(CallerKey { id: key.key_id, name: key.name.to_string() }),
+            key: Some(CallerKey {
+                id: key.key_id,
+                name: key.name.to_string(),
+                state: Some(KeyState::of(key, self.generation)),
+            }),
             session: None,
             scopes: key.scopes.clone(),
             endpoints: key.endpoints.clone(),

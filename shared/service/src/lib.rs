@@ -16,7 +16,7 @@
 //!    to a transaction returns a handle, which tells afterwards whether its condition failed.
 //! 3. [`authorizer`] reads what is stored of a presented credential and decides on it. Its cache, and the work that it defers until
 //!    after the response (last use, audit events, metrics), have files of their own.
-//! 4. [`audit`], [`keys`], [`legacy`], [`tokens`], [`users`] and [`usage`] are the use cases, each in a file of its own beside what they
+//! 4. [`audit`], [`keys`], [`legacy`], [`tokens`], [`sessions`], [`users`] and [`usage`] are the use cases, each in a file of its own beside what they
 //!    share: `keys/rotate.rs` rotates a key.
 //! 5. [`events`] publishes audit events on `EventBridge` and clears API Gateway's authorizer caches after a revocation.
 //! 6. [`api`] reads events and writes responses: the authorizer's, those of the management API and of the OAuth API, and batches of
@@ -45,6 +45,7 @@ pub mod events;
 pub mod keys;
 pub mod legacy;
 pub mod logging;
+pub mod sessions;
 pub mod startup;
 pub mod store;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use syn::visit::{Visit, visit_item, visit_path};
 use syn::{Attribute, Item, ItemUse, UseTree};
 
 /// The folders and single files of this crate, the lowest layer first. A file imports from its own folder and from lower layers.
-const LAYERS: [&str; 13] = [
+const LAYERS: [&str; 14] = [
     "logging",
     "aws",
     "startup",
@@ -17,6 +17,7 @@ const LAYERS: [&str; 13] = [
     "keys",
     "legacy",
     "tokens",
+    "sessions",
     "users",
     "usage",
     "events",

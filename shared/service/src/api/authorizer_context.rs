@@ -6,6 +6,7 @@ use keygate_core::credential_class::CredentialKind;
 use keygate_core::credential_class::OldSecret;
 use keygate_core::endpoint_rule::EndpointRule;
 use keygate_core::error::Error;
+use keygate_core::key::{Generation, KeyState};
 use keygate_core::limit::{Limit, LimitRefusal, Limits};
 use keygate_core::network::Network;
 use keygate_core::scope::Scope;
@@ -23,6 +24,10 @@ pub struct AuthorizerContext {
     key_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key_name: Option<String>,
+    /// The state of the secrets of the key: the rotation and the generation, separated by a dot. Only the authorizer of the
+    /// management API tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key_state: Option<String>,
     /// For sessions only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     session_id: Option<String>,
@@ -72,6 +77,7 @@ impl AuthorizerContext {
             workspace_id: caller.workspace_id.to_string(),
             key_id: caller.key.as_ref().map(|key| key.id.to_string()),
             key_name: caller.key.as_ref().map(|key| key.name.clone()),
+            key_state: caller.key.as_ref().and_then(|key| key.state).map(state_text),
             session_id: caller.session.as_ref().map(|session| session.id.to_string()),
             opened_by: caller.session.as_ref().map(|session| session.opened_by.to_string()),
             scopes: scopes.join(" "),
@@ -98,6 +104,16 @@ impl AuthorizerContext {
     }
 }
 
+fn state_text(state: KeyState) -> String {
+    format!("{}.{}", state.rotation, state.generation.number())
+}
+
+fn parse_state(text: &str) -> Result<KeyState, ()> {
+    let (rotation, generation) = text.split_once('.').ok_or(())?;
+    let number = |text: &str| text.parse().map_err(|_| ());
+    Ok(KeyState { rotation: number(rotation)?, generation: Generation::from_number(number(generation)?) })
+}
+
 impl TryFrom<AuthorizerContext> for Caller {
     type Error = Error;
 
@@ -117,7 +133,9 @@ impl TryFrom<AuthorizerContext> for Caller {
             limits.collect::<Result<Vec<_>, _>>().ok().and_then(|limits| Limits::try_from(limits).ok());
         let key = match (context.key_id, context.key_name, context.credential) {
             (Some(id), Some(name), _) => {
-                Some(CallerKey { id: id.parse().map_err(|_| broken("keyId"))?, name })
+                let state = context.key_state.as_deref().map(parse_state).transpose();
+                let id = id.parse().map_err(|_| broken("keyId"))?;
+                Some(CallerKey { id, name, state: state.map_err(|()| broken("keyState"))? })
             }
             (None, None, CredentialKind::Person) => None,
             _ => return Err(broken("keyId")),
@@ -193,8 +211,17 @@ mod tests {
     }
 
     #[test]
-    fn a_session_has_its_opener_and_a_person_no_key_in_the_context() {
+    fn the_context_has_the_state_of_a_key_the_opener_of_a_session_and_no_key_of_a_person() {
         let key = caller(None);
+        let state = KeyState { rotation: 3, generation: Generation::from_number(5) };
+        let stated = Caller {
+            key: key.key.clone().map(|key| CallerKey { state: Some(state), ..key }),
+            ..(*key).clone()
+        };
+        let context = AuthorizerContext::of(&stated);
+        assert_eq!(context.key_state.as_deref(), Some("3.5"));
+        assert_eq!(Caller::try_from(context).unwrap(), stated);
+
         let session = CallerSession {
             id: "01JD4A0000F9K3W7RT2M8Q0001".parse().unwrap(),
             opened_by: "backend".parse().unwrap(),

@@ -83,9 +83,11 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::CallerRemoved => (StatusCode::FORBIDDEN, "caller_removed", "Caller removed"),
         Error::NotFound
         | Error::NoSuchToken
+        | Error::NoSuchSession
         | Error::NoSuchLegacyKey
         | Error::NoLegacyKeys
         | Error::NoOrigin => (StatusCode::NOT_FOUND, "not_found", "Not found"),
+        Error::InvalidPageCode => (StatusCode::BAD_REQUEST, "invalid_page_code", "Invalid page code"),
         Error::NoSuchWorkspace => (StatusCode::NOT_FOUND, "no_such_workspace", "No such workspace"),
         Error::TooManyKeys => (StatusCode::CONFLICT, "too_many_keys", "Too many keys"),
         Error::NameTaken(_) => (StatusCode::CONFLICT, "name_taken", "Name taken"),
@@ -151,6 +153,10 @@ fn detail(error: &Error) -> String {
             "This deployment does not allow cross-origin requests: CorsAllowOrigin is not set."
         }
         Error::NoSuchToken => "The key does not have this token.",
+        Error::NoSuchSession => "The session does not exist, or has ended.",
+        Error::InvalidPageCode => {
+            "The page code is unknown, used or expired, or its session has ended. Open a new session."
+        }
         Error::NoSuchLegacyKey => "The legacy key does not exist in this workspace.",
         Error::NoLegacyKeys => "This deployment accepts no legacy keys.",
         Error::NoSuchWorkspace => "The workspace does not exist. Bootstrap it first.",
@@ -258,6 +264,8 @@ mod tests {
             (Error::InsufficientNetworks(None), 403, "insufficient_networks"),
             (Error::LimitedCaller, 403, "limited_caller"),
             (Error::LimitsNotEnforced, 409, "limits_not_enforced"),
+            (Error::NoSuchSession, 404, "not_found"),
+            (Error::InvalidPageCode, 400, "invalid_page_code"),
         ]
     }
 
@@ -299,6 +307,8 @@ mod tests {
             Error::InsufficientNetworks(_) => 33,
             Error::LimitedCaller => 34,
             Error::LimitsNotEnforced => 35,
+            Error::NoSuchSession => 36,
+            Error::InvalidPageCode => 37,
         }
     }
 

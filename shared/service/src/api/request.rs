@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use keygate_core::context::RequestContext;
 use keygate_core::context::RequestOrigin;
-use keygate_core::credential::{KeyId, TokenId};
+use keygate_core::credential::{KeyId, SessionId, TokenId};
 use keygate_core::error::{Error, InvalidField, Place};
 use keygate_core::idempotency::IdempotencyKey;
 use keygate_core::identity::UserId;
@@ -131,6 +131,58 @@ impl ManagementRequest {
     pub fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, Error> {
         let value = self.request.headers().get("idempotency-key");
         value.map(|value| IdempotencyKey::parse(value.to_str().unwrap_or_default())).transpose()
+    }
+
+    /// Requires that there is no `Idempotency-Key`, for a route that does not repeat its response: a client that sends one relies
+    /// on it.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: the request has the header.
+    pub fn reject_idempotency_key(&self) -> Result<(), Error> {
+        if self.request.headers().contains_key("idempotency-key") {
+            let detail = "is not supported by this route".to_owned();
+            return Err(Error::invalid(InvalidField {
+                place: Place::Header("Idempotency-Key".to_owned()),
+                detail,
+            }));
+        }
+        Ok(())
+    }
+
+    /// The address of the keys page: `/console` beside the path of `POST /sessions`, which is this request.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Broken`]: the event does not have the address of the API.
+    pub fn console_url(&self) -> Result<String, Error> {
+        let context = self.request.request_context_ref();
+        let address = context.and_then(|context| match context {
+            GatewayContext::ApiGatewayV1(context) => {
+                Some((context.domain_name.as_deref()?, context.path.as_deref()?))
+            }
+            _ => None,
+        });
+        let address = address.and_then(|(domain, path)| {
+            Some(format!("https://{domain}{}/console", path.strip_suffix("/sessions")?))
+        });
+        address.ok_or_else(|| Error::Broken("the request has no address of the API".to_owned()))
+    }
+
+    /// The request as the audit trail records it.
+    #[must_use]
+    pub fn origin(&self) -> RequestOrigin {
+        origin(&self.request)
+    }
+
+    /// The id of the session in the path, if the route has one.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::NoSuchSession`]: the text is not the id of a session, so no session has it.
+    pub fn session_id(&self) -> Result<Option<SessionId>, Error> {
+        let id = self.path_parameter("session_id");
+        id.map(|id| id.parse().map_err(|_| Error::NoSuchSession)).transpose()
     }
 
     /// The body, if its `Content-Type` is JSON or missing.

@@ -17,6 +17,7 @@ pub(super) fn caller(expires_at: Option<&str>) -> Box<Caller> {
         key: Some(CallerKey {
             id: "01JD3V6Y4N8Q2Z5X7W9B0C1D2E".parse().unwrap(),
             name: "build server".to_owned(),
+            state: None,
         }),
         session: None,
         scopes: vec!["orders:read".parse().unwrap(), "orders:write".parse().unwrap()],

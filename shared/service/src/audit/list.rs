@@ -65,10 +65,11 @@ impl ListActivity {
     }
 
     /// A checksum of the query in its workspace. The limit is not part of it, because it may change from page to page.
-    fn checksum(&self, workspace: &WorkspaceId) -> u32 {
+    fn checksum(&self, workspace: &WorkspaceId, own: Option<&UserId>) -> u32 {
         let Self { actor, key_id, action, outcome, period, .. } = self;
         crc32fast::hash(
-            format!("activity {workspace} {actor:?} {key_id:?} {action:?} {outcome:?} {period:?}").as_bytes(),
+            format!("activity {workspace} {own:?} {actor:?} {key_id:?} {action:?} {outcome:?} {period:?}")
+                .as_bytes(),
         )
     }
 
@@ -113,7 +114,9 @@ pub async fn list(
     caller.require(ACTIVITY_READ)?;
     caller.may(Operation::ReadActivity)?;
     let workspace = &caller.workspace_id;
-    let query = request.checksum(workspace);
+    // A session sees what its user did, and what was done to their keys.
+    let own = caller.session.as_ref().map(|_| &caller.user_id);
+    let query = request.checksum(workspace, own);
     // The database rejects a position outside of the queried range.
     let fits = |position: &EventPosition| {
         let is_of_trail = match request.trail() {
@@ -126,9 +129,10 @@ pub async fn list(
     let backward = from.as_ref().is_some_and(|cursor| cursor.backward);
     let after = from.as_ref().and_then(|cursor| cursor.after.as_ref());
 
-    let wanted = |event: &ShownEvent| request.wants(event);
+    let is_own = |event: &ShownEvent| own.is_none_or(|own| event.actor == *own || event.target == *own);
+    let wanted = |event: &ShownEvent| is_own(event) && request.wants(event);
     let wanted: Option<&(dyn Fn(&ShownEvent) -> bool + Send + Sync)> =
-        if request.wants_all() { None } else { Some(&wanted) };
+        if own.is_none() && request.wants_all() { None } else { Some(&wanted) };
     let trail = request.trail();
     let section = Section { ascending: backward, after, limit: request.limit };
     let events = EventQuery { workspace, trail, period: &request.period, section };
@@ -185,10 +189,13 @@ mod tests {
     fn a_cursor_is_valid_only_for_its_query() {
         let (acme, other): (WorkspaceId, WorkspaceId) = ("acme".parse().unwrap(), "other".parse().unwrap());
         let checksum = |parameters: &[(&'static str, &'static str)], workspace| {
-            ListActivity::parse(parameters.iter().copied()).unwrap().checksum(workspace)
+            ListActivity::parse(parameters.iter().copied()).unwrap().checksum(workspace, None)
         };
         assert_eq!(checksum(&[("limit", "7")], &acme), checksum(&[], &acme));
         assert_ne!(checksum(&[], &other), checksum(&[], &acme));
+        let alice = "alice".parse().unwrap();
+        let of_session = ListActivity::parse([]).unwrap().checksum(&acme, Some(&alice));
+        assert_ne!(of_session, checksum(&[], &acme));
         for parameter in [
             ("actor", "alice"),
             ("key_id", KEY),

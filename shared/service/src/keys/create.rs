@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::audit_event::{Action, AuditEvent};
-use keygate_core::caller::Actor;
+use keygate_core::caller::{Actor, Caller};
 use keygate_core::context::{EventContext, RequestContext};
 use keygate_core::credential::{self, Brand, Credential, KeyId};
 use keygate_core::endpoint_rule::{EndpointRule, MAX_ENDPOINT_RULES};
@@ -116,6 +116,25 @@ impl CreateKey {
         Permissions { scopes: &self.scopes, endpoints: &self.endpoints, networks: &self.networks }
     }
 
+    /// The request with the endpoint rules and networks of the key that opened the caller's session, where it has none of its own:
+    /// the user of a page does not know them.
+    fn within_session(mut self, caller: &Caller) -> Result<Self, Error> {
+        if caller.session.is_none() {
+            return Ok(self);
+        }
+        if self.endpoints.is_empty() {
+            self.endpoints.clone_from(&caller.endpoints);
+        }
+        if self.networks.is_empty() {
+            self.networks.clone_from(&caller.networks);
+        }
+        let Self { scopes, endpoints, networks, metadata, .. } = &self;
+        match (ResponseParts { scopes, endpoints, networks, metadata }).too_large(|_| true) {
+            Some(attribute) => Err(Error::invalid(FieldError::new(&response_size::MUST_FIT).of(attribute))),
+            None => Ok(self),
+        }
+    }
+
     /// A canonical form of the request, which does not depend on its spelling or its time. A relative expiry stays relative.
     fn canonical(&self) -> Vec<u8> {
         let expires_at = self.expires_at.filter(|_| self.expires_in.is_none());
@@ -159,7 +178,7 @@ pub(super) fn description(value: &Value) -> Result<String, FieldError> {
     Ok(text.to_owned())
 }
 
-pub(super) fn scopes(value: &Value) -> Result<Vec<Scope>, FieldError> {
+pub(crate) fn scopes(value: &Value) -> Result<Vec<Scope>, FieldError> {
     fields::distinct(value, MAX_SCOPES, "scopes")
 }
 
@@ -213,13 +232,15 @@ impl KeyCreator {
         let (caller, now) = (&context.caller, context.now);
         caller.require(KEYS_WRITE)?;
         caller.may(Operation::CreateKey)?;
+        let canonical = request.canonical();
+        let request = request.within_session(caller)?;
         let user_id = request.user_id.clone().unwrap_or_else(|| caller.user_id.clone());
         caller.require_to_act_for(&user_id)?;
         caller.require_all(request.permissions())?;
+        request.scopes.iter().try_for_each(|scope| caller.require_to_grant(scope))?;
         caller.require_unlimited()?;
         self.settings.require_enforced(&request.limits)?;
 
-        let canonical = request.canonical();
         let idempotent = idempotency_key.map(|idempotency_key| IdempotentRequest {
             key: &self.creation_key,
             labels: &idempotency::CREATE,

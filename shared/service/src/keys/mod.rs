@@ -66,7 +66,8 @@ pub(crate) enum ReadableKeys<'a> {
 }
 
 impl<'a> ReadableKeys<'a> {
-    /// The keys that the caller's scopes allow to read: all with `keys:read`, the caller's own with `keys:write`.
+    /// The keys that the caller's scopes allow to read: all with `keys:read`, the caller's own with `keys:write`. A session reads
+    /// the keys of its user with either.
     ///
     /// # Errors
     ///
@@ -75,6 +76,7 @@ impl<'a> ReadableKeys<'a> {
     pub(crate) fn of(caller: &'a Caller) -> Result<Self, Error> {
         caller.may(Operation::ReadKeys)?;
         match caller.require(KEYS_READ) {
+            Ok(()) if caller.session.is_some() => Ok(Self::Of(&caller.user_id)),
             Ok(()) => Ok(Self::All),
             Err(_) if caller.require(KEYS_WRITE).is_ok() => Ok(Self::Of(&caller.user_id)),
             Err(refused) => Err(refused),

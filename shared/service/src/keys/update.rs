@@ -173,6 +173,8 @@ impl KeyUpdater {
             caller.may_to(Operation::WidenKey, id)?;
             caller.require_all(stored.record.permissions())?;
             caller.require_all(after.permissions())?;
+            let mut new = after.scopes.iter().filter(|scope| !stored.record.scopes.contains(scope));
+            new.try_for_each(|scope| caller.require_to_grant(scope))?;
             caller.require_unlimited()?;
         }
         if after.limits != stored.record.limits {

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use chrono::{DateTime, Utc};
 use keygate_core::credential::KeyId;
 use keygate_core::error::Error;
-use keygate_core::key::{HashedKey, Key};
+use keygate_core::key::{HashedKey, Key, KeyState};
 use keygate_core::pepper::SecretHash;
 use keygate_core::random::fill_with_random_bytes;
 
@@ -99,6 +99,15 @@ impl KeysTable {
             condition = condition.value(placeholder, bytes(hash.as_bytes()));
         }
         expression::check(&self.table, item_key(key.key_id), condition)
+    }
+
+    /// Requires that the secrets of a key are in this state, and that the key is not disabled.
+    pub(super) fn check_state(&self, id: KeyId, state: KeyState) -> TransactWriteItem {
+        let condition = Condition::equal("rotation", number(&state.rotation))
+            .and_equal(TOKEN_GENERATION, number(&state.generation.number()))
+            .and("attribute_not_exists(#disabled_at)")
+            .name("disabled_at");
+        expression::check(&self.table, item_key(id), condition)
     }
 
     /// Transfers the key `before` to another user, with a hash that belongs to no secret. The current secret keeps working

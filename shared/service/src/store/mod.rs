@@ -3,7 +3,7 @@
 //! Each table has its own file: [`keys`], [`workspaces`], [`tokens`], [`activity`], [`usage`],
 //! [`legacy_keys`]. A table with several
 //! purposes has one more file for each: `key_operations`, [`key_queries`], [`due_keys`] and [`unused_keys`];
-//! `workspace_names`, [`workspace_members`], `workspace_users`, [`workspace_counters`] and `idempotency_records`; [`limit_windows`].
+//! `workspace_names`, [`workspace_members`], `workspace_users`, [`workspace_counters`] and `idempotency_records`; `sessions`; [`limit_windows`].
 //! Transactions over several tables are in the files that end with `_transactions`. `item` and `expression` build requests,
 //! and `transaction` commits changes on behalf of an actor. Lists are pages of a `paged_query`, see [`pagination`].
 //!
@@ -32,7 +32,7 @@
 //! | --- | --- | --- | --- |
 //! | [`HashedKey`](keygate_core::key::HashedKey) | all | the table | authorizer, OAuth API, idempotent `create-key` |
 //! | [`UnhashedKey`](keys::UnhashedKey) | all but the hashes and the token generation | the table | showing or changing a key |
-//! | [`TokenKey`](keygate_core::token::TokenKey) | all but the hashes | the table | listing, issuing, introspecting, revoking tokens |
+//! | [`TokenKey`](keygate_core::token::TokenKey) | all but the hashes | the table | listing, issuing, introspecting, revoking tokens; sessions |
 //! | [`UsedKey`](keygate_core::key::UsedKey) | the attributes that a list shows, and the last use | the indexes by workspace, the tables | `list-keys` |
 //! | [`DueKey`](due_keys::DueKey) | the times that lead to lifecycle events | the index `by_due` | `announce-lifecycle` |
 //! | [`UnusedKey`](unused_keys::UnusedKey) | the times of use and of notice | the index by last use, the table | `disable-unused-keys` |
@@ -60,6 +60,8 @@ mod paged_query;
 pub mod pagination;
 mod quota;
 pub mod reader;
+mod session_transactions;
+mod sessions;
 mod tables;
 pub mod token_transactions;
 pub mod tokens;

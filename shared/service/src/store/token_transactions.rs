@@ -20,16 +20,16 @@ use crate::store::workspaces::WorkspacesTable;
 /// The maximum number of attempts of a transaction when other tokens of the same key are counted concurrently.
 const COUNT_ATTEMPTS: u32 = 10;
 
-/// The tables of a function that issues or revokes tokens.
+/// The tables of a function that issues or revokes tokens, or opens or ends sessions.
 #[derive(Debug)]
 pub struct TokenStore {
     /// The tokens and their hashes.
     pub tokens: TokensTable,
     /// The keys.
     pub keys: KeysTable,
-    workspaces: WorkspacesTable,
-    activity: ActivityTable,
-    client: Client,
+    pub(super) workspaces: WorkspacesTable,
+    pub(super) activity: ActivityTable,
+    pub(super) client: Client,
 }
 
 /// The step of a family to which a new refresh token belongs.

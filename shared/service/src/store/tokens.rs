@@ -5,6 +5,7 @@
 //! | `TOKEN#<id>` | a token, including its hash |
 //! | `FAMILY#<id>` | the unused refresh tokens of a family, and whether the family is revoked |
 //! | `LIVE` | the number of working tokens of the key, see `live_tokens` |
+//! | `SESSION#<id>`, `CODE#<id>` | sessions and page codes, see `sessions` |
 //!
 //! All entries are in the partition of their key's id. Deleting a key leaves them behind: without the key they give no
 //! access, and their `ttl` removes them.
@@ -202,7 +203,7 @@ impl TokensTable {
         Ok(self.put_new(serde_dynamo::to_item(family).map_err(|_| broken("family"))?, ttl))
     }
 
-    fn put_new(&self, mut item: Item, ttl: DateTime<Utc>) -> TransactWriteItem {
+    pub(super) fn put_new(&self, mut item: Item, ttl: DateTime<Utc>) -> TransactWriteItem {
         item.insert("ttl".to_owned(), seconds(ttl));
         expression::put(&self.table, item, Condition::new("attribute_not_exists(entry)"))
     }
@@ -273,11 +274,11 @@ fn is_as_read(family: &Family) -> Condition {
     }
 }
 
-fn item_key(key_id: KeyId, entry: &str) -> Item {
+pub(super) fn item_key(key_id: KeyId, entry: &str) -> Item {
     HashMap::from([("key_id".to_owned(), text(&key_id)), ("entry".to_owned(), text(entry))])
 }
 
-fn only<T: DeserializeOwned>(items: Vec<Item>, what: &str) -> Result<Option<T>, Error> {
+pub(super) fn only<T: DeserializeOwned>(items: Vec<Item>, what: &str) -> Result<Option<T>, Error> {
     let item = items.into_iter().next();
     item.map(serde_dynamo::from_item).transpose().map_err(|_| broken(what))
 }
