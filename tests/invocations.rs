@@ -8,7 +8,7 @@ use crate::support::stack::Api;
 use crate::support::workspace::{Workspace, text, unique};
 
 /// The functions of each API, and whether it is the OAuth API.
-const OF_APIS: [(&str, bool); 14] = [
+const OF_APIS: [(&str, bool); 17] = [
     ("CreateKeyFunction", false),
     ("ListKeysFunction", false),
     ("GetKeyFunction", false),
@@ -19,6 +19,9 @@ const OF_APIS: [(&str, bool); 14] = [
     ("ListTokensFunction", false),
     ("ListActivityFunction", false),
     ("RemoveUserFunction", false),
+    ("OpenSessionFunction", false),
+    ("ExchangePageCodeFunction", false),
+    ("EndSessionFunction", false),
     ("WhoamiFunction", false),
     ("IssueTokenFunction", true),
     ("IntrospectTokenFunction", true),

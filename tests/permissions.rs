@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::support::legacy::{imported, legacy_id};
 use crate::support::oauth::token_id_of;
 use crate::support::openapi;
+use crate::support::sessions::page_code;
 use crate::support::stack::{Answer, variable};
 use crate::support::workspace::{Workspace, id_of, text, unique};
 
@@ -22,7 +23,7 @@ const CALLERS: [&str; 6] = [
 ];
 
 /// Every route of the management API, with the status that each caller gets.
-const TABLE: [(&str, &str, [u16; 6]); 28] = [
+const TABLE: [(&str, &str, [u16; 6]); 36] = [
     ("POST", "/api-keys", [401, 403, 201, 201, 201, 201]),
     ("GET", "/api-keys", [401, 403, 200, 200, 200, 200]),
     ("GET", "/api-keys/{id}", [401, 403, 200, 200, 200, 404]),
@@ -39,6 +40,10 @@ const TABLE: [(&str, &str, [u16; 6]); 28] = [
     ("GET", "/activity", [401, 403, 403, 403, 200, 200]),
     ("DELETE", "/users/{user_id}", [401, 403, 403, 403, 202, 202]),
     ("PUT", "/users/{user_id}", [401, 403, 403, 403, 204, 204]),
+    ("POST", "/sessions", [401, 403, 403, 403, 201, 201]),
+    ("POST", "/sessions/exchange", [200; 6]),
+    ("DELETE", "/sessions/{session_id}", [401, 403, 403, 403, 404, 404]),
+    ("DELETE", "/sessions/current", [401, 404, 404, 404, 404, 404]),
     ("GET", "/me", [401, 200, 200, 200, 200, 200]),
     ("OPTIONS", "/api-keys", [204; 6]),
     ("OPTIONS", "/api-keys/{id}", [204; 6]),
@@ -50,6 +55,10 @@ const TABLE: [(&str, &str, [u16; 6]); 28] = [
     ("OPTIONS", "/legacy-keys/{id}", [204; 6]),
     ("OPTIONS", "/activity", [204; 6]),
     ("OPTIONS", "/users/{user_id}", [204; 6]),
+    ("OPTIONS", "/sessions", [204; 6]),
+    ("OPTIONS", "/sessions/exchange", [204; 6]),
+    ("OPTIONS", "/sessions/current", [204; 6]),
+    ("OPTIONS", "/sessions/{session_id}", [204; 6]),
     ("OPTIONS", "/me", [204; 6]),
 ];
 
@@ -57,7 +66,8 @@ const TABLE: [(&str, &str, [u16; 6]); 28] = [
 fn every_route_has_its_row_in_the_table() {
     let (paths, routes) = (openapi::paths("openapi.yaml"), openapi::routes("openapi.yaml"));
     // API Gateway applies no security that is for the whole document, so each operation has to have its own.
-    let open = routes.iter().filter(|(method, _)| method == "OPTIONS").count();
+    let is_open = |(method, path): &&(String, String)| method == "OPTIONS" || path == "/sessions/exchange";
+    let open = routes.iter().filter(is_open).count();
     assert_eq!(paths.matches("\n      security: [{ bearer: [] }]\n").count(), routes.len() - open);
     assert_eq!(paths.matches("\n      security: []\n").count(), open);
 
@@ -89,9 +99,16 @@ async fn every_caller_gets_the_response_of_the_table() {
                     path = path.replace("{token_id}", token_id_of(&workspace.access_token(&target).await));
                 }
             }
+            let session = workspace.session(&workspace.admin, "bob", &["keys:write"]).await;
+            path = path.replace(
+                "{session_id}",
+                text(&elsewhere.session(&elsewhere.admin, "bob", &["keys:write"]).await, "id"),
+            );
             let url = format!("{}{path}", variable("KEYGATE_API_URL"));
             let body = match (method, path.as_str()) {
                 ("POST", "/api-keys") => Some(json!({"name": unique("key")})),
+                ("POST", "/sessions") => Some(json!({"user_id": "bob", "scopes": ["keys:write"]})),
+                ("POST", "/sessions/exchange") => Some(json!({"code": page_code(&session)})),
                 ("PATCH", _) => Some(json!({"description": "changed"})),
                 _ => None,
             };

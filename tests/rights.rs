@@ -14,13 +14,17 @@ use crate::support::openapi;
 use crate::support::stack::{Answer, variable};
 use crate::support::workspace::{Workspace, id_of, text, unique};
 
-const KINDS: [CredentialClass; 5] = [
+const KINDS: [CredentialClass; 6] = [
     CredentialClass::CurrentSecret,
     CredentialClass::PreviousSecret,
     CredentialClass::TransferredSecret,
     CredentialClass::AccessToken,
     CredentialClass::LegacyKey,
+    CredentialClass::Session,
 ];
+
+/// The scopes of a session of these tests, and of the key that opens it, which has `sessions:write` too.
+const SESSION_SCOPES: [&str; 3] = ["keys:read", "keys:write", "orders:read"];
 
 /// A request that changes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,9 @@ enum Change {
     HandOver,
     Reinstate,
     DeleteLegacyKey,
+    OpenSession,
+    EndSession,
+    EndOwnSession,
     IssueToken,
     IssueRefreshToken,
     Refresh,
@@ -51,7 +58,7 @@ enum Target {
     Other,
 }
 
-const CHANGES: [Change; 25] = [
+const CHANGES: [Change; 28] = [
     Change::Create,
     Change::Rotate(Target::Own),
     Change::Rotate(Target::Other),
@@ -73,6 +80,9 @@ const CHANGES: [Change; 25] = [
     Change::HandOver,
     Change::Reinstate,
     Change::DeleteLegacyKey,
+    Change::OpenSession,
+    Change::EndSession,
+    Change::EndOwnSession,
     Change::IssueToken,
     Change::IssueRefreshToken,
     Change::Refresh,
@@ -94,6 +104,9 @@ impl Change {
             Self::RemoveUser | Self::HandOver => ("DELETE", "/users/{user_id}", false),
             Self::Reinstate => ("PUT", "/users/{user_id}", false),
             Self::DeleteLegacyKey => ("DELETE", "/legacy-keys/{id}", false),
+            Self::OpenSession => ("POST", "/sessions", false),
+            Self::EndSession => ("DELETE", "/sessions/{session_id}", false),
+            Self::EndOwnSession => ("DELETE", "/sessions/current", false),
             Self::IssueToken | Self::IssueRefreshToken | Self::Refresh => ("POST", "/oauth/token", true),
             Self::RevokePresented => ("POST", "/oauth/revoke", true),
         }
@@ -114,6 +127,9 @@ impl Change {
             | Self::HandOver
             | Self::Reinstate
             | Self::DeleteLegacyKey
+            | Self::OpenSession
+            | Self::EndSession
+            | Self::EndOwnSession
             | Self::IssueToken
             | Self::IssueRefreshToken
             | Self::Refresh
@@ -124,12 +140,14 @@ impl Change {
     /// The status of a successful change.
     fn made(self) -> u16 {
         match self {
-            Self::Create => 201,
+            Self::Create | Self::OpenSession => 201,
             Self::Delete(_)
             | Self::RevokeTokens(_)
             | Self::RevokeToken(_)
             | Self::Reinstate
-            | Self::DeleteLegacyKey => 204,
+            | Self::DeleteLegacyKey
+            | Self::EndSession
+            | Self::EndOwnSession => 204,
             Self::RemoveUser | Self::HandOver => 202,
             Self::Rotate(_)
             | Self::Rename(_)
@@ -147,16 +165,29 @@ impl Change {
 /// The refusal of a change by a user who is not removed, or none if the change succeeds.
 fn refusal(kind: CredentialClass, change: Change) -> Option<(u16, &'static str)> {
     use Change::{
-        Create, Delete, DeleteLegacyKey, Disable, HandOver, IssueRefreshToken, IssueToken, Nothing, Refresh,
-        Reinstate, RemoveUser, Rename, RevokePresented, RevokeToken, RevokeTokens, Rotate, Widen,
+        Create, Delete, DeleteLegacyKey, Disable, EndOwnSession, EndSession, HandOver, IssueRefreshToken,
+        IssueToken, Nothing, OpenSession, Refresh, Reinstate, RemoveUser, Rename, RevokePresented,
+        RevokeToken, RevokeTokens, Rotate, Widen,
     };
     let insufficient = Some((403, "insufficient_credential"));
     match kind {
+        // What is presented is no session.
+        CredentialClass::CurrentSecret
+        | CredentialClass::PreviousSecret
+        | CredentialClass::TransferredSecret
+        | CredentialClass::AccessToken
+        | CredentialClass::LegacyKey
+        | CredentialClass::Person
+            if change == EndOwnSession =>
+        {
+            Some((404, "not_found"))
+        }
         CredentialClass::CurrentSecret => None,
         CredentialClass::PreviousSecret => match change {
             Create | RemoveUser | HandOver | Reinstate | DeleteLegacyKey | IssueToken | Refresh
             | RevokePresented => None,
             IssueRefreshToken => Some((400, "invalid_scope")),
+            OpenSession | EndSession | EndOwnSession => insufficient,
             Rotate(target) | Rename(target) | Disable(target) | Widen(target) | Nothing(target)
             | Delete(target) | RevokeTokens(target) | RevokeToken(target) => match target {
                 Target::Own => insufficient,
@@ -165,9 +196,8 @@ fn refusal(kind: CredentialClass, change: Change) -> Option<(u16, &'static str)>
         },
         CredentialClass::TransferredSecret => match change {
             Create | Rotate(_) | Rename(_) | Disable(_) | Widen(_) | Nothing(_) | Delete(_)
-            | RevokeTokens(_) | RevokeToken(_) | RemoveUser | HandOver | Reinstate | DeleteLegacyKey => {
-                insufficient
-            }
+            | RevokeTokens(_) | RevokeToken(_) | RemoveUser | HandOver | Reinstate | DeleteLegacyKey
+            | OpenSession | EndSession | EndOwnSession => insufficient,
             IssueToken | IssueRefreshToken | RevokePresented => Some((400, "unauthorized_client")),
             // The refresh tokens of a key end with its handover.
             Refresh => Some((400, "invalid_grant")),
@@ -175,10 +205,26 @@ fn refusal(kind: CredentialClass, change: Change) -> Option<(u16, &'static str)>
         CredentialClass::AccessToken | CredentialClass::LegacyKey => match change {
             Rename(_) | Disable(_) | Nothing(_) | Delete(_) | RevokeTokens(_) | RevokeToken(_)
             | DeleteLegacyKey => None,
-            Create | Rotate(_) | Widen(_) | RemoveUser | HandOver | Reinstate => insufficient,
+            Create | Rotate(_) | Widen(_) | RemoveUser | HandOver | Reinstate | OpenSession | EndSession
+            | EndOwnSession => insufficient,
             IssueToken | IssueRefreshToken | Refresh | RevokePresented => Some((401, "invalid_client")),
         },
-        CredentialClass::Session | CredentialClass::Person => unreachable!("it has no row yet"),
+        // A session is never one of an administrator, and its targets are keys of its own user.
+        CredentialClass::Session => match change {
+            Create | Rotate(_) | Rename(_) | Disable(_) | Nothing(_) | Delete(_) | RevokeTokens(_)
+            | RevokeToken(_) | DeleteLegacyKey | EndOwnSession => None,
+            Widen(_) | RemoveUser | HandOver | Reinstate | OpenSession | EndSession => {
+                Some((403, "insufficient_scope"))
+            }
+            IssueToken | IssueRefreshToken | Refresh | RevokePresented => Some((401, "invalid_client")),
+        },
+        // Administrators of the identity provider's groups; `people.rs` has the requests.
+        CredentialClass::Person => match change {
+            Create | Rotate(_) | Rename(_) | Disable(_) | Widen(_) | Nothing(_) | Delete(_)
+            | RevokeTokens(_) | RevokeToken(_) | RemoveUser | HandOver | Reinstate | DeleteLegacyKey => None,
+            OpenSession | EndSession | EndOwnSession => insufficient,
+            IssueToken | IssueRefreshToken | Refresh | RevokePresented => Some((401, "invalid_client")),
+        },
     }
 }
 
@@ -187,6 +233,8 @@ fn every_route_that_changes_something_has_its_row() {
     let mut changing: BTreeSet<_> = openapi::routes("openapi.yaml")
         .into_iter()
         .filter(|(method, _)| method != "GET" && method != "OPTIONS")
+        // It takes no credential but the page code, which `sessions.rs` tests.
+        .filter(|(_, path)| path != "/sessions/exchange")
         .map(|(method, path)| (method, path, false))
         .collect();
     let oauth = openapi::routes("oauth.yaml").into_iter().filter(|(_, path)| path != "/oauth/introspect");
@@ -204,12 +252,19 @@ struct Credential {
     /// A refresh token and an access token that were made with the current secret of that key, if there are any left.
     refresh_token: String,
     access_token: String,
+    /// The user of the keys that its changes are of, unless they are of its own key.
+    target: String,
+    /// A session that its key opened, or one that does not exist.
+    session_id: String,
 }
 
 /// A new credential of a kind for each change, all of one user, with the scope of an administrator.
 async fn credentials(workspace: &Workspace, kind: CredentialClass, user: &str) -> Vec<Credential> {
     let mut credentials = Vec::new();
     let leaver = unique("leaver");
+    let session_of = async |opener: &str, user: &str, scopes: &[&str], member: &str| {
+        text(&workspace.session(opener, user, scopes).await, member).to_owned()
+    };
     for _ in CHANGES {
         let owner = if kind == CredentialClass::TransferredSecret { &leaver } else { user };
         let key = workspace.key_of(owner, &["workspace:admin"]).await;
@@ -217,6 +272,7 @@ async fn credentials(workspace: &Workspace, kind: CredentialClass, user: &str) -
         let token = |member| text(&tokens, member).to_owned();
         let (refresh_token, access_token) = (token("refresh_token"), token("access_token"));
         let own_key = Some(id_of(&key).to_owned());
+        let text_of_key = key.clone();
         let text = match kind {
             CredentialClass::CurrentSecret | CredentialClass::TransferredSecret => key,
             CredentialClass::PreviousSecret => {
@@ -227,10 +283,21 @@ async fn credentials(workspace: &Workspace, kind: CredentialClass, user: &str) -
             }
             CredentialClass::AccessToken => access_token.clone(),
             CredentialClass::LegacyKey => imported(workspace, user, &["workspace:admin"]).await,
-            CredentialClass::Session | CredentialClass::Person => unreachable!("it has no row yet"),
+            CredentialClass::Session => {
+                let opener = [&["sessions:write"][..], &SESSION_SCOPES].concat();
+                let opener = workspace.key_of("svc:backend", &opener).await;
+                session_of(&opener, user, &SESSION_SCOPES, "session").await
+            }
+            CredentialClass::Person => unreachable!("the identity provider issues it"),
         };
-        let own_key = own_key.filter(|_| kind != CredentialClass::LegacyKey);
-        credentials.push(Credential { text, own_key, refresh_token, access_token });
+        let session_id = match kind {
+            CredentialClass::CurrentSecret => session_of(&text_of_key, "alice", &["keys:write"], "id").await,
+            _ => "01JD4A0000F9K3W7RT2M8Q0001".to_owned(),
+        };
+        let is_of_session = kind == CredentialClass::Session;
+        let own_key = own_key.filter(|_| kind != CredentialClass::LegacyKey && !is_of_session);
+        let target = if is_of_session { user } else { "target" }.to_owned();
+        credentials.push(Credential { text, own_key, refresh_token, access_token, target, session_id });
     }
     if kind == CredentialClass::TransferredSecret {
         workspace.remove(&leaver, &format!("?transfer_to={user}")).await;
@@ -240,10 +307,11 @@ async fn credentials(workspace: &Workspace, kind: CredentialClass, user: &str) -
 
 /// Makes a change with a credential.
 async fn attempt(workspace: &Workspace, change: Change, credential: &Credential) -> Answer {
-    let Credential { text: caller, own_key, refresh_token, access_token } = credential;
+    let Credential { text: caller, own_key, refresh_token, access_token, target: user, session_id } =
+        credential;
     let target = match change.target() {
         Some(Target::Own) => own_key.clone().expect("a key of its own"),
-        _ => id_of(&workspace.key_of("target", &["orders:read"]).await).to_owned(),
+        _ => id_of(&workspace.key_of(user, &["orders:read"]).await).to_owned(),
     };
     let (method, path, is_oauth) = change.route();
     if is_oauth {
@@ -258,9 +326,10 @@ async fn attempt(workspace: &Workspace, change: Change, credential: &Credential)
         };
         return workspace.oauth(path.rsplit('/').next().expect("an endpoint"), Some(&client), form).await;
     }
+    let path = path.replace("{session_id}", session_id);
     let mut path = path.replace("{id}", &target).replace("{user_id}", &unique("user"));
     if change == Change::DeleteLegacyKey {
-        let legacy = imported(workspace, "target", &[]).await;
+        let legacy = imported(workspace, user, &[]).await;
         path = path.replace(&target, &legacy_id(workspace, &legacy).await);
     }
     if change == Change::HandOver {
@@ -270,7 +339,7 @@ async fn attempt(workspace: &Workspace, change: Change, credential: &Credential)
         let token = match of {
             Target::Own => access_token.clone(),
             Target::Other => {
-                let key = workspace.key_of("target", &[]).await;
+                let key = workspace.key_of(user, &[]).await;
                 path = path.replace(&target, id_of(&key));
                 workspace.access_token(&key).await
             }
@@ -283,6 +352,7 @@ async fn attempt(workspace: &Workspace, change: Change, credential: &Credential)
         Change::Disable(_) => Some(json!({"disabled": true})),
         Change::Widen(_) => Some(json!({"scopes": ["orders:read", "orders:write", "workspace:admin"]})),
         Change::Rotate(_) | Change::Nothing(_) => Some(json!({})),
+        Change::OpenSession => Some(json!({"user_id": "alice", "scopes": ["keys:write"]})),
         _ => None,
     };
     let url = format!("{}{path}", variable("KEYGATE_API_URL"));
@@ -294,8 +364,12 @@ async fn assert_row(kind: CredentialClass) {
     let workspace = Workspace::new().await;
     for removed in [false, true] {
         let user = unique("user");
-        let credentials = credentials(&workspace, kind, &user).await;
+        let mut credentials = credentials(&workspace, kind, &user).await;
         if removed {
+            // A removed user gets no keys.
+            for credential in &mut credentials {
+                "target".clone_into(&mut credential.target);
+            }
             database::mark_removed(&workspace.id, &user, true).await;
         }
         for (change, credential) in CHANGES.into_iter().zip(&credentials) {
@@ -306,6 +380,8 @@ async fn assert_row(kind: CredentialClass) {
             let case = format!("{change:?} with {kind:?}, removed: {removed}");
             let is_oauth = change.route().2;
             let expected = match refusal(kind, change) {
+                // The authorizer of the management API refuses the session of a removed user.
+                _ if removed && !is_oauth && kind == CredentialClass::Session => Some((401, "unauthorized")),
                 None if removed && is_oauth => Some((400, "unauthorized_client")),
                 None if removed => Some((403, "caller_removed")),
                 refusal => refusal,
@@ -354,6 +430,11 @@ async fn a_legacy_key_takes_away_and_makes_nothing() {
 }
 
 #[tokio::test]
+async fn a_session_changes_the_keys_of_its_user_and_nothing_else() {
+    assert_row(CredentialClass::Session).await;
+}
+
+#[tokio::test]
 async fn every_kind_of_credential_has_its_row_and_sees_who_it_is() {
     let workspace = Workspace::new().await;
     for kind in KINDS {
@@ -375,6 +456,9 @@ async fn every_kind_of_credential_has_its_row_and_sees_who_it_is() {
         let read = workspace.list(&caller, "").await;
         let may_read = kind != CredentialClass::TransferredSecret;
         assert_eq!(read.status, if may_read { 200 } else { 403 }, "{kind:?}: {read:?}");
+        if kind == CredentialClass::Session {
+            continue;
+        }
         let backend = workspace.api.rest_example(Some(&format!("Bearer {caller}"))).await.json();
         assert_eq!(backend["caller"]["oldSecret"], old_secret, "{backend}");
     }
