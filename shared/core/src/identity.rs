@@ -57,6 +57,9 @@ pub enum InvalidUserId {
 /// that no user looks like Keygate.
 const RESERVED: &str = "keygate:";
 
+/// The prefix of the ids of service accounts.
+const SERVICE_ACCOUNT: &str = "svc:";
+
 fn is_reserved(text: &str) -> bool {
     text.get(..RESERVED.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(RESERVED))
 }
@@ -84,6 +87,12 @@ impl UserId {
     #[must_use]
     pub fn of_import() -> Self {
         Self(format!("{RESERVED}import"))
+    }
+
+    /// Whether the id is one of a service account, or looks like one: it begins with `svc:`, in any case.
+    #[must_use]
+    pub fn is_service_account(&self) -> bool {
+        self.0.get(..SERVICE_ACCOUNT.len()).is_some_and(|start| start.eq_ignore_ascii_case(SERVICE_ACCOUNT))
     }
 
     /// Returns the id if a user can have it: it does not belong to Keygate itself.
