@@ -46,6 +46,78 @@ pub enum Refusal {
     /// The secret is right, and the key or token does not work.
     #[error("{word} key or token of {0}", word = .1.word())]
     Inactive(KeyId, InactiveReason),
+    /// The call came to an API that the authorizer is not for.
+    #[error("a call to another API")]
+    OtherApi,
+    /// The token of the identity provider is refused.
+    #[error("{0}")]
+    Person(PersonRefusal),
+}
+
+/// Why a token of the identity provider is refused. None of the reasons repeats a part of the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
+pub enum PersonRefusal {
+    /// The token is longer than tokens of people may be.
+    #[error("the token of a person is too long")]
+    TooLong,
+    /// The header is not one of a signed JWT, or has critical parameters.
+    #[error("the header of the token cannot be read, or has critical parameters")]
+    BadHeader,
+    /// The token is not signed with RS256 or ES256.
+    #[error("the token is not signed with RS256 or ES256")]
+    WrongAlgorithm,
+    /// The identity provider publishes no key with the token's `kid` for its algorithm.
+    #[error("the identity provider publishes no such signing key")]
+    UnknownKey,
+    /// The signature is not one of the published key.
+    #[error("the signature does not match")]
+    BadSignature,
+    /// The token is another kind of token than the deployment accepts.
+    #[error("another kind of token is accepted")]
+    WrongUse,
+    /// Another issuer issued the token.
+    #[error("another issuer")]
+    WrongIssuer,
+    /// The token is for another audience.
+    #[error("another audience")]
+    WrongAudience,
+    /// The token has expired.
+    #[error("the token has expired")]
+    Expired,
+    /// The token is not valid yet, or was issued in the future.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// A claim is missing, or has a value that Keygate does not take: a reserved user, an address that was not verified.
+    #[error("a claim is missing or has a value that is not accepted")]
+    BadClaims,
+    /// The workspace of the token does not exist.
+    #[error("the workspace does not exist")]
+    NoWorkspace,
+    /// The user was removed from the workspace.
+    #[error("the user was removed")]
+    Removed,
+}
+
+impl PersonRefusal {
+    /// The reason in one word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::TooLong => "too_long",
+            Self::BadHeader => "bad_header",
+            Self::WrongAlgorithm => "wrong_algorithm",
+            Self::UnknownKey => "unknown_key",
+            Self::BadSignature => "bad_signature",
+            Self::WrongUse => "wrong_use",
+            Self::WrongIssuer => "wrong_issuer",
+            Self::WrongAudience => "wrong_audience",
+            Self::Expired => InactiveReason::Expired.word(),
+            Self::NotYetValid => "not_yet_valid",
+            Self::BadClaims => "bad_claims",
+            Self::NoWorkspace => "no_workspace",
+            Self::Removed => "removed",
+        }
+    }
 }
 
 impl Refusal {
@@ -62,6 +134,8 @@ impl Refusal {
             Self::WrongSecret(_) => WRONG_SECRET,
             Self::Sunset => InactiveReason::Sunset.word(),
             Self::Inactive(_, reason) => reason.word(),
+            Self::OtherApi => "other_api",
+            Self::Person(refusal) => refusal.word(),
         }
     }
 }

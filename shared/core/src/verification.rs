@@ -86,6 +86,8 @@ pub enum InactiveReason {
     NowhereToUse,
     /// The networks of its key do not contain the address of the sender.
     OutsideNetworks,
+    /// It is a session, and its user or the one who opened it was removed.
+    UserRemoved,
 }
 
 /// The one-word reason for a wrong secret, as [`InactiveReason::word`] has one for each other reason.
@@ -113,6 +115,7 @@ impl InactiveReason {
             Self::Session => "session",
             Self::NowhereToUse => "nowhere_to_use",
             Self::OutsideNetworks => "outside_networks",
+            Self::UserRemoved => "removed",
         }
     }
 }

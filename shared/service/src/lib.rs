@@ -14,12 +14,13 @@
 //!    [`startup`] is what most functions do first: [`start!`].
 //! 2. [`store`] has one file or more for each table, and `*_transactions.rs` for changes of several tables. Each change that is added
 //!    to a transaction returns a handle, which tells afterwards whether its condition failed.
-//! 3. [`authorizer`] reads what is stored of a presented credential and decides on it. Its cache, and the work that it defers until
+//! 3. [`people`] verifies tokens of the adopter's identity provider (`OpenID` Connect), with the keys that it publishes.
+//! 4. [`authorizer`] reads what is stored of a presented credential and decides on it. Its cache, and the work that it defers until
 //!    after the response (last use, audit events, metrics), have files of their own.
-//! 4. [`audit`], [`keys`], [`legacy`], [`tokens`], [`sessions`], [`users`] and [`usage`] are the use cases, each in a file of its own beside what they
+//! 5. [`audit`], [`keys`], [`legacy`], [`tokens`], [`sessions`], [`users`] and [`usage`] are the use cases, each in a file of its own beside what they
 //!    share: `keys/rotate.rs` rotates a key.
-//! 5. [`events`] publishes audit events on `EventBridge` and clears API Gateway's authorizer caches after a revocation.
-//! 6. [`api`] reads events and writes responses: the authorizer's, those of the management API and of the OAuth API, and batches of
+//! 6. [`events`] publishes audit events on `EventBridge` and clears API Gateway's authorizer caches after a revocation.
+//! 7. [`api`] reads events and writes responses: the authorizer's, those of the management API and of the OAuth API, and batches of
 //!    streams and queues.
 //!
 //! # Where to change what
@@ -31,6 +32,7 @@
 //! | the rights of a class of credential | [`keygate_core::rights`] |
 //! | the length of a name | [`keygate_core::name`] |
 //! | the writes after an authorization | `authorizer/deferred.rs` |
+//! | which tokens of people are accepted, and their scopes | `people/claims.rs` |
 //! | a time limit | `authorizer/settings.rs`, `aws/mod.rs`, `api/management.rs` |
 //! | the audit event of a change | the use case, such as `keys/rotate.rs` |
 //! | the reads of a table, and the conditions of its writes | the files of the table in `store/`; the authorizer's reads: `store/reader.rs` |
@@ -45,6 +47,7 @@ pub mod events;
 pub mod keys;
 pub mod legacy;
 pub mod logging;
+pub mod people;
 pub mod sessions;
 pub mod startup;
 pub mod store;

@@ -7,11 +7,12 @@ use syn::visit::{Visit, visit_item, visit_path};
 use syn::{Attribute, Item, ItemUse, UseTree};
 
 /// The folders and single files of this crate, the lowest layer first. A file imports from its own folder and from lower layers.
-const LAYERS: [&str; 14] = [
+const LAYERS: [&str; 15] = [
     "logging",
     "aws",
     "startup",
     "store",
+    "people",
     "authorizer",
     "audit",
     "keys",

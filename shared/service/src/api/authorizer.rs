@@ -12,11 +12,11 @@ use crate::api::authorizer_event::{AuthorizerEvent, AuthorizerPayload};
 use crate::api::authorizer_response::{AuthorizerResponse, AuthorizerResponseFormat};
 use crate::authorizer::deferred::{DeferredWork, DeferredWorker};
 use crate::authorizer::limits::LimitEnforcer;
-use crate::authorizer::{AuthorizationResult, Authorizer};
+use crate::authorizer::{AuthorizationResult, DecidesOnCalls};
 
 /// Handles the events of an authorizer.
 #[derive(Debug)]
-pub struct AuthorizerHandler {
+pub struct AuthorizerHandler<Authorizer> {
     /// The authorizer, which decides on the credential.
     pub authorizer: Authorizer,
     /// The limits of keys, which are checked last.
@@ -27,7 +27,7 @@ pub struct AuthorizerHandler {
     pub format: AuthorizerResponseFormat,
 }
 
-impl AuthorizerHandler {
+impl<Authorizer: DecidesOnCalls> AuthorizerHandler<Authorizer> {
     /// Responds to an event and submits its deferred work exactly once, because the extension waits for it.
     ///
     /// # Errors
@@ -54,9 +54,9 @@ impl AuthorizerHandler {
         started: Instant,
     ) -> Result<(Result<AuthorizerResponse, Error>, DeferredWork), Error> {
         let request_id = &event.context.request_id;
-        let event = AuthorizerEvent::parse(event.payload.expose(), self.authorizer.legacy.as_ref())?;
+        let event = AuthorizerEvent::parse(event.payload.expose(), self.authorizer.legacy())?;
         let result = match event.header() {
-            Ok(header) => self.authorizer.decide(header, now).await?,
+            Ok(header) => self.authorizer.decide(event.api_id(), header, now).await?,
             Err(refusal) => AuthorizationResult::refused(refusal),
         };
         let mut outcome = event.outcome(&result.decision, self.format);

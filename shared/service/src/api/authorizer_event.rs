@@ -245,6 +245,11 @@ impl AuthorizerEvent {
         Ok(Self { api, arn, origin, authorization, legacy, has_credential_in_query, is_private })
     }
 
+    /// The id of the called API: the beginning of the resource of its ARN. Empty if the ARN has another form.
+    pub(super) fn api_id(&self) -> &str {
+        self.arn.splitn(6, ':').nth(5).and_then(|resource| resource.split('/').next()).unwrap_or_default()
+    }
+
     /// The address of the sender. An event of the type `TOKEN` has none.
     pub(super) fn address(&self) -> Option<&str> {
         self.origin.source.as_deref()
@@ -357,6 +362,7 @@ mod tests {
             InactiveReason::Session,
             InactiveReason::NowhereToUse,
             InactiveReason::OutsideNetworks,
+            InactiveReason::UserRemoved,
         ];
         let refusals = reason.map(|reason| Refusal::Inactive(id, reason));
         for refusal in refusals.into_iter().chain([Refusal::WrongSecret(id), Refusal::Unknown(Some(id))]) {

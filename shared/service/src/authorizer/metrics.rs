@@ -83,6 +83,8 @@ pub enum LookupSource {
 #[derive(Debug)]
 pub struct Metrics {
     stack: String,
+    /// The value of the dimension `Authorizer`, if the metrics have it.
+    authorizer: Option<String>,
     /// The level that the lines carry: the function's log level.
     level: &'static str,
     counters: BTreeMap<Counter, u32>,
@@ -92,14 +94,16 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// `METRICS_STACK`: the value of the dimension `Stack`; `keygate` by default. The level of the lines is `LOG_LEVEL`.
+    /// `METRICS_STACK`: the value of the dimension `Stack`; `keygate` by default. `METRICS_AUTHORIZER`: the value of a dimension
+    /// `Authorizer`, which an authorizer beside the one of the adopters' APIs has. The level of the lines is `LOG_LEVEL`.
     ///
     /// # Errors
     ///
     /// [`InvalidVariable`] when the level is invalid.
     pub fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
         let stack = environment.text("METRICS_STACK").unwrap_or("keygate").to_owned();
-        Ok(Self::new(stack, logging::level(environment)?))
+        let authorizer = environment.text("METRICS_AUTHORIZER").map(str::to_owned);
+        Ok(Self { authorizer, ..Self::new(stack, logging::level(environment)?) })
     }
 
     /// Metrics with the dimension `stack`. Lambda drops lines below `level`, the function's log level, metrics included.
@@ -107,6 +111,7 @@ impl Metrics {
     pub fn new(stack: String, level: tracing::Level) -> Self {
         Self {
             stack,
+            authorizer: None,
             level: level.as_str(),
             counters: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -171,6 +176,8 @@ impl Metrics {
                 json!({"Name": name, "Unit": if value.is_array() { "Milliseconds" } else { "Count" }})
             })
             .collect();
+        let authorizer = self.authorizer.as_deref().map(|authorizer| ("Authorizer", authorizer));
+        let dimensions: Vec<_> = authorizer.into_iter().chain(dimensions.iter().copied()).collect();
         let names: Vec<_> =
             std::iter::once("Stack").chain(dimensions.iter().map(|(name, _)| *name)).collect();
         let mut line = json!({

@@ -4,6 +4,7 @@ pub mod cache;
 pub mod call_counter;
 pub mod deferred;
 pub mod limits;
+pub mod management;
 pub mod metrics;
 pub mod settings;
 pub mod usage_counter;
@@ -53,10 +54,17 @@ impl AuthorizationResult {
         Self { decision, owner: None, credential: None, lookup: LookupSource::None, usage: None }
     }
 
-    /// Writes the decision to the log. `outcome` is that of the call, which may lie outside of the key's endpoint rules.
+    /// Writes the decision to the log. `outcome` is that of the call, which may lie outside of the key's endpoint rules. The user
+    /// of a person or a session is shown, because the key is not theirs.
     pub fn log(&self, request_id: &str, outcome: CallOutcome) {
         let key_id = self.owner.as_ref().map(|owner| owner.key_id.to_string());
         match (outcome, &self.decision) {
+            (CallOutcome::Allowed, Decision::Accepted(caller))
+                if caller.key.is_none() || caller.session.is_some() =>
+            {
+                let user_id = caller.user_id.as_str();
+                tracing::info!(request_id, user_id, decision = "allowed");
+            }
             (CallOutcome::Allowed, _) => tracing::info!(request_id, key_id, decision = "allowed"),
             (CallOutcome::Refused(reason), Decision::Refused(refusal)) => {
                 tracing::info!(request_id, key_id, decision = "refused", reason, detail = %refusal);
@@ -139,6 +147,46 @@ impl ParsedCredential {
             Self::Credential(credential) => Fingerprint::of(credential),
             Self::LegacyKey(key, _) => Fingerprint::of_legacy(key),
         }
+    }
+}
+
+/// Decides on the credential of a call: the authorizer of the adopters' APIs, and that of the management API.
+pub trait DecidesOnCalls {
+    /// How legacy keys are recognised, if the deployment accepts any.
+    fn legacy(&self) -> Option<&LegacyRules>;
+
+    /// Decides on the credential in the header of a request to the API `api_id`.
+    ///
+    /// # Errors
+    ///
+    /// There is no decision, because something failed. An error says nothing about the credential, and never accepts it.
+    fn decide(
+        &self,
+        api_id: &str,
+        header: Option<CredentialHeader<'_>>,
+        now: DateTime<Utc>,
+    ) -> impl Future<Output = Result<AuthorizationResult, Error>>;
+}
+
+impl DecidesOnCalls for Authorizer {
+    fn legacy(&self) -> Option<&LegacyRules> {
+        self.legacy.as_ref()
+    }
+
+    async fn decide(
+        &self,
+        _api_id: &str,
+        header: Option<CredentialHeader<'_>>,
+        now: DateTime<Utc>,
+    ) -> Result<AuthorizationResult, Error> {
+        let mut result = self.decide(header, now).await?;
+        // Only the management API needs to know it.
+        if let Decision::Accepted(caller) = &mut result.decision
+            && let Some(key) = &mut caller.key
+        {
+            key.state = None;
+        }
+        Ok(result)
     }
 }
 

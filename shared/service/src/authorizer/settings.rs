@@ -76,6 +76,9 @@ pub struct CacheSettings {
 }
 
 impl CacheSettings {
+    /// The settings of the authorizer of the management API: no result is used twice.
+    pub const NONE: Self = Self { fresh_for: TimeDelta::zero(), stale_for: TimeDelta::zero() };
+
     /// Reads the settings from the environment.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 
 pub mod async_invoke;
 pub(crate) mod backoff;
+pub mod document_client;
 pub mod dynamodb_read_client;
 mod http_client;
 pub mod kms;
@@ -21,6 +22,7 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{AppName, BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use aws_types::SdkConfig;
+use document_client::DocumentClient;
 use dynamodb_read_client::DynamoDbReadClient;
 use http_client::HttpClient;
 use keygate_core::environment::InvalidVariable;
@@ -99,6 +101,12 @@ impl Aws {
     #[must_use]
     pub fn dynamodb_read(&self) -> DynamoDbReadClient {
         DynamoDbReadClient::new(self.sigv4(), self.settings.dynamodb_url())
+    }
+
+    /// The client that reads public documents over HTTPS.
+    #[must_use]
+    pub fn documents(&self) -> DocumentClient {
+        DocumentClient::new(self.http.clone())
     }
 
     /// The client of all other services.

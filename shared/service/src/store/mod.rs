@@ -3,7 +3,7 @@
 //! Each table has its own file: [`keys`], [`workspaces`], [`tokens`], [`activity`], [`usage`],
 //! [`legacy_keys`]. A table with several
 //! purposes has one more file for each: `key_operations`, [`key_queries`], [`due_keys`] and [`unused_keys`];
-//! `workspace_names`, [`workspace_members`], `workspace_users`, [`workspace_counters`] and `idempotency_records`; `sessions`; [`limit_windows`].
+//! `workspace_names`, [`workspace_members`], `workspace_users` and [`user_reader`], [`workspace_counters`] and `idempotency_records`; `sessions`; [`limit_windows`].
 //! Transactions over several tables are in the files that end with `_transactions`. `item` and `expression` build requests,
 //! and `transaction` commits changes on behalf of an actor. Lists are pages of a `paged_query`, see [`pagination`].
 //!
@@ -68,6 +68,7 @@ pub mod tokens;
 mod transaction;
 pub mod unused_keys;
 pub mod usage;
+pub mod user_reader;
 mod user_transactions;
 pub mod workspace_counters;
 pub mod workspace_members;

@@ -3,18 +3,19 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
-use keygate_core::credential::{KeyId, TokenId};
+use keygate_core::credential::{KeyId, SessionId, TokenId};
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
 use keygate_core::key::HashedKey;
 use keygate_core::legacy_credential;
 use keygate_core::legacy_key::HashedLegacyKey;
 use keygate_core::pepper::SecretHash;
+use keygate_core::session::{HashedSession, session_entry};
 use keygate_core::token::{Family, HashedToken, StoredToken, TokenKey, family_entry, token_entry};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_dynamo::{AttributeValue, Item};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use crate::aws::dynamodb_read_client::DynamoDbReadClient;
 use crate::store::item::broken;
@@ -96,13 +97,8 @@ impl CredentialReader {
         let entry = |entry| json!({"key_id": {"S": key_id}, "entry": {"S": entry}});
         let entries: Vec<_> = entries.into_iter().flatten().map(entry).collect();
         let token = json!({"Keys": entries, "ConsistentRead": true});
-        let key = json!({
-            "Keys": [{"key_id": {"S": key_id}}],
-            "ProjectionExpression": format!("{UNHASHED}, token_generation"),
-            "ExpressionAttributeNames": {"#name": "name", "#ttl": "ttl"},
-            "ConsistentRead": true,
-        });
-        let wanted = Map::from_iter([(self.tokens_table.clone(), token), (self.keys_table.clone(), key)]);
+        let wanted = [(self.tokens_table.clone(), token), (self.keys_table.clone(), unhashed_key(key_id))];
+        let wanted = Map::from_iter(wanted);
         let mut read = batch::get_directly(&self.client, wanted).await?;
         let mut take = |table: &str| read.remove(table).unwrap_or_default();
         let key: Option<TokenKey> = only(take(&self.keys_table), "key")?;
@@ -121,6 +117,38 @@ impl CredentialReader {
         }
         let key = key.filter(|key| !key.record.is_gone(now));
         Ok((key, token.map(|hashed| StoredToken { hashed, family })))
+    }
+
+    /// Reads a session, with the hashes of its secrets, and the key that opened it, in one strongly consistent request, so that an
+    /// ended session is refused immediately. A key past its `ttl` is treated as deleted.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not respond, or items were still unprocessed when the time was over.
+    /// - [`Error::Broken`]: an item is not valid.
+    pub async fn session_with_key(
+        &self,
+        key_id: KeyId,
+        session_id: SessionId,
+        now: DateTime<Utc>,
+    ) -> Result<(Option<TokenKey>, Option<HashedSession>), Error> {
+        let session = json!({
+            "Keys": [{"key_id": {"S": key_id}, "entry": {"S": session_entry::text(session_id)}}],
+            "ConsistentRead": true,
+        });
+        let wanted = [(self.tokens_table.clone(), session), (self.keys_table.clone(), unhashed_key(key_id))];
+        let mut read = batch::get_directly(&self.client, Map::from_iter(wanted)).await?;
+        let mut take = |table: &str| read.remove(table).unwrap_or_default();
+        let key: Option<TokenKey> = only(take(&self.keys_table), "key")?;
+        let session: Option<HashedSession> = only(take(&self.tokens_table), "session")?;
+        let is_asked_for = key.as_ref().is_none_or(|key| key.record.key_id == key_id)
+            && session.as_ref().is_none_or(|hashed| {
+                (hashed.session.key_id, hashed.session.session_id) == (key_id, session_id)
+            });
+        if !is_asked_for {
+            return Err(broken("session"));
+        }
+        Ok((key.filter(|key| !key.record.is_gone(now)), session))
     }
 
     /// Reads the legacy key that is stored under one of the hashes, which are hashes of the same key under different
@@ -151,6 +179,16 @@ impl CredentialReader {
         let read: OneItem = self.client.call("GetItem", &request).await?;
         Ok(read.item)
     }
+}
+
+/// The part of a batch request that reads a key with the attributes that decide about its tokens and sessions.
+fn unhashed_key(id: KeyId) -> Value {
+    json!({
+        "Keys": [{"key_id": {"S": id}}],
+        "ProjectionExpression": format!("{UNHASHED}, token_generation"),
+        "ExpressionAttributeNames": {"#name": "name", "#ttl": "ttl"},
+        "ConsistentRead": true,
+    })
 }
 
 fn is_token(item: &Item) -> bool {

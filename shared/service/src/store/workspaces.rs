@@ -44,7 +44,7 @@ const OWN_PARTITION: &str = "#keygate";
 /// The attribute with the progress of a scheduled function.
 const NOTE: &str = "note";
 /// The entry that marks a workspace as bootstrapped.
-const BOOTSTRAP: &str = "BOOTSTRAP";
+pub(super) const BOOTSTRAP: &str = "BOOTSTRAP";
 
 /// The table.
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ pub enum BootstrapMode {
 }
 
 /// `WORKSPACES_TABLE`.
-fn table_name(environment: &Environment) -> Result<String, InvalidVariable> {
+pub(super) fn table_name(environment: &Environment) -> Result<String, InvalidVariable> {
     environment.required("WORKSPACES_TABLE", "must be the name of the table of names and users")
 }
 
