@@ -124,7 +124,7 @@ unit: system-packages ## Run the unit tests and the examples in the documentatio
 merge: setup ## Merge infra/template into target/infra/template.yaml, and write what API Gateway imports beside it
 	@$(CLI)/python -B infra/merge.py
 
-TEMPLATES := target/infra/template.yaml infra/examples/template.yaml
+TEMPLATES := target/infra/template.yaml infra/examples/template.yaml infra/examples/hello.yaml
 # It is deployed in us-east-1 alone, where CloudFront has its web ACLs.
 GLOBAL_TEMPLATES := infra/examples/oauth-cloudfront.yaml
 TRANSLATED := $(foreach name,keygate examples oauth-cloudfront,target/infra/translated/$(name).json)
