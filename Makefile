@@ -157,7 +157,7 @@ e2e: setup ## Run the integration and end-to-end tests against a separate stack 
 		cargo build $(LOCKED) $(FUNCTIONS) --test keygate
 	@$(TEST_STACK) run -- $(MAKE) against-stack
 
-TEST_STACK = KEYGATE_CORS_ALLOW_ORIGIN=https://dashboard.example.com $(STACK_PY) --folder .local/test
+TEST_STACK = KEYGATE_CORS_ALLOW_ORIGINS=https://dashboard.example.com,http://localhost:5173 $(STACK_PY) --folder .local/test
 
 # Tests wait for the functions most of the time, so there are more of them than processors, if those are few.
 TEST_THREADS ?= $(shell processors=$$(nproc); echo $$((processors > 4 ? processors : 4)))

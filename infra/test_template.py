@@ -816,7 +816,7 @@ class Versions(unittest.TestCase):
 class Deployments(unittest.TestCase):
     def test_a_changed_parameter_reaches_the_stage_of_each_rest_api(self) -> None:
         """A stage serves a snapshot, and SAM names a new one; a parameter that the document refers to is not in it."""
-        change = {"CorsAllowOrigin": "https://dashboard.example.com"}
+        change = {"CorsAllowOrigins": "https://dashboard.example.com"}
         examples_change = {"LegacyPattern": "old-[0-9]{8}"}
         for template, parameters in ((merged(), change), (load(EXAMPLES.read_text("utf-8")), examples_change)):
             with mock.patch("time.time", return_value=1_800_000_000):

@@ -56,6 +56,24 @@ def check_refusals(run: Run) -> None:
         run.decide(f"a refused credential is {missing} and {refused} ({kind} API)", holds, evidence, emulator)
 
 
+def check_origins(run: Run) -> None:
+    """Whether API Gateway's own responses allow the origin of the request, if the stack lists origins."""
+    doubt = "API Gateway's own responses allow the origin of the request, and none without one"
+    listed = run.stack.parameters.get("CorsAllowOrigins", "")
+    if listed in ("", "*"):
+        run.find(doubt, UNCONFIRMED, "not configured: the stack lists no origins (CorsAllowOrigins)")
+        return
+    origin = listed.split(",")[0]
+    seen = []
+    for headers in ({"Origin": origin}, {}):
+        response = run.send("GET", f"{run.urls['management']}/me", None, headers=headers)
+        allowed = response.headers["Access-Control-Allow-Origin"]
+        seen.append((response.status, allowed or None, response.headers["Vary"]))
+    holds = seen == [(401, origin, "Origin"), (401, None, "Origin")]
+    evidence = "; ".join(f"{status}, allows {allowed}, Vary {vary}" for status, allowed, vary in seen)
+    run.decide(doubt, holds, f"{evidence} (a listed origin; no origin)")
+
+
 def check_paths(run: Run) -> None:
     """Whether an encoded path reaches the authorizer as it was sent, and whether endpoint rules hold for it."""
     free = run.create_key("smoke-bob", [])

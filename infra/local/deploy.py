@@ -97,20 +97,20 @@ class Deployment:
         (description,) = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
 
-    def put_gateway_responses(self, origin: str) -> None:
+    def put_gateway_responses(self, origins: str) -> None:
         """Gives each REST API the gateway responses of its document, which the emulator does not import."""
         document = yaml.safe_load((self.folder / "deploy" / DOCUMENT).read_text(encoding="utf-8"))
         keygate = self.outputs(STACK)
-        self.put_responses(document, keygate["ApiId"], keygate["StageName"], origin)
+        self.put_responses(document, keygate["ApiId"], keygate["StageName"], origins)
         examples = self.template(EXAMPLES_TEMPLATE)["Resources"]["RestExampleApi"]["Properties"]
         api = self.outputs(EXAMPLES_STACK)["RestExampleApiId"]
         self.put_responses(examples["DefinitionBody"], api, examples["StageName"], "")
 
-    def put_responses(self, document: Mapping, api: str, stage: str, origin: str) -> None:
+    def put_responses(self, document: Mapping, api: str, stage: str, origins: str) -> None:
         """Gives one REST API the gateway responses of a document."""
         gateway = self.client("apigateway")
         for response_type, response in document["x-amazon-apigateway-gateway-responses"].items():
-            headers = allowing(origin, response["responseParameters"])
+            headers = allowing(origins, response["responseParameters"])
             gateway.put_gateway_response(
                 restApiId=api, responseType=response_type, **(response | {"responseParameters": headers})
             )
@@ -195,7 +195,7 @@ class Deployment:
             "KEYGATE_IDEMPOTENT_ROTATE_MAC_KEY": rotator["Environment"]["Variables"]["IDEMPOTENT_ROTATE_MAC_KEY"],
             "KEYGATE_CALLS_LOG": str(calls),
             "KEYGATE_DISTINCT_CALLS": str(distinct_calls),
-            "KEYGATE_CORS_ALLOW_ORIGIN": creator["Environment"]["Variables"].get("CORS_ALLOW_ORIGIN", ""),
+            "KEYGATE_CORS_ALLOW_ORIGINS": creator["Environment"]["Variables"].get("CORS_ALLOW_ORIGINS", ""),
             "KEYGATE_STACK": STACK,
             "KEYGATE_EXAMPLES_STACK": EXAMPLES_STACK,
             **aws_environment(self.emulator_url),
@@ -224,13 +224,18 @@ class Deployment:
         return yaml.load((self.folder / "deploy" / path).read_text(encoding="utf-8"), Loader=TemplateLoader)
 
 
-def allowing(origin: str, headers: Mapping[str, object]) -> dict[str, str]:
-    """The headers of a gateway response for an allowed origin, or without one.
+def allowing(origins: str, headers: Mapping[str, object]) -> dict[str, str]:
+    """The headers of a gateway response for the allowed origins, or without any.
 
-    The only values that are not plain texts are those that depend on the parameter CorsAllowOrigin.
+    The only values that are not plain texts are those that depend on the parameter CorsAllowOrigins.
     """
     plain = {name: value for name, value in headers.items() if isinstance(value, str)}
-    return plain | {name: f"'{origin}'" for name in headers if origin and name not in plain}
+    if not origins or len(plain) == len(headers):
+        return plain
+    if origins == "*":
+        return plain | {"gatewayresponse.header.Access-Control-Allow-Origin": "'*'"}
+    allow_origin = {"gatewayresponse.header.Access-Control-Allow-Origin": "method.request.header.Origin"}
+    return plain | allow_origin | {"gatewayresponse.header.Vary": "'Origin'"}
 
 
 class TemplateLoader(yaml.SafeLoader):

@@ -79,8 +79,8 @@ class Stack:
         self.folder = folder
         self.env_file = folder / "env"
         self.calls, self.distinct_calls = folder / "calls.jsonl", folder / "distinct-calls.jsonl"
-        # The origin whose pages may call the management API from a browser.
-        self.origin = os.environ.get("KEYGATE_CORS_ALLOW_ORIGIN", "")
+        # The origins whose pages may call the management API from a browser.
+        self.origins = os.environ.get("KEYGATE_CORS_ALLOW_ORIGINS", "")
         self.emulator_files = folder / "run" / "emulator-files"
 
         def port(name: str, variable: str, default: int) -> int:
@@ -172,7 +172,7 @@ class Stack:
         self.start(steps, self.recorder, "Start the recorder between the functions and both")
         with steps.step(f"Merge infra/template, and deploy it as {STACK}"):
             self.deployment.stage(binaries)
-            cors = {"CorsAllowOrigin": self.origin} if self.origin else {}
+            cors = {"CorsAllowOrigins": self.origins} if self.origins else {}
             revision = {"ConfigurationRevision": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
             self.deployment.deploy(STACK, TEMPLATE, PARAMETERS | cors | revision | {"OAuthIssuer": self.oauth_url})
             keygate = self.deployment.outputs(STACK)
@@ -185,7 +185,7 @@ class Stack:
             legacy = {"LegacyPattern": LEGACY_PATTERN}
             self.deployment.deploy(EXAMPLES_STACK, EXAMPLES_TEMPLATE, authorizer | legacy)
         with steps.step("Add the gateway responses, which the emulator does not import"):
-            self.deployment.put_gateway_responses(self.origin)
+            self.deployment.put_gateway_responses(self.origins)
         with steps.step("Create the deployed tables in DynamoDB Local"):
             self.deployment.create_tables()
         self.start(steps, self.pump, "Start the pump from the tables' streams to the functions")

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use keygate_core::environment::Environment;
 use keygate_core::error::Error;
-use lambda_http::http::Method;
+use lambda_http::http::{HeaderMap, Method};
 use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Body, Request, Response, service_fn};
 use serde_json::value::RawValue;
@@ -20,12 +20,12 @@ use crate::api::request::{DirectRequest, ManagementRequest, request_id};
 /// a retry.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(9);
 
-/// Serves requests until Lambda ends the function, and allows pages of the configured origin to read the responses. An event
+/// Serves requests until Lambda ends the function, and allows pages of the configured origins to read the responses. An event
 /// that is not a readable request of an API gets a problem.
 ///
 /// # Errors
 ///
-/// `CORS_ALLOW_ORIGIN` is not an origin, or the Runtime API cannot be reached.
+/// `CORS_ALLOW_ORIGINS` is not a list of origins, or the Runtime API cannot be reached.
 pub async fn serve(
     environment: &Environment,
     handler: impl AsyncFn(ManagementRequest) -> Result<Response<Body>, Error>,
@@ -100,15 +100,19 @@ pub(super) async fn respond(
     now: DateTime<Utc>,
     handler: &impl AsyncFn(ManagementRequest) -> Result<Response<Body>, Error>,
 ) -> Response<Body> {
+    let cors_headers =
+        cors.of_request(request.as_ref().map_or(&HeaderMap::new(), |request| request.headers()));
     let (request_id, result) = match request {
         Err(unreadable) => (unreadable.request_id.clone(), Err(unreadable.error())),
-        Ok(request) if *request.method() == Method::OPTIONS => (request_id(&request), cors.preflight()),
+        Ok(request) if *request.method() == Method::OPTIONS => {
+            (request_id(&request), cors.preflight(&cors_headers))
+        }
         Ok(request) => {
             let request_id = request_id(&request);
             (request_id, in_time(handler(ManagementRequest::new(request, now))).await)
         }
     };
-    cors.allow(result.unwrap_or_else(|error| problem(&error, request_id)))
+    cors_headers.add_to(result.unwrap_or_else(|error| problem(&error, request_id)))
 }
 
 async fn respond_direct(

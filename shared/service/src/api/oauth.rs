@@ -10,7 +10,7 @@ use keygate_core::error::Error;
 use lambda_http::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use lambda_http::http::{HeaderValue, Method, StatusCode};
+use lambda_http::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde::Serialize;
@@ -85,11 +85,13 @@ async fn respond(
     path: &'static str,
     handler: &impl AsyncFn(OAuthRequest) -> Result<Response<Body>, OAuthError>,
 ) -> (Response<Body>, Option<KeyCall>) {
+    let cors_headers =
+        cors.of_request(request.as_ref().map_or(&HeaderMap::new(), |request| request.headers()));
     let request = match request {
         Ok(request) if *request.method() == Method::OPTIONS => {
-            let response = cors.preflight();
+            let response = cors.preflight(&cors_headers);
             let response = response.unwrap_or_else(|error| problem(&error, request_id(&request)));
-            return (cors.allow(response), None);
+            return (cors_headers.add_to(response), None);
         }
         Ok(request) => request,
         Err(unreadable) => {
@@ -99,15 +101,15 @@ async fn respond(
                     error_response(&unreadable_request(&unreadable), unreadable.request_id.as_deref())
                 }
             };
-            return (cors.allow(response), None);
+            return (cors_headers.add_to(response), None);
         }
     };
     let (request_id, source) = (request_id(&request), request::origin(&request).source);
     match management::in_time(handler(OAuthRequest { request, now })).await {
-        Ok(response) => (cors.allow(response), None),
+        Ok(response) => (cors_headers.add_to(response), None),
         Err(error) => {
             let response = error_response(&error, request_id.as_deref());
-            (cors.allow(response), refused_call(&error, path, source, now))
+            (cors_headers.add_to(response), refused_call(&error, path, source, now))
         }
     }
 }

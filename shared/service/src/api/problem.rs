@@ -150,7 +150,7 @@ fn detail(error: &Error) -> String {
         Error::CallerRemoved => "Your user was removed from this workspace.",
         Error::NotFound => "The key does not exist in this workspace.",
         Error::NoOrigin => {
-            "This deployment does not allow cross-origin requests: CorsAllowOrigin is not set."
+            "This deployment does not allow cross-origin requests: CorsAllowOrigins is not set."
         }
         Error::NoSuchToken => "The key does not have this token.",
         Error::NoSuchSession => "The session does not exist, or has ended.",
