@@ -232,8 +232,6 @@ def allowing(origins: str, headers: Mapping[str, object]) -> dict[str, str]:
     plain = {name: value for name, value in headers.items() if isinstance(value, str)}
     if not origins or len(plain) == len(headers):
         return plain
-    if origins == "*":
-        return plain | {"gatewayresponse.header.Access-Control-Allow-Origin": "'*'"}
     allow_origin = {"gatewayresponse.header.Access-Control-Allow-Origin": "method.request.header.Origin"}
     return plain | allow_origin | {"gatewayresponse.header.Vary": "'Origin'"}
 
