@@ -21,8 +21,8 @@ ROOT = merge.INFRA.parent
 sys.path.append(str(ROOT / "tools" / "dev"))
 import check_docs  # noqa: E402 - needs the path
 
-# Functions that no API, stream, queue, rule or log group of the stack invokes. The caller gets the error. The authorizer is
-# invoked by APIs of other stacks; to Lambda every refusal of it is an error, so its alarm is on a metric of its own.
+# Functions that no API, stream, queue, rule or log group of the stack invokes. The caller gets the error. APIs of other
+# stacks invoke the authorizer; to Lambda every refusal of it is an error, so its alarm is on a metric of its own.
 INVOKED_DIRECTLY = {"AuthorizeFunction", "ImportLegacyKeysFunction"}
 
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html

@@ -275,7 +275,7 @@ class Limits(unittest.TestCase):
         for name, function in functions.items():
             variables = self.longest.value(function["Environment"]["Variables"])
             if "OIDC_JWKS" in variables:
-                # PepperVersions has no maximum that matters: twenty characters are nine versions. A rule refuses both workspaces.
+                # Twenty characters are nine versions of the pepper. A rule refuses both workspaces.
                 variables["PEPPER_VERSIONS"] = variables["PEPPER_VERSIONS"][:20]
                 del variables["OIDC_WORKSPACE"]
             self.assertLessEqual(len(compact(variables)), MAX_ENVIRONMENT_LEN, name)
