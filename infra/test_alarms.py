@@ -21,8 +21,9 @@ ROOT = merge.INFRA.parent
 sys.path.append(str(ROOT / "tools" / "dev"))
 import check_docs  # noqa: E402 - needs the path
 
-# Functions that no API, stream, queue, rule or log group invokes. The caller gets the error.
-INVOKED_DIRECTLY = {"ImportLegacyKeysFunction"}
+# Functions that no API, stream, queue, rule or log group of the stack invokes. The caller gets the error. APIs of other
+# stacks invoke the authorizer; to Lambda every refusal of it is an error, so its alarm is on a metric of its own.
+INVOKED_DIRECTLY = {"AuthorizeFunction", "ImportLegacyKeysFunction"}
 
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
 MAX_DESCRIPTION_LEN = 1_024
@@ -420,7 +421,7 @@ class Alarms(unittest.TestCase):
         """Without any alarm on metrics of AWS something is unwatched. Keygate's own metrics are checked below."""
         for name, alarm in self.alarms.items():
             # The authorizer is behind an API, as other functions are. It has this alarm because others use it too.
-            if name == "AuthorizerThrottlesAlarm":
+            if name in ("AuthorizerThrottlesAlarm", "ManagementAuthorizerThrottlesAlarm"):
                 continue
             namespaces = [metric["Namespace"] for metric in metrics(alarm)]
             if all(isinstance(namespace, str) and namespace in METRICS_OF_AWS for namespace in namespaces):
@@ -519,7 +520,9 @@ class Alarms(unittest.TestCase):
                 namespace = metric["Namespace"]
                 if namespace == "Keygate":
                     known = authorizer_metrics()
-                    self.assertEqual(dimensions(metric), {"Stack": {"Ref": "AWS::StackName"}}, name)
+                    # The metrics of the management API's authorizer have one more.
+                    other = {"Authorizer": "management"} if name.startswith("Management") else {}
+                    self.assertEqual(dimensions(metric), {"Stack": {"Ref": "AWS::StackName"}} | other, name)
                 elif namespace == own:
                     known = filter_metrics()
                     self.assertEqual(dimensions(metric), {}, name)
@@ -615,7 +618,7 @@ class Dashboard(unittest.TestCase):
             shown.add((namespace, name))
             if namespace == "Keygate":
                 self.assertIn(name, authorizer_metrics())
-                self.assertEqual(values, {"Stack": stack})
+                self.assertIn(values, ({"Stack": stack}, {"Stack": stack, "Authorizer": "management"}))
             elif namespace == f"Keygate/{stack}":
                 self.assertIn(name, filter_metrics())
             else:

@@ -48,6 +48,7 @@ mod metrics;
 mod networks;
 mod oauth_clients;
 mod other_workspaces;
+mod people;
 mod pepper_status;
 mod permissions;
 mod public_cases;

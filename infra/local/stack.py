@@ -60,6 +60,8 @@ PARAMETERS = {
     "Dashboard": "false",
     # The emulator writes no access logs. Tests put log lines there.
     "ApiAccessLogGroup": f"/aws/apigateway/{STACK}/access",
+    # The events of the emulator do not have the address of the API.
+    "ConsoleUrl": "https://keys.example.com/console",
     "UserRemovalPattern": '{"source": ["example.users"], "detail-type": ["user removed"]}',
     # Far in the future: tests of the sunset start functions with another one.
     "LegacySunset": "2099-12-31T23:59:59Z",

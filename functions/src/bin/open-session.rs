@@ -24,8 +24,8 @@ async fn main() -> Result<(), Error> {
     management::serve(&environment, async |request: ManagementRequest| {
         request.reject_idempotency_key()?;
         let context = request.context()?;
-        let console = console.clone().map_or_else(|| request.console_url(), Ok)?;
-        let session = opener.open(&context, OpenSession::parse(request.json()?)?, &console).await?;
+        let console = || console.clone().map_or_else(|| request.console_url(), Ok);
+        let session = opener.open(&context, OpenSession::parse(request.json()?)?, console).await?;
         Ok(response::json(StatusCode::CREATED, &session))
     })
     .await

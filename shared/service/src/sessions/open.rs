@@ -100,7 +100,7 @@ pub struct RevealedSession {
 }
 
 impl SessionOpener {
-    /// Opens a session for a user of the caller's workspace. `console` is the address of the keys page.
+    /// Opens a session for a user of the caller's workspace. `console` returns the address of the keys page.
     ///
     /// # Errors
     ///
@@ -109,13 +109,13 @@ impl SessionOpener {
     /// - [`Error::LimitedCaller`]: the caller's key has limits.
     /// - [`Error::CallerRemoved`], [`Error::UserRemoved`]: the caller's user, or the user of the session, was removed.
     /// - [`Error::Conflict`]: the caller's key was rotated, disabled or deleted at the same time.
-    /// - [`Error::Broken`]: the authorizer did not tell the state of the key.
+    /// - [`Error::Broken`]: the authorizer did not tell the state of the key, or the address of the page is not known.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn open(
         &self,
         context: &RequestContext,
         request: OpenSession,
-        console: &str,
+        console: impl FnOnce() -> Result<String, Error>,
     ) -> Result<RevealedSession, Error> {
         let (caller, now) = (&context.caller, context.now);
         caller.require(SESSIONS_WRITE)?;
@@ -124,6 +124,7 @@ impl SessionOpener {
         caller.require_unlimited()?;
         let unknown = || Error::Broken("the request has no state of its key".to_owned());
         let key = caller.key.as_ref().ok_or_else(unknown)?;
+        let console = console()?;
         let session_id = SessionId::generate(now);
         let ends_at = whole_second(now) + request.life;
         let session = Session {
