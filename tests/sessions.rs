@@ -51,8 +51,6 @@ async fn a_session_manages_the_keys_of_its_user_and_sees_no_others() {
     let listed = workspace.list(credential, "").await.json();
     let ids: Vec<_> = listed["items"].as_array().expect("items").iter().map(|key| &key["id"]).collect();
     assert_eq!(ids, [&own["id"]]);
-    let filtered = workspace.list(credential, "?user_id=bob").await.json();
-    assert_eq!(filtered["items"], json!([]));
     let id = text(&own, "id");
     let rotated = workspace.rotate(credential, id, &json!({})).await;
     assert_eq!(rotated.status, 200, "{rotated:?}");
