@@ -33,6 +33,7 @@ from smoke_calls import (
     call_keys,
     call_legacy_keys,
     call_oauth,
+    call_sessions,
     call_users,
     call_without_rights,
     clean_up,
@@ -120,6 +121,7 @@ def use(smoke: Run, probes_role: bool) -> None:
         call_without_rights(smoke, routes)
     for title, section in (
         ("Keys", call_keys),
+        ("Sessions", call_sessions),
         ("OAuth tokens", call_oauth),
         ("REST, HTTP and WebSocket APIs", call_examples),
         ("Removal of users", call_users),

@@ -13,9 +13,14 @@ from bootstrap import Refused, bootstrap
 from deployed_stack import CommandError
 from smoke_run import LIFETIME_SECONDS, CallFailed, Key, Run, eventually, key_of
 
-# The one route that is open to a caller without scopes.
-NEEDS_NO_SCOPE = {"GET /me"}
-BODIES: dict[str, dict] = {"POST /api-keys": {"name": "refused"}, "PATCH /api-keys/{id}": {"description": "refused"}}
+# The routes that need no scope, and the one that takes a page code as its only credential.
+NEEDS_NO_SCOPE = {"GET /me", "DELETE /sessions/current"}
+NEEDS_NO_CREDENTIAL = {"POST /sessions/exchange"}
+BODIES: dict[str, dict] = {
+    "POST /api-keys": {"name": "refused"},
+    "PATCH /api-keys/{id}": {"description": "refused"},
+    "POST /sessions": {"user_id": "smoke-bob", "scopes": ["keys:write"]},
+}
 
 # The parts of a regular expression of which a legacy key can be made: a class, an escape or a character; how often.
 PART = re.compile(r"(\[[^\]^]+\]|\\[dw]|\\\W|[^\\\[\](){}|*+?.^$])(?:\{(\d+)(?:,\d*)?\}|([*+?]))?")
@@ -51,11 +56,13 @@ def deployed_routes(run: Run) -> list[str]:
 def call_without_rights(run: Run, routes: list[str]) -> None:
     """Every route refuses a caller without a credential, and one without scopes."""
     weak, target = run.create_key("smoke-weak", []), run.create_key("smoke-bob", ["orders:read"])
-    values = {"id": target.id, "user_id": "smoke-stranger", "token_id": target.id}
+    values = {"id": target.id, "user_id": "smoke-stranger", "token_id": target.id, "session_id": target.id}
     for route in routes:
         method = route.partition(" ")[0]
         if method == "OPTIONS":
             run.manage(route, 204, run.admin, **used(route, values))
+            continue
+        if route in NEEDS_NO_CREDENTIAL:
             continue
         body = BODIES.get(route)
         response = run.send(method, run.urls["management"] + filled(route, values), None, body)
@@ -123,6 +130,27 @@ def call_keys(run: Run) -> None:
     run.manage("DELETE /api-keys/{id}", 204, owner.text, id=key.id)
     until_refused(run, new, "a deleted key")
     run.manage("GET /api-keys/{id}", 404, owner.text, "not_found", id=key.id)
+
+
+def call_sessions(run: Run) -> None:
+    """A session of a user, its page, and its end."""
+    opener = run.create_key("smoke-backend", ["sessions:write", "keys:write", "orders:read"])
+    body = {"user_id": "smoke-bob", "scopes": ["keys:write", "orders:read"], "ttl_seconds": 300}
+    session = run.manage("POST /sessions", 201, opener.text, body=body).json()
+    me = run.manage("GET /me", 200, session["session"]).json()
+    check(me.get("user_id") == "smoke-bob" and me.get("opened_by") == "smoke-backend", f"GET /me of a session: {me}")
+    page_url, _, code = session["page_url"].partition("#code=")
+    check(page_url.startswith("https://") and page_url.endswith("/console"), f"the address of the page: {page_url}")
+    body = {"code": code}
+    page = run.manage("POST /sessions/exchange", 200, None, body=body).json()
+    run.manage("POST /sessions/exchange", 400, None, "invalid_page_code", body=body)
+    run.manage("GET /api-keys", 200, page["session"])
+    run.manage("POST /sessions", 403, page["session"], "insufficient_scope", body=BODIES["POST /sessions"])
+    check(run.example("rest", "/echo", page["session"]).status == 401, "the REST example accepted a session")
+    run.manage("DELETE /sessions/current", 204, page["session"])
+    check(eventually(run.revocation_seconds, lambda: not works(run, session["session"])), "an ended session works")
+    other = run.manage("POST /sessions", 201, opener.text, body=BODIES["POST /sessions"]).json()
+    run.manage("DELETE /sessions/{session_id}", 204, opener.text, session_id=other["id"])
 
 
 def call_oauth(run: Run) -> None:

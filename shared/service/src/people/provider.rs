@@ -1,7 +1,7 @@
 //! The signing keys of the identity provider: fetched, and kept for a while.
 //!
 //! `OpenID` Connect Discovery 1.0, section 4: the document at the issuer's well-known address says where the keys are. A key that
-//! the provider no longer publishes verifies nothing more after [`KEPT`] at the latest.
+//! the provider no longer publishes verifies nothing more after an hour at the latest.
 
 use std::time::Duration;
 
