@@ -195,7 +195,9 @@ class Run:
             raise CallFailed(f"{what}: {response.status}, expected {status} {code}: {shown}")
         return response
 
-    def manage(self, route: str, status: int, credential: str | None, code: str = "", query: str = "", **options) -> Response:
+    def manage(
+        self, route: str, status: int, credential: str | None, code: str = "", query: str = "", **options
+    ) -> Response:
         """Calls the management API. `route` is such as `GET /api-keys/{id}`; options name the values in its path."""
         method, path = route.split(" ", 1)
         filled = path
