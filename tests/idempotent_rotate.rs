@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::database;
 use crate::support::function::{Disturbance, Function, Moment, request};
+use crate::support::openapi;
 use crate::support::stack::{Answer, pepper_versions_with, remember_secret, variable};
 use crate::support::workspace::{Workspace, id_of, keys_url, text, unique};
 
@@ -431,15 +432,31 @@ async fn a_malformed_header_is_a_400_that_names_it() {
 }
 
 /// A client that sends the header relies on it, so a `POST` route supports it or refuses it.
-#[test]
-fn every_post_route_of_the_management_api_takes_the_header() {
+#[tokio::test]
+async fn every_post_route_of_the_management_api_takes_or_refuses_the_header() {
     let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/openapi.yaml"))
         .expect("the document");
     let (_, paths) = document.split_once("\npaths:\n").expect("paths");
-    let posts: Vec<_> = paths.split("\n    post:\n").skip(1).collect();
-    assert_eq!(posts.len(), 2);
-    for post in posts {
-        let (operation, _) = post.split_once("\n      requestBody:").expect("a body");
-        assert!(operation.contains("- name: Idempotency-Key\n"), "{operation}");
+    let (supporting, refusing): (Vec<_>, Vec<_>) = openapi::routes("openapi.yaml")
+        .into_iter()
+        .filter(|(method, _)| method == "POST")
+        .map(|(_, route)| route)
+        .partition(|route| {
+            let (_, operation) =
+                paths.split_once(&format!("  {route}:\n    post:\n")).expect("the operation");
+            let (operation, _) = operation.split_once("\n      requestBody:").expect("a body");
+            operation.contains("- name: Idempotency-Key\n")
+        });
+    assert_eq!(supporting, ["/api-keys", "/api-keys/{id}/rotate"]);
+
+    let workspace = Workspace::new().await;
+    assert_eq!(refusing, ["/sessions", "/sessions/exchange"]);
+    for route in refusing {
+        let url = format!("{}{route}", variable("KEYGATE_API_URL"));
+        let request = workspace.api.client().request(Method::POST, url).bearer_auth(&workspace.admin);
+        let request = request.header("Idempotency-Key", unique("a-key-that-is-long-enough")).json(&json!({}));
+        let answer = Answer::of(request.send().await.expect("a response")).await;
+        answer.assert_problem(400, "invalid_request");
+        assert_eq!(answer.json()["errors"][0]["header"], "Idempotency-Key", "{route}");
     }
 }
