@@ -368,6 +368,8 @@ async fn only_an_unlimited_key_with_the_scope_opens_a_session_for_a_present_user
     let opener = workspace.key_of("backend", &OPENER).await;
     let without = workspace.key_of("bob", &SCOPES).await;
     let token = workspace.access_token(&opener).await;
+    // A user with a key, whose entry has a count.
+    workspace.key_of("gone", &[]).await;
     database::mark_removed(&workspace.id, "gone", true).await;
     let open = async |credential: &str, body: &Value| {
         workspace.sessions((Method::POST, ""), Some(credential), Some(body)).await
