@@ -164,6 +164,9 @@ def introduce_pepper(deployment: Deployment, url: str, key: str) -> None:
     new = create_key(url, key, "new")
     check(pepper_versions(deployment, new) == [2], "a new key has the new version")
     check(works(url, key) and works(url, between) and works(url, new), "every key works under its version")
+    # The authorizer of the management API renews no hash.
+    for used in (key, between):
+        call_other_api(deployment, used)
     eventually(
         lambda: pepper_versions(deployment, key, between) == [2, 2], "keys get the new version when they are used"
     )
@@ -174,6 +177,7 @@ def introduce_pepper(deployment: Deployment, url: str, key: str) -> None:
     status, _ = send_request(url, "DELETE", f"/users/{MEANWHILE}", key)
     check(status in (200, 202), f"the user of the keys that were created meanwhile is removed: {status}")
     check(works(url, unused), "the last key of the old version works")
+    call_other_api(deployment, unused)
     eventually(lambda: set(key_counts()) == {2}, "pepper-status no longer lists the old version")
     update(deployment, PepperVersions="2", CurrentPepperVersion="2")
     check(works(url, key) and works(url, unused) and works(url, new), "every key works without the old version")
@@ -280,6 +284,19 @@ def create_key(url: str, key: str, name: str) -> str:
     status, body = send_request(url, "POST", "/api-keys", key, {"name": name})
     check(status == 201, f"the key {name} is created: {status}")
     return body["key"]
+
+
+def call_other_api(deployment: Deployment, key: str) -> None:
+    """Authorizes a call of an API of an adopter with the key."""
+    event = {
+        "type": "TOKEN",
+        "authorizationToken": f"Bearer {key}",
+        "methodArn": "arn:aws:execute-api:us-east-1:000000000000:other/test/GET/orders",
+    }
+    function = deployment.outputs(SECOND)["AuthorizerFunctionArn"]
+    response = deployment.client("lambda").invoke(FunctionName=function, Payload=json.dumps(event).encode())
+    policy = json.loads(response["Payload"].read())
+    check("policyDocument" in policy, f"the key is accepted by the authorizer: {policy}")
 
 
 def send_request(url: str, method: str, path: str, key: str, body: dict | None = None) -> tuple[int, dict]:
