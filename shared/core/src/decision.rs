@@ -54,7 +54,7 @@ pub enum Refusal {
     Person(PersonRefusal),
 }
 
-/// Why a token of the identity provider is refused. None of the reasons repeats a part of the token.
+/// Why a token of the identity provider is refused. No reason contains a part of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 pub enum PersonRefusal {
     /// The token is longer than tokens of people may be.

@@ -116,8 +116,8 @@ impl CreateKey {
         Permissions { scopes: &self.scopes, endpoints: &self.endpoints, networks: &self.networks }
     }
 
-    /// The request with the endpoint rules and networks of the key that opened the caller's session, where it has none of its own:
-    /// the user of a page does not know them.
+    /// In a session, adds the endpoint rules and networks of the key that opened it, if the request has none. The user of a page
+    /// does not know them.
     fn within_session(mut self, caller: &Caller) -> Result<Self, Error> {
         if caller.session.is_none() {
             return Ok(self);

@@ -113,7 +113,7 @@ impl Publication {
                     }
                     Err(cause) => {
                         tracing::error!(%cause, "signing keys of the identity provider not fetched");
-                        // Kept keys serve until they end, and none of them is the one that the token names.
+                        // Kept keys are used until their hour ends. Here they do not include the key that the token names.
                         kept.ok_or_else(|| unavailable(&cause))
                     }
                 }
