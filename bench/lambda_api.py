@@ -88,9 +88,11 @@ class Function:
             finally:
                 os.sched_setaffinity(0, ours)
 
-    async def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
+    async def end(self, by_request: bool = False) -> None:
+        """Ends the process: at once, or by a signal that it may handle."""
+        self.process.terminate() if by_request else self.process.kill()
+        # In a thread, because the process may send its last requests to this one.
+        await asyncio.to_thread(self.process.wait, PATIENCE)
         self.server.close()
         for task in self.serving:
             task.cancel()

@@ -13,9 +13,11 @@ import base64
 import json
 import os
 import random
+import re
 import sys
 import urllib.request
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 from lambda_api import Function, Variant
@@ -30,6 +32,11 @@ EVENT_ARN = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/v1/GET/orders
 # Calls before the first measured one, because V8 compiles functions that are called often.
 WARM_UP = 400
 
+# Counts the instructions of a program and of the libraries that it calls, without those of the kernel.
+VALGRIND = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
+# The calls between two counts, after the calls before the first.
+COUNTED, BEFORE_COUNTED = 200, 50
+
 
 def variants() -> list[Variant]:
     """The compared programs. Unless a comment says otherwise, the authorizer is configured as in the template."""
@@ -40,6 +47,7 @@ def variants() -> list[Variant]:
     node, python = FOLDER / "node/authorizer.cjs", FOLDER / "python/bin/python"
     return [
         rust("no-op", "no-op"),
+        rust("floor", "floor"),
         rust("get-item", "get-item"),
         rust("authorize", "authorize"),
         rust("authorize-cached", "authorize", CACHE_SECONDS="300"),
@@ -125,8 +133,34 @@ async def measure(rounds: int, calls: int, colds: int, only: list[str]) -> dict[
             logged_since = one.log.stat().st_size - logged[one.variant.name]
             measured[one.variant.name].log_bytes = logged_since / (rounds * calls)
     finally:
-        for one in (*running, dynamodb, kms):
+        for one in running:
             await one.end()
+
+    async def instructions(variant: Variant, calls: int) -> int:
+        """The instructions of a process from its start to the end of so many calls."""
+        log = FOLDER / f"{variant.name}-instructions.log"
+        log.unlink(missing_ok=True)
+        counted = Function(replace(variant, command=[*VALGRIND, *variant.command]), environment, cpu, log)
+        await counted.start()
+        for _ in range(calls):
+            checked(variant, await counted.invoke(event_for(variant)))
+            await counted.settle()
+        await counted.end(by_request=True)
+        found = re.search(r"I +refs: +([0-9,]+)", log.read_text(encoding="utf-8", errors="replace"))
+        if found is None:
+            raise RuntimeError(f"valgrind counted nothing; its log is {log}")
+        return int(found[1].replace(",", ""))
+
+    print("instructions of each program in Rust", flush=True)
+    for variant in chosen:
+        if variant.command[0].startswith(str(RELEASE)):
+            first, early, late = [
+                await instructions(variant, calls) for calls in (1, BEFORE_COUNTED, BEFORE_COUNTED + COUNTED)
+            ]
+            measured[variant.name].cold_instructions = first
+            measured[variant.name].warm_instructions = (late - early) / COUNTED
+    await dynamodb.end()
+    await kms.end()
     return measured
 
 
