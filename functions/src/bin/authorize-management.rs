@@ -8,6 +8,7 @@ use keygate::api::authorizer::AuthorizerHandler;
 use keygate::api::authorizer_response::AuthorizerResponseFormat;
 use keygate::authorizer::Authorizer;
 use keygate::authorizer::cache::Cache;
+use keygate::authorizer::decision_log::{AllowedCalls, DecisionLog};
 use keygate::authorizer::deferred::{DeferredWorker, DeferredWriter};
 use keygate::authorizer::limits::LimitEnforcer;
 use keygate::authorizer::management::ManagementAuthorizer;
@@ -15,7 +16,7 @@ use keygate::authorizer::metrics::Latency;
 use keygate::authorizer::settings::{self, CacheSettings};
 use keygate::authorizer::verifier::Verifier;
 use keygate::aws::Aws;
-use keygate::aws::kms::{self, MacKeySources};
+use keygate::aws::kms::MacKeySources;
 use keygate::aws::settings::AwsSettings;
 use keygate::logging;
 use keygate::people::People;
@@ -50,7 +51,7 @@ async fn main() -> Result<(), Error> {
     // Prepare all three concurrently before the first call. Signing keys are fetched with the first token of a person.
     let started = Instant::now();
     let peppers = async {
-        let peppers = kms::derive(&aws.kms(), MacKeySources::peppers(&environment)?).await?;
+        let peppers = aws.macs().derive(MacKeySources::peppers(&environment)?).await?;
         writer.record_latency(Latency::Kms, started.elapsed());
         Ok::<_, Error>(peppers)
     };
@@ -71,6 +72,8 @@ async fn main() -> Result<(), Error> {
     };
     let limits = LimitEnforcer::new(aws.dynamodb_without_retries(), &environment)?;
     let format = AuthorizerResponseFormat::from_environment(&environment)?;
-    let handler = AuthorizerHandler { authorizer, limits, deferred: deferred?, format };
+    // The audit trail has no calls of sessions and people, so the log has every call.
+    let log = DecisionLog::new(AllowedCalls::All);
+    let handler = AuthorizerHandler { authorizer, limits, log, deferred: deferred?, format };
     startup::run(async |event| handler.respond(event).await).await
 }

@@ -7,13 +7,14 @@ use keygate::api::authorizer::AuthorizerHandler;
 use keygate::api::authorizer_response::AuthorizerResponseFormat;
 use keygate::authorizer::Authorizer;
 use keygate::authorizer::cache::Cache;
+use keygate::authorizer::decision_log::{AllowedCalls, DecisionLog};
 use keygate::authorizer::deferred::{DeferredWorker, DeferredWriter};
 use keygate::authorizer::limits::LimitEnforcer;
 use keygate::authorizer::metrics::Latency;
 use keygate::authorizer::settings::{self, CacheSettings};
 use keygate::authorizer::verifier::Verifier;
 use keygate::aws::Aws;
-use keygate::aws::kms::{self, MacKeySources};
+use keygate::aws::kms::MacKeySources;
 use keygate::aws::settings::AwsSettings;
 use keygate::logging;
 use keygate::startup;
@@ -37,7 +38,7 @@ async fn main() -> Result<(), Error> {
     // Prepare all three concurrently before the first call.
     let started = Instant::now();
     let peppers = async {
-        let peppers = kms::derive(&aws.kms(), MacKeySources::peppers(&environment)?).await?;
+        let peppers = aws.macs().derive(MacKeySources::peppers(&environment)?).await?;
         writer.record_latency(Latency::Kms, started.elapsed());
         Ok::<_, Error>(peppers)
     };
@@ -52,6 +53,7 @@ async fn main() -> Result<(), Error> {
     };
     let limits = LimitEnforcer::new(aws.dynamodb_without_retries(), &environment)?;
     let format = AuthorizerResponseFormat::from_environment(&environment)?;
-    let handler = AuthorizerHandler { authorizer, limits, deferred: deferred?, format };
+    let log = DecisionLog::new(AllowedCalls::from_environment(&environment)?);
+    let handler = AuthorizerHandler { authorizer, limits, log, deferred: deferred?, format };
     startup::run(async |event| handler.respond(event).await).await
 }

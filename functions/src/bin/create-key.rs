@@ -4,7 +4,7 @@ use keygate::api::management;
 use keygate::api::request::{DirectRequest, ManagementRequest};
 use keygate::api::response;
 use keygate::aws::MANAGEMENT_BUDGET;
-use keygate::aws::kms::{self, MacKeySource, MacKeySources};
+use keygate::aws::kms::{MacKeySource, MacKeySources};
 use keygate::keys::create::{BootstrapKey, CreateKey, KeyCreator};
 use keygate::keys::settings::KeySettings;
 use keygate::store::Store;
@@ -15,10 +15,10 @@ use lambda_http::http::StatusCode;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
-    let kms = aws.kms();
+    let macs = aws.macs();
     let (peppers, creation_key) = tokio::try_join!(
-        kms::derive(&kms, MacKeySources::peppers(&environment)?),
-        kms::derive_one(kms.clone(), MacKeySource::of_creates(&environment)?)
+        macs.derive(MacKeySources::peppers(&environment)?),
+        macs.derive_one(MacKeySource::of_creates(&environment)?)
     )?;
     let creator = KeyCreator {
         brand: Brand::from_environment(&environment)?,

@@ -4,7 +4,7 @@ use keygate::api::management;
 use keygate::api::request::ManagementRequest;
 use keygate::api::response;
 use keygate::aws::MANAGEMENT_BUDGET;
-use keygate::aws::kms::{self, MacKeySources};
+use keygate::aws::kms::MacKeySources;
 use keygate::sessions::exchange::{ExchangePageCode, PageCodeExchanger};
 use keygate::store::token_transactions::TokenStore;
 use keygate_core::credential::Brand;
@@ -16,7 +16,7 @@ async fn main() -> Result<(), Error> {
     let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
     let exchanger = PageCodeExchanger {
         brand: Brand::from_environment(&environment)?,
-        peppers: kms::derive(&aws.kms(), MacKeySources::peppers(&environment)?).await?,
+        peppers: aws.macs().derive(MacKeySources::peppers(&environment)?).await?,
         store: TokenStore::new(aws.dynamodb(), &environment)?,
     };
     management::serve(&environment, async |request: ManagementRequest| {

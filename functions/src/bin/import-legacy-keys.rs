@@ -4,7 +4,7 @@ use keygate::api::management;
 use keygate::api::request::DirectRequest;
 use keygate::api::response;
 use keygate::aws::MANAGEMENT_BUDGET;
-use keygate::aws::kms::{self, MacKeySources};
+use keygate::aws::kms::MacKeySources;
 use keygate::legacy::import::{ImportLegacyKeys, ImportSummary, LegacyImporter};
 use keygate::store::legacy_key_transactions::LegacyStore;
 use keygate_core::credential::Brand;
@@ -16,7 +16,7 @@ use lambda_http::http::StatusCode;
 async fn main() -> Result<(), Error> {
     let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
     let importer = LegacyImporter {
-        peppers: kms::derive(&aws.kms(), MacKeySources::peppers(&environment)?).await?,
+        peppers: aws.macs().derive(MacKeySources::peppers(&environment)?).await?,
         store: LegacyStore::new(aws.dynamodb(), &environment)?,
         rules: LegacyRules::from_environment(&environment)?
             .ok_or("environment variable LEGACY_SUNSET must be set")?,

@@ -4,7 +4,7 @@ use keygate::api::management;
 use keygate::api::request::ManagementRequest;
 use keygate::api::response;
 use keygate::aws::MANAGEMENT_BUDGET;
-use keygate::aws::kms::{self, MacKeySources};
+use keygate::aws::kms::MacKeySources;
 use keygate::sessions::open::{OpenSession, SessionOpener};
 use keygate::sessions::settings::console_url;
 use keygate::store::token_transactions::TokenStore;
@@ -18,7 +18,7 @@ async fn main() -> Result<(), Error> {
     let console = console_url(&environment)?;
     let opener = SessionOpener {
         brand: Brand::from_environment(&environment)?,
-        peppers: kms::derive(&aws.kms(), MacKeySources::peppers(&environment)?).await?,
+        peppers: aws.macs().derive(MacKeySources::peppers(&environment)?).await?,
         store: TokenStore::new(aws.dynamodb(), &environment)?,
     };
     management::serve(&environment, async |request: ManagementRequest| {

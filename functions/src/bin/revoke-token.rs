@@ -6,7 +6,7 @@ use keygate::api::response;
 use keygate::authorizer::deferred::{DeferredWorker, DeferredWriter};
 use keygate::authorizer::verifier::Verifier;
 use keygate::aws::MANAGEMENT_BUDGET;
-use keygate::aws::kms::{self, MacKeySources};
+use keygate::aws::kms::MacKeySources;
 use keygate::store::reader::CredentialReader;
 use keygate::store::token_transactions::TokenStore;
 use keygate::tokens::revoke::{TokenRevoker, revoke, revoke_all};
@@ -18,7 +18,7 @@ use lambda_http::Error;
 async fn main() -> Result<(), Error> {
     let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
     let (dynamodb, peppers) =
-        (aws.dynamodb(), kms::derive(&aws.kms(), MacKeySources::peppers(&environment)?).await?);
+        (aws.dynamodb(), aws.macs().derive(MacKeySources::peppers(&environment)?).await?);
     let writer = DeferredWriter::of_oauth(dynamodb.clone(), &environment)?;
     let deferred = DeferredWorker::start(writer.into()).await?;
     let revoker = TokenRevoker {

@@ -4,7 +4,7 @@ use keygate::api::management;
 use keygate::api::request::ManagementRequest;
 use keygate::api::response;
 use keygate::aws::MANAGEMENT_BUDGET;
-use keygate::aws::kms::{self, MacKeySource, MacKeySources};
+use keygate::aws::kms::{MacKeySource, MacKeySources};
 use keygate::keys::rotate::{KeyRotator, RotateKey};
 use keygate::store::Store;
 use keygate_core::credential::Brand;
@@ -14,10 +14,10 @@ use lambda_http::http::StatusCode;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let (environment, aws) = keygate::start!(MANAGEMENT_BUDGET)?;
-    let kms = aws.kms();
+    let macs = aws.macs();
     let (peppers, rotation_key) = tokio::try_join!(
-        kms::derive(&kms, MacKeySources::peppers(&environment)?),
-        kms::derive_one(kms.clone(), MacKeySource::of_rotations(&environment)?)
+        macs.derive(MacKeySources::peppers(&environment)?),
+        macs.derive_one(MacKeySource::of_rotations(&environment)?)
     )?;
     let rotator = KeyRotator {
         brand: Brand::from_environment(&environment)?,

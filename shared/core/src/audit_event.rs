@@ -14,6 +14,7 @@ use crate::credential::{KeyId, TokenId};
 use crate::credential_class::CredentialKind;
 use crate::identity::{UserId, WorkspaceId};
 use crate::key::KeyOwner;
+use crate::leak::Ended;
 use crate::metadata::Metadata;
 use crate::random::generate_ulid;
 
@@ -83,6 +84,9 @@ pub enum Action {
     /// A key has expired.
     #[serde(rename = "key.expired")]
     KeyExpired,
+    /// A credential was reported as leaked, and ended. The details say what ended.
+    #[serde(rename = "key.leaked")]
+    KeyLeaked,
     /// The overlap of a key's last rotation has ended.
     #[serde(rename = "key.overlap_ended")]
     KeyOverlapEnded,
@@ -110,6 +114,7 @@ impl Action {
             | Self::KeyRotated
             | Self::KeyDeleted
             | Self::KeyTransferred
+            | Self::KeyLeaked
             | Self::KeyOverlapEnded
             | Self::TokenRevoked
             | Self::TokenReused
@@ -170,6 +175,8 @@ pub struct EventDetails {
     pub expires_at: Option<DateTime<Utc>>,
     /// For a notice: the days left until the expiry.
     pub days_left: Option<u32>,
+    /// For a leaked credential: what ended.
+    pub ended: Option<Ended>,
     /// The metadata of the key after the change. It is published, and the audit trail does not show it.
     pub metadata: Metadata,
 }
@@ -237,6 +244,13 @@ impl AuditEvent {
     #[must_use]
     pub fn with_metadata(mut self, metadata: &Metadata) -> Self {
         self.details.metadata.clone_from(metadata);
+        self
+    }
+
+    /// Adds what ended with a leaked credential.
+    #[must_use]
+    pub fn with_end(mut self, ended: Ended) -> Self {
+        self.details.ended = Some(ended);
         self
     }
 
@@ -317,6 +331,8 @@ pub struct ShownEvent {
     pub opened_by: Option<UserId>,
     /// For an update: the names of the fields that got a new value.
     pub changed: Vec<String>,
+    /// For a leaked credential: what ended.
+    pub ended: Option<String>,
     /// For a call: the kind of the credential.
     pub credential: Option<String>,
     /// HTTP method of the request.

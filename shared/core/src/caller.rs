@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::credential::{KeyId, SessionId};
 use crate::credential_class::{CredentialClass, CredentialKind, OldSecret};
-use crate::endpoint_rule::EndpointRule;
+use crate::endpoint_rule::{self, EndpointRule};
 use crate::error::Error;
 use crate::identity::{UserId, WorkspaceId};
 use crate::key::KeyState;
@@ -15,7 +15,7 @@ use crate::network::Network;
 use crate::permissions::Permissions;
 use crate::response_size::ResponseParts;
 use crate::rights::Operation;
-use crate::scope::{SESSIONS_WRITE, Scope, WORKSPACE_ADMIN};
+use crate::scope::{self, KEYS_WRITE, SESSIONS_WRITE, Scope, WORKSPACE_ADMIN};
 use crate::time;
 
 /// The party on whose behalf a change is made.
@@ -32,7 +32,7 @@ pub enum Actor<'a> {
         /// The user whose key opened the session.
         opened_by: &'a UserId,
     },
-    /// Keygate itself: for lifecycle events, removals by event, and the rest of an accepted removal.
+    /// Keygate itself: for lifecycle events, removals by event, the rest of an accepted removal, and leaked credentials.
     Keygate,
 }
 
@@ -141,7 +141,7 @@ impl Caller {
     ///
     /// - [`Error::InsufficientScope`]: the caller does not hold it.
     pub fn require(&self, scope: &str) -> Result<(), Error> {
-        if self.is_admin() || self.scopes.iter().any(|held| held.as_str() == scope) {
+        if scope::hold(&self.scopes, scope) {
             Ok(())
         } else {
             Err(Error::InsufficientScope(scope.to_owned()))
@@ -201,6 +201,19 @@ impl Caller {
         self.require(held)
     }
 
+    /// Requires what every creation of a key requires, whatever the key.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InsufficientScope`]: the caller does not have `keys:write`.
+    /// - [`Error::InsufficientCredential`]: the caller's credential may not create keys.
+    /// - [`Error::LimitedCaller`]: the caller's key has limits.
+    pub fn require_to_create_keys(&self) -> Result<(), Error> {
+        self.require(KEYS_WRITE)?;
+        self.may(Operation::CreateKey)?;
+        self.require_unlimited()
+    }
+
     /// Requires that the caller's key has no limits, for what gives calls beyond them: creating or widening a key, or a new
     /// secret of another key. With it, a key with limits would get around its own.
     ///
@@ -224,6 +237,12 @@ impl Caller {
     #[must_use]
     pub fn class(&self) -> CredentialClass {
         CredentialClass::new(self.credential, self.old_secret)
+    }
+
+    /// Whether the endpoint rules allow a route of the management API. A caller without rules may call every route.
+    #[must_use]
+    pub fn rules_allow(&self, method: &str, path: &str) -> bool {
+        self.endpoints.is_empty() || endpoint_rule::allow(&self.endpoints, method, path)
     }
 
     /// Requires the right to an operation that is not about a key.
@@ -254,7 +273,7 @@ impl Caller {
 mod tests {
     use super::*;
     use crate::fixtures::{self, at, key_id, rules};
-    use crate::scope::{KEYS_READ, KEYS_WRITE};
+    use crate::scope::KEYS_READ;
 
     fn caller(scopes: &[&str]) -> Caller {
         Caller { scopes: fixtures::scopes(scopes), ..fixtures::caller() }

@@ -7,6 +7,9 @@ use crate::caller::Caller;
 use crate::credential::{KeyId, Malformed};
 use crate::verification::{InactiveReason, Verification, WRONG_SECRET};
 
+/// The reason, in one word, for refusing a call that the endpoint rules of its key do not allow. The credential is accepted.
+pub const OUTSIDE_ENDPOINTS: &str = "outside_endpoints";
+
 /// The decision on a presented credential.
 #[derive(Debug)]
 pub enum Decision {

@@ -60,6 +60,28 @@ impl Environment {
         self.text(name).map(str::to_owned).ok_or_else(|| InvalidVariable::new(name, must_be))
     }
 
+    /// The address in a variable, if it is set: one that a browser can be sent to, and that has no query and no fragment.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is not an `https` address, or an `http` address of this machine, without a query and a fragment.
+    pub fn address(&self, name: &'static str) -> Result<Option<String>, InvalidVariable> {
+        let Some(url) = self.text(name) else { return Ok(None) };
+        let is_local = |url: &str| {
+            let host =
+                url.strip_prefix("http://").map(|rest| rest.split(['/', ':']).next().unwrap_or_default());
+            matches!(host, Some("localhost" | "127.0.0.1"))
+        };
+        let is_safe = url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty()) || is_local(url);
+        let is_plain =
+            url.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\"'<>\\^`{|},;".contains(&byte));
+        if is_safe && is_plain {
+            Ok(Some(url.to_owned()))
+        } else {
+            Err(InvalidVariable::new(name, "must be an https address without a query and a fragment"))
+        }
+    }
+
     /// The value of a variable, or of `default`, as `T`.
     ///
     /// # Errors
@@ -143,6 +165,34 @@ mod tests {
         assert_eq!(environment.number("SET", 100, 1..=1000), Ok(7));
         assert_eq!(environment.seconds("SET", 100, 1..=1000), Ok(TimeDelta::seconds(7)));
         assert_eq!(environment.days("SET", 100, 1..=1000), Ok(TimeDelta::days(7)));
+    }
+
+    #[test]
+    fn an_address_is_one_of_https_or_of_this_machine() {
+        let address = |value| Environment::from_iter([("ADDRESS", value)]).address("ADDRESS");
+        assert_eq!(address(""), Ok(None));
+        for valid in [
+            "https://keys.example.com",
+            "https://example.com/keys/",
+            "http://localhost:5173/console",
+            "http://127.0.0.1:1",
+        ] {
+            assert_eq!(address(valid), Ok(Some(valid.to_owned())));
+        }
+        for wrong in [
+            "https://",
+            "http://keys.example.com",
+            "http://localhost.example.com",
+            "https://keys.example.com?a=b",
+            "https://keys.example.com#a",
+            "https://keys.example.com; script-src *",
+            "https://keys.example.com;script-src",
+            "https://keys.example.com,https://other.example.com",
+            "javascript:alert(1)",
+            "keys.example.com",
+        ] {
+            assert!(address(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

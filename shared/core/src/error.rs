@@ -66,6 +66,9 @@ pub enum Error {
     /// The caller's key opened no such session, or the session has ended.
     #[error("no such session")]
     NoSuchSession,
+    /// The keys page has no such file.
+    #[error("no such file")]
+    NoSuchFile,
     /// The text is not a page code that works: it is unknown, used or expired, or its session has ended.
     #[error("no working page code")]
     InvalidPageCode,
@@ -75,6 +78,12 @@ pub enum Error {
     /// The deployment accepts no legacy keys: no sunset is configured.
     #[error("the deployment accepts no legacy keys")]
     NoLegacyKeys,
+    /// The deployment accepts no reports of GitHub.
+    #[error("the deployment accepts no reports of GitHub")]
+    NoGitHubReports,
+    /// GitHub did not sign the report, or not with a key that it publishes.
+    #[error("the signature is missing or not valid")]
+    InvalidSignature,
     /// The workspace does not exist: no administrator's key was ever created for it.
     #[error("no such workspace")]
     NoSuchWorkspace,
@@ -110,6 +119,9 @@ pub enum Error {
     /// The workspace has users already, and the invocation did not say `break_glass`.
     #[error("the workspace is bootstrapped already")]
     AlreadyBootstrapped,
+    /// The key is disabled, because its secret was reported as leaked. Only a rotation without an overlap enables it.
+    #[error("the key is disabled, because its secret leaked")]
+    KeyLeaked,
     /// The key was changed at the same time.
     #[error("the key was changed at the same time")]
     Conflict,

@@ -59,6 +59,7 @@ pub(crate) fn key() -> Key {
         expires_at: None,
         ttl: None,
         disabled_at: None,
+        leaked_at: None,
         previous_expires_at: None,
         previous_transferred: false,
         unclaimed: false,

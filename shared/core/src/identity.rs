@@ -83,6 +83,12 @@ impl UserId {
         Self(format!("{RESERVED}unused"))
     }
 
+    /// The actor of a report of leaked credentials.
+    #[must_use]
+    pub fn of_leaks() -> Self {
+        Self(format!("{RESERVED}leaks"))
+    }
+
     /// The actor of an import.
     #[must_use]
     pub fn of_import() -> Self {

@@ -79,6 +79,9 @@ pub struct Key {
     /// When it was disabled, if it is.
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub disabled_at: Option<DateTime<Utc>>,
+    /// When its secret was reported as leaked, if it was. The key stays disabled until a rotation without an overlap.
+    #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
+    pub leaked_at: Option<DateTime<Utc>>,
     /// The end of the overlap, in which the secret before the last rotation works.
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub previous_expires_at: Option<DateTime<Utc>>,
@@ -333,12 +336,14 @@ mod tests {
             "expires_at",
             "ttl",
             "due_at",
+            "leaked_at",
             "unclaimed",
         ] {
             assert!(stored.get(absent).is_none(), "{absent}");
         }
         let overlap = Key { unclaimed: true, previous_transferred: true, ..key(Some(1000), true) };
-        for key in [fixtures::key(), overlap] {
+        let leaked = Key { leaked_at: Some(at(3)), ..key(None, true) };
+        for key in [fixtures::key(), overlap, leaked] {
             let stored = serde_json::to_value(&key).unwrap();
             assert_eq!(serde_json::from_value::<Key>(stored).unwrap(), key);
         }

@@ -75,6 +75,7 @@ impl LegacyKey {
             ttl: None,
             due_at: None,
             disabled_at: None,
+            leaked_at: None,
             previous_expires_at: None,
             previous_transferred: false,
             unclaimed: false,

@@ -34,7 +34,9 @@
 //! | Where is a token kept within the scopes and endpoints of its key? | [`verification::VerifiedCredential::caller`] |
 //! | When does a session end? | [`session`] |
 //! | From which addresses may a key be used? | [`network`] |
+//! | What does a backend without the authorizer ask about a call? | [`call`] |
 //! | How large may the attributes of a key be together? | [`response_size`] |
+//! | What does a JWT say, and which keys get none? | [`jwt`], [`jwk`] |
 //! | How exact is a time? | [`time`] |
 //! | What does the IAM policy look like? | `keygate`, `api/authorizer_response.rs` |
 //!
@@ -61,8 +63,10 @@ mod newtype;
 #[cfg(test)]
 mod fixtures;
 
+pub mod audience;
 pub mod audit_event;
 pub mod authorization;
+pub mod call;
 pub mod caller;
 pub mod context;
 pub mod credential;
@@ -74,7 +78,11 @@ pub mod error;
 pub mod fields;
 pub mod idempotency;
 pub mod identity;
+pub mod jwk;
+pub mod jwt;
 pub mod key;
+pub mod key_action;
+pub mod leak;
 pub mod legacy_credential;
 pub mod legacy_key;
 pub mod lifecycle;
@@ -91,6 +99,7 @@ pub mod response_size;
 pub mod rights;
 pub mod rotation;
 pub mod scope;
+pub mod scope_description;
 pub mod session;
 pub mod strict_json;
 pub mod time;

@@ -8,19 +8,20 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::identity::UserId;
 use crate::key::Key;
+use crate::leak;
 use crate::lifecycle::{KeySchedule, announced_until};
 use crate::time::whole_second;
 
-/// A key after a rotation `now`. The secret in use works until the overlap ends, which is at once if it is zero.
+/// A key after a rotation `now`. The secret in use works until the overlap ends, which is at once if it is zero. Without an
+/// overlap, a key that is disabled for a leak is enabled.
 #[must_use]
 pub fn rotated(key: &Key, overlap: TimeDelta, now: DateTime<Utc>) -> Key {
     let has_secret_in_use = !key.unclaimed || key.in_overlap(now);
     let ends = (has_secret_in_use && !overlap.is_zero()).then(|| whole_second(now) + overlap);
     let previous_transferred = key.unclaimed && ends.is_some();
-    with_another_hash(
-        Key { unclaimed: false, previous_transferred, previous_expires_at: ends, ..key.clone() },
-        now,
-    )
+    let after = Key { unclaimed: false, previous_transferred, previous_expires_at: ends, ..key.clone() };
+    // Without an overlap no reported secret works any more.
+    with_another_hash(if overlap.is_zero() { leak::ended(after) } else { after }, now)
 }
 
 /// A key after a handover to `heir` `now`. The secret in use works until `ends`. If that is already the secret of a former user,
@@ -70,6 +71,24 @@ mod tests {
         assert!(!claimed.unclaimed);
         let again = rotated(&claimed, minute, at(30));
         assert_eq!((again.previous_expires_at, again.previous_transferred), (Some(at(90)), false));
+    }
+
+    #[test]
+    fn a_rotation_without_an_overlap_enables_a_key_that_was_disabled_for_a_leak_and_no_other() {
+        let disabled = Key { disabled_at: Some(at(5)), ..key() };
+        let leaked = leak::disabled(&key(), at(5));
+        let leaked_later = leak::disabled(&disabled, at(6));
+        for (before, overlap, disabled_at, leaked_at) in [
+            (&leaked, 0, None, None),
+            (&leaked, 60, Some(at(5)), Some(at(5))),
+            (&leaked_later, 0, Some(at(5)), None),
+            (&disabled, 0, Some(at(5)), None),
+        ] {
+            let after = rotated(before, TimeDelta::seconds(overlap), at(10));
+            assert_eq!((after.disabled_at, after.leaked_at), (disabled_at, leaked_at), "{before:?}");
+        }
+        let taken_over = handed_over(&leaked, &heir(), at(100), at(10));
+        assert_eq!((taken_over.disabled_at, taken_over.leaked_at), (Some(at(5)), Some(at(5))));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Scopes: words that a key carries to the backend. Six of them have a meaning in Keygate itself.
+//! Scopes: words that a key carries to the backend. Seven of them have a meaning in Keygate itself.
 
 use thiserror::Error as ThisError;
 
@@ -14,10 +14,20 @@ pub const ACTIVITY_READ: &str = "activity:read";
 pub const USERS_WRITE: &str = "users:write";
 /// Opens sessions for the users of the workspace. Only administrators grant it.
 pub const SESSIONS_WRITE: &str = "sessions:write";
-/// Reserved for the introspection of other users' credentials.
+/// Introspects the credentials of the workspace.
 pub const TOKENS_INTROSPECT: &str = "tokens:introspect";
 /// Holds every scope and acts on everyone's keys.
 pub const WORKSPACE_ADMIN: &str = "workspace:admin";
+
+/// The scopes that have a meaning in Keygate itself. No other API acts on them.
+const OWN: [&str; 7] =
+    [KEYS_READ, KEYS_WRITE, ACTIVITY_READ, USERS_WRITE, SESSIONS_WRITE, TOKENS_INTROSPECT, WORKSPACE_ADMIN];
+
+/// Whether a credential with these scopes holds one. An administrator holds every scope.
+#[must_use]
+pub fn hold(scopes: &[Scope], wanted: &str) -> bool {
+    scopes.iter().any(|held| [wanted, WORKSPACE_ADMIN].contains(&held.as_str()))
+}
 
 /// The maximum number of scopes of a key.
 pub const MAX_SCOPES: usize = 50;
@@ -55,11 +65,35 @@ impl Scope {
     pub fn workspace_admin() -> Self {
         Self(WORKSPACE_ADMIN.to_owned())
     }
+
+    /// Whether the scope has a meaning in Keygate itself.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        OWN.contains(&self.as_str())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scope_of_an_adopter_is_not_one_of_keygates_own() {
+        for (scope, is_own) in [
+            ("keys:read", true),
+            ("keys:write", true),
+            ("activity:read", true),
+            ("users:write", true),
+            ("sessions:write", true),
+            ("tokens:introspect", true),
+            ("workspace:admin", true),
+            ("orders:read", false),
+            ("keys:reader", false),
+            ("workspace", false),
+        ] {
+            assert_eq!(scope.parse::<Scope>().unwrap().is_own(), is_own, "{scope}");
+        }
+    }
 
     #[test]
     fn a_scope_is_a_word_and_has_no_wildcard() {

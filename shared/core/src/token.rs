@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::audience::Audience;
 use crate::credential::{FamilyId, KeyId, TokenId};
 use crate::endpoint_rule::EndpointRule;
 use crate::key::{Generation, Key};
@@ -40,7 +41,8 @@ pub struct Token {
     /// The generation of its key when it was issued.
     #[serde(flatten)]
     pub generation: Generation,
-    /// [`Key::rotation`] when it was issued, if it was issued to an old secret. It ends with the next rotation or handover.
+    /// [`Key::rotation`] when it was issued, if it was issued to an old secret. It ends with that overlap, and with the next
+    /// rotation or handover.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_in_overlap: Option<u64>,
     /// When it was issued.
@@ -58,8 +60,11 @@ impl Token {
     /// Whether it ended with its generation, or with the old secret that it was issued to.
     #[must_use]
     pub fn has_ended_with(&self, key: &TokenKey) -> bool {
+        let Key { rotation, previous_expires_at, .. } = &key.record;
         self.generation != key.generation
-            || self.made_in_overlap.is_some_and(|rotation| rotation != key.record.rotation)
+            || self
+                .made_in_overlap
+                .is_some_and(|made_in| made_in != *rotation || previous_expires_at.is_none())
     }
 }
 
@@ -124,6 +129,9 @@ pub struct Family {
     /// When the family was revoked, if it was.
     #[serde(default, with = "chrono::serde::ts_seconds_option", skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<DateTime<Utc>>,
+    /// The API that its grant named. Its access tokens are JWTs for this API, and nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<Audience>,
     /// When the last of its refresh tokens expires.
     #[serde(with = "chrono::serde::ts_seconds")]
     pub expires_at: DateTime<Utc>,
@@ -163,6 +171,7 @@ impl Family {
             used_at: None,
             siblings: 0,
             revoked_at: None,
+            resource: None,
             expires_at,
         }
     }
@@ -250,7 +259,7 @@ mod tests {
     #[test]
     fn a_token_ends_with_its_generation_and_with_the_old_secret_that_made_it() {
         let of_key = |generation, rotation| TokenKey {
-            record: Key { rotation, ..fixtures::key() },
+            record: Key { rotation, previous_expires_at: Some(at(9000)), ..fixtures::key() },
             generation: Generation::from_number(generation),
         };
         let token = fixtures::token();
@@ -260,6 +269,9 @@ mod tests {
         let of_old_secret = Token { made_in_overlap: Some(1), ..token };
         assert!(!of_old_secret.has_ended_with(&of_key(0, 1)));
         assert!(of_old_secret.has_ended_with(&of_key(0, 2)));
+        let mut after_overlap = of_key(0, 1);
+        after_overlap.record.previous_expires_at = None;
+        assert!(of_old_secret.has_ended_with(&after_overlap), "the overlap was ended before its time");
     }
 
     #[test]

@@ -634,11 +634,13 @@ mod tests {
         let generation = Generation::from_number(1);
         let revoked = Family { revoked_at: Some(at(1)), ..family() };
         let of_old_secret = || Token { made_in_overlap: Some(0), ..token() };
+        let in_overlap = || Key { previous_expires_at: Some(at(60)), ..key() };
         for (known, is_revoked) in [
             (verify_token_of(key(), token()), false),
             (verify_stored_token(token(), TokenKey { record: key(), generation }, None), true),
-            (verify_token_of(key(), of_old_secret()), false),
-            (verify_token_of(Key { rotation: 1, ..key() }, of_old_secret()), true),
+            (verify_token_of(in_overlap(), of_old_secret()), false),
+            (verify_token_of(key(), of_old_secret()), true),
+            (verify_token_of(Key { rotation: 1, ..in_overlap() }, of_old_secret()), true),
             (verify_stored_token(family_token(), token_key(key()), Some(family())), false),
             (verify_stored_token(family_token(), token_key(key()), Some(revoked)), true),
             (verify_stored_token(family_token(), token_key(key()), None), true),

@@ -7,8 +7,9 @@ use syn::visit::{Visit, visit_item, visit_path};
 use syn::{Attribute, Item, ItemUse, UseTree};
 
 /// The folders and single files of this crate, the lowest layer first. A file imports from its own folder and from lower layers.
-const LAYERS: [&str; 15] = [
+const LAYERS: [&str; 17] = [
     "logging",
+    "concurrency",
     "aws",
     "startup",
     "store",
@@ -19,6 +20,7 @@ const LAYERS: [&str; 15] = [
     "legacy",
     "tokens",
     "sessions",
+    "leaks",
     "users",
     "usage",
     "events",

@@ -38,26 +38,37 @@ pub(super) fn encode_secret(bytes: &[u8; 32]) -> Zeroizing<[u8; SECRET_LENGTH]> 
 
 /// Reads what [`encode_secret`] writes; `None` for a byte that is not a digit and for a number of more than 256 bits.
 pub(super) fn decode_secret(digits: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
-    let mut number = Zeroizing::new([0_u8; 32]);
-    for &digit in digits {
-        let mut carry = u16::from(value(digit)?);
-        for byte in number.iter_mut().rev() {
-            let product = u16::from(*byte) * 62 + carry;
-            [_, *byte] = product.to_be_bytes();
-            carry = product >> 8;
+    // Eight times 32 bits. Five digits are less than 2³⁰, so the number is multiplied once for each five of them.
+    let mut number = Zeroizing::new([0_u64; 8]);
+    for digits in digits.chunks(5) {
+        let mut carry = 0;
+        let mut factor = 1;
+        for &digit in digits {
+            carry = carry * 62 + value(digit)?;
+            factor *= 62;
+        }
+        for part in number.iter_mut().rev() {
+            let product = *part * factor + carry;
+            *part = product & u64::from(u32::MAX);
+            carry = product >> 32;
         }
         if carry != 0 {
             return None;
         }
     }
-    Some(number)
+    let mut bytes = Zeroizing::new([0; 32]);
+    for (bytes, part) in bytes.chunks_exact_mut(4).zip(number.iter()) {
+        bytes.copy_from_slice(&part.to_be_bytes()[4..]);
+    }
+    Some(bytes)
 }
 
-fn value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'A'..=b'Z' => Some(digit - b'A' + 10),
-        b'a'..=b'z' => Some(digit - b'a' + 36),
-        _ => None,
-    }
+fn value(digit: u8) -> Option<u64> {
+    let value = match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'A'..=b'Z' => digit - b'A' + 10,
+        b'a'..=b'z' => digit - b'a' + 36,
+        _ => return None,
+    };
+    Some(value.into())
 }

@@ -110,6 +110,13 @@ impl KeyId {
 }
 
 impl SessionId {
+    /// The millisecond in which the session was opened: a ULID begins with its time of creation.
+    #[must_use]
+    pub fn created_at(self) -> DateTime<Utc> {
+        let milliseconds = i64::try_from(self.0.timestamp_ms()).unwrap_or(0);
+        DateTime::from_timestamp_millis(milliseconds).unwrap_or_default()
+    }
+
     /// Draws an id for a session that is opened `now`.
     #[must_use]
     pub fn generate(now: DateTime<Utc>) -> Self {

@@ -247,9 +247,15 @@ impl Credential {
     }
 }
 
+/// The length of the shortest text of a credential's shape: an API key without its brand.
+const SHORTEST: usize = API_KEY.len() + 1 + ID_LENGTH + 1 + SECRET_LENGTH + CHECKSUM_LENGTH;
+
 /// Whether `text` contains anything of a credential's shape, of any brand, with a valid checksum or not.
 #[must_use]
 pub fn contains_credential(text: &str) -> bool {
+    if text.len() < SHORTEST {
+        return false;
+    }
     let has_shape = |(index, kind): (usize, &str), ids: usize| {
         let rest = &text[index + kind.len()..];
         // The cheap check first: a text that repeats the words of the forms is then read only once.

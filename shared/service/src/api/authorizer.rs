@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::api::authorizer_event::{AuthorizerEvent, AuthorizerPayload};
 use crate::api::authorizer_response::{AuthorizerResponse, AuthorizerResponseFormat};
+use crate::authorizer::decision_log::DecisionLog;
 use crate::authorizer::deferred::{DeferredWork, DeferredWorker};
 use crate::authorizer::limits::LimitEnforcer;
 use crate::authorizer::{AuthorizationResult, DecidesOnCalls};
@@ -21,6 +22,8 @@ pub struct AuthorizerHandler<Authorizer> {
     pub authorizer: Authorizer,
     /// The limits of keys, which are checked last.
     pub limits: LimitEnforcer,
+    /// The log of its decisions.
+    pub log: DecisionLog,
     /// The queue of deferred work.
     pub deferred: DeferredWorker,
     /// The format of the response to an HTTP API.
@@ -71,12 +74,8 @@ impl<Authorizer: DecidesOnCalls> AuthorizerHandler<Authorizer> {
             response = Ok(event.limited(caller, refusal, self.format));
             is_limited = true;
         }
-        result.log(request_id, outcome);
+        self.log.write(request_id, &result, outcome);
         let origin = event.origin(&result.decision);
-        let mut work = result.deferred_work(origin, outcome, now);
-        if let Some(call) = work.call.as_mut().filter(|_| is_limited) {
-            call.works = false;
-        }
-        Ok((response, work))
+        Ok((response, result.deferred_work(origin, outcome, is_limited, now)))
     }
 }

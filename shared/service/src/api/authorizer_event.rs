@@ -1,4 +1,4 @@
-//! The events of API Gateway's custom authorizers.
+//! The events of the custom authorizers of API Gateway and of AppSync.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -66,6 +66,9 @@ pub(super) enum ApiKind {
     WebSocket,
     /// An HTTP API with payload 1.0, whose authorizers have no simple responses.
     Http1,
+    /// A GraphQL API of AppSync
+    /// (<https://docs.aws.amazon.com/appsync/latest/devguide/security-authz.html#aws-lambda-authorization>).
+    AppSync,
     /// An HTTP API with payload 2.0.
     Http2 {
         /// Whether the call came to the API's own host. A custom domain maps paths to stages, and AWS does not document
@@ -100,6 +103,9 @@ struct RawRequestContext {
     domain_name: Option<String>,
     http: Option<RawHttp>,
     identity: Option<RawIdentity>,
+    api_id: Option<String>,
+    /// Of AppSync alone: the GraphQL document.
+    query_string: Option<SecretString>,
 }
 
 #[derive(Deserialize)]
@@ -131,8 +137,32 @@ impl RawEvent {
             (Some("TOKEN" | "REQUEST"), None) => Ok(ApiKind::Rest),
             (Some("REQUEST"), Some("1.0")) => Ok(ApiKind::Http1),
             (Some("REQUEST"), Some("2.0")) => Ok(ApiKind::Http2 { is_own_host: self.is_own_host() }),
+            (None, None) if self.is_app_sync() => Ok(ApiKind::AppSync),
             _ => Err(UnknownEvent),
         }
+    }
+
+    /// Whether the event is AppSync's, which has no type: it has a token and the request of a GraphQL API, and nothing that API
+    /// Gateway writes.
+    fn is_app_sync(&self) -> bool {
+        let is_graphql = self.request_context.as_ref().is_some_and(|context| {
+            let has_all = context.api_id.is_some() && context.query_string.is_some();
+            let has_none = context.event_type.is_none()
+                && context.domain_name.is_none()
+                && context.http.is_none()
+                && context.identity.is_none();
+            has_all && has_none
+        });
+        let is_of_gateway = self.method_arn.is_some()
+            || self.route_arn.is_some()
+            || self.headers.is_some()
+            || self.multi_value_headers.is_some()
+            || self.query_string_parameters.is_some()
+            || self.multi_value_query_string_parameters.is_some()
+            || self.http_method.is_some()
+            || self.resource.is_some()
+            || self.route_key.is_some();
+        self.authorization_token.is_some() && is_graphql && !is_of_gateway
     }
 
     /// Whether the called host is `<api>.execute-api.<region>.<suffix>`, as of every API without a custom domain.
@@ -177,8 +207,17 @@ impl RawEvent {
     ///
     /// An event of the type `TOKEN` does not name the header that is its authorizer's identity source. If a header for
     /// legacy keys is configured, a value with a scheme counts as `Authorization`, and a single word as a legacy key.
-    fn credentials(&mut self, legacy_header: Option<&str>) -> (Vec<SecretString>, Vec<SecretString>) {
+    ///
+    /// The token of AppSync is the value of `Authorization`.
+    fn credentials(
+        &mut self,
+        api: &ApiKind,
+        legacy_header: Option<&str>,
+    ) -> (Vec<SecretString>, Vec<SecretString>) {
         let has_value = |value: &SecretString| !value.expose_secret().trim().is_empty();
+        if let ApiKind::AppSync = api {
+            return (self.authorization_token.take().filter(has_value).into_iter().collect(), Vec::new());
+        }
         if self.kind.as_deref() == Some("TOKEN") {
             let token = self.authorization_token.take().filter(has_value).into_iter();
             let has_scheme = |token: &SecretString| token.expose_secret().trim().contains(' ');
@@ -222,7 +261,7 @@ impl RawEvent {
 
 /// An event of an unknown kind. The error does not show the event, because it contains a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
-#[error("not an event of an authorizer of a REST, an HTTP or a WebSocket API")]
+#[error("not an event of an authorizer of a REST, an HTTP, a WebSocket or a GraphQL API")]
 pub struct UnknownEvent;
 
 impl AuthorizerEvent {
@@ -235,22 +274,28 @@ impl AuthorizerEvent {
     pub fn parse(json: &str, legacy: Option<&LegacyRules>) -> Result<Self, UnknownEvent> {
         let mut raw: RawEvent = serde_json::from_str(json).map_err(|_| UnknownEvent)?;
         let api = raw.api()?;
-        let arn =
-            if matches!(api, ApiKind::Http2 { .. }) { raw.route_arn.take() } else { raw.method_arn.take() };
+        let arn = match api {
+            ApiKind::Http2 { .. } => raw.route_arn.take(),
+            // AppSync tells the id of the API alone.
+            ApiKind::AppSync => Some(String::new()),
+            ApiKind::Rest | ApiKind::WebSocket | ApiKind::Http1 => raw.method_arn.take(),
+        };
         let arn = arn.ok_or(UnknownEvent)?;
         let has_credential_in_query = raw.has_credential_in_query(legacy);
         let is_private = raw.is_private();
-        let (authorization, legacy) = raw.credentials(legacy.and_then(|legacy| legacy.header.as_deref()));
+        let (authorization, legacy) =
+            raw.credentials(&api, legacy.and_then(|legacy| legacy.header.as_deref()));
         let origin = raw.origin(&arn);
         Ok(Self { api, arn, origin, authorization, legacy, has_credential_in_query, is_private })
     }
 
-    /// The id of the called API: the beginning of the resource of its ARN. Empty if the ARN has another form.
+    /// The id of the called API: the beginning of the resource of its ARN. Empty if the ARN has another form, and for a GraphQL API,
+    /// which is never the API that an authorizer is for alone.
     pub(super) fn api_id(&self) -> &str {
         self.arn.splitn(6, ':').nth(5).and_then(|resource| resource.split('/').next()).unwrap_or_default()
     }
 
-    /// The address of the sender. An event of the type `TOKEN` has none.
+    /// The address of the sender. An event of the type `TOKEN` has none, and neither has one of AppSync.
     pub(super) fn address(&self) -> Option<&str> {
         self.origin.source.as_deref()
     }
@@ -267,6 +312,10 @@ impl AuthorizerEvent {
         }
     }
 
+    fn is_bare(&self, value: &SecretString) -> bool {
+        matches!(self.api, ApiKind::AppSync) && !value.expose_secret().trim().contains(' ')
+    }
+
     /// The only header with a credential.
     ///
     /// # Errors
@@ -280,6 +329,8 @@ impl AuthorizerEvent {
         }
         match (self.authorization.as_slice(), self.legacy.as_slice()) {
             ([], []) => Ok(None),
+            // Clients of AppSync send a token with the scheme `Bearer` or without one.
+            ([one], []) if self.is_bare(one) => Ok(Some(CredentialHeader::Bare(one.expose_secret()))),
             ([one], []) => Ok(Some(CredentialHeader::Authorization(one.expose_secret()))),
             ([], [one]) => Ok(Some(CredentialHeader::Legacy(one.expose_secret()))),
             _ => Err(Refusal::Ambiguous),
@@ -300,13 +351,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::sample_events::{ARN, caller, http1, http2, request, token, websocket};
+    use crate::api::sample_events::{ARN, app_sync, caller, http1, http2, request, token, websocket};
 
     #[test]
     fn the_credential_is_found_in_every_kind_of_event() {
         let events = [
             token(),
             websocket(),
+            app_sync("Bearer x"),
             http1(&json!({"AuThorization": "Bearer x"})),
             http2(),
             request(&json!({"Authorization": ["Bearer x"]})),
@@ -404,6 +456,7 @@ mod tests {
             event.header().map(|header| match header {
                 None => "none".to_owned(),
                 Some(CredentialHeader::Authorization(value)) => format!("authorization {value}"),
+                Some(CredentialHeader::Bare(value)) => format!("bare {value}"),
                 Some(CredentialHeader::Legacy(value)) => format!("legacy {value}"),
             })
         };
@@ -481,6 +534,81 @@ mod tests {
         {
             assert_eq!(authorization(harmless, Value::Null), Ok(true));
         }
+    }
+
+    #[test]
+    fn a_client_of_app_sync_sends_its_token_with_a_scheme_or_without() {
+        let header = |token: &str, legacy: Option<&LegacyRules>| {
+            let event = AuthorizerEvent::parse(&app_sync(token), legacy).unwrap();
+            assert_eq!(
+                (event.api_id(), event.address()),
+                ("", None),
+                "no API's own authorizer takes it for a call"
+            );
+            match event.header() {
+                Ok(None) => "none".to_owned(),
+                Ok(Some(CredentialHeader::Authorization(value))) => format!("authorization {value}"),
+                Ok(Some(CredentialHeader::Bare(value))) => format!("bare {value}"),
+                other => panic!("{other:?}"),
+            }
+        };
+        for legacy in [None, Some(&legacy())] {
+            for (token, expected) in [
+                ("Bearer x", "authorization Bearer x"),
+                ("Basic x", "authorization Basic x"),
+                ("x", "bare x"),
+                ("old-0123abcd", "bare old-0123abcd"),
+                ("", "none"),
+                (" ", "none"),
+            ] {
+                assert_eq!(header(token, legacy), expected, "{token}");
+            }
+        }
+    }
+
+    /// An event is one of API Gateway or one of AppSync, and never decided on as the other.
+    #[test]
+    fn an_event_that_could_be_of_two_services_gets_no_decision() {
+        let with = |pointer: &str, name: &str, value: Value| {
+            let mut event: Value = serde_json::from_str(&app_sync("Bearer x")).unwrap();
+            event.pointer_mut(pointer).unwrap()[name] = value;
+            event.to_string()
+        };
+        let without = |pointer: &str, name: &str| {
+            let mut event: Value = serde_json::from_str(&app_sync("Bearer x")).unwrap();
+            event.pointer_mut(pointer).unwrap().as_object_mut().unwrap().remove(name);
+            event.to_string()
+        };
+        for event in [
+            without("", "authorizationToken"),
+            without("", "requestContext"),
+            without("/requestContext", "apiId"),
+            without("/requestContext", "queryString"),
+            with("", "authorizationToken", json!(7)),
+            with("", "type", json!("REQUEST")),
+            with("", "type", json!("APPSYNC")),
+            with("", "version", json!("2.0")),
+            with("", "methodArn", json!(ARN)),
+            with("", "routeArn", json!(ARN)),
+            with("", "headers", json!({})),
+            with("", "multiValueHeaders", json!({})),
+            with("", "queryStringParameters", json!({})),
+            with("", "multiValueQueryStringParameters", json!({})),
+            with("", "httpMethod", json!("POST")),
+            with("", "resource", json!("/graphql")),
+            with("", "routeKey", json!("POST /graphql")),
+            with("/requestContext", "eventType", json!("CONNECT")),
+            with("/requestContext", "domainName", json!("abcdef123.execute-api.eu-west-1.amazonaws.com")),
+            with("/requestContext", "http", json!({"method": "POST"})),
+            with("/requestContext", "identity", json!({"sourceIp": "203.0.113.7"})),
+            with("/requestContext", "queryString", Value::Null),
+        ] {
+            assert_eq!(AuthorizerEvent::parse(&event, None).unwrap_err(), UnknownEvent, "{event}");
+        }
+        // With these members API Gateway's own event stays its own.
+        let mut token_event: Value = serde_json::from_str(&token()).unwrap();
+        token_event["requestContext"] = json!({"apiId": "x", "queryString": "query { x }"});
+        assert_eq!(AuthorizerEvent::parse(&token_event.to_string(), None).unwrap().api_id(), "abcdef123");
     }
 
     #[test]

@@ -7,12 +7,15 @@
 //! | WebSocket API, `$connect` | `type`, `requestContext.eventType` | policy | error |
 //! | HTTP API, payload 1.0 | `type`, `version` | policy | denial |
 //! | HTTP API, payload 2.0 | `type`, `version` | policy, or a simple response if so configured | denial |
+//! | GraphQL API of AppSync | `requestContext.queryString`, no `type` | `isAuthorized` | denial |
 //!
 //! The error is `Unauthorized`, which REST and WebSocket APIs turn into a 401. An HTTP API returns 401 only for a missing
 //! header and 500 for every error, so its refusal is a denial, which becomes a 403. See
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-use-lambda-authorizer.html>,
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-lambda-auth.html> and
-//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>.
+//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>. A denial of AppSync is an
+//! `UnauthorizedException`:
+//! <https://docs.aws.amazon.com/appsync/latest/devguide/security-authz.html#aws-lambda-authorization>.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -24,7 +27,7 @@ use aws_lambda_events::apigw::{
 use aws_lambda_events::iam::{IamPolicyEffect, IamPolicyStatement};
 use keygate_core::audit_event::CallOutcome;
 use keygate_core::caller::Caller;
-use keygate_core::decision::Decision;
+use keygate_core::decision::{Decision, OUTSIDE_ENDPOINTS};
 use keygate_core::endpoint_rule::{self};
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::limit::LimitRefusal;
@@ -75,7 +78,7 @@ impl AuthorizerResponseFormat {
     }
 }
 
-/// A response in the format of API Gateway.
+/// A response in the format of the service that asks.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum AuthorizerResponse {
@@ -83,15 +86,33 @@ pub enum AuthorizerResponse {
     Policy(ApiGatewayV2CustomAuthorizerIamPolicyResponse),
     /// A boolean decision, with the caller's context.
     Simple(ApiGatewayV2CustomAuthorizerSimpleResponse),
+    /// A boolean decision for AppSync, with the caller's context.
+    AppSync(AppSyncResponse),
+}
+
+/// A response to AppSync. It is never cached: AppSync would use it for every field of the API until a time is over, and Keygate could
+/// not clear it after a revocation.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AppSyncResponse {
+    is_authorized: bool,
+    /// Seconds. Without it AppSync would take the time that the API configures.
+    ttl_override: u32,
+    /// Strings, as resolvers find them in `$ctx.identity.resolverContext`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolver_context: Option<Box<AuthorizerContext>>,
+}
+
+impl AppSyncResponse {
+    fn new(context: Option<AuthorizerContext>) -> Self {
+        Self { is_authorized: context.is_some(), ttl_override: 0, resolver_context: context.map(Box::new) }
+    }
 }
 
 /// The refusal of a REST or WebSocket API: an error whose message is exactly `Unauthorized`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 #[error("{UNAUTHORIZED}")]
 pub struct Unauthorized;
-
-/// The reason, in one word, for refusing a call that the endpoint rules of its key do not allow.
-const OUTSIDE_ENDPOINTS: &str = "outside_endpoints";
 
 /// The global condition key with the address of the sender
 /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-sourceip>).
@@ -111,12 +132,15 @@ impl AuthorizerEvent {
         }
     }
 
-    /// The reason, in one word, for refusing the current call of an accepted caller, if it is refused.
+    /// The reason, in one word, for refusing the current call of an accepted caller, if it is refused. A GraphQL API has no routes,
+    /// its event no address, and one call can do the work of many, so it is for keys without rules, networks and limits.
     fn refusal(&self, caller: &Caller, form: AuthorizerResponseFormat) -> Option<&'static str> {
         if !self.is_within_endpoints(caller, form) {
             Some(OUTSIDE_ENDPOINTS)
         } else if !self.is_within_networks(caller, form) {
             Some(InactiveReason::OutsideNetworks.word())
+        } else if matches!(self.api, ApiKind::AppSync) && !caller.limits.is_empty() {
+            Some(LimitRefusal::NotEnforced.word())
         } else {
             None
         }
@@ -129,8 +153,11 @@ impl AuthorizerEvent {
         if networks.is_empty() {
             return true;
         }
-        let has_policy =
-            !matches!(self.api, ApiKind::Http2 { .. }) || form == AuthorizerResponseFormat::Policy;
+        let has_policy = match self.api {
+            ApiKind::AppSync => false,
+            ApiKind::Http2 { .. } => form == AuthorizerResponseFormat::Policy,
+            ApiKind::Rest | ApiKind::WebSocket | ApiKind::Http1 => true,
+        };
         let is_cached = !has_policy && form == AuthorizerResponseFormat::Simple;
         !is_cached
             && !self.is_private
@@ -144,7 +171,8 @@ impl AuthorizerEvent {
             return true;
         }
         match (&self.api, form) {
-            (ApiKind::Http2 { .. }, AuthorizerResponseFormat::Simple)
+            (ApiKind::AppSync, _)
+            | (ApiKind::Http2 { .. }, AuthorizerResponseFormat::Simple)
             | (ApiKind::Http2 { is_own_host: false }, AuthorizerResponseFormat::SimpleUncached) => false,
             (ApiKind::WebSocket, _) => endpoint_rule::allow_connect(rules),
             // API Gateway evaluates policies on the ARN, so this is the path that the rules are about. `rawPath` can have
@@ -179,6 +207,14 @@ impl AuthorizerEvent {
                 Ok(policy(REFUSED_PRINCIPAL, vec![self.deny_all()], None))
             }
             (Decision::Refused(_), ApiKind::Http2 { .. }, _) => Ok(simple(false, None)),
+            (Decision::Refused(_), ApiKind::AppSync, _) => {
+                Ok(AuthorizerResponse::AppSync(AppSyncResponse::new(None)))
+            }
+            (Decision::Accepted(caller), ApiKind::AppSync, _) => {
+                let is_allowed = self.refusal(caller, form).is_none();
+                let context = is_allowed.then(|| AuthorizerContext::of(caller));
+                Ok(AuthorizerResponse::AppSync(AppSyncResponse::new(context)))
+            }
             (
                 Decision::Accepted(caller),
                 ApiKind::Http2 { .. },
@@ -210,6 +246,8 @@ impl AuthorizerEvent {
                 ApiKind::Http2 { .. },
                 AuthorizerResponseFormat::Simple | AuthorizerResponseFormat::SimpleUncached,
             ) => simple(false, Some(&context)),
+            // It refuses keys with limits before their permits are counted.
+            (ApiKind::AppSync, _) => AuthorizerResponse::AppSync(AppSyncResponse::new(None)),
             (ApiKind::Rest | ApiKind::WebSocket | ApiKind::Http1 | ApiKind::Http2 { .. }, _) => {
                 policy(caller.user_id.as_str(), vec![self.deny_all()], Some(&context))
             }
@@ -343,7 +381,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::sample_events::{ARN, caller, http1, http2, request, token, websocket};
+    use crate::api::sample_events::{ARN, app_sync, caller, http1, http2, request, token, websocket};
 
     fn response(
         event: &str,
@@ -765,6 +803,57 @@ mod tests {
         for event in [token(), websocket(), http1(&json!({}))] {
             let policy = response(&event, &accepted, AuthorizerResponseFormat::Simple).unwrap();
             assert!(policy.get("policyDocument").is_some(), "{event}");
+        }
+    }
+
+    /// <https://docs.aws.amazon.com/appsync/latest/devguide/security-authz.html#aws-lambda-authorization>: the context is an object of
+    /// plain values, and 0 disables the cache.
+    #[test]
+    fn app_sync_gets_the_context_of_a_caller_and_caches_nothing() {
+        let mut full = caller(Some("2027-01-01T00:00:00Z"));
+        full.metadata = Metadata::parse(&json!({"env": "live"})).unwrap();
+        for form in [
+            AuthorizerResponseFormat::Policy,
+            AuthorizerResponseFormat::Simple,
+            AuthorizerResponseFormat::SimpleUncached,
+        ] {
+            let accepted = response(&app_sync("x"), &Decision::Accepted(full.clone()), form).unwrap();
+            let context = &accepted["resolverContext"];
+            assert_eq!((&accepted["isAuthorized"], &accepted["ttlOverride"]), (&json!(true), &json!(0)));
+            assert_eq!(
+                [&context["userId"], &context["workspaceId"], &context["metadata"], &context["expiresAt"]],
+                ["alice", "acme", "{\"env\":\"live\"}", "2027-01-01T00:00:00Z"]
+                    .map(|text| json!(text))
+                    .each_ref()
+            );
+            assert!(context.as_object().unwrap().values().all(Value::is_string), "{context}");
+            let refused = response(&app_sync("x"), &Decision::Refused(Refusal::Missing), form).unwrap();
+            assert_eq!(refused, json!({"isAuthorized": false, "ttlOverride": 0}));
+        }
+    }
+
+    #[test]
+    fn app_sync_is_refused_for_keys_with_rules_networks_or_limits() {
+        let restricted = |change: &dyn Fn(&mut Caller)| {
+            let mut key = caller(None);
+            change(&mut key);
+            Decision::Accepted(key)
+        };
+        for (decision, reason) in [
+            (restricted(&|key| key.endpoints = vec!["* /*".parse().unwrap()]), "outside_endpoints"),
+            (restricted(&|key| key.endpoints = vec!["POST /graphql".parse().unwrap()]), "outside_endpoints"),
+            (restricted(&|key| key.networks = vec!["0.0.0.0/0".parse().unwrap()]), "outside_networks"),
+            (
+                restricted(&|key| key.limits = vec!["10/second".parse().unwrap()].try_into().unwrap()),
+                "limits_not_enforced",
+            ),
+        ] {
+            for form in [AuthorizerResponseFormat::Policy, AuthorizerResponseFormat::SimpleUncached] {
+                let refused = response(&app_sync("x"), &decision, form).unwrap();
+                assert_eq!(refused, json!({"isAuthorized": false, "ttlOverride": 0}), "{decision:?}");
+                let event = AuthorizerEvent::parse(&app_sync("x"), None).unwrap();
+                assert_eq!(event.outcome(&decision, form), CallOutcome::Refused(reason));
+            }
         }
     }
 

@@ -30,10 +30,23 @@ pub async fn serve(
     environment: &Environment,
     handler: impl AsyncFn(ManagementRequest) -> Result<Response<Body>, Error>,
 ) -> Result<(), lambda_http::Error> {
+    serve_within(environment, HANDLER_TIMEOUT, handler).await
+}
+
+/// Serves requests like [`serve`], with another time limit of the handler.
+///
+/// # Errors
+///
+/// See [`serve`].
+pub async fn serve_within(
+    environment: &Environment,
+    limit: Duration,
+    handler: impl AsyncFn(ManagementRequest) -> Result<Response<Body>, Error>,
+) -> Result<(), lambda_http::Error> {
     let cors = Cors::from_environment(environment)?;
     run(async |invocation: Invocation, now| {
         let (format, request) = invocation.of_api();
-        Reply::of_api(format, respond(&cors, request, now, &handler).await)
+        Reply::of_api(format, respond_within(&cors, limit, request, now, &handler).await)
     })
     .await
 }
@@ -100,6 +113,16 @@ pub(super) async fn respond(
     now: DateTime<Utc>,
     handler: &impl AsyncFn(ManagementRequest) -> Result<Response<Body>, Error>,
 ) -> Response<Body> {
+    respond_within(cors, HANDLER_TIMEOUT, request, now, handler).await
+}
+
+async fn respond_within(
+    cors: &Cors,
+    limit: Duration,
+    request: Result<Request, Unreadable>,
+    now: DateTime<Utc>,
+    handler: &impl AsyncFn(ManagementRequest) -> Result<Response<Body>, Error>,
+) -> Response<Body> {
     let cors_headers =
         cors.of_request(request.as_ref().map_or(&HeaderMap::new(), |request| request.headers()));
     let (request_id, result) = match request {
@@ -109,7 +132,7 @@ pub(super) async fn respond(
         }
         Ok(request) => {
             let request_id = request_id(&request);
-            (request_id, in_time(handler(ManagementRequest::new(request, now))).await)
+            (request_id, within(limit, handler(ManagementRequest::new(request, now))).await)
         }
     };
     cors_headers.add_to(result.unwrap_or_else(|error| problem(&error, request_id)))
@@ -127,8 +150,15 @@ async fn respond_direct(
 
 /// The result of a handler, or an error if it takes longer than [`HANDLER_TIMEOUT`].
 pub(super) async fn in_time<T, E: From<Error>>(handled: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    let timeout = tokio::time::timeout(HANDLER_TIMEOUT, handled).await;
-    timeout.unwrap_or_else(|_| Err(Error::Timeout(HANDLER_TIMEOUT).into()))
+    within(HANDLER_TIMEOUT, handled).await
+}
+
+async fn within<T, E: From<Error>>(
+    limit: Duration,
+    handled: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let timeout = tokio::time::timeout(limit, handled).await;
+    timeout.unwrap_or_else(|_| Err(Error::Timeout(limit).into()))
 }
 
 #[cfg(test)]

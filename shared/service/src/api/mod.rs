@@ -5,6 +5,7 @@ pub mod authorizer;
 pub mod authorizer_context;
 pub mod authorizer_event;
 pub mod authorizer_response;
+pub mod console;
 mod cors;
 mod invocation;
 pub mod management;

@@ -19,12 +19,18 @@ use crate::api::cors::Cors;
 use crate::api::invocation::{Format, Invocation, Reply, Unreadable};
 use crate::api::management;
 use crate::api::problem::problem;
-use crate::api::request::{self, MAX_BODY_BYTES, ManagementRequest, has_content_coding, request_id};
+use crate::api::request::{
+    self, DirectRequest, MAX_BODY_BYTES, ManagementRequest, has_content_coding, request_id,
+};
 use crate::authorizer::call_counter::KeyCall;
 use crate::authorizer::deferred::{DeferredWork, DeferredWorker};
 use crate::tokens::client::{ClientAuthScheme, ClientRequest};
 use crate::tokens::parameters::FormParameters;
+use crate::tokens::server_metadata::METADATA_PATH;
 use crate::tokens::{OAuthError, RefusedCredential};
+
+/// How long a public document may be cached: far shorter than a key is published before it signs.
+const CACHEABLE: HeaderValue = HeaderValue::from_static("public, max-age=600");
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -42,11 +48,68 @@ pub async fn serve(
     handler: impl AsyncFn(OAuthRequest) -> Result<Response<Body>, OAuthError>,
 ) -> Result<(), lambda_http::Error> {
     let cors = Cors::from_environment(environment)?;
+    let handler = without_work(handler);
     management::run(async |invocation: Invocation, now| {
         let (format, request) = invocation.of_api();
-        let (response, call) = respond(&cors, format, request, now, path, &handler).await;
-        deferred.submit(DeferredWork::of_call(call, now)).await;
+        let (response, work) = respond(&cors, format, request, now, path, &handler).await;
+        deferred.submit(work).await;
         Reply::of_api(format, response)
+    })
+    .await
+}
+
+/// Serves requests for public documents like [`serve`]. They present no credential, so there is no refusal to record.
+///
+/// # Errors
+///
+/// See [`management::serve`].
+pub async fn serve_documents(
+    environment: &Environment,
+    handler: impl AsyncFn(OAuthRequest) -> Result<Response<Body>, OAuthError>,
+) -> Result<(), lambda_http::Error> {
+    let cors = Cors::from_environment(environment)?;
+    let handler = without_work(handler);
+    management::run(async |invocation: Invocation, now| {
+        let (format, request) = invocation.of_api();
+        let (response, _) = respond(&cors, format, request, now, METADATA_PATH, &handler).await;
+        Reply::of_api(format, response)
+    })
+    .await
+}
+
+/// Serves requests like [`serve`], and passes direct invocations, which IAM has authorized, to `direct`. Each handler also returns
+/// the deferred work of its response.
+///
+/// # Errors
+///
+/// See [`management::serve`].
+pub async fn serve_with_direct(
+    environment: &Environment,
+    deferred: &DeferredWorker,
+    path: &'static str,
+    handler: impl AsyncFn(OAuthRequest) -> Result<(Response<Body>, DeferredWork), OAuthError>,
+    direct: impl AsyncFn(DirectRequest) -> Result<(Response<Body>, DeferredWork), Error>,
+) -> Result<(), lambda_http::Error> {
+    let cors = Cors::from_environment(environment)?;
+    management::run(async |invocation: Invocation, now| {
+        let (reply, work) = match invocation {
+            Invocation::Direct(request) => {
+                let request_id = request_id(&request);
+                match management::in_time(direct(DirectRequest::new(request, now))).await {
+                    Ok((response, work)) => (Reply::direct(response), work),
+                    Err(error) => {
+                        (Reply::direct(problem(&error, request_id)), DeferredWork::of_call(None, now))
+                    }
+                }
+            }
+            invocation => {
+                let (format, request) = invocation.of_api();
+                let (response, work) = respond(&cors, format, request, now, path, &handler).await;
+                (Reply::of_api(format, response), work)
+            }
+        };
+        deferred.submit(work).await;
+        reply
     })
     .await
 }
@@ -64,34 +127,49 @@ pub async fn serve_with_management(
     management_handler: impl AsyncFn(ManagementRequest) -> Result<Response<Body>, Error>,
 ) -> Result<(), lambda_http::Error> {
     let cors = Cors::from_environment(environment)?;
+    let handler = without_work(handler);
     management::run(async |invocation: Invocation, now| {
         let (format, request) = invocation.of_api();
-        let (response, call) = match format {
-            Format::V1 => (management::respond(&cors, request, now, &management_handler).await, None),
+        let (response, work) = match format {
+            Format::V1 => {
+                let response = management::respond(&cors, request, now, &management_handler).await;
+                (response, DeferredWork::of_call(None, now))
+            }
             Format::V2 => respond(&cors, format, request, now, path, &handler).await,
         };
-        deferred.submit(DeferredWork::of_call(call, now)).await;
+        deferred.submit(work).await;
         Reply::of_api(format, response)
     })
     .await
 }
 
-/// The response to a request, and the call to record in the audit trail, if any.
+/// A handler whose responses have no deferred work.
+fn without_work(
+    handler: impl AsyncFn(OAuthRequest) -> Result<Response<Body>, OAuthError>,
+) -> impl AsyncFn(OAuthRequest) -> Result<(Response<Body>, DeferredWork), OAuthError> {
+    async move |request: OAuthRequest| {
+        let nothing = DeferredWork::of_call(None, request.now);
+        Ok((handler(request).await?, nothing))
+    }
+}
+
+/// The response to a request, and its deferred work: that of the handler, or a refused client in the audit trail.
 async fn respond(
     cors: &Cors,
     format: Format,
     request: Result<Request, Unreadable>,
     now: DateTime<Utc>,
     path: &'static str,
-    handler: &impl AsyncFn(OAuthRequest) -> Result<Response<Body>, OAuthError>,
-) -> (Response<Body>, Option<KeyCall>) {
+    handler: &impl AsyncFn(OAuthRequest) -> Result<(Response<Body>, DeferredWork), OAuthError>,
+) -> (Response<Body>, DeferredWork) {
+    let nothing = DeferredWork::of_call(None, now);
     let cors_headers =
         cors.of_request(request.as_ref().map_or(&HeaderMap::new(), |request| request.headers()));
     let request = match request {
         Ok(request) if *request.method() == Method::OPTIONS => {
             let response = cors.preflight(&cors_headers);
             let response = response.unwrap_or_else(|error| problem(&error, request_id(&request)));
-            return (cors_headers.add_to(response), None);
+            return (cors_headers.add_to(response), nothing);
         }
         Ok(request) => request,
         Err(unreadable) => {
@@ -101,15 +179,16 @@ async fn respond(
                     error_response(&unreadable_request(&unreadable), unreadable.request_id.as_deref())
                 }
             };
-            return (cors_headers.add_to(response), None);
+            return (cors_headers.add_to(response), nothing);
         }
     };
     let (request_id, source) = (request_id(&request), request::origin(&request).source);
     match management::in_time(handler(OAuthRequest { request, now })).await {
-        Ok(response) => (cors_headers.add_to(response), None),
+        Ok((response, work)) => (cors_headers.add_to(response), work),
         Err(error) => {
             let response = error_response(&error, request_id.as_deref());
-            (cors_headers.add_to(response), refused_call(&error, path, source, now))
+            let refused = refused_call(&error, path, source, now);
+            (cors_headers.add_to(response), DeferredWork::of_call(refused, now))
         }
     }
 }
@@ -146,10 +225,16 @@ pub struct OAuthRequest {
 }
 
 impl OAuthRequest {
-    /// The method.
+    /// The path.
     #[must_use]
-    pub fn method(&self) -> &Method {
-        self.request.method()
+    pub fn path(&self) -> &str {
+        self.request.raw_http_path()
+    }
+
+    /// When the request arrived.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
     }
 
     /// The request of a client with its credentials and parameters.
@@ -165,6 +250,12 @@ impl OAuthRequest {
             origin: request::origin(&self.request),
             now: self.now,
         })
+    }
+
+    /// The id of the request, for the log. Empty if the event has none.
+    #[must_use]
+    pub fn request_id(&self) -> String {
+        request_id(&self.request).unwrap_or_default()
     }
 
     fn authorization(&self) -> Option<Authorization<'_>> {
@@ -207,6 +298,15 @@ impl OAuthRequest {
     }
 }
 
+/// A public document, which caches may store for ten minutes.
+pub fn document(body: &impl Serialize) -> Response<Body> {
+    let mut response = with_body(StatusCode::OK, body);
+    let headers = response.headers_mut();
+    headers.remove(PRAGMA);
+    headers.insert(CACHE_CONTROL, CACHEABLE);
+    response
+}
+
 /// A response with a body. Caches must not store it.
 pub fn json(body: &impl Serialize) -> Response<Body> {
     with_body(StatusCode::OK, body)
@@ -225,7 +325,7 @@ fn error_response(error: &OAuthError, request_id: Option<&str>) -> Response<Body
         error: &'static str,
         error_description: &'a str,
     }
-    let too_many;
+    let (too_many, lacking);
     let (status, code, description) = match error {
         OAuthError::InvalidRequest(detail) => (StatusCode::BAD_REQUEST, "invalid_request", detail.as_str()),
         OAuthError::InvalidClient(..) | OAuthError::RefusedClient(..) => {
@@ -235,6 +335,10 @@ fn error_response(error: &OAuthError, request_id: Option<&str>) -> Response<Body
         OAuthError::UnauthorizedClient(_) => {
             let description = "This requires an API key with its current secret.";
             (StatusCode::BAD_REQUEST, "unauthorized_client", description)
+        }
+        OAuthError::InsufficientScope(scope) => {
+            lacking = format!("This requires an API key with the scope {scope}.");
+            (StatusCode::FORBIDDEN, "insufficient_scope", lacking.as_str())
         }
         OAuthError::Failed(Error::CallerRemoved) => {
             let description = "The user of this client was removed.";
@@ -256,6 +360,16 @@ fn error_response(error: &OAuthError, request_id: Option<&str>) -> Response<Body
             (StatusCode::BAD_REQUEST, "unsupported_grant_type", description)
         }
         OAuthError::InvalidScope(detail) => (StatusCode::BAD_REQUEST, "invalid_scope", detail.as_str()),
+        OAuthError::InvalidTarget(detail) => (StatusCode::BAD_REQUEST, "invalid_target", *detail),
+        OAuthError::RestrictedKey => {
+            let description = "A key with endpoint rules, networks or limits gets no JWT, because the API could not enforce \
+                               them. Leave out resource.";
+            (StatusCode::BAD_REQUEST, "unauthorized_client", description)
+        }
+        OAuthError::IrrevocableToken => {
+            let description = "A JWT cannot be revoked. It ends by its expiry.";
+            (StatusCode::BAD_REQUEST, "unsupported_token_type", description)
+        }
         OAuthError::UnsupportedTokenType => {
             let description =
                 "Only the management API can end an API key: delete, disable or rotate it there.";
@@ -286,6 +400,11 @@ fn error_response(error: &OAuthError, request_id: Option<&str>) -> Response<Body
             ClientAuthScheme::Bearer => "Bearer realm=\"keygate\", error=\"invalid_token\"",
         };
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    if let OAuthError::InsufficientScope(scope) = error {
+        // RFC 6750, section 3.
+        let challenge = format!("Bearer realm=\"keygate\", error=\"insufficient_scope\", scope=\"{scope}\"");
+        headers.insert(WWW_AUTHENTICATE, challenge.try_into().expect("a scope is a word"));
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));

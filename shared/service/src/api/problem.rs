@@ -79,13 +79,16 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::InsufficientCredential(_) => {
             (StatusCode::FORBIDDEN, "insufficient_credential", "Insufficient credential")
         }
+        Error::InvalidSignature => (StatusCode::FORBIDDEN, "invalid_signature", "Invalid signature"),
         Error::NotYourKey => (StatusCode::FORBIDDEN, "forbidden", "Forbidden"),
         Error::CallerRemoved => (StatusCode::FORBIDDEN, "caller_removed", "Caller removed"),
         Error::NotFound
         | Error::NoSuchToken
         | Error::NoSuchSession
+        | Error::NoSuchFile
         | Error::NoSuchLegacyKey
         | Error::NoLegacyKeys
+        | Error::NoGitHubReports
         | Error::NoOrigin => (StatusCode::NOT_FOUND, "not_found", "Not found"),
         Error::InvalidPageCode => (StatusCode::BAD_REQUEST, "invalid_page_code", "Invalid page code"),
         Error::NoSuchWorkspace => (StatusCode::NOT_FOUND, "no_such_workspace", "No such workspace"),
@@ -97,6 +100,7 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::AlreadyBootstrapped => (StatusCode::CONFLICT, "already_bootstrapped", "Already bootstrapped"),
         Error::OwnUser => (StatusCode::CONFLICT, "own_user", "Own user"),
         Error::RemovalLimit(_) => (StatusCode::CONFLICT, "removal_limit", "Removal limit"),
+        Error::KeyLeaked => (StatusCode::CONFLICT, "key_leaked", "Key leaked"),
         // `UserReinstated` reaches no client, because only background work returns it.
         Error::Conflict | Error::UserReinstated => (StatusCode::CONFLICT, "conflict", "Conflict"),
         Error::PreconditionFailed => {
@@ -154,11 +158,14 @@ fn detail(error: &Error) -> String {
         }
         Error::NoSuchToken => "The key does not have this token.",
         Error::NoSuchSession => "The session does not exist, or has ended.",
+        Error::NoSuchFile => "The keys page has no such file.",
         Error::InvalidPageCode => {
             "The page code is unknown, used or expired, or its session has ended. Open a new session."
         }
         Error::NoSuchLegacyKey => "The legacy key does not exist in this workspace.",
         Error::NoLegacyKeys => "This deployment accepts no legacy keys.",
+        Error::NoGitHubReports => "This deployment accepts no reports of GitHub: GitHubReports is not true.",
+        Error::InvalidSignature => "The report is not signed with a key that GitHub publishes.",
         Error::NoSuchWorkspace => "The workspace does not exist. Bootstrap it first.",
         Error::TooManyKeys => {
             "You have too many keys for a list of your own keys. Delete some, or use a key with the scope keys:read."
@@ -185,6 +192,9 @@ fn detail(error: &Error) -> String {
                 "The user is unknown in this workspace, and {limit} unknown users were removed from it, the maximum. \
                  A user who has or had a key can always be removed."
             );
+        }
+        Error::KeyLeaked => {
+            "The key is disabled, because its secret was reported as leaked. Rotate it without an overlap: that enables it."
         }
         Error::Conflict | Error::UserReinstated => {
             "The key was changed at the same time. Read it and try again."
@@ -266,6 +276,10 @@ mod tests {
             (Error::LimitsNotEnforced, 409, "limits_not_enforced"),
             (Error::NoSuchSession, 404, "not_found"),
             (Error::InvalidPageCode, 400, "invalid_page_code"),
+            (Error::NoSuchFile, 404, "not_found"),
+            (Error::KeyLeaked, 409, "key_leaked"),
+            (Error::NoGitHubReports, 404, "not_found"),
+            (Error::InvalidSignature, 403, "invalid_signature"),
         ]
     }
 
@@ -309,6 +323,10 @@ mod tests {
             Error::LimitsNotEnforced => 35,
             Error::NoSuchSession => 36,
             Error::InvalidPageCode => 37,
+            Error::NoSuchFile => 38,
+            Error::KeyLeaked => 39,
+            Error::NoGitHubReports => 40,
+            Error::InvalidSignature => 41,
         }
     }
 

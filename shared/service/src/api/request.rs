@@ -7,7 +7,7 @@ use keygate_core::credential::{KeyId, SessionId, TokenId};
 use keygate_core::error::{Error, InvalidField, Place};
 use keygate_core::idempotency::IdempotencyKey;
 use keygate_core::identity::UserId;
-use lambda_http::http::header::{CONTENT_ENCODING, CONTENT_TYPE, IF_MATCH};
+use lambda_http::http::header::{CONTENT_ENCODING, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use lambda_http::http::{HeaderValue, Method};
 use lambda_http::request::RequestContext as GatewayContext;
 use lambda_http::{Request, RequestExt};
@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::api::authorizer_context::AuthorizerContext;
 use crate::keys::precondition::IfMatch;
+use crate::leaks::github_signature::{KEY_ID_HEADER, ReportSignature, SIGNATURE_HEADER};
 
 const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -53,6 +54,15 @@ impl ManagementRequest {
     #[must_use]
     pub fn method(&self) -> &Method {
         self.request.method()
+    }
+
+    /// The path of the route in the API's document, such as `/leaks`; none if the event does not name it.
+    #[must_use]
+    pub fn route(&self) -> Option<&str> {
+        match self.request.request_context_ref() {
+            Some(GatewayContext::ApiGatewayV1(context)) => context.resource_path.as_deref(),
+            _ => None,
+        }
     }
 
     /// The time at which the request arrived.
@@ -105,6 +115,17 @@ impl ManagementRequest {
         })
     }
 
+    /// The name of a file of the keys page in the path; none for the page itself.
+    #[must_use]
+    pub fn file(&self) -> Option<&str> {
+        self.path_parameter("file")
+    }
+
+    /// The `If-None-Match` headers.
+    pub fn if_none_match(&self) -> impl Iterator<Item = &str> {
+        self.request.headers().get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok())
+    }
+
     fn path_parameter(&self, name: &str) -> Option<&str> {
         self.request.path_parameters_ref().and_then(|path| path.first(name))
     }
@@ -150,6 +171,20 @@ impl ManagementRequest {
         Ok(())
     }
 
+    /// The signature of a report of GitHub.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InvalidSignature`]: one of its headers is missing or repeated.
+    pub fn report_signature(&self) -> Result<ReportSignature<'_>, Error> {
+        let header = |name: &str| {
+            let mut values = self.request.headers().get_all(name).iter();
+            let only = values.next().filter(|_| values.next().is_none());
+            only.and_then(|value| value.to_str().ok()).ok_or(Error::InvalidSignature)
+        };
+        Ok(ReportSignature { key_id: header(KEY_ID_HEADER)?, signature: header(SIGNATURE_HEADER)? })
+    }
+
     /// The address of the keys page: `/console` beside the path of `POST /sessions`, which is this request.
     ///
     /// # Errors
@@ -193,7 +228,16 @@ impl ManagementRequest {
     /// - [`Error::Coded`]: the body is compressed or otherwise encoded.
     /// - [`Error::TooLarge`]: the body is longer than [`MAX_BODY_BYTES`].
     pub fn json(&self) -> Result<&[u8], Error> {
-        body(&self.request, &[JSON])
+        body(&self.request, &[JSON], MAX_BODY_BYTES)
+    }
+
+    /// The body of at most `max_len` bytes, if its `Content-Type` is JSON or missing.
+    ///
+    /// # Errors
+    ///
+    /// See [`Self::json`].
+    pub fn json_up_to(&self, max_len: usize) -> Result<&[u8], Error> {
+        body(&self.request, &[JSON], max_len)
     }
 
     /// The body, if its `Content-Type` is JSON, a merge patch (RFC 7396) or missing.
@@ -202,7 +246,7 @@ impl ManagementRequest {
     ///
     /// See [`Self::json`].
     pub fn merge_patch(&self) -> Result<&[u8], Error> {
-        body(&self.request, &[JSON, MERGE_PATCH])
+        body(&self.request, &[JSON, MERGE_PATCH], MAX_BODY_BYTES)
     }
 }
 
@@ -223,6 +267,12 @@ impl DirectRequest {
         self.request.body()
     }
 
+    /// The id of the invocation, for the log.
+    #[must_use]
+    pub fn request_id(&self) -> String {
+        request_id(&self.request).unwrap_or_default()
+    }
+
     /// The time at which the invocation began.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
@@ -241,7 +291,7 @@ pub(super) fn origin(request: &Request) -> RequestOrigin {
     RequestOrigin { method: Some(request.method().to_string()), path: path.map(str::to_owned), source }
 }
 
-fn body<'a>(request: &'a Request, media_types: &[&str]) -> Result<&'a [u8], Error> {
+fn body<'a>(request: &'a Request, media_types: &[&str], max_len: usize) -> Result<&'a [u8], Error> {
     let declared = request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
     let declared = declared.map(|value| value.split(';').next().unwrap_or_default().trim());
     if declared
@@ -253,7 +303,7 @@ fn body<'a>(request: &'a Request, media_types: &[&str]) -> Result<&'a [u8], Erro
         return Err(Error::Coded);
     }
     let body: &[u8] = request.body();
-    if body.len() > MAX_BODY_BYTES { Err(Error::TooLarge(MAX_BODY_BYTES)) } else { Ok(body) }
+    if body.len() > max_len { Err(Error::TooLarge(max_len)) } else { Ok(body) }
 }
 
 /// Whether the body is declared to have a content coding (RFC 9110, section 8.4). Keygate decodes none.
@@ -314,6 +364,28 @@ mod tests {
             let request =
                 ManagementRequest::new(Request::default().with_path_parameters(parameters), Utc::now());
             assert_eq!(request.user_id().ok().as_ref().map(UserId::as_str), user, "{encoded}");
+        }
+    }
+
+    #[test]
+    fn a_signature_has_each_of_its_headers_once() {
+        let signed = [(KEY_ID_HEADER, "id"), (SIGNATURE_HEADER, "MEQ=")];
+        for (headers, found) in [
+            (vec![signed[0], signed[1]], Some(("id", "MEQ="))),
+            (vec![signed[0]], None),
+            (vec![signed[1]], None),
+            (vec![signed[0], signed[1], signed[1]], None),
+            (vec![signed[0], (KEY_ID_HEADER, "other"), signed[1]], None),
+            (vec![signed[0], (SIGNATURE_HEADER, "\u{e9}")], None),
+        ] {
+            let mut request = Request::default();
+            for (name, value) in &headers {
+                request.headers_mut().append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            let request = ManagementRequest::new(request, Utc::now());
+            let signature = request.report_signature();
+            let signature = signature.map(|signature| (signature.key_id, signature.signature));
+            assert_eq!(signature.ok(), found, "{headers:?}");
         }
     }
 

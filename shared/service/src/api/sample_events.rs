@@ -1,4 +1,4 @@
-//! Authorizer events as API Gateway sends them, and a caller, for the unit tests.
+//! Authorizer events as API Gateway and AppSync send them, and a caller, for the unit tests.
 
 use chrono::DateTime;
 use keygate_core::caller::{Caller, CallerKey};
@@ -49,6 +49,17 @@ pub(super) fn websocket() -> String {
     json!({"type": "REQUEST", "methodArn": CONNECT_ARN, "headers": {"Authorization": "Bearer x"},
         "multiValueHeaders": {"Authorization": ["Bearer x"]},
         "requestContext": {"routeKey": "$connect", "eventType": "CONNECT", "connectionId": "c", "stage": "test"}})
+    .to_string()
+}
+
+/// As in <https://docs.aws.amazon.com/appsync/latest/devguide/security-authz.html#aws-lambda-authorization>.
+pub(super) fn app_sync(token: &str) -> String {
+    json!({"authorizationToken": token,
+        "requestContext": {"apiId": "giy7kumfmvcqvbedntjwjvagii", "accountId": "123456789012",
+            "requestId": "b80ed838-14c6-4500-b4c3-b694c7bef086",
+            "queryString": "query Order($id: ID!) { order(id: $id) { id } }", "operationName": "Order",
+            "variables": {"id": "7"}},
+        "requestHeaders": {"authorization": token, "x-forwarded-for": "203.0.113.7"}})
     .to_string()
 }
 

@@ -14,7 +14,6 @@
 //!
 //! The time of an event is that of the log entry, not a member of the line.
 
-use aws_sdk_dynamodb::Client;
 use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::audit_event::{AuditEvent, CallOutcome};
 use keygate_core::context::RequestOrigin;
@@ -28,6 +27,7 @@ use ulid::Ulid;
 
 use crate::authorizer::settings::{UsageSource, usage_retention};
 use crate::authorizer::usage_counter::UsageCounter;
+use crate::aws::dynamodb::DynamoDb;
 use crate::store::WriteOutcome;
 use crate::store::activity::ActivityTable;
 use crate::store::usage::UsageTable;
@@ -93,7 +93,7 @@ impl AccessLogRecorder {
     /// # Errors
     ///
     /// [`InvalidVariable`] when a variable is missing or invalid.
-    pub fn new(client: &Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+    pub fn new(client: &DynamoDb, environment: &Environment) -> Result<Self, InvalidVariable> {
         let counted_in = match UsageSource::from_environment(environment)? {
             UsageSource::Authorizer => None,
             UsageSource::AccessLogs => {

@@ -60,22 +60,22 @@ pub struct CallCounter {
     due: VecDeque<(DateTime<Utc>, CallGroup)>,
 }
 
-impl CallCounter {
-    /// `CALL_ACTIVITY`: how calls of one key with one method to one route are written to the audit trail: `minute` (the default)
-    /// for one event a minute with a count, `each` for one event for each call, `off` for none.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidVariable`] when it has another value.
-    pub fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
-        match environment.text("CALL_ACTIVITY") {
-            None | Some("minute") => Ok(Self::new(Some(MINUTE))),
-            Some("each") => Ok(Self::new(Some(TimeDelta::zero()))),
-            Some("off") => Ok(Self::new(None)),
-            Some(_) => Err(InvalidVariable::new("CALL_ACTIVITY", "must be minute, each or off")),
-        }
+/// `CALL_ACTIVITY`: how calls of one key with one method to one route are written to the audit trail: `minute` (the default) for one
+/// event a minute with a count, `each` for one event for each call, `off` for none. Returns the interval between two events.
+///
+/// # Errors
+///
+/// [`InvalidVariable`] when it has another value.
+pub fn interval(environment: &Environment) -> Result<Option<TimeDelta>, InvalidVariable> {
+    match environment.text("CALL_ACTIVITY") {
+        None | Some("minute") => Ok(Some(MINUTE)),
+        Some("each") => Ok(Some(TimeDelta::zero())),
+        Some("off") => Ok(None),
+        Some(_) => Err(InvalidVariable::new("CALL_ACTIVITY", "must be minute, each or off")),
     }
+}
 
+impl CallCounter {
     /// A counter with an `interval` between two events: zero makes each call an event, `None` writes no calls. Calls with a
     /// credential that does not work have an interval of at least a [`MINUTE`].
     #[must_use]

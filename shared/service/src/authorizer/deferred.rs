@@ -13,7 +13,6 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_dynamodb::Client;
 use chrono::{DateTime, TimeDelta, Utc};
 use keygate_core::audit_event::CallOutcome;
 use keygate_core::credential::{KeyId, TokenId};
@@ -30,12 +29,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use crate::authorizer::call_counter::{CallCounter, KeyCall, MINUTE};
+use crate::authorizer::call_counter::{self, CallCounter, KeyCall, MINUTE};
 use crate::authorizer::metrics::LookupSource;
 use crate::authorizer::metrics::{Counter, Latency, Metrics};
 use crate::authorizer::settings::{UsageSource, deferred_budget, usage_retention};
 use crate::authorizer::usage_counter::UsageCounter;
 use crate::authorizer::written_uses::WrittenUses;
+use crate::aws::dynamodb::DynamoDb;
 use crate::logging;
 use crate::store::activity::ActivityTable;
 use crate::store::keys::KeysTable;
@@ -149,6 +149,8 @@ pub struct DeferredWriter {
     pub budget: Duration,
     /// The calls that are not yet in the audit trail.
     pub calls: Mutex<CallCounter>,
+    /// Whether calls are recorded in the audit trail. Refused clients of the OAuth API always are.
+    pub records_calls: bool,
     /// The metrics that are not yet in the log; `None` in a function without metrics.
     pub metrics: Option<Mutex<Metrics>>,
 }
@@ -180,30 +182,31 @@ impl DeferredWriter {
     /// # Errors
     ///
     /// [`InvalidVariable`] when the name of a table is missing, or a setting is wrong.
-    pub fn of_authorizer(dynamodb: &Client, environment: &Environment) -> Result<Self, InvalidVariable> {
-        let last_used_interval = environment.seconds("LAST_USED_INTERVAL", 900, 0..=86_400)?;
-        let usage_writer = UsageWriter {
-            keys: KeysTable::new(dynamodb.clone(), environment)?,
-            usage: UsageTable::new(dynamodb.clone(), environment)?,
-            counter: match UsageSource::from_environment(environment)? {
-                UsageSource::Authorizer => Some(UsageCounter::new(last_used_interval).into()),
-                UsageSource::AccessLogs => None,
-            },
-            usage_retention: usage_retention(environment)?,
-            written: WrittenUses::default(),
-            tokens: TokensTable::new(dynamodb.clone(), environment)?,
-            legacy_keys: match legacy_credential::sunset(environment)? {
-                Some(_) => Some(LegacyKeysTable::new(dynamodb.clone(), environment)?),
-                None => None,
-            },
-            last_used_interval,
-        };
+    pub fn of_authorizer(dynamodb: &DynamoDb, environment: &Environment) -> Result<Self, InvalidVariable> {
+        let source = UsageSource::from_environment(environment)?;
         Ok(Self {
-            usage_writer: Some(usage_writer),
+            usage_writer: Some(UsageWriter::new(dynamodb, environment, source)?),
             activity: ActivityTable::new(dynamodb.clone(), environment)?,
             budget: deferred_budget(environment)?,
-            calls: CallCounter::from_environment(environment)?.into(),
+            calls: CallCounter::new(call_counter::interval(environment)?).into(),
+            records_calls: true,
             metrics: Some(Metrics::from_environment(environment)?.into()),
+        })
+    }
+
+    /// The writer of introspection: the use of keys, and in the audit trail calls as the authorizer records them, and refused clients.
+    /// It counts calls whatever counts those of the authorizer, because no access log has them.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when the name of a table is missing, or a setting is wrong.
+    pub fn of_introspection(dynamodb: &DynamoDb, environment: &Environment) -> Result<Self, InvalidVariable> {
+        let interval = call_counter::interval(environment)?;
+        Ok(Self {
+            usage_writer: Some(UsageWriter::new(dynamodb, environment, UsageSource::Authorizer)?),
+            calls: CallCounter::new(interval.or(Some(MINUTE))).into(),
+            records_calls: interval.is_some(),
+            ..Self::of_oauth(dynamodb.clone(), environment)?
         })
     }
 
@@ -212,12 +215,13 @@ impl DeferredWriter {
     /// # Errors
     ///
     /// [`InvalidVariable`] when the name of the table is missing, or a setting is wrong.
-    pub fn of_oauth(dynamodb: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+    pub fn of_oauth(dynamodb: DynamoDb, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
             usage_writer: None,
             activity: ActivityTable::new(dynamodb, environment)?,
             budget: deferred_budget(environment)?,
             calls: CallCounter::new(Some(MINUTE)).into(),
+            records_calls: false,
             metrics: None,
         })
     }
@@ -246,12 +250,14 @@ impl DeferredWriter {
         });
         let events = {
             let mut calls = lock(&self.calls);
-            if let Some(call) = call {
+            // Without an outcome it is a refused client.
+            if let Some(call) = call.filter(|_| self.records_calls || outcome.is_none()) {
                 calls.count(call);
             }
             calls.due(at, MAX_WRITES)
         };
         let deadline = Instant::now() + self.budget;
+        // Each write is in a box: a call of the SDK is a future of many kilobytes, and most invocations write nothing.
         let write_usage = async {
             if let (Some(usage), Some(writer)) = (usage, &self.usage_writer) {
                 self.attempt(Some(usage.key_id), deadline, writer.write(&usage, at)).await;
@@ -259,15 +265,15 @@ impl DeferredWriter {
         };
         let write_events = async {
             for event in &events {
-                self.attempt(event.key_id, deadline, async { self.activity.append(event).await.map(drop) })
-                    .await;
+                let append = async { self.activity.append(event).await.map(drop) };
+                self.attempt(event.key_id, deadline, Box::pin(append)).await;
             }
         };
         let write_calls = async {
             if let (Some(calls), Some(writer)) = (calls, &self.usage_writer) {
                 for calls in calls {
                     let write = writer.usage.add_calls(calls, writer.usage_retention);
-                    self.attempt(Some(calls.key_id), deadline, write).await;
+                    self.attempt(Some(calls.key_id), deadline, Box::pin(write)).await;
                 }
             }
         };
@@ -361,25 +367,50 @@ impl DeferredWriter {
 type LeftWrite = Pin<Box<dyn Future<Output = (Option<KeyId>, Result<(), Error>)> + Send>>;
 
 impl UsageWriter {
+    fn new(
+        dynamodb: &DynamoDb,
+        environment: &Environment,
+        source: UsageSource,
+    ) -> Result<Self, InvalidVariable> {
+        let last_used_interval = environment.seconds("LAST_USED_INTERVAL", 900, 0..=86_400)?;
+        Ok(Self {
+            keys: KeysTable::new(dynamodb.clone(), environment)?,
+            usage: UsageTable::new(dynamodb.clone(), environment)?,
+            counter: match source {
+                UsageSource::Authorizer => Some(UsageCounter::new(last_used_interval).into()),
+                UsageSource::AccessLogs => None,
+            },
+            usage_retention: usage_retention(environment)?,
+            written: WrittenUses::default(),
+            tokens: TokensTable::new(dynamodb.clone(), environment)?,
+            legacy_keys: match legacy_credential::sunset(environment)? {
+                Some(_) => Some(LegacyKeysTable::new(dynamodb.clone(), environment)?),
+                None => None,
+            },
+            last_used_interval,
+        })
+    }
+
     async fn write(&self, usage: &KeyUsage, at: DateTime<Utc>) -> Result<(), Error> {
         let due = at - self.last_used_interval;
         let is_due = |last: &Option<DateTime<Utc>>| last.is_none_or(|last| last <= due);
         let key_id = usage.key_id;
         if !matches!(usage.target, UsageTarget::LegacyKey { .. }) && self.written.is_due(key_id, due) {
-            self.usage.mark_used(key_id, &LastUse { at, from: usage.from.clone() }, due).await?;
+            let last_use = LastUse { at, from: usage.from.clone() };
+            Box::pin(self.usage.mark_used(key_id, &last_use, due)).await?;
             self.written.remember(key_id, at);
         }
         match (&usage.target, &self.legacy_keys) {
             (UsageTarget::Token { id, last_used_at }, _) if is_due(last_used_at) => {
-                self.tokens.mark_used((key_id, *id), at, due).await?;
+                Box::pin(self.tokens.mark_used((key_id, *id), at, due)).await?;
             }
             (UsageTarget::LegacyKey { hash, last_used_at }, Some(legacy_keys)) if is_due(last_used_at) => {
-                legacy_keys.mark_used(hash, at, due).await?;
+                Box::pin(legacy_keys.mark_used(hash, at, due)).await?;
             }
             _ => {}
         }
         if let Some(Rehash { stored, renewed }) = &usage.rehash {
-            self.keys.rehash(usage.key_id, stored, renewed).await?;
+            Box::pin(self.keys.rehash(usage.key_id, stored, renewed)).await?;
         }
         Ok(())
     }
@@ -445,7 +476,7 @@ impl DeferredWorker {
                     tracing::warn!("extension ended: deferred work lost");
                 }
             }
-            Self::Handler(writer) => Box::pin(writer.write(work)).await,
+            Self::Handler(writer) => writer.write(work).await,
         }
     }
 }
@@ -461,7 +492,7 @@ async fn write_next(queue: Arc<Queue>) -> Result<(), lambda_extension::Error> {
     if let Some(work) = queue.receiver.lock().await.recv().await {
         // The handler has just returned: let the runtime send the response first.
         tokio::task::yield_now().await;
-        Box::pin(queue.writer.write(work)).await;
+        queue.writer.write(work).await;
     }
     Ok(())
 }

@@ -7,7 +7,6 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_dynamodb::Client;
 use chrono::{DateTime, Utc};
 use keygate_core::credential::KeyId;
 use keygate_core::environment::{Environment, InvalidVariable};
@@ -18,6 +17,7 @@ use lru::LruCache;
 use tokio::time::{Instant, timeout_at};
 
 use crate::authorizer::settings;
+use crate::aws::dynamodb::DynamoDb;
 use crate::store::limit_windows::ReservationOutcome;
 use crate::store::usage::UsageTable;
 
@@ -50,7 +50,7 @@ impl LimitEnforcer {
     /// # Errors
     ///
     /// [`InvalidVariable`] when the name of the table is missing, or a setting is wrong.
-    pub fn new(without_retries: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+    pub fn new(without_retries: DynamoDb, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
             is_uncached: limit::are_enforced(environment)?,
             budget: settings::budget(environment)?,
@@ -92,7 +92,8 @@ impl LimitEnforcer {
                 Taken::Lacking(_) if attempt == MAX_ATTEMPTS => break,
                 Taken::Lacking(reservation) => reservation,
             };
-            let reserved = self.usage.reserve_permits(id, &reservation);
+            // In a box, because most calls reserve nothing.
+            let reserved = Box::pin(self.usage.reserve_permits(id, &reservation));
             let reserved = timeout_at(started + self.budget, reserved).await;
             let out_of_time = |_| Error::Unavailable {
                 service: "DynamoDB",

@@ -81,11 +81,14 @@ impl ManagementAuthorizer {
         Ok(AuthorizationResult { decision, owner: None, credential, lookup, usage: None })
     }
 
-    /// Whether the user of a session or the one who opened it was removed.
+    /// Whether the user of a session or the one who opened it was removed since it was opened. Who was reinstated has no part in
+    /// sessions from before.
     async fn has_removed_user(&self, caller: &Caller) -> Result<bool, Error> {
-        let opened_by = caller.session.as_ref().map(|session| &session.opened_by);
-        let users: Vec<_> = std::iter::once(&caller.user_id).chain(opened_by).collect();
-        Ok(self.users.standing(&caller.workspace_id, &users).await? != UserStanding::Present)
+        let session = caller.session.as_ref();
+        let users: Vec<_> =
+            std::iter::once(&caller.user_id).chain(session.map(|session| &session.opened_by)).collect();
+        let since = session.map(|session| session.id.created_at());
+        Ok(self.users.standing(&caller.workspace_id, &users, since).await? != UserStanding::Present)
     }
 
     async fn decide_on_person(

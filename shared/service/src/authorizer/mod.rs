@@ -2,10 +2,12 @@
 
 pub mod cache;
 pub mod call_counter;
+pub mod decision_log;
 pub mod deferred;
 pub mod limits;
 pub mod management;
 pub mod metrics;
+pub mod presented;
 pub mod settings;
 pub mod usage_counter;
 pub mod verifier;
@@ -22,13 +24,15 @@ use keygate_core::credential_class::CredentialKind;
 use keygate_core::decision::{Decision, Refusal};
 use keygate_core::error::Error;
 use keygate_core::key::KeyOwner;
-use keygate_core::legacy_credential::{LegacyCredential, LegacyRules};
+use keygate_core::legacy_credential::LegacyRules;
+use keygate_core::pepper::Peppers;
 use keygate_core::verification::{InactiveReason, MatchedHash, Verification};
 
-use crate::authorizer::cache::{Cache, Fingerprint, Verdict};
+use crate::authorizer::cache::{Cache, Verdict};
 use crate::authorizer::call_counter::KeyCall;
 use crate::authorizer::deferred::{DeferredWork, KeyUsage, Rehash};
 use crate::authorizer::metrics::LookupSource;
+use crate::authorizer::presented::PresentedCredential;
 use crate::authorizer::verifier::{TimedVerification, Verifier};
 
 /// A decision, and how it was made.
@@ -54,56 +58,58 @@ impl AuthorizationResult {
         Self { decision, owner: None, credential: None, lookup: LookupSource::None, usage: None }
     }
 
-    /// Writes the decision to the log. `outcome` is that of the call, which may lie outside of the key's endpoint rules. The user
-    /// of a person or a session is shown, because the key is not theirs.
-    pub fn log(&self, request_id: &str, outcome: CallOutcome) {
-        let key_id = self.owner.as_ref().map(|owner| owner.key_id.to_string());
-        match (outcome, &self.decision) {
-            (CallOutcome::Allowed, Decision::Accepted(caller))
-                if caller.key.is_none() || caller.session.is_some() =>
-            {
-                let user_id = caller.user_id.as_str();
-                tracing::info!(request_id, user_id, decision = "allowed");
-            }
-            (CallOutcome::Allowed, _) => tracing::info!(request_id, key_id, decision = "allowed"),
-            (CallOutcome::Refused(reason), Decision::Refused(refusal)) => {
-                tracing::info!(request_id, key_id, decision = "refused", reason, detail = %refusal);
-            }
-            (CallOutcome::Refused(reason), Decision::Accepted(_)) => {
-                tracing::info!(request_id, key_id, decision = "refused", reason);
-            }
-        }
-    }
-
-    /// The deferred work for the decision. `origin` and `outcome` belong to the call, which was decided `at` that time.
+    /// The deferred work for the decision. `origin` and `outcome` belong to the call, which was decided `at` that time;
+    /// `is_limited` says whether the limits of the key refused it.
     #[must_use]
     pub fn deferred_work(
         self,
         origin: RequestOrigin,
         outcome: CallOutcome,
+        is_limited: bool,
         at: DateTime<Utc>,
     ) -> DeferredWork {
         let Self { decision, owner, credential, lookup, usage } = self;
-        let works = matches!(decision, Decision::Accepted(_));
+        let works = matches!(decision, Decision::Accepted(_)) && !is_limited;
         let usage = usage.map(|usage| KeyUsage { from: origin.source.clone(), ..usage });
         let call = owner.map(|owner| KeyCall { owner, credential, origin, outcome, works, at });
         DeferredWork { at, outcome: Some(outcome), lookup, call, usage }
     }
 
     fn new(
-        presented: &ParsedCredential,
+        presented: &PresentedCredential,
         verification: &Verification,
         lookup: LookupSource,
         now: DateTime<Utc>,
     ) -> Self {
-        let credential = Some(presented.kind());
         Self {
             decision: Decision::new(verification, now),
             owner: verification.owner(),
-            credential,
+            credential: presented.kind(),
             lookup,
             usage: None,
         }
+    }
+
+    /// The decision on a credential that was compared with the stored one, and the use of its key if it is accepted.
+    #[must_use]
+    pub fn of_stored(
+        presented: &PresentedCredential,
+        verified: &TimedVerification,
+        peppers: &Peppers,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let TimedVerification { verification, matched, took } = verified;
+        let mut result = Self::new(presented, verification, LookupSource::Store(*took), now);
+        if let (Decision::Accepted(_), Verification::Verified(known)) = (&result.decision, verification) {
+            let rehash = match (presented, matched) {
+                (PresentedCredential::Credential(credential), Some(matched)) => {
+                    rehash(peppers, credential, matched)
+                }
+                _ => None,
+            };
+            result.usage = Some(KeyUsage::new(known, rehash));
+        }
+        result
     }
 }
 
@@ -112,6 +118,8 @@ impl AuthorizationResult {
 pub enum CredentialHeader<'a> {
     /// The value of `Authorization`.
     Authorization(&'a str),
+    /// The credential alone, which AppSync passes without its scheme.
+    Bare(&'a str),
     /// The value of the header for legacy keys.
     Legacy(&'a str),
 }
@@ -120,33 +128,9 @@ impl fmt::Debug for CredentialHeader<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Authorization(_) => "Authorization([REDACTED])",
+            Self::Bare(_) => "Bare([REDACTED])",
             Self::Legacy(_) => "Legacy([REDACTED])",
         })
-    }
-}
-
-/// A credential that is well-formed, and not yet verified.
-#[derive(Debug)]
-enum ParsedCredential {
-    Credential(Credential),
-    /// A legacy key, and the sunset.
-    LegacyKey(LegacyCredential, DateTime<Utc>),
-}
-
-impl ParsedCredential {
-    fn kind(&self) -> CredentialKind {
-        match self {
-            Self::Credential(Credential { form: CredentialForm::ApiKey, .. }) => CredentialKind::ApiKey,
-            Self::Credential(_) => CredentialKind::AccessToken,
-            Self::LegacyKey(..) => CredentialKind::LegacyKey,
-        }
-    }
-
-    fn fingerprint(&self) -> Fingerprint {
-        match self {
-            Self::Credential(credential) => Fingerprint::of(credential),
-            Self::LegacyKey(key, _) => Fingerprint::of_legacy(key),
-        }
     }
 }
 
@@ -228,11 +212,7 @@ impl Authorizer {
         {
             return Ok(AuthorizationResult::new(&presented, &verification, LookupSource::Cache, now));
         }
-        let verified = match &presented {
-            ParsedCredential::Credential(credential) => self.verifier.verify(credential, now).await,
-            ParsedCredential::LegacyKey(key, sunset) => self.verifier.verify_legacy(key, *sunset).await,
-        };
-        let verified = match verified {
+        let verified = match self.verifier.verify_presented(&presented, now).await {
             Ok(verified) => verified,
             Err(failure @ Error::Unavailable { .. }) => {
                 // The cache has stale entries of accepted credentials only.
@@ -245,20 +225,12 @@ impl Authorizer {
             }
             Err(failure) => return Err(failure),
         };
-        let TimedVerification { verification, matched, took } = verified;
-        let mut result = AuthorizationResult::new(&presented, &verification, LookupSource::Store(took), now);
-        if let (Decision::Accepted(_), Verification::Verified(verified)) = (&result.decision, &verification) {
-            let rehash = match (&presented, matched) {
-                (ParsedCredential::Credential(credential), Some(matched)) => self.rehash(credential, matched),
-                _ => None,
-            };
-            result.usage = Some(KeyUsage::new(verified, rehash));
-        }
+        let result = AuthorizationResult::of_stored(&presented, &verified, &self.verifier.peppers, now);
         let verdict = match result.decision {
             Decision::Accepted(_) => Verdict::Accepted,
             Decision::Refused(_) => Verdict::Refused,
         };
-        self.cache.remember(fingerprint, verdict, verification, now);
+        self.cache.remember(fingerprint, verdict, verified.verification, now);
         Ok(result)
     }
 
@@ -268,53 +240,40 @@ impl Authorizer {
         &self,
         header: Option<CredentialHeader<'_>>,
         now: DateTime<Utc>,
-    ) -> Result<ParsedCredential, Refusal> {
-        let (text, malformed) = match header.ok_or(Refusal::Missing)? {
+    ) -> Result<PresentedCredential, Refusal> {
+        let header = header.ok_or(Refusal::Missing)?;
+        let text = match header {
             CredentialHeader::Authorization(value) => {
-                let token = match Authorization::parse(value).ok_or(Refusal::Missing)? {
+                match Authorization::parse(value).ok_or(Refusal::Missing)? {
                     // The scheme alone names no token.
                     Authorization::Bearer("") | Authorization::Basic(_) | Authorization::Other => {
                         return Err(Refusal::NotBearer);
                     }
                     Authorization::Bearer(token) => token,
-                };
-                match Credential::parse(token, &self.brand) {
-                    Ok(Credential { key_id, form: CredentialForm::RefreshToken(_), .. }) => {
-                        return Err(Refusal::Inactive(key_id, InactiveReason::RefreshToken));
-                    }
-                    Ok(Credential {
-                        key_id,
-                        form: CredentialForm::Session(_) | CredentialForm::PageCode(_),
-                        ..
-                    }) => return Err(Refusal::Inactive(key_id, InactiveReason::Session)),
-                    Ok(credential) => return Ok(ParsedCredential::Credential(credential)),
-                    Err(malformed) => (token, malformed),
                 }
             }
-            CredentialHeader::Legacy(value) => {
-                let text = value.trim();
-                (text, Credential::parse(text, &self.brand).err().unwrap_or(Malformed::Form))
-            }
+            CredentialHeader::Bare(value) | CredentialHeader::Legacy(value) => value.trim(),
         };
-        match &self.legacy {
-            // A text with this deployment's brand is never a legacy key.
-            Some(legacy) if malformed == Malformed::Brand => {
-                let key = legacy.recognise(text).ok_or(Refusal::Malformed(malformed))?;
-                if legacy.sunset <= now {
-                    Err(Refusal::Sunset)
-                } else {
-                    Ok(ParsedCredential::LegacyKey(key, legacy.sunset))
-                }
+        let presented = PresentedCredential::parse(text, &self.brand, self.legacy.as_ref(), now)?;
+        let PresentedCredential::Credential(Credential { key_id, form, .. }) = &presented else {
+            return Ok(presented);
+        };
+        match (header, form) {
+            (CredentialHeader::Legacy(_), _) => Err(Refusal::Malformed(Malformed::Form)),
+            (_, CredentialForm::ApiKey | CredentialForm::AccessToken(_)) => Ok(presented),
+            (_, CredentialForm::RefreshToken(_)) => {
+                Err(Refusal::Inactive(*key_id, InactiveReason::RefreshToken))
             }
-            _ => Err(Refusal::Malformed(malformed)),
+            (_, CredentialForm::Session(_) | CredentialForm::PageCode(_)) => {
+                Err(Refusal::Inactive(*key_id, InactiveReason::Session))
+            }
         }
     }
+}
 
-    /// The renewal of a key's hash that is not under the current pepper. The old secret of an overlap is not rehashed, because
-    /// it ends soon.
-    fn rehash(&self, credential: &Credential, matched: MatchedHash) -> Option<Rehash> {
-        let renewed =
-            self.verifier.peppers.renew(credential, &matched.hash).filter(|_| matched.is_current)?;
-        Some(Rehash { stored: matched.hash, renewed })
-    }
+/// The renewal of a key's hash that is not under the current pepper. The old secret of an overlap is not rehashed, because it
+/// ends soon.
+fn rehash(peppers: &Peppers, credential: &Credential, matched: &MatchedHash) -> Option<Rehash> {
+    let renewed = peppers.renew(credential, &matched.hash).filter(|_| matched.is_current)?;
+    Some(Rehash { stored: matched.hash.clone(), renewed })
 }

@@ -9,6 +9,7 @@ use keygate_core::legacy_credential::LegacyCredential;
 use keygate_core::pepper::Peppers;
 use keygate_core::verification::{self, MatchedHash, Verification};
 
+use crate::authorizer::presented::PresentedCredential;
 use crate::store::reader::CredentialReader;
 
 /// Verifies credentials. Each verification takes one strongly consistent read: of a key; of a token, its family and its key;
@@ -68,6 +69,22 @@ impl Verifier {
                 let verification = Verification::Unknown(Some(credential.key_id));
                 Ok(TimedVerification { verification, matched: None, took: Duration::ZERO })
             }
+        }
+    }
+
+    /// Verifies a credential of any kind that the adopters' APIs accept, or a refresh token. A session or a page code is unknown.
+    ///
+    /// # Errors
+    ///
+    /// See [`Self::verify`].
+    pub async fn verify_presented(
+        &self,
+        presented: &PresentedCredential,
+        now: DateTime<Utc>,
+    ) -> Result<TimedVerification, Error> {
+        match presented {
+            PresentedCredential::Credential(credential) => self.verify(credential, now).await,
+            PresentedCredential::LegacyKey(key, sunset) => self.verify_legacy(key, *sunset).await,
         }
     }
 

@@ -6,7 +6,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use crate::aws::Aws;
-use crate::aws::sigv4_client::{ServiceRequest, SigV4Client};
+use crate::aws::signature::ServiceRequest;
+use crate::aws::sigv4_client::SigV4Client;
 
 /// The characters that are percent-encoded in the path.
 const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');

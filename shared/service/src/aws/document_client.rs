@@ -1,4 +1,4 @@
-//! Reads public documents over HTTPS: those of an identity provider.
+//! Reads public documents over HTTPS, such as those of an identity provider.
 
 use std::time::Duration;
 

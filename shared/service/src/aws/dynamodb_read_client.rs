@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use http::Method;
 use keygate_core::error::Error;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
-use crate::aws::sigv4_client::{ServiceRequest, SigV4Client};
+use crate::aws::signature::ServiceRequest;
+use crate::aws::sigv4_client::SigV4Client;
 
 const SERVICE: &str = "DynamoDB";
 const CONTENT_TYPE: &str = "application/x-amz-json-1.0";
@@ -43,16 +44,17 @@ impl DynamoDbReadClient {
     pub(crate) async fn call<Response: DeserializeOwned>(
         &self,
         operation: &str,
-        request: &Value,
+        request: &impl Serialize,
     ) -> Result<Response, Error> {
         let target = format!("DynamoDB_20120810.{operation}");
-        let body = request.to_string();
+        let body = serde_json::to_vec(request)
+            .map_err(|_| Error::Broken("a read cannot be written as JSON".to_owned()))?;
         let request = ServiceRequest {
             service: "dynamodb",
             method: Method::POST,
             url: &self.url,
             headers: &[("content-type", CONTENT_TYPE), ("x-amz-target", &target)],
-            body: body.as_bytes(),
+            body: &body,
         };
         // serde's error is dropped, because it can quote the response.
         let response = self.sigv4.call_and_read(&request, |body| serde_json::from_slice(body).ok());
@@ -69,7 +71,7 @@ impl DynamoDbReadClient {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::aws::test_server::{TestServer, response};

@@ -3,14 +3,20 @@
 //! Each one is derived when an environment starts, by `kms:GenerateMac` over its label, and is not stored. So there is no
 //! ciphertext to keep, and while the KMS key is disabled no new environment can verify or forge a hash.
 
-use aws_sdk_kms::Client;
-use aws_sdk_kms::primitives::Blob;
-use aws_sdk_kms::types::MacAlgorithmSpec;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::Method;
+use hyper::body::Bytes;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
 use keygate_core::pepper::{MacKey, Peppers};
+use serde::Deserialize;
+use serde_json::json;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
+
+use crate::aws::signature::ServiceRequest;
+use crate::aws::sigv4_client::SigV4Client;
 
 /// The label of a pepper is this text and its version, so that the version alone tells how the pepper is derived.
 ///
@@ -125,48 +131,86 @@ impl MacKeySource {
     }
 }
 
-/// Derives all listed peppers concurrently.
-///
-/// # Errors
-///
-/// - [`Error::Unavailable`]: KMS refused the call or did not respond in time.
-/// - [`Error::Broken`]: KMS responded with a MAC that does not have 32 bytes.
-pub async fn derive(client: &Client, sources: MacKeySources) -> Result<Peppers, Error> {
-    let mut derivations: JoinSet<Result<MacKey, Error>> =
-        sources.versions.into_iter().map(|source| derive_one(client.clone(), source)).collect();
-    let mut keys = Vec::with_capacity(derivations.len());
-    while let Some(derived) = derivations.join_next().await {
-        keys.push(derived.map_err(|failure| Error::unavailable("KMS", &failure))??);
-    }
-    Ok(Peppers::new(keys, sources.current))
+/// Derives MAC keys.
+#[derive(Clone, Debug)]
+pub struct MacClient {
+    sigv4: SigV4Client,
+    url: String,
 }
 
-/// Derives one MAC key.
-///
-/// # Errors
-///
-/// As [`derive()`].
-pub async fn derive_one(client: Client, source: MacKeySource) -> Result<MacKey, Error> {
-    let response = client
-        .generate_mac()
-        .key_id(source.kms_key)
-        .mac_algorithm(MacAlgorithmSpec::HmacSha256)
-        .message(Blob::new(source.label))
-        .send()
-        .await
-        .map_err(|failure| Error::unavailable("KMS", &failure))?;
-    let mac = Zeroizing::new(response.mac.map(Blob::into_inner).unwrap_or_default());
-    let mut key = Zeroizing::new([0; 32]);
-    if mac.len() != key.len() {
-        return Err(Error::Broken(format!("KMS returned a MAC of {} bytes instead of 32", mac.len())));
+impl MacClient {
+    pub(crate) fn new(sigv4: SigV4Client, url: String) -> Self {
+        Self { sigv4, url }
     }
-    key.copy_from_slice(&mac);
-    Ok(MacKey::new(source.version, &key))
+
+    /// Derives all listed peppers concurrently.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: KMS refused the call or did not respond in time.
+    /// - [`Error::Broken`]: KMS responded with a MAC that does not have 32 bytes.
+    pub async fn derive(&self, sources: MacKeySources) -> Result<Peppers, Error> {
+        let derive = |source| {
+            let client = self.clone();
+            async move { client.derive_one(source).await }
+        };
+        let mut derivations: JoinSet<_> = sources.versions.into_iter().map(derive).collect();
+        let mut keys = Vec::with_capacity(derivations.len());
+        while let Some(derived) = derivations.join_next().await {
+            keys.push(derived.map_err(|failure| Error::unavailable("KMS", &failure))??);
+        }
+        Ok(Peppers::new(keys, sources.current))
+    }
+
+    /// Derives one MAC key.
+    ///
+    /// # Errors
+    ///
+    /// As [`derive`](Self::derive).
+    pub async fn derive_one(&self, source: MacKeySource) -> Result<MacKey, Error> {
+        let message = STANDARD.encode(source.label);
+        let body = json!({"KeyId": source.kms_key, "MacAlgorithm": "HMAC_SHA_256", "Message": message});
+        let body = body.to_string();
+        let request = ServiceRequest {
+            service: "kms",
+            method: Method::POST,
+            url: &self.url,
+            headers: &[
+                ("content-type", "application/x-amz-json-1.1"),
+                ("x-amz-target", "TrentService.GenerateMac"),
+            ],
+            body: body.as_bytes(),
+        };
+        // The request may be logged: it has an ARN and a label.
+        let mac = self.sigv4.call_and_read(&request, read_mac).await;
+        let mac = mac.map_err(|error| Error::Unavailable { service: "KMS", cause: error.with_message() })?;
+        let mut key = Zeroizing::new([0; 32]);
+        if mac.len() != key.len() {
+            return Err(Error::Broken(format!("KMS returned a MAC of {} bytes instead of 32", mac.len())));
+        }
+        key.copy_from_slice(&mac);
+        Ok(MacKey::new(source.version, &key))
+    }
+}
+
+fn read_mac(body: &Bytes) -> Option<Zeroizing<Vec<u8>>> {
+    #[derive(Deserialize)]
+    struct Response<'a> {
+        #[serde(rename = "Mac")]
+        mac: &'a str,
+    }
+    let Response { mac } = serde_json::from_slice(body).ok()?;
+    STANDARD.decode(mac).ok().map(Zeroizing::new)
 }
 
 #[cfg(test)]
 mod tests {
+    use chrono::Utc;
+    use keygate_core::credential::{Credential, CredentialForm, KeyId};
+    use serde_json::Value;
+
     use super::*;
+    use crate::aws::test_server::{ArrivedRequest, TestServer, response};
 
     const KEY: &str = "arn:aws:kms:eu-west-1:1:key/a";
 
@@ -216,6 +260,50 @@ mod tests {
         assert_eq!((one.version, one.label.as_str(), one.kms_key.as_str()), (1, "one", KEY));
         for wrong in ["", "one", "1:one", "1:one:key/a", "1::arn:aws:kms", "x:one:arn:a"] {
             assert!(source(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    async fn derive(responses: &[String]) -> (Result<Peppers, Error>, Vec<ArrivedRequest>) {
+        let server = TestServer::start(responses.to_vec());
+        let derived = server.aws().macs().derive(peppers(KEY, "1", "1").unwrap()).await;
+        (derived, server.requests())
+    }
+
+    fn mac(bytes: &[u8]) -> String {
+        response(
+            "200 OK",
+            &json!({"Mac": STANDARD.encode(bytes), "MacAlgorithm": "HMAC_SHA_256"}).to_string(),
+        )
+    }
+
+    /// A change of the request changes every pepper.
+    /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_GenerateMac.html>
+    #[tokio::test]
+    async fn a_pepper_is_the_mac_of_its_label() {
+        let (derived, requests) = derive(&[mac(&[7; 32])]).await;
+        let message = STANDARD.encode("keygate-pepper-1");
+        let request = json!({"KeyId": KEY, "MacAlgorithm": "HMAC_SHA_256", "Message": message});
+        assert_eq!(serde_json::from_slice::<Value>(&requests[0].body).unwrap(), request);
+        assert_eq!(requests[0].headers["x-amz-target"], "TrentService.GenerateMac");
+        assert!(requests[0].headers["authorization"].contains("/eu-west-1/kms/aws4_request"));
+
+        let expected = Peppers::new(vec![MacKey::new(1, &Zeroizing::new([7; 32]))], 1);
+        let credential = Credential::draw(KeyId::generate(Utc::now()), CredentialForm::ApiKey);
+        assert_eq!(derived.unwrap().hash(&credential).as_bytes(), expected.hash(&credential).as_bytes());
+    }
+
+    #[tokio::test]
+    async fn a_response_that_has_no_mac_derives_no_pepper() {
+        let (derived, _) = derive(&[mac(&[7; 31])]).await;
+        assert!(matches!(derived, Err(Error::Broken(_))), "{derived:?}");
+        let disabled = r#"{"__type": "DisabledException", "message": "the key is disabled"}"#;
+        for unusable in [
+            vec![response("400 Bad Request", disabled)],
+            vec![response("200 OK", r#"{"Mac": "no base64"}"#); 3],
+        ] {
+            let (derived, requests) = derive(&unusable).await;
+            assert!(matches!(derived, Err(Error::Unavailable { service: "KMS", .. })), "{derived:?}");
+            assert_eq!(requests.len(), unusable.len());
         }
     }
 }

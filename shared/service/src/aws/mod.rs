@@ -1,17 +1,22 @@
 //! The clients of AWS, made for a short cold start: configured by the variables that Lambda sets, without a search for
 //! profiles, and with TLS by `ring` and compiled-in root certificates.
 //!
-//! The SDK calls `DynamoDB` and KMS. [`SigV4Client`] calls the other services, and makes the reads that each request waits
-//! for: `docs/decisions/0026-one-signed-client.md` says why.
+//! The SDK calls `DynamoDB`, and KMS to sign JWTs. [`SigV4Client`] calls the other services, makes the reads that each request waits
+//! for, and derives the peppers: `docs/decisions/0026-one-signed-client.md` says why.
 
 pub mod async_invoke;
 pub(crate) mod backoff;
 pub mod document_client;
+pub mod dynamodb;
 pub mod dynamodb_read_client;
 mod http_client;
+mod kept_timer;
 pub mod kms;
+pub(crate) mod publication;
 mod service_clock;
 pub mod settings;
+pub(crate) mod signature;
+pub mod signing_key;
 pub mod sigv4_client;
 #[cfg(test)]
 pub(crate) mod test_server;
@@ -23,9 +28,11 @@ use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{AppName, BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use aws_types::SdkConfig;
 use document_client::DocumentClient;
+use dynamodb::DynamoDb;
 use dynamodb_read_client::DynamoDbReadClient;
 use http_client::HttpClient;
 use keygate_core::environment::InvalidVariable;
+use kms::MacClient;
 use secrecy::ExposeSecret;
 use sigv4_client::SigV4Client;
 
@@ -39,7 +46,7 @@ pub const MANAGEMENT_BUDGET: Duration = Duration::from_secs(3);
 
 /// Makes the clients of one function on demand, because each adds its code to the binary. They share one pool of
 /// connections.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Aws {
     settings: AwsSettings,
     function: String,
@@ -60,32 +67,26 @@ impl Aws {
         Ok(Self { settings: settings.clone(), function: function.to_owned(), budget, http })
     }
 
-    /// The SDK's client of `DynamoDB`.
-    ///
-    /// # Panics
-    ///
-    /// When the function's name is not a word of letters, digits and hyphens.
+    /// The SDK's client of `DynamoDB`. Its first use panics if the function's name is not a word of letters, digits and hyphens.
     #[must_use]
-    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        aws_sdk_dynamodb::Client::from_conf(self.dynamodb_config().build())
+    pub fn dynamodb(&self) -> DynamoDb {
+        let aws = self.clone();
+        DynamoDb::new(move || aws.dynamodb_config())
     }
 
-    /// The SDK's client of `DynamoDB` for writes that must not be repeated: it makes one attempt.
-    ///
-    /// # Panics
-    ///
-    /// As [`dynamodb`](Self::dynamodb).
+    /// The SDK's client of `DynamoDB` for writes that must not be repeated: it makes one attempt. It panics as
+    /// [`dynamodb`](Self::dynamodb) does.
     #[must_use]
-    pub fn dynamodb_without_retries(&self) -> aws_sdk_dynamodb::Client {
-        let config = self.dynamodb_config().retry_config(RetryConfig::disabled());
-        aws_sdk_dynamodb::Client::from_conf(config.build())
+    pub fn dynamodb_without_retries(&self) -> DynamoDb {
+        let aws = self.clone();
+        DynamoDb::new(move || aws.dynamodb_config().retry_config(RetryConfig::disabled()))
     }
 
     /// The SDK's client of KMS.
     ///
     /// # Panics
     ///
-    /// As [`dynamodb`](Self::dynamodb).
+    /// When the function's name is not a word of letters, digits and hyphens.
     #[must_use]
     pub fn kms(&self) -> aws_sdk_kms::Client {
         let mut config = aws_sdk_kms::config::Builder::from(&self.sdk_config());
@@ -101,6 +102,16 @@ impl Aws {
     #[must_use]
     pub fn dynamodb_read(&self) -> DynamoDbReadClient {
         DynamoDbReadClient::new(self.sigv4(), self.settings.dynamodb_url())
+    }
+
+    /// The client that derives MAC keys, for which every environment waits when it starts.
+    ///
+    /// # Panics
+    ///
+    /// As [`sigv4`](Self::sigv4).
+    #[must_use]
+    pub fn macs(&self) -> MacClient {
+        MacClient::new(self.sigv4(), self.settings.kms_url())
     }
 
     /// The client that reads public documents over HTTPS.

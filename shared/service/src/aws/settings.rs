@@ -71,6 +71,12 @@ impl AwsSettings {
         self.url("dynamodb", self.dynamodb_endpoint.as_ref())
     }
 
+    /// The endpoint of KMS.
+    #[must_use]
+    pub fn kms_url(&self) -> String {
+        self.url("kms", self.kms_endpoint.as_ref())
+    }
+
     /// The endpoint of Lambda.
     #[must_use]
     pub fn lambda_url(&self) -> String {

@@ -1,28 +1,27 @@
 //! Calls of AWS without an SDK: signed with Signature Version 4, sent, and retried within a budget.
 //!
-//! `docs/decisions/0026-one-signed-client.md` says which services are called this way. The signature is made by
-//! `aws-sigv4`, the crate that the SDK signs with.
+//! `docs/decisions/0026-one-signed-client.md` says which services are called this way.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_dynamodb::config::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningInstructions, SigningSettings, sign};
-use aws_sigv4::sign::v4;
-use aws_smithy_runtime_api::client::identity::Identity;
 use aws_smithy_types::body::SdkBody;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Bytes;
 use keygate_core::error::{Error, chain};
 use serde::Deserialize;
 use thiserror::Error as ThisError;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::aws::backoff::Backoff;
 use crate::aws::http_client::HttpClient;
+use crate::aws::kept_timer::KeptTimer;
 use crate::aws::service_clock::ServiceClock;
+use crate::aws::signature::{ServiceRequest, Signer};
 
 /// The maximum number of attempts of a call.
 const MAX_ATTEMPTS: u32 = 3;
@@ -44,23 +43,11 @@ const UNKNOWN_CREDENTIALS_CODES: [&str; 2] = ["InvalidClientTokenId", "Unrecogni
 pub struct SigV4Client {
     http: HttpClient,
     clock: ServiceClock,
-    identity: Identity,
-    region: String,
+    signer: Arc<Signer>,
+    timer: Arc<KeptTimer>,
     /// The `User-Agent`, which AWS logs with every call.
     user_agent: HeaderValue,
     budget: Duration,
-}
-
-/// One call. It has no `Debug`, because the body may hold a hash or an event.
-pub(crate) struct ServiceRequest<'a> {
-    /// The service's name in signatures.
-    pub(crate) service: &'static str,
-    pub(crate) method: Method,
-    /// An absolute URL whose path is percent-encoded.
-    pub(crate) url: &'a str,
-    /// Headers to sign and send, with their names in lower case.
-    pub(crate) headers: &'a [(&'static str, &'a str)],
-    pub(crate) body: &'a [u8],
 }
 
 /// Why a call has no result.
@@ -93,7 +80,7 @@ impl SigV4Client {
     ///
     /// # Panics
     ///
-    /// When `function` is not a word of letters, digits and hyphens.
+    /// When `function` is not a word of letters, digits and hyphens, or the session token cannot be a header.
     pub(crate) fn new(
         http: HttpClient,
         credentials: Credentials,
@@ -103,8 +90,9 @@ impl SigV4Client {
     ) -> Self {
         let user_agent = format!("keygate/{} app/keygate-{function}", env!("CARGO_PKG_VERSION"));
         let user_agent = user_agent.parse().expect("a function's name is a word");
-        let clock = ServiceClock::default();
-        Self { http, clock, identity: credentials.into(), region, user_agent, budget }
+        let signer = Signer::new(credentials, region).expect("AWS sets a session token that is a header");
+        let (clock, signer, timer) = (ServiceClock::default(), Arc::new(signer), Arc::default());
+        Self { http, clock, signer, timer, user_agent, budget }
     }
 
     /// How long one call with its attempts may take.
@@ -153,24 +141,21 @@ impl SigV4Client {
         deadline: Instant,
     ) -> Result<T, CallError> {
         let end = deadline.min(Instant::now() + self.budget / 2);
-        let response = timeout_at(end, self.exchange(request)).await;
-        let body = response.map_err(|_| CallError::no_response("out of time"))??;
+        let response = self.timer.until(end, self.exchange(request)).await;
+        let body = response.ok_or_else(|| CallError::no_response("out of time"))??;
         read(&body).ok_or_else(|| CallError::no_response("a response that cannot be read"))
     }
 
     async fn exchange(&self, request: &ServiceRequest<'_>) -> Result<Bytes, CallError> {
+        let url: Uri = request.url.parse().map_err(CallError::invalid_request)?;
         // Each attempt has a time of its own: a signature is valid for minutes only.
-        let signature =
-            self.sign(request, self.clock.time(SystemTime::now())).map_err(CallError::invalid_request)?;
-        let mut signed = Request::builder().method(&request.method).uri(request.url);
-        for (name, value) in request.headers {
-            signed = signed.header(*name, *value);
-        }
-        let mut signed = signed
-            .header(header::USER_AGENT, self.user_agent.clone())
-            .body(SdkBody::from(request.body))
-            .map_err(CallError::invalid_request)?;
-        signature.apply_to_request_http1x(&mut signed);
+        let time = self.clock.time(SystemTime::now());
+        let mut headers = self.signer.sign(request, &url, time).map_err(CallError::invalid_request)?;
+        headers.insert(header::USER_AGENT, self.user_agent.clone());
+        let mut signed = Request::new(SdkBody::from(request.body));
+        *signed.method_mut() = request.method.clone();
+        *signed.uri_mut() = url;
+        *signed.headers_mut() = headers;
 
         let (head, body) = self.http.send(signed).await.map_err(CallError::no_response)?.into_parts();
         let body = Limited::new(body, MAX_RESPONSE_LEN).collect().await;
@@ -182,25 +167,6 @@ impl SigV4Client {
             response.is_skewed = self.clock.correct(&response.code, &head.headers, SystemTime::now());
             Err(CallError::Refused(response))
         }
-    }
-
-    fn sign(
-        &self,
-        request: &ServiceRequest<'_>,
-        time: SystemTime,
-    ) -> Result<SigningInstructions, Box<dyn std::error::Error + Send + Sync>> {
-        let parameters = v4::SigningParams::builder()
-            .identity(&self.identity)
-            .region(&self.region)
-            .name(request.service)
-            .time(time)
-            .settings(SigningSettings::default())
-            .build()?
-            .into();
-        let headers = request.headers.iter().copied();
-        let body = SignableBody::Bytes(request.body);
-        let signable = SignableRequest::new(request.method.as_str(), request.url, headers, body)?;
-        Ok(sign(signable, &parameters)?.into_parts().0)
     }
 }
 
@@ -303,8 +269,9 @@ mod tests {
     use std::collections::BTreeMap;
     use std::net::TcpListener;
 
-    use chrono::{DateTime, Utc};
+    use hex::encode as hex;
     use hmac::{Hmac, KeyInit, Mac};
+    use http::Method;
     use sha2::{Digest, Sha256};
 
     use super::*;
@@ -314,40 +281,6 @@ mod tests {
         let headers =
             &[("content-type", "application/x-amz-json-1.1"), ("x-amz-target", "Service.Operation")];
         ServiceRequest { service: "service", method: Method::POST, url, headers, body: b"{}" }
-    }
-
-    /// The signature that AWS publishes for a request, with the credentials of its test suite.
-    #[test]
-    fn signatures_are_those_of_the_test_suite_of_aws() {
-        const TOKEN: &str = "AQoDYXdzEPT//////////wEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFqwAeMicRXmxfpSPfIeoIYRqTflfKD8YUuwthAx7mSEI/qkPpKPi/kMcGdQrmGdeehM4IC1NtBmUpp2wUE8phUZampKsburEDy0KPkyQDYwT7WZ0wq5VSXDvp75YU9HFvlRd8Tx6q6fE8YQcHNVXAkiY9q6d+xo0rKwT38xVqr7ZD0u0iPPkUL64lIZbqBAz+scqKmlzm8FDrypNC9Yjc8fPOLn9FX9KSYvKTr4rvx3iSIlTJabIQwj2ICCR/oLxBA==";
-        let time: DateTime<Utc> = "2015-08-30T12:36:00Z".parse().unwrap();
-        let sign = |token: Option<&str>| {
-            let credentials =
-                Credentials::new("AKIDEXAMPLE", SECRET_ACCESS_KEY, token.map(str::to_owned), None, "test");
-            let http = HttpClient::new(None, BUDGET).unwrap();
-            let client = SigV4Client::new(http, credentials, "us-east-1".to_owned(), "test", BUDGET);
-            let url = "https://example.amazonaws.com/";
-            let request =
-                ServiceRequest { service: "service", method: Method::POST, url, headers: &[], body: b"" };
-            let mut signed = Request::post(url).body(()).unwrap();
-            client.sign(&request, time.into()).unwrap().apply_to_request_http1x(&mut signed);
-            assert_eq!(signed.headers()["x-amz-date"], "20150830T123600Z");
-            signed.headers()["authorization"].to_str().unwrap().to_owned()
-        };
-        // https://github.com/awslabs/aws-c-auth/tree/v0.9.0/tests/aws-signing-test-suite/v4/post-vanilla
-        assert_eq!(
-            sign(None),
-            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
-             SignedHeaders=host;x-amz-date, \
-             Signature=5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"
-        );
-        // https://github.com/awslabs/aws-c-auth/tree/v0.9.0/tests/aws-signing-test-suite/v4/post-sts-header-before
-        assert_eq!(
-            sign(Some(TOKEN)),
-            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
-             SignedHeaders=host;x-amz-date;x-amz-security-token, \
-             Signature=85d96828115b5dc0cfc3bd16ad9e210dd772bbebba041836c64533a82be05ead"
-        );
     }
 
     /// Calculated from what arrives, as the receiver does it. The path is encoded twice in the canonical request.
@@ -387,20 +320,15 @@ mod tests {
             assert!(signed.contains(&format!("{name}:")), "{name} is not signed");
         }
         let canonical =
-            format!("POST\n{path}\n\n{signed}\n{}\n{}", parts["SignedHeaders"], hex(&Sha256::digest(body)));
-        let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
+            format!("POST\n{path}\n\n{signed}\n{}\n{}", parts["SignedHeaders"], hex(Sha256::digest(body)));
+        let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(Sha256::digest(canonical)));
         let key = format!("AWS4{SECRET_ACCESS_KEY}").into_bytes();
         let key = scope.split('/').fold(key, |key, part| mac(&key, part));
-        assert_eq!(parts["Signature"], hex(&mac(&key, &to_sign)));
+        assert_eq!(parts["Signature"], hex(mac(&key, &to_sign)));
     }
 
     fn mac(key: &[u8], text: &str) -> Vec<u8> {
         Hmac::<Sha256>::new_from_slice(key).unwrap().chain_update(text).finalize().into_bytes().to_vec()
-    }
-
-    fn hex(bytes: &[u8]) -> String {
-        let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        digits.map(|digit| char::from_digit(digit.into(), 16).unwrap()).collect()
     }
 
     #[test]

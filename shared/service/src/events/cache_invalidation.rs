@@ -19,7 +19,8 @@ use thiserror::Error as ThisError;
 
 use crate::authorizer::settings::CacheSettings;
 use crate::aws::Aws;
-use crate::aws::sigv4_client::{CallError, ServiceRequest, SigV4Client};
+use crate::aws::signature::ServiceRequest;
+use crate::aws::sigv4_client::{CallError, SigV4Client};
 
 /// The longest delay of a message in SQS.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-timers.html>
@@ -373,6 +374,7 @@ mod tests {
         for (action, changed, revokes) in [
             ("key.deleted", None, true),
             ("key.rotated", None, true),
+            ("key.leaked", None, true),
             ("key.overlap_ended", None, true),
             ("legacy.deleted", None, true),
             ("legacy.imported", None, false),

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::aws::Aws;
-use crate::aws::sigv4_client::{ServiceRequest, SigV4Client};
+use crate::aws::signature::ServiceRequest;
+use crate::aws::sigv4_client::SigV4Client;
 
 /// The maximum number of events in one call of `EventBridge`.
 /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>
@@ -38,6 +39,7 @@ pub struct OutboxEvent {
     changed: Option<Vec<String>>,
     expires_at: Option<String>,
     days_left: Option<u32>,
+    ended: Option<String>,
     metadata: Option<Metadata>,
 }
 
@@ -65,6 +67,8 @@ pub struct PublicEvent {
     expires_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     days_left: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Metadata>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,6 +100,7 @@ impl TryFrom<OutboxEvent> for PublicEvent {
             changed: stored.changed,
             expires_at: stored.expires_at,
             days_left: stored.days_left,
+            ended: stored.ended,
             metadata: stored.metadata,
             method: stored.method,
             path: stored.path,

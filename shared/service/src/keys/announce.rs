@@ -1,11 +1,13 @@
 //! Lifecycle events: Keygate announces them when they happen, not when a client looks at the key.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::TryStreamExt;
 use keygate_core::audit_event::{Action, AuditEvent, EventDetails};
 use keygate_core::error::Error;
 use keygate_core::lifecycle::LifecycleEvent;
 use tokio::time::Instant;
 
+use crate::concurrency::work_on;
 use crate::store::due_keys::{DueCursor, DueKey};
 use crate::store::{Store, WriteOutcome};
 
@@ -51,17 +53,15 @@ pub async fn announce_lifecycle(
         let mut place = Some(DueCursor::default());
         while let Some(page) = place {
             let (keys, next) = store.keys.due(hour, now, page).await?;
-            for due in keys {
-                if Instant::now() >= stop_at {
-                    return Ok(AnnounceSummary { caught_up: false, ..announced });
-                }
-                let Some(events) = announce(store, due, now).await? else {
-                    // The key has changed since the index was read, so this hour is not final yet.
-                    announced.caught_up = false;
-                    continue;
-                };
-                announced.events += events;
+            let due = keys.len();
+            let written = work_on(keys, stop_at, |due| announce(store, due, now));
+            let written: Vec<_> = written.try_collect().await?;
+            announced.events += written.iter().flatten().sum::<usize>();
+            if written.len() < due {
+                return Ok(AnnounceSummary { caught_up: false, ..announced });
             }
+            // Where a key has changed since the index was read, this hour is not final yet.
+            announced.caught_up &= written.iter().all(Option::is_some);
             place = next;
         }
         hour += HOUR;

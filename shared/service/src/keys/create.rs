@@ -19,8 +19,7 @@ use keygate_core::network::{MAX_NETWORKS, Network};
 use keygate_core::pepper::{MacKey, Peppers};
 use keygate_core::permissions::Permissions;
 use keygate_core::response_size::{self, ResponseParts};
-use keygate_core::rights::Operation;
-use keygate_core::scope::{KEYS_WRITE, MAX_SCOPES, Scope};
+use keygate_core::scope::{MAX_SCOPES, Scope};
 use keygate_core::time::whole_second;
 use keygate_core::unicode;
 use serde_json::{Value, json};
@@ -230,15 +229,13 @@ impl KeyCreator {
         idempotency_key: Option<&IdempotencyKey>,
     ) -> Result<RevealedKey, Error> {
         let (caller, now) = (&context.caller, context.now);
-        caller.require(KEYS_WRITE)?;
-        caller.may(Operation::CreateKey)?;
+        caller.require_to_create_keys()?;
         let canonical = request.canonical();
         let request = request.within_session(caller)?;
         let user_id = request.user_id.clone().unwrap_or_else(|| caller.user_id.clone());
         caller.require_to_act_for(&user_id)?;
         caller.require_all(request.permissions())?;
         request.scopes.iter().try_for_each(|scope| caller.require_to_grant(scope))?;
-        caller.require_unlimited()?;
         self.settings.require_enforced(&request.limits)?;
 
         let idempotent = idempotency_key.map(|idempotency_key| IdempotentRequest {
@@ -331,6 +328,7 @@ impl KeyCreator {
             expires_at: request.expires_at,
             ttl,
             disabled_at: None,
+            leaked_at: None,
             previous_expires_at: None,
             previous_transferred: false,
             unclaimed: false,

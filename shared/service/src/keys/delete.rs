@@ -4,8 +4,7 @@ use keygate_core::audit_event::{Action, AuditEvent};
 use keygate_core::context::RequestContext;
 use keygate_core::credential::KeyId;
 use keygate_core::error::Error;
-use keygate_core::rights::Operation;
-use keygate_core::scope::KEYS_WRITE;
+use keygate_core::key_action::KeyAction;
 
 use crate::keys::find;
 use crate::keys::precondition::IfMatch;
@@ -34,11 +33,10 @@ pub async fn delete(
     if_match: &IfMatch,
 ) -> Result<(), Error> {
     let caller = &context.caller;
-    caller.require(KEYS_WRITE)?;
-    caller.may_to(Operation::DeleteKey, id)?;
+    KeyAction::Delete.require_right(caller, id)?;
     for _ in 0..ATTEMPTS {
         let stored = find(&store.keys, context, id).await?;
-        caller.require_to_act_for(&stored.record.user_id)?;
+        KeyAction::Delete.require_permissions(caller, &stored.record)?;
         if_match.check(stored.record.revision)?;
         let event = AuditEvent::for_key(Action::KeyDeleted, context.event(), id, &stored.record.user_id)
             .with_metadata(&stored.record.metadata);

@@ -34,5 +34,5 @@ pub async fn get(
     let key = UsedKey { record: stored.record, last_use };
     let counters =
         if key.record.limits.is_empty() { Counters::default() } else { usage.limit_counters(id).await? };
-    Ok(KeyWithWindows::new(&key, &counters, brand, context.now))
+    Ok(KeyWithWindows::new(&key, &counters, brand, context.into()))
 }

@@ -10,6 +10,7 @@ use keygate_core::metadata;
 use keygate_core::name::{InvalidName, MAX_NAME_LEN};
 use keygate_core::query_parameters::{QueryParameters, number, time, user};
 use keygate_core::unicode::fold;
+use serde::Serialize;
 
 use crate::keys::{ReadableKeys, ShownKey};
 use crate::store::key_queries::{KeyFilter, KeyLister, KeyPosition, KeyQuery, Sort};
@@ -17,6 +18,9 @@ use crate::store::pagination::{self, Cursor, Page, Section};
 
 /// The maximum length of an index's sort value in bytes. Folded names are the longest values.
 const MAX_SORT_VALUE_LEN: usize = 512;
+
+/// The maximum number of keys that are counted.
+const MAX_COUNT: usize = 100;
 
 /// The maximum of the parameter for days without use.
 const MAX_UNUSED_DAYS: u32 = 3650;
@@ -29,6 +33,7 @@ pub struct ListKeys {
     filter: Filter,
     limit: usize,
     cursor: Option<String>,
+    count: bool,
 }
 
 /// The filters of a list; a filter that is `None` accepts every key.
@@ -74,6 +79,10 @@ impl ListKeys {
             .unwrap_or(matches!(sort, Sort::Name | Sort::User | Sort::CreatedBy));
         let limit = parameters.optional("limit", pagination::limit).unwrap_or(pagination::DEFAULT_LIMIT);
         let cursor = parameters.optional("cursor", |value| Ok(value.to_owned()));
+        let count = parameters.optional("count", |value| match (value, &cursor) {
+            ("true", Some(_)) => Err("must not come with a cursor; the first page has the count".to_owned()),
+            _ => boolean(value),
+        });
         let status = parameters.optional("status", parse_status);
         let unused_days = parameters.optional("unused_days", |value| match status {
             Some(WantedStatus::Unused) => number(value, 1..=MAX_UNUSED_DAYS),
@@ -92,7 +101,7 @@ impl ListKeys {
             unused: (status == Some(WantedStatus::Unused)).then_some(Unused { days: unused_days }),
             metadata: parameters.with_prefix("metadata.", metadata_entry),
         };
-        parameters.finish(Self { sort, ascending, filter, limit, cursor })
+        parameters.finish(Self { sort, ascending, filter, limit, cursor, count: count.unwrap_or(false) })
     }
 
     /// A checksum of the query in its workspace. The limit is not part of it, because it may change from page to page.
@@ -119,6 +128,14 @@ fn parse_order(value: &str) -> Result<bool, String> {
         "asc" => Ok(true),
         "desc" => Ok(false),
         _ => Err("must be asc or desc".to_owned()),
+    }
+}
+
+fn boolean(value: &str) -> Result<bool, String> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("must be true or false".to_owned()),
     }
 }
 
@@ -176,6 +193,24 @@ impl Unused {
     }
 }
 
+/// A page of keys.
+#[derive(Debug, Serialize)]
+pub struct ListedKeys {
+    #[serde(flatten)]
+    page: Page<ShownKey>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<Count>,
+}
+
+/// The number of keys that a list has.
+#[derive(Debug, Serialize)]
+struct Count {
+    /// The number of keys that were counted, at most [`MAX_COUNT`].
+    number: usize,
+    /// Whether there are, or may be, more.
+    more: bool,
+}
+
 /// Lists the keys of the caller's workspace. A caller with `keys:write` only lists their own keys.
 ///
 /// The number of reads is bounded: a page of a filtered list may have fewer keys than requested, even none, and still a
@@ -193,7 +228,7 @@ pub async fn list(
     brand: &Brand,
     context: &RequestContext,
     request: &ListKeys,
-) -> Result<Page<ShownKey>, Error> {
+) -> Result<ListedKeys, Error> {
     let (caller, now) = (&context.caller, context.now);
     let readable = ReadableKeys::of(caller)?;
     if let Some(user) = &request.filter.user_id {
@@ -212,14 +247,19 @@ pub async fn list(
         by_key: if request.filter.wants_all() { None } else { Some(&by_key) },
         by_use: by_use.as_ref().map(|by_use| by_use as _),
     };
-    let section = Section { ascending: request.ascending != backward, after, limit: request.limit };
+    // The first page is among the keys that are counted.
+    let limit = if request.count { request.limit.max(MAX_COUNT) } else { request.limit };
+    let section = Section { ascending: request.ascending != backward, after, limit };
     let query_of_keys = KeyQuery { workspace, sort: request.sort, section };
     let found = match readable {
         ReadableKeys::All => keys.of_workspace(query_of_keys, filter, now).await?,
         // Cursors of an index over all keys would reveal keys that the caller may not see.
         ReadableKeys::Of(user) => keys.of_user(query_of_keys, user, filter, now).await?,
     };
-    Ok(found.page(from.as_ref(), query, |(_, key)| ShownKey::new(&key, brand, now)))
+    let count = request.count.then(|| Count { number: found.len(), more: found.has_more() });
+    let found = keys.with_last_uses(found.first(request.limit)).await?;
+    let page = found.page(from.as_ref(), query, |(_, key)| ShownKey::new(&key, brand, context.into()));
+    Ok(ListedKeys { page, count })
 }
 
 /// Whether a cursor's position has the form of the index's values.

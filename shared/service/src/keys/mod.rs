@@ -6,6 +6,7 @@ pub mod delete;
 pub mod expiry;
 pub mod get;
 pub mod list;
+pub mod policy;
 pub mod precondition;
 pub mod purge;
 pub mod recount;
@@ -21,6 +22,7 @@ use keygate_core::credential::{Brand, Credential, KeyId};
 use keygate_core::error::Error;
 use keygate_core::identity::UserId;
 use keygate_core::key::{LastUse, Status, UsedKey};
+use keygate_core::key_action::KeyAction;
 use keygate_core::limit::{Limit, Limits, Period};
 use keygate_core::metadata::Metadata;
 use keygate_core::network::Network;
@@ -117,6 +119,21 @@ pub(crate) async fn refused_to<T>(
     Err(Error::NameTaken(may_read.then_some(owner)))
 }
 
+/// For whom and when a key is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Viewer<'a> {
+    /// The sender of the request; `None` for a view that does not depend on it.
+    pub caller: Option<&'a Caller>,
+    /// When the request arrived.
+    pub now: DateTime<Utc>,
+}
+
+impl<'a> From<&'a RequestContext> for Viewer<'a> {
+    fn from(context: &'a RequestContext) -> Self {
+        Self { caller: Some(&context.caller), now: context.now }
+    }
+}
+
 /// A key as the management API shows it: without anything from which its secret could be checked.
 #[derive(Debug, Serialize)]
 pub struct ShownKey {
@@ -131,17 +148,22 @@ pub struct ShownKey {
     last_used_at: Option<String>,
     last_used_from: Option<String>,
     status: Status,
+    /// When its secret was reported as leaked. The key stays disabled until a rotation without an overlap.
+    leaked_at: Option<String>,
     scopes: Vec<String>,
     endpoints: Vec<String>,
     networks: Vec<Network>,
     metadata: Metadata,
     limits: Limits,
+    /// What the caller may do with the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    can: Option<Vec<KeyAction>>,
 }
 
 impl ShownKey {
-    /// The view of a key at the time `now`.
+    /// The view of a key for its viewer.
     #[must_use]
-    pub fn new(used: &UsedKey, brand: &Brand, now: DateTime<Utc>) -> Self {
+    pub fn new(used: &UsedKey, brand: &Brand, viewer: Viewer<'_>) -> Self {
         let UsedKey { record: key, last_use } = used;
         Self {
             id: key.key_id.to_string(),
@@ -154,12 +176,14 @@ impl ShownKey {
             expires_at: key.expires_at.map(rfc3339),
             last_used_at: last_use.as_ref().map(|last| rfc3339(last.at)),
             last_used_from: last_use.as_ref().and_then(|last| last.from.clone()),
-            status: key.status(now),
+            status: key.status(viewer.now),
+            leaked_at: key.leaked_at.map(rfc3339),
             scopes: key.scopes.iter().map(ToString::to_string).collect(),
             endpoints: key.endpoints.iter().map(ToString::to_string).collect(),
             networks: key.networks.clone(),
             metadata: key.metadata.clone(),
             limits: key.limits.clone(),
+            can: viewer.caller.map(|caller| KeyAction::of(caller, key)),
         }
     }
 }
@@ -176,12 +200,13 @@ pub struct DetailedKey {
 }
 
 impl DetailedKey {
-    /// The view of `key` at the time `now`.
+    /// The view of `key` for its viewer.
     #[must_use]
-    pub fn new(key: &UsedKey, brand: &Brand, now: DateTime<Utc>) -> Self {
+    pub fn new(key: &UsedKey, brand: &Brand, viewer: Viewer<'_>) -> Self {
+        let overlap_end = key.record.previous_expires_at.filter(|end| viewer.now < *end);
         Self {
-            shown: ShownKey::new(key, brand, now),
-            previous_expires_at: key.record.previous_expires_at.filter(|end| now < *end).map(rfc3339),
+            shown: ShownKey::new(key, brand, viewer),
+            previous_expires_at: overlap_end.map(rfc3339),
             revision: key.record.revision,
         }
     }
@@ -213,11 +238,11 @@ struct ShownWindow {
 }
 
 impl KeyWithWindows {
-    /// The view of `key` at the time `now`, with the counts of its limits.
+    /// The view of `key` for its viewer, with the counts of its limits.
     #[must_use]
-    pub fn new(key: &UsedKey, counters: &Counters, brand: &Brand, now: DateTime<Utc>) -> Self {
+    pub fn new(key: &UsedKey, counters: &Counters, brand: &Brand, viewer: Viewer<'_>) -> Self {
         let window = |limit: &Limit| {
-            let window = limit.per().window(now);
+            let window = limit.per().window(viewer.now);
             ShownWindow {
                 per: limit.per(),
                 left: counters.left(*limit, window),
@@ -225,7 +250,7 @@ impl KeyWithWindows {
             }
         };
         let limit_windows = key.record.limits.as_slice().iter().map(window).collect();
-        Self { detailed: DetailedKey::new(key, brand, now), limit_windows }
+        Self { detailed: DetailedKey::new(key, brand, viewer), limit_windows }
     }
 
     /// The revision of the key, which is its entity tag.
@@ -248,7 +273,9 @@ impl RevealedKey {
     /// The view of `key` at the time `now`, with its new credential.
     #[must_use]
     pub fn new(key: &UsedKey, credential: &Credential, brand: &Brand, now: DateTime<Utc>) -> Self {
-        Self { detailed: DetailedKey::new(key, brand, now), key: credential.to_text(brand) }
+        // What the caller may do changes with the secret that they use next.
+        let viewer = Viewer { caller: None, now };
+        Self { detailed: DetailedKey::new(key, brand, viewer), key: credential.to_text(brand) }
     }
 
     /// The revision of the key, which is its entity tag.

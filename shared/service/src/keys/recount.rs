@@ -2,11 +2,13 @@
 //! exist.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::TryStreamExt;
 use keygate_core::audit_event::{Action, AuditEvent, EventDetails};
 use keygate_core::error::Error;
 use keygate_core::key::KeyOwner;
 use tokio::time::Instant;
 
+use crate::concurrency::work_on;
 use crate::store::Store;
 use crate::store::workspace_counters::{CountedRemovals, CountedUser, CountingEntry};
 use crate::store::workspace_members::CountedMember;
@@ -43,16 +45,16 @@ pub async fn recount(store: &Store, now: DateTime<Utc>, stop_at: Instant) -> Res
     let mut place = store.workspaces.progress(RECOUNTED).await?.filter(|place: &String| !place.is_empty());
     loop {
         let (entries, rest) = store.workspaces.counters(place.as_deref()).await?;
-        for entry in entries {
-            if Instant::now() >= stop_at {
-                return Ok(recounted);
-            }
-            match entry {
-                CountingEntry::User(user) => recount_user(store, user, &mut recounted, now).await?,
-                CountingEntry::Removals(removals) => {
-                    recount_removals(store, &removals, &mut recounted).await?;
-                }
-            }
+        let found = entries.len();
+        let done = work_on(entries, stop_at, |entry| recount_entry(store, entry, now));
+        let done: Vec<_> = done.try_collect().await?;
+        for one in &done {
+            recounted.users += one.users;
+            recounted.corrected += one.corrected;
+            recounted.purged += one.purged;
+        }
+        if done.len() < found {
+            return Ok(recounted);
         }
         store.workspaces.save_progress(RECOUNTED, rest.clone().unwrap_or_default()).await?;
         if rest.is_none() {
@@ -62,12 +64,24 @@ pub async fn recount(store: &Store, now: DateTime<Utc>, stop_at: Instant) -> Res
     }
 }
 
+/// Returns the summary of one entry.
+async fn recount_entry(
+    store: &Store,
+    entry: CountingEntry,
+    now: DateTime<Utc>,
+) -> Result<RecountSummary, Error> {
+    match entry {
+        CountingEntry::User(user) => recount_user(store, user, now).await,
+        CountingEntry::Removals(removals) => recount_removals(store, &removals).await,
+    }
+}
+
 async fn recount_user(
     store: &Store,
     mut user: CountedUser,
-    recounted: &mut RecountSummary,
     now: DateTime<Utc>,
-) -> Result<(), Error> {
+) -> Result<RecountSummary, Error> {
+    let mut recounted = RecountSummary { users: 1, ..RecountSummary::default() };
     let CountedUser { workspace_id, user_id, .. } = user.clone();
     let mut count = 0;
     for CountedMember { member, is_counted, .. } in
@@ -93,20 +107,16 @@ async fn recount_user(
         tracing::warn!(%workspace_id, %user_id, count, previous_count = user.key_count, "user's key count corrected");
         recounted.corrected += 1;
     }
-    recounted.users += 1;
-    Ok(())
+    Ok(recounted)
 }
 
-async fn recount_removals(
-    store: &Store,
-    removals: &CountedRemovals,
-    recounted: &mut RecountSummary,
-) -> Result<(), Error> {
+async fn recount_removals(store: &Store, removals: &CountedRemovals) -> Result<RecountSummary, Error> {
+    let mut recounted = RecountSummary::default();
     let CountedRemovals { workspace_id, user_count } = removals;
     let count = store.workspaces.count_made_by_removal(workspace_id).await?;
     if *user_count != count && store.workspaces.correct_removals(removals, count).await?.is_applied() {
         tracing::warn!(%workspace_id, count, previous_count = user_count, "workspace's count of removed users corrected");
         recounted.corrected += 1;
     }
-    Ok(())
+    Ok(recounted)
 }

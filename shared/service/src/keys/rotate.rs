@@ -14,6 +14,7 @@ use keygate_core::idempotency::{
     self, IdempotencyKey, IdempotencyRecord, IdempotentRequest, RECORD_LIFETIME,
 };
 use keygate_core::key::{Key, LastUse, Status, UsedKey};
+use keygate_core::key_action::KeyAction;
 use keygate_core::pepper::{MacKey, Peppers};
 use keygate_core::rights::Operation;
 use keygate_core::rotation::rotated;
@@ -114,7 +115,8 @@ pub struct KeyRotator {
 
 impl KeyRotator {
     /// Gives a key of the caller, or as an administrator of any user of the workspace, a new secret. The current secret
-    /// works until the overlap ends. The secret of a previous overlap stops working immediately.
+    /// works until the overlap ends. The secret of a previous overlap stops working immediately. A key that is disabled for a leak
+    /// is enabled.
     ///
     /// With an `Idempotency-Key`, a repeated request gets the same response, regardless of its `If-Match`. It may present
     /// the old secret of the key.
@@ -130,6 +132,7 @@ impl KeyRotator {
     /// - [`Error::NotYourKey`]: the key is another user's, and the caller is not an administrator.
     /// - [`Error::Invalid`]: the key rotates itself with an `Idempotency-Key`, and the overlap is shorter than the request
     ///   is recorded.
+    /// - [`Error::KeyLeaked`]: the key is disabled for a leak, and its leaked secret would work until the overlap ends.
     /// - [`Error::IdempotencyMismatch`]: the `Idempotency-Key` was used with another request.
     /// - [`Error::IdempotencyConflict`]: the key no longer has the secret of the first request, or no longer works.
     /// - [`Error::PreconditionFailed`], [`Error::Conflict`]: the key has another revision, or changed concurrently.
@@ -143,9 +146,12 @@ impl KeyRotator {
         idempotency_key: Option<&IdempotencyKey>,
     ) -> Result<RevealedKey, Error> {
         let (caller, now) = (&context.caller, context.now);
-        caller.require(KEYS_WRITE)?;
-        let may_repeat = idempotency_key.is_some();
-        caller.may_to(if may_repeat { Operation::RepeatRotation } else { Operation::RotateKey }, id)?;
+        if idempotency_key.is_some() {
+            caller.require(KEYS_WRITE)?;
+            caller.may_to(Operation::RepeatRotation, id)?;
+        } else {
+            KeyAction::Rotate.require_right(caller, id)?;
+        }
         let (key, last_use) = self.find(context, id).await?;
         let canonical = request.canonical(id);
         let idempotent = idempotency_key.map(|idempotency_key| IdempotentRequest {
@@ -161,12 +167,20 @@ impl KeyRotator {
                 return self.repeat_response(context, idempotent, &record).await;
             }
             // Only a repeated request may present the old secret; any other needs the rights of a rotation.
-            caller.may_to(Operation::RotateKey, id)?;
+            KeyAction::Rotate.require_right(caller, id)?;
             if caller.is_of_key(id) {
                 request.must_outlive_memory()?;
             }
         }
         if_match.check(key.revision)?;
+        if key.leaked_at.is_some() {
+            // The rotation enables the key.
+            KeyAction::Enable.require_right(caller, id)?;
+            KeyAction::Enable.require_permissions(caller, &key)?;
+            if !request.overlap.is_zero() {
+                return Err(Error::KeyLeaked);
+            }
+        }
         let after = rotated(&key, request.overlap, now);
         let begun = idempotent.as_ref().map(|idempotent| idempotent.first(id, after.revision, now));
         let (credential, entry) =
@@ -205,16 +219,9 @@ impl KeyRotator {
 
     /// Finds the key with its last use, and checks that the caller has all the rights that its new secret gives.
     async fn find(&self, context: &RequestContext, id: KeyId) -> Result<(Key, Option<LastUse>), Error> {
-        let caller = &context.caller;
         let (stored, last_use) = find_used(&self.store.keys, &self.store.usage, context, id).await?;
-        let key = stored.record;
-        caller.require_to_act_for(&key.user_id)?;
-        caller.require_all(key.permissions())?;
-        // A key that rotates itself keeps its limits and their counts.
-        if !caller.is_of_key(id) {
-            caller.require_unlimited()?;
-        }
-        Ok((key, last_use))
+        KeyAction::Rotate.require_permissions(&context.caller, &stored.record)?;
+        Ok((stored.record, last_use))
     }
 
     /// The response to a repeated request: the first response, if the key still has that secret and still works as it did

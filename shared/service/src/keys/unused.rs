@@ -2,6 +2,7 @@
 //! passed.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::TryStreamExt;
 use keygate_core::audit_event::{Action, AuditEvent, EventDetails};
 use keygate_core::context::EventContext;
 use keygate_core::environment::{Environment, InvalidVariable};
@@ -9,6 +10,7 @@ use keygate_core::error::Error;
 use keygate_core::identity::UserId;
 use tokio::time::Instant;
 
+use crate::concurrency::work_on;
 use crate::store::Store;
 use crate::store::unused_keys::{UnusedAction, UnusedKey};
 
@@ -69,18 +71,13 @@ pub async fn disable_unused(
         store.workspaces.progress(LOOKED_THROUGH).await?.filter(|place: &String| !place.is_empty());
     loop {
         let (keys, rest) = store.unused_keys(since, now, place.as_deref()).await?;
-        for key in keys {
-            if Instant::now() >= stop_at {
-                return Ok(run);
-            }
-            let Some(action) = rules.action(&key, now) else { continue };
-            // A key that was used or changed since the page was read is skipped.
-            let event = rules.event(&key, action, now);
-            let written = store.act_on_unused(&key, action, &event).await?.is_applied();
-            match action {
-                UnusedAction::Notify => run.announced += usize::from(written),
-                UnusedAction::Disable => run.disabled += usize::from(written),
-            }
+        let found = keys.len();
+        let acted: Vec<_> = work_on(keys, stop_at, |key| act(store, rules, key, now)).try_collect().await?;
+        let count = |wanted| acted.iter().filter(|action| **action == Some(wanted)).count();
+        run.announced += count(UnusedAction::Notify);
+        run.disabled += count(UnusedAction::Disable);
+        if acted.len() < found {
+            return Ok(run);
         }
         store.workspaces.save_progress(LOOKED_THROUGH, rest.clone().unwrap_or_default()).await?;
         if rest.is_none() {
@@ -88,6 +85,18 @@ pub async fn disable_unused(
         }
         place = rest;
     }
+}
+
+/// Does what is due on a key, and returns what was done. A key that was used or changed since the page was read is skipped.
+async fn act(
+    store: &Store,
+    rules: UnusedRules,
+    key: UnusedKey,
+    now: DateTime<Utc>,
+) -> Result<Option<UnusedAction>, Error> {
+    let Some(action) = rules.action(&key, now) else { return Ok(None) };
+    let event = rules.event(&key, action, now);
+    Ok(store.act_on_unused(&key, action, &event).await?.is_applied().then_some(action))
 }
 
 impl UnusedRules {

@@ -8,14 +8,14 @@ use keygate_core::endpoint_rule::EndpointRule;
 use keygate_core::error::Error;
 use keygate_core::fields::{self, FieldError, Fields, Patch};
 use keygate_core::key::{Key, UsedKey, ttl};
+use keygate_core::key_action::KeyAction;
 use keygate_core::lifecycle::{KeySchedule, announced_until};
 use keygate_core::limit::Limits;
 use keygate_core::metadata::{Metadata, MetadataPatch};
 use keygate_core::name::Name;
 use keygate_core::network::Network;
 use keygate_core::response_size;
-use keygate_core::rights::Operation;
-use keygate_core::scope::{KEYS_WRITE, Scope};
+use keygate_core::scope::Scope;
 use keygate_core::time::whole_second;
 
 use crate::keys::create::{description, endpoints, networks, scopes};
@@ -148,6 +148,7 @@ impl KeyUpdater {
     ///   write keys; or the change widens the key, and the caller lacks a permission that the key has before or after it.
     /// - [`Error::LimitedCaller`]: the change widens the key, and the caller's own key has limits.
     /// - [`Error::LimitsNotEnforced`]: the key would get limits, which the deployment does not enforce.
+    /// - [`Error::KeyLeaked`]: the key would be enabled, and is disabled for a leak.
     /// - [`Error::Invalid`]: after the change, the metadata would be too large, or the key would not fit into a response of
     ///   the authorizer.
     /// - [`Error::NotFound`]: the workspace has no such key.
@@ -163,19 +164,20 @@ impl KeyUpdater {
         if_match: &IfMatch,
     ) -> Result<DetailedKey, Error> {
         let (caller, now) = (&context.caller, context.now);
-        caller.require(KEYS_WRITE)?;
-        caller.may_to(Operation::ChangeKey, id)?;
+        KeyAction::Update.require_right(caller, id)?;
         let (stored, last_use) = find_used(&self.store.keys, &self.store.usage, context, id).await?;
-        caller.require_to_act_for(&stored.record.user_id)?;
+        KeyAction::Update.require_permissions(caller, &stored.record)?;
         if_match.check(stored.record.revision)?;
         let mut after = patch.applied_to(&stored.record, self.settings.retention, now)?;
         if widens(&stored.record, &after) {
-            caller.may_to(Operation::WidenKey, id)?;
-            caller.require_all(stored.record.permissions())?;
+            KeyAction::Widen.require_right(caller, id)?;
+            KeyAction::Widen.require_permissions(caller, &stored.record)?;
             caller.require_all(after.permissions())?;
             let mut new = after.scopes.iter().filter(|scope| !stored.record.scopes.contains(scope));
             new.try_for_each(|scope| caller.require_to_grant(scope))?;
-            caller.require_unlimited()?;
+        }
+        if stored.record.leaked_at.is_some() && after.disabled_at.is_none() {
+            return Err(Error::KeyLeaked);
         }
         if after.limits != stored.record.limits {
             self.settings.require_enforced(&after.limits)?;
@@ -195,7 +197,7 @@ impl KeyUpdater {
             let written = refused_to(&self.store.keys, context, written).await;
             written.map_err(|error| if_match.lost(error))?;
         }
-        Ok(DetailedKey::new(&UsedKey { record: after, last_use }, &self.brand, now))
+        Ok(DetailedKey::new(&UsedKey { record: after, last_use }, &self.brand, context.into()))
     }
 }
 

@@ -28,5 +28,5 @@ pub async fn delete(store: &LegacyStore, context: &RequestContext, id: KeyId) ->
         store.keys.locate(&caller.workspace_id, id, context.now).await?.ok_or(Error::NoSuchLegacyKey)?;
     caller.require_to_act_for(&located.user_id)?;
     let event = AuditEvent::for_key(Action::LegacyDeleted, context.event(), id, &located.user_id);
-    store.delete(context.actor(), &located, &event).await
+    store.delete(context.actor(), (&located.hash, located.key_id), &event).await
 }

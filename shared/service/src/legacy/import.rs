@@ -150,7 +150,7 @@ impl NewLegacyKey {
                 Ok(LegacyCredential::of(text))
             });
             let digest = fields.optional("sha256", |value| {
-                let digest = hex(fields::string(value)?);
+                let digest = read_digest(fields::string(value)?);
                 digest.ok_or_else(|| FieldError::new(&"must be 64 hexadecimal digits"))
             });
             if has_key == has_digest {
@@ -185,15 +185,9 @@ fn within_keys(index: usize, field: InvalidField) -> InvalidField {
     InvalidField { place, ..field }
 }
 
-fn hex(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
+fn read_digest(text: &str) -> Option<[u8; 32]> {
     let mut digest = [0; 32];
-    for (index, byte) in digest.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
-    Some(digest)
+    hex::decode_to_slice(text, &mut digest).is_ok().then_some(digest)
 }
 
 /// Imports legacy keys.

@@ -5,7 +5,6 @@ pub mod get;
 pub mod import;
 pub mod list;
 
-use aws_sdk_dynamodb::Client;
 use chrono::{DateTime, Utc};
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::legacy_credential;
@@ -13,6 +12,7 @@ use keygate_core::legacy_key::LegacyKey;
 use keygate_core::time::rfc3339;
 use serde::Serialize;
 
+use crate::aws::dynamodb::DynamoDb;
 use crate::store::legacy_keys::LegacyKeysTable;
 
 /// Shows legacy keys.
@@ -30,7 +30,7 @@ impl LegacyReader {
     /// # Errors
     ///
     /// [`InvalidVariable`] when a variable is invalid, or the table name is missing.
-    pub fn new(client: Client, environment: &Environment) -> Result<Option<Self>, InvalidVariable> {
+    pub fn new(client: DynamoDb, environment: &Environment) -> Result<Option<Self>, InvalidVariable> {
         let Some(sunset) = legacy_credential::sunset(environment)? else { return Ok(None) };
         Ok(Some(Self { keys: LegacyKeysTable::new(client, environment)?, sunset }))
     }

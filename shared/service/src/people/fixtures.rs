@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use crate::aws::Aws;
 use crate::aws::test_server;
 
-pub(super) fn now() -> DateTime<Utc> {
+pub(crate) fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000, 0).unwrap()
 }
 
@@ -87,30 +87,30 @@ pub(super) fn unsigned(header: &Value, claims: &Value) -> String {
 
 /// A response of the test's identity provider, after a pause.
 #[derive(Clone)]
-pub(super) struct Answer {
-    pub(super) status: &'static str,
-    pub(super) headers: String,
-    pub(super) body: String,
-    pub(super) pause: Duration,
+pub(crate) struct Answer {
+    pub(crate) status: &'static str,
+    pub(crate) headers: String,
+    pub(crate) body: String,
+    pub(crate) pause: Duration,
 }
 
 impl Answer {
-    pub(super) fn of(body: &impl ToString) -> Self {
+    pub(crate) fn of(body: &impl ToString) -> Self {
         let (headers, body) = (String::new(), body.to_string());
         Self { status: "200 OK", headers, body, pause: Duration::ZERO }
     }
 }
 
 /// An identity provider over TLS, whose certificate a root of its own issued.
-pub(super) struct TestProvider {
-    pub(super) url: String,
+pub(crate) struct TestProvider {
+    pub(crate) url: String,
     answers: Arc<Mutex<HashMap<String, Answer>>>,
     requests: Arc<AtomicUsize>,
     root: PathBuf,
 }
 
 impl TestProvider {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut root = CertificateParams::new([]).unwrap();
         root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let root = CertifiedIssuer::self_signed(root, rcgen::KeyPair::generate().unwrap()).unwrap();
@@ -162,12 +162,12 @@ impl TestProvider {
     }
 
     /// The clients of a function that trusts the provider's root.
-    pub(super) fn aws(&self) -> Aws {
+    pub(crate) fn aws(&self) -> Aws {
         let settings = test_server::settings(&[("AWS_CA_BUNDLE", self.root.to_str().unwrap())]);
         Aws::new(&settings, "test", Duration::from_secs(20)).unwrap()
     }
 
-    pub(super) fn answer(&self, path: &str, answer: Answer) {
+    pub(crate) fn answer(&self, path: &str, answer: Answer) {
         self.answers.lock().unwrap().insert(path.to_owned(), answer);
     }
 
@@ -181,12 +181,12 @@ impl TestProvider {
     }
 
     /// Answers every request with an error from now on.
-    pub(super) fn fail(&self) {
+    pub(crate) fn fail(&self) {
         self.answers.lock().unwrap().clear();
     }
 
     /// The number of requests so far.
-    pub(super) fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
 }

@@ -6,7 +6,7 @@
 
 pub mod claims;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 pub mod provider;
 pub mod settings;
 mod signatures;
@@ -68,7 +68,7 @@ impl People {
             Err(refusal) => return Ok(TimedPerson { caller: Err(refusal), took: None }),
         };
         let started = Instant::now();
-        let standing = self.users.standing(&person.workspace_id, &[&person.user_id]).await?;
+        let standing = self.users.standing(&person.workspace_id, &[&person.user_id], None).await?;
         let took = Some(started.elapsed());
         let caller = match standing {
             UserStanding::Present => Ok(caller(person)),

@@ -5,28 +5,21 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use jsonwebtoken::Algorithm;
 use keygate_core::error::Error;
 use serde::Deserialize;
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::aws::document_client::DocumentClient;
+use crate::aws::publication::Publication;
 use crate::people::settings::PeopleSettings;
 use crate::people::signing_keys::SigningKeys;
 
-/// How long fetched keys may be used.
-const KEPT: TimeDelta = TimeDelta::hours(1);
-/// The minimum time between two fetches of an environment, failed ones included. So tokens with invented `kid`s do not make it
-/// call the provider again and again.
-const FETCH_INTERVAL: TimeDelta = TimeDelta::minutes(1);
 /// How long both documents together may take.
 const FETCH_BUDGET: Duration = Duration::from_secs(2);
 /// The maximum size of a document, in bytes.
 const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
-
-const SERVICE: &str = "the identity provider";
 
 /// Has the signing keys of one issuer.
 #[derive(Debug)]
@@ -37,21 +30,15 @@ enum Keys {
     /// Those that the operator configured. They change with a deployment.
     Static(SigningKeys),
     /// Those that the issuer publishes.
-    Published(Box<Publication>),
+    Published(Box<Issuer>),
 }
 
 #[derive(Debug)]
-struct Publication {
-    issuer: String,
+struct Issuer {
+    /// Word for word as its documents have it.
+    name: String,
     client: DocumentClient,
-    /// Locked during a fetch, so that concurrent requests share it.
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    kept: Option<(DateTime<Utc>, SigningKeys)>,
-    attempted_at: Option<DateTime<Utc>>,
+    keys: Publication<SigningKeys>,
 }
 
 #[derive(Deserialize)]
@@ -65,8 +52,8 @@ impl Provider {
     #[must_use]
     pub fn new(settings: &PeopleSettings, client: DocumentClient) -> Self {
         let Some(keys) = &settings.signing_keys else {
-            let (issuer, state) = (settings.issuer.clone(), Mutex::default());
-            return Self(Keys::Published(Box::new(Publication { issuer, client, state })));
+            let (name, keys) = (settings.issuer.clone(), Publication::new("the identity provider"));
+            return Self(Keys::Published(Box::new(Issuer { name, client, keys })));
         };
         Self(Keys::Static(keys.clone()))
     }
@@ -84,45 +71,24 @@ impl Provider {
     ) -> Result<SigningKeys, Error> {
         match &self.0 {
             Keys::Static(keys) => Ok(keys.find(id, algorithm)),
-            Keys::Published(publication) => publication.keys(id, algorithm, now).await,
+            Keys::Published(issuer) => {
+                let find =
+                    |keys: &SigningKeys| Some(keys.find(id, algorithm)).filter(|found| !found.is_empty());
+                Ok(issuer.keys.find(find, issuer.fetch(), now).await?.unwrap_or_default())
+            }
         }
     }
 }
 
-impl Publication {
-    async fn keys(
-        &self,
-        id: Option<&str>,
-        algorithm: Algorithm,
-        now: DateTime<Utc>,
-    ) -> Result<SigningKeys, Error> {
-        let mut state = self.state.lock().await;
-        let kept = state.kept(now).map(|keys| keys.find(id, algorithm));
-        let is_known = kept.as_ref().is_some_and(|found| !found.is_empty());
-        let may_fetch = !state.attempted_at.is_some_and(|at| is_within(at, FETCH_INTERVAL, now));
-        match kept {
-            Some(found) if is_known || !may_fetch => Ok(found),
-            None if !may_fetch => Err(unavailable("the last attempt failed less than a minute ago")),
-            kept => {
-                state.attempted_at = Some(now);
-                match self.fetch().await {
-                    Ok(keys) => {
-                        let found = keys.find(id, algorithm);
-                        state.kept = Some((now, keys));
-                        Ok(found)
-                    }
-                    Err(cause) => {
-                        tracing::error!(%cause, "signing keys of the identity provider not fetched");
-                        // Kept keys are used until their hour ends. Here they do not include the key that the token names.
-                        kept.ok_or_else(|| unavailable(&cause))
-                    }
-                }
-            }
-        }
+impl Issuer {
+    async fn fetch(&self) -> Result<SigningKeys, String> {
+        self.read().await.inspect_err(|cause| {
+            tracing::error!(%cause, "signing keys of the identity provider not fetched");
+        })
     }
 
     /// Fetches the keys. The error repeats nothing of the documents.
-    async fn fetch(&self) -> Result<SigningKeys, String> {
+    async fn read(&self) -> Result<SigningKeys, String> {
         let deadline = Instant::now() + FETCH_BUDGET;
         let read = async |what: &str, url: &str| {
             let budget = deadline.saturating_duration_since(Instant::now());
@@ -130,11 +96,11 @@ impl Publication {
             document.map_err(|error| format!("{what}: {error}"))
         };
         // A terminating slash is removed (OpenID Connect Discovery, section 4.1).
-        let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
+        let url = format!("{}/.well-known/openid-configuration", self.name.trim_end_matches('/'));
         let discovery = read("discovery", &url).await?;
         let discovery: Discovery = serde_json::from_slice(&discovery)
             .map_err(|_| "discovery: not a document of an issuer with keys".to_owned())?;
-        if discovery.issuer != self.issuer {
+        if discovery.issuer != self.name {
             return Err("discovery: another issuer".to_owned());
         }
         let keys = read("keys", &discovery.jwks_uri).await?;
@@ -142,25 +108,11 @@ impl Publication {
     }
 }
 
-impl State {
-    fn kept(&self, now: DateTime<Utc>) -> Option<&SigningKeys> {
-        self.kept.as_ref().filter(|(fetched_at, _)| is_within(*fetched_at, KEPT, now)).map(|(_, keys)| keys)
-    }
-}
-
-/// Whether less than `time` has passed. A clock that was set back ends it.
-fn is_within(since: DateTime<Utc>, time: TimeDelta, now: DateTime<Utc>) -> bool {
-    since <= now && now - since < time
-}
-
-fn unavailable(cause: &str) -> Error {
-    Error::Unavailable { service: SERVICE, cause: cause.to_owned() }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use chrono::TimeDelta;
     use keygate_core::environment::Environment;
 
     use super::*;

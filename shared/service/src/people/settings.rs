@@ -43,6 +43,21 @@ pub enum TokenUse {
     Id,
 }
 
+impl TokenUse {
+    /// `OIDC_TOKEN_USE`: `access` (the default) or `id`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when it is another text.
+    pub fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
+        match environment.text("OIDC_TOKEN_USE") {
+            None | Some("access") => Ok(Self::Access),
+            Some("id") => Ok(Self::Id),
+            Some(_) => Err(InvalidVariable::new("OIDC_TOKEN_USE", "must be access or id")),
+        }
+    }
+}
+
 /// The workspace of a person.
 #[derive(Debug, PartialEq, Eq)]
 pub enum WorkspaceSource {
@@ -86,11 +101,7 @@ impl PeopleSettings {
             return Err(InvalidVariable::new("OIDC_ISSUER", "must be an https address"));
         }
         let audience = environment.required("OIDC_AUDIENCE", MUST_BE_SET)?;
-        let token_use = match environment.text("OIDC_TOKEN_USE") {
-            None | Some("access") => TokenUse::Access,
-            Some("id") => TokenUse::Id,
-            Some(_) => return Err(InvalidVariable::new("OIDC_TOKEN_USE", "must be access or id")),
-        };
+        let token_use = TokenUse::from_environment(environment)?;
         let workspace = match (environment.text("OIDC_WORKSPACE"), environment.text("OIDC_WORKSPACE_CLAIM")) {
             (Some(fixed), None) => {
                 let invalid = |_| InvalidVariable::new("OIDC_WORKSPACE", "must be the id of a workspace");

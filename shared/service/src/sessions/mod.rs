@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serializer;
 
 /// An event about a session. Its target is the user of the session.
-fn event(action: Action, context: EventContext<'_>, session: &Session) -> AuditEvent {
+pub(crate) fn event(action: Action, context: EventContext<'_>, session: &Session) -> AuditEvent {
     let of_session = CallerSession { id: session.session_id, opened_by: session.opened_by.clone() };
     AuditEvent {
         session: Some(of_session),

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt::Display;
 
-use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use keygate_core::audit_event::{Action, AuditEvent, CallOutcome, ShownEvent, TimeRange};
@@ -12,9 +11,11 @@ use keygate_core::credential_class::CredentialKind;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
 use keygate_core::identity::{UserId, WorkspaceId};
+use keygate_core::leak::Ended;
 use keygate_core::metadata::Metadata;
 use serde::{Deserialize, Serialize};
 
+use crate::aws::dynamodb::DynamoDb;
 use crate::store::conditional_write::{WriteOutcome, outcome};
 use crate::store::expression::{self, Condition};
 use crate::store::item::{Item, broken, text};
@@ -27,7 +28,7 @@ const NOTHING_THERE: &str = "attribute_not_exists(event)";
 /// The table.
 #[derive(Clone, Debug)]
 pub struct ActivityTable {
-    client: Client,
+    client: DynamoDb,
     table: String,
     retention: TimeDelta,
 }
@@ -59,6 +60,8 @@ struct NewEventItem<'a> {
     expires_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     days_left: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<Ended>,
     #[serde(skip_serializing_if = "Metadata::is_empty")]
     metadata: &'a Metadata,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,6 +91,7 @@ struct EventItem {
     opened_by: Option<UserId>,
     #[serde(default)]
     changed: Vec<String>,
+    ended: Option<String>,
     credential: Option<String>,
     method: Option<String>,
     path: Option<String>,
@@ -143,7 +147,7 @@ impl ActivityTable {
     /// # Errors
     ///
     /// [`InvalidVariable`] when a variable is missing or invalid.
-    pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+    pub fn new(client: DynamoDb, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
             client,
             table: table_name(environment)?,
@@ -246,6 +250,7 @@ impl ActivityTable {
             session_id: event.session.as_ref().map(|session| session.id),
             opened_by: event.session.as_ref().map(|session| &session.opened_by),
             changed: &event.details.changed,
+            ended: event.details.ended,
             metadata: &event.details.metadata,
             expires_at: event.details.expires_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)),
             days_left: event.details.days_left,
@@ -301,6 +306,7 @@ impl EventItem {
             session_id: self.session_id,
             opened_by: self.opened_by,
             changed: self.changed,
+            ended: self.ended,
             credential: self.credential,
             method: self.method,
             path: self.path,

@@ -87,6 +87,9 @@ impl KeysTable {
         if revoke_tokens {
             update = update.add(TOKEN_GENERATION, 1);
         }
+        if before.leaked_at.is_some() && after.leaked_at.is_none() {
+            update = update.remove("leaked_at").set_or_remove("disabled_at", after.disabled_at.map(seconds));
+        }
         expression::update(&self.table, item_key(before.key_id), update, is_as_read(before))
     }
 
@@ -133,7 +136,7 @@ impl KeysTable {
     ) -> TransactWriteItem {
         let mut update = UpdateExpression::new();
         if overlap_ended {
-            update = OVERLAP.into_iter().fold(update, UpdateExpression::remove);
+            update = without_overlap(update);
         }
         let update = schedule(update, due.key_id, next);
         let condition =
@@ -174,6 +177,23 @@ impl KeysTable {
         expression::update(&self.table, item_key(key.key_id), update, condition)
     }
 
+    /// Disables the key `before`, whose current secret leaked, as `after` says, and revokes its tokens.
+    pub(super) fn disable_leaked(&self, before: &Key, after: &Key) -> TransactWriteItem {
+        let update = UpdateExpression::new()
+            .set_or_remove("disabled_at", after.disabled_at.map(seconds))
+            .set_or_remove("leaked_at", after.leaked_at.map(seconds))
+            .set("revision", number(&after.revision))
+            .add(TOKEN_GENERATION, 1);
+        expression::update(&self.table, item_key(before.key_id), update, is_as_read(before))
+    }
+
+    /// Ends the overlap of the key `before`, whose old secret leaked, as `after` says.
+    pub(super) fn end_overlap(&self, before: &Key, after: &Key) -> TransactWriteItem {
+        let update = UpdateExpression::new().set("revision", number(&after.revision));
+        let update = schedule(without_overlap(update), after.key_id, after.due_at);
+        expression::update(&self.table, item_key(before.key_id), update, is_as_read(before))
+    }
+
     /// Requires that the key does not exist.
     pub(super) fn check_absent(&self, id: KeyId) -> TransactWriteItem {
         expression::check(&self.table, item_key(id), Condition::new("attribute_not_exists(key_id)"))
@@ -212,9 +232,14 @@ fn replace_hash(before: &Key, after: &Key, hash: &[u8]) -> UpdateExpression {
             .set("previous_expires_at", seconds(ends))
             .set_or_remove("previous_transferred", after.previous_transferred.then(flag));
     } else {
-        update = OVERLAP.into_iter().fold(update, UpdateExpression::remove);
+        update = without_overlap(update);
     }
     schedule(update, after.key_id, after.due_at)
+}
+
+/// Removes the attributes that exist only during an overlap.
+fn without_overlap(update: UpdateExpression) -> UpdateExpression {
+    OVERLAP.into_iter().fold(update, UpdateExpression::remove)
 }
 
 /// Updates the schedule of a key and its position in the index `by_due`.

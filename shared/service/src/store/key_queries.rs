@@ -4,7 +4,6 @@
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
-use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
@@ -15,6 +14,7 @@ use keygate_core::identity::{UserId, WorkspaceId};
 use keygate_core::key::{Key, LastUse, UsedKey};
 use serde::{Deserialize, Serialize};
 
+use crate::aws::dynamodb::DynamoDb;
 use crate::store::batch;
 use crate::store::item::{Item, broken, text};
 use crate::store::keys::{KeysTable, item_key};
@@ -24,7 +24,7 @@ use crate::store::usage::{self, BY_LAST_USED_AT, UsageTable};
 
 /// The attributes of a key that its indexes project. The role of `list-keys` lists the same attributes.
 const LISTED: &str = "key_id, workspace_id, user_id, #name, name_folded, description, scopes, endpoints, networks, metadata, limits, created_at, created_by, revision, \
-     expires_at, #ttl, disabled_at";
+     expires_at, #ttl, disabled_at, leaked_at";
 
 /// The maximum number of pages, of up to a megabyte each, that are read of one user's keys: thousands of keys.
 const MAX_PAGES_OF_USER: usize = 4;
@@ -132,13 +132,41 @@ pub struct KeyLister {
 /// The last uses that a list has read.
 type LastUses = HashMap<KeyId, Option<LastUse>>;
 
+/// The keys of a section, with the last uses that were read to find them.
+#[derive(Debug)]
+pub struct FoundKeys {
+    found: FoundItems<KeyPosition, Key>,
+    last_uses: LastUses,
+}
+
+impl FoundKeys {
+    /// The number of keys.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "the number is shown, and an empty page is a page")]
+    pub fn len(&self) -> usize {
+        self.found.items.len()
+    }
+
+    /// Whether the query has a position to continue from.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.found.rest.is_some()
+    }
+
+    /// The first `limit` of the keys.
+    #[must_use]
+    pub fn first(self, limit: usize) -> Self {
+        Self { found: FoundItems::within(limit, self.found.items, self.found.rest), ..self }
+    }
+}
+
 impl KeyLister {
     /// Reads the table names from the environment.
     ///
     /// # Errors
     ///
     /// [`InvalidVariable`] when a variable is missing.
-    pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+    pub fn new(client: DynamoDb, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
             keys: KeysTable::new(client.clone(), environment)?,
             usage: UsageTable::new(client, environment)?,
@@ -157,7 +185,7 @@ impl KeyLister {
         query: KeyQuery<'_>,
         filter: KeyFilter<'_>,
         now: DateTime<Utc>,
-    ) -> Result<FoundItems<KeyPosition, UsedKey>, Error> {
+    ) -> Result<FoundKeys, Error> {
         let KeyQuery { workspace, sort, section } = query;
         let start = section.after.map(|position| query.start(position)).transpose()?;
         let request = match sort {
@@ -188,8 +216,7 @@ impl KeyLister {
                 }
             }
         }
-        let found = reads.finish(|item| position(sort, item))?;
-        self.with_last_uses(found, last_uses).await
+        Ok(FoundKeys { found: reads.finish(|item| position(sort, item))?, last_uses })
     }
 
     /// Finds the keys of a section of one user's keys that the filter accepts, as [`Self::of_workspace`] does. It reads all
@@ -206,7 +233,7 @@ impl KeyLister {
         user: &UserId,
         filter: KeyFilter<'_>,
         now: DateTime<Utc>,
-    ) -> Result<FoundItems<KeyPosition, UsedKey>, Error> {
+    ) -> Result<FoundKeys, Error> {
         let mut keys = self.keys.of_user(query.workspace, user).await?;
         keys.retain(|key| !key.is_gone(now) && filter.by_key.is_none_or(|accepts| accepts(key)));
         let mut last_uses = LastUses::new();
@@ -215,15 +242,17 @@ impl KeyLister {
         }
         let keys = keys.into_iter().map(|key| used(key, &last_uses));
         let keys = keys.filter(|key| filter.by_use.is_none_or(|accepts| accepts(key))).collect();
-        let found = query.select(keys).map(|key| key.record);
-        self.with_last_uses(found, last_uses).await
+        Ok(FoundKeys { found: query.select(keys).map(|key| key.record), last_uses })
     }
 
-    /// Adds the last uses to the keys of a page, and reads those that the list has not read yet.
-    async fn with_last_uses(
+    /// Adds the last uses to the keys of a page, and reads those that were not read yet.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not respond.
+    pub async fn with_last_uses(
         &self,
-        found: FoundItems<KeyPosition, Key>,
-        mut last_uses: LastUses,
+        FoundKeys { found, mut last_uses }: FoundKeys,
     ) -> Result<FoundItems<KeyPosition, UsedKey>, Error> {
         self.read_last_uses(found.items.iter().map(|(_, key)| key.key_id), &mut last_uses).await?;
         Ok(found.map(|key| used(key, &last_uses)))

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::Client;
 use chrono::{DateTime, Utc};
 use keygate_core::credential::KeyId;
 use keygate_core::environment::{Environment, InvalidVariable};
@@ -17,17 +16,18 @@ use keygate_core::token::TokenKey;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::aws::dynamodb::DynamoDb;
 use crate::store::conditional_write::outcome;
 use crate::store::item::{Item, broken, bytes, number, text};
 
 /// The attributes of a key without its hashes. The IAM roles list the same attributes and deny a request for any other.
 pub(super) const UNHASHED: &str = "key_id, workspace_id, user_id, #name, name_folded, description, scopes, endpoints, networks, metadata, limits, created_at, \
-     created_by, revision, expires_at, #ttl, disabled_at, previous_expires_at, previous_transferred, unclaimed, rotation, due_at";
+     created_by, revision, expires_at, #ttl, disabled_at, leaked_at, previous_expires_at, previous_transferred, unclaimed, rotation, due_at";
 
 /// The table.
 #[derive(Clone, Debug)]
 pub struct KeysTable {
-    pub(super) client: Client,
+    pub(super) client: DynamoDb,
     pub(super) table: String,
 }
 
@@ -52,7 +52,7 @@ impl KeysTable {
     /// # Errors
     ///
     /// [`InvalidVariable`] when the variable is missing.
-    pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+    pub fn new(client: DynamoDb, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self { client, table: table_name(environment)? })
     }
 

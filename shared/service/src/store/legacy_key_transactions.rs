@@ -2,18 +2,19 @@
 
 use std::collections::HashSet;
 
-use aws_sdk_dynamodb::Client;
 use chrono::{DateTime, Utc};
 use keygate_core::audit_event::AuditEvent;
 use keygate_core::caller::Actor;
+use keygate_core::credential::KeyId;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
 use keygate_core::identity::{UserId, WorkspaceId};
 use keygate_core::legacy_key::HashedLegacyKey;
 
+use crate::aws::dynamodb::DynamoDb;
 use crate::store::activity::ActivityTable;
 use crate::store::conditional_write::WriteOutcome;
-use crate::store::legacy_keys::{LegacyKeysTable, LocatedLegacyKey};
+use crate::store::legacy_keys::{LegacyKeysTable, LocatedLegacyKey, TableKey};
 use crate::store::transaction::{Transaction, TransactionResult};
 use crate::store::workspaces::WorkspacesTable;
 
@@ -37,7 +38,7 @@ impl LegacyStore {
     /// # Errors
     ///
     /// [`InvalidVariable`] when a variable is missing or invalid.
-    pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+    pub fn new(client: DynamoDb, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
             keys: LegacyKeysTable::new(client.clone(), environment)?,
             workspaces: WorkspacesTable::new(client.clone(), environment)?,
@@ -95,11 +96,11 @@ impl LegacyStore {
     pub async fn delete(
         &self,
         actor: Actor<'_>,
-        located: &LocatedLegacyKey,
+        (hash, id): (&TableKey, KeyId),
         event: &AuditEvent,
     ) -> Result<(), Error> {
         let mut transaction = Transaction::new(actor, &self.workspaces);
-        let key = transaction.add(self.keys.delete(located));
+        let key = transaction.add(self.keys.delete(hash, id));
         transaction.add(self.activity.put(event)?);
         match transaction.commit(&self.keys.client).await?.outcome(key)? {
             WriteOutcome::Applied => Ok(()),
@@ -122,7 +123,7 @@ impl LegacyStore {
         event: &AuditEvent,
     ) -> Result<WriteOutcome, Error> {
         let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
-        let key = transaction.add(self.keys.delete(located));
+        let key = transaction.add(self.keys.delete(&located.hash, located.key_id));
         let user = transaction.add_user(user, self.workspaces.check_removed(workspace, user, removed_at));
         transaction.add(self.activity.put(event)?);
         match transaction.commit(&self.keys.client).await? {

@@ -12,7 +12,6 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Select, TransactWriteItem};
 use chrono::{DateTime, Utc};
@@ -27,6 +26,7 @@ use keygate_core::scope::Scope;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::aws::dynamodb::DynamoDb;
 use crate::store::expression::{self, Condition};
 use crate::store::item::{Item, broken, bytes, text};
 use crate::store::paged_query::PagedQuery;
@@ -42,7 +42,7 @@ const LOCATING: &str = "#hash, key_id, user_id, #ttl";
 /// The table.
 #[derive(Clone, Debug)]
 pub struct LegacyKeysTable {
-    pub(super) client: Client,
+    pub(super) client: DynamoDb,
     pub(super) table: String,
 }
 
@@ -112,7 +112,7 @@ impl LegacyKeysTable {
     /// # Errors
     ///
     /// [`InvalidVariable`] when the variable is missing.
-    pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+    pub fn new(client: DynamoDb, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self { client, table: table_name(environment)? })
     }
 
@@ -326,9 +326,8 @@ impl LegacyKeysTable {
     }
 
     /// Deletes a key if it is still the one that was read: a key that was deleted and imported again has another id.
-    pub(super) fn delete(&self, located: &LocatedLegacyKey) -> TransactWriteItem {
-        let is_as_read = Condition::equal("key_id", text(&located.key_id));
-        expression::delete(&self.table, item_key(&located.hash), is_as_read)
+    pub(super) fn delete(&self, hash: &TableKey, id: KeyId) -> TransactWriteItem {
+        expression::delete(&self.table, item_key(hash), Condition::equal("key_id", text(&id)))
     }
 }
 

@@ -158,6 +158,11 @@ impl LiveTokensUpdate {
         Self { generation, is_new: false, counts, expired: BTreeMap::new(), max_before: None, ttl: None }
     }
 
+    /// Whether no token is counted or uncounted. Past ends alone are left for the next change.
+    pub(super) fn counts_nothing(&self) -> bool {
+        self.counts.is_empty()
+    }
+
     /// The change of the total.
     fn total(&self) -> i64 {
         self.counts.values().sum::<i64>() - self.expired.values().map(|count| i64::from(*count)).sum::<i64>()

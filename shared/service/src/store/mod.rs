@@ -51,6 +51,7 @@ mod key_operations;
 pub mod key_queries;
 pub mod key_transactions;
 pub mod keys;
+mod leak_transactions;
 pub mod legacy_key_transactions;
 pub mod legacy_keys;
 mod lifecycle_transactions;

@@ -10,10 +10,10 @@ use keygate_core::key::HashedKey;
 use keygate_core::legacy_credential;
 use keygate_core::legacy_key::HashedLegacyKey;
 use keygate_core::pepper::SecretHash;
-use keygate_core::session::{HashedSession, session_entry};
+use keygate_core::session::{HashedPageCode, HashedSession, Session, page_code_entry, session_entry};
 use keygate_core::token::{Family, HashedToken, StoredToken, TokenKey, family_entry, token_entry};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_dynamo::{AttributeValue, Item};
 use serde_json::{Map, Value, json};
 
@@ -30,6 +30,27 @@ pub struct CredentialReader {
     tokens_table: String,
     /// The table of legacy keys, which exists only while a sunset is configured.
     legacy_keys_table: Option<String>,
+}
+
+/// The request for a key. Every call of an API makes one, so it is written without a `Value` in between.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct GetKey<'a> {
+    table_name: &'a str,
+    key: KeyOfKey<'a>,
+    consistent_read: bool,
+}
+
+#[derive(Serialize)]
+struct KeyOfKey<'a> {
+    key_id: Text<'a>,
+}
+
+/// An attribute value of the type `S`.
+#[derive(Serialize)]
+struct Text<'a> {
+    #[serde(rename = "S")]
+    text: &'a str,
 }
 
 #[derive(Deserialize)]
@@ -102,7 +123,8 @@ impl CredentialReader {
         let mut read = batch::get_directly(&self.client, wanted).await?;
         let mut take = |table: &str| read.remove(table).unwrap_or_default();
         let key: Option<TokenKey> = only(take(&self.keys_table), "key")?;
-        let (tokens, families): (Vec<_>, Vec<_>) = take(&self.tokens_table).into_iter().partition(is_token);
+        let (tokens, families): (Vec<_>, Vec<_>) =
+            take(&self.tokens_table).into_iter().partition(|item| has_prefix(item, token_entry::PREFIX));
         let token: Option<HashedToken> = only(tokens, "token")?;
         let family: Option<Family> = only(families, "family")?;
         let is_asked_for = key.as_ref().is_none_or(|key| key.record.key_id == key_id)
@@ -151,6 +173,36 @@ impl CredentialReader {
         Ok((key.filter(|key| !key.record.is_gone(now)), session))
     }
 
+    /// Reads a page code with its hash, and its session without the hashes of its secrets, in one strongly consistent request.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not respond, or items were still unprocessed when the time was over.
+    /// - [`Error::Broken`]: an item is not valid.
+    pub async fn page_code_with_session(
+        &self,
+        key_id: KeyId,
+        session_id: SessionId,
+    ) -> Result<(Option<HashedPageCode>, Option<Session>), Error> {
+        let entries = [page_code_entry::text(session_id), session_entry::text(session_id)];
+        let entries = entries.map(|entry| json!({"key_id": {"S": key_id}, "entry": {"S": entry}}));
+        let wanted = json!({"Keys": entries, "ConsistentRead": true});
+        let wanted = Map::from_iter([(self.tokens_table.clone(), wanted)]);
+        let mut read = batch::get_directly(&self.client, wanted).await?;
+        let read = read.remove(&self.tokens_table).unwrap_or_default();
+        let (codes, sessions): (Vec<_>, Vec<_>) =
+            read.into_iter().partition(|item| has_prefix(item, page_code_entry::PREFIX));
+        let code: Option<HashedPageCode> = only(codes, "page code")?;
+        let session: Option<Session> = only(sessions, "session")?;
+        let asked_for = (key_id, session_id);
+        if code.as_ref().is_some_and(|code| (code.key_id, code.session_id) != asked_for)
+            || session.as_ref().is_some_and(|session| (session.key_id, session.session_id) != asked_for)
+        {
+            return Err(broken("page code"));
+        }
+        Ok((code, session))
+    }
+
     /// Reads the legacy key that is stored under one of the hashes, which are hashes of the same key under different
     /// peppers.
     ///
@@ -173,9 +225,11 @@ impl CredentialReader {
     }
 
     async fn key(&self, id: &str, consistent: bool) -> Result<Option<Item>, Error> {
-        let request = json!({
-            "TableName": self.keys_table, "Key": {"key_id": {"S": id}}, "ConsistentRead": consistent,
-        });
+        let request = GetKey {
+            table_name: &self.keys_table,
+            key: KeyOfKey { key_id: Text { text: id } },
+            consistent_read: consistent,
+        };
         let read: OneItem = self.client.call("GetItem", &request).await?;
         Ok(read.item)
     }
@@ -191,8 +245,8 @@ fn unhashed_key(id: KeyId) -> Value {
     })
 }
 
-fn is_token(item: &Item) -> bool {
-    matches!(item.get("entry"), Some(AttributeValue::S(entry)) if entry.starts_with(token_entry::PREFIX))
+fn has_prefix(item: &Item, prefix: &str) -> bool {
+    matches!(item.get("entry"), Some(AttributeValue::S(entry)) if entry.starts_with(prefix))
 }
 
 fn only<T: DeserializeOwned>(items: impl IntoIterator<Item = Item>, what: &str) -> Result<Option<T>, Error> {

@@ -1,10 +1,10 @@
 //! The tables of the functions that manage keys and users.
 
-use aws_sdk_dynamodb::Client;
 use keygate_core::caller::Actor;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
 
+use crate::aws::dynamodb::DynamoDb;
 use crate::store::activity::ActivityTable;
 use crate::store::keys::KeysTable;
 use crate::store::transaction::{Transaction, TransactionResult};
@@ -22,7 +22,7 @@ pub struct Store {
     pub activity: ActivityTable,
     /// The use of keys.
     pub usage: UsageTable,
-    pub(super) client: Client,
+    pub(super) client: DynamoDb,
 }
 
 impl Store {
@@ -31,7 +31,7 @@ impl Store {
     /// # Errors
     ///
     /// [`InvalidVariable`] when a variable is missing or invalid.
-    pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+    pub fn new(client: DynamoDb, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
             keys: KeysTable::new(client.clone(), environment)?,
             workspaces: WorkspacesTable::new(client.clone(), environment)?,

@@ -12,7 +12,6 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use chrono::{DateTime, Utc};
 use keygate_core::credential::{FamilyId, KeyId, TokenId};
@@ -21,6 +20,7 @@ use keygate_core::error::Error;
 use keygate_core::token::{Family, HashedToken, Token, family_entry, token_entry};
 use serde::de::DeserializeOwned;
 
+use crate::aws::dynamodb::DynamoDb;
 use crate::store::expression::{self, Condition, UpdateExpression};
 use crate::store::item::{Item, broken, milliseconds, number, seconds, text};
 use crate::store::live_tokens::{self, LiveTokens, LiveTokensUpdate};
@@ -34,7 +34,7 @@ const UNHASHED_TOKEN: &str = "key_id, entry, kind, scopes, endpoints, token_gene
 /// The table.
 #[derive(Clone, Debug)]
 pub struct TokensTable {
-    pub(super) client: Client,
+    pub(super) client: DynamoDb,
     pub(super) table: String,
 }
 
@@ -58,7 +58,7 @@ impl TokensTable {
     /// # Errors
     ///
     /// [`InvalidVariable`] when the variable is missing.
-    pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+    pub fn new(client: DynamoDb, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self { client, table: table_name(environment)? })
     }
 

@@ -13,7 +13,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use chrono::{DateTime, Utc};
@@ -25,6 +24,7 @@ use keygate_core::key::{Key, LastUse};
 use keygate_core::time::zero_until_used;
 use serde::Deserialize;
 
+use crate::aws::dynamodb::DynamoDb;
 use crate::store::batch;
 use crate::store::conditional_write::outcome;
 use crate::store::expression::{self, Condition};
@@ -39,7 +39,7 @@ pub(super) const BY_LAST_USED_AT: &str = "by_last_used_at";
 /// The table.
 #[derive(Clone, Debug)]
 pub struct UsageTable {
-    pub(super) client: Client,
+    pub(super) client: DynamoDb,
     pub(super) table: String,
 }
 
@@ -66,7 +66,7 @@ impl UsageTable {
     /// # Errors
     ///
     /// [`InvalidVariable`] when the variable is missing.
-    pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+    pub fn new(client: DynamoDb, environment: &Environment) -> Result<Self, InvalidVariable> {
         let table = environment.required("USAGE_TABLE", "must be the name of the table of usage")?;
         Ok(Self { client, table })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
 use keygate_core::identity::{UserId, WorkspaceId};
@@ -11,7 +12,7 @@ use serde_json::{Map, json};
 use crate::aws::dynamodb_read_client::DynamoDbReadClient;
 use crate::store::batch;
 use crate::store::item::broken;
-use crate::store::workspace_users::{REMOVED_AT, USER_PREFIX};
+use crate::store::workspace_users::{REINSTATED_AT, REMOVED_AT, USER_PREFIX};
 use crate::store::workspaces::{BOOTSTRAP, table_name};
 
 /// What the table `workspaces` says about users of a workspace.
@@ -19,7 +20,7 @@ use crate::store::workspaces::{BOOTSTRAP, table_name};
 pub enum UserStanding {
     /// The workspace exists, and no user of these was removed. They need not have had a key.
     Present,
-    /// A user of these was removed.
+    /// A user of these was removed, or was and has been reinstated since.
     Removed,
     /// The workspace does not exist.
     NoWorkspace,
@@ -43,20 +44,25 @@ impl UserReader {
     }
 
     /// Reads the entry of a workspace and those of users in one strongly consistent request, so that a removed user is refused
-    /// immediately.
+    /// immediately. With `since`, a user who was removed and reinstated after that time counts as removed.
     ///
     /// # Errors
     ///
     /// - [`Error::Unavailable`]: the database did not respond, or items were still unprocessed when the time was over.
     /// - [`Error::Broken`]: an item is of another workspace or has another form.
-    pub async fn standing(&self, workspace: &WorkspaceId, users: &[&UserId]) -> Result<UserStanding, Error> {
+    pub async fn standing(
+        &self,
+        workspace: &WorkspaceId,
+        users: &[&UserId],
+        since: Option<DateTime<Utc>>,
+    ) -> Result<UserStanding, Error> {
         // A request must not name an item twice.
         let user_entries: BTreeSet<_> = users.iter().map(|user| format!("{USER_PREFIX}{user}")).collect();
         let key = |entry: &str| json!({"workspace_id": {"S": workspace}, "entry": {"S": entry}});
         let entries = json!({
             "Keys": std::iter::once(BOOTSTRAP).chain(user_entries.iter().map(String::as_str)).map(key).collect::<Vec<_>>(),
-            "ProjectionExpression": "workspace_id, entry, #removed_at",
-            "ExpressionAttributeNames": {"#removed_at": REMOVED_AT},
+            "ProjectionExpression": "workspace_id, entry, #removed_at, #reinstated_at",
+            "ExpressionAttributeNames": {"#removed_at": REMOVED_AT, "#reinstated_at": REINSTATED_AT},
             "ConsistentRead": true,
         });
         let mut read =
@@ -68,6 +74,9 @@ impl UserReader {
                 exists = true;
             } else if of == workspace.as_str() && user_entries.contains(entry) {
                 is_removed |= item.get(REMOVED_AT).is_some();
+                if let (Some(since), Some(reinstated_at)) = (since, time(&item, REINSTATED_AT)?) {
+                    is_removed |= since <= reinstated_at;
+                }
             } else {
                 return Err(broken("workspace entry"));
             }
@@ -78,6 +87,14 @@ impl UserReader {
             (true, false) => UserStanding::Present,
         })
     }
+}
+
+/// A time in milliseconds, if the item has it.
+fn time(item: &Item, attribute: &str) -> Result<Option<DateTime<Utc>>, Error> {
+    let Some(value) = item.get(attribute) else { return Ok(None) };
+    let AttributeValue::N(milliseconds) = value else { return Err(broken("workspace entry")) };
+    let time = milliseconds.parse().ok().and_then(DateTime::from_timestamp_millis);
+    time.map(Some).ok_or_else(|| broken("workspace entry"))
 }
 
 fn text<'a>(item: &'a Item, attribute: &str) -> Result<&'a str, Error> {

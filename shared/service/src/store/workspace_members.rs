@@ -24,6 +24,10 @@ const IS_NOT_COUNTED: &str = "attribute_not_exists(#counted)";
 /// The condition that the key is counted and has expired.
 const HAS_LAPSED: &str = "attribute_exists(#counted) AND #expires_at <= :lapsed_at";
 
+/// The condition that the key is counted and has not expired: the opposite of [`HAS_LAPSED`] among counted keys.
+const IS_COUNTED_AND_UNEXPIRED: &str =
+    "attribute_exists(#counted) AND (attribute_not_exists(#expires_at) OR #expires_at > :lapsed_at)";
+
 /// The maximum number of expired keys that one transaction takes out of the count. A transaction has at most 100 operations.
 const MAX_UNCOUNTED: usize = 20;
 /// The page size of a search for expired keys, and the maximum number of pages.
@@ -118,6 +122,24 @@ impl WorkspacesTable {
             .consistent_read(true)
     }
 
+    /// A query of the member entries of a user whose count and expiry fit a condition, from the newest key on, page by page.
+    fn counted_query(
+        &self,
+        workspace: &WorkspaceId,
+        user: &UserId,
+        condition: &str,
+        now: DateTime<Utc>,
+    ) -> QueryFluentBuilder {
+        self.members_query(workspace, user)
+            .filter_expression(condition)
+            .expression_attribute_names("#counted", COUNTED)
+            .expression_attribute_names("#expires_at", EXPIRES_AT)
+            .expression_attribute_values(":lapsed_at", lapsed_at(now))
+            .projection_expression("entry")
+            .scan_index_forward(false)
+            .limit(MEMBERS_PAGE)
+    }
+
     /// Finds counted keys of a user that have expired, up to the number that one transaction can take out of the count. It
     /// begins with the newest key: where a user often creates keys that expire, the older ones are no longer counted. It
     /// reads at most the newest 10,000 keys of the user, which bounds the cost for a user with very many keys.
@@ -132,15 +154,7 @@ impl WorkspacesTable {
         user: &UserId,
         now: DateTime<Utc>,
     ) -> Result<Vec<KeyId>, Error> {
-        let query = self
-            .members_query(workspace, user)
-            .filter_expression(HAS_LAPSED)
-            .expression_attribute_names("#counted", COUNTED)
-            .expression_attribute_names("#expires_at", EXPIRES_AT)
-            .expression_attribute_values(":lapsed_at", lapsed_at(now))
-            .projection_expression("entry")
-            .scan_index_forward(false)
-            .limit(MEMBERS_PAGE);
+        let query = self.counted_query(workspace, user, HAS_LAPSED, now);
         let mut keys = Vec::new();
         let mut start = None;
         for _ in 0..MAX_MEMBERS_PAGES {
@@ -156,6 +170,33 @@ impl WorkspacesTable {
         }
         keys.truncate(MAX_UNCOUNTED);
         Ok(keys)
+    }
+
+    /// The number of keys of a user that a new key finds in the count: the counted ones that have not expired. Like
+    /// [`Self::lapsed_keys`] it reads at most the newest 10,000 keys, so it misses older ones of a user with more.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`]: the database did not respond.
+    pub(crate) async fn counted_unexpired(
+        &self,
+        workspace: &WorkspaceId,
+        user: &UserId,
+        now: DateTime<Utc>,
+    ) -> Result<u32, Error> {
+        let query = self.counted_query(workspace, user, IS_COUNTED_AND_UNEXPIRED, now);
+        let mut counted = 0;
+        let mut start = None;
+        for _ in 0..MAX_MEMBERS_PAGES {
+            let response = query.clone().set_exclusive_start_key(start.take()).send().await;
+            let response = response.map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
+            counted += response.items().len();
+            start = response.last_evaluated_key;
+            if start.is_none() {
+                break;
+            }
+        }
+        Ok(u32::try_from(counted).unwrap_or(u32::MAX))
     }
 
     /// Creates the member entry of a key.

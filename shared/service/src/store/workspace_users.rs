@@ -14,7 +14,7 @@ pub(super) const REMOVED_AT: &str = "removed_at";
 /// The attribute of a user with the number of their counted keys.
 pub(super) const KEY_COUNT: &str = "key_count";
 /// The attribute of a user with the time of their last reinstatement.
-const REINSTATED_AT: &str = "reinstated_at";
+pub(super) const REINSTATED_AT: &str = "reinstated_at";
 /// The attribute of a user's entry that exists only because a request removed a user whom the workspace did not know.
 pub(super) const MADE_BY_REMOVAL: &str = "made_by_removal";
 

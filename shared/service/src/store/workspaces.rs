@@ -25,7 +25,6 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
@@ -33,6 +32,7 @@ use keygate_core::identity::WorkspaceId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::aws::dynamodb::DynamoDb;
 use crate::store::expression::{self, Condition};
 use crate::store::item::{Item, broken, text};
 
@@ -49,7 +49,7 @@ pub(super) const BOOTSTRAP: &str = "BOOTSTRAP";
 /// The table.
 #[derive(Clone, Debug)]
 pub struct WorkspacesTable {
-    pub(super) client: Client,
+    pub(super) client: DynamoDb,
     pub(super) table: String,
 }
 
@@ -73,7 +73,7 @@ impl WorkspacesTable {
     /// # Errors
     ///
     /// [`InvalidVariable`] when the variable is missing.
-    pub fn new(client: Client, environment: &Environment) -> Result<Self, InvalidVariable> {
+    pub fn new(client: DynamoDb, environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self { client, table: table_name(environment)? })
     }
 

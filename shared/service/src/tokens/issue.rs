@@ -4,17 +4,23 @@
 //! A refresh token that is used again was copied, and its two holders cannot be told apart, so the whole family is revoked
 //! (RFC 9700, section 4.14.2). A deployment may allow reuse within seconds, because the client may have lost the response or
 //! sent the request twice: then the response has a sibling of the next refresh token instead.
+//!
+//! A client that names an API as its `resource` (RFC 8707) gets a JWT for it instead of a token that Keygate verifies. Nothing is
+//! stored of a JWT, and nothing can end it before its expiry. So it lives shortly, and the transaction that records it requires
+//! that its key still works. A refresh token of such a grant renews JWTs for this API and gives no other tokens.
 
 use std::num::NonZeroU16;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use keygate_core::audience::Audience;
 use keygate_core::audit_event::{Action, AuditEvent};
 use keygate_core::caller::Actor;
 use keygate_core::credential::{Brand, Credential, CredentialForm, FamilyId, TokenId};
 use keygate_core::credential_class::CredentialClass;
 use keygate_core::endpoint_rule::EndpointRule;
 use keygate_core::error::Error;
-use keygate_core::key::Key;
+use keygate_core::jwt;
+use keygate_core::key::{Key, KeyState};
 use keygate_core::response_size::ResponseParts;
 use keygate_core::rights::Operation;
 use keygate_core::scope::{MAX_SCOPES, Scope, WORKSPACE_ADMIN};
@@ -26,8 +32,9 @@ use serde::{Serialize, Serializer};
 
 use crate::authorizer::verifier::Verifier;
 use crate::store::WriteOutcome;
-use crate::store::token_transactions::{Renewal, RevocationTarget, TokenStore};
+use crate::store::token_transactions::{NewAccessToken, Renewal, RevocationTarget, TokenStore};
 use crate::tokens::client::ClientRequest;
+use crate::tokens::jwt_signer::JwtSigner;
 use crate::tokens::parameters::FormParameters;
 use crate::tokens::settings::TokenSettings;
 use crate::tokens::{OAuthError, RefusedCredential};
@@ -35,9 +42,9 @@ use crate::tokens::{OAuthError, RefusedCredential};
 /// The scope that requests a refresh token (`OpenID` Connect Core 1.0, section 11). No token carries it.
 const OFFLINE_ACCESS: &str = "offline_access";
 
-/// The maximum number of attempts of a refresh whose family changes concurrently. It is higher than the number of changes
-/// that a step of a family can have.
-const REFRESH_ATTEMPTS: u32 = 8;
+/// The maximum number of attempts of a request whose family or key changes concurrently. It is higher than the number of
+/// changes that a step of a family can have.
+const ATTEMPTS: u32 = 8;
 
 /// A token request.
 #[derive(Debug)]
@@ -49,6 +56,8 @@ pub struct TokenRequest {
     offline: bool,
     /// The requested life; `None` requests the maximum.
     expires_in: Option<TimeDelta>,
+    /// The API for which a JWT is requested.
+    resource: Option<String>,
 }
 
 #[derive(Debug)]
@@ -107,7 +116,8 @@ impl TokenRequest {
                 }
             }
         }
-        Ok(Self { grant, scopes, offline, expires_in: expires_in.transpose()? })
+        let resource = parameters.optional("resource").map(str::to_owned);
+        Ok(Self { grant, scopes, offline, expires_in: expires_in.transpose()?, resource })
     }
 }
 
@@ -144,44 +154,51 @@ pub struct TokenIssuer {
     pub store: TokenStore,
     /// The limits for tokens.
     pub settings: TokenSettings,
+    /// The signer of JWTs, if the deployment issues any.
+    pub jwts: Option<JwtSigner>,
 }
 
 impl TokenIssuer {
-    /// Issues tokens for the grant of a request. They carry the requested scopes, and never more than the key has.
+    /// Issues tokens for the grant of a request to the API at `issuer`. They carry the requested scopes, and never more than the
+    /// key has.
     ///
     /// # Errors
     ///
     /// - [`OAuthError::InvalidRequest`], [`OAuthError::UnsupportedGrantType`]: see [`TokenRequest::parse`] and
     ///   [`ClientRequest::client`].
     /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`]: the client does not authenticate with a working key.
-    /// - [`OAuthError::InvalidScope`]: a scope is invalid, or the key or the refresh token does not have it.
+    /// - [`OAuthError::InvalidScope`]: a scope is invalid, the key or the refresh token does not have it, or it is one of
+    ///   Keygate's own, which a JWT does not carry.
+    /// - [`OAuthError::InvalidTarget`]: no JWTs are issued for the resource, or the refresh token is for another one.
+    /// - [`OAuthError::RestrictedKey`]: a JWT cannot say where, from which addresses or how often the key may be used.
     /// - [`OAuthError::InvalidGrant`], [`OAuthError::RefusedGrant`]: the refresh token does not work or belongs to another
     ///   client. If it was used before, its family is revoked.
     /// - [`OAuthError::Failed`]: the key has the maximum number of tokens ([`Error::TooManyTokens`]), or try again later.
-    pub async fn issue(&self, request: &ClientRequest<'_>) -> Result<IssuedTokens, OAuthError> {
+    pub async fn issue(&self, request: &ClientRequest<'_>, issuer: &str) -> Result<IssuedTokens, OAuthError> {
         let wanted = TokenRequest::parse(&request.parameters, &self.brand)?;
         let client = request.client(&self.brand)?;
-        match &wanted.grant {
-            Grant::ClientCredentials => {
-                let client =
-                    client.authenticate(Operation::ObtainAccessToken, &self.verifier, request).await?;
-                self.issue_for_key(client, &wanted, request).await
-            }
-            Grant::RefreshToken(presented) => {
-                let (mut key, mut used) = self.known(presented, request).await?;
-                client.must_be(key.record.key_id, Operation::RenewTokens, &self.verifier, request).await?;
-                for _ in 0..REFRESH_ATTEMPTS {
-                    match self.issue_for_refresh_token(&key, &used, &wanted, request).await {
-                        // A token of the family was used concurrently, or the family was revoked.
-                        Err(OAuthError::Failed(Error::Conflict)) => {
-                            (key, used) = self.known(presented, request).await?;
-                        }
-                        done => return done,
-                    }
+        // An attempt ends with a conflict if the key, or a token of the family, was changed or used concurrently.
+        for _ in 0..ATTEMPTS {
+            let done = match &wanted.grant {
+                Grant::ClientCredentials => {
+                    let client =
+                        client.authenticate(Operation::ObtainAccessToken, &self.verifier, request).await?;
+                    self.issue_for_key(client, &wanted, request, issuer).await
                 }
-                Err(Error::Busy.into())
+                Grant::RefreshToken(presented) => {
+                    let (key, used) = self.known(presented, request).await?;
+                    client
+                        .must_be(key.record.key_id, Operation::RenewTokens, &self.verifier, request)
+                        .await?;
+                    self.issue_for_refresh_token(&key, &used, &wanted, request, issuer).await
+                }
+            };
+            match done {
+                Err(OAuthError::Failed(Error::Conflict)) => {}
+                done => return done,
             }
         }
+        Err(Error::Busy.into())
     }
 
     async fn issue_for_key(
@@ -189,6 +206,7 @@ impl TokenIssuer {
         client: VerifiedCredential,
         wanted: &TokenRequest,
         request: &ClientRequest<'_>,
+        issuer: &str,
     ) -> Result<IssuedTokens, OAuthError> {
         let now = request.now;
         let presented = client.class();
@@ -201,6 +219,7 @@ impl TokenIssuer {
         // Tokens that are issued for an old secret end with its overlap.
         let client_ends_at = client.ends_at();
         let key = TokenKey { record: client.key, generation: client.generation };
+        let target = self.target(wanted.resource.as_deref(), issuer)?;
         let is_admin = key.record.scopes.iter().any(|scope| scope.as_str() == WORKSPACE_ADMIN);
         let scopes = match &wanted.scopes {
             None => key.record.scopes.clone(),
@@ -209,27 +228,36 @@ impl TokenIssuer {
                 scopes.clone()
             }
         };
-        let draft =
-            Draft { key: &key, scopes, endpoints: key.record.endpoints.clone(), made_in_overlap, now };
+        let endpoints = key.record.endpoints.clone();
+        let mut draft = Draft { key: &key, scopes, endpoints, made_in_overlap, now };
+        if target.is_some() {
+            draft.fit_jwt(wanted)?;
+        }
         draft.must_fit()?;
-        let access_expires_at = self.access_expires_at(client_ends_at, wanted, now);
+        let access_expires_at = self.access_expires_at(client_ends_at, wanted, target.as_ref(), now);
         let actor = Actor::User(&key.record.workspace_id, &key.record.user_id);
+        let of_key = (actor, key.record.key_id);
         if !wanted.offline {
-            let access = draft.token(CredentialForm::AccessToken(TokenId::generate(now)), access_expires_at);
+            let access = draft.token(TokenKind::AccessToken, TokenId::generate(now), access_expires_at);
+            let access = self.access(access, &key.record, target.as_ref()).await?;
             let event = event(Action::TokenIssued, request, &key.record, &access);
-            self.store.issue(actor, &[self.hashed(&access)], None, &event, self.settings.per_key).await?;
-            return Ok(self.shown(&access, None, now));
+            self.store.issue(of_key, access.stored(&key), None, &event, self.settings.per_key).await?;
+            return Ok(shown(access, None, now));
         }
         let family_id = FamilyId::generate(now);
         let [access_id, refresh_id] = next(family_id, 0).expect("a new family has room");
         let expires_at = sooner(whole_second(now) + self.settings.refresh_lifetime, key.record.expires_at);
-        let access = draft.token(CredentialForm::AccessToken(access_id), access_expires_at.min(expires_at));
-        let refresh = draft.token(CredentialForm::RefreshToken(refresh_id), expires_at);
-        let family = Family::new(key.record.key_id, family_id, refresh_id, expires_at);
+        let access = draft.token(TokenKind::AccessToken, access_id, access_expires_at.min(expires_at));
+        let access = self.access(access, &key.record, target.as_ref()).await?;
+        let refresh = self.opaque(draft.token(TokenKind::RefreshToken, refresh_id, expires_at));
+        let family = Family {
+            resource: target.map(|target| target.audience.clone()),
+            ..Family::new(key.record.key_id, family_id, refresh_id, expires_at)
+        };
         let event = event(Action::TokenIssued, request, &key.record, &access);
-        let tokens = [self.hashed(&access), self.hashed(&refresh)];
-        self.store.issue(actor, &tokens, Some(&family), &event, self.settings.per_key).await?;
-        Ok(self.shown(&access, Some(&refresh), now))
+        let with_refresh = Some((&refresh.hashed, &family));
+        self.store.issue(of_key, access.stored(&key), with_refresh, &event, self.settings.per_key).await?;
+        Ok(shown(access, Some(refresh), now))
     }
 
     async fn issue_for_refresh_token(
@@ -238,6 +266,7 @@ impl TokenIssuer {
         VerifiedToken { token: used, family, .. }: &VerifiedToken,
         wanted: &TokenRequest,
         request: &ClientRequest<'_>,
+        issuer: &str,
     ) -> Result<IssuedTokens, OAuthError> {
         let now = request.now;
         let family = family.as_ref().ok_or(OAuthError::InvalidGrant("a refresh token without a family"))?;
@@ -247,6 +276,14 @@ impl TokenIssuer {
             RefreshUse::Copied => {
                 return self.revoke_copied(&key.record, used, family, request).await;
             }
+        };
+        let granted = family.resource.as_ref().map(Audience::as_str);
+        let target = match (granted, wanted.resource.as_deref()) {
+            // RFC 8707, section 2.2: no other resource than that of the grant.
+            (Some(granted), Some(resource)) if granted != resource => {
+                return Err(OAuthError::InvalidTarget("The refresh token is for another resource."));
+            }
+            (granted, resource) => self.target(resource.or(granted), issuer)?,
         };
         let scopes = match &wanted.scopes {
             None => used.scopes.clone(),
@@ -258,17 +295,24 @@ impl TokenIssuer {
         let [access_id, refresh_id] = next(family.family_id, family.last_number())
             .ok_or(OAuthError::InvalidGrant("the family has no numbers left"))?;
         let expires_at = sooner(family.expires_at, key.record.expires_at);
-        let draft = Draft { key, scopes, endpoints: used.endpoints.clone(), made_in_overlap: None, now };
-        let access_expires_at = self.access_expires_at(key.record.expires_at, wanted, now).min(expires_at);
-        let access = draft.token(CredentialForm::AccessToken(access_id), access_expires_at);
+        let mut draft = Draft { key, scopes, endpoints: used.endpoints.clone(), made_in_overlap: None, now };
+        if target.is_some() {
+            // Nothing compares the scopes of a JWT with those of its key later.
+            draft.keep_held();
+            draft.fit_jwt(wanted)?;
+        }
+        let access_expires_at =
+            self.access_expires_at(key.record.expires_at, wanted, target.as_ref(), now).min(expires_at);
+        let access = draft.token(TokenKind::AccessToken, access_id, access_expires_at);
+        let access = self.access(access, &key.record, target.as_ref()).await?;
         // The new token has the scopes of the previous one, even if this request names fewer (RFC 6749, section 6).
         let draft = Draft { scopes: used.scopes.clone(), ..draft };
-        let refresh = draft.token(CredentialForm::RefreshToken(refresh_id), expires_at);
+        let refresh = self.opaque(draft.token(TokenKind::RefreshToken, refresh_id, expires_at));
         let event = event(Action::TokenRefreshed, request, &key.record, &access);
         let actor = Actor::User(&key.record.workspace_id, &key.record.user_id);
-        let tokens = [self.hashed(&access), self.hashed(&refresh)];
-        self.store.refresh(actor, (family, renewal), &tokens, &event, self.settings.per_key).await?;
-        Ok(self.shown(&access, Some(&refresh), now))
+        let tokens = (access.stored(key), &refresh.hashed);
+        self.store.refresh(actor, (family, renewal), tokens, &event, self.settings.per_key).await?;
+        Ok(shown(access, Some(refresh), now))
     }
 
     /// Revokes the family of a refresh token that was used twice.
@@ -313,33 +357,76 @@ impl TokenIssuer {
         Err(OAuthError::RefusedGrant(refused.into()))
     }
 
+    /// The API that a JWT is requested for, if one is.
+    fn target<'a>(
+        &'a self,
+        resource: Option<&str>,
+        issuer: &'a str,
+    ) -> Result<Option<Target<'a>>, OAuthError> {
+        let Some(resource) = resource else { return Ok(None) };
+        let signer = self.jwts.as_ref();
+        let signer =
+            signer.ok_or(OAuthError::InvalidTarget("This server issues no tokens for a resource."))?;
+        Ok(Some(Target { signer, audience: signer.audience(resource)?, issuer }))
+    }
+
     fn access_expires_at(
         &self,
         end: Option<DateTime<Utc>>,
         wanted: &TokenRequest,
+        target: Option<&Target<'_>>,
         now: DateTime<Utc>,
     ) -> DateTime<Utc> {
-        let life = wanted
-            .expires_in
-            .map_or(self.settings.access_lifetime, |life| life.min(self.settings.access_lifetime));
+        let most = target.map_or(self.settings.access_lifetime, |target| target.signer.settings.lifetime);
+        let life = wanted.expires_in.map_or(most, |life| life.min(most));
         sooner(whole_second(now) + life, end)
     }
 
-    fn hashed(&self, new: &NewToken) -> HashedToken {
-        HashedToken { token: new.token.clone(), hash: self.verifier.peppers.hash(&new.credential) }
+    /// The access token in the form that is requested. A JWT is signed before anything is written, because a failed signature must
+    /// not use up a refresh token.
+    async fn access(
+        &self,
+        token: Token,
+        key: &Key,
+        target: Option<&Target<'_>>,
+    ) -> Result<NewAccess, OAuthError> {
+        let Some(Target { signer, audience, issuer }) = target else {
+            return Ok(NewAccess::Opaque(self.opaque(token)));
+        };
+        let text = signer.sign(issuer, audience, key, &token).await?;
+        Ok(NewAccess::Jwt(token, text))
     }
 
-    fn shown(&self, access: &NewToken, refresh: Option<&NewToken>, now: DateTime<Utc>) -> IssuedTokens {
-        let scopes = access.token.scopes.iter().map(Scope::as_str);
-        let scope: Vec<&str> = scopes.chain(refresh.map(|_| OFFLINE_ACCESS)).collect();
-        IssuedTokens {
-            access_token: access.credential.to_text(&self.brand),
-            token_type: "Bearer",
-            expires_in: (access.token.expires_at - whole_second(now)).num_seconds(),
-            refresh_token: refresh.map(|refresh| refresh.credential.to_text(&self.brand)),
-            scope: scope.join(" "),
-        }
+    /// The token with a new secret.
+    fn opaque(&self, token: Token) -> NewToken {
+        let form = match token.kind {
+            TokenKind::AccessToken => CredentialForm::AccessToken(token.token_id),
+            TokenKind::RefreshToken => CredentialForm::RefreshToken(token.token_id),
+        };
+        let credential = Credential::draw(token.key_id, form);
+        let hash = self.verifier.peppers.hash(&credential);
+        NewToken { hashed: HashedToken { token, hash }, text: credential.to_text(&self.brand) }
     }
+}
+
+fn shown(access: NewAccess, refresh: Option<NewToken>, now: DateTime<Utc>) -> IssuedTokens {
+    let token = access.token();
+    let scopes = token.scopes.iter().map(Scope::as_str);
+    let scope: Vec<&str> = scopes.chain(refresh.as_ref().map(|_| OFFLINE_ACCESS)).collect();
+    IssuedTokens {
+        token_type: "Bearer",
+        expires_in: (token.expires_at - whole_second(now)).num_seconds(),
+        scope: scope.join(" "),
+        access_token: access.into_text(),
+        refresh_token: refresh.map(|refresh| refresh.text),
+    }
+}
+
+/// The API that a JWT is for.
+struct Target<'a> {
+    signer: &'a JwtSigner,
+    audience: &'a Audience,
+    issuer: &'a str,
 }
 
 /// The common attributes of the tokens of one request.
@@ -352,10 +439,42 @@ struct Draft<'a> {
     now: DateTime<Utc>,
 }
 
-/// A new token and its secret.
+/// A new token with its hash, and its text.
 struct NewToken {
-    token: Token,
-    credential: Credential,
+    hashed: HashedToken,
+    text: SecretString,
+}
+
+/// A new access token.
+enum NewAccess {
+    /// It is stored.
+    Opaque(NewToken),
+    /// It is a JWT with this text, and not stored.
+    Jwt(Token, SecretString),
+}
+
+impl NewAccess {
+    fn token(&self) -> &Token {
+        match self {
+            Self::Opaque(new) => &new.hashed.token,
+            Self::Jwt(token, _) => token,
+        }
+    }
+
+    /// What the transaction does about it.
+    fn stored(&self, key: &TokenKey) -> NewAccessToken<'_> {
+        match self {
+            Self::Opaque(new) => NewAccessToken::Stored(&new.hashed),
+            Self::Jwt(..) => NewAccessToken::Jwt(KeyState::of(&key.record, key.generation)),
+        }
+    }
+
+    fn into_text(self) -> SecretString {
+        match self {
+            Self::Opaque(new) => new.text,
+            Self::Jwt(_, text) => text,
+        }
+    }
 }
 
 impl Draft<'_> {
@@ -372,15 +491,30 @@ impl Draft<'_> {
         Err(OAuthError::InvalidScope("The scopes do not fit into an authorizer's response.".to_owned()))
     }
 
-    fn token(&self, form: CredentialForm, expires_at: DateTime<Utc>) -> NewToken {
-        let (kind, token_id) = match form {
-            CredentialForm::RefreshToken(id) => (TokenKind::RefreshToken, id),
-            CredentialForm::AccessToken(id) => (TokenKind::AccessToken, id),
-            CredentialForm::ApiKey | CredentialForm::Session(_) | CredentialForm::PageCode(_) => {
-                unreachable!("only tokens are issued here")
-            }
-        };
-        let token = Token {
+    /// Leaves out what a JWT must not carry: Keygate's own scopes, with which an API could do nothing but call Keygate as the client.
+    fn fit_jwt(&mut self, wanted: &TokenRequest) -> Result<(), OAuthError> {
+        if !jwt::can_represent(&self.key.record) || !self.endpoints.is_empty() {
+            return Err(OAuthError::RestrictedKey);
+        }
+        // One that the client names is refused and not left out in silence.
+        if let Some(own) = wanted.scopes.iter().flatten().find(|scope| scope.is_own()) {
+            return Err(OAuthError::InvalidScope(format!(
+                "A JWT does not carry {own}, a scope of Keygate itself."
+            )));
+        }
+        self.scopes.retain(|scope| !scope.is_own());
+        Ok(())
+    }
+
+    /// Leaves out scopes that the key has lost since they were granted.
+    fn keep_held(&mut self) {
+        let held = &self.key.record.scopes;
+        let is_admin = held.iter().any(|scope| scope.as_str() == WORKSPACE_ADMIN);
+        self.scopes.retain(|scope| is_admin || held.contains(scope));
+    }
+
+    fn token(&self, kind: TokenKind, token_id: TokenId, expires_at: DateTime<Utc>) -> Token {
+        Token {
             key_id: self.key.record.key_id,
             token_id,
             kind,
@@ -391,8 +525,7 @@ impl Draft<'_> {
             created_at: whole_second(self.now),
             expires_at,
             last_used_at: None,
-        };
-        NewToken { token, credential: Credential::draw(self.key.record.key_id, form) }
+        }
     }
 }
 
@@ -413,9 +546,9 @@ fn sooner(time: DateTime<Utc>, end: Option<DateTime<Utc>>) -> DateTime<Utc> {
     end.map_or(time, |end| time.min(end))
 }
 
-fn event(action: Action, request: &ClientRequest<'_>, key: &Key, access: &NewToken) -> AuditEvent {
+fn event(action: Action, request: &ClientRequest<'_>, key: &Key, access: &NewAccess) -> AuditEvent {
     AuditEvent::for_key(action, request.event(key), key.key_id, &key.user_id)
-        .with_token(access.token.token_id)
+        .with_token(access.token().token_id)
 }
 
 #[cfg(test)]

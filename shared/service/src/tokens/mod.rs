@@ -1,12 +1,15 @@
 //! Use cases of access and refresh tokens, one per file.
 //!
 //! A client exchanges a key for tokens that expire soon, may carry fewer scopes, and can be revoked without changing the
-//! key. The interface is OAuth 2.0 (RFC 6749, sections 4.4 and 6; RFC 7009; RFC 7662; RFC 8414), in which a key is a client:
-//! its id is the client id, and its text is the client secret.
+//! key. Introspection also serves API keys and legacy keys. The interface is OAuth 2.0 (RFC 6749, sections 4.4 and 6; RFC 7009;
+//! RFC 7662; RFC 8414), in which a key is a client: its id is the client id, and its text is the client secret. A client that
+//! names an API (RFC 8707) gets a JWT for it (RFC 9068), which the API verifies by itself.
 
 pub mod client;
 pub mod introspect;
+pub mod introspection;
 pub mod issue;
+pub mod jwt_signer;
 pub mod list;
 pub mod parameters;
 pub mod revoke;
@@ -20,7 +23,8 @@ use keygate_core::key::KeyOwner;
 use keygate_core::verification::{InactiveReason, WRONG_SECRET};
 use thiserror::Error as ThisError;
 
-/// Why a request of an OAuth client was refused (RFC 6749, section 5.2; RFC 7009, section 2.2.1). A refusal changes nothing,
+/// Why a request of an OAuth client was refused (RFC 6749, section 5.2; RFC 7009, section 2.2.1; RFC 8707,
+/// section 2). A refusal changes nothing,
 /// unless the variant says otherwise.
 #[derive(Debug, ThisError)]
 pub enum OAuthError {
@@ -33,6 +37,9 @@ pub enum OAuthError {
     /// The presented credential does not allow the operation, whatever its scopes.
     #[error("the operation is not permitted with {0}")]
     UnauthorizedClient(CredentialClass),
+    /// The key of the client does not have the scope that the operation requires.
+    #[error("the key does not have the scope {0}")]
+    InsufficientScope(&'static str),
     /// The client presents an existing key, which does not work or has another secret.
     #[error("invalid client: {}", .0.reason)]
     RefusedClient(Box<RefusedCredential>, client::ClientAuthScheme),
@@ -49,9 +56,18 @@ pub enum OAuthError {
     /// A scope is invalid, or the key or the refresh token does not have it. The text is for the client.
     #[error("invalid scope")]
     InvalidScope(String),
+    /// The resource is malformed, repeated, or not one that the client may name. The text is for the client.
+    #[error("invalid target: {0}")]
+    InvalidTarget(&'static str),
+    /// A JWT is requested, and the key has endpoint rules, networks or limits, which an API could not enforce.
+    #[error("a JWT for a key with endpoint rules, networks or limits")]
+    RestrictedKey,
     /// The token to revoke is an API key.
     #[error("an API key, which only the management API can end")]
     UnsupportedTokenType,
+    /// The token to revoke is a JWT.
+    #[error("a JWT, which ends by its expiry alone")]
+    IrrevocableToken,
     /// The store or another service failed.
     #[error(transparent)]
     Failed(#[from] Error),
@@ -93,10 +109,14 @@ impl OAuthError {
             Self::InvalidRequest(_)
             | Self::InvalidClient(..)
             | Self::UnauthorizedClient(_)
+            | Self::InsufficientScope(_)
             | Self::InvalidGrant(_)
             | Self::UnsupportedGrantType
             | Self::InvalidScope(_)
+            | Self::InvalidTarget(_)
+            | Self::RestrictedKey
             | Self::UnsupportedTokenType
+            | Self::IrrevocableToken
             | Self::Failed(_) => None,
         }
     }

@@ -16,7 +16,9 @@ impl FormParameters {
     ///
     /// # Errors
     ///
-    /// - [`OAuthError::InvalidRequest`]: a parameter is repeated.
+    /// - [`OAuthError::InvalidTarget`]: `resource` is repeated, which RFC 8707, section 2, allows and Keygate does not: a JWT has
+    ///   one audience.
+    /// - [`OAuthError::InvalidRequest`]: another parameter is repeated.
     ///
     /// # Example
     ///
@@ -33,6 +35,9 @@ impl FormParameters {
         for (name, value) in form_urlencoded::parse(body).filter(|(_, value)| !value.is_empty()) {
             let value = SecretString::from(value.into_owned());
             if parameters.insert(name.clone().into_owned(), value).is_some() {
+                if name == "resource" {
+                    return Err(OAuthError::InvalidTarget("Only one resource can be named."));
+                }
                 // The error does not repeat the name, which may be a misplaced secret.
                 return Err(OAuthError::InvalidRequest("A parameter is repeated.".to_owned()));
             }

@@ -8,9 +8,10 @@ use keygate_core::caller::Actor;
 use keygate_core::context::RequestContext;
 use keygate_core::credential::{Brand, Credential, CredentialForm, KeyId, TokenId};
 use keygate_core::error::Error;
+use keygate_core::jwt::has_form_of_jwt;
 use keygate_core::key::Key;
+use keygate_core::key_action::KeyAction;
 use keygate_core::rights::Operation;
-use keygate_core::scope::KEYS_WRITE;
 use keygate_core::token::{Family, Token, TokenKind};
 use keygate_core::verification::{PresentedSecret, Verification, VerifiedCredential};
 
@@ -42,6 +43,7 @@ impl TokenRevoker {
     /// - [`OAuthError::InvalidClient`], [`OAuthError::RefusedClient`], [`OAuthError::InvalidGrant`]: the client is not
     ///   authenticated, or not the client of the token.
     /// - [`OAuthError::UnsupportedTokenType`]: the token is an API key.
+    /// - [`OAuthError::IrrevocableToken`]: the token is a JWT.
     /// - [`OAuthError::Failed`]: try again later.
     pub async fn revoke_presented(&self, request: &ClientRequest<'_>) -> Result<(), OAuthError> {
         let now = request.now;
@@ -57,7 +59,8 @@ impl TokenRevoker {
                 if let PresentedClient::Key(..) = client {
                     client.authenticate(Operation::RevokePresentedToken, &self.verifier, request).await?;
                 }
-                return Ok(());
+                // A client must not take it for revoked (RFC 7009, section 2.2.1).
+                return if has_form_of_jwt(token) { Err(OAuthError::IrrevocableToken) } else { Ok(()) };
             }
         };
         client.must_be(presented.key_id, Operation::RevokePresentedToken, &self.verifier, request).await?;
@@ -122,10 +125,9 @@ pub async fn revoke_all(store: &TokenStore, context: &RequestContext, key_id: Ke
 
 async fn key_of(store: &TokenStore, context: &RequestContext, id: KeyId) -> Result<Key, Error> {
     let caller = &context.caller;
-    caller.require(KEYS_WRITE)?;
-    caller.may_to(Operation::RevokeTokens, id)?;
+    KeyAction::RevokeTokens.require_right(caller, id)?;
     let key = find(&store.keys, context, id).await?.record;
-    caller.require_to_act_for(&key.user_id)?;
+    KeyAction::RevokeTokens.require_permissions(caller, &key)?;
     Ok(key)
 }
 

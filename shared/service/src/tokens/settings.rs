@@ -1,6 +1,7 @@
 //! The settings for tokens.
 
 use chrono::TimeDelta;
+use keygate_core::audience::Audience;
 use keygate_core::environment::{Environment, InvalidVariable};
 
 /// The settings for tokens.
@@ -33,9 +34,63 @@ impl TokenSettings {
     }
 }
 
+/// The settings for JWTs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwtSettings {
+    /// `JWT_AUDIENCES`: the APIs for which JWTs are issued, separated by commas.
+    pub audiences: Vec<Audience>,
+    /// `JWT_SECONDS`: the maximum life of a JWT; 300 seconds by default.
+    pub lifetime: TimeDelta,
+}
+
+impl JwtSettings {
+    /// Reads the settings from the environment. Without an audience there are none: no JWT is issued.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidVariable`] when an audience is malformed or named twice, or the life is out of its range.
+    pub fn from_environment(environment: &Environment) -> Result<Option<Self>, InvalidVariable> {
+        const AUDIENCES: &str = "JWT_AUDIENCES";
+        let Some(listed) = environment.text(AUDIENCES) else { return Ok(None) };
+        let mut audiences = Vec::new();
+        for text in listed.split(',') {
+            match text.parse() {
+                Ok(audience) if !audiences.contains(&audience) => audiences.push(audience),
+                _ => {
+                    let must_be = "must be absolute URIs without a fragment, separated by commas, each once";
+                    return Err(InvalidVariable::new(AUDIENCES, must_be));
+                }
+            }
+        }
+        Ok(Some(Self { audiences, lifetime: environment.seconds("JWT_SECONDS", 300, 60..=900)? }))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_an_audience_there_are_no_jwts() {
+        let read = |variables: &[(&str, &str)]| {
+            JwtSettings::from_environment(&variables.iter().copied().collect::<Environment>())
+        };
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&[("JWT_AUDIENCES", ""), ("JWT_SECONDS", "600")]), Ok(None));
+        let settings = read(&[("JWT_AUDIENCES", "https://a.example.com,urn:b")]).unwrap().unwrap();
+        let audiences: Vec<_> = settings.audiences.iter().map(Audience::as_str).collect();
+        assert_eq!(
+            (audiences, settings.lifetime),
+            (vec!["https://a.example.com", "urn:b"], TimeDelta::minutes(5))
+        );
+        for wrong in ["orders", "https://a.example.com,", "urn:a,urn:a", "urn:a, urn:b", "urn:a#b"] {
+            assert_eq!(read(&[("JWT_AUDIENCES", wrong)]).unwrap_err().name, "JWT_AUDIENCES", "{wrong}");
+        }
+        for (seconds, is_valid) in [("59", false), ("60", true), ("900", true), ("901", false)] {
+            let settings = read(&[("JWT_AUDIENCES", "urn:a"), ("JWT_SECONDS", seconds)]);
+            assert_eq!(settings.is_ok(), is_valid, "{seconds}");
+        }
+    }
 
     #[test]
     fn a_refresh_token_works_once_by_default() {
