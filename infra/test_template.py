@@ -547,6 +547,14 @@ class Options(unittest.TestCase):
         for issuer in ("https://auth.example.com/", "https://auth.example.com/keygate", "http://auth.example.com"):
             self.assertNotRegex(issuer, pattern)
 
+    def test_the_keys_page_can_be_switched_off(self) -> None:
+        output = merged()["Outputs"]["KeysPageUrl"]["Condition"]
+        for value in ("true", "false"):
+            stack = Resolved(translated(), ConsoleEnabled=value)
+            variables = stack.resources["ConsoleFunction"]["Properties"]["Environment"]["Variables"]
+            self.assertEqual(variables["CONSOLE_ENABLED"], value)
+            self.assertEqual(stack.holds({"Condition": output}), value == "true")
+
     def test_the_logging_role_of_the_account_is_left_alone_by_default(self) -> None:
         resources = Resolved(translated()).resources
         self.assertNotIn("ApiGatewayAccount", resources)
@@ -736,7 +744,7 @@ class Peppers(unittest.TestCase):
                 hashing.add(name)
             else:
                 self.assertNotIn("PEPPER", compact(function), name)
-        self.assertEqual(len(hashing), 10)
+        self.assertEqual(len(hashing), 11)
 
     def test_the_current_version_has_to_be_listed(self) -> None:
         (assertion,) = merged()["Rules"]["CurrentPepperIsListed"]["Assertions"]

@@ -11,7 +11,9 @@ use crate::access_log::delivery;
 use crate::refused_clients::made_up;
 use crate::support::alarms::{MetricAlarm, MetricFilter, access_log_line, counts_errors_of, has_metric_of};
 use crate::support::function::{Disturbance, Function, oauth_request, token_event};
+use crate::support::github::{self, GitHubKey, matches};
 use crate::support::oauth::basic;
+use crate::support::stack::variable;
 use crate::support::tables::batch;
 use crate::support::workspace::{Workspace, id_of, text};
 
@@ -106,6 +108,32 @@ async fn deferred_writes_that_fail_are_counted_in_the_log_of_each_function_of_th
             assert_eq!(filter.counted(&running.log_lines()), counted, "{function}: {}", running.log());
         }
     }
+}
+
+#[tokio::test]
+async fn a_report_of_github_that_fails_is_counted_and_one_that_is_refused_is_not() {
+    let workspace = Workspace::new().await;
+    let key = workspace.key_of("bob", &[]).await;
+    let filter = MetricFilter::named("GitHubReportFailuresFilter");
+    assert_eq!(filter.log_group, "ReportLeaksLogGroup");
+    let (github, body) = (GitHubKey::of_stack(), matches(&[&key]));
+    let signed = github::event(&workspace, &github.sign(&body.to_string()), &body);
+    let unsigned = github::event(&workspace, &[], &body);
+    let (issuer, nowhere) = (variable("KEYGATE_OIDC_ISSUER"), "https://127.0.0.1:1".to_owned());
+    for (issuer, event, disturbance, status, counted) in [
+        (&issuer, &unsigned, Disturbance::None, 403, 0),
+        (&issuer, &signed, Disturbance::Down, 503, 1),
+        // The keys were not fetched, and the report failed.
+        (&nowhere, &signed, Disturbance::None, 503, 2),
+        (&issuer, &signed, Disturbance::None, 200, 0),
+    ] {
+        let function = github::function(issuer, &[]).await;
+        function.disturb(disturbance);
+        let answer = function.invoke(event.clone()).await.expect("a response");
+        assert_eq!(answer["statusCode"], status, "{answer}");
+        assert_eq!(filter.counted(&function.log_lines()), counted, "{disturbance:?}: {}", function.log());
+    }
+    assert!(!workspace.accepts(&key).await);
 }
 
 #[tokio::test]

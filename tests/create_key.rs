@@ -31,7 +31,7 @@ async fn a_key_is_created_and_shown_once() {
         json!({
             "name": "Build server", "description": "runs the tests", "prefix": format!("kg_key_{}", id_of(text)),
             "user_id": "admin", "created_by": "admin", "expires_at": "2099-12-31T23:59:59Z", "last_used_at": null, "last_used_from": null,
-            "status": "active", "scopes": ["orders:read"], "endpoints": ["GET /orders/*"],
+            "status": "active", "leaked_at": null, "scopes": ["orders:read"], "endpoints": ["GET /orders/*"],
             "networks": ["203.0.113.7/32"], "metadata": {"env": "live"}, "limits": [],
             "previous_expires_at": null,
         })

@@ -450,8 +450,9 @@ async fn every_post_route_of_the_management_api_takes_or_refuses_the_header() {
     assert_eq!(supporting, ["/api-keys", "/api-keys/{id}/rotate"]);
 
     let workspace = Workspace::new().await;
-    assert_eq!(refusing, ["/sessions", "/sessions/exchange"]);
-    for route in refusing {
+    // A report of leaks may be repeated as it is, and ignores the header.
+    assert_eq!(refusing, ["/leaks", "/leaks/github", "/sessions", "/sessions/exchange"]);
+    for route in refusing.into_iter().filter(|route| !route.starts_with("/leaks")) {
         let url = format!("{}{route}", variable("KEYGATE_API_URL"));
         let request = workspace.api.client().request(Method::POST, url).bearer_auth(&workspace.admin);
         let request = request.header("Idempotency-Key", unique("a-key-that-is-long-enough")).json(&json!({}));

@@ -8,7 +8,7 @@ use crate::support::stack::Api;
 use crate::support::workspace::{Workspace, text, unique};
 
 /// The functions of each API, and whether it is the OAuth API.
-const OF_APIS: [(&str, bool); 17] = [
+const OF_APIS: [(&str, bool); 21] = [
     ("CreateKeyFunction", false),
     ("ListKeysFunction", false),
     ("GetKeyFunction", false),
@@ -22,7 +22,11 @@ const OF_APIS: [(&str, bool); 17] = [
     ("OpenSessionFunction", false),
     ("ExchangePageCodeFunction", false),
     ("EndSessionFunction", false),
+    ("ConsoleFunction", false),
+    ("ReportLeaksFunction", false),
     ("WhoamiFunction", false),
+    ("GetPolicyFunction", false),
+    ("DescribeOAuthFunction", true),
     ("IssueTokenFunction", true),
     ("IntrospectTokenFunction", true),
     ("RevokeTokenFunction", true),
@@ -63,7 +67,7 @@ async fn a_request_that_cannot_be_read_is_refused_in_the_form_of_its_api() {
             );
         }
         // A direct invocation is a 400, too: these functions have none.
-        if function != "CreateKeyFunction" {
+        if !["CreateKeyFunction", "IntrospectTokenFunction"].contains(&function) {
             let answer = run(&workspace.api, function, &json!({"bootstrap": {}, "import": {}})).await;
             assert_eq!(answer["statusCode"], 400, "{function}: {answer}");
         }
@@ -74,7 +78,9 @@ async fn a_request_that_cannot_be_read_is_refused_in_the_form_of_its_api() {
 #[tokio::test]
 async fn no_request_of_an_api_is_a_direct_invocation() {
     let workspace = Workspace::new().await;
+    let key = workspace.admin.as_str();
     let direct = [
+        ("IntrospectTokenFunction", "introspect", json!({"workspace_id": workspace.id, "token": key})),
         (
             "CreateKeyFunction",
             "bootstrap",
@@ -107,6 +113,8 @@ async fn the_response_to_a_direct_invocation_does_not_have_the_form_of_an_api() 
     for (function, event, pointer) in [
         ("CreateKeyFunction", json!({"bootstrap": {"workspace_id": "acme"}}), "/user_id"),
         ("CreateKeyFunction", json!({"import": {}}), "/bootstrap"),
+        ("IntrospectTokenFunction", json!({"introspect": {"workspace_id": "acme"}}), "/token"),
+        ("IntrospectTokenFunction", json!({"token": "x"}), "/introspect"),
         (
             "ImportLegacyKeysFunction",
             json!({"import": {"workspace_id": "Acme", "keys": []}}),

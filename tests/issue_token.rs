@@ -63,7 +63,7 @@ async fn an_invalid_request_gets_the_response_of_its_section() {
                 ("another grant type", good, &[("grant_type", "password")], 400, "unsupported_grant_type"),
                 ("a malformed scope", good, &[GRANT, ("scope", "Orders")], 400, "invalid_scope"),
                 ("more than the key has", good, &[GRANT, ("scope", "orders:write")], 400, "invalid_scope"),
-                ("an unknown parameter is ignored (3.2)", good, &[GRANT, ("resource", "x")], 200, ""),
+                ("an unknown parameter is ignored (3.2)", good, &[GRANT, ("prompt", "x")], 200, ""),
             ],
         )
         .await;

@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::support::eventually;
 use crate::support::workspace::{Workspace, id_of, keys_url, text};
@@ -54,6 +55,7 @@ async fn a_listed_key_shows_every_field_except_its_hashes() {
     for detail in ["key", "previous_expires_at"] {
         created.as_object_mut().expect("an object").remove(detail);
     }
+    created["can"] = json!(["update", "widen", "disable", "rotate", "delete", "revoke_tokens"]);
     let page = workspace.list(&workspace.admin, "?limit=1").await.json();
     assert_eq!(page["items"][0], created);
     workspace.contents().await;
@@ -266,4 +268,71 @@ async fn a_page_leads_back_to_the_page_before() {
     let again = page(format!("?limit=2&cursor={}", text(&back, "next_cursor"))).await;
     assert_eq!(ids(&again), ids(&second));
     workspace.contents().await;
+}
+
+#[tokio::test]
+async fn a_list_counts_its_keys_up_to_a_hundred() {
+    let workspace = Workspace::new().await;
+    let owner = workspace.key_of("bob", &["keys:write"]).await;
+    for index in 0..3 {
+        workspace.created(json!({"name": format!("export {index}"), "user_id": "bob"})).await;
+    }
+    let (admin, bob) = (workspace.admin.as_str(), owner.as_str());
+    for (caller, query, expected) in [
+        (admin, "", 5),
+        (admin, "&limit=2", 5),
+        (admin, "&name=export&limit=1&sort=last_used_at", 3),
+        (admin, "&status=unused&sort=name", 4),
+        (admin, "&status=expired", 0),
+        (bob, "&limit=1", 4),
+        (bob, "&name=export&sort=name", 3),
+    ] {
+        let page = workspace.list(caller, &format!("?count=true{query}")).await.json();
+        assert_eq!(page["count"], json!({"number": expected, "more": false}), "{query}: {page}");
+        let uncounted = workspace.list(caller, &format!("?count=false{query}")).await.json();
+        assert_eq!(uncounted.get("count"), None, "{query}");
+        assert_eq!(
+            (&page["items"], &page["next_cursor"]),
+            (&uncounted["items"], &uncounted["next_cursor"]),
+            "{query}: counting does not change the page"
+        );
+    }
+    workspace.contents().await;
+}
+
+#[tokio::test]
+async fn a_count_ends_at_a_hundred_and_says_that_there_are_more() {
+    let workspace = Workspace::new().await;
+    for (from, to, expected) in
+        [(1, 100, json!({"number": 100, "more": false})), (100, 101, json!({"number": 100, "more": true}))]
+    {
+        for start in (from..to).step_by(20) {
+            let mut creates = JoinSet::new();
+            for index in start..to.min(start + 20) {
+                let workspace = workspace.clone();
+                // A user has at most a hundred keys.
+                let body = json!({"name": format!("key {index}"), "user_id": format!("user-{}", index % 2)});
+                creates.spawn(async move { workspace.created(body).await });
+            }
+            creates.join_all().await;
+        }
+        let counted = async || {
+            workspace.list(&workspace.admin, "?count=true&limit=1").await.json()["count"] == expected
+        };
+        eventually("the index has every key", counted).await;
+    }
+    workspace.contents().await;
+}
+
+#[tokio::test]
+async fn a_page_that_begins_at_a_cursor_has_no_count() {
+    let workspace = Workspace::new().await;
+    workspace.created(json!({"name": "another"})).await;
+    let page = workspace.list(&workspace.admin, "?limit=1&count=true").await.json();
+    let cursor = text(&page, "next_cursor");
+    let refused = workspace.list(&workspace.admin, &format!("?limit=1&count=true&cursor={cursor}")).await;
+    assert_eq!(refused.invalid_places(), ["count"]);
+    let next = workspace.list(&workspace.admin, &format!("?limit=1&cursor={cursor}")).await;
+    assert_eq!((next.status, next.json().get("count")), (200, None));
+    assert_eq!(workspace.list(&workspace.admin, "?count=yes").await.invalid_places(), ["count"]);
 }

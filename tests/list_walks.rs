@@ -9,9 +9,9 @@ mod model;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
 use chrono::{DateTime, Utc};
+use keygate::aws::dynamodb::DynamoDb;
 use keygate::keys::list::{ListKeys, list};
 use keygate::store::key_queries::KeyLister;
 use keygate_core::caller::{Caller, CallerKey};
@@ -42,7 +42,7 @@ const CASES: u32 = 6;
 
 /// Tables of a test's own with the schema of the deployed ones: keys and usage. They are deleted when the test ends.
 struct Tables {
-    client: Client,
+    client: DynamoDb,
     keys: String,
     usage: String,
 }

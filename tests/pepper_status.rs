@@ -1,29 +1,19 @@
-//! `make pepper-status`: the number of hashes under each version of the pepper.
-
-use std::process::Command;
+//! `keygate pepper status`: the number of hashes under each version of the pepper.
 
 use serde_json::{Value, json};
 
+use crate::cli::Keygate;
 use crate::support::function::{Function, request, token_event};
 use crate::support::legacy::{LEGACY, counts, legacy_key};
-use crate::support::stack::{pepper_versions_with, remember_secret, variable};
+use crate::support::stack::{pepper_versions_with, remember_secret};
 use crate::support::workspace::{Workspace, id_of};
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-
-/// The row of a version in `make pepper-status`: keys, previous secrets, tokens, and legacy keys.
-fn status(version: &str) -> Option<[u32; 4]> {
-    let done = Command::new(format!("{ROOT}/.local/tools/cli/bin/python"))
-        .args(["-B", "tools/pepper_status.py", "--stack", &variable("KEYGATE_STACK")])
-        .current_dir(ROOT)
-        .output()
-        .expect("the script runs; `make setup` installs what it takes");
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    let table = String::from_utf8(done.stdout).expect("UTF-8");
-    let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    assert_eq!(lines.next().expect("a heading"), ["version", "keys", "overlaps", "tokens", "legacy"]);
-    let line = lines.find(|line| line[0] == version)?;
-    Some([line[1], line[2], line[3], line[4]].map(|number| number.parse().expect("a number")))
+/// The row of a version in `keygate pepper status`: keys, previous secrets, tokens, and legacy keys.
+async fn status(version: &str) -> Option<[u64; 4]> {
+    let document = Keygate::in_aws().json(&["pepper", "status"]).await;
+    let rows = document["items"].as_array().expect("rows");
+    let row = rows.iter().find(|row| row["version"].as_u64() == version.parse().ok())?;
+    Some(["keys", "overlaps", "tokens", "legacy"].map(|name| row[name].as_u64().expect("a number")))
 }
 
 #[tokio::test]
@@ -31,7 +21,7 @@ async fn the_hashes_of_a_version_are_counted_until_the_last_of_them_is_gone() {
     let workspace = Workspace::new().await;
     // No other test has this version, so the counts are this test's alone.
     let version = (u32::MAX - std::process::id()).to_string();
-    assert_eq!(status(&version), None);
+    assert_eq!(status(&version).await, None);
     let versions = pepper_versions_with(&version);
     let settings = [("PEPPER_VERSIONS", versions.as_str()), ("CURRENT_PEPPER_VERSION", version.as_str())];
     let (creator, authorizer, issuer) = tokio::join!(
@@ -49,7 +39,7 @@ async fn the_hashes_of_a_version_are_counted_until_the_last_of_them_is_gone() {
         authorizer.invoke(token_event(&format!("Bearer {key}"))).await.expect("a key under that version");
         keys.push(key);
     }
-    assert_eq!(status(&version), Some([2, 0, 0, 0]));
+    assert_eq!(status(&version).await, Some([2, 0, 0, 0]));
 
     let client = format!("client_id={}&client_secret={}", id_of(&keys[0]), keys[0]);
     let answer = issuer.invoke(token_request(&format!("grant_type=client_credentials&{client}"))).await;
@@ -57,23 +47,23 @@ async fn the_hashes_of_a_version_are_counted_until_the_last_of_them_is_gone() {
     let body: Value = serde_json::from_str(answer["body"].as_str().expect("a body")).expect("JSON");
     let token = body["access_token"].as_str().unwrap_or_else(|| panic!("a token: {body}"));
     remember_secret(&token[token.len() - 49..][..43]);
-    assert_eq!(status(&version), Some([2, 0, 1, 0]));
+    assert_eq!(status(&version).await, Some([2, 0, 1, 0]));
 
     let settings = [&settings[..], &LEGACY[..2]].concat();
     let importer = Function::start("import-legacy-keys", &settings).await;
     let keys_to_import = json!([{"key": legacy_key(), "user_id": "bob", "name": "old"}]);
     let event = json!({"import": {"workspace_id": workspace.id, "keys": keys_to_import}});
     assert_eq!(counts(&importer.invoke(event).await.expect("a response")), [1, 0, 0]);
-    assert_eq!(status(&version), Some([2, 0, 1, 1]));
+    assert_eq!(status(&version).await, Some([2, 0, 1, 1]));
 
     // The deployed functions store the new secret under version 1. The previous one stays under the other version.
     let overlap = json!({"overlap_seconds": 3600});
     assert_eq!(workspace.rotate(&workspace.admin, id_of(&keys[0]), &overlap).await.status, 200);
-    assert_eq!(status(&version), Some([1, 1, 1, 1]));
+    assert_eq!(status(&version).await, Some([1, 1, 1, 1]));
     for key in &keys {
         assert_eq!(workspace.rotate(&workspace.admin, id_of(key), &json!({})).await.status, 200);
     }
-    assert_eq!(status(&version), Some([0, 0, 1, 1]), "the token and the legacy key are not rehashed");
+    assert_eq!(status(&version).await, Some([0, 0, 1, 1]), "the token and the legacy key are not rehashed");
     workspace.contents().await;
 }
 

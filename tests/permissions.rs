@@ -23,7 +23,7 @@ const CALLERS: [&str; 6] = [
 ];
 
 /// Every route of the management API, with the status that each caller gets.
-const TABLE: [(&str, &str, [u16; 6]); 36] = [
+const TABLE: [(&str, &str, [u16; 6]); 42] = [
     ("POST", "/api-keys", [401, 403, 201, 201, 201, 201]),
     ("GET", "/api-keys", [401, 403, 200, 200, 200, 200]),
     ("GET", "/api-keys/{id}", [401, 403, 200, 200, 200, 404]),
@@ -44,7 +44,13 @@ const TABLE: [(&str, &str, [u16; 6]); 36] = [
     ("POST", "/sessions/exchange", [200; 6]),
     ("DELETE", "/sessions/{session_id}", [401, 403, 403, 403, 204, 404]),
     ("DELETE", "/sessions/current", [401, 404, 404, 404, 404, 404]),
+    ("POST", "/leaks", [202; 6]),
+    // `leaks_of_github.rs` has reports with a signature.
+    ("POST", "/leaks/github", [403; 6]),
+    ("GET", "/console", [200; 6]),
+    ("GET", "/console/{file}", [200; 6]),
     ("GET", "/me", [401, 200, 200, 200, 200, 200]),
+    ("GET", "/policy", [401, 200, 200, 200, 200, 200]),
     ("OPTIONS", "/api-keys", [204; 6]),
     ("OPTIONS", "/api-keys/{id}", [204; 6]),
     ("OPTIONS", "/api-keys/{id}/rotate", [204; 6]),
@@ -60,13 +66,18 @@ const TABLE: [(&str, &str, [u16; 6]); 36] = [
     ("OPTIONS", "/sessions/current", [204; 6]),
     ("OPTIONS", "/sessions/{session_id}", [204; 6]),
     ("OPTIONS", "/me", [204; 6]),
+    ("OPTIONS", "/policy", [204; 6]),
 ];
 
 #[test]
 fn every_route_has_its_row_in_the_table() {
     let (paths, routes) = (openapi::paths("openapi.yaml"), openapi::routes("openapi.yaml"));
     // API Gateway applies no security that is for the whole document, so each operation has to have its own.
-    let is_open = |(method, path): &&(String, String)| method == "OPTIONS" || path == "/sessions/exchange";
+    let is_open = |(method, path): &&(String, String)| {
+        method == "OPTIONS"
+            || ["/leaks", "/leaks/github", "/sessions/exchange"].contains(&path.as_str())
+            || path.starts_with("/console")
+    };
     let open = routes.iter().filter(is_open).count();
     assert_eq!(paths.matches("\n      security: [{ bearer: [] }]\n").count(), routes.len() - open);
     assert_eq!(paths.matches("\n      security: []\n").count(), open);
@@ -88,7 +99,7 @@ async fn every_caller_gets_the_response_of_the_table() {
     ];
     for (method, path, statuses) in TABLE {
         for ((caller, credential), status) in CALLERS.iter().zip(&credentials).zip(statuses) {
-            let mut path = path.replace("{user_id}", &unique("user"));
+            let mut path = path.replace("{user_id}", &unique("user")).replace("{file}", "keygate-keys.js");
             if path.starts_with("/legacy-keys/{id}") {
                 let target = imported(&workspace, "bob", &["keys:read"]).await;
                 path = path.replace("{id}", &legacy_id(&workspace, &target).await);
@@ -106,6 +117,8 @@ async fn every_caller_gets_the_response_of_the_table() {
                 ("POST", "/api-keys") => Some(json!({"name": unique("key")})),
                 ("POST", "/sessions") => Some(json!({"user_id": "bob", "scopes": ["keys:write"]})),
                 ("POST", "/sessions/exchange") => Some(json!({"code": page_code(&session)})),
+                ("POST", "/leaks") => Some(json!({"credentials": ["kg_key_made_up"]})),
+                ("POST", "/leaks/github") => Some(json!([{"token": "kg_key_made_up", "type": "kg"}])),
                 ("PATCH", _) => Some(json!({"description": "changed"})),
                 _ => None,
             };

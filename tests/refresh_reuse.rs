@@ -193,7 +193,7 @@ async fn siblings_are_listed_and_active_and_used_tokens_are_not() {
     };
     let active = async |token: &str| {
         let form = [("token", token)];
-        workspace.oauth("introspect", Some(&basic(&key)), &form).await.json()["active"].clone()
+        workspace.oauth("introspect", Some(&basic(&workspace.admin)), &form).await.json()["active"].clone()
     };
     let ids: BTreeSet<_> =
         siblings.iter().map(|tokens| token_id_of(refresh_token(tokens)).to_owned()).collect();

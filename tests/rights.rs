@@ -11,20 +11,26 @@ use crate::support::eventually;
 use crate::support::legacy::{imported, legacy_id};
 use crate::support::oauth::{basic, token_id_of};
 use crate::support::openapi;
+use crate::support::people::Login;
 use crate::support::stack::{Answer, variable};
 use crate::support::workspace::{Workspace, id_of, text, unique};
 
-const KINDS: [CredentialClass; 6] = [
+const KINDS: [CredentialClass; 7] = [
     CredentialClass::CurrentSecret,
     CredentialClass::PreviousSecret,
     CredentialClass::TransferredSecret,
     CredentialClass::AccessToken,
     CredentialClass::LegacyKey,
     CredentialClass::Session,
+    CredentialClass::Person,
 ];
 
 /// The scopes of a session of these tests, and of the key that opens it, which has `sessions:write` too.
 const SESSION_SCOPES: [&str; 3] = ["keys:read", "keys:write", "orders:read"];
+
+/// The groups of the identity provider to which the stack gives `workspace:admin`, and `keys:write` with `orders:read`.
+const ADMINISTRATORS: &str = "admins";
+const DEVELOPERS: &str = "developers";
 
 /// A request that changes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,7 +224,7 @@ fn refusal(kind: CredentialClass, change: Change) -> Option<(u16, &'static str)>
             }
             IssueToken | IssueRefreshToken | Refresh | RevokePresented => Some((401, "invalid_client")),
         },
-        // Administrators of the identity provider's groups; `people.rs` has the requests.
+        // A person of the group of administrators; the next function has the others.
         CredentialClass::Person => match change {
             Create | Rotate(_) | Rename(_) | Disable(_) | Widen(_) | Nothing(_) | Delete(_)
             | RevokeTokens(_) | RevokeToken(_) | RemoveUser | HandOver | Reinstate | DeleteLegacyKey => None,
@@ -228,13 +234,29 @@ fn refusal(kind: CredentialClass, change: Change) -> Option<(u16, &'static str)>
     }
 }
 
+/// The same of a person who is in one group of the identity provider.
+fn refusal_of_person(group: &str, change: Change) -> Option<(u16, &'static str)> {
+    let refusal = refusal(CredentialClass::Person, change);
+    let is_of_own_key = change.target() == Some(Target::Own) && !matches!(change, Change::Widen(_));
+    match group {
+        ADMINISTRATORS => refusal,
+        // What no scope gives to people.
+        _ if change.route().2 || change == Change::EndOwnSession => refusal,
+        DEVELOPERS if is_of_own_key || change == Change::Create => None,
+        DEVELOPERS if change.target() == Some(Target::Other) || change == Change::DeleteLegacyKey => {
+            Some((403, "forbidden"))
+        }
+        _ => Some((403, "insufficient_scope")),
+    }
+}
+
 #[test]
 fn every_route_that_changes_something_has_its_row() {
     let mut changing: BTreeSet<_> = openapi::routes("openapi.yaml")
         .into_iter()
         .filter(|(method, _)| method != "GET" && method != "OPTIONS")
-        // It takes no credential but the page code, which `sessions.rs` tests.
-        .filter(|(_, path)| path != "/sessions/exchange")
+        // They take no credential but those in their bodies, which `sessions.rs`, `leaks.rs` and `leaks_of_github.rs` test.
+        .filter(|(_, path)| path != "/sessions/exchange" && !path.starts_with("/leaks"))
         .map(|(method, path)| (method, path, false))
         .collect();
     let oauth = openapi::routes("oauth.yaml").into_iter().filter(|(_, path)| path != "/oauth/introspect");
@@ -247,6 +269,8 @@ fn every_route_that_changes_something_has_its_row() {
 /// A credential of one kind, with the key and the tokens that its changes need.
 struct Credential {
     text: String,
+    /// How it authenticates at the OAuth API.
+    client: String,
     /// The key that it belongs to, as far as it is an API key.
     own_key: Option<String>,
     /// A refresh token and an access token that were made with the current secret of that key, if there are any left.
@@ -258,17 +282,29 @@ struct Credential {
     session_id: String,
 }
 
-/// A new credential of a kind for each change, all of one user, with the scope of an administrator.
-async fn credentials(workspace: &Workspace, kind: CredentialClass, user: &str) -> Vec<Credential> {
+/// A new credential of a kind for each change, all of one user, with the scope of an administrator. The scopes of a person are
+/// those of their group, and a developer's own key has no others.
+async fn credentials(
+    workspace: &Workspace,
+    kind: CredentialClass,
+    user: &str,
+    group: &str,
+) -> Vec<Credential> {
     let mut credentials = Vec::new();
+    let scope = if group == DEVELOPERS { "orders:read" } else { "workspace:admin" };
+    let login = Login { user, groups: group, workspace: &workspace.id };
+    let person = match kind {
+        CredentialClass::Person => Some(login.access_token().await),
+        _ => None,
+    };
     let leaver = unique("leaver");
     let session_of = async |opener: &str, user: &str, scopes: &[&str], member: &str| {
         text(&workspace.session(opener, user, scopes).await, member).to_owned()
     };
     for _ in CHANGES {
         let owner = if kind == CredentialClass::TransferredSecret { &leaver } else { user };
-        let key = workspace.key_of(owner, &["workspace:admin"]).await;
-        let tokens = workspace.tokens(&key, "workspace:admin offline_access").await;
+        let key = workspace.key_of(owner, &[scope]).await;
+        let tokens = workspace.tokens(&key, &format!("{scope} offline_access")).await;
         let token = |member| text(&tokens, member).to_owned();
         let (refresh_token, access_token) = (token("refresh_token"), token("access_token"));
         let own_key = Some(id_of(&key).to_owned());
@@ -288,16 +324,31 @@ async fn credentials(workspace: &Workspace, kind: CredentialClass, user: &str) -
                 let opener = workspace.key_of("svc:backend", &opener).await;
                 session_of(&opener, user, &SESSION_SCOPES, "session").await
             }
-            CredentialClass::Person => unreachable!("the identity provider issues it"),
+            CredentialClass::Person => person.clone().expect("a token"),
         };
         let session_id = match kind {
             CredentialClass::CurrentSecret => session_of(&text_of_key, "alice", &["keys:write"], "id").await,
             _ => "01JD4A0000F9K3W7RT2M8Q0001".to_owned(),
         };
         let is_of_session = kind == CredentialClass::Session;
+        let client = match kind {
+            CredentialClass::LegacyKey | CredentialClass::Session | CredentialClass::Person => {
+                format!("Bearer {text}")
+            }
+            _ => basic(&text),
+        };
+        // The key of a person is one of their own keys.
         let own_key = own_key.filter(|_| kind != CredentialClass::LegacyKey && !is_of_session);
         let target = if is_of_session { user } else { "target" }.to_owned();
-        credentials.push(Credential { text, own_key, refresh_token, access_token, target, session_id });
+        credentials.push(Credential {
+            text,
+            client,
+            own_key,
+            refresh_token,
+            access_token,
+            target,
+            session_id,
+        });
     }
     if kind == CredentialClass::TransferredSecret {
         workspace.remove(&leaver, &format!("?transfer_to={user}")).await;
@@ -307,7 +358,7 @@ async fn credentials(workspace: &Workspace, kind: CredentialClass, user: &str) -
 
 /// Makes a change with a credential.
 async fn attempt(workspace: &Workspace, change: Change, credential: &Credential) -> Answer {
-    let Credential { text: caller, own_key, refresh_token, access_token, target: user, session_id } =
+    let Credential { text: caller, client, own_key, refresh_token, access_token, target: user, session_id } =
         credential;
     let target = match change.target() {
         Some(Target::Own) => own_key.clone().expect("a key of its own"),
@@ -315,7 +366,6 @@ async fn attempt(workspace: &Workspace, change: Change, credential: &Credential)
     };
     let (method, path, is_oauth) = change.route();
     if is_oauth {
-        let client = if own_key.is_some() { basic(caller) } else { format!("Bearer {caller}") };
         let form: &[(&str, &str)] = match change {
             Change::Refresh => &[("grant_type", "refresh_token"), ("refresh_token", refresh_token)],
             Change::RevokePresented => &[("token", access_token)],
@@ -324,7 +374,7 @@ async fn attempt(workspace: &Workspace, change: Change, credential: &Credential)
             }
             _ => &[("grant_type", "client_credentials")],
         };
-        return workspace.oauth(path.rsplit('/').next().expect("an endpoint"), Some(&client), form).await;
+        return workspace.oauth(path.rsplit('/').next().expect("an endpoint"), Some(client), form).await;
     }
     let path = path.replace("{session_id}", session_id);
     let mut path = path.replace("{id}", &target).replace("{user_id}", &unique("user"));
@@ -361,10 +411,18 @@ async fn attempt(workspace: &Workspace, change: Change, credential: &Credential)
 }
 
 async fn assert_row(kind: CredentialClass) {
+    assert_changes(kind, ADMINISTRATORS, |change| refusal(kind, change)).await;
+}
+
+async fn assert_changes(
+    kind: CredentialClass,
+    group: &str,
+    refusal: impl Fn(Change) -> Option<(u16, &'static str)>,
+) {
     let workspace = Workspace::new().await;
     for removed in [false, true] {
         let user = unique("user");
-        let mut credentials = credentials(&workspace, kind, &user).await;
+        let mut credentials = credentials(&workspace, kind, &user, group).await;
         if removed {
             // A removed user gets no keys.
             for credential in &mut credentials {
@@ -379,9 +437,14 @@ async fn assert_row(kind: CredentialClass) {
             let answer = attempt(&workspace, change, credential).await;
             let case = format!("{change:?} with {kind:?}, removed: {removed}");
             let is_oauth = change.route().2;
-            let expected = match refusal(kind, change) {
-                // The authorizer of the management API refuses the session of a removed user.
-                _ if removed && !is_oauth && kind == CredentialClass::Session => Some((401, "unauthorized")),
+            let expected = match refusal(change) {
+                // The authorizer of the management API refuses the session of a removed user, and a removed person.
+                _ if removed
+                    && !is_oauth
+                    && matches!(kind, CredentialClass::Session | CredentialClass::Person) =>
+                {
+                    Some((401, "unauthorized"))
+                }
                 None if removed && is_oauth => Some((400, "unauthorized_client")),
                 None if removed => Some((403, "caller_removed")),
                 refusal => refusal,
@@ -435,6 +498,13 @@ async fn a_session_changes_the_keys_of_its_user_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_person_changes_what_their_group_permits_and_gets_no_session_and_no_token() {
+    for group in [ADMINISTRATORS, DEVELOPERS, "of-no-scope"] {
+        assert_changes(CredentialClass::Person, group, |change| refusal_of_person(group, change)).await;
+    }
+}
+
+#[tokio::test]
 async fn every_kind_of_credential_has_its_row_and_sees_who_it_is() {
     let workspace = Workspace::new().await;
     for kind in KINDS {
@@ -449,14 +519,14 @@ async fn every_kind_of_credential_has_its_row_and_sees_who_it_is() {
             CredentialClass::Person => ("person", Value::Null),
         };
         let user = unique("user");
-        let caller = credentials(&workspace, kind, &user).await.remove(0).text;
+        let caller = credentials(&workspace, kind, &user, ADMINISTRATORS).await.remove(0).text;
         let me = workspace.call(Method::GET, "/me", &caller).await.json();
         assert_eq!((&me["user_id"], &me["credential"]), (&json!(user), &json!(credential)), "{me}");
         assert_eq!(me["old_secret"], old_secret, "{me}");
         let read = workspace.list(&caller, "").await;
         let may_read = kind != CredentialClass::TransferredSecret;
         assert_eq!(read.status, if may_read { 200 } else { 403 }, "{kind:?}: {read:?}");
-        if kind == CredentialClass::Session {
+        if matches!(kind, CredentialClass::Session | CredentialClass::Person) {
             continue;
         }
         let backend = workspace.api.rest_example(Some(&format!("Bearer {caller}"))).await.json();

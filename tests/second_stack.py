@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -24,8 +23,8 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from bootstrap import bootstrap
-from deploy import ADMINISTRATOR, ARTIFACTS, ROOT, STACK, TEMPLATE, Deployment
+from deploy import ADMINISTRATOR, ARTIFACTS, STACK, TEMPLATE, Deployment
+from keygate_command import bootstrap, keygate
 
 SECOND = "keygate-second"
 TEMPLATE_OBJECT = f"{SECOND}/template.yaml"
@@ -108,9 +107,7 @@ def deploy_second(deployment: Deployment) -> tuple[str, str]:
     create_stack(deployment)
     deployment.create_tables(SECOND)
     outputs = deployment.outputs(SECOND)
-    created = bootstrap(
-        deployment.client("lambda"), outputs["CreateKeyFunctionName"], **ADMINISTRATOR, name="first", break_glass=False
-    )
+    created = bootstrap(SECOND, **ADMINISTRATOR, name="first")
     print(f"  {SECOND} was deployed in {time.monotonic() - started:.1f} s", flush=True)
     return f"{deployment.emulator_url}/_aws/execute-api/{outputs['ApiId']}/{outputs['StageName']}", created["key"]
 
@@ -172,13 +169,13 @@ def introduce_pepper(deployment: Deployment, url: str, key: str) -> None:
     )
     check(pepper_versions(deployment, unused) == [1], "a key that is not used keeps the old version")
     left = key_counts()
-    check(set(left) == {1, 2}, f"pepper-status has both versions: {left}")
+    check(set(left) == {1, 2}, f"the status of the peppers has both versions: {left}")
 
     status, _ = send_request(url, "DELETE", f"/users/{MEANWHILE}", key)
     check(status in (200, 202), f"the user of the keys that were created meanwhile is removed: {status}")
     check(works(url, unused), "the last key of the old version works")
     call_other_api(deployment, unused)
-    eventually(lambda: set(key_counts()) == {2}, "pepper-status no longer lists the old version")
+    eventually(lambda: set(key_counts()) == {2}, "the status of the peppers no longer lists the old version")
     update(deployment, PepperVersions="2", CurrentPepperVersion="2")
     check(works(url, key) and works(url, unused) and works(url, new), "every key works without the old version")
 
@@ -316,12 +313,8 @@ def pepper_versions(deployment: Deployment, *keys: str) -> list[int]:
 
 
 def key_counts() -> dict[int, int]:
-    """The number of keys of each version, by `make pepper-status`."""
-    command = [sys.executable, "-B", str(ROOT / "tools" / "pepper_status.py"), "--stack", SECOND]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    heading, *lines = [line.split() for line in done.stdout.splitlines()]
-    check(heading[:2] == ["version", "keys"], f"the heading is {heading}")
-    return {int(version): int(keys) for version, keys, *_ in lines}
+    """The number of keys of each version."""
+    return {row["version"]: row["keys"] for row in keygate("pepper", "status", "--stack", SECOND)["items"]}
 
 
 def eventually(holds, what: str) -> None:
@@ -416,7 +409,7 @@ def check_remains(deployment: Deployment, resources: dict[str, str], retained: d
     left = deployment.client("lambda").get_paginator("list_functions").paginate().search("Functions[].FunctionName")
     check(not set(resources.values()) & set(left), "no function is left")
     groups = deployment.client("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{SECOND}/")["logGroups"]
-    check(not groups, "no log group is left")
+    check(not groups, f"no log group is left: {[group['logGroupName'] for group in groups]}")
     aliases = deployment.client("kms").get_paginator("list_aliases").paginate().search("Aliases[].AliasName")
     check(not [alias for alias in aliases if alias.startswith(f"alias/{SECOND}-")], "no alias is left")
 

@@ -117,7 +117,8 @@ async fn a_session_and_its_page_code_call_no_api_of_an_adopter_and_are_no_client
             let answer = workspace.oauth("token", Some(&client), &form).await;
             answer.assert_oauth_error(401, "invalid_client");
         }
-        let told = workspace.oauth("introspect", Some(&basic(&opener)), &[("token", credential)]).await;
+        let told =
+            workspace.oauth("introspect", Some(&basic(&workspace.admin)), &[("token", credential)]).await;
         assert_eq!((told.status, told.json()), (200, json!({"active": false})));
         let revoked = workspace.oauth("revoke", Some(&basic(&opener)), &[("token", credential)]).await;
         assert_eq!(revoked.status, 200, "{revoked:?}");
@@ -410,4 +411,23 @@ async fn only_an_administrator_grants_the_scope_that_opens_sessions() {
     // It may rotate and enable its own key, which has the scope already.
     assert_eq!(workspace.rotate(&opener, id_of(&opener), &json!({"overlap_seconds": 60})).await.status, 200);
     assert_eq!(workspace.update(&workspace.admin, id_of(&own), &granted).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_session_from_before_a_removal_stays_ended_when_its_user_is_reinstated() {
+    let workspace = Workspace::new().await;
+    workspace.key_of("bob", &[]).await;
+    let opener = workspace.key_of("svc:pages", &["sessions:write", "keys:write"]).await;
+    let fresh =
+        async || text(&workspace.session(&opener, "bob", &["keys:write"]).await, "session").to_owned();
+    let status = async |session: &str| workspace.list(session, "").await.status;
+    let before = fresh().await;
+    assert_eq!(status(&before).await, 200);
+
+    workspace.remove("bob", "").await;
+    assert_eq!(status(&before).await, 401);
+    assert_eq!(workspace.call(Method::PUT, "/users/bob", &workspace.admin).await.status, 204);
+    assert_eq!(status(&before).await, 401, "the wish to end it outlives the removal");
+    assert_eq!(status(&fresh().await).await, 200);
+    workspace.contents().await;
 }

@@ -82,6 +82,7 @@ cat <<END
 The stack is running; \`set -a; . $folder/env; set +a\` gives a shell its addresses and its administrator key.
   management API    $KEYGATE_API_URL
   OAuth API         $KEYGATE_OAUTH_URL
+  identity provider $KEYGATE_OIDC_ISSUER
   REST API example  $KEYGATE_REST_EXAMPLE_URL
   HTTP API example  $KEYGATE_HTTP_EXAMPLE_URL
   DynamoDB Local    $KEYGATE_DYNAMODB_URL

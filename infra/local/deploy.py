@@ -22,11 +22,13 @@ import boto3
 import yaml
 from botocore.config import Config
 
-from bootstrap import Refused, bootstrap
+from keygate_command import Refused, bootstrap
 from services import StackError
 
 INFRA = Path(__file__).resolve().parents[1]
 ROOT = INFRA.parent
+# The keys page as it is built. The function that serves it reads the files beside its program.
+PAGE = ROOT / "console" / "dist"
 SAM = ROOT / ".local" / "tools" / "cli" / "bin" / "sam"
 
 # The deployed templates and the import document, by their paths from the root of the repository.
@@ -63,6 +65,8 @@ class Deployment:
 
         Without symbols: the emulator keeps every copy of a function in memory, and debug builds are large.
         """
+        if not PAGE.is_dir():
+            raise StackError("the keys page is not built: run `make console`")
         run([sys.executable, "-B", str(INFRA / "merge.py")], os.environ)
         staged = self.folder / "deploy"
         shutil.rmtree(staged, ignore_errors=True)
@@ -72,6 +76,7 @@ class Deployment:
             bootstrap_file = staged / "target" / "lambda" / name / "bootstrap"
             bootstrap_file.parent.mkdir(parents=True)
             run(["strip", "--preserve-dates", "-o", str(bootstrap_file), str(binaries / name)], os.environ)
+        shutil.copytree(PAGE, staged / "target" / "lambda" / "console" / "page")
 
     def deploy(self, stack: str, template: str, parameters: Mapping[str, str]) -> None:
         """Deploys one staged template, by its path from the root of the repository, with the SAM CLI."""
@@ -139,31 +144,30 @@ class Deployment:
                 )
         return sorted(tables)
 
-    def administrator_key(self, function: str, api_url: str, known_key: str | None) -> str:
+    def administrator_key(self, api_url: str, known_key: str | None) -> str:
         """The known administrator key if it still works, else a new one."""
         if known_key and works(api_url, known_key):
             return known_key
-        client = self.client("lambda")
+        environment = os.environ | aws_environment(self.emulator_url)
         try:
             try:
                 name = "first administrator key"
-                return bootstrap(client, function, **ADMINISTRATOR, name=name, break_glass=False)["key"]
+                return bootstrap(STACK, **ADMINISTRATOR, name=name, environment=environment)["key"]
             except Refused as refusal:
                 if not refusal.has_users:
                     raise
                 # The key was deleted, or the file `env` was lost.
                 name = f"administrator key of {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
-                return bootstrap(client, function, **ADMINISTRATOR, name=name, break_glass=True)["key"]
+                return bootstrap(STACK, **ADMINISTRATOR, name=name, break_glass=True, environment=environment)["key"]
         except Refused as refusal:
-            raise StackError(f"create-key refused to bootstrap the workspace: {refusal}") from None
+            raise StackError(f"the workspace cannot be bootstrapped: {refusal}") from None
 
     def environment(self, calls: Path, distinct_calls: Path, known_key: str | None) -> dict[str, str]:
         """The variables that a shell or a test needs to use the deployment: the content of the file `env`."""
         keygate, examples = self.outputs(STACK), self.outputs(EXAMPLES_STACK)
-        execute = f"{self.emulator_url}/_aws/execute-api"
         rest_stage = examples["RestExampleUrl"].rpartition("/")[2]
         websocket_stage = examples["WebSocketExampleUrl"].rpartition("/")[2]
-        api_url = f"{execute}/{keygate['ApiId']}/{keygate['StageName']}"
+        execute, api_url = self.execute_url(), self.api_url()
         configuration = self.client("lambda").get_function_configuration
         authorizer = configuration(FunctionName=keygate["AuthorizerFunctionName"])
         creator = configuration(FunctionName=keygate["CreateKeyFunctionName"])
@@ -171,7 +175,7 @@ class Deployment:
         return {
             "KEYGATE_API_URL": api_url,
             "KEYGATE_OAUTH_URL": self.oauth_url,
-            "KEYGATE_ADMIN_KEY": self.administrator_key(keygate["CreateKeyFunctionName"], api_url, known_key),
+            "KEYGATE_ADMIN_KEY": self.administrator_key(api_url, known_key),
             "KEYGATE_REST_EXAMPLE_URL": f"{execute}/{examples['RestExampleApiId']}/{rest_stage}",
             "KEYGATE_HTTP_EXAMPLE_URL": f"{execute}/{examples['HttpExampleApiId']}",
             "KEYGATE_WEBSOCKET_EXAMPLE_URL": f"{execute}/{examples['WebSocketExampleApiId']}/{websocket_stage}",
@@ -200,6 +204,15 @@ class Deployment:
             "KEYGATE_EXAMPLES_STACK": EXAMPLES_STACK,
             **aws_environment(self.emulator_url),
         }
+
+    def execute_url(self) -> str:
+        """The address in the emulator below which each API has its own, by its id."""
+        return f"{self.emulator_url}/_aws/execute-api"
+
+    def api_url(self) -> str:
+        """The address of the management API."""
+        keygate = self.outputs(STACK)
+        return f"{self.execute_url()}/{keygate['ApiId']}/{keygate['StageName']}"
 
     def functions(self) -> dict[str, dict]:
         """The configuration of each deployed function of ours, by the name of its binary."""

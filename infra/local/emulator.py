@@ -1,4 +1,4 @@
-"""Starts the AWS emulator, with two changes.
+"""Starts the AWS emulator, with three changes.
 
 KMS HMAC keys of the stack `keygate` have a material that follows from their logical ids.
 
@@ -9,6 +9,9 @@ tests. Other stacks have random keys, as on AWS.
 
 The reserved concurrency of a function holds for its versions too, as on AWS. The emulator looks for it in the version
 that is invoked, which has none, so the authorizer could not be stopped: APIs invoke its alias.
+
+A function writes its log only to a group that is there: no role of the template may create one. The emulator would
+create it, so a call that ends after its stack was deleted would leave a log group behind.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import hashlib
 from collections.abc import Callable
 
 from ministack.app import main
-from ministack.services import kms, lambda_svc
+from ministack.services import cloudwatch_logs, kms, lambda_svc
 from ministack.services.cloudformation import provisioners
 
 STACK = "keygate"
@@ -51,8 +54,22 @@ def of_the_whole_function(reserved: Callable[[dict, dict], int | None]) -> Calla
     return found
 
 
+def without_new_groups(write: Callable[..., None]) -> Callable[..., None]:
+    """Writes the log of a call as the emulator does, unless the group that its LoggingConfig names is gone."""
+
+    def written(function: dict, *arguments: object, **options: object) -> None:
+        configuration = function.get("config") or function
+        named = (configuration.get("LoggingConfig") or {}).get("LogGroup")
+        of_its_own = f"/aws/lambda/{configuration['FunctionName']}"
+        if named in (None, of_its_own) or named in cloudwatch_logs._log_groups:
+            write(function, *arguments, **options)
+
+    return written
+
+
 if __name__ == "__main__":
     handlers = provisioners._RESOURCE_HANDLERS["AWS::KMS::Key"]
     handlers["create"] = with_known_material(handlers["create"])
     lambda_svc._reserved_concurrency = of_the_whole_function(lambda_svc._reserved_concurrency)
+    lambda_svc._emit_lambda_logs = without_new_groups(lambda_svc._emit_lambda_logs)
     main()

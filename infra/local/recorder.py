@@ -249,7 +249,8 @@ def actions(service: str, operation: str, request: Message) -> Iterator[Need]:
         yield Need(f"sqs:{operation}", json.loads(request.body)["QueueUrl"].rpartition("/")[2])
     elif service == "kms":
         call = json.loads(request.body)
-        context = {"kms:MacAlgorithm": call["MacAlgorithm"]} if "MacAlgorithm" in call else {}
+        named = ("MacAlgorithm", "MessageType", "SigningAlgorithm")
+        context = {f"kms:{name}": call[name] for name in named if name in call}
         yield Need(f"kms:{operation}", call.get("KeyId", ""), Conditions(context))
 
 

@@ -1,4 +1,4 @@
-"""The local stack: DynamoDB Local, the AWS emulator, the proxies, and Keygate deployed into it.
+"""The local stack: DynamoDB Local, the AWS emulator, the proxies, an identity provider, and Keygate deployed into it.
 
     stack.py up      starts missing processes, builds, deploys, and writes the addresses to FOLDER/env
     stack.py down    stops the processes
@@ -29,6 +29,7 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+import certificates
 from deploy import (
     EXAMPLES_STACK,
     EXAMPLES_TEMPLATE,
@@ -46,6 +47,7 @@ HERE = Path(__file__).resolve().parent
 TOOLS = ROOT / ".local" / "tools"
 
 LEGACY_PATTERN = "old-[0-9a-f]{32}"
+JWT_AUDIENCE = "https://orders.example.com"
 
 # All functions share one machine, and unoptimised ones start slowly: when many start at once, the default budget may be
 # too short. A failed start is worse here than on AWS, because the emulator then ends all environments.
@@ -55,6 +57,7 @@ PARAMETERS = {
     # Nothing is cached before the examples and the management API. Tests of a deployment with caches start functions of
     # their own.
     "AuthorizerUncached": "true",
+    "AllowedCallLog": "all",
     # The emulator has neither alarms on several metrics nor saved queries, so there is no topic either. The tests of
     # alarms, dashboard and queries are in infra/test_alarms.py.
     "Dashboard": "false",
@@ -63,10 +66,23 @@ PARAMETERS = {
     # The events of the emulator do not have the address of the API.
     "ConsoleUrl": "https://keys.example.com/console",
     "UserRemovalPattern": '{"source": ["example.users"], "detail-type": ["user removed"]}',
+    # The login page of the identity provider asks for groups and a workspace.
+    "OidcAudience": "https://keys.example.com",
+    # The keys page is its client.
+    "ConsoleClientId": "keygate-console",
+    "ConsoleResource": "https://keys.example.com",
+    "OidcWorkspaceClaim": "workspace",
+    "OidcGroupScopes": '{"admins": "workspace:admin", "developers": "keys:write orders:read"}',
+    # JWTs for the API of infra/examples/jwt.yaml, and for another one. Both keys are published, so that the roles are
+    # those of a rotation.
+    "JwtAudiences": f"{JWT_AUDIENCE},urn:example:reports",
+    "JwtKeys": "a,b",
     # Far in the future: tests of the sunset start functions with another one.
     "LegacySunset": "2099-12-31T23:59:59Z",
     "LegacyPattern": LEGACY_PATTERN,
     "LegacyHeader": "X-Legacy-Key",
+    # Reports that the key of the identity provider has signed.
+    "GitHubReports": "true",
     "LifecycleCheckMinutes": "2",
     "DisableUnusedDays": "90",
     # The emulator has no authorizer caches, so these stages need not exist. The recorder records calls to clear them.
@@ -75,7 +91,7 @@ PARAMETERS = {
 
 
 class Stack:
-    """One local stack, with its folder, its four processes and the deployment."""
+    """One local stack, with its folder, its six processes and the deployment."""
 
     def __init__(self, folder: Path, free_ports: bool = False) -> None:
         self.folder = folder
@@ -84,6 +100,8 @@ class Stack:
         # The origins whose pages may call the management API from a browser.
         self.origins = os.environ.get("KEYGATE_CORS_ALLOW_ORIGINS", "")
         self.emulator_files = folder / "run" / "emulator-files"
+        # The certificates and the signing keys of the identity provider.
+        self.identity = folder / "run" / "identity"
 
         def port(name: str, variable: str, default: int) -> int:
             return choose_port(folder / "run" / f"{name}.json", variable, default, free_ports)
@@ -93,6 +111,7 @@ class Stack:
         recorder_port = port("recorder", "KEYGATE_RECORDER_PORT", 28100)
         self.oauth_port = port("oauth-front", "KEYGATE_OAUTH_PORT", 28200)
         pump_port = port("pump", "KEYGATE_PUMP_PORT", 28300)
+        self.oidc_port = port("identity-provider", "KEYGATE_OIDC_PORT", 28400)
         dynamodb_url, emulator_url, recorder_url = (
             f"http://127.0.0.1:{port}" for port in (dynamodb_port, emulator_port, recorder_port)
         )
@@ -129,6 +148,8 @@ class Stack:
                 "GATEWAY_PORT": str(emulator_port),
                 "BIND_HOST": "127.0.0.1",
                 "IOT_MTLS_ENABLED": "0",
+                # What issued the certificate of the identity provider.
+                "AWS_CA_BUNDLE": str(self.identity / "ca.pem"),
                 "PYTHONPATH": str(HERE / "python-path"),
                 "TMPDIR": str(self.emulator_files),
                 "PATH": f"{TOOLS}/emulator/bin:{os.environ['PATH']}",
@@ -157,18 +178,21 @@ class Stack:
             folder=folder / "run",
         )
         self.oauth_url = f"http://127.0.0.1:{self.oauth_port}"
+        self.oidc_issuer = f"https://127.0.0.1:{self.oidc_port}"
         self.deployment = Deployment(folder, emulator_url, dynamodb_url, self.oauth_url)
 
     def up(self) -> dict[str, str]:
         """Brings the stack up and returns the environment that it wrote for shells and tests."""
-        for service in (self.dynamodb, self.emulator, self.recorder, self.pump):
+        front, provider = self.oauth_front(""), self.identity_provider("")
+        for service in (self.dynamodb, self.emulator, self.recorder, self.pump, front, provider):
             service.check_port()
-        steps = Steps(11)
+        steps = Steps(12)
         with steps.step("Build the functions"):
             binaries = build_functions()
         if not (self.dynamodb.running() and self.emulator.running()) and self.down():
             print("      (a part of the stack was not running or used another port: the whole stack restarts)")
         self.emulator_files.mkdir(parents=True, exist_ok=True)
+        certificates.issue(self.identity)
         self.start(steps, self.dynamodb, "Start DynamoDB Local")
         self.start(steps, self.emulator, "Start the AWS emulator")
         self.start(steps, self.recorder, "Start the recorder between the functions and both")
@@ -176,12 +200,21 @@ class Stack:
             self.deployment.stage(binaries)
             cors = {"CorsAllowOrigins": self.origins} if self.origins else {}
             revision = {"ConfigurationRevision": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
-            self.deployment.deploy(STACK, TEMPLATE, PARAMETERS | cors | revision | {"OAuthIssuer": self.oauth_url})
+            issuers = {
+                "OAuthIssuer": self.oauth_url,
+                "OidcIssuer": self.oidc_issuer,
+                "ConsoleAuthorizationEndpoint": f"{self.oidc_issuer}/auth",
+                "ConsoleTokenEndpoint": f"{self.oidc_issuer}/token",
+                "GitHubKeysUrl": f"{self.oidc_issuer}/github/keys",
+            }
+            self.deployment.deploy(STACK, TEMPLATE, PARAMETERS | cors | revision | issuers)
             keygate = self.deployment.outputs(STACK)
         with steps.step(f"Give the OAuth API a host of its own, port {self.oauth_port}"):
             front = self.oauth_front(keygate["OAuthApiId"])
             if not front.running():
                 front.start()
+        provider = self.identity_provider(f"{self.deployment.api_url()}/console")
+        self.start(steps, provider, "Start the identity provider")
         with steps.step(f"Deploy {EXAMPLES_TEMPLATE} as {EXAMPLES_STACK}"):
             authorizer = {"AuthorizerFunctionArn": keygate["AuthorizerFunctionArn"]}
             legacy = {"LegacyPattern": LEGACY_PATTERN}
@@ -194,6 +227,11 @@ class Stack:
         with steps.step("Bootstrap the administrator key of alice@example.com in workspace acme"):
             known_key = read_dotenv(self.env_file).get("KEYGATE_ADMIN_KEY")
             environment = self.deployment.environment(self.calls, self.distinct_calls, known_key)
+            environment |= {
+                "KEYGATE_OIDC_ISSUER": self.oidc_issuer,
+                "KEYGATE_OIDC_AUDIENCE": PARAMETERS["OidcAudience"],
+                "KEYGATE_OIDC_FILES": str(self.identity),
+            }
             write_dotenv(self.env_file, environment)
         return environment
 
@@ -218,13 +256,30 @@ class Stack:
             folder=self.folder / "run",
         )
 
+    def identity_provider(self, page: str) -> Service:
+        """Where people sign in, to come back to that page with a code."""
+        return Service(
+            name="identity-provider",
+            port=self.oidc_port,
+            port_variable="KEYGATE_OIDC_PORT",
+            command=[
+                *("node", str(HERE / "identity_provider.mjs"), "--modules", str(TOOLS / "oidc-provider")),
+                *("--certificates", str(self.identity), "--keys", str(self.identity / "signing-keys.json")),
+                *("--port", str(self.oidc_port), "--redirect-uri", page),
+            ],
+            environment={"PATH": os.environ["PATH"]},
+            folder=self.folder / "run",
+        )
+
     def down(self) -> bool:
         """Stops the stack's processes and removes their records; False if none was running."""
-        services = (self.pump, self.oauth_front(""), self.recorder, self.emulator, self.dynamodb)
+        front, provider = self.oauth_front(""), self.identity_provider("")
+        services = (self.pump, provider, front, self.recorder, self.emulator, self.dynamodb)
         stopped = [stop(service.record) for service in services]
         for leftover in (self.env_file, self.calls, self.distinct_calls, self.folder / "watch.env"):
             leftover.unlink(missing_ok=True)
-        for folder in (self.emulator_files, *(self.folder / name for name in ("deploy", "sam", "tests"))):
+        others = (self.folder / name for name in ("deploy", "sam", "tests"))
+        for folder in (self.emulator_files, self.identity, *others):
             shutil.rmtree(folder, ignore_errors=True)
         return any(stopped)
 
@@ -250,8 +305,11 @@ class Stack:
             raise StackError(f"port {port} is taken by another process: set KEYGATE_WATCH_PORT to a free one")
         environment = aws_environment(self.deployment.emulator_url)
         environment["AWS_ENDPOINT_URL_DYNAMODB"] = self.deployment.dynamodb_url
+        environment["AWS_CA_BUNDLE"] = str(self.identity / "ca.pem")
         for configuration in self.deployment.functions().values():
             environment |= configuration["Environment"]["Variables"]
+        # Where the function of the keys page finds its files.
+        environment["LAMBDA_TASK_ROOT"] = str(self.folder / "deploy" / "target" / "lambda" / "console")
         env_file = self.folder / "watch.env"
         env_file.write_text("".join(f"{name}={value}\n" for name, value in environment.items()), encoding="utf-8")
         os.chdir(ROOT)

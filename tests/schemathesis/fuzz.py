@@ -18,7 +18,7 @@ from pathlib import Path
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bootstrap import Refused, bootstrap
+from keygate_command import Refused, bootstrap
 
 # More than the number of requests that delete one.
 LEGACY_KEYS = 300
@@ -26,6 +26,10 @@ LEGACY_KEYS = 300
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SCHEMATHESIS = ROOT / ".local" / "tools" / "fuzz" / "bin" / "schemathesis"
+
+
+class NotImportedError(Exception):
+    """The function did not import all legacy keys; the message is its response."""
 
 
 def main() -> int:
@@ -41,7 +45,7 @@ def main() -> int:
     except KeyError as error:
         print(f"fuzz: {error} is not set: load the environment of a stack, .local/env", file=sys.stderr)
         return 1
-    except (BotoCoreError, ClientError, Refused) as error:
+    except (BotoCoreError, ClientError, NotImportedError, Refused) as error:
         print(f"fuzz: the first keys could not be created: {error}", file=sys.stderr)
         return 1
     for configuration, document, options in (
@@ -57,9 +61,7 @@ def main() -> int:
 
 
 def administrator_key(workspace: str) -> str:
-    client = boto3.client("lambda", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
-    function = os.environ["KEYGATE_CREATE_KEY_FUNCTION"]
-    return bootstrap(client, function, workspace, "fuzz@example.com", "the key of this run", break_glass=False)["key"]
+    return bootstrap(os.environ["KEYGATE_STACK"], workspace, "fuzz@example.com", "the key of this run")["key"]
 
 
 def import_legacy_keys(workspace: str) -> None:
@@ -73,7 +75,7 @@ def import_legacy_keys(workspace: str) -> None:
     function = os.environ["KEYGATE_IMPORT_LEGACY_KEYS_FUNCTION"]
     answer = json.loads(client.invoke(FunctionName=function, Payload=json.dumps(event).encode())["Payload"].read())
     if answer.get("imported") != LEGACY_KEYS:
-        raise Refused(answer)
+        raise NotImportedError(answer)
 
 
 if __name__ == "__main__":

@@ -154,9 +154,11 @@ impl Contents {
         for key in &self.keys {
             let id = &key["key_id"];
             let made: usize = MAKING.map(|action| self.events_of(action, id)).iter().sum();
-            assert_eq!((made, self.events_of("key.deleted", id)), (1, 0), "the events of {id}: {self:#?}");
+            let deleted = self.events_of("key.deleted", id) + self.leaks_of("key_deleted", id);
+            assert_eq!((made, deleted), (1, 0), "the events of {id}: {self:#?}");
             let actions = ["key.updated", "key.rotated", "key.transferred"];
             let changed: usize = actions.map(|action| self.events_of(action, id)).iter().sum();
+            let changed = changed + self.leaks_of("key_disabled", id) + self.leaks_of("overlap", id);
             assert_eq!(
                 key["revision"],
                 json!(made + changed),
@@ -191,11 +193,13 @@ impl Contents {
             };
             let exists = keys.contains(&string(id));
             // A legacy key has no event of its own before its deletion, and is in another table.
-            if event["action"] == "legacy.deleted" {
-                assert_eq!(self.events_of("legacy.deleted", id), 1, "a legacy key is deleted once: {event}");
+            if event["action"] == "legacy.deleted" || event["ended"] == "legacy_key" {
+                let deleted = self.events_of("legacy.deleted", id) + self.leaks_of("legacy_key", id);
+                assert_eq!(deleted, 1, "a legacy key is deleted once: {event}");
                 continue;
             }
             let ended = self.events_of("key.deleted", id) + self.events_of("key.purged", id);
+            let ended = ended + self.leaks_of("key_deleted", id);
             assert_eq!(
                 usize::from(exists) + ended,
                 1,
@@ -229,6 +233,12 @@ impl Contents {
 
     pub(crate) fn events_of(&self, action: &str, key_id: &Value) -> usize {
         self.events.iter().filter(|event| event["action"] == action && event["key_id"] == *key_id).count()
+    }
+
+    /// The number of reports that ended something of a key.
+    fn leaks_of(&self, ended: &str, key_id: &Value) -> usize {
+        let of_key = self.events.iter().filter(|event| event["key_id"] == *key_id);
+        of_key.filter(|event| event["action"] == "key.leaked" && event["ended"] == ended).count()
     }
 
     fn entries_of<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 use reqwest::Method;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::support::eventually_some;
 use crate::support::stack::{Answer, Api, variable};
@@ -180,6 +181,21 @@ pub(crate) async fn generate_mac(api: &Api, key: &str, message: &str) -> Vec<u8>
         );
     let answer = Answer::of(request.send().await.expect("the emulator responds")).await.json();
     STANDARD.decode(answer["Mac"].as_str().expect("a MAC")).expect("base64")
+}
+
+/// Signs a text with an RSA key of the emulated KMS, as issue-token does.
+pub(crate) async fn sign_digest(api: &Api, key: &str, text: &[u8]) -> Vec<u8> {
+    let message = STANDARD.encode(Sha256::digest(text));
+    let algorithm = "RSASSA_PKCS1_V1_5_SHA_256";
+    let request = signed(api.client().post(variable("AWS_ENDPOINT_URL")), "kms")
+        .header("X-Amz-Target", "TrentService.Sign")
+        .header("Content-Type", "application/x-amz-json-1.1")
+        .body(
+            json!({"KeyId": key, "Message": message, "MessageType": "DIGEST", "SigningAlgorithm": algorithm})
+                .to_string(),
+        );
+    let answer = Answer::of(request.send().await.expect("the emulator responds")).await.json();
+    STANDARD.decode(answer["Signature"].as_str().expect("a signature")).expect("base64")
 }
 
 /// The emulator reads the service and the region out of a signature, and does not check it.

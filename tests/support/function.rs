@@ -6,13 +6,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
-use lambda_simulator::{FreezeMode, InvocationStatus, Simulator};
+use lambda_simulator::{FreezeMode, InvocationState, InvocationStatus, Simulator, SimulatorError};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -24,6 +24,9 @@ use crate::support::workspace::{Workspace, id_of, unique};
 
 /// The timeout of an invocation. Some read hundreds of pages, which takes a busy machine a minute.
 const INVOCATION_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// How long an invocation may take before it is made sure that the function is not frozen.
+const THAW_AFTER: Duration = Duration::from_secs(5);
 
 /// The disturbance of a function's calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,14 +172,28 @@ impl Function {
     /// Invokes the function. Returns its response, or the error that it reports.
     pub(crate) async fn invoke(&self, event: Value) -> Result<Value, String> {
         let id = self.simulator.enqueue_payload(event).await;
-        let state = self
-            .simulator
-            .wait_for_invocation_complete(&id, INVOCATION_TIMEOUT)
-            .await
-            .expect("a response in time");
+        let state = self.completed(&id).await;
         match state.status {
             InvocationStatus::Success => Ok(state.response.expect("a response").payload),
             _ => Err(state.error.expect("an error").error_message),
+        }
+    }
+
+    /// Waits for the end of an invocation. The simulator compares and freezes in two steps, so it sometimes freezes the function
+    /// just after the next event has come, and does not thaw it.
+    async fn completed(&self, id: &str) -> InvocationState {
+        let deadline = Instant::now() + INVOCATION_TIMEOUT;
+        loop {
+            match self.simulator.wait_for_invocation_complete(id, THAW_AFTER).await {
+                Err(SimulatorError::Timeout(_)) if Instant::now() < deadline => self.thaw(),
+                completed => return completed.expect("a response in time"),
+            }
+        }
+    }
+
+    fn thaw(&self) {
+        if let Some(process) = &*self.database.process.lock().unwrap() {
+            Command::new("kill").args(["-CONT", &process.id().to_string()]).status().expect("kill");
         }
     }
 
@@ -311,7 +328,7 @@ impl Drop for Function {
 }
 
 /// The path of a built function, relative to the tests' own executable.
-fn binary(name: &str) -> PathBuf {
+pub(crate) fn binary(name: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("the path of the tests");
     let built = tests.parent().and_then(Path::parent).expect("target/<profile>/deps").join(name);
     assert!(

@@ -3,11 +3,15 @@
 pub(crate) mod alarms;
 pub(crate) mod database;
 pub(crate) mod emulator;
+pub(crate) mod examples;
 pub(crate) mod faults;
 pub(crate) mod function;
+pub(crate) mod github;
+pub(crate) mod jwts;
 pub(crate) mod legacy;
 pub(crate) mod oauth;
 pub(crate) mod openapi;
+pub(crate) mod people;
 pub(crate) mod poll;
 pub(crate) mod property;
 pub(crate) mod sessions;

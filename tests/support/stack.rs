@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use keygate::aws::Aws;
+use keygate::aws::dynamodb::DynamoDb;
 use keygate::aws::settings::AwsSettings;
 use keygate_core::environment::Environment;
 use reqwest::{Client, Method, Response};
@@ -31,7 +32,7 @@ pub(crate) fn pepper_versions_with(version: &str) -> String {
 }
 
 /// A client of the database itself, without the recorder and the proxies in front of it.
-pub(crate) fn dynamodb() -> aws_sdk_dynamodb::Client {
+pub(crate) fn dynamodb() -> DynamoDb {
     let environment: Environment = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
         .map(|name| (name.to_owned(), variable(name)))
         .into_iter()
@@ -77,8 +78,11 @@ impl Answer {
             headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
         let (status, headers) = (response.status().as_u16(), headers.collect());
         let text = response.text().await.expect("a whole response");
+        // Not in the scripts of the keys page.
+        let is_json = text.starts_with('{');
         for member in ["key", "access_token", "refresh_token"] {
-            if let Some((_, credential)) = text.split_once(&format!("\"{member}\":\"")) {
+            let shown = text.split_once(&format!("\"{member}\":\"")).filter(|_| is_json);
+            if let Some((_, credential)) = shown {
                 let credential = credential.split('"').next().expect("its end");
                 remember_secret(&credential[credential.len() - 49..][..43]);
             }

@@ -143,7 +143,10 @@ impl Workspace {
 
     /// Waits until a key is shown as expired.
     pub(crate) async fn until_expired(&self, id: &str) {
-        let is_expired = async || self.get(&self.admin, id).await.json()["status"] == "expired";
+        // The condition owns what it reads, as in `until_cleared`.
+        let (workspace, id) = (self.clone(), id.to_owned());
+        let is_expired =
+            async move || workspace.get(&workspace.admin, &id).await.json()["status"] == "expired";
         eventually("the key is shown as expired", is_expired).await;
     }
 
