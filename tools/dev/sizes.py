@@ -24,11 +24,13 @@ Lambda receives the zip, and unpacks it at a cold start.
 """
 
 
-def zipped_size(binary: Path) -> int:
-    """The size of the archive that the SAM CLI would upload; it does not depend on the file's age or owner."""
+def zipped_size(function: Path) -> int:
+    """The size of the archive that the SAM CLI would upload; it does not depend on the files' ages or owners."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr(zipfile.ZipInfo("bootstrap"), binary.read_bytes(), zipfile.ZIP_DEFLATED)
+        for part in sorted(path for path in function.rglob("*") if path.is_file()):
+            name = part.relative_to(function).as_posix()
+            file.writestr(zipfile.ZipInfo(name), part.read_bytes(), zipfile.ZIP_DEFLATED)
     return archive.tell()
 
 
@@ -42,7 +44,7 @@ def main() -> int:
         return 1
     table = HEADER.format(architecture=arguments.architecture)
     for binary in binaries:
-        size, zipped = binary.stat().st_size / 1e6, zipped_size(binary) / 1e6
+        size, zipped = binary.stat().st_size / 1e6, zipped_size(binary.parent) / 1e6
         table += f"| {binary.parent.name} | {size:.1f} | {zipped:.1f} |\n"
     (ROOT / "docs").mkdir(exist_ok=True)
     (ROOT / "docs" / "sizes.md").write_text(table, encoding="utf-8")
