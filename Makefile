@@ -142,6 +142,7 @@ lint-others: setup
 	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh tools/*/*.sh bench/*/*.sh
 	@$(PHASE) "documentation: links, paths, length of README.md" $(CLI)/python -B tools/dev/check_docs.py
 	@$(PHASE) "scripts: their tests" $(PYTHON) -m unittest discover -s tools/dev
+	@$(PHASE) "cost of authorizations: tests" $(CLI)/python -B -m unittest discover -s bench
 	@$(PHASE) "local stack: tests of condition keys" $(CLI)/python -B -m unittest discover -s infra/local
 	@$(PHASE) "roles: tests of their evaluation" $(CLI)/python -B -m unittest discover -s tests/roles
 
@@ -247,7 +248,7 @@ baseline: setup $(PAGE) ## Make the present code what the upgrade test compares 
 
 ##@ Measurements
 
-.PHONY: bench bench-packages measure
+.PHONY: bench bench-packages measure cost
 bench: setup $(PAGE) bench-packages ## Measure the authorizer and the programs that it is compared with, and write docs/benchmarks.md: 12 minutes
 ##. Needs two processors, Node.js 20 and valgrind. ARGS="--rounds 41"; ARGS="--only no-op floor authorize" writes nothing
 	@$(PHASE) "build what is measured, optimised" cargo build $(LOCKED) --release \
@@ -260,6 +261,9 @@ bench: setup $(PAGE) bench-packages ## Measure the authorizer and the programs t
 
 measure:
 	@$(CLI)/python -B bench/run.py $(ARGS)
+
+cost: setup ## Show what a month of calls costs: ARGS="--calls 30e6 --keys 5000 --api http", ARGS=--help
+	@$(CLI)/python -B bench/cost.py $(ARGS)
 
 ##@ Documentation
 

@@ -10,6 +10,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cost import (
+    ITEMS_OF_A_TOKEN,
+    MEMORY_MB,
+    MEMORY_MB_OF_A_PROCESSOR,
+    PER_LOG_BYTE,
+    PER_READ,
+    PER_WRITE,
+    billed_ms,
+    lambda_call,
+)
+
 BEGIN, END = "<!-- measured: written by `make bench` -->", "<!-- end of what was measured -->"
 
 TITLES = {
@@ -24,15 +35,6 @@ TITLES = {
     "node": "Node.js, AWS SDK v3",
     "python": "Python, boto3",
 }
-
-# List prices of us-east-1 in US dollars, November 2026, without free tiers; and what the model below assumes.
-PER_REQUEST, PER_GB_SECOND = 0.20e-6, 0.0000166667
-PER_READ, PER_WRITE = 0.125e-6, 0.625e-6
-PER_LOG_BYTE = 0.50e-9
-MEMORY_MB, MEMORY_MB_OF_A_PROCESSOR = 512, 1769
-READ_SECONDS = 0.003
-# A token without a family, and its key.
-ITEMS_IN_A_BATCH = 2
 
 
 @dataclass
@@ -73,6 +75,17 @@ TARGETS = [
     Target("warm, uncached: at least 10 × less than Node.js", "warm_cpu", "node", "authorize", 10, True),
     Target("warm, uncached: at least 10 × less than Python", "warm_cpu", "python", "authorize", 10, True),
 ]
+
+# The numbers that are kept of each run, to be compared with those of the next one.
+RUNS = {
+    "warm × floor": TARGETS[0],
+    "cached × no-op": TARGETS[2],
+    "cold × floor": TARGETS[3],
+    "Node.js × warm": TARGETS[6],
+    "Node.js × cold": TARGETS[4],
+}
+RUNS_BEGIN, RUNS_END = "<!-- runs: written by `make bench` -->", "<!-- end of the runs -->"
+KEPT_RUNS, WORSE = 8, 1.1
 
 
 def ratio(measured: dict[str, Measured], numbers: str, of: str, to: str) -> tuple[float, float, float]:
@@ -146,14 +159,47 @@ def costs(measured: dict[str, Measured]) -> str:
         batches = one.calls.get("BatchGetItem", 0)
         reads = one.calls.get("GetItem", 0) + batches
         writes = one.calls.get("PutItem", 0) + one.calls.get("UpdateItem", 0)
-        cpu = statistics.median(one.warm_cpu) * MEMORY_MB_OF_A_PROCESSOR / MEMORY_MB
-        billed = math.ceil((cpu + (reads + writes) * READ_SECONDS) * 1000)
-        compute = 1e6 * (PER_REQUEST + billed / 1000 * MEMORY_MB / 1024 * PER_GB_SECOND)
-        database = 1e6 * (round(reads + batches * (ITEMS_IN_A_BATCH - 1), 2) * PER_READ + round(writes, 2) * PER_WRITE)
+        cpu, round_trips = statistics.median(one.warm_cpu), reads + writes
+        compute = 1e6 * lambda_call(cpu, round_trips)
+        database = 1e6 * (round(reads + batches * (ITEMS_OF_A_TOKEN - 1), 2) * PER_READ + round(writes, 2) * PER_WRITE)
         log = 1e6 * one.log_bytes * PER_LOG_BYTE
         parts = " | ".join(f"${part:.2f}" for part in (compute, database, log, compute + database + log))
-        rows.append(f"| {TITLES[name]} | {billed} ms | {parts} |")
+        rows.append(f"| {TITLES[name]} | {billed_ms(cpu, round_trips)} ms | {parts} |")
     return "\n".join(rows)
+
+
+def memory(measured: dict[str, Measured]) -> str:
+    """What an authorization takes and costs with each amount of memory, by Lambda's part of a processor."""
+    warm = statistics.median(measured["authorize-extension"].warm_cpu)
+    cold = statistics.median(measured["authorize-extension"].cold_cpu)
+    rows = ["| memory | warm call | billed | a million, Lambda | cold start |", "| ---: | ---: | ---: | ---: | ---: |"]
+    for memory_mb in (128, 256, 512, 768, 1024, MEMORY_MB_OF_A_PROCESSOR):
+        slower = MEMORY_MB_OF_A_PROCESSOR / memory_mb
+        call = f"{warm * slower * 1e3:.1f} ms | {billed_ms(warm, 1, memory_mb)} ms | ${1e6 * lambda_call(warm, 1, memory_mb):.2f}"
+        size = f"**{memory_mb} MB**" if memory_mb == MEMORY_MB else f"{memory_mb} MB"
+        rows.append(f"| {size} | {call} | {cold * slower * 1e3:.0f} ms |")
+    return "\n".join(rows)
+
+
+def runs(measured: dict[str, Measured], page: str) -> tuple[str, list[str]]:
+    """The table of the last runs with this one, and what got worse since the run before by more than a tenth."""
+    numbers = {title: ratio(measured, target.numbers, target.of, target.to)[0] for title, target in RUNS.items()}
+    earlier = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in page.partition(RUNS_BEGIN)[2].partition(RUNS_END)[0].splitlines()
+        if re.match(r"\| \d{4}-", line)
+    ]
+    worse = []
+    for title, before in zip(RUNS, earlier[-1][2:] if earlier else [], strict=False):
+        if before == "–":
+            continue
+        now, then = numbers[title], float(before)
+        if (then > now * WORSE) if RUNS[title].at_least else (now > then * WORSE):
+            worse.append(f"{title}: {then:.2f} before, {now:.2f} now")
+    row = [f"{datetime.now(UTC):%Y-%m-%d}", processor(), *(f"{number:.2f}" for number in numbers.values())]
+    head = ["run", "processor", *RUNS]
+    lines = [head, ["---", "---", *("---:" for _ in RUNS)], *earlier[1 - KEPT_RUNS :], row]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines), worse
 
 
 def chart(measured: dict[str, Measured]) -> str:
@@ -190,17 +236,23 @@ def chart(measured: dict[str, Measured]) -> str:
     )
 
 
-def machine() -> str:
+def processor() -> str:
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    return f"{model[1] if model else platform.processor()}, Linux {platform.release()}"
+    return model[1] if model else platform.processor()
+
+
+def machine() -> str:
+    return f"{processor()}, Linux {platform.release()}"
 
 
 def write(measured: dict[str, Measured], docs: Path, how: str) -> str:
-    """Puts the tables into docs/benchmarks.md and the chart beside it, and returns the table of targets."""
+    """Puts the tables into docs/benchmarks.md and the chart beside it. Returns the table of targets, and what got worse."""
     page = docs / "benchmarks.md"
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    text = page.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     met = targets(measured)
+    kept, worse = runs(measured, text)
     parts = [
         BEGIN,
         f"Measured on {datetime.now(UTC):%Y-%m-%d}: {machine()}; {how}. Medians, and in parentheses the quartiles.",
@@ -208,8 +260,12 @@ def write(measured: dict[str, Measured], docs: Path, how: str) -> str:
         tables(measured),
         f"**Targets**\n\n{met}",
         f"**Cost of a million authorizations**, in US dollars, by the model below:\n\n{costs(measured)}",
+        f"**Memory** of the authorizer, by the same model, writing after its response:\n\n{memory(measured)}",
+        f"**The last runs**, as ratios of medians:\n\n{RUNS_BEGIN}\n\n{kept}\n\n{RUNS_END}",
         END,
     ]
     page.write_text(before + "\n\n".join(parts) + after, encoding="utf-8")
     (docs / "benchmarks.svg").write_text(chart(measured), encoding="utf-8")
-    return met
+    return f"{met}\n\n" + (
+        "\n".join(["Worse than in the run before:", *worse]) if worse else "Nothing got worse since the run before."
+    )
