@@ -195,3 +195,26 @@ test("an edit sends what was changed, and no more", () =>
         metadata: { env: "live" },
       }),
   ));
+
+test("what was entered is discarded only after a question, and an untouched form without one", () =>
+  asAdministrator(async (keys, tab) => {
+    const question = keys.dialog.getByText("Discard what you entered?");
+    await keys.button("Create API key").click();
+    await keys.page.keyboard.press("Escape");
+    await keys.dialog.waitFor({ state: "detached" });
+
+    await keys.button("Create API key").click();
+    await field(keys, "Name").fill("Half-done");
+    await keys.page.keyboard.press("Escape");
+    await question.waitFor();
+    await tab.check("a question before input is discarded");
+    await keys.dialog.getByRole("button", { name: "Keep editing" }).click();
+    assert.equal(await field(keys, "Name").inputValue(), "Half-done");
+    await keys.dialog.getByRole("button", { name: "Cancel" }).click();
+    await question.waitFor();
+    await keys.dialog.getByRole("button", { name: "Discard" }).click();
+    await keys.dialog.waitFor({ state: "detached" });
+    await keys.button("Create API key").click();
+    assert.equal(await field(keys, "Name").inputValue(), "");
+    await tab.assertClean([]);
+  }));

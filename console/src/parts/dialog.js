@@ -10,7 +10,13 @@ import { Part } from "./part.js";
  */
 export class DialogPart extends Part {
   /** @type {import("lit").PropertyDeclarations} */
-  static properties = { app: { attribute: false }, key: { attribute: false }, busy: { state: true }, problem: { state: true } };
+  static properties = {
+    app: { attribute: false },
+    key: { attribute: false },
+    busy: { state: true },
+    problem: { state: true },
+    asking: { state: true },
+  };
 
   constructor() {
     super();
@@ -20,6 +26,8 @@ export class DialogPart extends Part {
     this.busy = false;
     /** @type {import("../problem.js").Problem | null} */
     this.problem = null;
+    /** Whether the reader is asked if what was entered may be discarded. */
+    this.asking = false;
     /** @type {(key: import("../types.js").KeyWithCredential, created: boolean) => void} Shows a secret; never an event. */
     this.reveal = () => {};
   }
@@ -32,14 +40,33 @@ export class DialogPart extends Part {
     return /** @type {HTMLDialogElement} */ (this.querySelector("dialog"));
   }
 
+  /** Whether closing the dialog would lose what the reader entered. */
+  get hasInput() {
+    return false;
+  }
+
   close() {
     this.dialog.close();
   }
 
+  /** Closes the dialog for its reader, who is asked first if something was entered. */
+  async leave() {
+    if (!this.hasInput) {
+      this.close();
+      return;
+    }
+    this.asking = true;
+    await this.updateComplete;
+    /** @type {HTMLElement} */ (this.querySelector("footer button")).focus();
+  }
+
   /** Called before Esc closes the dialog. @param {Event} event */
   onCancel(event) {
-    if (this.busy) {
+    if (this.busy || this.hasInput) {
       event.preventDefault();
+    }
+    if (!this.busy && this.hasInput) {
+      this.leave();
     }
   }
 
@@ -63,7 +90,7 @@ export class DialogPart extends Part {
       <div class="dialog-head">
         <h2 id="dialog-title" tabindex="-1">${title}</h2>
         ${closable
-          ? html`<button type="button" class="icon-button" aria-label="Close" ?disabled=${this.busy} @click=${this.close}>
+          ? html`<button type="button" class="icon-button" aria-label="Close" ?disabled=${this.busy} @click=${this.leave}>
               ${icon("close")}
             </button>`
           : nothing}
@@ -77,8 +104,15 @@ export class DialogPart extends Part {
    * @param {string} label @param {{danger?: boolean, disabled?: boolean, cancel?: string}} [options]
    */
   buttons(label, { danger = false, disabled = false, cancel = "Cancel" } = {}) {
+    if (this.asking) {
+      return html`<footer>
+        <p role="status">Discard what you entered?</p>
+        <button type="button" @click=${() => (this.asking = false)}>Keep editing</button>
+        <button type="button" class="danger solid" @click=${this.close}>Discard</button>
+      </footer>`;
+    }
     return html`<footer>
-      <button type="button" ?disabled=${this.busy} @click=${this.close}>${cancel}</button>
+      <button type="button" ?disabled=${this.busy} @click=${this.leave}>${cancel}</button>
       <button type="submit" class=${danger ? "danger solid" : "primary"} part="submit-button" ?disabled=${this.busy || disabled}>
         ${this.busy ? html`<span class="spinner"></span>` : nothing}${label}
       </button>

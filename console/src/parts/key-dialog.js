@@ -22,6 +22,8 @@ class KeyDialog extends DialogPart {
     this.editing = false;
     /** @type {import("../key-form.js").KeyForm | null} */
     this.form = null;
+    /** @type {import("../key-form.js").KeyForm | null} The form before the reader changed it. */
+    this.opened = null;
     /** @type {Record<string, string>} */
     this.errors = {};
     /** @type {string | null} */
@@ -45,7 +47,7 @@ class KeyDialog extends DialogPart {
       const { data, etag } = await this.app.api.request("GET", `api-keys/${this.key?.id}`);
       this.key = data;
       this.etag = etag;
-      this.form = formOf(data);
+      this.form = this.opened = formOf(data);
     } catch (error) {
       this.problem = asProblem(error);
     }
@@ -53,8 +55,12 @@ class KeyDialog extends DialogPart {
 
   willUpdate() {
     if (!this.editing && this.form === null && this.app.policy !== null) {
-      this.form = emptyForm(this.app.policy.max_lifetime_days);
+      this.form = this.opened = emptyForm(this.app.policy.max_lifetime_days);
     }
+  }
+
+  get hasInput() {
+    return !this.#isLost && JSON.stringify(this.form) !== JSON.stringify(this.opened);
   }
 
   /** @param {import("lit").PropertyValues} changed */

@@ -11,7 +11,6 @@ class RevealDialog extends DialogPart {
   static properties = {
     created: { attribute: false },
     secret: { attribute: false },
-    asking: { state: true },
     copied: { state: true },
     said: { state: true },
   };
@@ -20,7 +19,6 @@ class RevealDialog extends DialogPart {
     super();
     this.created = false;
     this.secret = "";
-    this.asking = false;
     this.copied = "";
     this.said = "";
     this.stored = false;
