@@ -1,4 +1,4 @@
-"""What authorizations cost, in US dollars: the model of docs/benchmarks.md, and a calculator for figures of one's own (`make cost`).
+"""What authorizations cost in US dollars: the model of docs/benchmarks.md, and a calculator (`make cost`).
 
 The prices are list prices of us-east-1 in November 2026, without free tiers.
 """
@@ -8,14 +8,16 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# Lambda on x86: a request, and a second of a GB. DynamoDB on demand: a strongly consistent read of up to 4 kB, a write of up to 1 kB.
+# Lambda on x86: a request, and a second of a GB. DynamoDB on demand: a strongly consistent read of up to 4 kB, and a
+# write of up to 1 kB.
 PER_REQUEST, PER_GB_SECOND = 0.20e-6, 0.0000166667
 PER_READ, PER_WRITE = 0.125e-6, 0.625e-6
 PER_LOG_BYTE = 0.50e-9
-# One request of API Gateway, in the first tier. A WebSocket API is charged for messages and minutes of connections instead.
+# One request of API Gateway, in the first tier. A WebSocket API is charged for messages and connected minutes instead.
 PER_API_CALL = {"rest": 3.50e-6, "http": 1.00e-6, "none": 0.0}
 PER_KMS_KEY_MONTH = 1.0
 
@@ -46,24 +48,24 @@ def lambda_call(cpu_seconds: float, round_trips: float, memory_mb: int = MEMORY_
 
 @dataclass(frozen=True)
 class Traffic:
-    """A month of calls."""
+    """A month of calls. The parts are parts of 1."""
 
     calls: float
-    # Calls that API Gateway's authorizer cache answers, and those of the rest that CacheSeconds answers: parts of 1.
+    # Calls that API Gateway's authorizer cache answers, and those of the rest that CacheSeconds answers.
     gateway_cached: float = 0.0
     cached: float = 0.0
     # Calls with an access token, of those that are read.
     tokens: float = 0.0
-    # Keys in use in a month, the minutes in which each is used, the routes that it calls in such a minute, and the environments
-    # that answer it.
+    # Keys in use in a month, the minutes in which each is used, the routes that it calls in such a minute, and the
+    # environments that its calls reach.
     keys: float = 1000.0
-    minutes: float = 60.0
+    minutes: float = 600.0
     routes: float = 1.0
     environments: float = 1.0
-    api: str = "rest"
-    activity: str = "minute"
     last_used_interval: int = 900
     memory_mb: int = MEMORY_MB
+    api: str = "rest"
+    activity: str = "minute"
 
 
 @dataclass(frozen=True)
@@ -76,45 +78,45 @@ class Line:
 
 
 def bill(traffic: Traffic, cpu_seconds: float, cached_cpu_seconds: float) -> list[Line]:
-    """The lines of a month's bill. The processor times are those of a call that reads, and of one that the authorizer's cache answers."""
+    """The lines of a month's bill.
+
+    The processor times are those of a call that reads, and of one that the authorizer's cache answers.
+    """
     invoked = traffic.calls * (1 - traffic.gateway_cached)
     read = invoked * (1 - traffic.cached)
     units = read * (1 + traffic.tokens * (ITEMS_OF_A_TOKEN - 1))
 
-    seen = traffic.keys * traffic.environments
-    events = {
-        "off": 0.0,
-        "minute": min(invoked, seen * traffic.minutes * traffic.routes),
-        "each": invoked,
-    }[traffic.activity]
-    # Without an interval each call writes its last use.
-    intervals = (
-        min(traffic.minutes, MINUTES_OF_A_MONTH / (traffic.last_used_interval / 60))
-        if traffic.last_used_interval
-        else math.inf
-    )
-    last_uses = min(invoked, seen * intervals)
-    counts = 0.0 if traffic.activity == "off" else last_uses
-
     memory = traffic.memory_mb
-    compute = read * lambda_call(cpu_seconds, 1, memory) + (invoked - read) * lambda_call(cached_cpu_seconds, 0, memory)
+    reading, cached = lambda_call(cpu_seconds, 1, memory), lambda_call(cached_cpu_seconds, 0, memory)
+
+    events, last_uses, counts = writes(traffic, invoked)
     return [
         Line("API Gateway", f"{traffic.calls:,.0f} requests", traffic.calls * PER_API_CALL[traffic.api]),
-        Line("authorizer, Lambda", f"{invoked:,.0f} invocations", compute),
+        Line("authorizer, Lambda", f"{invoked:,.0f} invocations", read * reading + (invoked - read) * cached),
         Line("authorizer, reads", f"{units:,.0f} read units", units * PER_READ),
-        Line(
-            "audit trail of calls",
-            f"{events * UNITS_OF_AN_EVENT:,.0f} write units",
-            events * UNITS_OF_AN_EVENT * PER_WRITE,
-        ),
-        Line(
-            "last use",
-            f"{last_uses * UNITS_OF_A_LAST_USE:,.0f} write units",
-            last_uses * UNITS_OF_A_LAST_USE * PER_WRITE,
-        ),
-        Line("usage", f"{counts * UNITS_OF_A_COUNT:,.0f} write units", counts * UNITS_OF_A_COUNT * PER_WRITE),
+        written("audit trail of calls", events * UNITS_OF_AN_EVENT),
+        written("last use", last_uses * UNITS_OF_A_LAST_USE),
+        written("usage", counts * UNITS_OF_A_COUNT),
         Line("KMS keys", "2", 2 * PER_KMS_KEY_MONTH),
     ]
+
+
+def writes(traffic: Traffic, invoked: float) -> tuple[float, float, float]:
+    """How many events, last uses and counts are written. None is written more often than there are calls."""
+    in_environments = traffic.keys * traffic.environments
+    by_minute = in_environments * traffic.minutes * traffic.routes
+    events = {"off": 0.0, "minute": min(invoked, by_minute), "each": invoked}[traffic.activity]
+
+    # Without an interval each call writes its last use.
+    interval_minutes = traffic.last_used_interval / 60
+    intervals = min(traffic.minutes, MINUTES_OF_A_MONTH / interval_minutes) if interval_minutes else math.inf
+    last_uses = min(invoked, in_environments * intervals)
+    return events, last_uses, 0.0 if traffic.activity == "off" else last_uses
+
+
+def written(title: str, units: float) -> Line:
+    """The line of writes."""
+    return Line(title, f"{units:,.0f} write units", units * PER_WRITE)
 
 
 def table(lines: list[Line], calls: float) -> str:
@@ -122,10 +124,8 @@ def table(lines: list[Line], calls: float) -> str:
     total = sum(line.dollars for line in lines)
     own = total - lines[0].dollars
     rows = [f"{line.title:<22} {line.count:>28} {line.dollars:>12,.2f}" for line in lines]
-    rows += [
-        f"{'a month, US dollars':<22} {'':>28} {total:>12,.2f}",
-        f"{'of it Keygate':<22} {f'{own / calls * 1e6:,.2f} for a million calls':>28} {own:>12,.2f}",
-    ]
+    each = f"{own / calls * 1e6:,.2f} for a million calls"
+    rows += [f"{'a month, US dollars':<22} {'':>28} {total:>12,.2f}", f"{'of it Keygate':<22} {each:>28} {own:>12,.2f}"]
     return "\n".join(rows)
 
 
@@ -153,32 +153,43 @@ def amount(text: str) -> float:
     return value
 
 
+def whole(text: str) -> int:
+    """A whole number of 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number")
+    return int(text)
+
+
+def memory(text: str) -> int:
+    """An amount of memory that Lambda has."""
+    value = whole(text)
+    if not 128 <= value <= 10_240:
+        raise argparse.ArgumentTypeError(f"{text} is not from 128 to 10240")
+    return value
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="make cost", description="The bill of a month, by the model of docs/benchmarks.md."
+        prog="make cost", description="The bill of a month, by the model of docs/benchmarks.md. Parts are from 0 to 1."
     )
-    parser.add_argument("--calls", type=amount, default=30e6, help="calls of your APIs in a month (default 30e6)")
+
+    def option(name: str, of: Callable[[str], float], default: float, text: str) -> None:
+        parser.add_argument(f"--{name}", type=of, default=default, metavar="N", help=f"{text} (default {default:g})")
+
+    option("calls", amount, 30e6, "calls of your APIs in a month")
+    option("gateway-cached", part, 0, "the part of the calls that API Gateway's cache answers")
+    option("cached", part, 0, "the part of the rest that CacheSeconds answers")
+    option("tokens", part, 0, "the part of the reads that are for access tokens")
+    option("keys", amount, Traffic.keys, "keys that are used in the month")
+    option("minutes", amount, Traffic.minutes, "minutes of the month in which such a key is used")
+    option("routes", amount, Traffic.routes, "routes that a key calls in such a minute")
+    option("environments", amount, Traffic.environments, "environments that the calls of a key reach in such a minute")
+    option("last-used-interval", whole, Traffic.last_used_interval, "LastUsedInterval in seconds")
+    option("memory-mb", memory, MEMORY_MB, "memory of the authorizer in MB")
     parser.add_argument(
-        "--api", choices=PER_API_CALL, default="rest", help="the kind of API; none leaves its price out (default rest)"
+        "--api", choices=PER_API_CALL, default=Traffic.api, help="the kind of API; none leaves out its price"
     )
-    parser.add_argument(
-        "--gateway-cached", type=part, default=0.0, help="the part of the calls that API Gateway's cache answers (0)"
-    )
-    parser.add_argument("--cached", type=part, default=0.0, help="the part of the rest that CacheSeconds answers (0)")
-    parser.add_argument("--tokens", type=part, default=0.0, help="the part of the reads that are for access tokens (0)")
-    parser.add_argument("--keys", type=amount, default=1000.0, help="keys that are used in the month (1000)")
-    parser.add_argument(
-        "--minutes", type=amount, default=600.0, help="minutes of the month in which such a key is used (600)"
-    )
-    parser.add_argument("--routes", type=amount, default=1.0, help="routes that a key calls in such a minute (1)")
-    parser.add_argument(
-        "--environments", type=amount, default=1.0, help="environments that a key's calls of a minute reach (1)"
-    )
-    parser.add_argument("--activity", choices=["off", "minute", "each"], default="minute", help="CallActivity (minute)")
-    parser.add_argument("--last-used-interval", type=int, default=900, help="LastUsedInterval in seconds (900)")
-    parser.add_argument(
-        "--memory", dest="memory_mb", type=int, default=MEMORY_MB, help="MB of memory of the authorizer (512)"
-    )
+    parser.add_argument("--activity", choices=["off", "minute", "each"], default=Traffic.activity, help="CallActivity")
     return parser.parse_args()
 
 

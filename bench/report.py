@@ -175,7 +175,8 @@ def memory(measured: dict[str, Measured]) -> str:
     rows = ["| memory | warm call | billed | a million, Lambda | cold start |", "| ---: | ---: | ---: | ---: | ---: |"]
     for memory_mb in (128, 256, 512, 768, 1024, MEMORY_MB_OF_A_PROCESSOR):
         slower = MEMORY_MB_OF_A_PROCESSOR / memory_mb
-        call = f"{warm * slower * 1e3:.1f} ms | {billed_ms(warm, 1, memory_mb)} ms | ${1e6 * lambda_call(warm, 1, memory_mb):.2f}"
+        billed, dollars = billed_ms(warm, 1, memory_mb), 1e6 * lambda_call(warm, 1, memory_mb)
+        call = f"{warm * slower * 1e3:.1f} ms | {billed} ms | ${dollars:.2f}"
         size = f"**{memory_mb} MB**" if memory_mb == MEMORY_MB else f"{memory_mb} MB"
         rows.append(f"| {size} | {call} | {cold * slower * 1e3:.0f} ms |")
     return "\n".join(rows)
@@ -246,7 +247,7 @@ def machine() -> str:
 
 
 def write(measured: dict[str, Measured], docs: Path, how: str) -> str:
-    """Puts the tables into docs/benchmarks.md and the chart beside it. Returns the table of targets, and what got worse."""
+    """Puts the tables into docs/benchmarks.md and the chart beside it. Returns the targets, and what got worse."""
     page = docs / "benchmarks.md"
     text = page.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
@@ -266,6 +267,5 @@ def write(measured: dict[str, Measured], docs: Path, how: str) -> str:
     ]
     page.write_text(before + "\n\n".join(parts) + after, encoding="utf-8")
     (docs / "benchmarks.svg").write_text(chart(measured), encoding="utf-8")
-    return f"{met}\n\n" + (
-        "\n".join(["Worse than in the run before:", *worse]) if worse else "Nothing got worse since the run before."
-    )
+    changes = ["Worse than in the run before:", *worse] if worse else ["Nothing got worse since the run before."]
+    return "\n".join([met, "", *changes])

@@ -47,7 +47,9 @@ class Bill(unittest.TestCase):
         self.assertAlmostEqual(dollars(a_month)["last use"], 2880 * 4 * 0.625e-6)
 
     def test_the_processor_time_is_read_from_the_table_of_warm_calls(self) -> None:
-        page = "**Warm**: one call\n\n| **authorize** | 236 (216 to 283) | 5.51 |\n\n**Cold**\n\n| **authorize** | 5.9 (5.0) |\n"
+        page = (
+            "**Warm**: a\n\n| **authorize** | 236 (216 to 283) | 5.51 |\n\n**Cold**\n\n| **authorize** | 5.9 (5.0) |\n"
+        )
         self.assertAlmostEqual(measured(page, "**authorize**"), 236e-6)
         with self.assertRaises(SystemExit):
             measured(page, "**nothing**")
