@@ -7,6 +7,7 @@ pub(crate) mod keys;
 pub(crate) mod leaks;
 pub(crate) mod legacy;
 pub(crate) mod pepper;
+pub(crate) mod restore;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
 pub(crate) mod usage;
