@@ -289,7 +289,7 @@ screenshots: setup $(PAGE) $(BROWSER_TESTS) ## After `make e2e KEEP=1`: make the
 
 ##@ AWS
 
-.PHONY: build deploy cli smoke import-legacy-keys legacy-report
+.PHONY: build deploy cli smoke
 build: setup $(PAGE) ## Build the functions for AWS, optimised, and record their sizes in docs/sizes.md
 ##. ARCH=arm64 builds for Graviton; rustup downloads that target once
 	@$(WITH_CLI) cargo lambda build $(LOCKED) --release --package keygate-functions $(ARCH_FLAG) \
@@ -317,12 +317,3 @@ smoke: setup ## Use a deployed stack and the example stack as clients do, and se
 ##. Of the local stack: set -a; . .local/env; set +a; make smoke
 	@$(PHASE) "build keygate, which makes the first key" cargo build $(LOCKED) --package keygate-cli
 	@$(SMOKE) $(if $(PROBE_ROLE),--probe-role)
-
-import-legacy-keys: setup ## Import keys of an earlier mechanism: FILE=keys.jsonl WORKSPACE=acme STACK=keygate
-##. docs/migration.md describes the file. Run it again to continue after an interruption
-##. Into the local stack: set -a; . .local/env; set +a; make import-legacy-keys ...
-	@$(if $(and $(WORKSPACE),$(FILE)),,$(error say what goes where: make import-legacy-keys FILE=keys.jsonl WORKSPACE=acme))
-	@$(CLI)/python -B tools/import_legacy.py --stack "$(STACK)" --workspace "$(WORKSPACE)" "$(FILE)"
-
-legacy-report: setup ## List the users of legacy keys and their last use: STACK=keygate, WORKSPACE=acme (default: all)
-	@$(CLI)/python -B tools/legacy_report.py --stack "$(STACK)" $(if $(WORKSPACE),--workspace "$(WORKSPACE)")

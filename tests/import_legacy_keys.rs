@@ -1,20 +1,20 @@
-//! Importing legacy keys: the function, and the commands behind `make`. An import reports a true result for each key.
+//! Importing legacy keys: the function, and the commands `keygate legacy import` and `report`. An import reports a true result
+//! for each key.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
 use chrono::DateTime;
 use serde_json::{Value, json};
 
+use crate::cli::{Done, Keygate, assert_document};
 use crate::support::database::{everything, to_json};
 use crate::support::emulator;
 use crate::support::eventually;
-use crate::support::function::Function;
+use crate::support::function::{Function, binary};
 use crate::support::legacy::{LEGACY, counts, import, imported, legacy_key};
 use crate::support::stack::{remember_secret, run_folder, variable};
 use crate::support::workspace::{Workspace, text, unique};
-
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// The legacy keys of a workspace as they are stored.
 async fn stored(workspace: &Workspace) -> Vec<Value> {
@@ -173,34 +173,22 @@ async fn a_key_that_somebody_else_imports_meanwhile_is_compared_and_the_others_a
     assert_eq!(json!(results(&answer)), expected, "{answer}");
 }
 
-/// Runs one of the scripts behind `make`.
-fn script(name: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(format!("{ROOT}/.local/tools/cli/bin/python"));
-    command.args(["-B", &format!("tools/{name}.py"), "--stack", &variable("KEYGATE_STACK")]);
-    command.args(arguments).current_dir(ROOT);
-    command
+/// The arguments of an import of a file into a workspace.
+fn import_of<'a>(workspace: &'a str, path: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
+    let path = path.to_str().expect("UTF-8");
+    [&["legacy", "import", path, "--workspace", workspace], more].concat()
 }
 
 /// Runs the import of a file into a workspace.
-fn import_file(workspace: &str, path: &Path, more: &[&str]) -> Output {
-    let arguments = [&["--workspace", workspace][..], more, &[path.to_str().expect("UTF-8")]].concat();
-    script("import_legacy", &arguments).output().expect("the script runs")
+async fn import_file(workspace: &str, path: &Path, more: &[&str]) -> Done {
+    Keygate::in_aws().run(&import_of(workspace, path, more)).await
 }
 
-/// The output of a script, which must have succeeded.
+/// The error output of a command that failed with a status.
 #[track_caller]
-fn output(done: &Output) -> String {
-    assert!(done.status.success(), "{done:?}");
-    String::from_utf8(done.stdout.clone()).expect("UTF-8")
-}
-
-/// The error output of a script, which must have failed.
-#[track_caller]
-fn complaint(done: &Output) -> String {
-    assert_eq!(done.status.code(), Some(1), "{done:?}");
-    let said = String::from_utf8(done.stderr.clone()).expect("UTF-8");
-    assert!(!said.contains("Traceback"), "{said}");
-    said
+fn complaint(done: &Done, status: i32) -> &str {
+    assert_eq!(done.status, status, "{done:?}");
+    &done.stderr
 }
 
 fn file(extension: &str, content: impl AsRef<[u8]>) -> PathBuf {
@@ -233,26 +221,32 @@ async fn an_interrupted_import_continues_where_it_stopped_and_skips_no_line() {
     let path = file("jsonl", lines(&entries));
     let batches = ["--batch-size", "25"];
 
-    // The import is killed as soon as it has noted progress.
-    let name = path.to_str().expect("UTF-8");
-    let arguments = [&["--workspace", &workspace.id][..], &batches, &[name]].concat();
-    let mut killed = script("import_legacy", &arguments).spawn().expect("the script runs");
+    // The import is interrupted as soon as it has noted progress.
+    let keygate = Keygate::in_aws();
+    let process = keygate.command(&binary("keygate")).args(import_of(&workspace.id, &path, &batches)).spawn();
+    let mut process = process.expect("the command starts");
     let progress = path.with_extension("jsonl.progress");
     eventually("the import notes its progress", async || {
-        let ended = killed.try_wait().expect("its state");
+        let ended = process.try_wait().expect("its state");
         let has_progress = progress.exists();
         assert!(has_progress || ended.is_none(), "the import ended before it noted any progress");
         has_progress
     })
     .await;
-    killed.kill().expect("it can be killed");
-    assert!(!killed.wait().expect("its end").success());
+    let id = process.id().expect("it runs").to_string();
+    let signal = std::process::Command::new("kill").args(["-INT", &id]).status().expect("kill");
+    assert!(signal.success());
+    let ended = process.wait_with_output().await.expect("its end");
+    let said = String::from_utf8(ended.stderr).expect("UTF-8");
+    assert_eq!(ended.status.code(), Some(130), "{said}");
+    assert!(said.contains("interrupted") && said.contains("it continues where it stopped"), "{said}");
     let some = stored(&workspace).await.len();
     assert!((25..300).contains(&some), "{some}");
 
     // A line that is wrong is named, every time, and keeps no other from being imported.
     for _ in 0..2 {
-        let said = complaint(&import_file(&workspace.id, &path, &batches));
+        let done = import_file(&workspace.id, &path, &batches).await;
+        let said = complaint(&done, 1);
         assert!(said.contains("line 251: user_id must be"), "{said}");
         assert!(said.contains("1 keys of the file are not imported"), "{said}");
         assert!(keys.iter().all(|key| !said.contains(key.as_str())));
@@ -261,13 +255,15 @@ async fn an_interrupted_import_continues_where_it_stopped_and_skips_no_line() {
 
     entries[250] = entry(&keys[250], "bob", "old", &["orders:read"]);
     std::fs::write(&path, lines(&entries)).expect("the file can be written");
-    let said = output(&import_file(&workspace.id, &path, &batches));
-    assert!(said.contains("250 lines are imported already"), "{said}");
-    assert!(said.contains("line 300 of 300: 1 imported, 49 imported before, 0 not imported"), "{said}");
+    let done = import_file(&workspace.id, &path, &batches).await;
+    let said = done.ok();
+    assert!(done.stderr.contains("250 lines are imported already"), "{done:?}");
+    assert!(said.starts_with("300 lines: 1 imported, 49 imported before, 0 not imported"), "{said}");
     assert_eq!(stored(&workspace).await.len(), 300);
     assert!(workspace.accepts(&keys[250]).await);
-    let said = output(&import_file(&workspace.id, &path, &batches));
-    assert!(said.contains("300 lines are imported already"), "{said}");
+    let done = import_file(&workspace.id, &path, &batches).await;
+    assert!(done.ok().starts_with("300 lines: 0 imported, 0 imported before"), "{done:?}");
+    assert!(done.stderr.contains("300 lines are imported already"), "{done:?}");
     remove(&path);
 }
 
@@ -299,15 +295,17 @@ async fn the_command_names_each_line_that_is_not_in_and_ends_well_only_if_every_
         keys[8],
     );
     let path = file("jsonl", content);
-    let done = import_file(&workspace.id, &path, &[]);
-    let said = complaint(&done);
-    let mut told: Vec<_> = said.lines().collect();
-    let summary = told.pop().expect("a summary");
+    let dry = import_file(&workspace.id, &path, &["--dry-run"]).await;
+    assert_eq!(stored(&workspace).await.len(), 1, "nothing is written");
+    let done = import_file(&workspace.id, &path, &[]).await;
+    let said = complaint(&done, 1);
+    assert_eq!(complaint(&dry, 1), said, "a dry run tells the same");
+    let (told, summary) = said.split_once("error: ").expect("a summary");
     assert!(summary.contains("12 keys of the file are not imported"), "{said}");
     let mut told: Vec<_> = told
-        .iter()
+        .lines()
         .map(|line| {
-            let told = line.strip_prefix("import-legacy-keys: line ").expect(line);
+            let told = line.strip_prefix("line ").expect(line);
             let (number, why) = told.split_once(": ").expect(line);
             (number.parse::<u32>().expect("a number"), why)
         })
@@ -328,19 +326,135 @@ async fn the_command_names_each_line_that_is_not_in_and_ends_well_only_if_every_
         (14, "has a repeated field"),
     ];
     assert_eq!(told, expected, "{said}");
-    let stdout = String::from_utf8_lossy(&done.stdout);
-    assert!(stdout.contains("line 14 of 14: 1 imported, 0 imported before, 12 not imported"), "{stdout}");
+    let stdout = &done.stdout;
+    assert!(stdout.starts_with("14 lines: 1 imported, 0 imported before, 12 not imported"), "{stdout}");
+    assert!(dry.stdout.contains("without --dry-run: 1 imported, 0 imported before, 12"), "{dry:?}");
     for secret in keys.iter().chain([&own_form]) {
         assert!(!said.contains(secret.as_str()) && !stdout.contains(secret.as_str()));
     }
+
+    // For programs: the same in documents.
+    let done = import_file(&workspace.id, &path, &["--json"]).await;
+    assert_eq!(done.status, 1, "{done:?}");
+    let document: Value = serde_json::from_str(&done.stdout).expect("JSON");
+    assert_document("legacy import", &document).await;
+    assert_eq!((&document["item"]["present"], &document["item"]["refused"]), (&json!(1), &json!(12)));
+    assert_eq!(document["item"]["refused_lines"][0], json!({"line": 2, "reason": expected[0].1}));
+    let error: Value = serde_json::from_str(&done.stderr).expect("one document");
+    assert_document("error", &error).await;
     remove(&path);
 
     // Two lines with the same key and values are no fault.
     entries.truncate(1);
     let path = file("jsonl", lines(&[&entries[..], &entries[..]].concat()));
-    let said = output(&import_file(&workspace.id, &path, &[]));
-    assert!(said.contains("0 imported, 2 imported before, 0 not imported"), "{said}");
+    let done = import_file(&workspace.id, &path, &[]).await;
+    assert!(done.ok().contains("0 imported, 2 imported before, 0 not imported"), "{done:?}");
     remove(&path);
+}
+
+#[tokio::test]
+async fn an_update_replaces_keys_with_other_values_and_ends_what_they_were() {
+    let workspace = Workspace::new().await;
+    workspace.remove("gone", "").await;
+    let keys = [legacy_key(), legacy_key(), legacy_key(), legacy_key()];
+    for key in &keys[..3] {
+        imported_as(&workspace, key, "bob").await;
+    }
+    assert!(workspace.accepts(&keys[0]).await);
+    let is_used = async || stored(&workspace).await.iter().any(|key| key["last_used_at"] != 0);
+    eventually("the last use is stored", is_used).await;
+    let before = stored(&workspace).await;
+    let entries = [
+        entry(&keys[0], "carol", "new", &["orders:read"]),
+        entry(&keys[1], "bob", "old", &[]),
+        entry(&keys[2], "gone", "old", &[]),
+        entry(&keys[3], "bob", "old", &[]),
+        entry(&keys[0], "dave", "new", &[]),
+    ];
+    let path = file("jsonl", lines(&entries));
+    let done = import_file(&workspace.id, &path, &["--update", "--dry-run"]).await;
+    assert_eq!(done.status, 1, "{done:?}");
+    assert!(done.stdout.contains("1 imported, 1 updated, 1 imported before, 2 not imported"), "{done:?}");
+    assert_eq!(json!(stored(&workspace).await), json!(before), "nothing is written");
+
+    let done = import_file(&workspace.id, &path, &["--update"]).await;
+    let said = complaint(&done, 1);
+    assert!(said.contains("line 3: user_id must not be a user who was removed"), "{said}");
+    assert!(said.contains("line 5: the key is in line 1 with other values: user_id, scopes"), "{said}");
+    assert!(done.stdout.contains("1 imported, 1 updated, 1 imported before, 2 not imported"), "{done:?}");
+    let me = workspace.call(reqwest::Method::GET, "/me", &keys[0]).await.json();
+    assert_eq!((&me["user_id"], &me["scopes"]), (&json!("carol"), &json!(["orders:read"])), "{me}");
+    let used = |keys: &[Value]| {
+        let mut used = keys.iter().filter(|key| key["last_used_at"] != 0);
+        used.next().cloned().expect("a key that was used")
+    };
+    let (old, new) = (used(&before), used(&stored(&workspace).await));
+    assert_ne!(old["key_id"], new["key_id"], "it is another key");
+    assert_eq!(old["hash"], new["hash"]);
+    let contents = workspace.contents().await;
+    assert_eq!(
+        contents.events_of("legacy.deleted", &old["key_id"]),
+        1,
+        "the caches of the old one are cleared"
+    );
+    assert_eq!(stored(&workspace).await.len(), 4);
+    remove(&path);
+
+    // The next update looks at every line again: another file may have changed the key meanwhile.
+    let path = file("jsonl", lines(&entries[..2]));
+    for expected in ["0 imported, 0 updated, 2 imported before", "0 imported, 0 updated, 2 imported before"] {
+        let done = import_file(&workspace.id, &path, &["--update"]).await;
+        assert!(done.ok().contains(expected), "{done:?}");
+    }
+    remove(&path);
+}
+
+#[tokio::test]
+async fn standard_input_is_imported_without_a_file_of_progress() {
+    let workspace = Workspace::new().await;
+    let keys = [legacy_key(), legacy_key()];
+    let keygate = Keygate::in_aws();
+    let objects = lines(&[entry(&keys[0], "bob", "old", &[])]);
+    let import = ["legacy", "import", "-", "--workspace", &workspace.id];
+    let done = keygate.run_with_input(&[&import[..], &["--json"]].concat(), &objects).await;
+    let document: Value = serde_json::from_str(done.ok()).expect("JSON");
+    assert_document("legacy import", &document).await;
+    assert_eq!(document["item"]["imported"], 1);
+    let rows = format!("key,user_id,name\n{},bob,old\n", keys[1]);
+    let done = keygate.run_with_input(&[&import[..], &["--format", "csv"]].concat(), &rows).await;
+    assert!(done.ok().starts_with("2 lines: 1 imported"), "{done:?}");
+    assert!(workspace.accepts(&keys[0]).await && workspace.accepts(&keys[1]).await);
+    let done = keygate.run_with_input(&import, "").await;
+    assert!(complaint(&done, 2).contains("the file has no keys"), "{done:?}");
+}
+
+#[tokio::test]
+async fn a_batch_is_sent_again_after_a_transient_failure() {
+    const LAMBDA: (&str, &str) = ("content-type", "application/json");
+    const RESPONSES: &[crate::cli::scripted::Response] = &[
+        (
+            200,
+            ("content-type", "text/xml"),
+            "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><Outputs><member>\
+             <OutputKey>ImportLegacyKeysFunctionName</OutputKey><OutputValue>f</OutputValue></member></Outputs>\
+             <Parameters><member><ParameterKey>LegacyPattern</ParameterKey><ParameterValue>old-.*</ParameterValue>\
+             </member></Parameters></member></Stacks></DescribeStacksResult></DescribeStacksResponse>",
+        ),
+        (429, ("x-amzn-errortype", "TooManyRequestsException"), r#"{"message":"Rate exceeded"}"#),
+        (200, LAMBDA, r#"{"errorType":"Sandbox.Timedout","errorMessage":"Task timed out"}"#),
+        (200, LAMBDA, r#"{"code":"unavailable","status":503,"detail":"the database is busy"}"#),
+        (200, LAMBDA, r#"{"imported":1,"present":0,"refused":0,"keys":[{"result":"imported"}]}"#),
+    ];
+    let server = crate::cli::scripted::Scripted::start(RESPONSES).await;
+    let keygate = Keygate::in_aws().set("AWS_ENDPOINT_URL", &server.url);
+    let input = lines(&[entry("old-not-a-key", "bob", "old", &[])]);
+    let done = keygate.run_with_input(&["legacy", "import", "-", "--workspace", "acme"], &input).await;
+    assert!(done.ok().starts_with("1 lines: 1 imported"), "{done:?}");
+    for told in ["Rate exceeded: attempt 2 of 10", "Task timed out: attempt 3 of 10", "busy: attempt 4 of 10"]
+    {
+        assert!(done.stderr.contains(told), "{told}: {done:?}");
+    }
+    assert_eq!(server.requests().len(), 5);
 }
 
 async fn imported_as(workspace: &Workspace, key: &str, user: &str) {
@@ -352,20 +466,16 @@ async fn a_misspelt_workspace_is_an_error_of_the_import_and_of_the_report() {
     let workspace = Workspace::new().await;
     let typo = format!("{}e", workspace.id);
     let path = file("jsonl", lines(&[entry(&legacy_key(), "bob", "old", &[])]));
-    let said = complaint(&import_file(&typo, &path, &[]));
-    assert!(said.contains(&format!("the workspace {typo} does not exist")), "{said}");
+    let unknown = format!("the workspace {typo} does not exist");
+    let done = import_file(&typo, &path, &[]).await;
+    done.assert_failed(3, &[&unknown]);
     assert!(!path.with_extension("jsonl.progress").exists(), "nothing is noted as done");
     remove(&path);
-    let report = script("legacy_report", &["--workspace", &typo]).output().expect("the script runs");
-    let said = complaint(&report);
-    assert!(
-        said.contains(&format!("the workspace {typo} does not exist")) && report.stdout.is_empty(),
-        "{report:?}"
-    );
+    let keygate = Keygate::in_aws();
+    keygate.run(&["legacy", "report", "--workspace", &typo]).await.assert_failed(3, &[&unknown]);
     // An existing workspace without legacy keys is no error.
-    let report = script("legacy_report", &["--workspace", &workspace.id]).output().expect("the script runs");
-    assert!(output(&report).starts_with("workspace"), "{report:?}");
-    assert!(String::from_utf8_lossy(&report.stderr).contains("has no legacy keys"), "{report:?}");
+    let report = keygate.run(&["legacy", "report", "--workspace", &workspace.id]).await;
+    assert_eq!((report.ok(), report.stderr.as_str()), ("", "There are none.\n"));
 }
 
 #[tokio::test]
@@ -415,9 +525,9 @@ async fn an_unreadable_file_is_refused_with_the_reason_before_anything_is_import
         ("jsonl", b"\n\n".to_vec(), "the file has no keys"),
     ] {
         let path = file(extension, &content);
-        let said = complaint(&import_file(&workspace.id, &path, &[]));
-        assert!(said.contains(expected), "{expected}: {said}");
-        assert!(!said.contains(&key), "{said}");
+        let done = import_file(&workspace.id, &path, &[]).await;
+        done.assert_failed(2, &[expected]);
+        assert!(!done.stderr.contains(&key), "{done:?}");
         remove(&path);
     }
     assert!(stored(&workspace).await.is_empty());
@@ -437,24 +547,28 @@ async fn a_table_of_keys_is_imported_and_the_report_tells_who_still_calls_with_t
         row(&keys[2], "carol,c"),
     ];
     let path = file("csv", content.concat());
-    let said = output(&import_file(&workspace.id, &path, &[]));
-    assert!(said.contains("3 imported"), "{said}");
+    let done = import_file(&workspace.id, &path, &[]).await;
+    assert!(done.ok().starts_with("5 lines: 3 imported"), "{done:?}");
     let caller = workspace.api.rest_example(Some(&format!("Bearer {}", keys[0]))).await.json();
     assert_eq!(caller["caller"]["keyName"], "nightly, export");
     assert_eq!(caller["caller"]["scopes"], "orders:read orders:write");
     let is_used = async || stored(&workspace).await.iter().any(|key| key["last_used_at"] != 0);
     eventually("the last use is stored", is_used).await;
 
-    for arguments in [&["--workspace", workspace.id.as_str()][..], &[]] {
-        let report = output(&script("legacy_report", arguments).output().expect("the script runs"));
-        let rows: Vec<Vec<_>> = report.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(rows[0], ["workspace", "user", "keys", "used", "last", "used"]);
+    let keygate = Keygate::in_aws();
+    for arguments in [&["legacy", "report", "--workspace", workspace.id.as_str()][..], &["legacy", "report"]]
+    {
+        let report = keygate.run(arguments).await;
+        let rows: Vec<Vec<_>> = report.ok().lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(rows[0], ["WORKSPACE", "USER", "KEYS", "USED", "LAST", "USED"]);
         let own: Vec<_> = rows.iter().filter(|row| row[0] == workspace.id).collect();
-        assert_eq!(own.len(), 2, "{report}");
-        assert_eq!(own[0][1..4], ["bob", "2", "1"], "{report}");
+        assert_eq!(own.len(), 2, "{report:?}");
+        assert_eq!(own[0][1..4], ["bob", "2", "1"], "{report:?}");
         DateTime::parse_from_rfc3339(own[0][4]).expect("a time");
-        assert_eq!(own[1][1..], ["carol", "1", "0", "never"], "{report}");
+        assert_eq!(own[1][1..], ["carol", "1", "0", "-"], "{report:?}");
     }
+    let document = keygate.json(&["legacy", "report", "--workspace", &workspace.id]).await;
+    assert_eq!(document["items"][1]["last_used_at"], Value::Null);
     remove(&path);
 }
 
@@ -462,9 +576,12 @@ async fn a_table_of_keys_is_imported_and_the_report_tells_who_still_calls_with_t
 async fn a_report_whose_output_is_closed_ends_without_an_error_message() {
     let workspace = Workspace::new().await;
     imported(&workspace, "bob", &[]).await;
-    let mut report = script("legacy_report", &["--workspace", &workspace.id]);
-    let mut report = report.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the script runs");
-    drop(report.stdout.take());
-    let done = report.wait_with_output().expect("its end");
-    assert!(done.stderr.is_empty(), "{done:?}");
+    let keygate = Keygate::in_aws();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let mut command = keygate.command(&binary("keygate"));
+    let report = command.args(["legacy", "report", "--workspace", &workspace.id]).stdout(Stdio::from(writer));
+    let report = report.spawn().expect("the command starts");
+    drop((reader, command));
+    let done = report.wait_with_output().await.expect("its end");
+    assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
 }

@@ -71,6 +71,7 @@ mod refresh_reuse;
 mod refused_clients;
 mod removal_limit;
 mod remove_user;
+mod restore;
 mod revocation;
 mod revoke_token;
 mod rights;

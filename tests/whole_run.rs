@@ -314,7 +314,8 @@ fn assert_conditions(role: &str, action: &str, resources: &[String], condition: 
             if resources.iter().all(|resource| resource.contains("UsageTable")) => {}
         // The import looks up hashes that it has made itself.
         "dynamodb:BatchGetItem" if role.contains("importlegacykeysrole") => {
-            assert_eq!(attributes(), ["hash", "workspace_id", "user_id", "name", "scopes"], "{role}");
+            let expected = ["hash", "key_id", "workspace_id", "user_id", "name", "scopes", "last_used_at"];
+            assert_eq!(attributes(), expected, "{role}");
         }
         // Every index of a table has the table's key, and of legacy keys that is the hash. A policy has to name it.
         "dynamodb:Query" if resources.iter().all(|resource| resource.contains("LegacyKeysTable")) => {

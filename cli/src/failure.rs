@@ -20,6 +20,8 @@ pub(crate) enum Status {
     Refused = 4,
     /// The service is throttling, unavailable or unreachable. The command can be repeated.
     Unavailable = 5,
+    /// The user ended the command, by Ctrl-C. What was done stays done.
+    Interrupted = 130,
 }
 
 impl Status {
@@ -32,6 +34,7 @@ impl Status {
             Self::NotFound => "not_found",
             Self::Refused => "refused",
             Self::Unavailable => "unavailable",
+            Self::Interrupted => "interrupted",
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The HTTP client of every request, of those to AWS too: the proxy of `HTTPS_PROXY` and `NO_PROXY`, the roots that the system
 //! trusts, no redirects.
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::{
@@ -21,9 +23,18 @@ const MAX_RESPONSE_LEN: u64 = 20_000_000;
 const TIMEOUT: Duration = Duration::from_secs(70);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The number of connections that are kept. `keygate restore` makes this many calls at the same time.
+const MAX_IDLE: usize = 32;
+
+/// The connectors of the SDK, by their timeouts to connect and to read. It asks for one before each call.
+type Connectors = Arc<Mutex<HashMap<(Duration, Duration), SharedHttpConnector>>>;
+
 /// A pool of connections. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Http(Agent);
+pub(crate) struct Http {
+    agent: Agent,
+    connectors: Connectors,
+}
 
 impl Http {
     pub(crate) fn new() -> Self {
@@ -37,10 +48,12 @@ impl Http {
             .max_redirects(0)
             .timeout_connect(Some(connect))
             .timeout_global(Some(whole))
+            .max_idle_connections(MAX_IDLE)
+            .max_idle_connections_per_host(MAX_IDLE)
             .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .user_agent(concat!("keygate-cli/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self(agent.into())
+        Self { agent: agent.into(), connectors: Connectors::default() }
     }
 
     /// Sends a request and reads its response, whatever its status.
@@ -51,9 +64,9 @@ impl Http {
     pub(crate) fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, ureq::Error> {
         let (head, body) = request.into_parts();
         let response = if body.is_empty() && !matches!(head.method.as_str(), "POST" | "PUT" | "PATCH") {
-            self.0.run(Request::from_parts(head, ()))?
+            self.agent.run(Request::from_parts(head, ()))?
         } else {
-            self.0.run(Request::from_parts(head, body))?
+            self.agent.run(Request::from_parts(head, body))?
         };
         let (head, mut body) = response.into_parts();
         let body = body.with_config().limit(MAX_RESPONSE_LEN).read_to_vec()?;
@@ -95,7 +108,13 @@ impl HttpClient for Http {
     /// The SDK bounds the search for credentials of an instance by a second, which is why its timeouts count.
     fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         let connect = settings.connect_timeout().unwrap_or(CONNECT_TIMEOUT);
-        SharedHttpConnector::new(Self::with_timeouts(connect, settings.read_timeout().unwrap_or(TIMEOUT)))
+        let whole = settings.read_timeout().unwrap_or(TIMEOUT);
+        let new = || SharedHttpConnector::new(Self::with_timeouts(connect, whole));
+        match self.connectors.lock() {
+            Ok(mut connectors) => connectors.entry((connect, whole)).or_insert_with(new).clone(),
+            // Another thread panicked. A new connector works as well.
+            Err(_) => new(),
+        }
     }
 }
 

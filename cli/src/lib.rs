@@ -8,6 +8,7 @@
 //! - `aws`: the stack and its functions, with AWS credentials
 //! - `commands`: each command in a file of its own, with its arguments
 //! - `output`, `failure`: tables, JSON, errors and exit statuses
+//! - `progress`, `interruption`: of commands that take long
 //!
 //! `docs/cli.md` is for its users, and `docs/decisions/0049-command-line.md` has the reasons.
 
@@ -19,7 +20,9 @@ mod configuration;
 mod context;
 mod failure;
 mod http;
+mod interruption;
 mod output;
+mod progress;
 mod retry;
 mod secret;
 
@@ -59,15 +62,21 @@ pub fn run() -> ExitCode {
 
 /// Reports a failure on standard error, and returns its exit status.
 fn end(failure: &Failure, json: bool) -> ExitCode {
-    if failure.status != Status::OutputClosed {
-        let colour = std::io::stderr().is_terminal()
-            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let heading = if colour { "\u{1b}[1;31merror:\u{1b}[0m" } else { "error:" };
-        if json {
-            note(&failure_document(failure));
-        } else {
-            note(&format!("{heading} {failure}"));
-        }
-    }
+    report(failure, json);
     ExitCode::from(failure.status as u8)
+}
+
+/// Reports a failure on standard error.
+fn report(failure: &Failure, json: bool) {
+    if failure.status == Status::OutputClosed {
+        return;
+    }
+    let colour =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let heading = if colour { "\u{1b}[1;31merror:\u{1b}[0m" } else { "error:" };
+    if json {
+        note(&failure_document(failure));
+    } else {
+        note(&format!("{heading} {failure}"));
+    }
 }

@@ -6,7 +6,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::failure::Failure;
 
@@ -67,18 +67,18 @@ impl Output {
         Ok(())
     }
 
-    /// One thing with all its members.
+    /// One thing with all its members: those of `order` first, then the others.
     ///
     /// # Errors
     ///
     /// Standard output cannot be written.
-    pub(crate) fn item(self, item: &Value) -> Result<(), Failure> {
+    pub(crate) fn item(self, item: &Value, order: &[&str]) -> Result<(), Failure> {
         if self.json {
             return document(&json!({"version": VERSION, "item": item}));
         }
         let mut table = new_table();
-        for (name, value) in item.as_object().unwrap_or(&Map::new()) {
-            table.add_row([name.clone(), self.cell(value)]);
+        for (name, value) in in_order(item, order) {
+            table.add_row([name.to_owned(), self.cell(value)]);
         }
         line(&trimmed(&table))
     }
@@ -89,7 +89,7 @@ impl Output {
     ///
     /// Standard output cannot be written.
     pub(crate) fn done(self, item: &Value, sentence: &str) -> Result<(), Failure> {
-        if self.json { self.item(item) } else { line(&self.shown(sentence)) }
+        if self.json { self.item(item, &[]) } else { line(&self.shown(sentence)) }
     }
 
     /// One of many things that arrive over time: a line of JSON, or of columns.
@@ -135,6 +135,14 @@ impl Output {
         let turns_text = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         !character.is_control() && !turns_text && (self.utf8 || character.is_ascii())
     }
+}
+
+/// The members of an object, those of `order` first.
+fn in_order<'a>(item: &'a Value, order: &[&'a str]) -> Vec<(&'a str, &'a Value)> {
+    let named = order.iter().filter_map(|name| Some((*name, item.get(*name)?)));
+    let others = item.as_object().into_iter().flatten();
+    let others = others.map(|(name, value)| (name.as_str(), value));
+    named.chain(others.filter(|(name, _)| !order.contains(name))).collect()
 }
 
 /// Writes one line to standard error, which is for people.
@@ -199,6 +207,15 @@ mod tests {
         for (locale, expected) in [("de_DE.UTF-8", true), ("C.utf8", true), ("C", false), ("", false)] {
             assert_eq!(is_utf8(locale), expected, "{locale}");
         }
+    }
+
+    #[test]
+    fn members_are_in_their_order_and_others_follow() {
+        let item = json!({"a": 1, "id": 2, "name": 3, "z": 4});
+        let names = |order| in_order(&item, order).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(&["id", "name", "gone"]), ["id", "name", "a", "z"]);
+        assert_eq!(names(&[]), ["a", "id", "name", "z"]);
+        assert!(in_order(&json!(null), &["id"]).is_empty());
     }
 
     #[test]

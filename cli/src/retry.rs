@@ -13,8 +13,13 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Waits after the attempt of that number, as long as the service asked for, and says why on standard error. Returns
 /// false, without waiting, if the service asked for too long.
 pub(crate) fn pause(attempt: u32, retry_after: Option<Duration>, reason: &str) -> bool {
+    pause_of(attempt, MAX_ATTEMPTS, retry_after, reason)
+}
+
+/// As [`pause`], with a maximum number of attempts of its own.
+pub(crate) fn pause_of(attempt: u32, max_attempts: u32, retry_after: Option<Duration>, reason: &str) -> bool {
     let Some(pause) = duration(attempt, retry_after, chance()) else { return false };
-    note(&format!("{reason}: attempt {} of {MAX_ATTEMPTS} in {:.1} s", attempt + 1, pause.as_secs_f64()));
+    note(&format!("{reason}: attempt {} of {max_attempts} in {:.1} s", attempt + 1, pause.as_secs_f64()));
     std::thread::sleep(pause);
     true
 }

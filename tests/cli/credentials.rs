@@ -1,13 +1,8 @@
 //! Where the key and the other settings come from.
 
-use std::path::Path;
-use std::process::Stdio;
-
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
 
 use super::Keygate;
-use crate::support::function::binary;
 use crate::support::stack::variable;
 use crate::support::workspace::Workspace;
 
@@ -24,25 +19,8 @@ async fn a_key_comes_from_standard_input_if_it_is_asked_for() {
 async fn a_key_is_typed_at_a_terminal_and_not_shown() {
     let workspace = Workspace::new().await;
     let keygate = Keygate::new().set("KEYGATE_API_URL", &variable("KEYGATE_API_URL"));
-    // `script` gives the command a terminal, and types what it reads.
-    let mut process = keygate
-        .command(Path::new("script"))
-        .args([
-            "--quiet",
-            "--return",
-            "--command",
-            &format!("{} whoami", binary("keygate").display()),
-            "/dev/null",
-        ])
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("script, of the package bsdutils");
-    let mut stdin = process.stdin.take().expect("its input");
-    stdin.write_all(format!("{}\n", workspace.admin).as_bytes()).await.expect("it reads");
-    let output = process.wait_with_output().await.expect("the command ends");
-    drop(stdin);
-    let shown = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{shown}");
+    let (succeeded, shown) = keygate.at_a_terminal("whoami", &format!("{}\n", workspace.admin)).await;
+    assert!(succeeded, "{shown}");
     assert!(shown.contains("API key") && shown.contains(&workspace.id), "{shown}");
 }
 
@@ -104,4 +82,20 @@ async fn what_cannot_be_undone_is_confirmed() {
     keygate.run(&["keys", "delete", id]).await.assert_failed(2, &["--yes"]);
     keygate.run(&["users", "remove", "bob"]).await.assert_failed(2, &["--yes"]);
     assert!(workspace.accepts(&key).await);
+}
+
+#[tokio::test]
+async fn what_cannot_be_undone_is_asked_for_at_a_terminal() {
+    let workspace = Workspace::new().await;
+    let keygate = Keygate::of(&workspace);
+    let key = workspace.key_of("bob", &[]).await;
+    let delete = format!("keys delete {}", key.split('_').nth(2).expect("an id"));
+    for no in ["n\n", "\n"] {
+        let (succeeded, shown) = keygate.at_a_terminal(&delete, no).await;
+        assert!(!succeeded && shown.contains("[y/N]") && shown.contains("nothing was done"), "{shown}");
+        assert!(workspace.accepts(&key).await);
+    }
+    let (succeeded, shown) = keygate.at_a_terminal(&delete, "y\n").await;
+    assert!(succeeded && shown.contains("is deleted"), "{shown}");
+    assert!(!workspace.accepts(&key).await);
 }

@@ -5,7 +5,7 @@ mod credentials;
 mod failures;
 mod journeys;
 mod output;
-mod scripted;
+pub(crate) mod scripted;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -19,39 +19,39 @@ use crate::support::stack::{remember_secret, variable};
 use crate::support::workspace::{Workspace, unique};
 
 /// A command in an environment of its own: nothing of this process's, and a home folder without a profile.
-pub(super) struct Keygate {
+pub(crate) struct Keygate {
     home: PathBuf,
     variables: Vec<(String, String)>,
 }
 
 /// What a command did.
 #[derive(Debug)]
-pub(super) struct Done {
-    pub(super) status: i32,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
+pub(crate) struct Done {
+    pub(crate) status: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Keygate {
     /// Without any settings.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let home = std::env::temp_dir().join(unique("keygate-cli"));
         std::fs::create_dir_all(&home).expect("a folder");
         Self { home, variables: Vec::new() }
     }
 
     /// As the administrator of a workspace.
-    pub(super) fn of(workspace: &Workspace) -> Self {
+    pub(crate) fn of(workspace: &Workspace) -> Self {
         Self::with_key(&workspace.admin)
     }
 
     /// With a key at the management API of the stack.
-    pub(super) fn with_key(key: &str) -> Self {
+    pub(crate) fn with_key(key: &str) -> Self {
         Self::new().set("KEYGATE_API_URL", &variable("KEYGATE_API_URL")).set("KEYGATE_KEY", key)
     }
 
     /// With the credentials of the stack's AWS.
-    pub(super) fn in_aws() -> Self {
+    pub(crate) fn in_aws() -> Self {
         let names = [
             "AWS_REGION",
             "AWS_ACCESS_KEY_ID",
@@ -63,18 +63,18 @@ impl Keygate {
         names.iter().fold(Self::new(), |command, name| command.set(name, &variable(name)))
     }
 
-    pub(super) fn set(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// A path in the command's home folder.
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.home.join(name)
     }
 
     /// A file below the command's home folder.
-    pub(super) fn file(&self, name: &str, content: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, content: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         std::fs::write(&path, content).expect("the file can be written");
@@ -82,7 +82,7 @@ impl Keygate {
     }
 
     /// The process, not started.
-    pub(super) fn command(&self, program: &Path) -> Command {
+    pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("HOME", &self.home).env("PATH", "/usr/bin:/bin");
         // There is no instance to ask for credentials.
@@ -92,11 +92,11 @@ impl Keygate {
         command
     }
 
-    pub(super) async fn run(&self, arguments: &[&str]) -> Done {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Done {
         self.run_with_input(arguments, "").await
     }
 
-    pub(super) async fn run_with_input(&self, arguments: &[&str], input: &str) -> Done {
+    pub(crate) async fn run_with_input(&self, arguments: &[&str], input: &str) -> Done {
         let mut process = self
             .command(&binary("keygate"))
             .args(arguments)
@@ -115,8 +115,25 @@ impl Keygate {
         }
     }
 
+    /// Runs a command at a terminal, and types `input`. Returns whether it succeeded, and what the terminal showed.
+    pub(crate) async fn at_a_terminal(&self, command: &str, input: &str) -> (bool, String) {
+        // `script`, of the package bsdutils, gives the command a terminal, and types what it reads.
+        let command = format!("{} {command}", binary("keygate").display());
+        let mut process = self
+            .command(Path::new("script"))
+            .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("script");
+        let mut stdin = process.stdin.take().expect("its input");
+        stdin.write_all(input.as_bytes()).await.expect("it reads");
+        let output = process.wait_with_output().await.expect("the command ends");
+        drop(stdin);
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Runs a command with `--json`, and compares its document with the schema of the command.
-    pub(super) async fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) async fn json(&self, arguments: &[&str]) -> Value {
         let done = self.run(&[arguments, &["--json"]].concat()).await;
         assert_eq!(done.status, 0, "{arguments:?}: {done:?}");
         let document: Value = serde_json::from_str(&done.stdout).expect("JSON");
@@ -144,14 +161,14 @@ impl Drop for Keygate {
 impl Done {
     /// A success, and what it wrote to standard output.
     #[track_caller]
-    pub(super) fn ok(&self) -> &str {
+    pub(crate) fn ok(&self) -> &str {
         assert_eq!(self.status, 0, "{self:?}");
         self.stdout.trim_end()
     }
 
     /// A failure of a status, whose text has `texts`, and that wrote nothing to standard output.
     #[track_caller]
-    pub(super) fn assert_failed(&self, status: i32, texts: &[&str]) {
+    pub(crate) fn assert_failed(&self, status: i32, texts: &[&str]) {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.stdout, "", "{self:?}");
         for text in texts {
@@ -161,12 +178,12 @@ impl Done {
 }
 
 /// The secret part of a credential is in no table and no log.
-pub(super) fn remember(credential: &str) {
+pub(crate) fn remember(credential: &str) {
     remember_secret(&credential[credential.len() - 49..][..43]);
 }
 
 /// Compares a document with its definition in the schema, by the validator that the tools of the repository have.
-pub(super) async fn assert_document(name: &str, document: &Value) {
+pub(crate) async fn assert_document(name: &str, document: &Value) {
     const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     const CHECK: &str = "import json, sys, jsonschema\n\
         schema = json.load(open('cli/schemas/v1.json'))\n\

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Keygate, remember};
 use crate::support::function::binary;
-use crate::support::workspace::Workspace;
+use crate::support::workspace::{Workspace, id_of};
 
 #[tokio::test]
 async fn a_new_key_is_the_only_text_on_standard_output() {
@@ -57,6 +57,29 @@ async fn a_table_has_a_heading_and_a_row_for_each_key() {
     assert!(listed.stdout.contains("orders:read, orders:write"), "{listed:?}");
     assert!(!listed.stdout.contains('\u{1b}'), "no colours where there is no terminal: {listed:?}");
     assert_eq!(listed.stderr, "");
+}
+
+#[tokio::test]
+async fn colours_are_for_a_terminal_that_wants_them() {
+    const COLOUR: char = '\u{1b}';
+    let workspace = Workspace::new().await;
+    for (no_color, expected) in [("", true), ("1", false)] {
+        let keygate = Keygate::of(&workspace).set("NO_COLOR", no_color);
+        let (succeeded, shown) = keygate.at_a_terminal("keys list", "").await;
+        assert!(succeeded && shown.contains("LAST USED"), "{shown}");
+        assert_eq!(shown.contains(COLOUR), expected, "{shown:?}");
+        let (succeeded, shown) = keygate.at_a_terminal("keys show none", "").await;
+        assert!(!succeeded && shown.contains("error:"), "{shown}");
+        assert_eq!(shown.contains(COLOUR), expected, "{shown:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_shown_in_the_order_of_the_documentation() {
+    let workspace = Workspace::new().await;
+    let shown = Keygate::of(&workspace).run(&["keys", "show", id_of(&workspace.admin)]).await;
+    let names: Vec<_> = shown.ok().lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names[..6], ["id", "name", "description", "prefix", "user_id", "created_by"], "{shown:?}");
 }
 
 #[tokio::test]

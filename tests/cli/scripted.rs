@@ -8,16 +8,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A server with one response for each request, the last for all further ones.
-pub(super) struct Scripted {
-    pub(super) url: String,
+pub(crate) struct Scripted {
+    pub(crate) url: String,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
 /// The status, a header, and the body of a response.
-pub(super) type Response = (u16, (&'static str, &'static str), &'static str);
+pub(crate) type Response = (u16, (&'static str, &'static str), &'static str);
 
 impl Scripted {
-    pub(super) async fn start(responses: &'static [Response]) -> Self {
+    pub(crate) async fn start(responses: &'static [Response]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -34,13 +34,13 @@ impl Scripted {
         Self { url, requests }
     }
 
-    pub(super) fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().expect("no panic").clone()
     }
 }
 
 /// The URL of a proxy before `upstream` that loses the first response: the request arrives, the client learns nothing.
-pub(super) async fn losing_the_first_response_of(upstream: &str) -> String {
+pub(crate) async fn losing_the_first_response_of(upstream: &str) -> String {
     let rest = upstream.strip_prefix("http://").expect("a URL of the local stack");
     let (address, path) = rest.split_once('/').expect("a path");
     let address = address.to_owned();

@@ -38,11 +38,12 @@ impl fmt::Debug for AwsAccount {
     }
 }
 
-/// The outputs of a deployed stack.
+/// The outputs and parameters of a deployed stack.
 #[derive(Debug)]
 pub(crate) struct Stack {
-    name: String,
+    pub(crate) name: String,
     outputs: BTreeMap<String, String>,
+    parameters: BTreeMap<String, String>,
 }
 
 impl Stack {
@@ -56,6 +57,11 @@ impl Stack {
             Failure::new(Status::NotFound, format!("the stack {} has no output {name}", self.name))
                 .advise("is it a stack of Keygate, and is its deployment complete?")
         })
+    }
+
+    /// The value of a parameter; `None` if the stack has no such parameter.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.get(name).map(String::as_str)
     }
 }
 
@@ -109,10 +115,9 @@ impl AwsAccount {
             body: body.as_bytes(),
         })?;
         let text = String::from_utf8_lossy(&response);
-        let outputs = outputs(&text).ok_or_else(|| {
+        Stack::of(name, &text).ok_or_else(|| {
             Failure::new(Status::Failed, format!("CloudFormation's description of {name} cannot be read"))
-        })?;
-        Ok(Stack { name: name.to_owned(), outputs })
+        })
     }
 
     /// Invokes a function, and returns its response, which may be the error of a failed function. It takes
@@ -122,14 +127,35 @@ impl AwsAccount {
     ///
     /// Lambda did not invoke it, or the response was lost.
     pub(crate) fn invoke(&self, function: &str, event: &Value) -> Result<Value, Failure> {
+        self.invoke_by(function, event, SignedCalls::send)
+    }
+
+    /// As [`Self::invoke`], without repeating a throttled call: the caller repeats it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::invoke`].
+    pub(crate) fn invoke_once(&self, function: &str, event: &Value) -> Result<Value, Failure> {
+        self.invoke_by(function, event, SignedCalls::send_once)
+    }
+
+    fn invoke_by(
+        &self,
+        function: &str,
+        event: &Value,
+        send: fn(&SignedCalls, &ServiceRequest<'_>) -> Result<Vec<u8>, Failure>,
+    ) -> Result<Value, Failure> {
         let function = utf8_percent_encode(function, NON_ALPHANUMERIC);
-        let response = self.calls.send(&ServiceRequest {
-            service: "lambda",
-            display_name: "Lambda",
-            path: &format!("/2015-03-31/functions/{function}/invocations"),
-            content_type: "application/json",
-            body: event.to_string().as_bytes(),
-        })?;
+        let response = send(
+            &self.calls,
+            &ServiceRequest {
+                service: "lambda",
+                display_name: "Lambda",
+                path: &format!("/2015-03-31/functions/{function}/invocations"),
+                content_type: "application/json",
+                body: event.to_string().as_bytes(),
+            },
+        )?;
         serde_json::from_slice(&response)
             .map_err(|_| Failure::new(Status::Failed, "the function returned no JSON"))
     }
@@ -173,19 +199,23 @@ async fn credentials(config: &SdkConfig) -> Result<Credentials, Failure> {
     })
 }
 
-/// The outputs in a response of `DescribeStacks`.
-fn outputs(response: &str) -> Option<BTreeMap<String, String>> {
-    let document = roxmltree::Document::parse(response).ok()?;
-    let stack = document.descendants().find(|node| is_named(node, "Stacks"))?;
-    let mut outputs = BTreeMap::new();
-    for output in stack.descendants().filter(|node| is_named(node, "member")) {
-        let text =
-            |name: &str| output.children().find(|node| is_named(node, name)).and_then(|node| node.text());
-        if let (Some(key), Some(value)) = (text("OutputKey"), text("OutputValue")) {
-            outputs.insert(key.to_owned(), value.to_owned());
+impl Stack {
+    /// Reads a response of `DescribeStacks`.
+    fn of(name: &str, response: &str) -> Option<Self> {
+        let document = roxmltree::Document::parse(response).ok()?;
+        let stack = document.descendants().find(|node| is_named(node, "Stacks"))?;
+        let (mut outputs, mut parameters) = (BTreeMap::new(), BTreeMap::new());
+        for member in stack.descendants().filter(|node| is_named(node, "member")) {
+            let text =
+                |name: &str| member.children().find(|node| is_named(node, name)).and_then(|node| node.text());
+            if let (Some(key), Some(value)) = (text("OutputKey"), text("OutputValue")) {
+                outputs.insert(key.to_owned(), value.to_owned());
+            } else if let (Some(key), Some(value)) = (text("ParameterKey"), text("ParameterValue")) {
+                parameters.insert(key.to_owned(), value.to_owned());
+            }
         }
+        Some(Self { name: name.to_owned(), outputs, parameters })
     }
-    Some(outputs)
 }
 
 /// Whether an element has this name, in any namespace: AWS's responses have one, those of emulators may have none.
@@ -198,19 +228,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_outputs_of_a_stack_are_read() {
+    fn the_outputs_and_parameters_of_a_stack_are_read() {
         let response = r#"<DescribeStacksResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/">
             <DescribeStacksResult><Stacks><member><StackName>keygate</StackName>
             <Parameters><member><ParameterKey>Brand</ParameterKey><ParameterValue>kg</ParameterValue></member></Parameters>
             <Outputs><member><OutputKey>ApiUrl</OutputKey><OutputValue>https://a.example/v1?a&amp;b</OutputValue></member>
             <member><OutputKey>KeysTableName</OutputKey><OutputValue>keygate-keys</OutputValue></member></Outputs>
             </member></Stacks></DescribeStacksResult></DescribeStacksResponse>"#;
-        let stack = Stack { name: "keygate".to_owned(), outputs: outputs(response).unwrap() };
+        let stack = Stack::of("keygate", response).unwrap();
         assert_eq!(stack.output("ApiUrl").unwrap(), "https://a.example/v1?a&b");
         assert_eq!(stack.output("KeysTableName").unwrap(), "keygate-keys");
         assert_eq!(stack.output("Brand").unwrap_err().status, Status::NotFound);
+        assert_eq!((stack.parameter("Brand"), stack.parameter("ApiUrl")), (Some("kg"), None));
         for wrong in ["", "{}", "<html/>"] {
-            assert_eq!(outputs(wrong), None, "{wrong}");
+            assert!(Stack::of("keygate", wrong).is_none(), "{wrong}");
         }
     }
 }

@@ -50,31 +50,38 @@ impl SignedCalls {
     /// AWS refused it, or did not respond.
     pub(crate) fn send(&self, call: &ServiceRequest<'_>) -> Result<Vec<u8>, Failure> {
         for attempt in 1.. {
-            let request = self.signed(call).map_err(|error| {
-                Failure::new(
-                    Status::Failed,
-                    format!("the call of {} cannot be signed: {error}", call.display_name),
-                )
-            })?;
-            let url = request.uri().to_string();
-            let response = self.http.send(request).map_err(|error| self.unreachable(call, &url, &error))?;
-            if response.status().is_success() {
-                return Ok(response.into_body());
-            }
-            let (code, message) = code_and_message(&response);
-            let failure = errors::of(call.display_name, Some(response.status()), &code, &message);
-            if !errors::is_throttling(&code)
-                || attempt == MAX_ATTEMPTS
-                || !pause(attempt, None, &failure.message)
-            {
-                return Err(if errors::is_missing(&failure) {
-                    failure.advise(self.where_it_was())
-                } else {
-                    failure
-                });
+            let failure = match self.send_once(call) {
+                Ok(body) => return Ok(body),
+                Err(failure) => failure,
+            };
+            let is_throttled = failure.code.as_deref().is_some_and(errors::is_throttling);
+            if !is_throttled || attempt == MAX_ATTEMPTS || !pause(attempt, None, &failure.message) {
+                return Err(failure);
             }
         }
         unreachable!("the last attempt returns")
+    }
+
+    /// Makes a call once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`], and AWS throttled it.
+    pub(crate) fn send_once(&self, call: &ServiceRequest<'_>) -> Result<Vec<u8>, Failure> {
+        let request = self.signed(call).map_err(|error| {
+            Failure::new(
+                Status::Failed,
+                format!("the call of {} cannot be signed: {error}", call.display_name),
+            )
+        })?;
+        let url = request.uri().to_string();
+        let response = self.http.send(request).map_err(|error| self.unreachable(call, &url, &error))?;
+        if response.status().is_success() {
+            return Ok(response.into_body());
+        }
+        let (code, message) = code_and_message(&response);
+        let failure = errors::of(call.display_name, Some(response.status()), &code, &message);
+        Err(if errors::is_missing(&failure) { failure.advise(self.where_it_was()) } else { failure })
     }
 
     fn signed(

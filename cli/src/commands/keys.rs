@@ -21,6 +21,28 @@ const COLUMNS: [Column; 8] = [
     ("LAST USED", "last_used_at"),
 ];
 
+/// The members in the order of the API's documentation.
+const MEMBERS: [&str; 18] = [
+    "id",
+    "name",
+    "description",
+    "prefix",
+    "user_id",
+    "created_by",
+    "created_at",
+    "expires_at",
+    "last_used_at",
+    "last_used_from",
+    "status",
+    "leaked_at",
+    "scopes",
+    "endpoints",
+    "networks",
+    "metadata",
+    "can",
+    "limits",
+];
+
 /// Create, list, change and delete API keys
 #[derive(Subcommand)]
 pub(crate) enum Keys {
@@ -364,7 +386,7 @@ impl Keys {
             }
             Self::Show(Show { id }) => {
                 let key = context.api()?.send(&Call::new(Method::GET, &["api-keys", &id]))?;
-                context.output.item(&key)
+                context.output.item(&key, &MEMBERS)
             }
             Self::Create(create) => {
                 let api = context.api()?;
@@ -473,6 +495,11 @@ mod tests {
         let line = Line::try_parse_from([&["keygate", "update", "id"], arguments].concat()).unwrap();
         let Keys::Update(update) = line.keys else { panic!("an update") };
         update.changes()
+    }
+
+    #[test]
+    fn members_are_in_the_order_of_the_documentation() {
+        assert_eq!(crate::commands::tests::documented("Key"), MEMBERS);
     }
 
     #[test]

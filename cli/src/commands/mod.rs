@@ -7,6 +7,7 @@ pub(crate) mod keys;
 pub(crate) mod leaks;
 pub(crate) mod legacy;
 pub(crate) mod pepper;
+pub(crate) mod restore;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
 pub(crate) mod usage;
@@ -84,13 +85,27 @@ pub(crate) fn deliver(
             }
             item["output"] = json!(path);
             note(&format!("It is in {}, and shown nowhere else.", path.display()));
-            return if output.json { output.item(&item) } else { line(&id) };
+            return if output.json { output.item(&item, &[]) } else { line(&id) };
         }
         note("It is shown only now, and stored nowhere: put it into your secret store.");
-        if output.json { output.item(&item) } else { line(&credential) }
+        if output.json { output.item(&item, &[]) } else { line(&credential) }
     });
     written.map_err(|failure| {
         let failure = Failure { status: Status::Failed, ..failure };
         failure.advise(format!("the credential of {id} may be lost: rotate or delete it"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    /// The properties of a schema of the API's documentation, in their order.
+    pub(super) fn documented(schema: &str) -> Vec<&'static str> {
+        const DOCUMENTATION: &str =
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/openapi.yaml"));
+        let heading = format!("    {schema}:");
+        let lines = DOCUMENTATION.lines().skip_while(|line| *line != heading).skip(1);
+        let lines = lines.take_while(|line| line.starts_with("     ") || line.trim().is_empty());
+        let properties = lines.filter_map(|line| line.strip_prefix("        ")?.strip_suffix(':'));
+        properties.filter(|name| !name.starts_with(' ')).collect()
+    }
 }

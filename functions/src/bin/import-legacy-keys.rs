@@ -24,9 +24,10 @@ async fn main() -> Result<(), Error> {
     };
     management::serve_direct(async |request: DirectRequest| {
         let batch = ImportLegacyKeys::parse(request.payload(), &importer.rules, &importer.brand)?;
+        let is_dry_run = batch.is_dry_run();
         let summary = importer.import(batch, request.now()).await?;
-        let ImportSummary { imported, present, refused, .. } = summary;
-        tracing::info!(imported, present, refused, "batch imported");
+        let ImportSummary { imported, updated, present, refused, .. } = summary;
+        tracing::info!(imported, updated, present, refused, is_dry_run, "batch imported");
         Ok(response::json(StatusCode::OK, &summary))
     })
     .await

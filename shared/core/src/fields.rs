@@ -243,6 +243,15 @@ pub fn in_digits(value: &Value, must_be: String) -> String {
     }
 }
 
+/// Checks that a value is true or false.
+///
+/// # Errors
+///
+/// [`FieldError`]: the value is neither.
+pub fn boolean(value: &Value) -> Result<bool, FieldError> {
+    value.as_bool().ok_or_else(|| FieldError::new(&"must be true or false"))
+}
+
 /// Checks that a value is a string.
 ///
 /// # Errors

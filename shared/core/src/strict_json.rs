@@ -14,12 +14,12 @@ const MAX_NAME: usize = 64;
 
 /// A JSON text.
 #[derive(Debug)]
-pub(crate) struct Document {
+pub struct Document {
     /// Its value.
-    pub(crate) value: Value,
+    pub value: Value,
     /// JSON pointers (RFC 6901) of members that an object has more than once, up to a limit. What such a member means depends
     /// on who reads it (RFC 8259, section 4).
-    pub(crate) twice: Vec<String>,
+    pub twice: Vec<String>,
 }
 
 /// Parses a JSON text in UTF-8. It ignores a byte order mark (RFC 8259, section 8.1).
@@ -27,7 +27,7 @@ pub(crate) struct Document {
 /// # Errors
 ///
 /// A message with the line and the column, in bytes, of the error. It does not repeat any part of the text.
-pub(crate) fn parse(text: &[u8]) -> Result<Document, String> {
+pub fn parse(text: &[u8]) -> Result<Document, String> {
     let text = text.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(text);
     if text.iter().all(u8::is_ascii_whitespace) {
         return Err("must be JSON, and is empty".to_owned());

@@ -3,11 +3,14 @@
 //! Each key of a batch has its own result, so an invalid key does not prevent the import of others. New keys are written in
 //! transactions, each with one event that has their number. Keys that already exist, under any pepper, are compared and left
 //! unchanged, so a batch can be sent again.
+//!
+//! With `update`, a key that exists with other values is replaced: the old one is deleted, with its event, and the new one
+//! imported under a new id, in one transaction. With `dry_run` nothing is written, and the results are those that the import
+//! would have.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keygate_core::audit_event::{Action, AuditEvent};
 use keygate_core::context::EventContext;
 use keygate_core::credential::{Brand, KeyId};
 use keygate_core::error::{Error, InvalidField, Place};
@@ -22,8 +25,8 @@ use keygate_core::time::whole_second;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::store::legacy_key_transactions::{LegacyStore, MAX_PER_TRANSACTION};
-use crate::store::legacy_keys::{ImportedValues, TableKey};
+use crate::store::legacy_key_transactions::{ImportedKey, LegacyStore, MAX_PER_TRANSACTION, MAX_REPLACED};
+use crate::store::legacy_keys::{StoredLegacyKey, TableKey};
 
 /// How long a key is kept after the sunset, so that a deployment can still postpone a sunset that has passed.
 const KEPT_AFTER_SUNSET: TimeDelta = TimeDelta::days(365);
@@ -34,10 +37,15 @@ pub const MAX_IMPORT_BATCH: usize = 1_000;
 /// The maximum number of attempts when another import writes the same keys concurrently.
 const MAX_ATTEMPTS: usize = 5;
 
-/// A direct invocation: `{"import": {"workspace_id", "keys": [{"key" or "sha256", "user_id", "name", "scopes"?}]}}`.
+/// A direct invocation: `{"import": {"workspace_id", "keys": [{"key" or "sha256", "user_id", "name", "scopes"?}], "update"?,
+/// "dry_run"?}}`.
 #[derive(Debug)]
 pub struct ImportLegacyKeys {
     workspace_id: WorkspaceId,
+    /// Whether keys that exist with other values are replaced.
+    update: bool,
+    /// Whether nothing is written.
+    dry_run: bool,
     /// Each key of the batch, or its invalid fields.
     keys: Vec<Result<NewLegacyKey, Vec<InvalidField>>>,
 }
@@ -56,6 +64,8 @@ struct NewLegacyKey {
 pub struct ImportSummary {
     /// The number of imported keys.
     pub imported: usize,
+    /// The number of keys that existed with other values and were replaced.
+    pub updated: usize,
     /// The number of keys that already exist with the same values.
     pub present: usize,
     /// The number of keys that were not imported and do not exist with these values.
@@ -70,6 +80,8 @@ pub struct ImportSummary {
 enum KeyResult {
     /// The key was imported.
     Imported,
+    /// The key existed with other values, and was replaced by one with these values and a new id.
+    Updated,
     /// The key already exists with the same values.
     Present {
         /// The index of an earlier copy of the key in the batch, if that copy was imported.
@@ -103,12 +115,19 @@ enum KeyResult {
 impl ImportSummary {
     fn of(keys: Vec<KeyResult>) -> Self {
         let imported = keys.iter().filter(|result| matches!(result, KeyResult::Imported)).count();
+        let updated = keys.iter().filter(|result| matches!(result, KeyResult::Updated)).count();
         let present = keys.iter().filter(|result| matches!(result, KeyResult::Present { .. })).count();
-        Self { imported, present, refused: keys.len() - imported - present, keys }
+        Self { imported, updated, present, refused: keys.len() - imported - updated - present, keys }
     }
 }
 
 impl ImportLegacyKeys {
+    /// Whether nothing is written.
+    #[must_use]
+    pub fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
     /// Parses an event. An invalid key is a result of that key, not an error.
     ///
     /// # Errors
@@ -132,7 +151,10 @@ impl ImportLegacyKeys {
             });
             keys.collect()
         });
-        fields.finish(workspace_id.zip(keys).map(|(workspace_id, keys)| Self { workspace_id, keys }))
+        let update = fields.optional("update", fields::boolean).unwrap_or_default();
+        let dry_run = fields.optional("dry_run", fields::boolean).unwrap_or_default();
+        let import = workspace_id.zip(keys);
+        fields.finish(import.map(|(workspace_id, keys)| Self { workspace_id, update, dry_run, keys }))
     }
 }
 
@@ -217,11 +239,11 @@ impl LegacyImporter {
         request: ImportLegacyKeys,
         now: DateTime<Utc>,
     ) -> Result<ImportSummary, Error> {
-        let ImportLegacyKeys { workspace_id, keys } = request;
+        let ImportLegacyKeys { workspace_id, update, dry_run, keys } = request;
         if !self.store.workspaces.exists(&workspace_id).await? {
             return Err(Error::NoSuchWorkspace);
         }
-        let mut batch = Batch { results: HashMap::new(), stored: HashMap::new() };
+        let mut batch = Batch { update, dry_run, results: HashMap::new(), stored: HashMap::new() };
         let total = keys.len();
         let mut first: HashMap<TableKey, usize> = HashMap::new();
         let (mut candidates, mut repeated) = (Vec::new(), Vec::new());
@@ -240,7 +262,8 @@ impl LegacyImporter {
             }
         }
         while !candidates.is_empty() {
-            let rest = candidates.split_off(candidates.len().min(MAX_PER_TRANSACTION));
+            let most = if update { MAX_REPLACED } else { MAX_PER_TRANSACTION };
+            let rest = candidates.split_off(candidates.len().min(most));
             self.import_some(std::mem::replace(&mut candidates, rest), &workspace_id, &mut batch, now)
                 .await?;
         }
@@ -273,7 +296,7 @@ impl LegacyImporter {
             ttl: whole_second(self.rules.sunset) + KEPT_AFTER_SUNSET,
         };
         let new = HashedLegacyKey { record: key, hash: self.peppers.hash_legacy(&new.credential) };
-        Candidate { index, new, hashes }
+        Candidate { index, imported: ImportedKey { new, replaced: None }, hashes }
     }
 
     /// Imports the keys of one transaction, all of them different.
@@ -288,22 +311,30 @@ impl LegacyImporter {
         for _ in 0..MAX_ATTEMPTS {
             let hashes: Vec<_> = keys.iter().flat_map(|candidate| &candidate.hashes).collect();
             let stored = self.store.keys.stored(&hashes).await?;
-            keys.retain(|candidate| {
-                let found = candidate.hashes.iter().find_map(|hash| stored.get(&hash.into()));
-                found.is_none_or(|found| {
-                    batch.report(candidate.index, candidate.compared(found, None));
-                    batch.stored.insert(candidate.table_key(), found.clone());
-                    false
-                })
+            keys.retain_mut(|candidate| {
+                candidate.make_new();
+                let found = candidate.hashes.iter().find_map(|hash| Some((hash, stored.get(&hash.into())?)));
+                let Some((hash, found)) = found else { return true };
+                let result = candidate.compared(found, None);
+                if batch.update && matches!(result, KeyResult::OtherValues { .. }) {
+                    candidate.replace(hash.clone(), found);
+                    return true;
+                }
+                batch.report(candidate.index, result);
+                batch.stored.insert(candidate.table_key(), found.clone());
+                false
             });
             if keys.is_empty() {
                 return Ok(());
             }
-            let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
             let context = EventContext::without_request(workspace, &importer, now);
-            let event = AuditEvent::for_user(Action::LegacyImported, context, &importer);
-            let new: Vec<_> = keys.iter().map(|candidate| &candidate.new).collect();
-            let removed = match self.store.import(&new, &AuditEvent { count, ..event }).await {
+            let written: Vec<_> = keys.iter().map(|candidate| &candidate.imported).collect();
+            let removed = if batch.dry_run {
+                self.store.removed_users(&written).await
+            } else {
+                self.store.import(&written, &importer, &context).await
+            };
+            let removed = match removed {
                 Ok(removed) => removed.into_iter().cloned().collect::<Vec<_>>(),
                 // Another import wrote the key first. The next read shows its values.
                 Err(Error::Conflict) => continue,
@@ -311,13 +342,17 @@ impl LegacyImporter {
             };
             if removed.is_empty() {
                 for candidate in keys {
-                    batch.report(candidate.index, KeyResult::Imported);
+                    let is_new = candidate.imported.replaced.is_none();
+                    batch.report(
+                        candidate.index,
+                        if is_new { KeyResult::Imported } else { KeyResult::Updated },
+                    );
                     batch.stored.insert(candidate.table_key(), candidate.values());
                 }
                 return Ok(());
             }
             keys.retain(|candidate| {
-                let is_removed = removed.contains(&candidate.new.record.user_id);
+                let is_removed = removed.contains(&candidate.imported.new.record.user_id);
                 if is_removed {
                     batch.report(candidate.index, KeyResult::UserRemoved);
                 }
@@ -333,10 +368,12 @@ impl LegacyImporter {
 
 /// The results of a batch so far.
 struct Batch {
+    update: bool,
+    dry_run: bool,
     /// The results by index in the batch.
     results: HashMap<usize, KeyResult>,
     /// The stored values of the keys that exist.
-    stored: HashMap<TableKey, ImportedValues>,
+    stored: HashMap<TableKey, StoredLegacyKey>,
 }
 
 impl Batch {
@@ -358,25 +395,44 @@ impl Batch {
 struct Candidate {
     /// Its index in the batch.
     index: usize,
-    /// The item to store if the key is new.
-    new: HashedLegacyKey,
+    /// The item to store if the key is new or replaces another.
+    imported: ImportedKey,
     /// The hashes under which the key may be stored, one for each pepper.
     hashes: Vec<SecretHash>,
 }
 
 impl Candidate {
     fn table_key(&self) -> TableKey {
-        (&self.new.hash).into()
+        // The same for every copy of the key, whichever pepper the stored key is under.
+        self.hashes.first().map_or_else(|| (&self.imported.new.hash).into(), Into::into)
     }
 
-    fn values(&self) -> ImportedValues {
-        let LegacyKey { workspace_id, user_id, name, scopes, .. } = self.new.record.clone();
-        ImportedValues { workspace_id, user_id, name, scopes }
+    /// Lets the key be a new one, under the current pepper.
+    fn make_new(&mut self) {
+        if let Some(hash) = self.hashes.first() {
+            self.imported.new.hash = hash.clone();
+        }
+        self.imported.new.record.last_used_at = None;
+        self.imported.replaced = None;
+    }
+
+    /// Lets the key take the place of the stored one, under the same hash. Its last use remains, which shows whether the key
+    /// is still in use.
+    fn replace(&mut self, hash: SecretHash, stored: &StoredLegacyKey) {
+        self.imported.new.hash = hash;
+        self.imported.new.record.last_used_at = stored.last_used_at;
+        self.imported.replaced = Some((stored.key_id, stored.user_id.clone()));
+    }
+
+    fn values(&self) -> StoredLegacyKey {
+        let LegacyKey { key_id, workspace_id, user_id, name, scopes, last_used_at, .. } =
+            self.imported.new.record.clone();
+        StoredLegacyKey { key_id, workspace_id, user_id, name, scopes, last_used_at }
     }
 
     /// The result for a key whose values are already stored. The order of scopes does not matter.
-    fn compared(&self, stored: &ImportedValues, same_as: Option<usize>) -> KeyResult {
-        let key = &self.new.record;
+    fn compared(&self, stored: &StoredLegacyKey, same_as: Option<usize>) -> KeyResult {
+        let key = &self.imported.new.record;
         if key.workspace_id != stored.workspace_id {
             return KeyResult::OtherWorkspace;
         }

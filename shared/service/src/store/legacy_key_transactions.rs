@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use keygate_core::audit_event::AuditEvent;
+use keygate_core::audit_event::{Action, AuditEvent};
 use keygate_core::caller::Actor;
+use keygate_core::context::EventContext;
 use keygate_core::credential::KeyId;
 use keygate_core::environment::{Environment, InvalidVariable};
 use keygate_core::error::Error;
@@ -15,12 +16,24 @@ use crate::aws::dynamodb::DynamoDb;
 use crate::store::activity::ActivityTable;
 use crate::store::conditional_write::WriteOutcome;
 use crate::store::legacy_keys::{LegacyKeysTable, LocatedLegacyKey, TableKey};
-use crate::store::transaction::{Transaction, TransactionResult};
+use crate::store::transaction::{Cancellation, ChangeHandle, Transaction, TransactionResult};
 use crate::store::workspaces::WorkspacesTable;
 
 /// The maximum number of keys in one import transaction. A transaction has at most 100 items: one is the event, and each key
 /// takes up to two: its own item, and the check that its user is not removed.
 pub const MAX_PER_TRANSACTION: usize = 49;
+/// The maximum number of keys in one import transaction that replaces keys: each takes up to three items, because the end of
+/// the replaced key has an event too.
+pub const MAX_REPLACED: usize = 33;
+
+/// A key that an import writes.
+#[derive(Debug)]
+pub struct ImportedKey {
+    /// The key with its hash.
+    pub new: HashedLegacyKey,
+    /// The id and the user of the key that it takes the place of.
+    pub replaced: Option<(KeyId, UserId)>,
+}
 
 /// The tables of a function that imports or deletes legacy keys.
 #[derive(Debug)]
@@ -46,44 +59,77 @@ impl LegacyStore {
         })
     }
 
-    /// Writes at most [`MAX_PER_TRANSACTION`] new keys and the event in one transaction. If users of the keys were removed,
-    /// it writes nothing and returns those users.
+    /// Writes keys and their events in one transaction: one event for all of them, and one for each key that is replaced. At
+    /// most [`MAX_PER_TRANSACTION`] keys, or [`MAX_REPLACED`] if one of them replaces another. If users of the keys were
+    /// removed, it writes nothing and returns those users.
     ///
     /// # Errors
     ///
-    /// - [`Error::Conflict`]: one of the keys was imported meanwhile. A second attempt skips that key.
+    /// - [`Error::Conflict`]: one of the keys was imported, replaced or deleted meanwhile. A second attempt reads it.
     /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
     pub async fn import<'a>(
         &self,
-        keys: &[&'a HashedLegacyKey],
-        event: &AuditEvent,
+        keys: &[&'a ImportedKey],
+        importer: &UserId,
+        context: &EventContext<'_>,
     ) -> Result<HashSet<&'a UserId>, Error> {
         let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
-        transaction.add(self.activity.put(event)?);
-        let mut new = Vec::with_capacity(keys.len());
-        for key in keys {
-            new.push(transaction.add(self.keys.put(key)?));
+        let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        let event = AuditEvent::for_user(Action::LegacyImported, *context, importer);
+        transaction.add(self.activity.put(&AuditEvent { count, ..event })?);
+        let mut changes = Vec::with_capacity(keys.len());
+        for ImportedKey { new, replaced } in keys {
+            changes.push(transaction.add(self.keys.put(new, replaced.as_ref().map(|(id, _)| *id))?));
+            if let Some((id, user)) = replaced {
+                let event = AuditEvent::for_key(Action::LegacyDeleted, *context, *id, user);
+                transaction.add(self.activity.put(&event)?);
+            }
         }
-        let users: HashSet<_> =
-            keys.iter().map(|key| (&key.record.workspace_id, &key.record.user_id)).collect();
-        let users: Vec<_> = users
-            .into_iter()
-            .map(|(workspace, user)| {
-                (transaction.add_user(user, self.workspaces.check_not_removed(workspace, user)), user)
-            })
-            .collect();
+        let users = self.check_users(&mut transaction, keys);
         let TransactionResult::Cancelled(refused) = transaction.commit(&self.keys.client).await? else {
             return Ok(HashSet::new());
         };
-        let removed: HashSet<_> =
-            users.into_iter().filter(|(check, _)| refused.failed(*check)).map(|(_, user)| user).collect();
+        let removed = removed(users, &refused);
         if !removed.is_empty() {
             Ok(removed)
-        } else if new.into_iter().any(|key| refused.failed(key)) {
+        } else if changes.into_iter().any(|key| refused.failed(key)) {
             Err(Error::Conflict)
         } else {
             Err(refused.unexpected())
         }
+    }
+
+    /// The users of the keys who were removed. It writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Busy`], [`Error::Unavailable`]: try again later.
+    pub async fn removed_users<'a>(&self, keys: &[&'a ImportedKey]) -> Result<HashSet<&'a UserId>, Error> {
+        let mut transaction = Transaction::new(Actor::Keygate, &self.workspaces);
+        let users = self.check_users(&mut transaction, keys);
+        match transaction.commit(&self.keys.client).await? {
+            TransactionResult::Committed => Ok(HashSet::new()),
+            TransactionResult::Cancelled(refused) => {
+                let removed = removed(users, &refused);
+                if removed.is_empty() { Err(refused.unexpected()) } else { Ok(removed) }
+            }
+        }
+    }
+
+    /// Adds the condition that no user of the keys is removed.
+    fn check_users<'a>(
+        &self,
+        transaction: &mut Transaction<'_>,
+        keys: &[&'a ImportedKey],
+    ) -> Vec<(ChangeHandle, &'a UserId)> {
+        let records = keys.iter().map(|key| &key.new.record);
+        let users: HashSet<_> = records.map(|record| (&record.workspace_id, &record.user_id)).collect();
+        users
+            .into_iter()
+            .map(|(workspace, user)| {
+                (transaction.add_user(user, self.workspaces.check_not_removed(workspace, user)), user)
+            })
+            .collect()
     }
 
     /// Deletes a legacy key and writes the event in one transaction.
@@ -131,4 +177,9 @@ impl LegacyStore {
             result => result.outcome(key),
         }
     }
+}
+
+/// The users whose condition failed.
+fn removed<'a>(users: Vec<(ChangeHandle, &'a UserId)>, refused: &Cancellation) -> HashSet<&'a UserId> {
+    users.into_iter().filter(|(check, _)| refused.failed(*check)).map(|(_, user)| user).collect()
 }

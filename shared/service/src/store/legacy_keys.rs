@@ -77,9 +77,11 @@ pub struct LocatedLegacyKey {
     ttl: DateTime<Utc>,
 }
 
-/// The attributes of a stored key that an import compares with its own.
+/// The attributes of a stored key that an import compares with its own, and those that it needs to replace the key.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct ImportedValues {
+pub struct StoredLegacyKey {
+    /// The id of the key.
+    pub key_id: KeyId,
     /// The workspace.
     pub workspace_id: WorkspaceId,
     /// The owner of the key.
@@ -88,6 +90,9 @@ pub struct ImportedValues {
     pub name: Name,
     /// The scopes of the key.
     pub scopes: Vec<Scope>,
+    /// When it was last used.
+    #[serde(with = "keygate_core::time::zero_until_used")]
+    pub last_used_at: Option<DateTime<Utc>>,
 }
 
 /// A section of the legacy keys in the order of their ids, which is the order of their import.
@@ -293,17 +298,17 @@ impl LegacyKeysTable {
     ///
     /// - [`Error::Unavailable`]: the database did not respond, or items were still unprocessed when the time was over.
     /// - [`Error::Broken`]: an item is not a valid legacy key.
-    pub async fn stored(&self, hashes: &[&SecretHash]) -> Result<HashMap<TableKey, ImportedValues>, Error> {
+    pub async fn stored(&self, hashes: &[&SecretHash]) -> Result<HashMap<TableKey, StoredLegacyKey>, Error> {
         #[derive(Deserialize)]
         struct Stored {
             hash: TableKey,
             #[serde(flatten)]
-            values: ImportedValues,
+            values: StoredLegacyKey,
         }
         let keys = hashes.iter().map(|hash| item_key(&(*hash).into())).collect();
         let items = batch::get_all(&self.client, &self.table, keys, |wanted| {
             wanted
-                .projection_expression("#hash, workspace_id, user_id, #name, scopes")
+                .projection_expression("#hash, key_id, workspace_id, user_id, #name, scopes, last_used_at")
                 .expression_attribute_names("#hash", "hash")
                 .expression_attribute_names("#name", "name")
                 .consistent_read(true)
@@ -312,17 +317,24 @@ impl LegacyKeysTable {
         Ok(items.into_iter().map(|item| (item.hash, item.values)).collect())
     }
 
-    /// Writes a new key.
+    /// Writes a new key, where none is, or in place of the key with the id `replaced`.
     ///
     /// # Errors
     ///
     /// - [`Error::Broken`]: the key cannot be written as an item.
-    pub(super) fn put(&self, new: &HashedLegacyKey) -> Result<TransactWriteItem, Error> {
+    pub(super) fn put(
+        &self,
+        new: &HashedLegacyKey,
+        replaced: Option<KeyId>,
+    ) -> Result<TransactWriteItem, Error> {
         let mut item: Item = serde_dynamo::to_item(new).map_err(|_| broken("legacy key"))?;
         let owner = owner(&new.record.workspace_id, &new.record.user_id);
         item.insert("owner".to_owned(), AttributeValue::S(owner));
-        let is_new = Condition::new("attribute_not_exists(#hash)").name("hash");
-        Ok(expression::put(&self.table, item, is_new))
+        let condition = match replaced {
+            None => Condition::new("attribute_not_exists(#hash)").name("hash"),
+            Some(id) => Condition::equal("key_id", text(&id)),
+        };
+        Ok(expression::put(&self.table, item, condition))
     }
 
     /// Deletes a key if it is still the one that was read: a key that was deleted and imported again has another id.

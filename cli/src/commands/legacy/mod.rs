@@ -1,5 +1,10 @@
 //! `keygate legacy`.
 
+mod file;
+mod import;
+mod report;
+mod resumption;
+
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::json;
@@ -20,9 +25,11 @@ const COLUMNS: [Column; 7] = [
     ("LAST USED", "last_used_at"),
 ];
 
-/// List and delete keys of an earlier mechanism
+/// Import, list and delete keys of an earlier mechanism
 #[derive(Subcommand)]
 pub(crate) enum Legacy {
+    Import(import::Import),
+    Report(report::Report),
     List(List),
     Delete(Delete),
 }
@@ -54,9 +61,12 @@ impl Legacy {
     ///
     /// # Errors
     ///
-    /// As [`ManagementApi::send`](crate::api::ManagementApi::send), and for output that cannot be written.
+    /// As [`ManagementApi::send`](crate::api::ManagementApi::send), those of the commands, and for output that cannot be
+    /// written.
     pub(crate) fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
+            Self::Import(command) => command.run(context),
+            Self::Report(command) => command.run(context),
             Self::List(List { user_id, extent }) => {
                 let call = Call::new(Method::GET, &["legacy-keys"]).query("user_id", user_id);
                 let (items, more) = context.api()?.list(&call, extent.limit())?;
