@@ -35,6 +35,10 @@ WORKSPACE ?=
 REASON ?=
 FILE ?=
 WAIT ?= 0
+INVOCATIONS ?= 1000000
+MUTATIONS ?= 10000000
+FAULT_MINUTES ?= 10
+SEED ?= 1
 
 .PHONY: help
 help: ## Print this list
@@ -248,7 +252,7 @@ baseline: setup $(PAGE) ## Make the present code what the upgrade test compares 
 
 ##@ Measurements
 
-.PHONY: bench bench-packages measure cost
+.PHONY: bench bench-packages measure cost scale soak soak-against-stack
 bench: setup $(PAGE) bench-packages ## Measure the authorizer and the programs that it is compared with, and write docs/benchmarks.md: 12 minutes
 ##. Needs two processors, Node.js 20 and valgrind. ARGS="--rounds 41"; ARGS="--only no-op floor authorize" writes nothing
 	@$(PHASE) "build what is measured, optimised" cargo build $(LOCKED) --release \
@@ -264,6 +268,25 @@ measure:
 
 cost: setup ## Show what a month of calls costs: ARGS="--calls 30e6 --keys 5000 --api http", ARGS=--help
 	@$(CLI)/python -B bench/cost.py $(ARGS)
+
+scale: setup $(PAGE) ## Measure the functions that read all keys, with 350,000 keys that are due in one hour: 40 minutes
+##. Needs two processors. Shorter: ARGS="--keys 20000 --users 2000 --kill-after 3"
+	@$(PHASE) "build what is measured, optimised" cargo build $(LOCKED) --release --package keygate-functions \
+		--bin announce-lifecycle --bin recount-users --bin disable-unused-keys
+	@$(PHASE) "build the local stack's functions" cargo build $(LOCKED) $(FUNCTIONS)
+	@taskset --cpu-list 0 $(STACK_PY) --folder .local/bench/stack run -- $(CLI)/python -B bench/scale.py $(ARGS)
+
+soak: setup $(PAGE) ## Run the authorizer for long: INVOCATIONS=1000000 of one environment with flat memory,
+##. MUTATIONS=10000000 of credentials of which none is accepted, FAULT_MINUTES=10 of a database that fails. SEED=1
+	@$(PHASE) "build what runs, optimised" cargo build $(LOCKED) --release \
+		--package keygate-functions --package keygate-bench --bin authorize --bin mutations
+	@$(PHASE) "build the local stack's functions" cargo build $(LOCKED) $(FUNCTIONS)
+	@$${CARGO_TARGET_DIR:-target}/release/mutations $(MUTATIONS) $(SEED)
+	@taskset --cpu-list 0 $(STACK_PY) --folder .local/bench/stack run -- $(MAKE) soak-against-stack
+
+soak-against-stack:
+	@$(CLI)/python -B bench/soak.py --seed $(SEED) invocations --count $(INVOCATIONS)
+	@$(CLI)/python -B bench/soak.py --seed $(SEED) faults --minutes $(FAULT_MINUTES)
 
 ##@ Documentation
 

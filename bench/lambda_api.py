@@ -35,6 +35,8 @@ class Variant:
     extensions: bool = False
     # Whether it is called with an access token instead of a key.
     token: bool = False
+    # How long an invocation may take, in seconds.
+    timeout: int = 5
 
 
 class Function:
@@ -102,12 +104,22 @@ class Function:
         """User and system time of all threads, from the kernel's clock of the process (clock_getcpuclockid(3))."""
         return time.clock_gettime((~self.process.pid << 3) | 2)
 
+    def memory(self, what: str) -> int:
+        """The memory of the process in bytes: `VmRSS` is the present one, `VmHWM` the highest (proc_pid_status(5))."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
+            [line] = [line for line in status if line.startswith(f"{what}:")]
+        return int(line.split()[1]) * 1024
+
+    def deadline(self) -> int:
+        """When an invocation that begins now has to be over, in milliseconds since 1970."""
+        return int((time.time() + self.variant.timeout) * 1000)
+
     async def invoke(self, event: bytes) -> bytes:
         """Hands over an event and returns the response."""
         self.event = event
         self.for_runtime.put_nowait(None)
         try:
-            return await asyncio.wait_for(self.answers.get(), PATIENCE)
+            return await asyncio.wait_for(self.answers.get(), PATIENCE + self.variant.timeout)
         except TimeoutError:
             raise RuntimeError(f"{self.variant.name} does not respond; its log is {self.log}") from None
 
@@ -150,7 +162,7 @@ class Function:
                 self.for_extension.put_nowait(None)
             headers = (
                 f"Lambda-Runtime-Aws-Request-Id: 8476a536-e9f4-11e8-9739-{self.number:012x}\r\n"
-                f"Lambda-Runtime-Deadline-Ms: {int(time.time() * 1000) + 5000}\r\n"
+                f"Lambda-Runtime-Deadline-Ms: {self.deadline()}\r\n"
                 f"Lambda-Runtime-Invoked-Function-Arn: {FUNCTION_ARN}\r\n"
                 f"Lambda-Runtime-Trace-Id: {TRACE_ID}\r\n"
             )
@@ -167,9 +179,8 @@ class Function:
         if path == "/2020-01-01/extension/event/next" and self.registered:
             self.asks("extension")
             await self.for_extension.get()
-            deadline = int(time.time() * 1000) + 5000
             event = (
-                f'{{"eventType":"INVOKE","deadlineMs":{deadline},"requestId":"8476a536-e9f4-11e8-9739-{self.number:012x}",'
+                f'{{"eventType":"INVOKE","deadlineMs":{self.deadline()},"requestId":"8476a536-e9f4-11e8-9739-{self.number:012x}",'
                 f'"invokedFunctionArn":"{FUNCTION_ARN}","tracing":{{"type":"X-Amzn-Trace-Id","value":"Root=1"}}}}'
             )
             return response(200, event.encode())

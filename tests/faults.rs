@@ -50,6 +50,7 @@ async fn any_failure_of_dynamodb_is_an_error_within_the_budget_and_the_next_resp
     let settings = [
         ("AWS_ENDPOINT_URL_DYNAMODB", url.as_str()),
         ("AUTHORIZER_BUDGET_MS", &budget),
+        ("STALE_IF_ERROR_SECONDS", "0"),
         ("CALL_ACTIVITY", "off"),
     ];
     let authorizer = Function::start("authorize", &settings).await;

@@ -30,6 +30,7 @@ mod events;
 mod expired_keys;
 mod faults;
 mod get_key;
+mod hot_key;
 mod idempotent_create;
 mod idempotent_rotate;
 mod import_legacy_keys;

@@ -1,5 +1,7 @@
 //! Lifecycle events: `announce-lifecycle` announces expiring keys, expired keys and ended overlaps.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
@@ -210,6 +212,73 @@ async fn keys_that_are_due_in_the_same_hour_are_announced_page_by_page_before_th
     assert!(queries == 8 || queries == 12, "the hour is not read again: {queries}");
 }
 
+/// A function that is killed loses what it has in memory, and nothing else: each announced key has left the hour.
+#[tokio::test]
+async fn thousands_of_keys_that_are_due_in_one_hour_are_announced_once_each_although_runs_are_killed() {
+    const MANY: usize = 2_000;
+    let deployment = Deployment::new().await;
+    let id = deployment.create(&json!({"name": "ci", "expires_in": 3600})).await;
+    deployment.let_time_pass(&id, 4 * 3600).await;
+    deployment.note_hours_ago(4).await;
+    let mut ids: BTreeSet<_> =
+        deployment.tables.copy_key_to_all_shards(&id, MANY).await.into_iter().collect();
+    ids.insert(id);
+    for (at, moment) in [(150, Moment::Before), (600, Moment::After), (333, Moment::Before)] {
+        let killed = deployment.tables.start("announce-lifecycle").await;
+        killed.disturb(Disturbance::KillAt(at, moment));
+        assert!(!killed.survives(json!({})).await, "{at}");
+    }
+    deployment.announcer.take_calls();
+    deployment.announcer.invoke(json!({})).await.expect("a run");
+    let calls = deployment.announcer.take_calls();
+    let writes = calls.iter().filter(|(operation, _)| operation == "TransactWriteItems").count();
+    assert!(
+        (1..MANY - 800).contains(&writes),
+        "what the killed runs have announced is not read again: {writes}"
+    );
+    let shards: Vec<_> = calls
+        .iter()
+        .filter(|(operation, _)| operation == "Query")
+        .map(|(_, query)| string(&query["ExpressionAttributeValues"][":bucket"]["S"]))
+        .take(8)
+        .collect();
+    assert_eq!(shards[..4], shards[4..], "the shards take turns");
+    assert_eq!(shards.iter().collect::<BTreeSet<_>>().len(), 4);
+
+    let contents = deployment.tables.unchecked_contents().await;
+    let events = contents.events.iter().filter(|event| string(&event["actor"]).ends_with("#keygate:clock"));
+    let announced: Vec<_> =
+        events.map(|event| (string(&event["action"]), string(&event["key_id"]))).collect();
+    assert_eq!(announced.len(), ids.len(), "no key twice");
+    let once: BTreeSet<_> = announced.into_iter().collect();
+    assert_eq!(once, ids.into_iter().map(|id| ("key.expired".to_owned(), id)).collect(), "and none is lost");
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_announced_keeps_no_other_key_waiting_and_is_tried_again() {
+    let deployment = Deployment::new().await;
+    let mut keys = Vec::new();
+    for (name, hours) in [("broken", 4), ("same hour", 4), ("later hour", 3)] {
+        let id = deployment.create(&json!({"name": name, "expires_in": 3600})).await;
+        deployment.let_time_pass(&id, hours * 3600).await;
+        keys.push(id);
+    }
+    deployment.note_hours_ago(4).await;
+    deployment.announcer.disturb(Disturbance::RefuseKey(keys[0].clone().leak()));
+    for _ in 0..2 {
+        let error = deployment.announcer.invoke(json!({})).await.expect_err("a run that failed");
+        assert!(error.contains("keys that cannot be announced: 1"), "{error}");
+        let contents = deployment.tables.contents().await;
+        let announced: Vec<_> = keys.iter().map(|id| actions(&contents, id).join(" ")).collect();
+        assert_eq!(announced, ["", "key.expired", "key.expired"]);
+    }
+    let logged = deployment.announcer.log_lines();
+    assert!(logged.iter().any(|line| line["message"] == "key not announced" && line["key_id"] == *keys[0]));
+    deployment.announcer.disturb(Disturbance::None);
+    deployment.announcer.invoke(json!({})).await.expect("a run");
+    assert_eq!(actions(&deployment.tables.contents().await, &keys[0]), ["key.expired"]);
+}
+
 #[tokio::test]
 async fn an_hour_with_a_key_that_is_still_due_is_read_again() {
     let deployment = Deployment::new().await;
@@ -292,6 +361,7 @@ async fn an_expiry_is_announced_once() {
     assert_eq!(actions(&deployment.tables.contents().await, &id), ["key.expired"]);
     let key = deployment.key(&id).await;
     assert_eq!(key["due_at"], key["ttl"], "the key is due next at its ttl");
+    assert!(string(&key["due_bucket"]).starts_with("ttl#"), "in no hour that a run reads: {key}");
 }
 
 #[tokio::test]

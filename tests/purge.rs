@@ -214,6 +214,23 @@ async fn a_wrong_count_is_corrected_and_a_right_one_left_alone() {
 }
 
 #[tokio::test]
+async fn a_user_who_cannot_be_recounted_keeps_no_other_user_waiting() {
+    let tables = Tables::new().await;
+    create(&tables, "ci").await;
+    let mut other = tables.contents().await.entries["USER#admin"].clone();
+    other["entry"] = json!("USER#somebody");
+    tables.put_entry(&other).await;
+    let broken = json!({"workspace_id": tables.workspace.id, "entry": "MEMBER#admin#no id", "counted": true});
+    tables.put_entry(&broken).await;
+    let recounter = tables.start("recount-users").await;
+    let error = recounter.invoke(json!({})).await.expect_err("a run that failed");
+    assert!(error.contains("users that cannot be recounted: 1; recounted: 1"), "{error}");
+    assert_eq!(tables.unchecked_contents().await.entries["USER#somebody"]["key_count"], 0);
+    let is_named = |line: &Value| line["message"] == "user not recounted" && line["user_id"] == "admin";
+    assert!(recounter.log_lines().iter().any(is_named));
+}
+
+#[tokio::test]
 async fn a_count_that_changes_meanwhile_is_left_to_the_next_run() {
     let tables = Tables::new().await;
     let entry = tables.contents().await.entries["USER#admin"].clone();

@@ -213,6 +213,20 @@ async fn a_use_or_a_change_at_the_same_time_wins_over_the_notice_and_the_disabli
 }
 
 #[tokio::test]
+async fn a_key_that_cannot_be_changed_keeps_no_other_key_waiting() {
+    let deployment = Deployment::new().await;
+    let (broken, other) = (deployment.create("broken", 400).await, deployment.create("other", 400).await);
+    deployment.disabler.disturb(Disturbance::RefuseKey(broken.clone().leak()));
+    let error = deployment.disabler.invoke(json!({})).await.expect_err("a run that failed");
+    assert!(error.contains("unused keys that cannot be changed: 1; announced: 1"), "{error}");
+    assert_eq!(deployment.actions(&broken).await, [""; 0]);
+    assert_eq!(deployment.actions(&other).await, ["key.unused"]);
+    deployment.disabler.disturb(Disturbance::None);
+    deployment.run().await;
+    assert_eq!(deployment.actions(&broken).await, ["key.unused"]);
+}
+
+#[tokio::test]
 async fn a_run_continues_where_the_last_one_ended() {
     let deployment = Deployment::new().await;
     let (passed, ahead) = (deployment.create("passed", 400).await, deployment.create("ahead", 400).await);

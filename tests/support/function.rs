@@ -70,6 +70,8 @@ pub(crate) enum Disturbance {
     Denied,
     /// Every call takes that long, and every transaction fails the condition of its first item.
     SlowChanges(Duration),
+    /// The database refuses every transaction that names this key, and will do so for ever.
+    RefuseKey(&'static str),
 }
 
 /// Where in a call a function is killed.
@@ -363,7 +365,11 @@ async fn pass_on(
         }
     };
 
-    match database.take_disturbance(&operation) {
+    let disturbance = match database.take_disturbance(&operation) {
+        Disturbance::RefuseKey(key) if !request.to_string().contains(key) => Disturbance::None,
+        disturbance => disturbance,
+    };
+    match disturbance {
         Disturbance::Says(text) => (StatusCode::OK, JSON, text.into()),
         Disturbance::Down | Disturbance::WritesFail | Disturbance::QueriesFail => {
             (StatusCode::INTERNAL_SERVER_ERROR, JSON, Bytes::new())
@@ -377,6 +383,7 @@ async fn pass_on(
             (StatusCode::OK, JSON, unprocessed.to_string().into())
         }
         Disturbance::Conflicts(_) => (StatusCode::BAD_REQUEST, JSON, conflict(count, &[1])),
+        Disturbance::RefuseKey(_) => (StatusCode::BAD_REQUEST, JSON, refused(count, &[0], "ValidationError")),
         Disturbance::Contention => match at_work(&request) {
             Ok(at_work) => {
                 let answer = answer.await;

@@ -11,6 +11,7 @@ pub(crate) mod jwts;
 pub(crate) mod legacy;
 pub(crate) mod oauth;
 pub(crate) mod openapi;
+pub(crate) mod partition;
 pub(crate) mod people;
 pub(crate) mod poll;
 pub(crate) mod property;

@@ -104,22 +104,36 @@ impl Tables {
     /// Writes copies of a key with ids of their own, and returns the ids. They end in the same characters, so that the copies are
     /// in the same shard.
     pub(crate) async fn copy_key(&self, id: &str, count: usize) -> Vec<String> {
+        let own = |_| format!("{}{}", &KeyId::generate(Utc::now()).to_string()[..24], &id[24..]);
+        let ids: Vec<_> = (0..count).map(own).collect();
+        self.write_copies(id, ids.iter().map(|id| (id.clone(), None))).await;
+        ids
+    }
+
+    /// Writes copies of a key with ids of their own, evenly in the four shards of the hour in which the key is due, and returns the
+    /// ids.
+    pub(crate) async fn copy_key_to_all_shards(&self, id: &str, count: usize) -> Vec<String> {
+        let key = self.key(id).await.expect("the key is there");
+        let (hour, _) = key["due_bucket"].as_str().and_then(|it| it.rsplit_once('#')).expect("a bucket");
+        let ids: Vec<_> = (0..count).map(|_| KeyId::generate(Utc::now()).to_string()).collect();
+        let buckets = (0..count).map(|at| Some(format!("{hour}#{}", at % 4)));
+        self.write_copies(id, ids.iter().cloned().zip(buckets)).await;
+        ids
+    }
+
+    /// Writes copies of a key with these ids and, where one is given, in another bucket of the index by due time.
+    async fn write_copies(&self, id: &str, requested: impl Iterator<Item = (String, Option<String>)>) {
         let client = dynamodb();
         let read =
             client.get_item().table_name(&self.names[0]).key("key_id", AttributeValue::S(id.to_owned()));
         let copied = read.send().await.expect("the table can be read").item.expect("the key is there");
-        let mut ids = Vec::with_capacity(count);
-        let mut puts = Vec::with_capacity(count);
-        for _ in 0..count {
-            let unique = KeyId::generate(Utc::now()).to_string();
-            let own = format!("{}{}", &unique[..24], &id[24..]);
+        let put = |(id, bucket): (String, Option<String>)| {
             let mut copy = copied.clone();
-            copy.insert("key_id".to_owned(), AttributeValue::S(own.clone()));
-            puts.push(put_request(copy));
-            ids.push(own);
-        }
-        write_batches(&client, &self.names[0], puts).await;
-        ids
+            copy.insert("key_id".to_owned(), AttributeValue::S(id));
+            copy.extend(bucket.map(|bucket| ("due_bucket".to_owned(), AttributeValue::S(bucket))));
+            put_request(copy)
+        };
+        write_batches(&client, &self.names[0], requested.map(put).collect()).await;
     }
 
     /// Changes times of a stored key, and its place in the index by due time.
@@ -136,7 +150,7 @@ impl Tables {
                 .expression_attribute_values(format!(":n{index}"), AttributeValue::N(seconds.to_string()));
         }
         if let Some((_, due_at)) = times.iter().find(|(name, _)| *name == "due_at") {
-            let (_, shard) = key["due_bucket"].as_str().and_then(|it| it.split_once('#')).expect("a bucket");
+            let (_, shard) = key["due_bucket"].as_str().and_then(|it| it.rsplit_once('#')).expect("a bucket");
             let hour = DateTime::from_timestamp(*due_at, 0).expect("a time").format("%Y-%m-%dT%H");
             assignments.push("due_bucket = :bucket".to_owned());
             update =

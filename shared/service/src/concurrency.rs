@@ -3,6 +3,7 @@
 use std::future::ready;
 
 use futures_util::stream::{Stream, StreamExt, iter};
+use keygate_core::error::Error;
 use tokio::time::Instant;
 
 /// How many items are worked on at once. Each has a connection of its own.
@@ -20,6 +21,39 @@ pub(crate) fn work_on<Item, Work: Future>(
 ) -> impl Stream<Item = Work::Output> {
     let begun = iter(items).take_while(move |_| ready(Instant::now() < stop_at));
     begun.map(work).buffer_unordered(CONCURRENCY)
+}
+
+/// The results of work on a page of items.
+pub(crate) struct WorkedPage<T> {
+    /// The results of the items that were worked on, in no order.
+    pub(crate) results: Vec<T>,
+    /// The number of items that failed with [`Error::Broken`], which does not pass by itself.
+    pub(crate) broken: usize,
+    /// Whether all items were begun before the time was over.
+    pub(crate) is_complete: bool,
+}
+
+/// Works on a page of items, as [`work_on`] does. An item that is broken keeps no other from being worked on; `work` has logged it.
+///
+/// # Errors
+///
+/// Every error but [`Error::Broken`]: it may pass, and would meet the other items too.
+pub(crate) async fn work_on_page<Item, T, Work: Future<Output = Result<T, Error>>>(
+    items: Vec<Item>,
+    stop_at: Instant,
+    work: impl Fn(Item) -> Work,
+) -> Result<WorkedPage<T>, Error> {
+    let count = items.len();
+    let worked: Vec<_> = work_on(items, stop_at, work).collect().await;
+    let mut page = WorkedPage { results: Vec::new(), broken: 0, is_complete: worked.len() == count };
+    for one in worked {
+        match one {
+            Ok(result) => page.results.push(result),
+            Err(Error::Broken(_)) => page.broken += 1,
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(page)
 }
 
 #[cfg(test)]

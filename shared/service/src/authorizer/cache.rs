@@ -1,5 +1,5 @@
-//! The verification results that an environment may reuse for a configured time, which delays revocations by that time. Off
-//! by default, so that a deleted key is refused at once.
+//! The verification results that an environment may reuse for a configured time, which delays revocations by that time. By
+//! default it reuses them only while the store fails, so that a deleted key is refused at once.
 
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_cached_by_default() {
+    fn with_both_times_0_nothing_is_kept() {
         let (cache, credential) = (cache(0, 0), Fingerprint::of(&Credential::generate(at(0))));
         for verdict in [Verdict::Accepted, Verdict::Refused] {
             cache.remember(credential, verdict, "result", at(0));

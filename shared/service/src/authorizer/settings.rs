@@ -70,8 +70,8 @@ fn milliseconds(
 pub struct CacheSettings {
     /// `CACHE_SECONDS`: how long it reuses every result; 0 by default, so that a deleted key is refused at once.
     pub fresh_for: TimeDelta,
-    /// `STALE_IF_ERROR_SECONDS`: how long it reuses the verification of an accepted credential while the store fails; 0 by
-    /// default.
+    /// `STALE_IF_ERROR_SECONDS`: how long it reuses the verification of an accepted credential while the store fails; 60 by
+    /// default, so that a key whose reads are throttled still works (`docs/decisions/0045-hot-keys.md`).
     pub stale_for: TimeDelta,
 }
 
@@ -87,7 +87,7 @@ impl CacheSettings {
     pub fn from_environment(environment: &Environment) -> Result<Self, InvalidVariable> {
         Ok(Self {
             fresh_for: environment.seconds("CACHE_SECONDS", 0, 0..=300)?,
-            stale_for: environment.seconds("STALE_IF_ERROR_SECONDS", 0, 0..=3600)?,
+            stale_for: environment.seconds("STALE_IF_ERROR_SECONDS", 60, 0..=3600)?,
         })
     }
 }
@@ -97,10 +97,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn by_default_nothing_is_cached_and_the_store_has_two_seconds() {
+    fn by_default_every_call_is_read_and_the_store_has_two_seconds() {
         let environment = Environment::default();
         let settings = CacheSettings::from_environment(&environment).unwrap();
-        assert!(settings.fresh_for.is_zero() && settings.stale_for.is_zero());
+        assert_eq!((settings.fresh_for, settings.stale_for), (TimeDelta::zero(), TimeDelta::seconds(60)));
         assert_eq!(budget(&environment), Ok(Duration::from_secs(2)));
         assert_eq!(deferred_budget(&environment), Ok(Duration::from_secs(1)));
     }

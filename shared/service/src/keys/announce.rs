@@ -1,13 +1,14 @@
 //! Lifecycle events: Keygate announces them when they happen, not when a client looks at the key.
 
+use std::collections::VecDeque;
+
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::TryStreamExt;
 use keygate_core::audit_event::{Action, AuditEvent, EventDetails};
 use keygate_core::error::Error;
 use keygate_core::lifecycle::LifecycleEvent;
 use tokio::time::Instant;
 
-use crate::concurrency::work_on;
+use crate::concurrency::work_on_page;
 use crate::store::due_keys::{DueCursor, DueKey};
 use crate::store::{Store, WriteOutcome};
 
@@ -28,12 +29,17 @@ pub struct AnnounceSummary {
 }
 
 /// Writes all lifecycle events that are due at `now`, hour by hour from where the last run stopped, so that an outage skips
-/// none. After `stop_at` it starts no further key.
+/// none. After `stop_at` it starts no further key. A key that was announced leaves its hour in the index, so the next run reads
+/// only what is left.
+///
+/// One page of one shard is in memory at a time, whatever number of keys is due. The shards of an hour take turns, because each is
+/// a partition of the index, which takes a thousand writes per second.
 ///
 /// # Errors
 ///
 /// - [`Error::Busy`], [`Error::Unavailable`]: the next run continues.
-/// - [`Error::Broken`]: the saved progress cannot be read.
+/// - [`Error::Broken`]: the saved progress cannot be read, or some keys cannot be announced. All others were announced. The next run
+///   tries the keys again.
 pub async fn announce_lifecycle(
     store: &Store,
     now: DateTime<Utc>,
@@ -48,33 +54,48 @@ pub async fn announce_lifecycle(
         store.workspaces.save_progress(ANNOUNCED, to_pass.timestamp()).await?;
     }
     let mut hour = noted.map_or(Some(to_pass), hour_of).ok_or_else(no_time)?;
-    let mut announced = AnnounceSummary { events: 0, caught_up: true };
-    while hour <= current {
-        let mut place = Some(DueCursor::default());
-        while let Some(page) = place {
+    let (mut announced, mut broken) = (AnnounceSummary { events: 0, caught_up: true }, 0_usize);
+    'hours: while hour <= current {
+        let mut shards: VecDeque<_> = DueCursor::all_shards().collect();
+        while let Some(page) = shards.pop_front() {
             let (keys, next) = store.keys.due(hour, now, page).await?;
-            let due = keys.len();
-            let written = work_on(keys, stop_at, |due| announce(store, due, now));
-            let written: Vec<_> = written.try_collect().await?;
-            announced.events += written.iter().flatten().sum::<usize>();
-            if written.len() < due {
-                return Ok(AnnounceSummary { caught_up: false, ..announced });
+            let written = work_on_page(keys, stop_at, |due| announce(store, due, now)).await?;
+            announced.events += written.results.iter().flatten().sum::<usize>();
+            broken += written.broken;
+            // Where a key has changed since the index was read, or is broken, this hour is not final yet.
+            let is_final = written.broken == 0 && written.results.iter().all(Option::is_some);
+            announced.caught_up &= is_final && written.is_complete;
+            if !written.is_complete {
+                break 'hours;
             }
-            // Where a key has changed since the index was read, this hour is not final yet.
-            announced.caught_up &= written.iter().all(Option::is_some);
-            place = next;
+            shards.extend(next);
         }
         hour += HOUR;
         if hour <= to_pass && announced.caught_up {
             store.workspaces.save_progress(ANNOUNCED, hour.timestamp()).await?;
         }
     }
-    Ok(announced)
+    match broken {
+        0 => Ok(announced),
+        _ => Err(Error::Broken(format!(
+            "keys that cannot be announced: {broken}; events written: {}",
+            announced.events
+        ))),
+    }
 }
 
 /// Writes all due events of one key in their order, and returns their number; `None` if the key has changed since it was
-/// read.
-async fn announce(store: &Store, mut due: DueKey, now: DateTime<Utc>) -> Result<Option<usize>, Error> {
+/// read. A failure that does not pass by itself is logged with the key.
+async fn announce(store: &Store, due: DueKey, now: DateTime<Utc>) -> Result<Option<usize>, Error> {
+    let key_id = due.key_id;
+    let written = write_events(store, due, now).await;
+    if let Err(error @ Error::Broken(_)) = &written {
+        tracing::error!(%key_id, %error, "key not announced");
+    }
+    written
+}
+
+async fn write_events(store: &Store, mut due: DueKey, now: DateTime<Utc>) -> Result<Option<usize>, Error> {
     let mut written = 0;
     while due.due_at <= now && due.schedule.ttl.is_none_or(|ttl| due.due_at < ttl) {
         let reached = due.schedule.due(due.due_at, now);

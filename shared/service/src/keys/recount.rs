@@ -2,13 +2,12 @@
 //! exist.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::TryStreamExt;
 use keygate_core::audit_event::{Action, AuditEvent, EventDetails};
 use keygate_core::error::Error;
 use keygate_core::key::KeyOwner;
 use tokio::time::Instant;
 
-use crate::concurrency::work_on;
+use crate::concurrency::work_on_page;
 use crate::store::Store;
 use crate::store::workspace_counters::{CountedRemovals, CountedUser, CountingEntry};
 use crate::store::workspace_members::CountedMember;
@@ -39,39 +38,51 @@ pub struct RecountSummary {
 /// # Errors
 ///
 /// - [`Error::Busy`], [`Error::Unavailable`]: the next run continues.
-/// - [`Error::Broken`]: an entry cannot be read.
+/// - [`Error::Broken`]: the saved progress cannot be read, or the entries of some users. All others were recounted, and the next run
+///   continues.
 pub async fn recount(store: &Store, now: DateTime<Utc>, stop_at: Instant) -> Result<RecountSummary, Error> {
-    let mut recounted = RecountSummary::default();
+    let (mut recounted, mut broken) = (RecountSummary::default(), 0);
     let mut place = store.workspaces.progress(RECOUNTED).await?.filter(|place: &String| !place.is_empty());
-    loop {
+    while !recounted.finished {
         let (entries, rest) = store.workspaces.counters(place.as_deref()).await?;
-        let found = entries.len();
-        let done = work_on(entries, stop_at, |entry| recount_entry(store, entry, now));
-        let done: Vec<_> = done.try_collect().await?;
-        for one in &done {
+        let done = work_on_page(entries, stop_at, |entry| recount_entry(store, entry, now)).await?;
+        broken += done.broken;
+        for one in &done.results {
             recounted.users += one.users;
             recounted.corrected += one.corrected;
             recounted.purged += one.purged;
         }
-        if done.len() < found {
-            return Ok(recounted);
+        if !done.is_complete {
+            break;
         }
         store.workspaces.save_progress(RECOUNTED, rest.clone().unwrap_or_default()).await?;
-        if rest.is_none() {
-            return Ok(RecountSummary { finished: true, ..recounted });
-        }
+        recounted.finished = rest.is_none();
         place = rest;
+    }
+    match broken {
+        0 => Ok(recounted),
+        _ => Err(Error::Broken(format!(
+            "users that cannot be recounted: {broken}; recounted: {}",
+            recounted.users
+        ))),
     }
 }
 
-/// Returns the summary of one entry.
+/// Returns the summary of one entry. A failure that does not pass by itself is logged with the user.
 async fn recount_entry(
     store: &Store,
     entry: CountingEntry,
     now: DateTime<Utc>,
 ) -> Result<RecountSummary, Error> {
     match entry {
-        CountingEntry::User(user) => recount_user(store, user, now).await,
+        CountingEntry::User(user) => {
+            let CountedUser { workspace_id, user_id, .. } = user.clone();
+            let recounted = recount_user(store, user, now).await;
+            if let Err(error @ Error::Broken(_)) = &recounted {
+                tracing::error!(%workspace_id, %user_id, %error, "user not recounted");
+            }
+            recounted
+        }
         CountingEntry::Removals(removals) => recount_removals(store, &removals).await,
     }
 }

@@ -2,7 +2,6 @@
 //! passed.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::TryStreamExt;
 use keygate_core::audit_event::{Action, AuditEvent, EventDetails};
 use keygate_core::context::EventContext;
 use keygate_core::environment::{Environment, InvalidVariable};
@@ -10,7 +9,7 @@ use keygate_core::error::Error;
 use keygate_core::identity::UserId;
 use tokio::time::Instant;
 
-use crate::concurrency::work_on;
+use crate::concurrency::work_on_page;
 use crate::store::Store;
 use crate::store::unused_keys::{UnusedAction, UnusedKey};
 
@@ -58,36 +57,43 @@ impl UnusedRules {
 /// # Errors
 ///
 /// - [`Error::Busy`], [`Error::Unavailable`]: the next run continues.
-/// - [`Error::Broken`]: the saved progress cannot be read.
+/// - [`Error::Broken`]: the saved progress cannot be read, or some keys cannot be changed. All others were checked, and the next run
+///   continues.
 pub async fn disable_unused(
     store: &Store,
     rules: UnusedRules,
     now: DateTime<Utc>,
     stop_at: Instant,
 ) -> Result<UnusedSummary, Error> {
-    let mut run = UnusedSummary::default();
+    let (mut run, mut broken) = (UnusedSummary::default(), 0);
     let since = now - TimeDelta::days((rules.days - rules.notice_days).into());
     let mut place =
         store.workspaces.progress(LOOKED_THROUGH).await?.filter(|place: &String| !place.is_empty());
-    loop {
+    while !run.finished {
         let (keys, rest) = store.unused_keys(since, now, place.as_deref()).await?;
-        let found = keys.len();
-        let acted: Vec<_> = work_on(keys, stop_at, |key| act(store, rules, key, now)).try_collect().await?;
-        let count = |wanted| acted.iter().filter(|action| **action == Some(wanted)).count();
+        let acted = work_on_page(keys, stop_at, |key| act(store, rules, key, now)).await?;
+        let count = |wanted| acted.results.iter().filter(|action| **action == Some(wanted)).count();
         run.announced += count(UnusedAction::Notify);
         run.disabled += count(UnusedAction::Disable);
-        if acted.len() < found {
-            return Ok(run);
+        broken += acted.broken;
+        if !acted.is_complete {
+            break;
         }
         store.workspaces.save_progress(LOOKED_THROUGH, rest.clone().unwrap_or_default()).await?;
-        if rest.is_none() {
-            return Ok(UnusedSummary { finished: true, ..run });
-        }
+        run.finished = rest.is_none();
         place = rest;
+    }
+    match broken {
+        0 => Ok(run),
+        _ => Err(Error::Broken(format!(
+            "unused keys that cannot be changed: {broken}; announced: {}; disabled: {}",
+            run.announced, run.disabled
+        ))),
     }
 }
 
-/// Does what is due on a key, and returns what was done. A key that was used or changed since the page was read is skipped.
+/// Does what is due on a key, and returns what was done. A key that was used or changed since the page was read is skipped. A failure
+/// that does not pass by itself is logged with the key.
 async fn act(
     store: &Store,
     rules: UnusedRules,
@@ -96,7 +102,11 @@ async fn act(
 ) -> Result<Option<UnusedAction>, Error> {
     let Some(action) = rules.action(&key, now) else { return Ok(None) };
     let event = rules.event(&key, action, now);
-    Ok(store.act_on_unused(&key, action, &event).await?.is_applied().then_some(action))
+    let acted = store.act_on_unused(&key, action, &event).await;
+    if let Err(error @ Error::Broken(_)) = &acted {
+        tracing::error!(key_id = %key.key_id, %error, "unused key not changed");
+    }
+    Ok(acted?.is_applied().then_some(action))
 }
 
 impl UnusedRules {

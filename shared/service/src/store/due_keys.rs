@@ -1,4 +1,9 @@
 //! The index `by_due` of the table `keys`: keys by the hour of their next lifecycle event.
+//!
+//! | `due_bucket` | keys |
+//! | --- | --- |
+//! | `<hour>#<shard>` | keys with a lifecycle event in this hour |
+//! | `ttl#<hour>#<shard>` | keys whose last event was announced, and whose `ttl` is in this hour; no function reads them |
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
@@ -54,23 +59,24 @@ impl DueKey {
     }
 }
 
-/// The start of a page of an hour's due keys.
-#[derive(Clone, Debug, Default)]
+/// The start of a page of the keys that are due in one hour, in one of its shards.
+#[derive(Clone, Debug)]
 pub struct DueCursor {
     shard: u8,
     after: Option<Item>,
 }
 
 impl DueCursor {
-    fn first_of(shard: u8) -> Self {
-        Self { shard, after: None }
+    /// The starts of all shards. An hour is read completely when every shard is.
+    pub fn all_shards() -> impl Iterator<Item = Self> {
+        (0..DUE_SHARDS).map(|shard| Self { shard, after: None })
     }
 }
 
 impl KeysTable {
-    /// Reads a page of the keys that are due within the hour of `hour`, up to `now`, and the cursor of the next page,
-    /// because any number of keys may be due in one hour. The index is eventually consistent. Items that are not keys are
-    /// logged and skipped.
+    /// Reads a page of the keys that are due within the hour of `hour`, up to `now`, and the cursor of the next page of the
+    /// same shard, because any number of keys may be due in one hour. The index is eventually consistent. Items that are not
+    /// keys are logged and skipped.
     ///
     /// # Errors
     ///
@@ -95,17 +101,16 @@ impl KeysTable {
             .send()
             .await
             .map_err(|failure| Error::unavailable("DynamoDB", &failure))?;
-        let next = match response.last_evaluated_key {
-            Some(after) => Some(DueCursor { shard, after: Some(after) }),
-            None => Some(shard + 1).filter(|shard| *shard < DUE_SHARDS).map(DueCursor::first_of),
-        };
+        let next = response.last_evaluated_key.map(|after| DueCursor { shard, after: Some(after) });
         Ok((keys_of(response.items.unwrap_or_default()), next))
     }
 }
 
-/// The value of `due_bucket` for a key that is due at `due_at`.
-pub(super) fn bucket_of(id: KeyId, due_at: DateTime<Utc>) -> AttributeValue {
-    AttributeValue::S(due_bucket(due_at, id.to_bytes()[15] % DUE_SHARDS))
+/// The value of `due_bucket` for a key that is due at `due_at` and removed at its `ttl`. The `ttl` is no event: a key that only
+/// waits for it is kept apart, because DynamoDB may take days to remove it, and an hour would be read with all of these keys.
+pub(super) fn bucket_of(id: KeyId, due_at: DateTime<Utc>, ttl: Option<DateTime<Utc>>) -> AttributeValue {
+    let bucket = due_bucket(due_at, id.to_bytes()[15] % DUE_SHARDS);
+    AttributeValue::S(if ttl == Some(due_at) { format!("ttl#{bucket}") } else { bucket })
 }
 
 fn due_bucket(hour: DateTime<Utc>, shard: u8) -> String {

@@ -32,9 +32,8 @@ impl KeysTable {
     pub(super) fn put(&self, new: &HashedKey) -> Result<TransactWriteItem, Error> {
         let mut item: Item = serde_dynamo::to_item(new).map_err(|_| broken("key"))?;
         item.insert("name_folded".to_owned(), text(&new.record.name.folded()));
-        item.extend(
-            new.record.due_at.map(|due_at| ("due_bucket".to_owned(), bucket_of(new.record.key_id, due_at))),
-        );
+        let Key { key_id, ttl, due_at, .. } = new.record;
+        item.extend(due_at.map(|due_at| ("due_bucket".to_owned(), bucket_of(key_id, due_at, ttl))));
         Ok(expression::put(&self.table, item, Condition::new("attribute_not_exists(key_id)")))
     }
 
@@ -66,7 +65,7 @@ impl KeysTable {
             .set_or_remove("expires_at", after.expires_at.map(seconds))
             .set_or_remove("ttl", after.ttl.map(seconds))
             .set_or_remove("disabled_at", after.disabled_at.map(seconds));
-        let mut update = schedule(update, after.key_id, after.due_at);
+        let mut update = schedule(update, after.key_id, after.due_at, after.ttl);
         // The tokens of a disabled key stay revoked when the key is enabled again.
         if before.disabled_at.is_none() && after.disabled_at.is_some() {
             update = update.add(TOKEN_GENERATION, 1);
@@ -138,7 +137,7 @@ impl KeysTable {
         if overlap_ended {
             update = without_overlap(update);
         }
-        let update = schedule(update, due.key_id, next);
+        let update = schedule(update, due.key_id, next, due.schedule.ttl);
         let condition =
             Condition::equal("revision", number(&due.revision)).and_equal("due_at", seconds(due.due_at));
         expression::update(&self.table, item_key(due.key_id), update, condition)
@@ -190,7 +189,7 @@ impl KeysTable {
     /// Ends the overlap of the key `before`, whose old secret leaked, as `after` says.
     pub(super) fn end_overlap(&self, before: &Key, after: &Key) -> TransactWriteItem {
         let update = UpdateExpression::new().set("revision", number(&after.revision));
-        let update = schedule(without_overlap(update), after.key_id, after.due_at);
+        let update = schedule(without_overlap(update), after.key_id, after.due_at, after.ttl);
         expression::update(&self.table, item_key(before.key_id), update, is_as_read(before))
     }
 
@@ -234,7 +233,7 @@ fn replace_hash(before: &Key, after: &Key, hash: &[u8]) -> UpdateExpression {
     } else {
         update = without_overlap(update);
     }
-    schedule(update, after.key_id, after.due_at)
+    schedule(update, after.key_id, after.due_at, after.ttl)
 }
 
 /// Removes the attributes that exist only during an overlap.
@@ -243,8 +242,13 @@ fn without_overlap(update: UpdateExpression) -> UpdateExpression {
 }
 
 /// Updates the schedule of a key and its position in the index `by_due`.
-fn schedule(update: UpdateExpression, id: KeyId, due_at: Option<DateTime<Utc>>) -> UpdateExpression {
+fn schedule(
+    update: UpdateExpression,
+    id: KeyId,
+    due_at: Option<DateTime<Utc>>,
+    ttl: Option<DateTime<Utc>>,
+) -> UpdateExpression {
     update
         .set_or_remove("due_at", due_at.map(seconds))
-        .set_or_remove("due_bucket", due_at.map(|due_at| bucket_of(id, due_at)))
+        .set_or_remove("due_bucket", due_at.map(|due_at| bucket_of(id, due_at, ttl)))
 }
