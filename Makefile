@@ -322,7 +322,7 @@ build: setup $(PAGE) ## Build the functions for AWS, optimised, and record their
 
 # Without the paths of this machine, so that every checkout makes the same bytes.
 REMAPPED = RUSTFLAGS="--remap-path-prefix=$(CURDIR)=/keygate --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo"
-LAMBDA_BUILD = $(WITH_CLI) $(REMAPPED) cargo lambda build $(LOCKED) $(ARCH_FLAG)
+LAMBDA_BUILD = $(WITH_CLI) $(REMAPPED) cargo lambda build --locked $(ARCH_FLAG)
 BUILD_FUNCTIONS = rm -rf target/lambda && $(LAMBDA_BUILD) --profile $(PROFILE) --package keygate-functions --lambda-dir target/lambda && \
 	cp -R console/dist target/lambda/console/page
 
