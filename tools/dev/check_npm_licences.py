@@ -18,13 +18,15 @@ from pathlib import Path
 PAGE = "console/package-lock.json"
 DEPLOYED = {"Apache-2.0", "BSD-3-Clause", "ISC", "MIT"}
 # Of programs that run unchanged beside the repository's own.
-TOOLS = DEPLOYED | {"0BSD", "BSD-2-Clause", "MPL-2.0"}
+TOOLS = DEPLOYED | {"0BSD", "BSD-2-Clause", "BlueOak-1.0.0", "MPL-2.0", "Python-2.0"}
 # Packages with another licence, or with none in the lock file, and why they may be used.
 EXCEPTIONS = {
     "@cloud-copilot/iam-policy": "AGPL-3.0-or-later: evaluates policies in a process of its own, and is not deployed",
     "@cloud-copilot/iam-simulate": "AGPL-3.0-or-later: as iam-policy",
     "@cloud-copilot/iam-utils": "AGPL-3.0-or-later: as iam-policy",
+    "case": "(MIT OR GPL-3.0-or-later): used under MIT, bundled with the AWS CDK",
     "only": "MIT, as its README says: a part of the identity provider of the local stack",
+    "type-fest": "(MIT OR CC0-1.0): used under MIT, types for the generator of clients",
 }
 
 

@@ -1,5 +1,9 @@
 """Installs the pinned tools into .local/tools. `make setup` and every target that needs a tool run this.
 
+install_tools.py [--release]
+
+With --release also those that `make release-check` alone needs.
+
 A tool is installed again when its lock file (or its pin below) has changed since, and left alone otherwise, so this
 costs nothing when there is nothing to do. Runs on the system's Python, with nothing but the standard library.
 """
@@ -73,7 +77,8 @@ def install() -> None:
 
 def tools() -> Iterator[tuple[str, str, Callable[[Path], None]]]:
     """The tools, largest first, each with its name, version and installer."""
-    for name in ("cli", "scanners", "emulator", "fuzz", "clients"):
+    of_releases = ["release"] if "--release" in sys.argv[1:] else []
+    for name in ("cli", "scanners", "emulator", "fuzz", "clients", *of_releases):
         lock_file = HERE / f"requirements-{name}.txt"
         # A virtual environment depends on its path and its Python, so these are part of its version.
         version = f"{hashlib.sha256(lock_file.read_bytes()).hexdigest()} {sys.version} {TOOLS}"

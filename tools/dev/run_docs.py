@@ -38,6 +38,7 @@ REASONS = {
     "aws": "only a real AWS account runs it",
     "ci": "it starts or tests the stack itself, as CI does apart from this",
     "drawing": "it is a drawing, and no code",
+    "release": "release_check.py runs it, in a package",
 }
 RUN = {"sh", "console"}
 PARSED = {"json", "yaml", "python", "javascript", "regex"}

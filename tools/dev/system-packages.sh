@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the other targets need and this machine lacks; with --browser, also what the tests of the keys
-# page need; with --bench, what `make bench` needs. Without apt-get, or without root and sudo, it names them and fails. When nothing is missing it does nothing.
+# page need; with --bench, what `make bench` needs; with --release, what `make release-check` needs. Without apt-get, or without root and sudo, it names them and fails. When nothing is missing it does nothing.
 set -euo pipefail
 
 # Each command that is needed, and the Debian package that has it.
@@ -17,6 +17,7 @@ commands=(
     "openssl openssl"
 )
 [[ "${1:-}" != --browser ]] || commands+=("chromium chromium")
+[[ "${1:-}" != --release ]] || commands+=("go golang-go" "javac default-jdk-headless")
 [[ "${1:-}" != --bench ]] || commands+=("valgrind valgrind")
 
 missing=()
