@@ -1,4 +1,4 @@
-"""The stack that the operators' commands work on, and their error messages."""
+"""The stack that the smoke test works on, and its error messages."""
 
 from __future__ import annotations
 

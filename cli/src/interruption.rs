@@ -1,6 +1,9 @@
 //! The end of a command by its user.
 
+use std::io::IsTerminal;
+
 use crate::failure::{Failure, Status};
+use crate::output::note;
 use crate::report;
 
 /// From now on, an interruption (Ctrl-C) ends the process with a message that says what to do. It may come at any instant: a
@@ -18,6 +21,10 @@ pub(crate) fn advise(advice: &'static str, json: bool) -> Result<(), Failure> {
     drop(entered);
     std::thread::spawn(move || {
         if runtime.block_on(interrupted.recv()).is_some() {
+            if std::io::stderr().is_terminal() {
+                // The bar may be in this line.
+                note("");
+            }
             report(&Failure::new(Status::Interrupted, "interrupted").advise(advice), json);
             std::process::exit(Status::Interrupted as i32);
         }
