@@ -17,10 +17,7 @@ local = threading.local()
 
 
 def call(operation: str, request: dict) -> dict:
-    """Makes a call. DynamoDB Local reads the signature, and does not check it."""
-    if not hasattr(local, "connection"):
-        address = os.environ["KEYGATE_DYNAMODB_URL"].removeprefix("http://")
-        local.connection = http.client.HTTPConnection(address, timeout=120)
+    """Makes an idempotent call. DynamoDB Local reads the signature, and does not check it."""
     credential = f"{os.environ['AWS_ACCESS_KEY_ID']}/20260101/{os.environ['AWS_REGION']}/dynamodb/aws4_request"
     headers = {
         "Content-Type": "application/x-amz-json-1.0",
@@ -28,12 +25,26 @@ def call(operation: str, request: dict) -> dict:
         "X-Amz-Date": "20260101T000000Z",
         "Authorization": f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=0",
     }
-    local.connection.request("POST", "/", json.dumps(request), headers)
+    body = json.dumps(request)
+    try:
+        status, answer = exchange(headers, body)
+    except (ConnectionError, http.client.HTTPException):
+        # The database has closed a connection that was not used for a while.
+        local.connection = None
+        status, answer = exchange(headers, body)
+    if status != 200:
+        raise RuntimeError(f"{operation}: {answer.decode()}")
+    return json.loads(answer)
+
+
+def exchange(headers: dict[str, str], body: str) -> tuple[int, bytes]:
+    """Sends a request on the connection of this thread."""
+    if getattr(local, "connection", None) is None:
+        address = os.environ["KEYGATE_DYNAMODB_URL"].removeprefix("http://")
+        local.connection = http.client.HTTPConnection(address, timeout=120)
+    local.connection.request("POST", "/", body, headers)
     response = local.connection.getresponse()
-    body = response.read()
-    if response.status != 200:
-        raise RuntimeError(f"{operation}: {body.decode()}")
-    return json.loads(body)
+    return response.status, response.read()
 
 
 @contextmanager

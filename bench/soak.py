@@ -17,6 +17,7 @@ import secrets
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import zlib
 from collections import Counter
@@ -88,8 +89,9 @@ def api(method: str, path: str, body: dict | None = None) -> dict:
 
 
 def create() -> tuple[str, str]:
-    """A new key: its id and its text."""
-    created = api("POST", "/api-keys", {"name": f"soak {secrets.token_hex(8)}", "scopes": ["orders:read"]})
+    """A new key of a new user, because a user has a limited number of keys: its id and its text."""
+    unique = f"soak-{secrets.token_hex(8)}"
+    created = api("POST", "/api-keys", {"name": unique, "user_id": unique, "scopes": ["orders:read"]})
     return created["id"], created["key"]
 
 
@@ -180,6 +182,10 @@ class Microburst:
         while True:
             try:
                 self.rules([])
+                # The first call makes it load its descriptions of AWS, which takes seconds.
+                self.send("/", {"X-Amz-Target": "DynamoDB_20120810.ListTables"}, b"{}")
+                return
+            except urllib.error.HTTPError:
                 return
             except OSError:
                 if time.monotonic() > deadline or self.process.poll() is not None:
@@ -188,12 +194,10 @@ class Microburst:
 
     def rules(self, rules: list[dict]) -> None:
         """Replaces the rules."""
-        request = urllib.request.Request(
-            f"{self.url}/_microburst/rules",
-            data=json.dumps(rules).encode(),
-            headers={"Content-Type": "application/json"},
-            method="POST",
-        )
+        self.send("/_microburst/rules", {"Content-Type": "application/json"}, json.dumps(rules).encode())
+
+    def send(self, path: str, headers: dict[str, str], body: bytes) -> None:
+        request = urllib.request.Request(f"{self.url}{path}", data=body, headers=headers, method="POST")
         with urllib.request.urlopen(request, timeout=30) as answer:
             answer.read()
 
