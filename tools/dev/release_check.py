@@ -14,6 +14,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -285,6 +286,8 @@ def main() -> int:
     for name in [name for name in os.environ if name.startswith(("AWS_", "KEYGATE_KEY", "KEYGATE_API"))]:
         del os.environ[name]
     os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    # What `finally` stops must stop when `make` is terminated, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     stack = Stack(folder, free_ports=True)
     with only_one(folder), tempfile.TemporaryDirectory(prefix="keygate-release-") as home:
         stack.down()
