@@ -91,10 +91,10 @@ export interface KeygateParameters {
   readonly cacheSeconds?: number;
   /**
    * How long, in seconds, each execution environment of the authorizer may reuse the verification of an accepted
-   * credential while DynamoDB does not respond, throttles, or responds with a server error. A revoked key remains
-   * accepted for that long during such an outage. Calls that DynamoDB rejects, because the role lacks a permission
+   * credential while DynamoDB does not respond, throttles, or responds with a server error. Such an environment
+   * accepts a revoked key for at most that long. Calls that DynamoDB rejects, because the role lacks a permission
    * or the table does not exist, are errors regardless. 0 fails every request while DynamoDB fails. 0 to 3,600.
-   * @default 0
+   * @default 60
    */
   readonly staleIfErrorSeconds?: number;
   /**
