@@ -123,7 +123,8 @@ impl HttpClient {
                 },
             }
         }
-        let mut connection = self.connect(origin).await?;
+        // Boxed, because it is large, rare, and would be a part of the future of every call.
+        let mut connection = Box::pin(self.connect(origin)).await?;
         let response = connection.sender.send_request(request).await.map_err(SendError::Exchange)?;
         Ok(self.kept(connection, response))
     }
