@@ -170,7 +170,7 @@ async fn while_all_reads_are_throttled_a_key_is_accepted_for_60_seconds_by_envir
             "an environment that has seen the revocation keeps to it"
         );
     };
-    LocalSet::new().run_until(all_calls).await;
+    LocalSet::new().run_until(Box::pin(all_calls)).await;
 }
 
 /// A partition that serves a part of the reads, as one that is used too much does.
