@@ -153,6 +153,10 @@ impl Checkpoint {
         self.positions[segment] = position;
         self.counts.add(counts);
         let Some(path) = &self.path else { return Ok(()) };
+        // A run with the wrong table ends before the first item is done, and leaves no file.
+        if self.counts.read == 0 {
+            return Ok(());
+        }
         let positions = self.positions.iter().map(StoredPosition::of).collect();
         let stored = Stored { of: self.of.clone(), counts: self.counts, positions };
         let failed = |error: &dyn std::fmt::Display| {
