@@ -94,16 +94,18 @@ def batched(items: Iterable[dict]) -> Iterator[tuple[dict, ...]]:
         yield batch
 
 
-def scan(table: str, attributes: list[str]) -> Iterator[dict]:
-    """All items of a table, with these attributes."""
+def query(table: str, name: str, value: str, attributes: list[str]) -> Iterator[dict]:
+    """All items of a partition, with these attributes."""
     request = {
         "TableName": table,
-        "ProjectionExpression": ", ".join(f"#{name}" for name in attributes),
-        "ExpressionAttributeNames": {f"#{name}": name for name in attributes},
+        "KeyConditionExpression": "#key = :key",
+        "ProjectionExpression": ", ".join(f"#{attribute}" for attribute in attributes),
+        "ExpressionAttributeNames": {"#key": name, **{f"#{attribute}": attribute for attribute in attributes}},
+        "ExpressionAttributeValues": {":key": {"S": value}},
         "ConsistentRead": True,
     }
     while True:
-        page = call("Scan", request)
+        page = call("Query", request)
         yield from page["Items"]
         if "LastEvaluatedKey" not in page:
             return
