@@ -181,7 +181,7 @@ class Release:
         for name, stack in (("Keygate", STACK), ("Orders", "orders")):
             self.deploy_assembly(assembly, name, stack)
         after = self.physical_ids(STACK)
-        # The quick start and the app set other parameters, and the emulator decides a condition on a list otherwise than AWS.
+        # The two set other parameters, and the emulator decides a condition on a list otherwise than AWS.
         resources = json.loads((self.folder / "template.json").read_text(encoding="utf-8"))["Resources"]
         conditional = {name for name, resource in resources.items() if "Condition" in resource}
         kept = {name for name in before if not OF_ONE_DEPLOYMENT.match(name)} - conditional
