@@ -103,6 +103,8 @@ def query(table: str, name: str, value: str, attributes: list[str]) -> Iterator[
         "ExpressionAttributeNames": {"#key": name, **{f"#{attribute}": attribute for attribute in attributes}},
         "ExpressionAttributeValues": {":key": {"S": value}},
         "ConsistentRead": True,
+        # Without a limit DynamoDB Local reads the whole partition for each page.
+        "Limit": 1000,
     }
     while True:
         page = call("Query", request)

@@ -189,6 +189,7 @@ class Microburst:
                 return
             except OSError:
                 if time.monotonic() > deadline or self.process.poll() is not None:
+                    self.end()
                     raise
                 time.sleep(0.1)
 
