@@ -30,7 +30,13 @@ AWS_COMMAND = re.compile(r"aws ([a-z][a-z0-9-]*) ([a-z][a-z0-9-]*)")
 AWS_OPTION = re.compile(r"(?<!\S)--(?:no-)?([a-z][a-z-]*)")
 # Commands and options of the AWS CLI itself, which are no operations of a service and no members of their input.
 AWS_OWN = {"configure"}
-AWS_OWN_OPERATIONS = {("cloudformation", "deploy"), ("cloudformation", "package"), ("cloudformation", "wait")}
+AWS_OWN_OPERATIONS = {
+    ("s3", "mb"),
+    ("s3", "rb"),
+    ("cloudformation", "deploy"),
+    ("cloudformation", "package"),
+    ("cloudformation", "wait"),
+}
 AWS_OWN_OPTIONS = {"endpoint-url", "output", "profile", "query", "region"}
 
 
