@@ -20,6 +20,8 @@ PER_LOG_BYTE = 0.50e-9
 # One request of API Gateway, in the first tier. A WebSocket API is charged for messages and connected minutes instead.
 PER_API_CALL = {"rest": 3.50e-6, "http": 1.00e-6, "none": 0.0}
 PER_KMS_KEY_MONTH = 1.0
+# Of the peppers, and of idempotent creates and rotations.
+KMS_KEYS = 3
 
 # Lambda's part of a processor grows with the memory: 1,769 MB have a whole one.
 MEMORY_MB_OF_A_PROCESSOR = 1769
@@ -97,7 +99,7 @@ def bill(traffic: Traffic, cpu_seconds: float, cached_cpu_seconds: float) -> lis
         written("audit trail of calls", events * UNITS_OF_AN_EVENT),
         written("last use", last_uses * UNITS_OF_A_LAST_USE),
         written("usage", counts * UNITS_OF_A_COUNT),
-        Line("KMS keys", "2", 2 * PER_KMS_KEY_MONTH),
+        Line("KMS keys", str(KMS_KEYS), KMS_KEYS * PER_KMS_KEY_MONTH),
     ]
 
 

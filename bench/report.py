@@ -243,7 +243,7 @@ def processor() -> str:
 
 
 def machine() -> str:
-    return f"{processor()}, Linux {platform.release()}"
+    return f"{processor()}, Linux {'.'.join(platform.release().split('.')[:2])}"
 
 
 def write(measured: dict[str, Measured], docs: Path, how: str) -> str:

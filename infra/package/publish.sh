@@ -9,17 +9,21 @@ set -euo pipefail
 bucket=${1:?publish.sh BUCKET}
 cd "$(dirname "$0")"
 region=${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region)}}
-prefix=$(sed -n 's/^ "prefix": "\(.*\)",$/\1/p' manifest.json)
+member() { # of the manifest
+    sed -n "s/^ \"$1\": \"\(.*\)\",\$/\1/p" manifest.json
+}
+prefix=$(member prefix)
+name=template-$(member version)-$(member architecture).yaml
 
 aws s3 cp --only-show-errors --recursive functions "s3://$bucket/${prefix}functions"
-aws s3 cp --only-show-errors template.yaml "s3://$bucket/${prefix}template.yaml"
+aws s3 cp --only-show-errors template.yaml "s3://$bucket/$prefix$name"
 
 case $region in
 cn-*) suffix=amazonaws.com.cn console=console.amazonaws.cn ;;
 us-gov-*) suffix=amazonaws.com console=console.amazonaws-us-gov.com ;;
 *) suffix=amazonaws.com console=console.aws.amazon.com ;;
 esac
-template="https://$bucket.s3.$region.$suffix/${prefix}template.yaml"
+template="https://$bucket.s3.$region.$suffix/$prefix$name"
 # A link has : and / as %3A and %2F.
 encoded=${template//:/%3A}
 encoded=${encoded//\//%2F}

@@ -58,6 +58,9 @@ CODE_GROUP = """\
         Parameters: [CodeBucket, CodePrefix]
 """
 PARAMETERS = "\nParameters:\n"
+# The same for all versions, because an update keeps the values of parameters. The digests in the names keep versions
+# apart.
+PREFIX = "keygate/"
 CODE_PARAMETERS = """\
   CodeBucket:
     Type: String
@@ -167,7 +170,7 @@ def write_template(folder: Path, architecture: str, archives: Mapping[str, bytes
     manifest = {
         "version": version(),
         "architecture": architecture,
-        "prefix": prefix(architecture),
+        "prefix": PREFIX,
         "functions": functions,
     }
     (folder / "template.yaml").write_text(text, encoding="utf-8")
@@ -202,7 +205,7 @@ def packaged_template(merged: str, document: str, architecture: str, archives: M
     body = "".join(f"        {line}\n" if line else "\n" for line in lines)
     text = replaced(text, INCLUDED_DOCUMENT, f"      DefinitionBody:\n{body}")
     text = replaced(text, GROUPS, GROUPS + CODE_GROUP)
-    text = replaced(text, PARAMETERS, PARAMETERS + CODE_PARAMETERS.format(prefix=prefix(architecture)))
+    text = replaced(text, PARAMETERS, PARAMETERS + CODE_PARAMETERS.format(prefix=PREFIX))
     text, count = ARCHITECTURE.subn(rf"\g<1>    Default: {architecture}\n    AllowedValues: [{architecture}]\n", text)
     if count != 1:
         raise PackageError("the template has no parameter Architecture with a default and values")
@@ -216,10 +219,6 @@ def replaced(text: str, old: str, new: str) -> str:
     if text.count(old) != 1:
         raise PackageError(f"the template has {text.count(old)} places with: {old.strip()}")
     return text.replace(old, new)
-
-
-def prefix(architecture: str) -> str:
-    return f"keygate/{version()}/{architecture}/"
 
 
 def version() -> str:
