@@ -36,6 +36,7 @@ AWS_OWN_OPERATIONS = {
     ("cloudformation", "deploy"),
     ("cloudformation", "package"),
     ("cloudformation", "wait"),
+    ("dynamodb", "wait"),
 }
 AWS_OWN_OPTIONS = {"endpoint-url", "output", "profile", "query", "region"}
 
