@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use chrono::DateTime;
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::cli::{Done, Keygate, assert_document};
@@ -13,7 +14,7 @@ use crate::support::emulator;
 use crate::support::eventually;
 use crate::support::function::{Function, binary};
 use crate::support::legacy::{LEGACY, counts, import, imported, legacy_key};
-use crate::support::stack::{remember_secret, run_folder, variable};
+use crate::support::stack::{dynamodb, remember_secret, run_folder, variable};
 use crate::support::workspace::{Workspace, text, unique};
 
 /// The legacy keys of a workspace as they are stored.
@@ -349,6 +350,30 @@ async fn the_command_names_each_line_that_is_not_in_and_ends_well_only_if_every_
     let path = file("jsonl", lines(&[&entries[..], &entries[..]].concat()));
     let done = import_file(&workspace.id, &path, &[]).await;
     assert!(done.ok().contains("0 imported, 2 imported before, 0 not imported"), "{done:?}");
+    remove(&path);
+}
+
+#[tokio::test]
+async fn an_update_hands_no_key_of_a_removed_user_on() {
+    let workspace = Workspace::new().await;
+    let key = legacy_key();
+    imported_as(&workspace, &key, "gone").await;
+    // Marked as removed; the function that deletes the keys has not come to this one yet.
+    let mark = dynamodb()
+        .update_item()
+        .table_name(variable("KEYGATE_WORKSPACES_TABLE"))
+        .key("workspace_id", AttributeValue::S(workspace.id.clone()))
+        .key("entry", AttributeValue::S("USER#gone".to_owned()))
+        .update_expression("SET removed_at = :now")
+        .expression_attribute_values(":now", AttributeValue::N(Utc::now().timestamp_millis().to_string()));
+    mark.send().await.expect("the user can be marked");
+    let path = file("jsonl", lines(&[entry(&key, "carol", "new", &["orders:read"])]));
+    for more in [&["--update", "--dry-run"][..], &["--update"]] {
+        let done = import_file(&workspace.id, &path, more).await;
+        let said = complaint(&done, 1);
+        assert!(said.contains("line 1: user_id must not be a user who was removed"), "{said}");
+    }
+    assert_eq!(stored(&workspace).await[0]["user_id"], "gone");
     remove(&path);
 }
 

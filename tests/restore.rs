@@ -173,6 +173,76 @@ async fn lost_keys_come_back_and_revoked_ones_do_not() {
     assert!(listed.contains(&json!(id_of(&lost))) && !listed.contains(&json!(id_of(&deleted))), "{listed:?}");
 }
 
+/// Changes an attribute of an item past Keygate.
+async fn tamper(name: &str, key: &[(&str, &str)], attribute: &str, value: i64) {
+    let key = key.iter().map(|(name, value)| ((*name).to_owned(), AttributeValue::S((*value).to_owned())));
+    let update = dynamodb()
+        .update_item()
+        .table_name(variable(name))
+        .set_key(Some(key.collect()))
+        .update_expression("SET #attribute = :value")
+        .expression_attribute_names("#attribute", attribute)
+        .expression_attribute_values(":value", AttributeValue::N(value.to_string()));
+    update.send().await.expect("the item can be changed");
+}
+
+#[tokio::test]
+async fn a_live_key_that_looks_older_is_not_overwritten_if_it_was_revoked_since_or_is_disabled() {
+    let workspace = Workspace::in_which_time_passes().await;
+    let [rotated, disabled] = [workspace.key_of("bob", &[]).await, workspace.key_of("bob", &[]).await];
+    let ids = [id_of(&rotated), id_of(&disabled)];
+    let is_wanted = |item: &Value| ids.iter().any(|id| item["key_id"] == *id);
+    let keys = Restored::of("keys", "KEYGATE_KEYS_TABLE", is_wanted).await;
+    assert_eq!(workspace.rotate(&workspace.admin, ids[0], &json!({})).await.status, 200);
+    tamper("KEYGATE_KEYS_TABLE", &[("key_id", ids[0])], "revision", 0).await;
+    tamper("KEYGATE_KEYS_TABLE", &[("key_id", ids[1])], "disabled_at", 1).await;
+
+    assert_counts(&keys.counts(&["--yes"]).await, &[("read", 2), ("changed_since", 1), ("newer", 1)]);
+    let told = keys.run(&["--yes", "--dry-run"]).await;
+    assert!(told.stderr.contains("is disabled in the live table"), "{told:?}");
+    assert!(!workspace.accepts(&rotated).await && !workspace.accepts(&disabled).await);
+    assert_counts(&keys.counts(&["--yes", "--overwrite"]).await, &[("read", 2), ("replaced", 2)]);
+    assert!(workspace.accepts(&rotated).await && workspace.accepts(&disabled).await);
+}
+
+#[tokio::test]
+async fn a_removed_user_whose_entry_was_made_anew_is_told() {
+    let workspace = Workspace::in_which_time_passes().await;
+    workspace.key_of("gone", &[]).await;
+    let entries = Restored::of("workspaces", "KEYGATE_WORKSPACES_TABLE", of(&workspace, &[])).await;
+    workspace.remove("gone", "").await;
+    let entry = [("workspace_id", workspace.id.as_str()), ("entry", "USER#gone")];
+    lose("KEYGATE_WORKSPACES_TABLE", &entry).await;
+    tamper("KEYGATE_WORKSPACES_TABLE", &entry, "keys", 7).await;
+    let done = entries.run(&["--yes"]).await;
+    let told =
+        format!("user gone of workspace {} was removed, and the live entry does not say so", workspace.id);
+    assert!(done.stderr.contains(&told), "{done:?}");
+}
+
+#[tokio::test]
+async fn without_an_audit_trail_nothing_is_written_unless_it_is_asked_for() {
+    let workspace = Workspace::in_which_time_passes().await;
+    let lost = workspace.key_of("bob", &[]).await;
+    let keys = Restored::of("keys", "KEYGATE_KEYS_TABLE", |item| item["key_id"] == id_of(&lost)).await;
+    remove_key(&variable("KEYGATE_KEYS_TABLE"), id_of(&lost)).await;
+    let trailless = unique("lost-trail");
+    let update = dynamodb()
+        .update_item()
+        .table_name(&keys.table)
+        .key("key_id", AttributeValue::S(id_of(&lost).to_owned()))
+        .update_expression("SET workspace_id = :workspace")
+        .expression_attribute_values(":workspace", AttributeValue::S(trailless.clone()));
+    update.send().await.expect("the copy can be changed");
+    let path = keys.progress_file();
+    let refused = keys.run(&["--yes", "--progress-file", &path]).await;
+    let told = format!("the audit trail of workspace {trailless} has no event up to the restored time");
+    refused.assert_failed(2, &[&told, "--without-trail"]);
+    keys.run(&["--without-trail"]).await.assert_failed(2, &["will WORK AGAIN"]);
+    assert_counts(&keys.counts(&["--yes", "--without-trail"]).await, &[("read", 1), ("added", 1)]);
+    remove_key(&variable("KEYGATE_KEYS_TABLE"), id_of(&lost)).await;
+}
+
 #[tokio::test]
 async fn what_was_revoked_works_again_only_if_it_is_asked_for() {
     let workspace = Workspace::in_which_time_passes().await;

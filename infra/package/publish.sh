@@ -8,6 +8,10 @@ set -euo pipefail
 
 bucket=${1:?publish.sh BUCKET}
 cd "$(dirname "$0")"
+sha256sum --check --quiet SHA256SUMS
+# A bucket of somebody else would be trusted with the code of the functions.
+aws s3api head-bucket --bucket "$bucket" \
+    --expected-bucket-owner "$(aws sts get-caller-identity --query Account --output text)" >/dev/null
 region=${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region)}}
 member() { # of the manifest
     sed -n "s/^ \"$1\": \"\(.*\)\",\$/\1/p" manifest.json

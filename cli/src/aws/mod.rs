@@ -42,6 +42,8 @@ impl fmt::Debug for AwsAccount {
 #[derive(Debug)]
 pub(crate) struct Stack {
     pub(crate) name: String,
+    /// The ARN of the stack, which has its account and Region.
+    pub(crate) id: String,
     outputs: BTreeMap<String, String>,
     parameters: BTreeMap<String, String>,
 }
@@ -204,6 +206,7 @@ impl Stack {
     fn of(name: &str, response: &str) -> Option<Self> {
         let document = roxmltree::Document::parse(response).ok()?;
         let stack = document.descendants().find(|node| is_named(node, "Stacks"))?;
+        let id = stack.descendants().find(|node| is_named(node, "StackId"))?.text()?.to_owned();
         let (mut outputs, mut parameters) = (BTreeMap::new(), BTreeMap::new());
         for member in stack.descendants().filter(|node| is_named(node, "member")) {
             let text =
@@ -214,7 +217,7 @@ impl Stack {
                 parameters.insert(key.to_owned(), value.to_owned());
             }
         }
-        Some(Self { name: name.to_owned(), outputs, parameters })
+        Some(Self { name: name.to_owned(), id, outputs, parameters })
     }
 }
 
@@ -230,13 +233,14 @@ mod tests {
     #[test]
     fn the_outputs_and_parameters_of_a_stack_are_read() {
         let response = r#"<DescribeStacksResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/">
-            <DescribeStacksResult><Stacks><member><StackName>keygate</StackName>
+            <DescribeStacksResult><Stacks><member><StackId>arn:aws:cloudformation:eu-west-1:123456789012:stack/keygate/1</StackId><StackName>keygate</StackName>
             <Parameters><member><ParameterKey>Brand</ParameterKey><ParameterValue>kg</ParameterValue></member></Parameters>
             <Outputs><member><OutputKey>ApiUrl</OutputKey><OutputValue>https://a.example/v1?a&amp;b</OutputValue></member>
             <member><OutputKey>KeysTableName</OutputKey><OutputValue>keygate-keys</OutputValue></member></Outputs>
             </member></Stacks></DescribeStacksResult></DescribeStacksResponse>"#;
         let stack = Stack::of("keygate", response).unwrap();
         assert_eq!(stack.output("ApiUrl").unwrap(), "https://a.example/v1?a&b");
+        assert_eq!(stack.id, "arn:aws:cloudformation:eu-west-1:123456789012:stack/keygate/1");
         assert_eq!(stack.output("KeysTableName").unwrap(), "keygate-keys");
         assert_eq!(stack.output("Brand").unwrap_err().status, Status::NotFound);
         assert_eq!((stack.parameter("Brand"), stack.parameter("ApiUrl")), (Some("kg"), None));

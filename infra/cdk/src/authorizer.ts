@@ -52,7 +52,7 @@ export class KeygateAuthorizer {
    * @param functionArn the output AuthorizerFunctionArn of its stack.
    * @param settings what is set in its stack.
    */
-  public static fromFunctionArn(functionArn: string, settings: AuthorizerSettings = {}): KeygateAuthorizer {
+  public static fromFunctionArn(functionArn: string, settings: AuthorizerSettings): KeygateAuthorizer {
     return new KeygateAuthorizer({ functionArn }, settings);
   }
 
@@ -93,6 +93,10 @@ export class KeygateAuthorizer {
 
   /** An authorizer for the routes of one HTTP API. */
   public forHttpApi(scope: Construct, id: string, options: AuthorizerOptions = {}): IHttpRouteAuthorizer {
+    if (this.settings.authorizerResponse === 'simple-uncached' && this.cacheTtl(options).toSeconds() > 0) {
+      // A cached answer would serve the other routes and addresses that the key may not use.
+      throw new Error('cacheTtl must be 0, because the deployment has authorizerResponse simple-uncached');
+    }
     return new HttpRouteAuthorizer(scope, id, {
       handler: this.aliasFor(scope, `${id}Function`),
       isSimple: (this.settings.authorizerResponse ?? 'policy') !== 'policy',

@@ -105,6 +105,14 @@ test('an HTTP API with simple responses, and without a cache', () => {
   }
 });
 
+test('a response that is for one call only is not cached', () => {
+  const cached = { cacheTtl: Duration.minutes(5) };
+  assert.throws(() => httpApi({ authorizerResponse: 'simple-uncached' }, cached), /cacheTtl must be 0.*simple-uncached/);
+  httpApi({ authorizerResponse: 'simple' }, cached).hasResourceProperties('AWS::ApiGatewayV2::Authorizer', {
+    AuthorizerResultTtlInSeconds: 300,
+  });
+});
+
 test('a WebSocket API', () => {
   const stack = new Stack(new App(), 'Orders');
   new WebSocketApi(stack, 'Api', {

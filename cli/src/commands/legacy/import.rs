@@ -74,7 +74,7 @@ impl Import {
         let rules = Rules::of(&stack)?;
         let is_stdin = self.file.as_os_str() == "-";
         let of =
-            Resumable { stack: stack.name.clone(), workspace: self.workspace.clone(), update: self.update };
+            Resumable { stack: stack.id.clone(), workspace: self.workspace.clone(), update: self.update };
         // A file that is read once cannot be compared with what was imported of it.
         let resumable = !is_stdin && !self.dry_run;
         let resumption = resumable.then(|| ProgressFile::new(&self.file, of));
@@ -279,7 +279,8 @@ fn reason(result: &KeyResult, lines: &[u64]) -> Option<String> {
         "imported" | "present" | "updated" => return None,
         "other_values" => format!("the key is {same} with other values: {}", result.fields.join(", ")),
         "other_workspace" => "the key is already imported into another workspace".to_owned(),
-        "user_removed" => "user_id must not be a user who was removed from the workspace".to_owned(),
+        "user_removed" => "user_id must not be a user who was removed from the workspace, and the key must not be one of such a user".to_owned(),
+        "deleted" => "the key was deleted while it was replaced".to_owned(),
         "duplicate" => format!("the key is {same}, which was not imported"),
         "invalid" => {
             // A pointer begins with /keys and the index.

@@ -20,6 +20,8 @@ pub(super) struct Options {
     pub(super) overwrite: bool,
     /// Whether keys that were deleted or changed since are written.
     pub(super) revive: bool,
+    /// Whether the audit trail need not reach back to the restored time.
+    pub(super) without_trail: bool,
     pub(super) restored_at: DateTime<Utc>,
 }
 
@@ -122,7 +124,11 @@ impl<'a> Judge<'a> {
             return keep(Kept::Expired);
         }
         if comparison == Comparison::LiveIsNewer && !(self.options.overwrite && table.has_credentials()) {
-            let told = table.has_credentials().then(|| self.told(&item, "is newer in the live table"));
+            let told = if table.has_credentials() {
+                Some(self.told(&item, "is newer in the live table"))
+            } else {
+                self.lost_removal(&item, live).await?
+            };
             return Ok(Verdict::Keep(Kept::Newer, told));
         }
         match table {
@@ -148,12 +154,18 @@ impl<'a> Judge<'a> {
         if is_marked || self.removals(workspace).await?.contains_key(user) {
             return Ok(Verdict::Keep(Kept::OfRemovedUser, None));
         }
-        if comparison == Comparison::Missing {
+        let ends = |item: &Item| item.contains_key("disabled_at") || item.contains_key("leaked_at");
+        if !self.options.overwrite && live.is_some_and(|live| ends(live) && !ends(&item)) {
+            let told = self.told(&item, "is disabled in the live table");
+            return Ok(Verdict::Keep(Kept::Newer, Some(told)));
+        }
+        if comparison != Comparison::LiveIsNewer {
             let id = text(&item, "key_id").unwrap_or_default();
             if let Some((action, at)) =
                 self.live.changed_since(workspace, id, self.options.restored_at).await?
             {
-                if !self.options.revive {
+                let is_missing = comparison == Comparison::Missing;
+                if !(if is_missing { self.options.revive } else { self.options.overwrite }) {
                     let told = self.told(&item, &format!("{action} at {at}"));
                     return Ok(Verdict::Keep(Kept::ChangedSince, Some(told)));
                 }
@@ -184,6 +196,26 @@ impl<'a> Judge<'a> {
             }
         }
         Ok(Verdict::Write(Write { item, live: Some((read, value)) }))
+    }
+
+    /// What to say of a user's entry that was lost and made anew, without the mark of the user's removal.
+    async fn lost_removal(&self, item: &Item, live: Option<&Item>) -> Result<Option<String>, Failure> {
+        let workspace = text(item, "workspace_id").unwrap_or_default();
+        let user = text(item, "entry").and_then(|entry| entry.strip_prefix("USER#"));
+        let (Some(user), Some(live)) = (user.filter(|_| self.live.kind == Table::Workspaces), live) else {
+            return Ok(None);
+        };
+        let since = self.removals(workspace).await?.get(user).map(DateTime::timestamp_millis);
+        let before = item.contains_key("removed_at").then(|| number(item, "removed_at"));
+        let is_lost = since.or(before).is_some_and(|removed_at| {
+            !live.contains_key("removed_at") && number(live, "reinstated_at") < removed_at
+        });
+        Ok(is_lost.then(|| {
+            format!(
+                "user {user} of workspace {workspace} was removed, and the live entry does not say so: look at the audit trail, \
+                 and remove the user again"
+            )
+        }))
     }
 
     /// An entry of a workspace that is missing.
@@ -223,6 +255,7 @@ impl<'a> Judge<'a> {
             && number(&item, "token_generation") != number(key, "token_generation");
         let workspace = text(key, "workspace_id").unwrap_or_default();
         let id = text(key, "key_id").unwrap_or_default();
+        self.removals(workspace).await?;
         if is_of_another_generation
             || self.live.changed_since(workspace, id, self.options.restored_at).await?.is_some()
         {
@@ -232,9 +265,20 @@ impl<'a> Judge<'a> {
     }
 
     /// The removals in a workspace, which are read once.
+    ///
+    /// # Errors
+    ///
+    /// The audit trail of the workspace does not reach back to the restored time, or cannot be read.
     async fn removals(&self, workspace: &str) -> Result<Removals, Failure> {
         if let Some(known) = self.removals.borrow().get(workspace) {
             return Ok(Rc::clone(known));
+        }
+        let restored_at = self.options.restored_at;
+        if !self.options.without_trail && !self.live.has_events_until(workspace, restored_at).await? {
+            let message =
+                format!("the audit trail of workspace {workspace} has no event up to the restored time");
+            return Err(Failure::usage(format!("{message}: it does not say what was revoked since"))
+                .advise("with --without-trail deleted keys work again"));
         }
         let removals = Rc::new(self.live.removals(workspace, self.options.restored_at).await?);
         self.removals.borrow_mut().insert(workspace.to_owned(), Rc::clone(&removals));

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, TableDescription, TableStatus};
-use chrono::{DateTime, SecondsFormat, Utc};
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConditionCheck, KeysAndAttributes, Put, TableDescription, TableStatus, TransactWriteItem,
+};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use keygate_core::audit_event::Action;
 
 use super::judge::Write;
@@ -219,6 +222,27 @@ impl<'a> Live<'a> {
         Ok(None)
     }
 
+    /// Whether a workspace has an event up to the end of the second `time`.
+    pub(super) async fn has_events_until(
+        &self,
+        workspace: &str,
+        time: DateTime<Utc>,
+    ) -> Result<bool, Failure> {
+        let end = event_time(time + TimeDelta::seconds(1));
+        let event = self
+            .client
+            .query()
+            .table_name(&self.activity)
+            .index_name("by_workspace")
+            .key_condition_expression("workspace_id = :workspace AND event < :end")
+            .expression_attribute_values(":workspace", AttributeValue::S(workspace.to_owned()))
+            .expression_attribute_values(":end", AttributeValue::S(end))
+            .scan_index_forward(false)
+            .limit(1);
+        let found = event.send().await.map_err(|error| self.failed(&error))?;
+        Ok(!found.items().is_empty())
+    }
+
     /// The users of a workspace who were removed since `since` and not reinstated, with the times of their removal.
     pub(super) async fn removals(
         &self,
@@ -256,6 +280,9 @@ impl<'a> Live<'a> {
 
     /// Writes an item, unless the live one has changed since it was read. Returns whether it was written.
     pub(super) async fn write(&self, write: Write) -> Result<bool, Failure> {
+        if self.kind.has_credentials() {
+            return self.write_credential(write).await;
+        }
         let Write { item, live } = write;
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let put = match live {
@@ -279,6 +306,59 @@ impl<'a> Live<'a> {
                 Ok(false)
             }
             Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    /// As [`write`](Self::write), on condition that the user is not removed meanwhile.
+    async fn write_credential(&self, Write { item, live }: Write) -> Result<bool, Failure> {
+        let invalid = |error: &dyn std::error::Error| Failure::new(Status::Failed, error.to_string());
+        let user = user_key(
+            text(&item, "workspace_id").unwrap_or_default(),
+            text(&item, "user_id").unwrap_or_default(),
+        );
+        let put = Put::builder().table_name(&self.table).set_item(Some(item));
+        let put = match live {
+            None => put
+                .condition_expression("attribute_not_exists(#key)")
+                .expression_attribute_names("#key", self.kind.key()[0]),
+            Some((attribute, value)) => put
+                .condition_expression("#attribute = :read")
+                .expression_attribute_names("#attribute", attribute)
+                .expression_attribute_values(":read", value),
+        };
+        let is_there = ConditionCheck::builder()
+            .table_name(&self.workspaces)
+            .set_key(Some(user))
+            .condition_expression("attribute_not_exists(removed_at)");
+        let write = self
+            .client
+            .transact_write_items()
+            .transact_items(
+                TransactWriteItem::builder().put(put.build().map_err(|error| invalid(&error))?).build(),
+            )
+            .transact_items(
+                TransactWriteItem::builder()
+                    .condition_check(is_there.build().map_err(|error| invalid(&error))?)
+                    .build(),
+            );
+        let mut attempt = 0;
+        loop {
+            let Err(error) = write.clone().send().await else { return Ok(true) };
+            let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
+                error.as_service_error()
+            else {
+                return Err(self.failed(&error));
+            };
+            let mut codes = cancelled.cancellation_reasons().iter().filter_map(|reason| reason.code());
+            if codes.any(|code| code == "ConditionalCheckFailed") {
+                return Ok(false);
+            }
+            attempt += 1;
+            if attempt == MAX_ATTEMPTS {
+                return Err(self.failed(&error));
+            }
+            // Another transaction had one of the items.
+            tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
         }
     }
 

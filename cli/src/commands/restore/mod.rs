@@ -45,8 +45,8 @@ const SEGMENTS: usize = 4;
     only if their key is there.\n\n\
     The progress is in a file. The same command continues where it stopped.\n\n\
     It takes cloudformation:DescribeStacks; dynamodb:DescribeTable and Scan of the restored table; dynamodb:DescribeTable,\n\
-    BatchGetItem and PutItem of the live one; BatchGetItem of the tables of keys and of workspaces; Query of the indexes of\n\
-    the table of the audit trail.")]
+    BatchGetItem and PutItem of the live one; BatchGetItem of the tables of keys and of workspaces; ConditionCheckItem of the\n\
+    table of workspaces; Query of the indexes of the table of the audit trail.")]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command")]
 pub(crate) struct Restore {
     /// Which table of the stack
@@ -67,6 +67,10 @@ pub(crate) struct Restore {
     /// Keys and legacy keys: write those that were deleted or changed since, too, so that they work again
     #[arg(long)]
     revive: bool,
+    /// Go on where the audit trail does not reach back to the restored time, such as in a stack of another Region: deleted keys
+    /// work again
+    #[arg(long)]
+    without_trail: bool,
     /// File with the progress [default: TABLE.progress, in this folder]
     #[arg(long, value_name = "FILE")]
     progress_file: Option<PathBuf>,
@@ -92,9 +96,12 @@ impl Restore {
         let to = aws.run(live.describe(&live.table))?;
         check_tables(&from, &to)?;
         let restored_at = self.restored_at(&from)?;
-        if let Some(days) = stack.parameter("ActivityRetentionDays").and_then(|days| days.parse().ok())
-            && restored_at < Utc::now() - TimeDelta::days(days)
-        {
+        let days = stack.parameter("ActivityRetentionDays").and_then(|days| days.parse().ok());
+        let days = days.ok_or_else(|| {
+            Failure::new(Status::NotFound, format!("the stack {} has no ActivityRetentionDays", stack.name))
+                .advise("is it a stack of Keygate?")
+        })?;
+        if !self.without_trail && restored_at < Utc::now() - TimeDelta::days(days) {
             return Err(Failure::usage(format!(
                 "the audit trail is kept for {days} days, and does not say what changed since {}",
                 shown(restored_at)
@@ -111,7 +118,7 @@ impl Restore {
             ));
         }
         let of = Restoration {
-            stack: stack.name.clone(),
+            stack: stack.id.clone(),
             table: self.table,
             from: self.from.clone(),
             restored_at,
@@ -133,7 +140,12 @@ impl Restore {
         }
         let progress = Progress::new(from.items, "items");
         progress.begin_with(checkpoint.counts.read);
-        let options = Options { overwrite: self.overwrite, revive: self.revive, restored_at };
+        let options = Options {
+            overwrite: self.overwrite,
+            revive: self.revive,
+            without_trail: self.without_trail,
+            restored_at,
+        };
         let run = Run {
             judge: Judge::new(&live, options),
             live: &live,
@@ -149,10 +161,27 @@ impl Restore {
             .output
             .done(&self.document(restored_at, &checkpoint.counts), &self.sentence(&checkpoint.counts))?;
         checkpoint.remove();
+        if self.table == Table::Keys
+            && !self.dry_run
+            && checkpoint.counts.added + checkpoint.counts.replaced > 0
+        {
+            note(
+                "restore the table workspaces next: until then the removal of a user does not reach these keys",
+            );
+        }
         Ok(())
     }
 
     fn restored_at(&self, from: &Description) -> Result<DateTime<Utc>, Failure> {
+        if let (Some(given), Some(known)) = (self.restored_at, from.restored_at)
+            && given > known
+        {
+            return Err(Failure::usage(format!(
+                "{} was restored to {}, which is before --restored-at",
+                self.from,
+                shown(known)
+            )));
+        }
         let time = self.restored_at.or(from.restored_at).ok_or_else(|| {
             Failure::usage(format!("DynamoDB does not say to which time {} was restored", self.from))
                 .advise("give --restored-at: what changed since then is not undone")
@@ -165,7 +194,7 @@ impl Restore {
 
     fn question(&self, to: &Description) -> String {
         let mut question = format!("Copy items of {} into {}?", self.from, to.name);
-        if self.overwrite || self.revive {
+        if self.overwrite || self.revive || self.without_trail {
             question = format!("{question} Credentials that were revoked since will WORK AGAIN.");
         }
         if self.table == Table::Activity {

@@ -137,6 +137,12 @@ fn compare_keys(restored: &Item, live: &Item) -> Comparison {
         {
             Comparison::LiveIsNewer
         }
+        // A generation never falls, so the live key was changed past Keygate, and tokens that ended work again.
+        std::cmp::Ordering::Equal
+            if number(live, "token_generation") < number(restored, "token_generation") =>
+        {
+            Comparison::LiveIsOlder
+        }
         std::cmp::Ordering::Equal => {
             let is_rehashed = live.get("pepper_version") != restored.get("pepper_version");
             let is_explained = |name: &str| {

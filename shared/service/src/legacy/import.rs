@@ -98,8 +98,10 @@ enum KeyResult {
     },
     /// The key already exists in another workspace, and is left unchanged.
     OtherWorkspace,
-    /// The user was removed from the workspace.
+    /// The user was removed from the workspace, or the user whose key would have been replaced.
     UserRemoved,
+    /// The key existed with other values, and was deleted while the import replaced it. It is not imported again.
+    Deleted,
     /// An earlier copy of the key is in the batch and was not imported.
     Duplicate {
         /// The index of that copy in the batch.
@@ -312,9 +314,15 @@ impl LegacyImporter {
             let hashes: Vec<_> = keys.iter().flat_map(|candidate| &candidate.hashes).collect();
             let stored = self.store.keys.stored(&hashes).await?;
             keys.retain_mut(|candidate| {
+                let was_stored = candidate.imported.replaced.is_some();
                 candidate.make_new();
                 let found = candidate.hashes.iter().find_map(|hash| Some((hash, stored.get(&hash.into())?)));
-                let Some((hash, found)) = found else { return true };
+                let Some((hash, found)) = found else {
+                    if was_stored {
+                        batch.report(candidate.index, KeyResult::Deleted);
+                    }
+                    return !was_stored;
+                };
                 let result = candidate.compared(found, None);
                 if batch.update && matches!(result, KeyResult::OtherValues { .. }) {
                     candidate.replace(hash.clone(), found);
@@ -352,7 +360,7 @@ impl LegacyImporter {
                 return Ok(());
             }
             keys.retain(|candidate| {
-                let is_removed = removed.contains(&candidate.imported.new.record.user_id);
+                let is_removed = candidate.imported.users().any(|user| removed.contains(user));
                 if is_removed {
                     batch.report(candidate.index, KeyResult::UserRemoved);
                 }

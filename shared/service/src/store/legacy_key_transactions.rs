@@ -22,9 +22,9 @@ use crate::store::workspaces::WorkspacesTable;
 /// The maximum number of keys in one import transaction. A transaction has at most 100 items: one is the event, and each key
 /// takes up to two: its own item, and the check that its user is not removed.
 pub const MAX_PER_TRANSACTION: usize = 49;
-/// The maximum number of keys in one import transaction that replaces keys: each takes up to three items, because the end of
-/// the replaced key has an event too.
-pub const MAX_REPLACED: usize = 33;
+/// The maximum number of keys in one import transaction that replaces keys: each takes up to four items, because the end of
+/// the replaced key has an event too, and its user must not be removed either.
+pub const MAX_REPLACED: usize = 24;
 
 /// A key that an import writes.
 #[derive(Debug)]
@@ -33,6 +33,14 @@ pub struct ImportedKey {
     pub new: HashedLegacyKey,
     /// The id and the user of the key that it takes the place of.
     pub replaced: Option<(KeyId, UserId)>,
+}
+
+impl ImportedKey {
+    /// The users who must not be removed.
+    pub fn users(&self) -> impl Iterator<Item = &UserId> {
+        let replaced = self.replaced.as_ref().map(|(_, user)| user);
+        std::iter::once(&self.new.record.user_id).chain(replaced)
+    }
 }
 
 /// The tables of a function that imports or deletes legacy keys.
@@ -116,14 +124,18 @@ impl LegacyStore {
         }
     }
 
-    /// Adds the condition that no user of the keys is removed.
+    /// Adds the condition that no user of the keys is removed. A replaced key of a removed user is about to be deleted, and must not
+    /// work on for another user.
     fn check_users<'a>(
         &self,
         transaction: &mut Transaction<'_>,
         keys: &[&'a ImportedKey],
     ) -> Vec<(ChangeHandle, &'a UserId)> {
-        let records = keys.iter().map(|key| &key.new.record);
-        let users: HashSet<_> = records.map(|record| (&record.workspace_id, &record.user_id)).collect();
+        let users = keys.iter().flat_map(|key| {
+            let workspace = &key.new.record.workspace_id;
+            key.users().map(move |user| (workspace, user))
+        });
+        let users: HashSet<_> = users.collect();
         users
             .into_iter()
             .map(|(workspace, user)| {
