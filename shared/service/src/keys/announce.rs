@@ -58,6 +58,11 @@ pub async fn announce_lifecycle(
     'hours: while hour <= current {
         let mut shards: VecDeque<_> = DueCursor::all_shards().collect();
         while let Some(page) = shards.pop_front() {
+            // Hours without a due key take time too, after a long outage or behind a broken key.
+            if Instant::now() >= stop_at {
+                announced.caught_up = false;
+                break 'hours;
+            }
             let (keys, next) = store.keys.due(hour, now, page).await?;
             let written = work_on_page(keys, stop_at, |due| announce(store, due, now)).await?;
             announced.events += written.results.iter().flatten().sum::<usize>();
