@@ -315,7 +315,10 @@ async fn the_command_names_each_line_that_is_not_in_and_ends_well_only_if_every_
     let expected = [
         (2, "the key is already imported into another workspace"),
         (3, "the key is already imported with other values: user_id, name, scopes"),
-        (4, "user_id must not be a user who was removed from the workspace"),
+        (
+            4,
+            "user_id must not be a user who was removed from the workspace, and the key must not be one of such a user",
+        ),
         (5, "key can never work: it begins or ends with white space, which no header can transport"),
         (6, "key can never work: it begins with this deployment's brand, as its own credentials do"),
         (7, "key can never work: it does not match LegacyPattern"),
@@ -460,7 +463,7 @@ async fn a_batch_is_sent_again_after_a_transient_failure() {
         (
             200,
             ("content-type", "text/xml"),
-            "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><Outputs><member>\
+            "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackId>arn:stack</StackId><Outputs><member>\
              <OutputKey>ImportLegacyKeysFunctionName</OutputKey><OutputValue>f</OutputValue></member></Outputs>\
              <Parameters><member><ParameterKey>LegacyPattern</ParameterKey><ParameterValue>old-.*</ParameterValue>\
              </member></Parameters></member></Stacks></DescribeStacksResult></DescribeStacksResponse>",

@@ -66,7 +66,7 @@ async fn a_throttled_call_of_aws_is_repeated() {
         (
             200,
             XML,
-            "<DescribeStacksResponse><DescribeStacksResult><Stacks><member/></Stacks></DescribeStacksResult>\
+            "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackId>arn:stack</StackId></member></Stacks></DescribeStacksResult>\
              </DescribeStacksResponse>",
         ),
     ];
