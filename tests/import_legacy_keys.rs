@@ -367,7 +367,8 @@ async fn an_update_hands_no_key_of_a_removed_user_on() {
         .table_name(variable("KEYGATE_WORKSPACES_TABLE"))
         .key("workspace_id", AttributeValue::S(workspace.id.clone()))
         .key("entry", AttributeValue::S("USER#gone".to_owned()))
-        .update_expression("SET removed_at = :now")
+        .update_expression("SET removed_at = :now, key_count = if_not_exists(key_count, :none)")
+        .expression_attribute_values(":none", AttributeValue::N("0".to_owned()))
         .expression_attribute_values(":now", AttributeValue::N(Utc::now().timestamp_millis().to_string()));
     mark.send().await.expect("the user can be marked");
     let path = file("jsonl", lines(&[entry(&key, "carol", "new", &["orders:read"])]));
