@@ -214,7 +214,7 @@ mod tests {
             (&[][..], Comparison::Same),
             (&[("revision", "4"), ("disabled_at", "100")], Comparison::LiveIsNewer),
             (&[("revision", "2")], Comparison::LiveIsOlder),
-            // Whoever changes an item past Keygate does not count it.
+            // A change of an item past Keygate leaves the count as it is.
             (&[("scopes", "workspace:admin")], Comparison::LiveIsOlder),
             (&[("hash", "of another secret")], Comparison::LiveIsOlder),
             (&[("previous_hash", "of another secret")], Comparison::LiveIsOlder),
