@@ -362,15 +362,7 @@ async fn an_update_hands_no_key_of_a_removed_user_on() {
     let key = legacy_key();
     imported_as(&workspace, &key, "gone").await;
     // Marked as removed; the function that deletes the keys has not come to this one yet.
-    let mark = dynamodb()
-        .update_item()
-        .table_name(variable("KEYGATE_WORKSPACES_TABLE"))
-        .key("workspace_id", AttributeValue::S(workspace.id.clone()))
-        .key("entry", AttributeValue::S("USER#gone".to_owned()))
-        .update_expression("SET removed_at = :now, key_count = if_not_exists(key_count, :none)")
-        .expression_attribute_values(":none", AttributeValue::N("0".to_owned()))
-        .expression_attribute_values(":now", AttributeValue::N(Utc::now().timestamp_millis().to_string()));
-    mark.send().await.expect("the user can be marked");
+    database::mark_removed(&workspace.id, "gone", true).await;
     let path = file("jsonl", lines(&[entry(&key, "carol", "new", &["orders:read"])]));
     for more in [&["--update", "--dry-run"][..], &["--update"]] {
         let done = import_file(&workspace.id, &path, more).await;
@@ -378,6 +370,7 @@ async fn an_update_hands_no_key_of_a_removed_user_on() {
         assert!(said.contains("line 1: user_id must not be a user who was removed"), "{said}");
     }
     assert_eq!(stored(&workspace).await[0]["user_id"], "gone");
+    database::mark_removed(&workspace.id, "gone", false).await;
     remove(&path);
 }
 

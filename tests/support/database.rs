@@ -409,7 +409,11 @@ pub(crate) async fn mark_removed(workspace: &str, user: &str, removed: bool) {
         .key("entry", AttributeValue::S(format!("USER#{user}")));
     let update = if removed {
         let at = AttributeValue::N(at);
-        update.update_expression("SET removed_at = :at").expression_attribute_values(":at", at)
+        // A user whose keys are all in another table has no entry before.
+        update
+            .update_expression("SET removed_at = :at, key_count = if_not_exists(key_count, :none)")
+            .expression_attribute_values(":at", at)
+            .expression_attribute_values(":none", AttributeValue::N("0".to_owned()))
     } else {
         update.update_expression("REMOVE removed_at")
     };
