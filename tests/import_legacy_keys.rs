@@ -4,17 +4,17 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::cli::{Done, Keygate, assert_document};
-use crate::support::database::{everything, to_json};
+use crate::support::database::{self, everything, string, to_json};
 use crate::support::emulator;
 use crate::support::eventually;
 use crate::support::function::{Function, binary};
-use crate::support::legacy::{LEGACY, counts, import, imported, legacy_key};
-use crate::support::stack::{dynamodb, remember_secret, run_folder, variable};
+use crate::support::legacy::{LEGACY, counts, import, imported, legacy_id, legacy_key};
+use crate::support::stack::{remember_secret, run_folder, variable};
 use crate::support::workspace::{Workspace, text, unique};
 
 /// The legacy keys of a workspace as they are stored.
@@ -372,6 +372,29 @@ async fn an_update_hands_no_key_of_a_removed_user_on() {
     assert_eq!(stored(&workspace).await[0]["user_id"], "gone");
     database::mark_removed(&workspace.id, "gone", false).await;
     remove(&path);
+}
+
+#[tokio::test]
+async fn a_key_that_is_deleted_while_an_update_replaces_it_stays_deleted() {
+    let workspace = Workspace::new().await;
+    let (deleted, replaced) = (legacy_key(), legacy_key());
+    for key in [&deleted, &replaced] {
+        imported_as(&workspace, key, "bob").await;
+    }
+    let id = legacy_id(&workspace, &deleted).await;
+    let function = Function::start("import-legacy-keys", &LEGACY).await;
+    let keys = [&deleted, &replaced].map(|key| entry(key, "carol", "new", &[]));
+    let event = json!({"import": {"workspace_id": workspace.id, "keys": keys, "update": true}});
+    let answer = function.invoke_while(event, async {
+        let path = format!("/legacy-keys/{id}");
+        assert_eq!(workspace.call(Method::DELETE, &path, &workspace.admin).await.status, 204);
+    });
+    let answer = answer.await;
+    let results: Vec<_> = results(&answer).iter().map(|key| string(&key["result"])).collect();
+    assert_eq!(results, ["deleted", "updated"], "{answer}");
+    let left = stored(&workspace).await;
+    assert_eq!(left.iter().map(|key| string(&key["user_id"])).collect::<Vec<_>>(), ["carol"]);
+    assert!(!workspace.accepts(&deleted).await && workspace.accepts(&replaced).await);
 }
 
 #[tokio::test]
