@@ -1,0 +1,142 @@
+//! `keygate smoke`, which says whether a deployed stack works.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use axum::http::StatusCode;
+use keygate_core::credential::contains_credential;
+use serde_json::Value;
+
+use super::scripted::{Response, Scripted, changing};
+use super::{Done, Keygate, assert_document};
+use crate::support::database;
+use crate::support::openapi;
+use crate::support::stack::variable;
+
+/// The checks of a stack that is configured as the local one.
+const CHECKS: [&str; 12] = [
+    "refusals",
+    "keys",
+    "sessions",
+    "leaks",
+    "page",
+    "tokens",
+    "jwts",
+    "users",
+    "legacy keys",
+    "audit trail",
+    "own API",
+    "clean-up",
+];
+
+/// The command, which takes no key. In the emulator the addresses are not those of the outputs.
+fn at(management_url: &str) -> Keygate {
+    Keygate::in_aws()
+        .set("KEYGATE_API_URL", management_url)
+        .set("KEYGATE_OAUTH_URL", &variable("KEYGATE_OAUTH_URL"))
+}
+
+/// Checks that the output of a run has no secret, and that no key of the run's workspace is left.
+async fn assert_clean(done: &Done) {
+    for text in [&done.stdout, &done.stderr] {
+        assert!(!contains_credential(text), "a credential is shown: {text}");
+    }
+    let first = done.stderr.lines().next().expect("a line");
+    let workspace = first.split_once("workspace ").expect("the workspace of the run").1;
+    assert!(workspace.starts_with("smoke-"), "{done:?}");
+    let contents = database::contents(workspace).await;
+    assert!(contents.keys.is_empty() && !contents.events.is_empty(), "{contents:#?}");
+    contents.assert_consistent();
+}
+
+/// The checks with a result.
+fn with_result<'a>(document: &'a Value, result: &str) -> Vec<&'a str> {
+    let items = document["items"].as_array().expect("items");
+    let items = items.iter().filter(|item| item["result"] == result);
+    items.map(|item| item["check"].as_str().expect("a name")).collect()
+}
+
+#[tokio::test]
+async fn a_stack_that_works_passes_with_a_call_of_every_route() {
+    let own = ["KEYGATE_REST_EXAMPLE_URL", "KEYGATE_HTTP_EXAMPLE_URL"];
+    let [rest, http] = own.map(|name| format!("{}/echo", variable(name)));
+    let keygate = at(&variable("KEYGATE_API_URL"));
+    let done = keygate.run(&["smoke", "--call", &rest, "--call", &http, "--json"]).await;
+    let document: Value = serde_json::from_str(done.ok()).expect("JSON");
+    assert_document("smoke", &document).await;
+    assert_eq!(with_result(&document, "passed"), CHECKS, "{document:#}");
+    assert_clean(&done).await;
+
+    let items = document["items"].as_array().expect("items");
+    let called = items.iter().flat_map(|item| item["routes"].as_array().expect("routes"));
+    let called: BTreeSet<_> = called.map(|route| route.as_str().expect("a route").to_owned()).collect();
+    let documented = ["openapi.yaml", "oauth.yaml"].into_iter().flat_map(openapi::routes);
+    let mut documented: BTreeSet<_> = documented.map(|(method, path)| format!("{method} {path}")).collect();
+    assert!(documented.remove("POST /leaks/github"), "only GitHub can sign a report");
+    assert_eq!(called, documented);
+}
+
+#[tokio::test]
+async fn a_stack_that_accepts_a_deleted_key_fails() {
+    let deleted = Mutex::new(None);
+    let accepting = move |method: &str, path: &str, credential: &str, status: StatusCode| {
+        let mut deleted = deleted.lock().expect("no panic");
+        if method == "DELETE"
+            && status == StatusCode::NO_CONTENT
+            && let Some(("", id)) = path.split_once("/api-keys/")
+            && !id.contains('/')
+        {
+            deleted.get_or_insert_with(|| id.to_owned());
+        }
+        let is_deleted = deleted.as_ref().is_some_and(|id| credential.contains(id));
+        if path == "/me" && is_deleted { StatusCode::OK } else { status }
+    };
+    let url = changing(&variable("KEYGATE_API_URL"), accepting).await;
+    let done = at(&url).run(&["smoke"]).await;
+    assert_eq!(done.status, 1, "{done:?}");
+    let lines: Vec<_> = done.stdout.lines().collect();
+    let failed: Vec<_> = lines.iter().filter(|line| line.starts_with("FAILED ")).collect();
+    assert_eq!(failed.len(), 1, "{done:?}");
+    assert!(failed[0].contains(" keys ") && failed[0].contains("a deleted key is still accepted by GET /me"));
+    assert!(lines.iter().any(|line| line.starts_with("not checked  own API ")), "{done:?}");
+    assert!(lines.last().is_some_and(|sum| sum.ends_with("10 passed, 1 failed, 1 not checked.")), "{done:?}");
+    assert!(done.stderr.ends_with("error: the smoke test failed: keys\n"), "{done:?}");
+    assert_clean(&done).await;
+}
+
+/// The responses that are shown have secrets, and the keys that they are of were created.
+#[tokio::test]
+async fn a_response_is_shown_without_its_secret_and_its_key_ends() {
+    let url = changing(&variable("KEYGATE_API_URL"), |_, _, _, status| {
+        if status == StatusCode::CREATED { StatusCode::OK } else { status }
+    });
+    let done = at(&url.await).run(&["smoke", "--json"]).await;
+    assert_eq!(done.status, 1, "{done:?}");
+    let document: Value = serde_json::from_str(&done.stdout).expect("JSON");
+    assert_document("smoke", &document).await;
+    assert_eq!(with_result(&document, "passed"), ["page", "legacy keys", "clean-up"], "{document:#}");
+    assert_eq!(with_result(&document, "not_checked"), ["own API"]);
+    let detail = document["items"][1]["detail"].as_str().expect("a detail");
+    assert!(detail.starts_with("POST /api-keys: 200, expected 201: {"), "{detail}");
+    assert!(detail.contains('\u{2026}') && detail.chars().count() < 400, "{detail}");
+    let failure: Value = serde_json::from_str(done.stderr.lines().last().expect("a line")).expect("JSON");
+    assert_document("error", &failure).await;
+    assert_clean(&done).await;
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_begin_fails_as_other_commands_do_and_makes_no_key() {
+    const WEBSITE: &[Response] = &[(200, ("content-type", "application/json"), "{}")];
+    let url = variable("KEYGATE_API_URL");
+    at(&url).run(&["smoke", "--stack", "no-such-stack"]).await.assert_failed(3, &["does not exist"]);
+    at(&url).set("AWS_ACCESS_KEY_ID", "").run(&["smoke"]).await.assert_failed(4, &["no AWS credentials"]);
+    for (call, told) in [("http://api.example.com", "use https"), ("orders", "is not a URL")] {
+        at(&url).run(&["smoke", "--call", call]).await.assert_failed(2, &[told]);
+    }
+    let unbegun = at("http://127.0.0.1:1").run(&["smoke"]).await;
+    unbegun.assert_failed(5, &["cannot be reached"]);
+    assert!(!unbegun.stderr.contains("workspace smoke-"), "{unbegun:?}");
+    let server = Scripted::start(WEBSITE).await;
+    at(&server.url).run(&["smoke"]).await.assert_failed(1, &["without a credential"]);
+    assert_eq!(server.requests(), ["GET /me"]);
+}
