@@ -4,17 +4,16 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use serde_json::{Value, json};
 
 use crate::cli::{Done, Keygate, assert_document};
-use crate::support::database::{everything, to_json};
+use crate::support::database::{self, everything, to_json};
 use crate::support::emulator;
 use crate::support::eventually;
 use crate::support::function::{Function, binary};
 use crate::support::legacy::{LEGACY, counts, import, imported, legacy_key};
-use crate::support::stack::{dynamodb, remember_secret, run_folder, variable};
+use crate::support::stack::{remember_secret, run_folder, variable};
 use crate::support::workspace::{Workspace, text, unique};
 
 /// The legacy keys of a workspace as they are stored.
