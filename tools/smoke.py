@@ -3,9 +3,9 @@
     smoke.py --stack keygate --examples keygate-examples [--wait MINUTES] [--probe-role]
 
 The first part is `keygate smoke`, which calls every route of the management and OAuth APIs. This part bootstraps a
-workspace of its own, calls the example stack's APIs, and ends every key that it made. Some properties of AWS can be seen
-in a real account only. A table says of each such doubt whether it was confirmed, refuted or not confirmed, with the
-evidence. The exit status is 0 if no call failed and nothing was refuted.
+workspace of its own, calls the example stack's APIs, and ends every key that it made. Some properties of AWS can be
+seen in a real account only. A table says of each such doubt whether it was confirmed, refuted or not confirmed, with
+the evidence. The exit status is 0 if no call failed and nothing was refuted.
 
 --wait is the number of minutes to wait for schedules, and for the end of idle environments. --probe-role makes an IAM
 role for the time of the run, which only the caller can assume and which may read and write items of the table of keys.

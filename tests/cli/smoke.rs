@@ -6,10 +6,12 @@ use std::sync::Mutex;
 use axum::http::StatusCode;
 use keygate_core::credential::contains_credential;
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::scripted::{Response, Scripted, changing};
 use super::{Done, Keygate, assert_document};
 use crate::support::database;
+use crate::support::function::binary;
 use crate::support::openapi;
 use crate::support::stack::variable;
 
@@ -41,12 +43,17 @@ async fn assert_clean(done: &Done) {
     for text in [&done.stdout, &done.stderr] {
         assert!(!contains_credential(text), "a credential is shown: {text}");
     }
-    let first = done.stderr.lines().next().expect("a line");
-    let workspace = first.split_once("workspace ").expect("the workspace of the run").1;
-    assert!(workspace.starts_with("smoke-"), "{done:?}");
-    let contents = database::contents(workspace).await;
+    let contents = database::contents(workspace_of(&done.stderr)).await;
     assert!(contents.keys.is_empty() && !contents.events.is_empty(), "{contents:#?}");
     contents.assert_consistent();
+}
+
+/// The workspace of a run, which the first line of standard error names.
+fn workspace_of(stderr: &str) -> &str {
+    let first = stderr.lines().next().expect("a line");
+    let workspace = first.split_once("workspace ").expect("the workspace of the run").1;
+    assert!(workspace.starts_with("smoke-"), "{stderr}");
+    workspace
 }
 
 /// The checks with a result.
@@ -146,6 +153,28 @@ async fn failed(done: &Done) -> Value {
     let failure: Value = serde_json::from_str(done.stderr.lines().last().expect("a line")).expect("JSON");
     assert_document("error", &failure).await;
     document
+}
+
+#[tokio::test]
+async fn all_keys_of_an_interrupted_run_expire_within_an_hour() {
+    let keygate = at(&variable("KEYGATE_API_URL"));
+    let mut process = keygate.command(&binary("keygate")).arg("smoke").spawn().expect("the command starts");
+    let mut lines = BufReader::new(process.stdout.take().expect("its output")).lines();
+    let first = lines.next_line().await.expect("it writes").expect("a line");
+    assert!(first.starts_with("ok  "), "{first}");
+    let id = process.id().expect("a process").to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().expect("kill").success());
+    let output = process.wait_with_output().await.expect("it ends");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("interrupted\nall keys of the run expire within an hour"), "{said}");
+
+    let contents = database::contents(workspace_of(&said)).await;
+    let latest = chrono::Utc::now().timestamp() + 3_600;
+    assert!(contents.keys.len() >= 3, "the administrator's and two of the first check: {contents:#?}");
+    for key in &contents.keys {
+        assert!(key["expires_at"].as_i64().is_some_and(|expires_at| expires_at <= latest), "{key}");
+    }
 }
 
 #[tokio::test]

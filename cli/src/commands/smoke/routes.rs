@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::call::{Api, Call};
+use super::call::Call;
 use super::run::{Ended, Run};
 
 /// What a route takes.
@@ -99,7 +99,6 @@ pub(super) fn check(run: &mut Run) -> Result<(), Ended> {
 }
 
 fn filled(call: Call, target_id: &str, body: Option<&Value>) -> Call {
-    debug_assert_eq!(call.api, Api::Management);
     let call =
         ["id", "token_id", "session_id"].into_iter().fold(call, |call, name| call.with(name, target_id));
     let call = call.with("user_id", "smoke-stranger");
@@ -133,7 +132,7 @@ fn preflights() -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// The operations of a document of `infra/`, and whether each requires a credential.
+    /// The operations of a document of `infra/`.
     fn documented(document: &str) -> Vec<String> {
         let paths = document.split_once("\npaths:\n").unwrap().1.split_once("\ncomponents:").unwrap().0;
         let (mut path, mut routes) = ("", Vec::new());

@@ -200,7 +200,7 @@ impl Run {
             return Err(self.unexpected(&response, &status.to_string()));
         }
         if response.status.is_success() && call.api != Api::Own {
-            self.called(&call.route);
+            self.routes.insert(call.route.clone());
         }
         Ok(response)
     }
@@ -218,11 +218,6 @@ impl Run {
             return Ok(());
         }
         Err(self.unexpected(&response, &format!("{status} {code}")))
-    }
-
-    /// The route was called with the rights that it takes.
-    fn called(&mut self, route: &str) {
-        self.routes.insert(route.to_owned());
     }
 
     /// The failure of a call with another response than it must have.
