@@ -245,7 +245,8 @@ against-stack:
 	@$(if $(ARGS),,$(E2E) $(IN_TIME))
 	@$(E2E) $(or $(ARGS),--skip whole_run:: --skip story:: --skip $(BY_TTL) --skip $(IN_TIME))
 	@$(if $(ARGS),,$(MAKE) --jobs=2 page-in-browser random-requests)
-	@$(if $(ARGS),,$(PHASE) "smoke test, as of a stack in AWS" $(SMOKE) --probe-role)
+	@$(if $(ARGS),,$(PHASE) "smoke test, as of a stack in AWS" $(SMOKE))
+	@$(if $(ARGS),,$(PHASE) "doubts about AWS, as of a stack in AWS" $(DOUBTS) --probe-role)
 	@$(if $(ARGS),,$(E2E) story::)
 	@$(if $(ARGS),,$(E2E) whole_run::)
 	@$(if $(ARGS),,$(CHECK_ROLES))
@@ -381,9 +382,11 @@ deploy: build merge ## Deploy to the AWS account of your credentials: STACK=keyg
 cli: ## Install keygate, the command of operators, where cargo installs programs: docs/cli.md
 	@cargo install --locked --quiet --path cli --profile operator
 
-SMOKE = $(PYTHON) tools/smoke.py --stack "$(STACK)" --examples "$(EXAMPLES)" --wait "$(WAIT)"
-smoke: setup ## Use a deployed stack and the example stack as clients do, and settle doubts about AWS
+SMOKE = $(or $(CARGO_TARGET_DIR),target)/debug/keygate smoke --stack "$(STACK)"
+DOUBTS = $(PYTHON) tools/smoke.py --stack "$(STACK)" --examples "$(EXAMPLES)" --wait "$(WAIT)"
+smoke: setup ## Check a deployed stack by `keygate smoke`, and settle doubts about AWS with the example stack
 ##. STACK=keygate EXAMPLES=keygate-examples WAIT=10 (minutes) PROBE_ROLE=1; docs/first-deployment.md says what each does
 ##. Of the local stack: set -a; . .local/env; set +a; make smoke
-	@$(PHASE) "build keygate, which makes the first key" cargo build $(LOCKED) --package keygate-cli
-	@$(SMOKE) $(if $(PROBE_ROLE),--probe-role)
+	@$(PHASE) "build keygate" cargo build $(LOCKED) --package keygate-cli
+	@$(SMOKE)
+	@$(DOUBTS) $(if $(PROBE_ROLE),--probe-role)

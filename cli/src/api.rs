@@ -88,16 +88,7 @@ impl ManagementApi {
     /// The URL is not one of an API, or would send the key over the network in clear text.
     pub(crate) fn new(http: Http, url: &str, key: Option<SecretString>) -> Result<Self, Failure> {
         let url = url.trim_end_matches('/');
-        let parsed: http::Uri = url.parse().map_err(|_| not_a_url(url))?;
-        let host = parsed.host().ok_or_else(|| not_a_url(url))?;
-        let is_local = ["localhost", "127.0.0.1", "[::1]"].contains(&host);
-        match parsed.scheme_str() {
-            Some("https") => {}
-            Some("http") if is_local => {}
-            Some("http") => return Err(Failure::usage(format!("{url} is not encrypted: use https"))),
-            _ => return Err(not_a_url(url)),
-        }
-        if parsed.query().is_some() {
+        if check_encrypted(url, not_a_url)?.query().is_some() {
             return Err(not_a_url(url));
         }
         Ok(Self { http, url: url.to_owned(), key })
@@ -260,6 +251,23 @@ impl Failure {
     }
 }
 
+/// The URL, if a credential may be sent to it: by TLS, or on this machine. `otherwise` is the failure for a text that is no URL.
+///
+/// # Errors
+///
+/// It is not a URL, or the credential would go over the network in clear text.
+pub(crate) fn check_encrypted(url: &str, otherwise: fn(&str) -> Failure) -> Result<http::Uri, Failure> {
+    let parsed: http::Uri = url.parse().map_err(|_| otherwise(url))?;
+    let host = parsed.host().ok_or_else(|| otherwise(url))?;
+    let is_local = ["localhost", "127.0.0.1", "[::1]"].contains(&host);
+    match parsed.scheme_str() {
+        Some("https") => Ok(parsed),
+        Some("http") if is_local => Ok(parsed),
+        Some("http") => Err(Failure::usage(format!("{url} is not encrypted: use https"))),
+        _ => Err(otherwise(url)),
+    }
+}
+
 fn not_a_url(url: &str) -> Failure {
     let shown: String = url.chars().filter(|character| !character.is_control()).take(100).collect();
     Failure::usage(format!("`{shown}` is not the URL of a management API")).advise(
@@ -277,7 +285,7 @@ fn read(url: &str, body: &[u8]) -> Result<Value, Failure> {
 }
 
 /// Seconds, the form that Keygate and API Gateway use (RFC 9110, section 10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds))
 }

@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{
-    activity, bootstrap, caller, keys, leaks, legacy, pepper, restore, sessions, tokens, usage, users,
+    activity, bootstrap, caller, keys, leaks, legacy, pepper, restore, sessions, smoke, tokens, usage, users,
 };
 use crate::context::Context;
 use crate::failure::Failure;
@@ -82,6 +82,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Pepper(pepper::Pepper),
     Restore(restore::Restore),
+    Smoke(smoke::Smoke),
     /// Write the completions of a shell
     #[command(after_help = "Example:\n  source <(keygate completions bash)")]
     Completions {
@@ -110,6 +111,7 @@ impl Command {
             Self::Legacy(command) => command.run(context),
             Self::Pepper(command) => command.run(context),
             Self::Restore(command) => command.run(context),
+            Self::Smoke(command) => command.run(context),
             Self::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Arguments::command(), "keygate", &mut script);

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use crate::api::ManagementApi;
 use crate::arguments::Options;
-use crate::aws::AwsAccount;
+use crate::aws::{AwsAccount, Stack};
 use crate::configuration::Settings;
 use crate::failure::Failure;
 use crate::http::Http;
@@ -79,6 +79,20 @@ impl Context {
         AwsAccount::new(self.http.clone(), region, profile)
     }
 
+    /// The connections of all requests.
+    pub(crate) fn http(&self) -> Http {
+        self.http.clone()
+    }
+
+    /// The URL of the management API that is set, else the output of the stack.
+    ///
+    /// # Errors
+    ///
+    /// The stack has no such output.
+    pub(crate) fn url_of(&self, stack: &Stack) -> Result<String, Failure> {
+        self.url_that_is_set().map_or_else(|| stack.output("ApiUrl"), |url| Ok(url.to_owned()))
+    }
+
     /// The name of the stack.
     pub(crate) fn stack(&self) -> &str {
         self.named_stack().unwrap_or(DEFAULT_STACK)
@@ -113,16 +127,20 @@ impl Context {
         self.options.stack.as_deref().or(self.profile.stack.as_deref())
     }
 
-    /// The URL that is set, else the output of the stack that is named.
-    fn url(&self) -> Result<String, Failure> {
+    /// The URL that an option, a variable or the profile sets.
+    fn url_that_is_set(&self) -> Option<&str> {
         // An option or a variable outranks the profile, whichever of the two it sets.
-        let url = match (&self.options.url, &self.options.stack) {
+        match (&self.options.url, &self.options.stack) {
             (Some(url), _) => Some(url),
             (None, Some(_)) => None,
-            (None, None) => self.profile.url.as_ref(),
-        };
-        if let Some(url) = url {
-            return Ok(url.clone());
+            (None, None) => self.profile.url.as_deref(),
+        }
+    }
+
+    /// The URL that is set, else the output of the stack that is named.
+    fn url(&self) -> Result<String, Failure> {
+        if let Some(url) = self.url_that_is_set() {
+            return Ok(url.to_owned());
         }
         if let Some(stack) = self.named_stack() {
             return self.aws()?.stack(stack)?.output("ApiUrl");

@@ -89,7 +89,16 @@ impl Output {
     ///
     /// Standard output cannot be written.
     pub(crate) fn done(self, item: &Value, sentence: &str) -> Result<(), Failure> {
-        if self.json { self.item(item, &[]) } else { line(&self.shown(sentence)) }
+        if self.json { self.item(item, &[]) } else { self.sentence(sentence) }
+    }
+
+    /// A line for people.
+    ///
+    /// # Errors
+    ///
+    /// Standard output cannot be written.
+    pub(crate) fn sentence(self, sentence: &str) -> Result<(), Failure> {
+        line(&self.shown(sentence))
     }
 
     /// One of many things that arrive over time: a line of JSON, or of columns.

@@ -6,6 +6,7 @@ mod failures;
 mod journeys;
 mod output;
 pub(crate) mod scripted;
+mod smoke;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::body::Bytes;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -59,6 +60,35 @@ pub(crate) async fn losing_the_first_response_of(upstream: &str) -> String {
             server.read_exact(&mut [0; 12]).await.expect("the stack responds");
         }
     });
+    url
+}
+
+/// The URL of a proxy before `upstream` that gives responses the status that `change` returns, of the method, the path, the
+/// credential and the status.
+pub(crate) async fn changing(
+    upstream: &str,
+    change: impl Fn(&str, &str, &str, StatusCode) -> StatusCode + Send + Sync + 'static,
+) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let (upstream, client, change) = (upstream.to_owned(), reqwest::Client::new(), Arc::new(change));
+    let router =
+        Router::new().fallback(move |method: Method, uri: Uri, mut headers: HeaderMap, body: Bytes| {
+            headers.remove(header::HOST);
+            let request = client.request(method.clone(), format!("{upstream}{uri}"));
+            let sent = request.headers(headers.clone()).body(body).send();
+            let change = Arc::clone(&change);
+            async move {
+                let response = sent.await.expect("a response of the stack");
+                let credential = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+                let credential = credential.unwrap_or_default();
+                let status = change(method.as_str(), uri.path(), credential, response.status());
+                let mut headers = response.headers().clone();
+                headers.remove(header::TRANSFER_ENCODING);
+                (status, headers, response.bytes().await.expect("a whole response"))
+            }
+        });
+    tokio::spawn(async move { axum::serve(listener, router).await });
     url
 }
 

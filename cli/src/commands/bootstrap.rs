@@ -6,6 +6,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::aws::AwsAccount;
 use crate::commands::{OutputFile, deliver};
 use crate::context::Context;
 use crate::failure::{Failure, Status};
@@ -47,10 +48,7 @@ impl Bootstrap {
         if self.break_glass {
             request["break_glass"] = true.into();
         }
-        let key = aws.invoke(&function, &json!({"bootstrap": request}))?;
-        if !key["key"].is_string() {
-            return Err(refusal(&key));
-        }
+        let key = first_key(&aws, &function, &request)?;
         let sentence = format!(
             "Administrator key {} of {} in workspace {} is created. Use it to create keys with fewer scopes, and delete \
              it once they replace it.",
@@ -60,6 +58,16 @@ impl Bootstrap {
         );
         deliver(context.output, key, "key", &["key"], destination, &sentence)
     }
+}
+
+/// The first key of a workspace, by the function create-key.
+///
+/// # Errors
+///
+/// The function refused, or could not be invoked.
+pub(crate) fn first_key(aws: &AwsAccount, function: &str, request: &Value) -> Result<Value, Failure> {
+    let key = aws.invoke(function, &json!({"bootstrap": request}))?;
+    if key["key"].is_string() { Ok(key) } else { Err(refusal(&key)) }
 }
 
 /// A response of create-key without a key: a problem document, or the error of a failed function.

@@ -9,6 +9,7 @@ pub(crate) mod legacy;
 pub(crate) mod pepper;
 pub(crate) mod restore;
 pub(crate) mod sessions;
+pub(crate) mod smoke;
 pub(crate) mod tokens;
 pub(crate) mod usage;
 pub(crate) mod users;

@@ -1,0 +1,15 @@
+//! The audit trail of the run itself.
+
+use super::call::Call;
+use super::run::{Ended, INDEX, Run};
+
+pub(super) fn check(run: &mut Run) -> Result<(), Ended> {
+    let admin = run.admin();
+    for query in ["", "?actor=smoke-admin", "?action=key.created", "?action=key.bootstrapped"] {
+        run.until(INDEX, &format!("GET /activity{query} is empty"), |run| {
+            let trail = run.expect(&Call::management("GET /activity").query(query).by(&admin), 200)?;
+            Ok(trail.json()["items"].as_array().is_some_and(|events| !events.is_empty()))
+        })?;
+    }
+    Ok(())
+}
