@@ -26,6 +26,20 @@ async fn the_first_key_is_an_administrators() {
 }
 
 #[tokio::test]
+async fn the_first_key_expires_if_that_is_asked_for() {
+    let api = Api::default();
+    let request = |seconds: i64| json!({"workspace_id": unique("test"), "user_id": "alice", "name": "first", "expires_in": seconds});
+    let created = bootstrap(&api, &request(3_600)).await;
+    let time = |member: &str| {
+        let text = created[member].as_str().unwrap_or_else(|| panic!("{member} of {created}"));
+        chrono::DateTime::parse_from_rfc3339(text).expect("a time")
+    };
+    assert_eq!(time("expires_at") - time("created_at"), chrono::TimeDelta::hours(1));
+    let problem = bootstrap(&api, &request(0)).await;
+    assert_eq!(problem["errors"][0]["pointer"], "/expires_in", "{problem}");
+}
+
+#[tokio::test]
 async fn breaking_the_glass_makes_another_administrator_and_is_in_the_trail() {
     let workspace = Workspace::new().await;
     let request =

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -24,7 +25,7 @@ from pathlib import Path
 from botocore.exceptions import ClientError
 
 from deploy import ADMINISTRATOR, ARTIFACTS, STACK, TEMPLATE, Deployment
-from keygate_command import bootstrap, keygate
+from keygate_command import bootstrap, keygate, program
 
 SECOND = "keygate-second"
 TEMPLATE_OBJECT = f"{SECOND}/template.yaml"
@@ -73,6 +74,7 @@ def main() -> int:
     introduce_pepper(deployment, url, key)
 
     take_over(deployment, url, first_key)
+    check(passes_smoke_test(deployment, url), "keygate smoke passes with the parameters that a stack has by default")
 
     resources = physical_ids(deployment, SECOND)
     retained = retained_resources(deployment, resources)
@@ -191,6 +193,22 @@ def take_over(deployment: Deployment, url: str, first_key: str) -> None:
     update(deployment)
     check(not works(url, first_key), "with a pepper of its own it does not")
     remove(deployment, SECOND, first_key)
+
+
+def passes_smoke_test(deployment: Deployment, url: str) -> bool:
+    """Whether `keygate smoke` passes. Without JWTs and an endpoint of --call, two of its checks are not made."""
+    host, _, path = deployment.outputs(SECOND)["OAuthUrl"].partition("://")[2].partition("/")
+    oauth_url = f"{deployment.execute_url()}/{host.partition('.')[0]}/{path}"
+    done = subprocess.run(
+        [program(), "smoke", "--stack", SECOND],
+        env=os.environ | {"KEYGATE_API_URL": url, "KEYGATE_OAUTH_URL": oauth_url},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    print(done.stdout, flush=True)
+    return done.returncode == 0 and done.stdout.rstrip().endswith("10 passed, 0 failed, 2 not checked.")
 
 
 def update(deployment: Deployment, **parameters: str) -> None:

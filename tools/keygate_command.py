@@ -19,11 +19,15 @@ class Refused(Exception):
         self.has_users = error["code"] == "already_bootstrapped"
 
 
+def program() -> str:
+    """The path of the command."""
+    return str(Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug" / "keygate")
+
+
 def keygate(*arguments: str, environment: Mapping[str, str] = os.environ) -> dict:
     """Runs a command, and returns its document. docs/cli.md describes both."""
-    program = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug" / "keygate"
     done = subprocess.run(
-        [str(program), *arguments, "--json"],
+        [program(), *arguments, "--json"],
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -42,11 +46,14 @@ def bootstrap(
     user: str,
     name: str,
     *,
+    lifetime: int | None = None,
     break_glass: bool = False,
     environment: Mapping[str, str] = os.environ,
 ) -> dict:
     """The first administrator key of a workspace, with its `id` and, only this time, the `key` itself."""
     arguments = ["--stack", stack, "--workspace", workspace, "--user-id", user, "--name", name]
+    if lifetime is not None:
+        arguments += ["--expires-in", f"{lifetime}s"]
     if break_glass:
         arguments.append("--break-glass")
     return keygate("bootstrap", *arguments, environment=environment)["item"]

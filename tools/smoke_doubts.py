@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from botocore.exceptions import ClientError
 
 from smoke_calls import works
-from smoke_run import CONFIRMED, REFUTED, UNCONFIRMED, CallFailed, Key, Run, eventually
+from smoke_run import CONFIRMED, REFUTED, REVOCATION_SECONDS, UNCONFIRMED, CallFailed, Key, Run, eventually
 
 # In the description of a function that a run has changed, until the run ends.
 MARK = " (smoke test)"
@@ -31,7 +31,7 @@ def check_refusals(run: Run) -> None:
     """The responses of each kind of API to a missing and to an unknown credential."""
     unknown = run.create_key("smoke-bob", [])
     run.manage("DELETE /api-keys/{id}", 204, run.admin, id=unknown.id)
-    if not eventually(run.revocation_seconds, lambda: not works(run, unknown.text)):
+    if not eventually(REVOCATION_SECONDS, lambda: not works(run, unknown.text)):
         raise CallFailed("a deleted key is still accepted")
     expected = {
         "management": (401, 401, 'Bearer realm="keygate"'),

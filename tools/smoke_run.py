@@ -23,9 +23,12 @@ CONFIRMED, REFUTED, UNCONFIRMED = "confirmed", "refuted", "not confirmed"
 TIMEOUT_SECONDS = 30
 # Every key of a run expires after it, so a run that is killed leaves no key that works for longer.
 LIFETIME_SECONDS = 3600
+# How long the management API, which has no cache, may accept a revoked credential.
+REVOCATION_SECONDS = 15
 
 # A credential: its public part, and its secret.
 CREDENTIAL = re.compile(r"([a-z][a-z0-9]{1,9}_(?:key|tok|ref|ses|cod)_(?:[0-9A-Z]{26}_){1,2})[0-9A-Za-z]{49}")
+JWT = re.compile(r"\beyJ[\w.-]+")
 
 
 class CallFailed(Exception):
@@ -93,7 +96,7 @@ class Run:
 
     def mask(self, text: str) -> str:
         """The text without the secrets of credentials."""
-        return CREDENTIAL.sub(r"\1…", text)
+        return JWT.sub("…", CREDENTIAL.sub(r"\1…", text))
 
     def say(self, text: str) -> None:
         print(self.mask(text), flush=True)
@@ -142,11 +145,6 @@ class Run:
         """How long API Gateway caches the authorizer's responses for the example APIs."""
         return int(self.examples.parameters.get("AuthorizerCacheSeconds", "0"))
 
-    @property
-    def revocation_seconds(self) -> int:
-        """How long a revoked credential may be accepted by the management API, which has no cache in API Gateway."""
-        return 15 + max(self.seconds("CacheSeconds"), self.seconds("StaleIfErrorSeconds"))
-
     # --- Calls ---
 
     def send(
@@ -186,7 +184,8 @@ class Run:
         """The response, which must have this status, and this `code` or `error` in its body."""
         body = response.json()
         if response.status != status or (code and code not in (body.get("code"), body.get("error"))):
-            shown = response.body.decode(errors="replace")[:300]
+            # Masked before it is cut: a part of a secret is not recognised.
+            shown = self.mask(response.body.decode(errors="replace"))[:300]
             raise CallFailed(f"{what}: {response.status}, expected {status} {code}: {shown}")
         return response
 

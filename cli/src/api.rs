@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::failure::{Failure, Status};
+use crate::failure::{Failure, Status, details};
 use crate::http::{Http, is_unsent};
 use crate::retry::{MAX_ATTEMPTS, pause};
 
@@ -201,14 +201,7 @@ impl ManagementApi {
             return self.not_keygate("API Gateway has no such route").of(Status::Usage);
         }
         let mut failure = Failure::new(class, message);
-        let errors = problem["errors"].as_array().map_or(&[][..], Vec::as_slice);
-        failure.details = errors
-            .iter()
-            .map(|error| {
-                let place = error["pointer"].as_str().or(error["parameter"].as_str()).unwrap_or_default();
-                format!("{place}: {}", error["detail"].as_str().unwrap_or_default())
-            })
-            .collect();
+        failure.details = details(&problem);
         failure.code = text("code").map(Into::into);
         failure.request_id = text("request_id").map(Into::into);
         failure.advice = match status {
@@ -251,25 +244,29 @@ impl Failure {
     }
 }
 
-/// The URL, if a credential may be sent to it: by TLS, or on this machine. `otherwise` is the failure for a text that is no URL.
+/// The URL, if a credential may be sent to it: by TLS, or on this machine. `otherwise` makes the failure of a text that is no URL, of
+/// which it gets a part that can be shown.
 ///
 /// # Errors
 ///
 /// It is not a URL, or the credential would go over the network in clear text.
 pub(crate) fn check_encrypted(url: &str, otherwise: fn(&str) -> Failure) -> Result<http::Uri, Failure> {
-    let parsed: http::Uri = url.parse().map_err(|_| otherwise(url))?;
-    let host = parsed.host().ok_or_else(|| otherwise(url))?;
+    let not_a_url = || {
+        let shown: String = url.chars().filter(|character| !character.is_control()).take(100).collect();
+        otherwise(&shown)
+    };
+    let parsed: http::Uri = url.parse().map_err(|_| not_a_url())?;
+    let host = parsed.host().ok_or_else(not_a_url)?;
     let is_local = ["localhost", "127.0.0.1", "[::1]"].contains(&host);
     match parsed.scheme_str() {
         Some("https") => Ok(parsed),
         Some("http") if is_local => Ok(parsed),
         Some("http") => Err(Failure::usage(format!("{url} is not encrypted: use https"))),
-        _ => Err(otherwise(url)),
+        _ => Err(not_a_url()),
     }
 }
 
-fn not_a_url(url: &str) -> Failure {
-    let shown: String = url.chars().filter(|character| !character.is_control()).take(100).collect();
+fn not_a_url(shown: &str) -> Failure {
     Failure::usage(format!("`{shown}` is not the URL of a management API")).advise(
         "it is the stack's output ApiUrl, such as https://abc123.execute-api.eu-west-1.amazonaws.com/v1",
     )

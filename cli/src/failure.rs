@@ -106,3 +106,13 @@ impl fmt::Display for Failure {
         Ok(())
     }
 }
+
+/// The invalid fields of a problem document, one a line.
+pub(crate) fn details(problem: &Value) -> Vec<String> {
+    let errors = problem["errors"].as_array().map_or(&[][..], Vec::as_slice);
+    let detail = |error: &Value| {
+        let place = error["pointer"].as_str().or(error["parameter"].as_str()).unwrap_or_default();
+        format!("{place}: {}", error["detail"].as_str().unwrap_or_default())
+    };
+    errors.iter().map(detail).collect()
+}

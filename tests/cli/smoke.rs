@@ -123,20 +123,39 @@ async fn keys_of_which_the_run_learnt_nothing_end_too() {
     assert_eq!(with_result(&document, "passed"), ["page", "legacy keys", "audit trail", "clean-up"]);
     assert_eq!(with_result(&document, "not_checked"), ["own API"]);
     assert_clean(&done).await;
+
+    // A reader who is gone does not make a success of it.
+    let mut process = at(&url).command(&binary("keygate")).arg("smoke").spawn().expect("the command starts");
+    drop(process.stdout.take());
+    let output = process.wait_with_output().await.expect("it ends");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("error: the smoke test failed: refusals, keys"), "{said}");
+    assert!(database::contents(workspace_of(&said)).await.keys.is_empty());
 }
 
+/// As API Gateway responds if it may not invoke the authorizer.
+const UNDECIDED: &[Response] = &[
+    (401, ("content-type", "application/json"), "{}"),
+    (500, ("content-type", "application/json"), r#"{"message": null}"#),
+];
+
 #[tokio::test]
-async fn a_response_is_shown_without_its_secret() {
+async fn failures_are_shown_without_secrets_and_an_api_that_does_not_decide_is_one() {
     let changed = |_: &str, path: &str, _: &str, status| {
         if path == "/oauth/token" && status == StatusCode::OK { StatusCode::CREATED } else { status }
     };
     let url = changing(&variable("KEYGATE_OAUTH_URL"), changed).await;
     let keygate = at(&variable("KEYGATE_API_URL")).set("KEYGATE_OAUTH_URL", &url);
-    let done = keygate.run(&["smoke", "--json"]).await;
+    let own = Scripted::start(UNDECIDED).await;
+    let done = keygate.run(&["smoke", "--call", &own.url, "--json"]).await;
     let document = failed(&done).await;
-    assert_eq!(with_result(&document, "failed"), ["tokens", "jwts"]);
+    assert_eq!(with_result(&document, "failed"), ["tokens", "jwts", "own API"]);
     for item in document["items"].as_array().expect("items") {
-        if item["result"] == "failed" {
+        if item["check"] == "own API" {
+            let detail = item["detail"].as_str().expect("a detail");
+            assert!(detail.contains(": 500, expected neither 401, 403, 429 nor 5xx"), "{detail}");
+        } else if item["result"] == "failed" {
             let detail = item["detail"].as_str().expect("a detail");
             assert!(detail.starts_with("POST /oauth/token: 201, expected 200: {"), "{detail}");
             assert!(detail.contains('\u{2026}'), "{detail}");
@@ -167,7 +186,7 @@ async fn all_keys_of_an_interrupted_run_expire_within_an_hour() {
     let output = process.wait_with_output().await.expect("it ends");
     let said = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(output.status.code(), Some(130), "{said}");
-    assert!(said.contains("interrupted\nall keys of the run expire within an hour"), "{said}");
+    assert!(said.contains("interrupted\nall API keys of the run expire within an hour"), "{said}");
 
     let contents = database::contents(workspace_of(&said)).await;
     let latest = chrono::Utc::now().timestamp() + 3_600;

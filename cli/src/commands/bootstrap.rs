@@ -7,9 +7,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::aws::AwsAccount;
+use crate::commands::keys::seconds;
 use crate::commands::{OutputFile, deliver};
 use crate::context::Context;
-use crate::failure::{Failure, Status};
+use crate::failure::{Failure, Status, details};
 
 /// Create the first administrator key of a workspace, with AWS credentials
 #[derive(Args)]
@@ -27,6 +28,9 @@ pub(crate) struct Bootstrap {
     /// The name of the key
     #[arg(long, default_value = "first administrator key")]
     name: String,
+    /// When the key expires, as in 8h; by default as late as the deployment allows, or never
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    expires_in: Option<u64>,
     /// Create a key in a workspace that has users, when no administrator key works; the audit trail says so
     #[arg(long)]
     break_glass: bool,
@@ -45,6 +49,9 @@ impl Bootstrap {
         let function = aws.stack(context.stack())?.output("CreateKeyFunctionName")?;
         let destination = self.file.open()?;
         let mut request = json!({"workspace_id": self.workspace, "user_id": self.user_id, "name": self.name});
+        if let Some(seconds) = self.expires_in {
+            request["expires_in"] = seconds.into();
+        }
         if self.break_glass {
             request["break_glass"] = true.into();
         }
@@ -81,14 +88,7 @@ fn refusal(response: &Value) -> Failure {
         _ => Status::Failed,
     };
     let mut failure = Failure::new(status, format!("create-key refused: {reason}"));
-    let errors = response["errors"].as_array().map_or(&[][..], Vec::as_slice);
-    failure.details = errors
-        .iter()
-        .map(|error| {
-            let text = |member: &str| error[member].as_str().unwrap_or_default();
-            format!("{}: {}", text("pointer"), text("detail"))
-        })
-        .collect();
+    failure.details = details(response);
     if code == Some("already_bootstrapped") {
         failure = failure.advise("if no administrator key works, give --break-glass; this is audited");
     }

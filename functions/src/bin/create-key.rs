@@ -34,7 +34,9 @@ async fn main() -> Result<(), Error> {
         Ok(response::key(StatusCode::CREATED, key.revision(), &key))
     };
     let bootstrap = async |request: DirectRequest| {
-        let key = creator.bootstrap(BootstrapKey::parse(request.payload())?, request.now()).await?;
+        let now = request.now();
+        let first = BootstrapKey::parse(request.payload(), creator.settings.max_lifetime, now)?;
+        let key = creator.bootstrap(first, now).await?;
         Ok(response::key(StatusCode::CREATED, key.revision(), &key))
     };
     management::serve_with_direct(&environment, create, bootstrap).await

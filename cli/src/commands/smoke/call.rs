@@ -1,4 +1,4 @@
-//! One call of a run, and its response.
+//! A call of a run, and its response.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, Method, Request, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::run::{Addresses, Ended, Key};
+use super::run::{Addresses, Incomplete, Key};
 
 /// Where a call goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -17,8 +17,8 @@ pub(super) enum Api {
     Own,
 }
 
-/// One call.
-pub(super) struct Call {
+/// A call of a run. It is sent once, and any response is one to look at.
+pub(super) struct SmokeCall {
     pub(super) api: Api,
     /// Such as `GET /api-keys/{id}`, by which reports name the call.
     pub(super) route: String,
@@ -29,7 +29,7 @@ pub(super) struct Call {
     headers: Vec<(HeaderName, String)>,
 }
 
-impl Call {
+impl SmokeCall {
     pub(super) fn management(route: &str) -> Self {
         Self::new(Api::Management, route.to_owned())
     }
@@ -55,7 +55,7 @@ impl Call {
         }
     }
 
-    /// The value of a placeholder of the path, as it stands in the URL.
+    /// The value of a placeholder of the path, already percent-encoded.
     pub(super) fn with(mut self, name: &'static str, value: &str) -> Self {
         self.values.push((name, value.to_owned()));
         self
@@ -106,7 +106,7 @@ impl Call {
     /// # Errors
     ///
     /// A header or the URL has a form that no request can have.
-    pub(super) fn request(&self, addresses: &Addresses) -> Result<Request<Vec<u8>>, Ended> {
+    pub(super) fn request(&self, addresses: &Addresses) -> Result<Request<Vec<u8>>, Incomplete> {
         let (method, path) = self.route.split_once(' ').unwrap_or(("GET", &self.route));
         let path = self
             .values
@@ -131,7 +131,7 @@ impl Call {
             request = request.header(header::CONTENT_TYPE, *content_type);
             body = content.clone().into_bytes();
         }
-        request.body(body).map_err(|error| Ended::failed(format!("{}: no request: {error}", self.route)))
+        request.body(body).map_err(|error| Incomplete::failed(format!("{}: no request: {error}", self.route)))
     }
 }
 
@@ -154,18 +154,18 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// There is none.
-    pub(super) fn text(&self, member: &str) -> Result<String, Ended> {
+    /// The body has no member of this name, or it is not a string.
+    pub(super) fn text(&self, member: &str) -> Result<String, Incomplete> {
         let text = self.json()[member].as_str().map(str::to_owned);
-        text.ok_or_else(|| Ended::failed(format!("{}: the response has no text `{member}`", self.route)))
+        text.ok_or_else(|| Incomplete::failed(format!("{}: the response has no text `{member}`", self.route)))
     }
 
     /// The credential in a member of the body.
     ///
     /// # Errors
     ///
-    /// There is none.
-    pub(super) fn secret(&self, member: &str) -> Result<SecretString, Ended> {
+    /// As [`Self::text`].
+    pub(super) fn secret(&self, member: &str) -> Result<SecretString, Incomplete> {
         self.text(member).map(SecretString::from)
     }
 
@@ -173,9 +173,10 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// There is none.
-    pub(super) fn header(&self, name: &HeaderName) -> Result<&str, Ended> {
+    /// The response has no such header, or it is not text.
+    pub(super) fn header(&self, name: &HeaderName) -> Result<&str, Incomplete> {
         let value = self.headers.get(name).and_then(|value| value.to_str().ok());
-        value.ok_or_else(|| Ended::failed(format!("{}: the response has no header `{name}`", self.route)))
+        value
+            .ok_or_else(|| Incomplete::failed(format!("{}: the response has no header `{name}`", self.route)))
     }
 }

@@ -1,36 +1,43 @@
 //! The end of all keys of a run: its users are removed, and its administrator key deletes itself.
+//!
+//! A removal ends the legacy keys of a user too.
 
-use super::call::Call;
-use super::run::{Ended, REMOVAL, Run};
+use serde_json::Value;
 
-pub(super) fn check(run: &mut Run) -> Result<(), Ended> {
+use super::call::SmokeCall;
+use super::run::{Incomplete, REMOVAL_TIMEOUT, Run};
+
+pub(super) fn check(run: &mut Run) -> Result<(), Incomplete> {
     let ended = end_users(run);
     // Last, and after a failure too.
     let admin = run.admin();
-    let own = Call::management("DELETE /api-keys/{id}").with("id", &run.administrator.id).by(&admin);
+    let own = SmokeCall::management("DELETE /api-keys/{id}").with("id", &run.administrator.id).by(&admin);
     let deleted = run.expect(&own, 204);
     ended.and(deleted.map(|_| ())).map_err(|ended| match ended {
-        Ended::Failed(detail) => Ended::failed(format!(
-            "{detail}. Keys of the workspace {} may be left; they expire within an hour",
+        Incomplete::Failed(detail) => Incomplete::failed(format!(
+            "{detail}. Keys of the workspace {} may be left. API keys expire within an hour, and a legacy key at LegacySunset",
             run.workspace
         )),
-        not_checked @ Ended::NotChecked(_) => not_checked,
+        not_checked @ Incomplete::NotChecked(_) => not_checked,
     })
 }
 
 /// Removes every user of the run, and waits until only the administrator's key is left.
-fn end_users(run: &mut Run) -> Result<(), Ended> {
+fn end_users(run: &mut Run) -> Result<(), Incomplete> {
     let admin = run.admin();
     let mut removed = Ok(());
     for user in run.users.clone() {
-        let call = Call::management("DELETE /users/{user_id}").with("user_id", &user).by(&admin);
+        let call = SmokeCall::management("DELETE /users/{user_id}").with("user_id", &user).by(&admin);
         removed = removed.and(run.expect(&call, 202).map(|_| ()));
     }
     removed?;
-    run.until(REMOVAL, "the keys of removed users are still there", |run| {
+    run.until(REMOVAL_TIMEOUT, "the keys of removed users are still there", |run| {
         let own = run.administrator.id.clone();
-        let list = Call::management("GET /api-keys").query("?limit=100").by(&admin);
-        let listed = run.expect(&list, 200)?.json();
-        Ok(listed["items"].as_array().is_some_and(|keys| keys.iter().all(|key| key["id"] == own.as_str())))
+        let mut all = |route, is_own: &dyn Fn(&Value) -> bool| {
+            let listed =
+                run.expect(&SmokeCall::management(route).query("?limit=100").by(&admin), 200)?.json();
+            Ok::<_, Incomplete>(listed["items"].as_array().is_some_and(|keys| keys.iter().all(is_own)))
+        };
+        Ok(all("GET /api-keys", &|key| key["id"] == own.as_str())? && all("GET /legacy-keys", &|_| false)?)
     })
 }

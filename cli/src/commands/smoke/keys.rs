@@ -4,11 +4,12 @@ use http::header;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use super::call::Call;
-use super::run::{Ended, INDEX, Key, LIFETIME_SECONDS, Run, ensure, new_key, random_hex};
+use super::call::SmokeCall;
+use super::run::{INDEX_TIMEOUT, Incomplete, Key, LIFETIME_SECONDS, Run, ensure, new_key, random_hex};
 
-pub(super) fn check(run: &mut Run) -> Result<(), Ended> {
-    let owner = run.create_key("smoke-bob", &["keys:read", "keys:write", "orders:read"])?;
+pub(super) fn check(run: &mut Run) -> Result<(), Incomplete> {
+    run.needs_two_keys_of_a_user()?;
+    let owner = run.create_key("smoke-owner", &["keys:read", "keys:write", "orders:read"])?;
     see_the_caller(run, &owner)?;
     let key = create(run, &owner)?;
     change(run, &owner, &key)?;
@@ -17,23 +18,23 @@ pub(super) fn check(run: &mut Run) -> Result<(), Ended> {
     end(run, &owner, &key, &secret)
 }
 
-fn see_the_caller(run: &mut Run, owner: &Key) -> Result<(), Ended> {
-    let me = run.expect(&Call::management("GET /me").by(&owner.text), 200)?.json();
+fn see_the_caller(run: &mut Run, owner: &Key) -> Result<(), Incomplete> {
+    let me = run.expect(&SmokeCall::management("GET /me").by(&owner.text), 200)?.json();
     let expected = run.workspace.clone();
-    ensure(me["user_id"] == "smoke-bob" && me["workspace_id"] == expected.as_str(), || {
+    ensure(me["user_id"] == "smoke-owner" && me["workspace_id"] == expected.as_str(), || {
         format!("GET /me: {me}")
     })?;
-    let policy = run.expect(&Call::management("GET /policy").by(&owner.text), 200)?.json();
+    let policy = run.expect(&SmokeCall::management("GET /policy").by(&owner.text), 200)?.json();
     let scopes = policy["scopes"].as_array().map_or(&[][..], Vec::as_slice);
     let may_grant = scopes.iter().any(|scope| scope["name"] == "orders:read");
     ensure(may_grant && policy["may_create_keys"] == true, || format!("GET /policy: {policy}"))
 }
 
 /// Creates a key twice by one `Idempotency-Key`, and tries what must be refused.
-fn create(run: &mut Run, owner: &Key) -> Result<Key, Ended> {
+fn create(run: &mut Run, owner: &Key) -> Result<Key, Incomplete> {
     let once = random_hex(16)?;
     let body = json!({"name": "smoke idempotent", "scopes": ["orders:read"], "expires_in": LIFETIME_SECONDS});
-    let create = || Call::management("POST /api-keys").by(&owner.text);
+    let create = || SmokeCall::management("POST /api-keys").by(&owner.text);
     let created = run.expect(&create().body(&body).idempotency_key(&once), 201)?;
     let repeated = run.expect(&create().body(&body).idempotency_key(&once), 201)?;
     ensure(created.text("key")? == repeated.text("key")?, || {
@@ -49,8 +50,8 @@ fn create(run: &mut Run, owner: &Key) -> Result<Key, Ended> {
     new_key(&created)
 }
 
-fn change(run: &mut Run, owner: &Key, key: &Key) -> Result<(), Ended> {
-    let call = |route| Call::management(route).with("id", &key.id).by(&owner.text);
+fn change(run: &mut Run, owner: &Key, key: &Key) -> Result<(), Incomplete> {
+    let call = |route| SmokeCall::management(route).with("id", &key.id).by(&owner.text);
     let shown = run.expect(&call("GET /api-keys/{id}"), 200)?;
     let tag = shown.header(&header::ETAG)?;
     let change = |body| call("PATCH /api-keys/{id}").body(&body).header(header::IF_MATCH, tag);
@@ -62,12 +63,13 @@ fn change(run: &mut Run, owner: &Key, key: &Key) -> Result<(), Ended> {
     ensure(is_unused, || format!("GET /api-keys/{{id}}/usage of a new key: {usage}"))
 }
 
-fn list(run: &mut Run, owner: &Key) -> Result<(), Ended> {
+fn list(run: &mut Run, owner: &Key) -> Result<(), Incomplete> {
     for query in
-        ["", "?sort=name&limit=1", "?sort=user&user_id=smoke-bob", "?sort=last_used_at&status=unused"]
+        ["", "?sort=name&limit=1", "?sort=user&user_id=smoke-owner", "?sort=last_used_at&status=unused"]
     {
-        run.until(INDEX, &format!("GET /api-keys{query} is empty"), |run| {
-            let listed = run.expect(&Call::management("GET /api-keys").query(query).by(&owner.text), 200)?;
+        run.until(INDEX_TIMEOUT, &format!("GET /api-keys{query} is empty"), |run| {
+            let listed =
+                run.expect(&SmokeCall::management("GET /api-keys").query(query).by(&owner.text), 200)?;
             Ok(listed.json()["items"].as_array().is_some_and(|items| !items.is_empty()))
         })?;
     }
@@ -75,10 +77,11 @@ fn list(run: &mut Run, owner: &Key) -> Result<(), Ended> {
 }
 
 /// Rotates the key with an overlap and without. Returns its last secret.
-fn rotate(run: &mut Run, owner: &Key, key: &Key) -> Result<SecretString, Ended> {
+fn rotate(run: &mut Run, owner: &Key, key: &Key) -> Result<SecretString, Incomplete> {
     let once = random_hex(16)?;
-    let rotate =
-        |body| Call::management("POST /api-keys/{id}/rotate").with("id", &key.id).by(&owner.text).body(&body);
+    let rotate = |body| {
+        SmokeCall::management("POST /api-keys/{id}/rotate").with("id", &key.id).by(&owner.text).body(&body)
+    };
     let with_overlap = || rotate(json!({"overlap_seconds": 600})).idempotency_key(&once);
     let rotated = run.expect(&with_overlap(), 200)?.secret("key")?;
     let repeated = run.expect(&with_overlap(), 200)?.secret("key")?;
@@ -87,7 +90,7 @@ fn rotate(run: &mut Run, owner: &Key, key: &Key) -> Result<SecretString, Ended> 
         "POST /api-keys/{id}/rotate: an idempotent rotation returned another key".to_owned()
     })?;
     for secret in [&key.text, &rotated] {
-        run.expect(&Call::management("GET /me").by(secret), 200)?;
+        run.expect(&SmokeCall::management("GET /me").by(secret), 200)?;
     }
     let last = run.expect(&rotate(json!({})), 200)?.secret("key")?;
     run.until_refused(&key.text, "a secret from before two rotations")?;
@@ -96,12 +99,12 @@ fn rotate(run: &mut Run, owner: &Key, key: &Key) -> Result<SecretString, Ended> 
 }
 
 /// Disables, enables and deletes the key.
-fn end(run: &mut Run, owner: &Key, key: &Key, secret: &SecretString) -> Result<(), Ended> {
-    let call = |route| Call::management(route).with("id", &key.id).by(&owner.text);
+fn end(run: &mut Run, owner: &Key, key: &Key, secret: &SecretString) -> Result<(), Incomplete> {
+    let call = |route| SmokeCall::management(route).with("id", &key.id).by(&owner.text);
     run.expect(&call("PATCH /api-keys/{id}").body(&json!({"disabled": true})), 200)?;
     run.until_refused(secret, "a disabled key")?;
     run.expect(&call("PATCH /api-keys/{id}").body(&json!({"disabled": false})), 200)?;
-    run.until_accepted(secret, "an enabled key")?;
+    run.accepts(secret, "an enabled key")?;
     run.expect(&call("DELETE /api-keys/{id}"), 204)?;
     run.until_refused(secret, "a deleted key")?;
     run.refuse(&call("GET /api-keys/{id}"), 404, "not_found")

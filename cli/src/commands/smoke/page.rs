@@ -2,14 +2,17 @@
 
 use http::header;
 
-use super::call::Call;
-use super::run::{Ended, Run, ensure};
+use super::call::SmokeCall;
+use super::run::{Incomplete, Run, ensure};
 
 /// The web component, which pages of the operator load.
 const COMPONENT: &str = "keygate-keys.js";
 
-pub(super) fn check(run: &mut Run) -> Result<(), Ended> {
-    let page = run.expect(&Call::management("GET /console"), 200)?;
+pub(super) fn check(run: &mut Run) -> Result<(), Incomplete> {
+    if run.stack.parameter("ConsoleEnabled") == Some("false") {
+        return Err(Incomplete::not_checked("the stack has no keys page: ConsoleEnabled is false"));
+    }
+    let page = run.expect(&SmokeCall::management("GET /console"), 200)?;
     let content_type = page.header(&header::CONTENT_TYPE)?;
     ensure(content_type == "text/html; charset=utf-8", || format!("GET /console: {content_type}"))?;
     let policy = page.header(&header::CONTENT_SECURITY_POLICY)?;
@@ -19,7 +22,7 @@ pub(super) fn check(run: &mut Run) -> Result<(), Ended> {
     let text = String::from_utf8_lossy(&page.body);
     let loaded = files(&text);
     ensure(!loaded.is_empty(), || "GET /console: it loads no file".to_owned())?;
-    let file = |name| Call::management("GET /console/{file}").with("file", name);
+    let file = |name| SmokeCall::management("GET /console/{file}").with("file", name);
     for name in loaded.into_iter().chain([COMPONENT]) {
         let loaded = run.expect(&file(name), 200)?;
         let tag = loaded.header(&header::ETAG)?;

@@ -5,27 +5,27 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::run::Ended;
+use super::run::Incomplete;
 use crate::failure::{Failure, Status};
 use crate::output::Output;
 
 /// What a check did.
 pub(super) struct CheckResult {
     pub(super) name: &'static str,
-    pub(super) ended: Result<(), Ended>,
+    pub(super) outcome: Result<(), Incomplete>,
     pub(super) calls: u64,
     pub(super) elapsed: Duration,
-    /// The routes that were called with the rights that they take.
+    /// The routes that had a success in this check.
     pub(super) routes: BTreeSet<String>,
 }
 
 impl CheckResult {
     /// The word of the result in JSON and for people, and its detail.
     fn parts(&self) -> (&'static str, &'static str, Option<&str>) {
-        match &self.ended {
+        match &self.outcome {
             Ok(()) => ("passed", "ok", None),
-            Err(Ended::Failed(detail)) => ("failed", "FAILED", Some(detail)),
-            Err(Ended::NotChecked(reason)) => ("not_checked", "not checked", Some(reason)),
+            Err(Incomplete::Failed(detail)) => ("failed", "FAILED", Some(detail)),
+            Err(Incomplete::NotChecked(reason)) => ("not_checked", "not checked", Some(reason)),
         }
     }
 
@@ -76,14 +76,22 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// A check failed, or standard output cannot be written.
-    pub(super) fn end(self) -> Result<(), Failure> {
+    /// Standard output cannot be written.
+    pub(super) fn end(&self) -> Result<(), Failure> {
         if self.output.json {
             let items: Vec<_> = self.results.iter().map(CheckResult::to_json).collect();
-            self.output.list(&[], &items, false)?;
+            self.output.list(&[], &items, false)
         } else {
-            self.output.sentence(&self.sum())?;
+            self.output.sentence(&self.sum())
         }
+    }
+
+    /// Whether the stack passed.
+    ///
+    /// # Errors
+    ///
+    /// A check failed.
+    pub(super) fn verdict(&self) -> Result<(), Failure> {
         let failed = self.named("failed");
         if failed.is_empty() {
             return Ok(());
@@ -112,14 +120,14 @@ impl Report {
 mod tests {
     use super::*;
 
-    fn result(name: &'static str, ended: Result<(), Ended>) -> CheckResult {
+    fn result(name: &'static str, outcome: Result<(), Incomplete>) -> CheckResult {
         let routes = BTreeSet::from(["GET /me".to_owned()]);
-        CheckResult { name, ended, calls: 12, elapsed: Duration::from_millis(1_234), routes }
+        CheckResult { name, outcome, calls: 12, elapsed: Duration::from_millis(1_234), routes }
     }
 
     #[test]
     fn each_result_has_a_line_and_a_document() {
-        let failed = result("keys", Err(Ended::failed("GET /me: 500, expected 200: {}")));
+        let failed = result("keys", Err(Incomplete::failed("GET /me: 500, expected 200: {}")));
         assert_eq!(
             failed.line(),
             "FAILED       keys           12 calls    1.2 s  GET /me: 500, expected 200: {}"
@@ -135,13 +143,13 @@ mod tests {
     #[test]
     fn a_failed_check_fails_the_command_and_one_that_was_not_made_does_not() {
         let mut report = Report::new(Output::new(true));
-        report.add(result("legacy keys", Err(Ended::not_checked("LegacySunset is empty")))).unwrap();
+        report.add(result("legacy keys", Err(Incomplete::not_checked("LegacySunset is empty")))).unwrap();
         report.add(result("page", Ok(()))).unwrap();
         assert_eq!(report.sum(), "24 calls in 2.5 s: 1 passed, 0 failed, 1 not checked.");
-        report.end().unwrap();
+        report.verdict().unwrap();
         let mut report = Report::new(Output::new(true));
-        report.add(result("keys", Err(Ended::failed("no")))).unwrap();
-        let failure = report.end().unwrap_err();
+        report.add(result("keys", Err(Incomplete::failed("no")))).unwrap();
+        let failure = report.verdict().unwrap_err();
         assert_eq!(
             (failure.status, failure.message.as_str()),
             (Status::Failed, "the smoke test failed: keys")

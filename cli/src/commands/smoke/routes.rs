@@ -1,14 +1,15 @@
-//! Every route of both APIs with what it takes, and the check that each refuses callers who lack it.
+//! Every route of both APIs with what it requires, and the check that each refuses callers who lack it.
 
+use http::header;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::call::Call;
-use super::run::{Ended, Run};
+use super::call::SmokeCall;
+use super::run::{Incomplete, Run, ensure};
 
-/// What a route takes.
+/// What a route requires of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Takes {
+enum Requirement {
     /// Nothing of a caller. It is not for pages of other origins.
     Nothing,
     /// A credential in its body, and no caller.
@@ -19,10 +20,10 @@ enum Takes {
     Scope,
 }
 
-use Takes::{Body, Credential, Nothing, Scope};
+use Requirement::{Body, Credential, Nothing, Scope};
 
 /// The routes of the management API. All but those that take `Nothing` have a preflight (`OPTIONS`) too.
-const MANAGEMENT: [(&str, Takes); 26] = [
+const MANAGEMENT: [(&str, Requirement); 26] = [
     ("POST /api-keys", Scope),
     ("GET /api-keys", Scope),
     ("GET /api-keys/{id}", Scope),
@@ -52,7 +53,7 @@ const MANAGEMENT: [(&str, Takes); 26] = [
 ];
 
 /// The routes of the OAuth API.
-const OAUTH: [(&str, Takes); 6] = [
+const OAUTH: [(&str, Requirement); 6] = [
     ("POST /oauth/token", Credential),
     ("POST /oauth/revoke", Body),
     ("POST /oauth/introspect", Scope),
@@ -68,37 +69,54 @@ struct Callers {
 }
 
 /// Every route refuses a caller without a credential and one without scopes, and answers preflights.
-pub(super) fn check(run: &mut Run) -> Result<(), Ended> {
+pub(super) fn check(run: &mut Run) -> Result<(), Incomplete> {
     let weak = run.create_key("smoke-weak", &[])?;
-    let target = run.create_key("smoke-bob", &["orders:read"])?;
+    let target = run.create_key("smoke-target", &["orders:read"])?;
     let callers = Callers { weak: weak.text.clone(), target_id: target.id };
-    for (route, takes) in MANAGEMENT {
-        let call = || filled(Call::management(route), &callers.target_id, body(route).as_ref());
-        if matches!(takes, Credential | Scope) {
+    for (route, requirement) in MANAGEMENT {
+        let call = || filled(SmokeCall::management(route), &callers.target_id, body(route).as_ref());
+        if matches!(requirement, Credential | Scope) {
             run.refuse(&call(), 401, "unauthorized")?;
         }
-        if takes == Scope {
+        if requirement == Scope {
             run.refuse(&call().by(&callers.weak), 403, "insufficient_scope")?;
         }
     }
-    for preflight in preflights() {
-        let call = filled(Call::management(&preflight), &callers.target_id, None);
-        run.expect(&call, 204)?;
-    }
+    check_preflights(run, &callers)?;
     let form = [("grant_type", "client_credentials"), ("token", "none")];
-    for (route, takes) in OAUTH {
-        if matches!(takes, Credential | Scope) {
-            run.refuse(&Call::oauth(route).form(&form), 401, "invalid_client")?;
+    for (route, requirement) in OAUTH {
+        if matches!(requirement, Credential | Scope) {
+            run.refuse(&SmokeCall::oauth(route).form(&form), 401, "invalid_client")?;
         }
-        if takes == Scope {
-            run.refuse(&Call::oauth(route).form(&form).by_client(&weak), 403, "insufficient_scope")?;
+        if requirement == Scope {
+            run.refuse(&SmokeCall::oauth(route).form(&form).by_client(&weak), 403, "insufficient_scope")?;
         }
     }
-    run.expect(&Call::management("GET /me").by(&callers.weak), 200)?;
+    run.expect(&SmokeCall::management("GET /me").by(&callers.weak), 200)?;
     Ok(())
 }
 
-fn filled(call: Call, target_id: &str, body: Option<&Value>) -> Call {
+/// Every preflight allows an origin that the stack lists. A stack that lists none answers no preflight.
+fn check_preflights(run: &mut Run, callers: &Callers) -> Result<(), Incomplete> {
+    let origins = run.stack.parameter("CorsAllowOrigins").unwrap_or_default();
+    let listed = origins.split(',').next().unwrap_or_default().to_owned();
+    let origin = if listed.starts_with("http") { listed.as_str() } else { "https://app.example.com" };
+    for route in preflights() {
+        let call = filled(SmokeCall::management(&route), &callers.target_id, None)
+            .header(header::ORIGIN, origin)
+            .header(header::ACCESS_CONTROL_REQUEST_METHOD, "GET");
+        if listed.is_empty() {
+            run.refuse(&call, 404, "not_found")?;
+            continue;
+        }
+        let response = run.expect(&call, 204)?;
+        let allowed = response.header(&header::ACCESS_CONTROL_ALLOW_ORIGIN)?;
+        ensure(allowed == listed, || format!("{route}: it allows the origin {allowed} instead of {listed}"))?;
+    }
+    Ok(())
+}
+
+fn filled(call: SmokeCall, target_id: &str, body: Option<&Value>) -> SmokeCall {
     let call =
         ["id", "token_id", "session_id"].into_iter().fold(call, |call, name| call.with(name, target_id));
     let call = call.with("user_id", "smoke-stranger");
@@ -120,7 +138,7 @@ fn body(route: &str) -> Option<Value> {
 
 /// The routes of preflights, each path once.
 fn preflights() -> Vec<String> {
-    let with_preflight = MANAGEMENT.iter().filter(|(_, takes)| *takes != Nothing);
+    let with_preflight = MANAGEMENT.iter().filter(|(_, requirement)| *requirement != Nothing);
     let paths = with_preflight.filter_map(|(route, _)| Some(route.split_once(' ')?.1));
     let mut routes: Vec<_> = paths.map(|path| format!("OPTIONS {path}")).collect();
     routes.sort();
@@ -149,7 +167,7 @@ mod tests {
         routes
     }
 
-    fn listed(table: &[(&str, Takes)], others: Vec<String>) -> Vec<String> {
+    fn listed(table: &[(&str, Requirement)], others: Vec<String>) -> Vec<String> {
         let mut routes: Vec<_> = table.iter().map(|(route, _)| (*route).to_owned()).chain(others).collect();
         routes.sort();
         routes

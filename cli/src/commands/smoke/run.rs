@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use chrono::{TimeDelta, Utc};
 use http::StatusCode;
 use keygate_core::error::chain;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::call::{Api, Call, Response};
+use super::call::{Api, Response, SmokeCall};
 use super::report::CheckResult;
 use crate::api::retry_after;
 use crate::aws::{AwsAccount, Stack};
@@ -21,11 +20,11 @@ use crate::retry::{MAX_ATTEMPTS, pause};
 /// How long each key of a run lives, in seconds. A run that is killed leaves no key that works for longer.
 pub(super) const LIFETIME_SECONDS: i64 = 3_600;
 /// How long a change may take to be seen in an index of a list.
-pub(super) const INDEX: Duration = Duration::from_secs(15);
+pub(super) const INDEX_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the background work for a removed user may take.
-pub(super) const REMOVAL: Duration = Duration::from_mins(3);
-/// How long a revocation may take, without what the stack's parameters add.
-const REVOCATION_SECONDS: u64 = 15;
+pub(super) const REMOVAL_TIMEOUT: Duration = Duration::from_mins(3);
+/// How long a revocation may take where there is no cache.
+const REVOCATION_TIMEOUT: Duration = Duration::from_secs(15);
 /// The pause between two attempts of something that is waited for.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How much of a response is shown, in characters.
@@ -34,18 +33,18 @@ const SHOWN: usize = 300;
 const SECRET_LENGTH: usize = 40;
 
 /// A check. It returns at the first call that has another response than it must have.
-pub(super) type Check = fn(&mut Run) -> Result<(), Ended>;
+pub(super) type Check = fn(&mut Run) -> Result<(), Incomplete>;
 
 /// Why a check ended before all of it was done.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(super) enum Incomplete {
     /// The stack does something else than it must.
     Failed(String),
     /// The stack is not configured for it, or the caller lacks a right in AWS.
     NotChecked(String),
 }
 
-impl Ended {
+impl Incomplete {
     pub(super) fn failed(detail: impl Into<String>) -> Self {
         Self::Failed(detail.into())
     }
@@ -55,10 +54,10 @@ impl Ended {
     }
 }
 
-/// A refusal of AWS is about the caller's rights, not about the stack.
-impl From<Failure> for Ended {
+/// A permission that the caller lacks is no failure of the stack.
+impl From<Failure> for Incomplete {
     fn from(failure: Failure) -> Self {
-        if failure.status == Status::Refused {
+        if failure.code.as_deref().is_some_and(|code| code.starts_with("AccessDenied")) {
             Self::NotChecked(failure.to_string())
         } else {
             Self::Failed(failure.to_string())
@@ -70,9 +69,9 @@ impl From<Failure> for Ended {
 ///
 /// # Errors
 ///
-/// It does not hold.
-pub(super) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), Ended> {
-    if holds { Ok(()) } else { Err(Ended::Failed(otherwise())) }
+/// It does not hold, as `otherwise` says.
+pub(super) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), Incomplete> {
+    if holds { Ok(()) } else { Err(Incomplete::Failed(otherwise())) }
 }
 
 /// The addresses that a run calls.
@@ -149,13 +148,13 @@ impl Run {
     pub(super) fn measure(&mut self, name: &'static str, check: Check) -> CheckResult {
         (self.calls, self.routes) = (0, BTreeSet::new());
         let started_at = Instant::now();
-        let mut ended = check(self);
-        if let Err(Ended::Failed(detail) | Ended::NotChecked(detail)) = &mut ended {
+        let mut outcome = check(self);
+        if let Err(Incomplete::Failed(detail) | Incomplete::NotChecked(detail)) = &mut outcome {
             *detail = self.masked(detail);
         }
         CheckResult {
             name,
-            ended,
+            outcome,
             calls: self.calls,
             elapsed: started_at.elapsed(),
             routes: std::mem::take(&mut self.routes),
@@ -169,13 +168,14 @@ impl Run {
     /// # Errors
     ///
     /// There was no response.
-    pub(super) fn send(&mut self, call: &Call) -> Result<Response, Ended> {
+    pub(super) fn send(&mut self, call: &SmokeCall) -> Result<Response, Incomplete> {
         for attempt in 1.. {
             self.calls += 1;
             let request = call.request(&self.addresses)?;
             let response = self.http.send(request);
-            let response = response
-                .map_err(|error| Ended::failed(format!("{}: no response: {}", call.route, chain(&error))))?;
+            let response = response.map_err(|error| {
+                Incomplete::failed(format!("{}: no response: {}", call.route, chain(&error)))
+            })?;
             let (head, body) = response.into_parts();
             let is_throttled = head.status == StatusCode::TOO_MANY_REQUESTS && attempt < MAX_ATTEMPTS;
             if is_throttled
@@ -193,8 +193,8 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// It has another one.
-    pub(super) fn expect(&mut self, call: &Call, status: u16) -> Result<Response, Ended> {
+    /// The response has another status, or none arrived.
+    pub(super) fn expect(&mut self, call: &SmokeCall, status: u16) -> Result<Response, Incomplete> {
         let response = self.send(call)?;
         if response.status.as_u16() != status {
             return Err(self.unexpected(&response, &status.to_string()));
@@ -209,8 +209,8 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// It had another response.
-    pub(super) fn refuse(&mut self, call: &Call, status: u16, code: &str) -> Result<(), Ended> {
+    /// The response is another one, or none arrived.
+    pub(super) fn refuse(&mut self, call: &SmokeCall, status: u16, code: &str) -> Result<(), Incomplete> {
         let response = self.send(call)?;
         let body = response.json();
         // Problems of the management API have a `code`, and errors of the OAuth API an `error`.
@@ -221,11 +221,11 @@ impl Run {
     }
 
     /// The failure of a call with another response than it must have.
-    pub(super) fn unexpected(&self, response: &Response, expected: &str) -> Ended {
+    pub(super) fn unexpected(&self, response: &Response, expected: &str) -> Incomplete {
         // Masked before it is cut: a part of a secret could not be recognised.
         let body = self.masked(&String::from_utf8_lossy(&response.body));
         let shown: String = body.chars().take(SHOWN).collect();
-        Ended::failed(format!(
+        Incomplete::failed(format!(
             "{}: {}, expected {expected}: {shown}",
             response.route,
             response.status.as_u16()
@@ -244,14 +244,26 @@ impl Run {
     /// # Errors
     ///
     /// It is not created.
-    pub(super) fn create_key(&mut self, user_id: &str, scopes: &[&str]) -> Result<Key, Ended> {
+    pub(super) fn create_key(&mut self, user_id: &str, scopes: &[&str]) -> Result<Key, Incomplete> {
         self.users.insert(user_id.to_owned());
         let name = format!("smoke {}", random_hex(4)?);
         let body =
             json!({"name": name, "user_id": user_id, "scopes": scopes, "expires_in": LIFETIME_SECONDS});
-        let call = Call::management("POST /api-keys").by(&self.administrator.text).body(&body);
+        let call = SmokeCall::management("POST /api-keys").by(&self.administrator.text).body(&body);
         let created = self.expect(&call, 201)?;
         new_key(&created)
+    }
+
+    /// Ends a check for which a user needs two keys, if the stack allows a user one.
+    ///
+    /// # Errors
+    ///
+    /// The stack allows one.
+    pub(super) fn needs_two_keys_of_a_user(&self) -> Result<(), Incomplete> {
+        if self.stack.parameter("KeysPerUser") == Some("1") {
+            return Err(Incomplete::not_checked("a user may have one key: KeysPerUser is 1"));
+        }
+        Ok(())
     }
 
     /// Whether the management API accepts a credential.
@@ -259,8 +271,8 @@ impl Run {
     /// # Errors
     ///
     /// It neither accepts nor refuses it.
-    pub(super) fn works(&mut self, credential: &SecretString) -> Result<bool, Ended> {
-        let response = self.send(&Call::management("GET /me").by(credential))?;
+    pub(super) fn works(&mut self, credential: &SecretString) -> Result<bool, Incomplete> {
+        let response = self.send(&SmokeCall::management("GET /me").by(credential))?;
         match response.status {
             StatusCode::OK => Ok(true),
             StatusCode::UNAUTHORIZED => Ok(false),
@@ -284,8 +296,8 @@ impl Run {
         &mut self,
         within: Duration,
         otherwise: &str,
-        mut holds: impl FnMut(&mut Self) -> Result<bool, Ended>,
-    ) -> Result<(), Ended> {
+        mut holds: impl FnMut(&mut Self) -> Result<bool, Incomplete>,
+    ) -> Result<(), Incomplete> {
         let deadline = Instant::now() + within;
         while !holds(self)? {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -295,31 +307,30 @@ impl Run {
         Ok(())
     }
 
-    /// Waits until a revoked credential is refused, as long as the caches of the stack allow.
+    /// Waits until the management API, which has no cache, refuses a revoked credential.
     ///
     /// # Errors
     ///
     /// It is still accepted.
-    pub(super) fn until_refused(&mut self, credential: &SecretString, what: &str) -> Result<(), Ended> {
+    pub(super) fn until_refused(&mut self, credential: &SecretString, what: &str) -> Result<(), Incomplete> {
         let otherwise = format!("{what} is still accepted by GET /me");
-        self.until(self.revocation(), &otherwise, |run| Ok(!run.works(credential)?))
+        self.until(REVOCATION_TIMEOUT, &otherwise, |run| Ok(!run.works(credential)?))
     }
 
-    /// Waits until a credential is accepted that was refused before.
+    /// Checks that a credential is accepted, so that its refusal afterwards shows something.
     ///
     /// # Errors
     ///
-    /// It is still refused.
-    pub(super) fn until_accepted(&mut self, credential: &SecretString, what: &str) -> Result<(), Ended> {
-        let otherwise = format!("{what} is still refused by GET /me");
-        self.until(self.revocation(), &otherwise, |run| run.works(credential))
+    /// It is refused.
+    pub(super) fn accepts(&mut self, credential: &SecretString, what: &str) -> Result<(), Incomplete> {
+        let is_accepted = self.works(credential)?;
+        ensure(is_accepted, || format!("{what} is refused by GET /me"))
     }
 
-    /// How long a revoked credential may be accepted, where API Gateway has no cache.
-    pub(super) fn revocation(&self) -> Duration {
-        let seconds = |name: &str| self.stack.parameter(name).and_then(|value| value.parse::<u64>().ok());
-        let seconds = seconds("CacheSeconds").max(seconds("StaleIfErrorSeconds")).unwrap_or_default();
-        Duration::from_secs(REVOCATION_SECONDS + seconds)
+    /// How long an API of the operator may accept a revoked credential, if API Gateway has no cache before it.
+    pub(super) fn revocation_of_apis(&self) -> Duration {
+        let seconds = self.stack.parameter("CacheSeconds").and_then(|value| value.parse().ok());
+        REVOCATION_TIMEOUT + Duration::from_secs(seconds.unwrap_or_default())
     }
 
     // --- Reports ---
@@ -335,15 +346,10 @@ impl Run {
 ///
 /// # Errors
 ///
-/// It has none.
-pub(super) fn new_key(response: &Response) -> Result<Key, Ended> {
+/// The body has no `id` or no `key`.
+pub(super) fn new_key(response: &Response) -> Result<Key, Incomplete> {
     Key::of(&response.json())
-        .ok_or_else(|| Ended::failed(format!("{}: no key in the response", response.route)))
-}
-
-/// When the keys of the run expire.
-pub(super) fn expiry() -> String {
-    (Utc::now() + TimeDelta::seconds(LIFETIME_SECONDS)).format("%Y-%m-%dT%H:%M:%SZ").to_string()
+        .ok_or_else(|| Incomplete::failed(format!("{}: no key in the response", response.route)))
 }
 
 /// Random bytes as a text.
@@ -413,10 +419,13 @@ mod tests {
     }
 
     #[test]
-    fn a_right_that_the_caller_lacks_in_aws_is_no_failure_of_the_stack() {
-        let refused = Failure::new(Status::Refused, "AccessDenied");
-        assert!(matches!(Ended::from(refused), Ended::NotChecked(_)));
-        let failed = Failure::new(Status::Unavailable, "no response");
-        assert!(matches!(Ended::from(failed), Ended::Failed(_)));
+    fn a_permission_that_the_caller_lacks_in_aws_is_no_failure_of_the_stack() {
+        let of_code = |code: &str| {
+            let mut failure = Failure::new(Status::Refused, "Lambda refused");
+            failure.code = Some(code.into());
+            Incomplete::from(failure)
+        };
+        assert!(matches!(of_code("AccessDeniedException"), Incomplete::NotChecked(_)));
+        assert!(matches!(of_code("ExpiredToken"), Incomplete::Failed(_)));
     }
 }

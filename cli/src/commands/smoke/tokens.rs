@@ -5,33 +5,40 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::call::Call;
-use super::run::{Ended, Key, Run, ensure};
+use super::call::SmokeCall;
+use super::run::{Incomplete, Key, Run, ensure};
+
+/// A part of the check, with a key of its own.
+type Part = fn(&mut Run, &Key) -> Result<(), Incomplete>;
 
 const GRANT: (&str, &str) = ("grant_type", "client_credentials");
 
-pub(super) fn check(run: &mut Run) -> Result<(), Ended> {
-    let metadata = run.expect(&Call::oauth("GET /.well-known/oauth-authorization-server"), 200)?.json();
+pub(super) fn check(run: &mut Run) -> Result<(), Incomplete> {
+    let metadata = run.expect(&SmokeCall::oauth("GET /.well-known/oauth-authorization-server"), 200)?.json();
     ensure(metadata["token_endpoint"].is_string(), || format!("the metadata of the OAuth API: {metadata}"))?;
-    let key =
-        run.create_key("smoke-bob", &["orders:read", "orders:write", "keys:write", "tokens:introspect"])?;
+    // Not one key for all parts, because a stack can allow a key two tokens.
+    let parts: [Part; 4] = [introspect, refresh, revoke, list];
+    for part in parts {
+        let key = run.create_key("smoke-client", &["orders:read", "keys:write", "tokens:introspect"])?;
+        part(run, &key)?;
+        let admin = run.admin();
+        let end = SmokeCall::management("DELETE /api-keys/{id}").with("id", &key.id).by(&admin);
+        run.expect(&end, 204)?;
+    }
+    Ok(())
+}
+
+fn token(form: &[(&str, &str)]) -> SmokeCall {
+    SmokeCall::oauth("POST /oauth/token").form(form)
+}
+
+fn introspection(form: &[(&str, &str)]) -> SmokeCall {
+    SmokeCall::oauth("POST /oauth/introspect").form(form)
+}
+
+fn introspect(run: &mut Run, key: &Key) -> Result<(), Incomplete> {
     let wrong = Key { id: key.id.clone(), text: format!("{}!", key.text.expose_secret()).into() };
     run.refuse(&token(&[GRANT]).by_client(&wrong), 401, "invalid_client")?;
-    introspect(run, &key)?;
-    refresh(run, &key)?;
-    revoke(run, &key)?;
-    list(run, &key)
-}
-
-fn token(form: &[(&str, &str)]) -> Call {
-    Call::oauth("POST /oauth/token").form(form)
-}
-
-fn introspection(form: &[(&str, &str)]) -> Call {
-    Call::oauth("POST /oauth/introspect").form(form)
-}
-
-fn introspect(run: &mut Run, key: &Key) -> Result<(), Ended> {
     let issued = run.expect(&token(&[GRANT, ("scope", "orders:read")]).by_client(key), 200)?;
     let access_token = issued.secret("access_token")?;
     let asked = ("token", access_token.expose_secret());
@@ -44,13 +51,14 @@ fn introspect(run: &mut Run, key: &Key) -> Result<(), Ended> {
 }
 
 /// Refreshes a token. A refresh token that is used twice ends all tokens of its family, unless the stack allows a repetition.
-fn refresh(run: &mut Run, key: &Key) -> Result<(), Ended> {
+fn refresh(run: &mut Run, key: &Key) -> Result<(), Incomplete> {
     let issued = run.expect(&token(&offline("orders:read offline_access")).by_client(key), 200)?;
     run.refuse(&token(&offline("orders:delete")).by_client(key), 400, "invalid_scope")?;
     let refresh_token = issued.secret("refresh_token")?;
     let renewal = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose_secret())];
     let renewed = run.expect(&token(&renewal), 200)?.secret("access_token")?;
     if run.stack.parameter("RefreshReuseSeconds").is_none_or(|seconds| seconds == "0") {
+        run.accepts(&renewed, "the token of a refresh token that was used once")?;
         run.refuse(&token(&renewal), 400, "invalid_grant")?;
         run.until_refused(&renewed, "a token of a refresh token that was used twice")?;
     }
@@ -61,45 +69,52 @@ fn offline(scope: &str) -> [(&str, &str); 3] {
     [GRANT, ("scope", scope), ("expires_in", "600")]
 }
 
-fn revoke(run: &mut Run, key: &Key) -> Result<(), Ended> {
+fn revoke(run: &mut Run, key: &Key) -> Result<(), Incomplete> {
     let access_token = run.expect(&token(&[GRANT]).by_client(key), 200)?.secret("access_token")?;
-    run.expect(&Call::management("GET /me").by(&access_token), 200)?;
+    run.expect(&SmokeCall::management("GET /me").by(&access_token), 200)?;
     let asked = [("token", access_token.expose_secret())];
-    run.expect(&Call::oauth("POST /oauth/revoke").form(&asked), 200)?;
+    run.expect(&SmokeCall::oauth("POST /oauth/revoke").form(&asked), 200)?;
     run.until_refused(&access_token, "a revoked access token")?;
     let seen = run.expect(&introspection(&asked).by_client(key), 200)?.json();
     ensure(seen["active"] == false, || format!("POST /oauth/introspect of a revoked token: {seen}"))
 }
 
 /// The tokens of a key are listed, and end one by one or together.
-fn list(run: &mut Run, key: &Key) -> Result<(), Ended> {
+fn list(run: &mut Run, key: &Key) -> Result<(), Incomplete> {
+    let mut tokens = Vec::new();
     for _ in 0..2 {
-        run.expect(&token(&[GRANT]).by_client(key), 200)?;
+        let issued = run.expect(&token(&[GRANT]).by_client(key), 200)?.secret("access_token")?;
+        run.accepts(&issued, "a new access token")?;
+        tokens.push(issued);
     }
-    let call = |route| Call::management(route).with("id", &key.id).by(&key.text);
+    let call = |route| SmokeCall::management(route).with("id", &key.id).by(&key.text);
     let listed = run.expect(&call("GET /api-keys/{id}/tokens"), 200)?.json();
     let first = listed["items"][0]["id"].as_str();
-    let first = first.ok_or_else(|| Ended::failed(format!("GET /api-keys/{{id}}/tokens: {listed}")))?;
+    let first = first.ok_or_else(|| Incomplete::failed(format!("GET /api-keys/{{id}}/tokens: {listed}")))?;
     run.expect(&call("DELETE /api-keys/{id}/tokens/{token_id}").with("token_id", first), 204)?;
+    let left = run.expect(&call("GET /api-keys/{id}/tokens"), 200)?.json();
+    let is_one = left["items"].as_array().is_some_and(|tokens| tokens.len() == 1 && tokens[0]["id"] != first);
+    ensure(is_one, || format!("tokens that are left of two after the revocation of {first}: {left}"))?;
     run.expect(&call("DELETE /api-keys/{id}/tokens"), 204)?;
     let left = run.expect(&call("GET /api-keys/{id}/tokens"), 200)?.json();
-    ensure(left["items"] == Value::Array(Vec::new()), || format!("tokens that are left: {left}"))
+    ensure(left["items"] == Value::Array(Vec::new()), || format!("tokens that are left: {left}"))?;
+    tokens.iter().try_for_each(|token| run.until_refused(token, "a revoked access token of the list"))
 }
 
 /// JWTs of a key, and the documents by which APIs verify them.
-pub(super) fn check_jwts(run: &mut Run) -> Result<(), Ended> {
+pub(super) fn check_jwts(run: &mut Run) -> Result<(), Incomplete> {
     let audiences = run.stack.parameter("JwtAudiences").unwrap_or_default();
     let audience = audiences.split(',').next().unwrap_or_default().trim().to_owned();
     if audience.is_empty() {
-        return Err(Ended::not_checked("JwtAudiences is empty"));
+        return Err(Incomplete::not_checked("JwtAudiences is empty"));
     }
-    let metadata = run.expect(&Call::oauth("GET /.well-known/openid-configuration"), 200)?.json();
-    let keys = run.expect(&Call::oauth("GET /.well-known/jwks.json"), 200)?.json();
-    let key = run.create_key("smoke-bob", &["orders:read"])?;
+    let metadata = run.expect(&SmokeCall::oauth("GET /.well-known/openid-configuration"), 200)?.json();
+    let keys = run.expect(&SmokeCall::oauth("GET /.well-known/jwks.json"), 200)?.json();
+    let key = run.create_key("smoke-jwt", &["orders:read"])?;
     let jwt = run.expect(&token(&[GRANT, ("resource", &audience)]).by_client(&key), 200)?;
     let jwt = jwt.secret("access_token")?;
     let (head, claims) =
-        parts(&jwt).ok_or_else(|| Ended::failed("POST /oauth/token: the token is no JWT"))?;
+        parts(&jwt).ok_or_else(|| Incomplete::failed("POST /oauth/token: the token is no JWT"))?;
     let published = keys["keys"].as_array().map_or(&[][..], Vec::as_slice);
     ensure(published.iter().any(|key| key["kid"] == head["kid"]), || {
         format!("GET /.well-known/jwks.json: the key {} of a JWT is not published", head["kid"])
@@ -109,7 +124,7 @@ pub(super) fn check_jwts(run: &mut Run) -> Result<(), Ended> {
     })?;
     let unlisted = [GRANT, ("resource", "urn:example:keygate-smoke-unlisted")];
     run.refuse(&token(&unlisted).by_client(&key), 400, "invalid_target")?;
-    let revocation = Call::oauth("POST /oauth/revoke").form(&[("token", jwt.expose_secret())]);
+    let revocation = SmokeCall::oauth("POST /oauth/revoke").form(&[("token", jwt.expose_secret())]);
     run.refuse(&revocation, 400, "unsupported_token_type")
 }
 

@@ -278,10 +278,11 @@ impl KeyCreator {
         } else {
             (BootstrapMode::First, Action::KeyBootstrapped)
         };
+        let longest = self.settings.max_lifetime.0.map(|_| self.settings.max_lifetime.latest(now));
         let key = CreateKey {
             name: request.name,
             description: None,
-            expires_at: self.settings.max_lifetime.0.map(|_| self.settings.max_lifetime.latest(now)),
+            expires_at: request.expires_at.or(longest),
             expires_in: None,
             scopes: vec![Scope::workspace_admin()],
             endpoints: Vec::new(),
@@ -376,8 +377,8 @@ fn remembered_for_nobody() -> Error {
     Error::Broken("a request without an Idempotency-Key was there before".to_owned())
 }
 
-/// A direct invocation: `{"bootstrap": {"workspace_id", "user_id", "name", "break_glass"?}}`. An event of an API never has
-/// this form, because it has members that API Gateway writes.
+/// A direct invocation: `{"bootstrap": {"workspace_id", "user_id", "name", "expires_in"?, "break_glass"?}}`. An event of an API
+/// never has this form, because it has members that API Gateway writes.
 #[derive(Debug)]
 pub struct BootstrapKey {
     /// The workspace that gets an administrator.
@@ -386,6 +387,8 @@ pub struct BootstrapKey {
     pub user_id: UserId,
     /// The name of the key.
     pub name: Name,
+    /// When the key expires; without it as late as the deployment allows, or never.
+    pub expires_at: Option<DateTime<Utc>>,
     /// Whether to create the key even if the workspace has users.
     pub break_glass: bool,
 }
@@ -396,19 +399,19 @@ impl BootstrapKey {
     /// # Errors
     ///
     /// - [`Error::Invalid`]: the event is not a bootstrap, or names every invalid field of it.
-    pub fn parse(event: &[u8]) -> Result<Self, Error> {
+    pub fn parse(event: &[u8], longest: MaxLifetime, now: DateTime<Utc>) -> Result<Self, Error> {
         let mut fields = Fields::parse(event)?.inner("bootstrap")?;
         let workspace_id = fields.required("workspace_id", fields::parsed);
         let user_id = fields.required("user_id", fields::owner);
         let name = fields.required("name", |value| {
             Name::parse(fields::string(value)?).map_err(|invalid| FieldError::new(&invalid))
         });
-        let break_glass = fields.optional("break_glass", |value| {
-            value.as_bool().ok_or_else(|| FieldError::new(&"must be true or false"))
-        });
+        let expires_at = fields.optional("expires_in", |value| longest.from_now(value, now));
+        let break_glass = fields.optional("break_glass", fields::boolean);
         let made = match (workspace_id, user_id, name) {
             (Some(workspace_id), Some(user_id), Some(name)) => {
-                Some(Self { workspace_id, user_id, name, break_glass: break_glass.unwrap_or(false) })
+                let break_glass = break_glass.unwrap_or_default();
+                Some(Self { workspace_id, user_id, name, expires_at, break_glass })
             }
             _ => None,
         };
@@ -653,10 +656,18 @@ mod tests {
 
     #[test]
     fn a_bootstrap_is_a_separate_object() {
-        let parse = |event: &Value| BootstrapKey::parse(event.to_string().as_bytes());
+        let longest = MaxLifetime(Some(TimeDelta::days(30)));
+        let parse = |event: &Value| BootstrapKey::parse(event.to_string().as_bytes(), longest, now());
         let key = parse(&json!({"bootstrap": {"workspace_id": "acme", "user_id": "alice", "name": "first"}}))
             .unwrap();
-        assert!(!key.break_glass);
+        assert!(!key.break_glass && key.expires_at.is_none());
+        let within = |seconds: i64| {
+            let fields =
+                json!({"workspace_id": "acme", "user_id": "alice", "name": "first", "expires_in": seconds});
+            parse(&json!({"bootstrap": fields}))
+        };
+        assert_eq!(within(3_600).unwrap().expires_at, Some(now() + TimeDelta::hours(1)));
+        assert!(within(0).is_err() && within(30 * 86_400 + 1).is_err());
         assert!(parse(&json!({"bootstrap": {"workspace_id": "acme", "user_id": "a", "name": "n", "break_glass": true}}))
             .unwrap()
             .break_glass);
