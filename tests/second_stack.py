@@ -39,6 +39,8 @@ PARAMETERS = {
     "Dashboard": "false",
     "LegacySunset": "2099-12-31T23:59:59Z",
     "LegacyPattern": "old-[0-9a-f]{32}",
+    # Events of the emulator have no domain name, of which the page's address is made by default.
+    "ConsoleUrl": "https://keys.example.com",
 }
 # The user of keys that are created while the stack is updated.
 MEANWHILE = "meanwhile"
@@ -197,6 +199,7 @@ def take_over(deployment: Deployment, url: str, first_key: str) -> None:
 
 def passes_smoke_test(deployment: Deployment, url: str) -> bool:
     """Whether `keygate smoke` passes. Without JWTs and an endpoint of --call, two of its checks are not made."""
+    deployment.put_gateway_responses("", SECOND)
     host, _, path = deployment.outputs(SECOND)["OAuthUrl"].partition("://")[2].partition("/")
     oauth_url = f"{deployment.execute_url()}/{host.partition('.')[0]}/{path}"
     done = subprocess.run(

@@ -102,11 +102,14 @@ class Deployment:
         (description,) = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
 
-    def put_gateway_responses(self, origins: str) -> None:
-        """Gives each REST API the gateway responses of its document, which the emulator does not import."""
+    def put_gateway_responses(self, origins: str, stack: str = STACK) -> None:
+        """Gives a management API the gateway responses of its document, which the emulator does not import."""
         document = yaml.safe_load((self.folder / "deploy" / DOCUMENT).read_text(encoding="utf-8"))
-        keygate = self.outputs(STACK)
+        keygate = self.outputs(stack)
         self.put_responses(document, keygate["ApiId"], keygate["StageName"], origins)
+
+    def put_gateway_responses_of_examples(self) -> None:
+        """Gives the REST API of the examples those of its own document."""
         examples = self.template(EXAMPLES_TEMPLATE)["Resources"]["RestExampleApi"]["Properties"]
         api = self.outputs(EXAMPLES_STACK)["RestExampleApiId"]
         self.put_responses(examples["DefinitionBody"], api, examples["StageName"], "")

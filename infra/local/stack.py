@@ -221,6 +221,7 @@ class Stack:
             self.deployment.deploy(EXAMPLES_STACK, EXAMPLES_TEMPLATE, authorizer | legacy)
         with steps.step("Add the gateway responses, which the emulator does not import"):
             self.deployment.put_gateway_responses(self.origins)
+            self.deployment.put_gateway_responses_of_examples()
         with steps.step("Create the deployed tables in DynamoDB Local"):
             self.deployment.create_tables()
         self.start(steps, self.pump, "Start the pump from the tables' streams to the functions")
