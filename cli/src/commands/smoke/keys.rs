@@ -44,7 +44,7 @@ fn create(run: &mut Run, owner: &Key) -> Result<Key, Incomplete> {
     other["name"] = "smoke other".into();
     run.refuse(&create().body(&other).idempotency_key(&once), 422, "idempotency_mismatch")?;
     run.refuse(&create().body(&body), 409, "name_taken")?;
-    let wider = json!({"name": "smoke wider", "scopes": ["orders:write"]});
+    let wider = json!({"name": "smoke wider", "scopes": ["orders:write"], "expires_in": LIFETIME_SECONDS});
     run.refuse(&create().body(&wider), 403, "insufficient_scope")?;
     run.refuse(&create().body(&json!({"name": ""})), 400, "invalid_request")?;
     new_key(&created)

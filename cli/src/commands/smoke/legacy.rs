@@ -9,7 +9,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::call::SmokeCall;
-use super::run::{INDEX_TIMEOUT, Incomplete, Run, ensure};
+use super::run::{IMPORT_OUTPUT, INDEX_TIMEOUT, Incomplete, Run, ensure};
 
 /// How often a part is repeated, if its pattern allows it.
 const REPETITIONS: u32 = 32;
@@ -19,8 +19,8 @@ const MIN_BITS: f64 = 128.0;
 pub(super) fn check(run: &mut Run) -> Result<(), Incomplete> {
     let admin = run.admin();
     let list = SmokeCall::management("GET /legacy-keys").by(&admin);
-    let Ok(function) = run.stack.output("ImportLegacyKeysFunctionName") else {
-        run.expect(&list, 200)?;
+    let Ok(function) = run.stack.output(IMPORT_OUTPUT) else {
+        run.refuse(&list, 404, "not_found")?;
         return Err(Incomplete::not_checked("the stack accepts no legacy keys: LegacySunset is empty"));
     };
     let sunset = run.stack.parameter("LegacySunset").and_then(|sunset| sunset.parse().ok());

@@ -5,7 +5,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::call::SmokeCall;
-use super::run::{Incomplete, Run, ensure};
+use super::run::{Incomplete, LIFETIME_SECONDS, Run, ensure};
 
 /// What a route requires of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -79,7 +79,9 @@ pub(super) fn check(run: &mut Run) -> Result<(), Incomplete> {
             run.refuse(&call(), 401, "unauthorized")?;
         }
         if requirement == Scope {
-            run.refuse(&call().by(&callers.weak), 403, "insufficient_scope")?;
+            let is_there = !route.contains(" /legacy-keys") || run.has_legacy_keys();
+            let (status, code) = if is_there { (403, "insufficient_scope") } else { (404, "not_found") };
+            run.refuse(&call().by(&callers.weak), status, code)?;
         }
     }
     check_preflights(run, &callers)?;
@@ -129,7 +131,8 @@ fn filled(call: SmokeCall, target_id: &str, body: Option<&Value>) -> SmokeCall {
 /// A body that the route would accept.
 fn body(route: &str) -> Option<Value> {
     match route {
-        "POST /api-keys" => Some(json!({"name": "refused"})),
+        // A stack may require an expiry (MaxLifetimeDays).
+        "POST /api-keys" => Some(json!({"name": "refused", "expires_in": LIFETIME_SECONDS})),
         "PATCH /api-keys/{id}" => Some(json!({"description": "refused"})),
         "POST /sessions" => Some(json!({"user_id": "smoke-bob", "scopes": ["keys:write"]})),
         _ => None,

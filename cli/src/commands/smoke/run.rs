@@ -19,6 +19,8 @@ use crate::retry::{MAX_ATTEMPTS, pause};
 
 /// How long each key of a run lives, in seconds. A run that is killed leaves no key that works for longer.
 pub(super) const LIFETIME_SECONDS: i64 = 3_600;
+/// The output of a stack with legacy keys: the name of their import's function.
+pub(super) const IMPORT_OUTPUT: &str = "ImportLegacyKeysFunctionName";
 /// How long a change may take to be seen in an index of a list.
 pub(super) const INDEX_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the background work for a removed user may take.
@@ -252,6 +254,11 @@ impl Run {
         let call = SmokeCall::management("POST /api-keys").by(&self.administrator.text).body(&body);
         let created = self.expect(&call, 201)?;
         new_key(&created)
+    }
+
+    /// Whether the stack accepts legacy keys, or has accepted them until their sunset. Without them, their routes do not exist.
+    pub(super) fn has_legacy_keys(&self) -> bool {
+        self.stack.output(IMPORT_OUTPUT).is_ok()
     }
 
     /// Ends a check for which a user needs two keys, if the stack allows a user one.

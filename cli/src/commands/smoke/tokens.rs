@@ -55,6 +55,9 @@ fn refresh(run: &mut Run, key: &Key) -> Result<(), Incomplete> {
     let issued = run.expect(&token(&offline("orders:read offline_access")).by_client(key), 200)?;
     run.refuse(&token(&offline("orders:delete")).by_client(key), 400, "invalid_scope")?;
     let refresh_token = issued.secret("refresh_token")?;
+    // A stack can allow a key two tokens, of which the refresh token is one.
+    let first = issued.secret("access_token")?;
+    run.expect(&SmokeCall::oauth("POST /oauth/revoke").form(&[("token", first.expose_secret())]), 200)?;
     let renewal = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose_secret())];
     let renewed = run.expect(&token(&renewal), 200)?.secret("access_token")?;
     if run.stack.parameter("RefreshReuseSeconds").is_none_or(|seconds| seconds == "0") {

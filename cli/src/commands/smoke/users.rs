@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::call::SmokeCall;
-use super::run::{INDEX_TIMEOUT, Incomplete, REMOVAL_TIMEOUT, Run, ensure};
+use super::run::{INDEX_TIMEOUT, Incomplete, LIFETIME_SECONDS, REMOVAL_TIMEOUT, Run, ensure};
 
 pub(super) fn check(run: &mut Run) -> Result<(), Incomplete> {
     let admin = run.admin();
@@ -27,7 +27,7 @@ pub(super) fn check(run: &mut Run) -> Result<(), Incomplete> {
     })?;
     run.expect(&SmokeCall::management("GET /me").by(&moved.text), 200)?;
 
-    let late = json!({"name": "smoke late", "user_id": "smoke-carol"});
+    let late = json!({"name": "smoke late", "user_id": "smoke-carol", "expires_in": LIFETIME_SECONDS});
     run.refuse(&SmokeCall::management("POST /api-keys").by(&admin).body(&late), 409, "user_removed")?;
     run.expect(&of_user("PUT /users/{user_id}", "smoke-carol"), 204)?;
     run.create_key("smoke-carol", &[])?;
