@@ -666,7 +666,7 @@ mod tests {
                 json!({"workspace_id": "acme", "user_id": "alice", "name": "first", "expires_in": seconds});
             parse(&json!({"bootstrap": fields}))
         };
-        assert_eq!(within(3_600).unwrap().expires_at, Some(now() + TimeDelta::hours(1)));
+        assert_eq!(within(3_600).unwrap().expires_at, Some(whole_second(now()) + TimeDelta::hours(1)));
         assert!(within(0).is_err() && within(30 * 86_400 + 1).is_err());
         assert!(parse(&json!({"bootstrap": {"workspace_id": "acme", "user_id": "a", "name": "n", "break_glass": true}}))
             .unwrap()
