@@ -357,6 +357,22 @@ async fn the_command_names_each_line_that_is_not_in_and_ends_well_only_if_every_
 }
 
 #[tokio::test]
+async fn keys_that_are_not_imported_fail_the_command_even_if_its_reader_is_gone() {
+    let workspace = Workspace::new().await;
+    workspace.remove("gone", "").await;
+    let path = file("jsonl", lines(&[entry(&legacy_key(), "gone", "old", &[])]));
+    let keygate = Keygate::in_aws();
+    let mut command = keygate.command(&binary("keygate"));
+    let mut process = command.args(import_of(&workspace.id, &path, &[])).spawn().expect("it starts");
+    drop(process.stdout.take());
+    let output = process.wait_with_output().await.expect("it ends");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("1 keys of the file are not imported"), "{said}");
+    remove(&path);
+}
+
+#[tokio::test]
 async fn an_update_hands_no_key_of_a_removed_user_on() {
     let workspace = Workspace::new().await;
     let key = legacy_key();

@@ -2,7 +2,7 @@
 
     smoke.py --stack keygate --examples keygate-examples [--wait MINUTES] [--probe-role]
 
-The first part is `keygate smoke`, which calls every route of the management and OAuth APIs. This part bootstraps a
+The first part is `keygate smoke`, which calls the routes of the management and OAuth APIs. This part bootstraps a
 workspace of its own, calls the example stack's APIs, and ends every key that it made. Some properties of AWS can be
 seen in a real account only. A table says of each such doubt whether it was confirmed, refuted or not confirmed, with
 the evidence. The exit status is 0 if no call failed and nothing was refuted.

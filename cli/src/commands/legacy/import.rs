@@ -408,10 +408,11 @@ impl Results {
         } else {
             format!("{lines} lines: {counts}, {rate} lines a second")
         };
-        context.output.done(&document, &sentence)?;
+        let written = context.output.done(&document, &sentence);
         if refused_count == 0 {
-            return Ok(());
+            return written;
         }
+        // Whether it could be shown or not.
         let advice = "correct their lines and run the command again: imported keys do not change";
         Err(Failure::new(Status::Failed, format!("{refused_count} keys of the file are not imported"))
             .advise(advice))

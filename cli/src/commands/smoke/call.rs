@@ -17,7 +17,7 @@ pub(super) enum Api {
     Own,
 }
 
-/// A call of a run. It is sent once, and any response is one to look at.
+/// A call of a run. Its response is returned whatever its status; only a throttled call is repeated.
 pub(super) struct SmokeCall {
     pub(super) api: Api,
     /// Such as `GET /api-keys/{id}`, by which reports name the call.
