@@ -4,15 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
-use lambda_simulator::{FreezeMode, InvocationState, InvocationStatus, Simulator, SimulatorError};
+use lambda_simulator::{FreezeMode, InvocationState, InvocationStatus, Simulator};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -25,8 +26,8 @@ use crate::support::workspace::{Workspace, id_of, unique};
 /// The timeout of an invocation. Some read hundreds of pages, which takes a busy machine a minute.
 const INVOCATION_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// How long an invocation may take before it is made sure that the function is not frozen.
-const THAW_AFTER: Duration = Duration::from_secs(5);
+/// How often it is made sure that a function with work to do is not frozen: several times in the shortest budget of a call to AWS.
+const THAW_EVERY: Duration = Duration::from_millis(200);
 
 /// The disturbance of a function's calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,14 +182,21 @@ impl Function {
         }
     }
 
-    /// Waits for the end of an invocation. The simulator compares and freezes in two steps, so it sometimes freezes the function
-    /// just after the next event has come, and does not thaw it.
+    /// Waits for the end of an invocation.
     async fn completed(&self, id: &str) -> InvocationState {
-        let deadline = Instant::now() + INVOCATION_TIMEOUT;
+        let completed = self.simulator.wait_for_invocation_complete(id, INVOCATION_TIMEOUT);
+        self.while_thawed(completed).await.expect("a response in time")
+    }
+
+    /// Waits for something that a function with work to do causes. The simulator compares and freezes in two steps, so it
+    /// sometimes freezes the function just after the next event has come, and does not thaw it. A function that stands still
+    /// for longer than its budget fails a call that is in progress.
+    async fn while_thawed<T>(&self, awaited: impl Future<Output = T>) -> T {
+        let mut awaited = pin!(awaited);
         loop {
-            match self.simulator.wait_for_invocation_complete(id, THAW_AFTER).await {
-                Err(SimulatorError::Timeout(_)) if Instant::now() < deadline => self.thaw(),
-                completed => return completed.expect("a response in time"),
+            match tokio::time::timeout(THAW_EVERY, &mut awaited).await {
+                Ok(happened) => return happened,
+                Err(_) => self.thaw(),
             }
         }
     }
@@ -203,7 +211,8 @@ impl Function {
     pub(crate) async fn invoke_until_killed(&self, event: Value) {
         self.simulator.enqueue_payload(event).await;
         let dead = || async { self.database.process.lock().unwrap().is_none() };
-        self.simulator.wait_for(dead, DEADLINE).await.expect("the function is killed in time");
+        let killed = self.simulator.wait_for(dead, DEADLINE);
+        self.while_thawed(killed).await.expect("the function is killed in time");
     }
 
     /// Invokes the function, and returns whether it survives the disturbance.
@@ -214,7 +223,8 @@ impl Function {
             let state = self.simulator.get_invocation_state(&id).await.expect("the invocation");
             is_dead() || !matches!(state.status, InvocationStatus::Pending | InvocationStatus::InProgress)
         };
-        self.simulator.wait_for(is_over, DEADLINE).await.expect("an end in time");
+        let over = self.simulator.wait_for(is_over, DEADLINE);
+        self.while_thawed(over).await.expect("an end in time");
         !is_dead()
     }
 
@@ -270,8 +280,8 @@ impl Function {
 
     /// Waits until a call of the function is held back.
     async fn until_held(&self) {
-        let held = tokio::time::timeout(DEADLINE, self.database.held.notified()).await;
-        held.expect("the function makes the call that is held back");
+        let held = tokio::time::timeout(DEADLINE, self.database.held.notified());
+        self.while_thawed(held).await.expect("the function makes the call that is held back");
     }
 
     /// Waits until the function is frozen, which happens when its work and that of its extension are done.
