@@ -15,9 +15,11 @@ both start again.
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -363,20 +365,48 @@ def run_with_stack(stack: Stack, command: list[str]) -> int:
     stack.down()
     try:
         environment = stack.up()
-        code = subprocess.run(command, env=os.environ | environment, cwd=ROOT, check=False).returncode
+        code, panics = run_and_remember_panics(command, os.environ | environment)
         if code != 0:
             lines = list(stack.logs(None))
             log = stack.folder / "functions.log"
             log.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            # INFO lines, of accepted and refused requests, rarely explain a failure.
-            remarkable = [line for line in lines if '"level":"INFO"' not in line]
-            print("\n".join(["", f"The functions' logs without INFO (complete in {log}):", *remarkable[-60:]]))
+            # Requests that are accepted or refused, and metrics, rarely explain a failure.
+            remarkable = [line for line in lines if not re.search(r'"level":"(INFO|DEBUG)"', line)]
+            print("\n".join(["", f"The functions' warnings and errors (all lines in {log}):", *remarkable[-60:]]))
+            # Last, because a log that is cut is cut in its middle.
+            print("\n".join(["", "The tests' panics:", *panics]), flush=True)
         return code
     finally:
         if os.environ.get("KEEP"):
             print(f"The stack is kept, with its addresses in {stack.env_file}; `make down FOLDER=...` ends it.")
         else:
             stack.down()
+
+
+def run_and_remember_panics(command: list[str], environment: dict[str, str]) -> tuple[int, list[str]]:
+    """Runs a command, and returns its status and the messages of the last panics in its output, each with its place."""
+    panics: collections.deque[str] = collections.deque(maxlen=40)
+    left = 0  # lines of the current message
+    environment |= {"PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        command,
+        env=environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            if " panicked at " in line:
+                left = 6
+            elif line.startswith(("stack backtrace:", "note: ")):
+                left = 0
+            if left:
+                panics.append(line.rstrip("\n")[:1000])
+                left -= 1
+    return process.returncode, list(panics)
 
 
 @contextlib.contextmanager
