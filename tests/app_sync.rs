@@ -29,7 +29,7 @@ async fn a_graphql_api_accepts_keys_without_rules_networks_and_limits() {
     let with_limits = restricted("limits", json!([{"calls": 5, "per": "day"}])).await;
     let token_with_rules = workspace.access_token(&with_rules).await;
     let disabled = workspace.key_of("bob", &[]).await;
-    workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await;
+    workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await.assert_succeeded();
     let settings = [("AUTHORIZER_UNCACHED", "true"), LEGACY[0], LEGACY[1], LEGACY[2]];
     let authorizer = Function::start("authorize", &settings).await;
     for (credential, kind) in [

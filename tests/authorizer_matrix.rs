@@ -51,13 +51,13 @@ async fn a_credential_is_accepted_or_refused_alike_in_every_kind_of_event_and_fo
     let valid = workspace.key_of("bob", &["orders:read"]).await;
     let rotated = workspace.created(json!({"name": "rotated"})).await;
     let overlap = json!({"overlap_seconds": 3600});
-    assert_eq!(workspace.rotate(&workspace.admin, text(&rotated, "id"), &overlap).await.status, 200);
+    workspace.rotate(&workspace.admin, text(&rotated, "id"), &overlap).await.assert_succeeded();
     let replaced = workspace.key_of("bob", &[]).await;
-    assert_eq!(workspace.rotate(&workspace.admin, id_of(&replaced), &json!({})).await.status, 200);
+    workspace.rotate(&workspace.admin, id_of(&replaced), &json!({})).await.assert_succeeded();
     let disabled = workspace.key_of("bob", &[]).await;
-    workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await;
+    workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await.assert_succeeded();
     let deleted = workspace.key_of("bob", &[]).await;
-    workspace.delete(&workspace.admin, id_of(&deleted)).await;
+    workspace.delete(&workspace.admin, id_of(&deleted)).await.assert_succeeded();
     let expired = workspace.created(json!({"name": "short", "expires_in": 1})).await;
     workspace.until_refused(text(&expired, "key")).await;
     let legacy = imported(&workspace, "bob", &[]).await;

@@ -24,7 +24,7 @@ async fn a_credential_is_read_once_whether_it_is_accepted_or_refused() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let deleted = workspace.key_of("bob", &[]).await;
-    workspace.delete(&workspace.admin, id_of(&deleted)).await;
+    workspace.delete(&workspace.admin, id_of(&deleted)).await.assert_succeeded();
     let authorizer = Function::start("authorize", &CACHED).await;
     authorizer.take_calls();
     for credential in [&key, &deleted] {
@@ -45,7 +45,7 @@ async fn without_a_cache_every_call_is_read_and_a_deleted_key_is_refused_at_once
     for function in [&plain, &cached] {
         function.invoke(call(&key)).await.expect("a policy");
     }
-    workspace.delete(&workspace.admin, id_of(&key)).await;
+    workspace.delete(&workspace.admin, id_of(&key)).await.assert_succeeded();
     assert_eq!(plain.invoke(call(&key)).await, Err("Unauthorized".to_owned()));
     cached.invoke(call(&key)).await.expect("a cached decision stands for CACHE_SECONDS");
 }
@@ -58,7 +58,10 @@ async fn no_cache_outlives_an_expiry_or_an_overlap() {
     for (name, life) in [("expiring", Some(2)), ("rotated", None)] {
         let created = workspace.created(json!({"name": name, "expires_in": life})).await;
         if life.is_none() {
-            workspace.rotate(&workspace.admin, text(&created, "id"), &json!({"overlap_seconds": 2})).await;
+            workspace
+                .rotate(&workspace.admin, text(&created, "id"), &json!({"overlap_seconds": 2}))
+                .await
+                .assert_succeeded();
         }
         let key = text(&created, "key");
         authorizer.invoke(call(key)).await.expect("accepted, and cached");
@@ -82,7 +85,7 @@ async fn while_the_store_fails_only_credentials_that_were_accepted_before_are_ac
     assert_ne!(error, "Unauthorized");
 
     authorizer.disturb(Disturbance::None);
-    workspace.delete(&workspace.admin, id_of(&known)).await;
+    workspace.delete(&workspace.admin, id_of(&known)).await.assert_succeeded();
     assert_eq!(authorizer.invoke(call(&known)).await, Err("Unauthorized".to_owned()), "it recovers at once");
 }
 

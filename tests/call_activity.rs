@@ -115,13 +115,13 @@ async fn refusals_of_existing_keys_are_in_the_trail_and_made_up_keys_are_not() {
     let workspace = Workspace::new().await;
     let authorizer = Function::start("authorize", &[]).await;
     let disabled = workspace.key_of("disabled", &[]).await;
-    workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await;
+    workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await.assert_succeeded();
     let created = json!({"name": "bound", "user_id": "bound", "endpoints": ["GET /elsewhere"]});
     let bound = text(&workspace.created(created).await, "key").to_owned();
     let rotated = workspace.key_of("rotated", &[]).await;
-    workspace.rotate(&workspace.admin, id_of(&rotated), &json!({})).await;
+    workspace.rotate(&workspace.admin, id_of(&rotated), &json!({})).await.assert_succeeded();
     let deleted = workspace.key_of("deleted", &[]).await;
-    workspace.delete(&workspace.admin, id_of(&deleted)).await;
+    workspace.delete(&workspace.admin, id_of(&deleted)).await.assert_succeeded();
     for key in [&disabled, &rotated, &deleted] {
         assert!(authorizer.invoke(request("authorize-rest-request", key)).await.is_err());
     }
@@ -147,7 +147,7 @@ async fn refused_calls_with_a_key_that_does_not_work_are_few_events_without_a_pa
     let workspace = Workspace::new().await;
     let disabled = workspace.key_of("disabled", &[]).await;
     let token = workspace.access_token(&disabled).await;
-    workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await;
+    workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await.assert_succeeded();
     // Even where each call with a key that works is an event of its own.
     for activity in ["minute", "each"] {
         let before = calls(&workspace.id, "disabled").await.len();

@@ -68,7 +68,7 @@ async fn the_last_use_has_the_address_of_the_sender_where_the_authorizer_knows_i
         keys.iter().map(|key| (key["last_used_at"].is_string(), address(key))).collect::<Vec<_>>()
     };
     assert_eq!(last_uses().await, vec![(false, None); 3]);
-    workspace.call(Method::GET, "/me", &key).await;
+    workspace.call(Method::GET, "/me", &key).await.assert_succeeded();
     let here = (true, Some("127.0.0.1".to_owned()));
     eventually("the address is stored", async || last_uses().await == vec![here.clone(); 3]).await;
     let authorizer = Function::start("authorize", &[("LAST_USED_INTERVAL", "0")]).await;
@@ -174,7 +174,10 @@ async fn a_failure_of_deferred_work_changes_no_response() {
 async fn a_refused_call_is_no_use_of_the_key() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "ci"})).await;
-    workspace.update(&workspace.admin, text(&created, "id"), &json!({"disabled": true})).await;
+    workspace
+        .update(&workspace.admin, text(&created, "id"), &json!({"disabled": true}))
+        .await
+        .assert_succeeded();
     let authorizer = Function::start("authorize", &[]).await;
     authorizer.take_calls();
     assert!(authorizer.invoke(call(text(&created, "key"))).await.is_err());

@@ -93,7 +93,10 @@ async fn changed_rules_hold_at_once_and_stay_when_the_key_is_rotated() {
     let rotated = workspace.rotate(&workspace.admin, id, &json!({})).await.json();
     assert_eq!(rotated["endpoints"], json!(["GET /echo"]));
     assert_eq!(reaches(text(&rotated, "key")).await, (true, false));
-    workspace.update(&workspace.admin, id, &json!({"description": "another change"})).await;
+    workspace
+        .update(&workspace.admin, id, &json!({"description": "another change"}))
+        .await
+        .assert_succeeded();
     assert_eq!(reaches(text(&rotated, "key")).await, (true, false));
 
     let cleared = workspace.update(&workspace.admin, id, &json!({"endpoints": null})).await.json();

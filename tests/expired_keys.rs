@@ -141,7 +141,7 @@ async fn a_hundred_expired_keys_do_not_keep_their_user_from_having_another_hundr
     let extend = async || workspace.update(&workspace.admin, &ids[7], &extended).await;
     extend().await.assert_problem(409, "quota_exceeded");
     let new = workspace.list(&workspace.admin, "?user_id=svc:ci&status=active&limit=1").await.json();
-    workspace.delete(&workspace.admin, text(&new["items"][0], "id")).await;
+    workspace.delete(&workspace.admin, text(&new["items"][0], "id")).await.assert_succeeded();
     assert_eq!(extend().await.json()["status"], "active");
     assert_eq!(counts(&workspace.contents().await, "svc:ci"), (100, 200 - 1));
 }
@@ -226,7 +226,7 @@ async fn an_extended_key_takes_its_place_again_or_is_refused() {
         409,
         "quota_exceeded",
     );
-    narrow.workspace.delete(&narrow.workspace.admin, &lost).await;
+    narrow.workspace.delete(&narrow.workspace.admin, &lost).await.assert_succeeded();
     assert_eq!(extend(&taker).await["statusCode"], 200);
     assert_eq!(counts(&narrow.workspace.contents().await, "bob"), (2, 2));
 }
@@ -509,7 +509,7 @@ async fn a_key_whose_place_is_taken_while_it_is_extended_is_refused() {
 async fn a_key_that_is_deleted_while_it_is_extended_stays_deleted() {
     let narrow = Narrow::new().await;
     let (lost, taker) = narrow.with_an_uncounted_key().await;
-    narrow.workspace.delete(&narrow.workspace.admin, &taker).await;
+    narrow.workspace.delete(&narrow.workspace.admin, &taker).await.assert_succeeded();
     // The first write finds the place lost; the second takes another.
     let late = narrow.updater.invoke_while_at(1, narrow.extension(&lost), async {
         assert_eq!(narrow.workspace.delete(&narrow.workspace.admin, &lost).await.status, 204);

@@ -24,7 +24,7 @@ async fn a_key_is_shown_as_it_was_created_and_without_its_text() {
 async fn the_entity_tag_changes_with_the_key() {
     let workspace = Workspace::new().await;
     let id = id_of(&workspace.admin);
-    workspace.update(&workspace.admin, id, &json!({"description": "changed"})).await;
+    workspace.update(&workspace.admin, id, &json!({"description": "changed"})).await.assert_succeeded();
     let answer = workspace.get(&workspace.admin, id).await;
     assert_eq!((answer.header("etag"), &answer.json()["description"]), (Some("\"2\""), &json!("changed")));
     workspace.contents().await;

@@ -152,7 +152,7 @@ async fn while_all_reads_are_throttled_a_key_is_accepted_for_60_seconds_by_envir
         assert_eq!(new_environment.call(&authorization, after(1)).await, Answer::Failed, "it is no refusal");
 
         // The revoked key is accepted no longer than that, and not once a read succeeds.
-        workspace.delete(&workspace.admin, id_of(&key)).await;
+        workspace.delete(&workspace.admin, id_of(&key)).await.assert_succeeded();
         assert_eq!(
             call_all(&environments, &authorization, after(STALE_SECONDS - 1)).await,
             all(Answer::Stale)
@@ -209,7 +209,7 @@ async fn a_key_that_is_used_more_than_its_partition_serves_is_not_refused_until_
             .collect();
         sleep(PHASE).await;
         let before = Instant::now();
-        workspace.delete(&workspace.admin, id_of(&key)).await;
+        workspace.delete(&workspace.admin, id_of(&key)).await.assert_succeeded();
         let after = Instant::now();
         sleep(PHASE).await;
         is_over.set(true);

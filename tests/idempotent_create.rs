@@ -51,7 +51,7 @@ async fn of_16_at_once_one_makes_the_key_and_all_get_it() {
 async fn the_same_header_with_another_body_is_a_422() {
     let workspace = Workspace::new().await;
     let header = unique("request");
-    create(&workspace, &workspace.admin, &header, &json!({"name": "one"})).await;
+    create(&workspace, &workspace.admin, &header, &json!({"name": "one"})).await.assert_succeeded();
     let answer = create(&workspace, &workspace.admin, &header, &json!({"name": "two"})).await;
     answer.assert_problem(422, "idempotency_mismatch");
     assert_eq!(workspace.contents().await.keys.len(), 2);
@@ -174,7 +174,7 @@ async fn after_ten_minutes_the_request_is_a_new_one() {
 async fn the_header_is_stored_nowhere() {
     let workspace = Workspace::new().await;
     let header = unique("request");
-    create(&workspace, &workspace.admin, &header, &json!({"name": "ci"})).await;
+    create(&workspace, &workspace.admin, &header, &json!({"name": "ci"})).await.assert_succeeded();
     let records = database::idempotency_records(&workspace.id).await;
     assert_eq!(records.len(), 1);
     let contents = format!("{records:?} {:?}", workspace.contents().await);

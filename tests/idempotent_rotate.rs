@@ -223,7 +223,7 @@ async fn a_key_that_was_off_when_it_was_rotated_is_shown_again_as_it_was() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "ci"})).await;
     let (id, header) = (text(&created, "id"), unique("request"));
-    workspace.update(&workspace.admin, id, &json!({"disabled": true})).await;
+    workspace.update(&workspace.admin, id, &json!({"disabled": true})).await.assert_succeeded();
     let first = rotate(&workspace, &workspace.admin, id, &header, &json!({})).await;
     assert_eq!((first.status, &first.json()["status"]), (200, &json!("disabled")), "{first:?}");
     let again = rotate(&workspace, &workspace.admin, id, &header, &json!({})).await;
@@ -293,7 +293,7 @@ async fn a_caller_who_was_removed_since_is_shown_nothing_again() {
     let (status, again) = answered(&function.invoke(request()).await.expect("a response"));
     assert_eq!((status, &again["code"]), (403, &json!("caller_removed")), "{again}");
     // This refusal outranks a conflict with a later change of the key.
-    workspace.rotate(&workspace.admin, id, &json!({})).await;
+    workspace.rotate(&workspace.admin, id, &json!({})).await.assert_succeeded();
     let (status, again) = answered(&function.invoke(request()).await.expect("a response"));
     assert_eq!((status, &again["code"]), (403, &json!("caller_removed")), "{again}");
 }
@@ -412,7 +412,7 @@ async fn the_header_is_stored_nowhere() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "ci"})).await;
     let header = unique("request");
-    rotate(&workspace, &workspace.admin, text(&created, "id"), &header, &json!({})).await;
+    rotate(&workspace, &workspace.admin, text(&created, "id"), &header, &json!({})).await.assert_succeeded();
     let records = database::idempotency_records(&workspace.id).await;
     assert_eq!(records.len(), 1);
     let contents = format!("{records:?} {:?}", workspace.contents().await);

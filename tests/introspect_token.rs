@@ -49,12 +49,12 @@ async fn working_credentials_are_active_and_all_others_look_the_same() {
     let tokens = workspace.tokens(&key, "orders:read offline_access").await;
     let (access, refresh) = (text(&tokens, "access_token"), text(&tokens, "refresh_token"));
     let used = workspace.tokens(&key, "orders:read offline_access").await;
-    workspace.refresh(text(&used, "refresh_token")).await;
+    workspace.refresh(text(&used, "refresh_token")).await.assert_succeeded();
     let revoked = workspace.access_token(&key).await;
-    workspace.oauth("revoke", None, &[("token", &revoked)]).await;
+    workspace.oauth("revoke", None, &[("token", &revoked)]).await.assert_succeeded();
     let disabled = workspace.key_of("bob", &[]).await;
     let of_disabled = workspace.access_token(&disabled).await;
-    workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await;
+    workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await.assert_succeeded();
     let expired = json!({"name": "short", "user_id": "bob", "expires_in": 1});
     let expired = text(&workspace.created(expired).await, "key").to_owned();
     workspace.until_refused(&expired).await;
@@ -117,7 +117,10 @@ async fn introspection_takes_a_key_with_its_scope() {
     let granted = workspace.key_of("svc:api", &[SCOPE]).await;
     let token_of_granted = workspace.access_token(&granted).await;
     let rotated = workspace.key_of("svc:old", &[SCOPE]).await;
-    workspace.rotate(&workspace.admin, id_of(&rotated), &json!({"overlap_seconds": 600})).await;
+    workspace
+        .rotate(&workspace.admin, id_of(&rotated), &json!({"overlap_seconds": 600}))
+        .await
+        .assert_succeeded();
     let form = [("token", token.as_str())];
     for (case, authorization, expected) in [
         ("no client", None, Err((401, "invalid_client"))),

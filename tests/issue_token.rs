@@ -81,11 +81,11 @@ async fn a_client_that_does_not_authenticate_is_refused_with_a_challenge() {
     let workspace = Workspace::new().await;
     let (key, other) = (workspace.key_of("bob", &[]).await, workspace.key_of("bob", &[]).await);
     let disabled = workspace.key_of("bob", &[]).await;
-    workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await;
+    workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await.assert_succeeded();
     let deleted = workspace.key_of("bob", &[]).await;
-    workspace.delete(&workspace.admin, id_of(&deleted)).await;
+    workspace.delete(&workspace.admin, id_of(&deleted)).await.assert_succeeded();
     let replaced = workspace.key_of("bob", &[]).await;
-    workspace.rotate(&workspace.admin, id_of(&replaced), &json!({})).await;
+    workspace.rotate(&workspace.admin, id_of(&replaced), &json!({})).await.assert_succeeded();
     let tokens = workspace.tokens(&key, "offline_access").await;
     let (access, refresh) = (text(&tokens, "access_token"), text(&tokens, "refresh_token"));
     let [deleted, disabled, replaced, access_basic, refresh_basic] =

@@ -318,19 +318,22 @@ async fn no_jwt_is_issued_for_a_key_that_ends_meanwhile() {
         let (disabled, deleted, rotated, revoked) = tokio::join!(disabled, deleted, rotated, revoked);
         let answer = function
             .invoke_while(request(&disabled, more), async {
-                workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await;
+                workspace
+                    .update(&workspace.admin, id_of(&disabled), &json!({"disabled": true}))
+                    .await
+                    .assert_succeeded();
             })
             .await;
         assert_eq!((answered(&answer).0, &answered(&answer).1["error"]), (401, &json!("invalid_client")));
         let answer = function
             .invoke_while(request(&deleted, more), async {
-                workspace.delete(&workspace.admin, id_of(&deleted)).await;
+                workspace.delete(&workspace.admin, id_of(&deleted)).await.assert_succeeded();
             })
             .await;
         assert_eq!((answered(&answer).0, &answered(&answer).1["error"]), (401, &json!("invalid_client")));
         let answer = function
             .invoke_while(request(&rotated, more), async {
-                workspace.rotate(&workspace.admin, id_of(&rotated), &json!({})).await;
+                workspace.rotate(&workspace.admin, id_of(&rotated), &json!({})).await.assert_succeeded();
             })
             .await;
         assert_eq!((answered(&answer).0, &answered(&answer).1["error"]), (401, &json!("invalid_client")));
@@ -339,7 +342,7 @@ async fn no_jwt_is_issued_for_a_key_that_ends_meanwhile() {
         // The key itself still works, so the second attempt succeeds, in the new generation.
         let answer = function
             .invoke_while(request(&revoked, more), async {
-                workspace.revoke_tokens(&workspace.admin, id_of(&revoked), "").await;
+                workspace.revoke_tokens(&workspace.admin, id_of(&revoked), "").await.assert_succeeded();
             })
             .await;
         assert_eq!(answered(&answer).0, 200, "{answer}");

@@ -358,7 +358,10 @@ async fn an_expiry_is_announced_once() {
 #[tokio::test]
 async fn the_deployed_function_announces_the_end_of_an_overlap() {
     let workspace = Workspace::new().await;
-    workspace.rotate(&workspace.admin, id_of(&workspace.admin), &json!({"overlap_seconds": 1})).await;
+    workspace
+        .rotate(&workspace.admin, id_of(&workspace.admin), &json!({"overlap_seconds": 1}))
+        .await
+        .assert_succeeded();
     let id = json!(id_of(&workspace.admin));
     eventually("the end of the overlap is announced", async || {
         emulator::run(&workspace.api, "AnnounceLifecycle", &json!({})).await;

@@ -21,9 +21,9 @@ async fn changes_are_listed_newest_first_page_by_page_and_back() {
     let workspace = Workspace::new().await;
     let bob = workspace.created(json!({"name": "a", "user_id": "bob"})).await;
     let id = text(&bob, "id");
-    workspace.update(&workspace.admin, id, &json!({"description": "b"})).await;
-    workspace.rotate(&workspace.admin, id, &json!({})).await;
-    workspace.delete(&workspace.admin, id).await;
+    workspace.update(&workspace.admin, id, &json!({"description": "b"})).await.assert_succeeded();
+    workspace.rotate(&workspace.admin, id, &json!({})).await.assert_succeeded();
+    workspace.delete(&workspace.admin, id).await.assert_succeeded();
     workspace.remove("bob", "").await;
     let expected =
         ["user.removed", "key.deleted", "key.rotated", "key.updated", "key.created", "key.bootstrapped"];

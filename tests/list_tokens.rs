@@ -15,11 +15,11 @@ async fn working_tokens_are_listed_with_their_scopes_and_without_a_secret() {
     let key = workspace.key_of("bob", &["orders:read", "keys:read"]).await;
     let id = id_of(&key);
     let revoked = workspace.access_token(&key).await;
-    workspace.oauth("revoke", None, &[("token", &revoked)]).await;
+    workspace.oauth("revoke", None, &[("token", &revoked)]).await.assert_succeeded();
     let first = workspace.tokens(&key, "orders:read offline_access").await;
     let second = workspace.refresh(text(&first, "refresh_token")).await.json();
     let ended = workspace.tokens(&key, "offline_access").await;
-    workspace.oauth("revoke", None, &[("token", text(&ended, "refresh_token"))]).await;
+    workspace.oauth("revoke", None, &[("token", text(&ended, "refresh_token"))]).await.assert_succeeded();
 
     let answer = workspace.list_tokens(&key, id, "").await;
     assert_eq!(answer.status, 200, "{answer:?}");

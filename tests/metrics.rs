@@ -34,7 +34,7 @@ async fn decisions_are_counted_and_latencies_measured() {
     let workspace = Workspace::new().await;
     let key = workspace.key_of("bob", &[]).await;
     let deleted = workspace.key_of("eve", &[]).await;
-    workspace.delete(&workspace.admin, id_of(&deleted)).await;
+    workspace.delete(&workspace.admin, id_of(&deleted)).await.assert_succeeded();
     let settings =
         [("METRICS_STACK", "somewhere"), ("CACHE_SECONDS", "300"), ("STALE_IF_ERROR_SECONDS", "0")];
     let authorizer = Function::start("authorize", &settings).await;

@@ -126,7 +126,7 @@ async fn a_key_gets_and_renews_tokens_only_from_its_networks_and_they_work_only_
     let (access, refresh) = (text(&tokens, "access_token"), text(&tokens, "refresh_token"));
     assert_eq!(workspace.call(Method::GET, "/me", access).await.json()["networks"], json!([HERE]));
 
-    workspace.update(&workspace.admin, id, &json!({"networks": [ELSEWHERE]})).await;
+    workspace.update(&workspace.admin, id, &json!({"networks": [ELSEWHERE]})).await.assert_succeeded();
     assert_eq!(workspace.call(Method::GET, "/me", access).await.status, 403);
     let form = [("grant_type", "client_credentials")];
     workspace.oauth("token", Some(&basic(credential)), &form).await.assert_oauth_error(401, "invalid_client");
@@ -136,7 +136,7 @@ async fn a_key_gets_and_renews_tokens_only_from_its_networks_and_they_work_only_
         events["items"].as_array().expect("events").iter().map(|event| &event["reason"]).collect();
     assert!(!reasons.is_empty() && reasons.iter().all(|reason| *reason == "outside_networks"), "{events}");
 
-    workspace.update(&workspace.admin, id, &json!({"networks": null})).await;
+    workspace.update(&workspace.admin, id, &json!({"networks": null})).await.assert_succeeded();
     assert_eq!(workspace.call(Method::GET, "/me", access).await.status, 200);
     assert_eq!(
         workspace.refresh(refresh).await.status,

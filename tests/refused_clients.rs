@@ -33,12 +33,12 @@ async fn a_client_with_a_wrong_secret_or_a_key_that_does_not_work_is_in_the_trai
     let key = workspace.key_of("wrong", &[]).await;
     let wrong = basic(&made_up(id_of(&key), CredentialForm::ApiKey));
     let disabled = workspace.key_of("disabled", &[]).await;
-    workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await;
+    workspace.update(&workspace.admin, id_of(&disabled), &json!({"disabled": true})).await.assert_succeeded();
     let expired = json!({"name": "short", "user_id": "expired", "expires_in": 1});
     let expired = text(&workspace.created(expired).await, "key").to_owned();
     workspace.until_refused(&expired).await;
     let deleted = workspace.key_of("deleted", &[]).await;
-    workspace.delete(&workspace.admin, id_of(&deleted)).await;
+    workspace.delete(&workspace.admin, id_of(&deleted)).await.assert_succeeded();
 
     for (endpoint, form) in
         [("token", &[GRANT][..]), ("introspect", &[("token", "x")]), ("revoke", &[("token", "x")])]

@@ -58,7 +58,7 @@ async fn made_up_users_can_be_removed_up_to_a_limit_and_users_who_exist_without_
     // Users who have a key, or had one, are known.
     workspace.key_of("carol", &[]).await;
     let dave = workspace.key_of("dave", &[]).await;
-    workspace.delete(&workspace.admin, crate::support::workspace::id_of(&dave)).await;
+    workspace.delete(&workspace.admin, crate::support::workspace::id_of(&dave)).await.assert_succeeded();
     imported(&workspace, "erin", &[]).await;
     for user in ["carol", "dave", "erin"] {
         assert_eq!(remove(&remover, &workspace, user).await, 202, "{user}");

@@ -336,7 +336,7 @@ async fn a_removal_that_is_undone_before_it_has_begun_is_over() {
     remover.invoke_until_killed(request).await;
     let mut event = removal(&workspace, "bob");
     event["time"] = json!(Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true));
-    workspace.call(Method::PUT, "/users/bob", &workspace.admin).await;
+    workspace.call(Method::PUT, "/users/bob", &workspace.admin).await.assert_succeeded();
     assert!(clearer.invoke(event).await.is_ok());
     assert!(workspace.accepts(&key).await);
     assert_eq!(users(&workspace.contents().await)["USER#bob"], (1, false));
@@ -358,7 +358,7 @@ async fn a_removal_that_is_undone_half_way_leaves_the_rest_alone() {
     killed.disturb(Disturbance::KillAt(5, Moment::Before));
     assert!(!killed.survives(event.clone()).await);
     assert_eq!(users(&workspace.contents().await)["USER#bob"], (1, true));
-    workspace.call(Method::PUT, "/users/bob", &workspace.admin).await;
+    workspace.call(Method::PUT, "/users/bob", &workspace.admin).await.assert_succeeded();
     assert!(next.invoke(event).await.is_ok());
     assert_eq!(users(&workspace.contents().await)["USER#bob"], (1, false));
 }

@@ -72,7 +72,7 @@ async fn a_disabled_key_stays_disabled_when_it_is_rotated() {
     let workspace = Workspace::new().await;
     let created = workspace.created(json!({"name": "ci"})).await;
     let id = text(&created, "id");
-    workspace.update(&workspace.admin, id, &json!({"disabled": true})).await;
+    workspace.update(&workspace.admin, id, &json!({"disabled": true})).await.assert_succeeded();
     let rotated = workspace.rotate(&workspace.admin, id, &json!({})).await.json();
     assert_eq!(rotated["status"], "disabled");
     assert!(!workspace.accepts(text(&rotated, "key")).await);

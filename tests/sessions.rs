@@ -339,8 +339,8 @@ async fn the_trail_names_the_user_the_opener_and_the_session_of_what_a_session_c
     let (workspace, opener, session) = workspace_with_session().await;
     let credential = text(&session, "session");
     let own = workspace.create(credential, &json!({"name": unique("own")})).await.json();
-    workspace.exchange(page_code(&session)).await;
-    workspace.sessions((Method::DELETE, "/current"), Some(credential), None).await;
+    workspace.exchange(page_code(&session)).await.assert_succeeded();
+    workspace.sessions((Method::DELETE, "/current"), Some(credential), None).await.assert_succeeded();
     let events = workspace.activity("").await;
     let of = |action: &str| {
         let events = events["items"].as_array().expect("items").iter();

@@ -42,7 +42,7 @@ async fn the_authorizer_asks_for_the_rest_of_a_token_its_family_and_its_key_and_
         assert_eq!(batches(&authorizer), asked, "only unprocessed keys are asked for again");
     }
     // A refusal can be read in parts as well.
-    workspace.oauth("revoke", None, &[("token", text(&tokens, "refresh_token"))]).await;
+    workspace.oauth("revoke", None, &[("token", text(&tokens, "refresh_token"))]).await.assert_succeeded();
     authorizer.disturb(Disturbance::Partial(2));
     assert_eq!(authorizer.invoke(call(token)).await, Err("Unauthorized".to_owned()));
 }

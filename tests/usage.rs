@@ -38,7 +38,7 @@ async fn allowed_and_refused_calls_of_a_key_and_its_tokens_are_counted() {
     let other = workspace.key_of("carol", &[]).await;
     let wrong = format!("{}{}", &key[..key.len() - 49], &other[other.len() - 49..]);
     authorizer.invoke(token_event(&format!("Bearer {wrong}"))).await.expect_err("a wrong secret or checksum");
-    workspace.update(&workspace.admin, id_of(&key), &json!({"disabled": true})).await;
+    workspace.update(&workspace.admin, id_of(&key), &json!({"disabled": true})).await.assert_succeeded();
     authorizer.invoke(token_event(&format!("Bearer {key}"))).await.expect_err("a disabled key");
     until_counted(&workspace, id_of(&key), (3, 1)).await;
     assert_eq!(calls(&workspace, &workspace.admin, id_of(&other)).await, (0, 0));

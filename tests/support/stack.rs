@@ -65,6 +65,7 @@ pub(crate) fn remember_secret(secret: &str) {
 
 /// A complete HTTP response.
 #[derive(Debug)]
+#[must_use = "a preparation that fails unnoticed lets a test show something else"]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
@@ -96,6 +97,12 @@ impl Answer {
 
     pub(crate) fn header(&self, wanted: &str) -> Option<&str> {
         self.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
+    }
+
+    /// Checks that the request has succeeded.
+    #[track_caller]
+    pub(crate) fn assert_succeeded(&self) {
+        assert!((200..300).contains(&self.status), "{self:?}");
     }
 
     /// Checks that this is a problem (RFC 9457) of that status and code, in full.
