@@ -30,8 +30,8 @@ READ_SECONDS = 0.003
 
 # A token without a family, and its key.
 ITEMS_OF_A_TOKEN = 2
-# An event with its entry in an index; a last use with its entry in another one; the count of an hour.
-UNITS_OF_AN_EVENT, UNITS_OF_A_LAST_USE, UNITS_OF_A_COUNT = 2, 4, 1
+# An event with its entry in an index; a last use, whose entry in another index is moved; the count of an hour.
+UNITS_OF_AN_EVENT, UNITS_OF_A_LAST_USE, UNITS_OF_A_COUNT = 2, 3, 1
 
 MINUTES_OF_A_MONTH = 30 * 24 * 60
 

@@ -259,7 +259,8 @@ def write(measured: dict[str, Measured], docs: Path, how: str) -> str:
         f"Measured on {datetime.now(UTC):%Y-%m-%d}: {machine()}; {how}. Medians, and in parentheses the quartiles.",
         "![Processor time of authorizers, warm and cold](benchmarks.svg)",
         tables(measured),
-        f"**Targets**\n\n{met}",
+        "**Targets**: those of warm calls are of **authorize**, those of cold starts of the row "
+        f'"writing after its response",\nwhich is how it runs on AWS.\n\n{met}',
         f"**Cost of a million authorizations**, in US dollars, by the model below:\n\n{costs(measured)}",
         f"**Memory** of the authorizer, by the same model, writing after its response:\n\n{memory(measured)}",
         f"**The last runs**, as ratios of medians:\n\n{RUNS_BEGIN}\n\n{kept}\n\n{RUNS_END}",

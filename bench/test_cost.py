@@ -44,7 +44,7 @@ class Bill(unittest.TestCase):
         self.assertEqual(dollars(Traffic(1e3, keys=1e9))[trail], dollars(Traffic(1e3, activity="each"))[trail])
         self.assertEqual(dollars(Traffic(1e6, activity="off"))[trail], 0)
         a_month = Traffic(1e9, keys=1, minutes=43_200)
-        self.assertAlmostEqual(dollars(a_month)["last use"], 2880 * 4 * 0.625e-6)
+        self.assertAlmostEqual(dollars(a_month)["last use"], 2880 * 3 * 0.625e-6)
 
     def test_the_processor_time_is_read_from_the_table_of_warm_calls(self) -> None:
         page = (
