@@ -199,6 +199,8 @@ async fn all_keys_of_an_interrupted_run_expire_within_an_hour() {
 #[tokio::test]
 async fn a_run_that_cannot_begin_fails_as_other_commands_do_and_makes_no_key() {
     const WEBSITE: &[Response] = &[(200, ("content-type", "application/json"), "{}")];
+    const ANOTHER_API: &[Response] =
+        &[(401, ("content-type", "application/json"), r#"{"message": "Unauthorized"}"#)];
     let url = variable("KEYGATE_API_URL");
     at(&url).run(&["smoke", "--stack", "no-such-stack"]).await.assert_failed(3, &["does not exist"]);
     at(&url).set("AWS_ACCESS_KEY_ID", "").run(&["smoke"]).await.assert_failed(4, &["no AWS credentials"]);
@@ -208,7 +210,10 @@ async fn a_run_that_cannot_begin_fails_as_other_commands_do_and_makes_no_key() {
     let unbegun = at("http://127.0.0.1:1").run(&["smoke"]).await;
     unbegun.assert_failed(5, &["cannot be reached"]);
     assert!(!unbegun.stderr.contains("workspace smoke-"), "{unbegun:?}");
-    let server = Scripted::start(WEBSITE).await;
-    at(&server.url).run(&["smoke"]).await.assert_failed(1, &["without a credential"]);
-    assert_eq!(server.requests(), ["GET /me"]);
+    let told = [(1, "is answered without a credential"), (4, "is the URL that of the stack?")];
+    for (responses, (status, told)) in [WEBSITE, ANOTHER_API].into_iter().zip(told) {
+        let server = Scripted::start(responses).await;
+        at(&server.url).run(&["smoke"]).await.assert_failed(status, &[told]);
+        assert_eq!(server.requests(), ["GET /me"]);
+    }
 }

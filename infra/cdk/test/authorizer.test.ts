@@ -10,7 +10,7 @@ import { HttpUrlIntegration, WebSocketMockIntegration } from 'aws-cdk-lib/aws-ap
 import { Match, Template } from 'aws-cdk-lib/assertions';
 import { AuthorizerOptions, AuthorizerSettings, Keygate, KeygateAuthorizer } from 'keygate-cdk';
 
-const PACKAGE = process.env.KEYGATE_PACKAGE ?? resolve(__dirname, '../../../../../target/infra/package');
+const PACKAGE = process.env.KEYGATE_PACKAGE || resolve(__dirname, '../../../../../target/infra/package');
 const ARN = 'arn:aws:lambda:eu-central-1:123456789012:function:keygate-AuthorizeFunction-1A2B:live';
 const KEY = `kg_key_01JD3V6Y4N8Q2Z5X7W9B0C1D2E_${'0'.repeat(49)}`;
 

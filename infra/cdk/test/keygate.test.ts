@@ -13,7 +13,7 @@ import { PARAMETERS } from '../src/parameters';
 import { Template as PackagedTemplate, parameterValues } from '../src/template';
 
 // `make cdk` writes it: a package with empty functions.
-const PACKAGE = process.env.KEYGATE_PACKAGE ?? resolve(__dirname, '../../../../../target/infra/package');
+const PACKAGE = process.env.KEYGATE_PACKAGE || resolve(__dirname, '../../../../../target/infra/package');
 const packaged = JSON.parse(readFileSync(join(PACKAGE, 'template.json'), 'utf8')) as PackagedTemplate;
 const manifest = JSON.parse(readFileSync(join(PACKAGE, 'manifest.json'), 'utf8')) as { functions: object };
 

@@ -138,6 +138,9 @@ impl Smoke {
 fn refuses(api: &ManagementApi) -> Result<(), Failure> {
     match api.send(&Call::new(Method::GET, &["me"])) {
         Err(failure) if failure.code.as_deref() == Some("unauthorized") => Ok(()),
+        Err(failure) if failure.status == Status::Refused => Err(failure.advise(
+            "GET /me without a credential is not refused as by a management API of Keygate: is the URL that of the stack?",
+        )),
         Err(failure) => Err(failure),
         Ok(_) => Err(Failure::new(Status::Failed, "GET /me is answered without a credential")),
     }
