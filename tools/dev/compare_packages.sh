@@ -9,8 +9,9 @@ architecture=$1 profile=$2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+git clone --quiet "$root" "$work/first"
+git clone --quiet "$work/first" "$work/the-second"
 for clone in first the-second; do
-    git clone --quiet "$root" "$work/$clone"
     make -C "$work/$clone" package ARCH="$architecture" PROFILE="$profile"
 done
 cd "$work"
