@@ -134,7 +134,7 @@ def alarms(template: dict[str, dict]) -> Iterator[str]:
     yield (
         "Alarms with a * exist where their parameter is set. "
         f"CloudWatch charges ${DOLLARS_FOR_A_METRIC:.2f} a month for each metric of an alarm: "
-        f"{metrics['alarms of every stack']} alarms on {always} metrics cost ${always * DOLLARS_FOR_A_METRIC:.2f}, "
+        f"{metrics['alarms of every stack']} alarms on {always}\nmetrics cost ${always * DOLLARS_FOR_A_METRIC:.2f}, "
         f"and with every parameter {metrics['alarms']} alarms on {every} metrics ${every * DOLLARS_FOR_A_METRIC:.2f}."
     )
 
