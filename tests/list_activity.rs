@@ -1,11 +1,14 @@
 //! `GET /activity`.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::database::{calls, end_retention_of_activity};
 use crate::support::eventually;
+use crate::support::openapi::paths;
 use crate::support::workspace::{Workspace, id_of, text};
 
 fn events(page: &Value) -> Vec<Value> {
@@ -14,6 +17,34 @@ fn events(page: &Value) -> Vec<Value> {
 
 fn actions(page: &Value) -> Vec<String> {
     events(page).iter().map(|event| text(event, "action").to_owned()).collect()
+}
+
+/// The actions that the `OpenAPI` document lists for the filter.
+fn documented_actions() -> BTreeSet<String> {
+    let paths = paths("openapi.yaml");
+    let filter = paths.split_once("        - name: action\n").expect("the filter").1;
+    let names = filter.split_once("            enum:\n").expect("its values").1;
+    names.lines().map_while(|line| line.strip_prefix("              - ")).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn every_action_that_is_documented_or_published_can_be_asked_for() {
+    let documented = documented_actions();
+    let events = format!("{}/../docs/events.md", env!("CARGO_MANIFEST_DIR"));
+    let events = std::fs::read_to_string(events).expect("the page");
+    // The rows of the table of events begin with their names.
+    let rows = events.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    let published: BTreeSet<_> = rows
+        .flat_map(|(names, _)| names.split("`, `"))
+        .filter(|name| name.contains('.'))
+        .map(str::to_owned)
+        .collect();
+    assert!(published.len() > 15, "{published:?}");
+    assert!(published.is_subset(&documented), "{:?}", published.difference(&documented));
+    let workspace = Workspace::new().await;
+    for action in &documented {
+        workspace.activity(&format!("?actor=admin&action={action}")).await;
+    }
 }
 
 #[tokio::test]
