@@ -150,7 +150,7 @@ lint-others: setup
 	@$(PHASE) "documentation: links, paths, length of README.md" $(CLI)/python -B tools/dev/check_docs.py
 	@$(PHASE) "scripts: their tests" $(PYTHON) -m unittest discover -s tools/dev
 	@$(PHASE) "cost of authorizations: tests" $(CLI)/python -B -m unittest discover -s bench
-	@$(PHASE) "local stack: tests of condition keys" $(CLI)/python -B -m unittest discover -s infra/local
+	@$(PHASE) "local stack: tests" env PYTHONPATH=tools $(CLI)/python -B -m unittest discover -s infra/local
 	@$(PHASE) "roles: tests of their evaluation" $(CLI)/python -B -m unittest discover -s tests/roles
 
 unit: console unit-rust ## Run the unit tests, those of the keys page too, and the examples in the documentation

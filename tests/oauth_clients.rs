@@ -44,7 +44,7 @@ async fn authlib_runs_every_flow() {
 }
 
 /// The examples of `docs/introspection.md`: what they print for a key that is allowed, one whose rules refuse the call, an unknown one,
-/// and for each of them without Keygate.
+/// and for each of them without Keygate. A backend that does not know the sender asks without an address.
 #[tokio::test]
 async fn the_examples_of_backends_accept_allowed_calls_alone() {
     let workspace = Workspace::new().await;
@@ -55,11 +55,14 @@ async fn the_examples_of_backends_accept_allowed_calls_alone() {
     let tokens = [&allowed, &elsewhere, "unknown"].join(" ");
     let oauth = variable("KEYGATE_OAUTH_URL");
     for (program, script) in [("node", script("introspect.mjs")), ("python3", script("introspect.py"))] {
-        for (url, expected) in
-            [(oauth.as_str(), "bob\nrefused\nrefused\n"), ("http://127.0.0.1:9", "failed\nfailed\nfailed\n")]
-        {
+        let address = "203.0.113.7";
+        for (url, address, expected) in [
+            (oauth.as_str(), Some(address), "bob\nrefused\nrefused\n"),
+            (oauth.as_str(), None, "bob\nrefused\nrefused\n"),
+            ("http://127.0.0.1:9", Some(address), "failed\nfailed\nfailed\n"),
+        ] {
             let mut command = Command::new(program);
-            command.args([&script, url, "GET", "/orders/7", "203.0.113.7"]);
+            command.args([&script, url, "GET", "/orders/7"]).args(address);
             let done = command.env("KEY", &backend).env("TOKENS", &tokens).output().await.expect(program);
             let said = String::from_utf8_lossy(&done.stderr);
             assert_eq!(String::from_utf8_lossy(&done.stdout), expected, "{program} {url}: {said}");

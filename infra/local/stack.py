@@ -373,8 +373,8 @@ def run_with_stack(stack: Stack, command: list[str]) -> int:
             # Requests that are accepted or refused, and metrics, rarely explain a failure.
             remarkable = [line for line in lines if not re.search(r'"level":"(INFO|DEBUG)"', line)]
             print("\n".join(["", f"The functions' warnings and errors (all lines in {log}):", *remarkable[-60:]]))
-            # Last, because a log that is cut is cut in its middle.
-            print("\n".join(["", "The tests' panics:", *panics]), flush=True)
+            if panics:  # Last, because a log that is cut is cut in its middle.
+                print("\n".join(["", "The tests' panics:", *panics]), flush=True)
         return code
     finally:
         if os.environ.get("KEEP"):

@@ -1,6 +1,6 @@
 // Runs the example for Node.js: prints the user of each allowed call, and `refused` or `failed` for the others.
 //
-//     node introspect.mjs <URL> <method> <path> <address>
+//     node introspect.mjs <URL> <method> <path> [<address>]
 //
 // The backend's key and the credentials are in the environment, as KEY and TOKENS.
 

@@ -1,6 +1,6 @@
 """Runs the example for Python: prints the user of each allowed call, and `refused` or `failed` for the others.
 
-    introspect.py URL METHOD PATH ADDRESS
+    introspect.py URL METHOD PATH [ADDRESS]
 
 The backend's key and the credentials are in the environment, as KEY and TOKENS.
 """
@@ -15,13 +15,13 @@ from pathlib import Path
 EXAMPLE = Path(__file__).parents[2] / "infra/examples/introspection/introspect.py"
 
 
-def main(url: str, method: str, path: str, address: str) -> None:
+def main(url: str, method: str, path: str, *address: str) -> None:
     spec = importlib.util.spec_from_file_location("example", EXAMPLE)
     assert spec and spec.loader
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
     secret = os.environ["KEY"]
-    call = {"method": method, "path": path, "address": address}
+    call = {"method": method, "path": path} | dict(zip(["address"], address, strict=False))
     for token in os.environ["TOKENS"].split(" "):
         try:
             caller = example.caller_of(url, (secret.split("_")[2], secret), token, call)
